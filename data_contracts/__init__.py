@@ -1,0 +1,1 @@
+"""What every artefact must look like. The lowest floor: it imports nothing of the project."""

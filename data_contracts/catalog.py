@@ -1,0 +1,116 @@
+"""Catalog artefact: which ECGs, echo clips, reports and measurements an export holds.
+
+Identifiers are keyed pseudonyms, dates are hours since the patient's first event, paths stay in
+the workspace's private index: nothing here names a person or a file of the hospital.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pyarrow as pa
+
+from data_contracts.conventions import METHODS
+from data_contracts.quarantine import QUARANTINE
+from data_contracts.tables import TableContract, column
+
+CONTRACT_VERSION: Final = 1
+
+_PATIENT = column("patient_id", pa.string(), "keyed pseudonym of the patient")
+_HOURS = column("hours", pa.float64(), "time since the patient's first event in the export", "h")
+_HASH = column("content_hash", pa.string(), "SHA-256 of the file's bytes (WFDB: header, then signal files)")
+
+
+def _hash_checks() -> Mapping[str, Any]:
+    import pandera.pandas as pandera
+
+    return {
+        "content_hash": pandera.Check.str_matches(r"^[0-9a-f]{64}$"),
+        "hours": pandera.Check.ge(0),
+    }
+
+
+def _report_checks() -> Mapping[str, Any]:
+    import pandera.pandas as pandera
+
+    return {
+        "method": pandera.Check.isin(METHODS),
+        "text": pandera.Check.str_length(min_value=1),
+        "hours": pandera.Check.ge(0),
+    }
+
+
+ECGS: Final = TableContract(
+    "ecgs",
+    pa.schema(
+        [
+            column("record_id", pa.string(), "keyed pseudonym of the ECG recording"),
+            _PATIENT,
+            _HOURS,
+            _HASH,
+            column("source_id", pa.string(), "pseudonym of the file's path; the private index resolves it"),
+            column(
+                "stated_unit",
+                pa.string(),
+                "amplitude unit stated by the export, for a file that has none",
+                optional=True,
+            ),
+            column(
+                "stated_sampling_frequency",
+                pa.float64(),
+                "sampling frequency stated by the export, for a file that has none",
+                "Hz",
+                optional=True,
+            ),
+        ]
+    ),
+    _hash_checks,
+    unique=("record_id",),
+)
+
+ECHOES: Final = TableContract(
+    "echoes",
+    pa.schema(
+        [
+            column("clip_id", pa.string(), "keyed pseudonym of the echo file"),
+            column("study_id", pa.string(), "keyed pseudonym of the echo study"),
+            _PATIENT,
+            _HOURS,
+            _HASH,
+            column("source_id", pa.string(), "pseudonym of the file's path; the private index resolves it"),
+        ]
+    ),
+    _hash_checks,
+    unique=("clip_id",),
+)
+
+REPORTS: Final = TableContract(
+    "reports",
+    pa.schema(
+        [
+            column("report_id", pa.string(), "keyed pseudonym of the report"),
+            _PATIENT,
+            _HOURS,
+            column("method", pa.string(), "ECG or ECHO: what the report is about"),
+            column("subject_id", pa.string(), "record_id for an ECG report, study_id for an ECHO report"),
+            column("text", pa.string(), "report text, de-identified by the hospital before export"),
+        ]
+    ),
+    _report_checks,
+    unique=("report_id",),
+)
+
+MEASUREMENTS: Final = TableContract(
+    "measurements",
+    pa.schema(
+        [
+            _PATIENT,
+            _HOURS,
+            column("study_id", pa.string(), "echo study, where the export links it", optional=True),
+            column("measurement", pa.string(), "name as the export gives it, for example lvef"),
+            column("value", pa.float64(), "measured value in `unit`"),
+            column("unit", pa.string(), "unit as the export gives it"),
+        ]
+    ),
+)
+
+TABLES: Final = (ECGS, ECHOES, REPORTS, MEASUREMENTS, QUARANTINE)

@@ -1,0 +1,33 @@
+"""Names, units and numbers that every stage shares, each with its source.
+
+Shape legend: record = one ECG, lead = 12, time = samples, frame = one echo image,
+clip = one echo file, study = one echo examination, dim = shared embedding width.
+"""
+
+from typing import Final, Literal, get_args
+
+Stage = Literal["catalog", "ecg", "teacher", "pairs", "student", "evaluation"]
+STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
+
+UPSTREAM: Final[dict[Stage, tuple[Stage, ...]]] = {
+    "catalog": (),
+    "ecg": ("catalog",),
+    "teacher": ("catalog",),
+    "pairs": ("catalog", "ecg", "teacher"),
+    "student": ("ecg", "teacher", "pairs"),
+    "evaluation": ("ecg", "teacher", "pairs", "student"),
+}
+
+# The order of MIMIC-IV-ECG and of the released EchoingECG weights: aVF stands BEFORE aVL,
+# unlike the clinical order. Always map by name.
+LEADS: Final = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
+
+SAMPLING_FREQUENCY: Final = 100.0  # Hz (EchoingECG, section 3)
+SAMPLES: Final = 1000  # 10 s at 100 Hz
+SIGNAL_UNIT: Final = "mV"
+
+Split = Literal["train", "validation", "test"]
+SPLITS: Final[tuple[Split, ...]] = get_args(Split)
+
+Method = Literal["ECG", "ECHO"]
+METHODS: Final[tuple[Method, ...]] = get_args(Method)

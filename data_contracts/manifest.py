@@ -1,0 +1,53 @@
+"""The manifest: written last, it makes an artefact exist. Lineage is read from here, never guessed."""
+
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_contracts.conventions import Stage
+
+FILENAME: Final = "manifest.json"
+
+
+class Checksum(BaseModel):
+    """Size and SHA-256 of one file of the artefact."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    bytes: int = Field(ge=0)
+    sha256: str
+
+
+class PoolSnapshot(BaseModel):
+    """Where an artefact's arrays live: a snapshot of an Icechunk repository in the workspace."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    path: str = Field(description="repository, relative to the workspace")
+    snapshot: str = Field(description="Icechunk snapshot id; differs between machines, the content does not")
+
+
+class Run(BaseModel):
+    """How this copy came about. Not part of the content: it differs from run to run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    finished: str = Field(description="UTC, ISO 8601")
+    seconds: float = Field(ge=0)
+    packages: dict[str, str] = Field(description="versions of the packages that shape the result")
+    pool: PoolSnapshot | None = None
+    new_keys: int | None = Field(default=None, description="files processed by this run; the others were in the pool")
+
+
+class Manifest(BaseModel):
+    """What an artefact is, what it was made of, and how it came about."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    stage: Stage
+    version: str
+    contract_version: int
+    code_version: int
+    recipe: dict[str, Any] = Field(description="the part of the recipe that the stage read")
+    source: dict[str, str] = Field(description="what else the version depends on, as digests")
+    inputs: dict[str, str] = Field(description="versions of the artefacts it was made of, by stage")
+    counts: dict[str, int]
+    files: dict[str, Checksum] = Field(description="every other file of the artefact, by relative path")
+    content: str = Field(description="SHA-256 over `files`: equal when two copies hold the same bytes")
+    run: Run

@@ -1,0 +1,114 @@
+"""Pairs artefact: which ECG belongs to which echo study and which text, and the patient split."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_contracts.conventions import METHODS, SPLITS
+from data_contracts.errors import ContractError
+from data_contracts.tables import TableContract, column
+
+CONTRACT_VERSION: Final = 1
+
+_RECORD = column("record_id", pa.string(), "keyed pseudonym of the ECG recording")
+_STUDY = column("study_id", pa.string(), "keyed pseudonym of the echo study")
+_PATIENT = column("patient_id", pa.string(), "keyed pseudonym of the patient")
+_SPLIT = column("split", pa.string(), "train, validation or test; a keyed hash of the patient")
+
+
+def _checks() -> Mapping[str, Any]:
+    import pandera.pandas as pandera
+
+    return {
+        "split": pandera.Check.isin(SPLITS),
+        "method": pandera.Check.isin(METHODS),
+        "text": pandera.Check.str_length(min_value=1),
+        "kept": pandera.Check.ge(0),
+    }
+
+
+PATIENTS: Final = TableContract("patients", pa.schema([_PATIENT, _SPLIT]), _checks, unique=("patient_id",))
+
+ECG_ECHO: Final = TableContract(
+    "ecg_echo",
+    pa.schema(
+        [
+            _RECORD,
+            _STUDY,
+            _PATIENT,
+            _SPLIT,
+            column("gap_hours", pa.float64(), "ECG time minus echo time; negative when the ECG came first", "h"),
+        ]
+    ),
+    _checks,
+    unique=("record_id", "study_id"),
+)
+
+ECG_TEXT: Final = TableContract(
+    "ecg_text",
+    pa.schema(
+        [
+            _RECORD,
+            column("report_id", pa.string(), "keyed pseudonym of the report"),
+            _PATIENT,
+            _SPLIT,
+            column("method", pa.string(), "ECG or ECHO: what the report is about"),
+            column("text", pa.string(), "report text, not yet wrapped in the prompt"),
+        ]
+    ),
+    _checks,
+    unique=("record_id", "report_id"),
+)
+
+LABELS: Final = TableContract(
+    "labels",
+    pa.schema(
+        [
+            _STUDY,
+            _PATIENT,
+            column("measurement", pa.string(), "name as the export gives it"),
+            column("value", pa.float64(), "measured value in `unit`"),
+            column("unit", pa.string(), "unit as the export gives it"),
+        ]
+    ),
+    unique=("study_id", "measurement"),
+)
+
+FILTERS: Final = TableContract(
+    "filters",
+    pa.schema(
+        [
+            column("pair", pa.string(), "ecg_echo, ecg_text or labels"),
+            column("step", pa.string(), "the condition applied, in the order applied"),
+            column("kept", pa.int64(), "rows left after it"),
+        ]
+    ),
+    _checks,
+    unique=("pair", "step"),
+)
+
+TABLES: Final = (PATIENTS, ECG_ECHO, ECG_TEXT, LABELS, FILTERS)
+
+
+def check_no_leakage(patients: pa.Table, *pairs: pa.Table) -> None:
+    """The leakage rule: a patient stands on one side of the split, in every table.
+
+    Args:
+        patients: PATIENTS table.
+        pairs: tables with `patient_id` and `split` columns.
+
+    Raises:
+        ContractError: names the first patient that is unknown or on two sides.
+    """
+    side = dict(zip(patients["patient_id"].to_pylist(), patients["split"].to_pylist(), strict=True))
+    if len(side) != patients.num_rows:
+        raise ContractError("leakage: a patient is listed twice in 'patients'")
+    for table in pairs:
+        seen = table.select(["patient_id", "split"]).group_by(["patient_id", "split"]).aggregate([])
+        for patient, split in zip(seen["patient_id"].to_pylist(), seen["split"].to_pylist(), strict=True):
+            if side.get(patient) != split:
+                raise ContractError(f"leakage: patient {patient} stands in '{split}' and in '{side.get(patient)}'")
+    if not pc.all(pc.is_in(patients["split"], value_set=pa.array(SPLITS))).as_py() and patients.num_rows:
+        raise ContractError("leakage: 'patients' holds an unknown split")

@@ -1,0 +1,51 @@
+"""The quarantine table that every stage publishes: what it refused, and why."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pyarrow as pa
+
+from data_contracts.tables import TableContract, column
+
+# Reason codes are a closed list: they are counted, plotted and compared between exports.
+REASONS: Final[dict[str, str]] = {
+    "missing_file": "the export lists the file but does not hold it",
+    "outside_export": "the listed path leaves the export's folder",
+    "bad_row": "a row of the export's tables lacks a needed value or holds an impossible one",
+    "duplicate": "the same content is already listed for another patient",
+    "unknown_format": "the content is of no format this stage reads",
+    "unreadable": "the file cannot be parsed",
+    "truncated": "the file holds fewer bytes than its header promises",
+    "missing_units": "the amplitude unit is not stated",
+    "unknown_units": "the amplitude unit is stated but not one of volts",
+    "missing_sampling_frequency": "the sampling frequency is not stated or not positive",
+    "missing_leads": "one or more of the twelve leads are absent, repeated or unnamed",
+    "too_short": "the recording is shorter than the recipe allows",
+    "nan": "the share of missing samples in a lead is over the recipe's limit",
+    "implausible": "amplitudes are outside what an ECG can be",
+    "not_a_cine": "a still, a strip, an M-mode or another image without moving frames",
+    "no_pixel_data": "the DICOM file holds no image",
+    "no_region": "no two-dimensional ultrasound region is stated",
+    "unsupported_pixels": "the pixel encoding or colour space is not one this stage reads",
+    "no_match": "no partner within the recipe's window",
+}
+
+
+def _checks() -> Mapping[str, Any]:
+    import pandera.pandas as pandera
+
+    return {"reason": pandera.Check.isin(sorted(REASONS))}
+
+
+QUARANTINE: Final = TableContract(
+    "quarantine",
+    pa.schema(
+        [
+            column("source_id", pa.string(), "pseudonym of the refused file's path or of the table row"),
+            column("reason", pa.string(), "reason code, one of data_contracts.quarantine.REASONS"),
+            column("detail", pa.string(), "what was found; never a path, a name or an identifier"),
+        ]
+    ),
+    _checks,
+    unique=("source_id",),
+)

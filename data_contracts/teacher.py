@@ -1,0 +1,63 @@
+"""Teacher artefact: frame embeddings in a pool (contiguous ragged array), and study targets."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pyarrow as pa
+
+from data_contracts.arrays import ArrayContract
+from data_contracts.quarantine import QUARANTINE
+from data_contracts.tables import TableContract, column
+
+CONTRACT_VERSION: Final = 1
+
+KEY: Final = ArrayContract("key", ("clip", "byte"), "uint8", "", "SHA-256 of the source file", (("byte", 32),))
+CLIP_START: Final = ArrayContract("clip_start", ("clip",), "int64", "", "first frame of the clip in `embedding`")
+CLIP_FRAMES: Final = ArrayContract("clip_frames", ("clip",), "int64", "", "number of frames of the clip")
+EMBEDDING: Final = ArrayContract(
+    "embedding", ("frame", "dim"), "float16", "", "unit-length teacher embedding of each frame"
+)
+ARRAYS: Final = (KEY, CLIP_START, CLIP_FRAMES, EMBEDDING)
+
+MEAN: Final = ArrayContract("mean", ("study", "dim"), "float32", "", "unit-length mean of the study's frames")
+LOG_VAR: Final = ArrayContract("log_var", ("study", "dim"), "float32", "", "log population variance of the frames")
+TARGETS: Final = (MEAN, LOG_VAR)
+TARGETS_GROUP: Final = "targets.zarr"
+
+
+def _checks() -> Mapping[str, Any]:
+    import pandera.pandas as pandera
+
+    return {"frames": pandera.Check.ge(1)}
+
+
+CLIPS: Final = TableContract(
+    "clips",
+    pa.schema(
+        [
+            column("clip_id", pa.string(), "keyed pseudonym of the echo file"),
+            column("study_id", pa.string(), "keyed pseudonym of the echo study"),
+            column("content_hash", pa.string(), "key of the embeddings in the pool"),
+            column("frames", pa.int32(), "embedded frames"),
+            column("embedding_sha256", pa.string(), "SHA-256 of the float16 embeddings' bytes"),
+        ]
+    ),
+    _checks,
+    unique=("clip_id",),
+)
+
+STUDIES: Final = TableContract(
+    "studies",
+    pa.schema(
+        [
+            column("study_id", pa.string(), "row i of the targets belongs to row i of this table"),
+            column("patient_id", pa.string(), "keyed pseudonym of the patient"),
+            column("clips", pa.int32(), "clips that entered the target"),
+            column("frames", pa.int32(), "frames that entered the target"),
+        ]
+    ),
+    _checks,
+    unique=("study_id",),
+)
+
+TABLES: Final = (CLIPS, STUDIES, QUARANTINE)

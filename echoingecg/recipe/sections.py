@@ -1,0 +1,229 @@
+"""Every parameter of every stage, with its unit and source; a section per stage.
+
+A stage's version depends on its section. `execution` says how to run, not what to compute: no
+version depends on it.
+"""
+
+from math import isclose
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from data_contracts.conventions import Method
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+DEMO_TEACHER: Final = "demo"
+BUILT_IN_TEXT: Final = "built-in"
+
+
+class Section(BaseModel):
+    """Frozen; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=False)
+
+
+class SimulatorSettings(Section):
+    """The simulated export that a recipe uses when no export is given."""
+
+    patients: Annotated[int, Field(ge=0)] = Field(300, description="simulated patients")
+    seed: int = Field(43, description="the same seed gives the same bytes; patient i does not depend on `patients`")
+    frames: Annotated[int, Field(ge=2)] = Field(24, description="frames an echo clip")
+    frame_rate: Positive = Field(30.0, description="echo frames a second, 1/s")
+    frame_height: Annotated[int, Field(ge=64)] = Field(240, description="echo image height, px")
+    frame_width: Annotated[int, Field(ge=64)] = Field(320, description="echo image width, px")
+    real_recordings: bool = Field(True, description="add the echo clip and the 12-lead ECG that pydicom ships")
+
+
+class CatalogSettings(Section):
+    layout: Literal["auto", "mimic-iv", "generic"] = Field("auto", description="how the export is laid out")
+    public_key: str = Field(
+        "",
+        description="pseudonym key for data that is already public (simulated, MIMIC-IV, PTB-XL), so that everyone "
+        "gets the same split. Leave empty for patients' data: a secret key is then kept in the workspace",
+    )
+    max_refused_share: Share = Field(0.05, description="fail when more than this share of the listed files is refused")
+
+
+class EcgSettings(Section):
+    """Filter and resampling of EchoingECG (METHOD: zero-phase Butterworth, then polyphase)."""
+
+    band_low: Positive = Field(0.5, description="lower edge of the band-pass, Hz")
+    band_high: Positive = Field(40.0, description="upper edge of the band-pass, Hz")
+    edge_limit: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        0.45, description="the upper edge is at most this share of the target sampling frequency"
+    )
+    filter_order: Count = Field(4, description="Butterworth order, applied forward and backward")
+    kaiser_beta: NotNegative = Field(5.0, description="Kaiser window of the polyphase resampler")
+    max_nan_share: Share = Field(
+        0.0,
+        description="refuse a record when a lead misses more than this share of samples; "
+        "below it the gaps are interpolated and the lead is flagged",
+    )
+    flat_mv: NotNegative = Field(0.01, description="flag a lead whose peak-to-peak range is under this, mV")
+    clipped_share: Share = Field(0.05, description="flag a lead that sits at its extreme for more than this share")
+    min_duration: Positive = Field(
+        10.0, description="refuse recordings shorter than this, s; of longer ones the first 10 s count"
+    )
+    baseline_mv: Positive = Field(2.0, description="flag a lead whose unfiltered median is beyond this, mV")
+    amplitude_mv: Positive = Field(5.0, description="flag a lead whose filtered amplitude is beyond this, mV")
+    max_refused_share: Share = Field(0.2, description="fail when more than this share of the ECGs is refused")
+
+    @model_validator(mode="after")
+    def _band(self) -> Self:
+        if self.band_low >= self.band_high:
+            raise ValueError(f"band_low {self.band_low} Hz is not below band_high {self.band_high} Hz")
+        return self
+
+
+class TeacherSettings(Section):
+    """The frozen teacher and how clips are put before it."""
+
+    model: str = Field(
+        DEMO_TEACHER,
+        description="'demo' (small seeded network, not for patients), an open_clip name, 'hf-hub:owner/name' "
+        "(ECHO-CLIP: hf-hub:mkaichristensen/echo-clip) or 'local-dir:/path'",
+    )
+    weights: str = Field("", description="weights file (safetensors or torch, weights only) for an open_clip name")
+    image_size: Annotated[int, Field(ge=0)] = Field(0, description="frame edge, px; 0 takes the model's own")
+    frame_stride: Count = Field(1, description="take every n-th frame")
+    max_frames: Annotated[int, Field(ge=0)] = Field(0, description="frames a clip at most, evenly spread; 0 takes all")
+    min_frames: Annotated[int, Field(ge=2)] = Field(2, description="refuse a file with fewer frames: not a cine")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic of the forward pass")
+    batch_frames: Count = Field(64, description="frames a forward pass; a batch never spans two clips")
+    variance_epsilon: Positive = Field(1e-8, description="added to the variance before the logarithm (METHOD)")
+    seed: int = Field(43, description="initialisation of the 'demo' teacher")
+    max_refused_share: Share = Field(
+        0.5, description="fail when more than this share of the echo files is refused; MIMIC-IV-ECHO holds many stills"
+    )
+
+
+class SplitShares(Section):
+    """Shares of patients on each side; they sum to 1."""
+
+    train: Share = Field(0.8, description="share of patients to train on")
+    validation: Share = Field(0.1, description="share for early stopping, thresholds and calibration")
+    test: Share = Field(0.1, description="share for the reported numbers alone")
+
+    @model_validator(mode="after")
+    def _sum(self) -> Self:
+        if not isclose(self.train + self.validation + self.test, 1.0, abs_tol=1e-9):
+            raise ValueError("split shares do not sum to 1")
+        return self
+
+
+class PairsSettings(Section):
+    window_hours: NotNegative = Field(24.0 * 7, description="largest time between an echo study and its ECG, h")
+    measurement_window_hours: NotNegative = Field(
+        24.0, description="largest time between a study and a measurement that names no study, h"
+    )
+    text_methods: tuple[Method, ...] = Field(
+        ("ECG", "ECHO"), description="reports paired with an ECG: its own, and that of its paired echo study"
+    )
+    split: SplitShares = SplitShares()
+    split_key: str = Field("echoingecg", min_length=1, description="key of the hash that splits patients")
+
+
+class ModelSettings(Section):
+    """Architecture of the student (EchoingECG, METHOD's table)."""
+
+    embed_dim: Count = Field(512, description="shared embedding width; the teacher's width")
+    init_dim: Count = Field(96, description="stem width of the ECG encoder")
+    width_factors: tuple[Count, ...] = Field((2, 4, 8, 16), description="stage widths as multiples of init_dim")
+    blocks: tuple[Count, ...] = Field((3, 4, 23, 3), description="basic blocks a stage")
+    gpo_dim: Count = Field(32, description="hidden width of the generalised pooling operator")
+    text: str = Field(
+        "dmis-lab/biobert-v1.1",
+        description="Hugging Face name or local folder of a BERT, or 'built-in' (small, needs no download)",
+    )
+    text_width: Count = Field(96, description="built-in text tower: hidden width")
+    text_layers: Count = Field(2, description="built-in text tower: layers")
+    text_heads: Count = Field(4, description="built-in text tower: attention heads")
+    text_tokens: Annotated[int, Field(ge=8)] = Field(256, description="tokens a text at most")
+    log_var_start: float | None = Field(
+        None,
+        description="mean log-variance at the start; log(1/embed_dim) keeps logits off saturation. "
+        "null leaves the published start, near 0",
+    )
+
+    @model_validator(mode="after")
+    def _stages(self) -> Self:
+        if len(self.width_factors) != len(self.blocks):
+            raise ValueError("width_factors and blocks differ in length")
+        if self.text == BUILT_IN_TEXT and self.text_width % self.text_heads:
+            raise ValueError(f"text_width {self.text_width} is not a multiple of text_heads {self.text_heads}")
+        return self
+
+
+class StudentSettings(Section):
+    """Training of the student. Loss: PCME++ (Chun, ICLR 2024) as METHOD states it."""
+
+    model: ModelSettings = ModelSettings()
+    scale_start: float = Field(5.0, description="start of the learned logit scale")
+    shift_start: float = Field(5.0, description="start of the learned logit shift")
+    match_weight: NotNegative = Field(2.0, description="weight of the match BCE")
+    kl_weight: NotNegative = Field(1e-4, description="weight of the KL terms to N(0, I)")
+    kl_limit: Positive = Field(10_000.0, description="a KL mean above this is left out of the sum")
+    pseudo_positive_weight: NotNegative = Field(0.1, description="weight of the pseudo-positive BCE")
+    echo_weight: NotNegative = Field(1.0, description="weight of the ECG-echo loss; 0 leaves it out")
+    text_weight: NotNegative = Field(1.0, description="weight of the ECG-text loss; 0 leaves it out")
+    epochs: Count = Field(30, description="passes over the training pairs")
+    batch_size: Annotated[int, Field(ge=2)] = Field(128, description="pairs a batch")
+    learning_rate: Positive = Field(3e-5, description="AdamW peak learning rate")
+    weight_decay: NotNegative = Field(0.01, description="AdamW weight decay")
+    betas: tuple[Share, Share] = Field((0.9, 0.999), description="AdamW betas")
+    warmup_share: Share = Field(0.03, description="share of the steps spent on linear warm-up")
+    warmup_start: Share = Field(0.001, description="first learning rate as a share of the peak")
+    gradient_clip: Positive = Field(1.0, description="largest gradient norm")
+    precision: Literal["float32", "bfloat16"] = Field("bfloat16", description="autocast of the forward pass")
+    patience: Count = Field(10, description="stop after this many epochs without a better validation loss")
+    checkpoint_steps: Count = Field(200, description="optimiser steps between checkpoints")
+    seed: int = Field(43, description="initialisation, batch order, dropout")
+
+    @model_validator(mode="after")
+    def _losses(self) -> Self:
+        if self.echo_weight == 0 and self.text_weight == 0:
+            raise ValueError("echo_weight and text_weight are both 0: nothing to learn from")
+        return self
+
+
+class Endpoint(Section):
+    """One yes/no question about the echo, as data."""
+
+    name: str = Field(min_length=1, description="short name, used in tables and figures")
+    measurement: str = Field(min_length=1, description="measurement of the export, for example lvef")
+    unit: str = Field(description="unit the measurement must have; others are not compared")
+    comparison: Literal["<", "<=", ">", ">="] = Field(description="label 1 when `value comparison threshold`")
+    threshold: float = Field(description="in `unit`")
+    valid_range: tuple[float, float] = Field(description="values outside are impossible and left out, in `unit`")
+    positive_prompts: tuple[str, ...] = Field(min_length=1, description="echo sentences that say label 1")
+    negative_prompts: tuple[str, ...] = Field(min_length=1, description="echo sentences that say label 0")
+    source: str = Field("", description="where the threshold comes from")
+
+
+class EvaluationSettings(Section):
+    endpoints: tuple[Endpoint, ...] = Field((), description="questions asked of the student")
+    bootstrap_draws: Annotated[int, Field(ge=10)] = Field(1000, description="patient resamples for the intervals")
+    probe_c: Positive = Field(1.0, description="inverse L2 strength of the linear probe")
+    seed: int = Field(43, description="bootstrap resamples")
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        names = [one.name for one in self.endpoints]
+        if len(names) != len(set(names)):
+            raise ValueError("two endpoints share a name")
+        return self
+
+
+class ExecutionSettings(Section):
+    """How to run. No version depends on these."""
+
+    workers: Count = Field(1, description="processes for decoding; above 1 a local Dask cluster is started")
+    dask: str = Field("", description="address of an existing Dask scheduler, for example tcp://host:8786")
+    commit_every: Count = Field(2000, description="files between two commits to a pool: what kill -9 can lose")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where networks run")
+    threads: Annotated[int, Field(ge=0)] = Field(0, description="torch threads; 0 leaves torch's choice")
+    memory_gb: Positive = Field(4.0, description="signals are held in memory up to this size, GB, else read by batch")
