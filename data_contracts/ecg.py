@@ -32,7 +32,10 @@ QUALITY: Final = ArrayContract(
     "bit mask of findings: " + ", ".join(f"{bit} {name}" for name, bit in QUALITY_FLAGS.items()),
     (("lead", len(LEADS)),),
 )
-ARRAYS: Final = (KEY, SIGNAL, QUALITY)
+DIGEST: Final = ArrayContract(
+    "sha256", ("record", "byte"), "uint8", "", "SHA-256 of the record's float32 signal bytes", (("byte", 32),)
+)
+ARRAYS: Final = (KEY, SIGNAL, QUALITY, DIGEST)
 
 
 def _checks() -> Mapping[str, Any]:

@@ -17,7 +17,10 @@ CLIP_FRAMES: Final = ArrayContract("clip_frames", ("clip",), "int64", "", "numbe
 EMBEDDING: Final = ArrayContract(
     "embedding", ("frame", "dim"), "float16", "", "unit-length teacher embedding of each frame"
 )
-ARRAYS: Final = (KEY, CLIP_START, CLIP_FRAMES, EMBEDDING)
+DIGEST: Final = ArrayContract(
+    "sha256", ("clip", "byte"), "uint8", "", "SHA-256 of the clip's float16 embedding bytes", (("byte", 32),)
+)
+ARRAYS: Final = (KEY, CLIP_START, CLIP_FRAMES, EMBEDDING, DIGEST)
 
 MEAN: Final = ArrayContract("mean", ("study", "dim"), "float32", "", "unit-length mean of the study's frames")
 LOG_VAR: Final = ArrayContract("log_var", ("study", "dim"), "float32", "", "log population variance of the frames")

@@ -1,0 +1,1 @@
+"""One Prefect task per stage: read, check, call, check, publish. No logic of their own."""

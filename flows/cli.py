@@ -1,0 +1,143 @@
+"""The command line. Heavy libraries are imported by the command that needs them: `--help` stays quick."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data_contracts.errors import UserError
+from flows.cli_artefacts import app as artefacts
+
+app = typer.Typer(
+    name="echoingecg",
+    help="Train a probabilistic ECG encoder from echocardiograms, and judge it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(artefacts, name="artefacts")
+
+WorkspaceOption = Annotated[
+    str, typer.Option("--workspace", "-w", envvar="ECHOINGECG_WORKSPACE", help="Folder of pools and artefacts.")
+]
+RecipeArgument = Annotated[str, typer.Argument(help="A shipped recipe (demo, paper, smoke) or a YAML file.")]
+ExportOption = Annotated[str, typer.Option("--export", "-e", help="Hospital export; default: simulate the recipe's.")]
+SetOption = Annotated[list[str], typer.Option("--set", help="Replace a field: student.epochs=5. Repeatable.")]
+
+
+@app.command()
+def run(
+    recipe: RecipeArgument,
+    export: ExportOption = "",
+    workspace: WorkspaceOption = "workspace",
+    start_from: Annotated[str, typer.Option("--from", help="Redo this stage and all that depend on it.")] = "",
+    only: Annotated[list[str], typer.Option("--only", help="Build this stage alone. Repeatable.")] = [],  # noqa: B006
+    force: Annotated[bool, typer.Option("--force", help="Redo every stage that runs.")] = False,
+    overrides: SetOption = [],  # noqa: B006
+) -> None:
+    """Run the whole pipeline; stages whose version exists are skipped."""
+    _quiet_prefect()
+    from flows.order import find_recipe, make_job
+
+    make_job(find_recipe(recipe, overrides), export, workspace, start_from, only, force)  # fail before a server starts
+    from flows.distil import distil
+    from flows.summary import print_run
+
+    state = distil(
+        recipe=recipe,
+        export=export,
+        workspace=workspace,
+        start_from=start_from or None,  # type: ignore[arg-type]
+        only=only,  # type: ignore[arg-type]
+        force=force,
+        overrides=overrides,
+        return_state=True,
+    )
+    if not state.is_completed():
+        if isinstance(state.data, UserError):
+            raise state.data
+        typer.echo(f"error: a stage failed, see the traceback above: {state.message}", err=True)
+        raise typer.Exit(1)
+    print_run(state.data)
+
+
+@app.command()
+def status(
+    recipe: RecipeArgument = "demo",
+    export: ExportOption = "",
+    workspace: WorkspaceOption = "workspace",
+    overrides: SetOption = [],  # noqa: B006
+) -> None:
+    """Which stages of a recipe are published, which are missing. Changes no artefact."""
+    _quiet_prefect()
+    from flows.order import find_recipe, make_job
+    from flows.summary import print_status
+
+    print_status(make_job(find_recipe(recipe, overrides), export, workspace))
+
+
+@app.command()
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="New folder for the export.")],
+    recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose simulator section is used.")] = "demo",
+    overrides: SetOption = [],  # noqa: B006
+) -> None:
+    """Write a paired hospital export of simulated patients, in the MIMIC-IV layout."""
+    from echoingecg.simulator.export import simulate as write
+
+    from flows.order import find_recipe
+    from flows.summary import progress_line
+
+    settings = find_recipe(recipe, overrides).simulator
+    if settings is None:
+        raise UserError(f"recipe '{recipe}' has no simulator section: try --recipe demo")
+    with progress_line("patients") as progress:
+        write(settings, folder, progress)
+    typer.echo(folder)
+
+
+@app.command()
+def doctor(workspace: WorkspaceOption = "workspace") -> None:
+    """Check this machine: packages, disk, device, Prefect server."""
+    _quiet_prefect()
+    from flows.doctor import examine, print_findings
+
+    if not print_findings(examine(Path(workspace))):
+        raise typer.Exit(2)
+
+
+@app.command()
+def recipe(
+    name: RecipeArgument,
+    overrides: SetOption = [],  # noqa: B006
+) -> None:
+    """Print a whole recipe as YAML, defaults filled in: a start for your own."""
+    from echoingecg.recipe import write_recipe
+    from flows.order import find_recipe
+
+    typer.echo(write_recipe(find_recipe(name, overrides)), nl=False)
+
+
+def _quiet_prefect() -> None:
+    """Settings for runs from a terminal; what the user has set stays."""
+    for name, value in {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "",  # its thread costs a second a run; the process is watched by a person
+    }.items():
+        os.environ.setdefault(name, value)
+
+
+def main() -> None:
+    """Entry point: a fault the user can mend is one line on stderr and exit code 2."""
+    try:
+        app()
+    except UserError as fault:
+        typer.echo(f"error: {' '.join(str(fault).split())}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""`echoingecg artefacts ...`: look at, compare, check and tidy what is published."""
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="List, show, compare, verify and tidy published artefacts.", no_args_is_help=True)
+
+WorkspaceOption = Annotated[
+    str, typer.Option("--workspace", "-w", envvar="ECHOINGECG_WORKSPACE", help="Folder of pools and artefacts.")
+]
+NameArgument = Annotated[str, typer.Argument(help="STAGE-VERSION (the start of a version is enough) or an alias.")]
+
+
+@app.command("list")
+def list_(workspace: WorkspaceOption = "workspace") -> None:
+    """All artefacts and aliases."""
+    from flows.summary import print_artefacts
+
+    print_artefacts(_store(workspace))
+
+
+@app.command()
+def show(name: NameArgument, workspace: WorkspaceOption = "workspace") -> None:
+    """One artefact: manifest, files, and what it refused, with the files' paths where this machine knows them."""
+    from flows.summary import print_artefact
+
+    print_artefact(_store(workspace), name)
+
+
+@app.command()
+def lineage(name: NameArgument, workspace: WorkspaceOption = "workspace") -> None:
+    """What an artefact was made of, stage by stage."""
+    store = _store(workspace)
+    for stage, version in store.lineage(store.get(name)).items():
+        typer.echo(f"{stage}-{version}")
+
+
+@app.command()
+def diff(one: NameArgument, other: NameArgument, workspace: WorkspaceOption = "workspace") -> None:
+    """Why two artefacts of a stage have different versions, and which files differ."""
+    from tasks.compare import differences
+
+    store = _store(workspace)
+    found = differences(store.get(one).manifest, store.get(other).manifest)
+    typer.echo("\n".join(found) or "equal")
+
+
+@app.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Artefacts; default: all.")] = None,
+    workspace: WorkspaceOption = "workspace",
+) -> None:
+    """Compare every file, and every row in the pools, with its checksum."""
+    from tasks.verify import faults
+
+    store = _store(workspace)
+    artefacts = [store.get(name) for name in names] if names else store.list()
+    found = [fault for artefact in artefacts for fault in faults(store, artefact)]
+    for fault in found:
+        typer.echo(fault, err=True)
+    typer.echo(f"{len(artefacts)} artefacts, {len(found)} faults")
+    if found:
+        raise typer.Exit(2)
+
+
+@app.command()
+def alias(name: str, artefact: NameArgument, workspace: WorkspaceOption = "workspace") -> None:
+    """Point an alias, such as `production`, at an artefact."""
+    store = _store(workspace)
+    target = store.get(artefact)
+    store.set_alias(name, target)
+    typer.echo(f"{name} -> {target}")
+
+
+@app.command()
+def gc(
+    workspace: WorkspaceOption = "workspace",
+    delete: Annotated[bool, typer.Option("--delete", help="Delete; without it, only list.")] = False,
+) -> None:
+    """Artefacts that no alias and no newest evaluation needs, and leftovers of killed runs."""
+    from tasks.collect import collect
+
+    for line in collect(_store(workspace), delete):
+        typer.echo(line)
+
+
+def _store(workspace: str) -> "ArtefactStore":  # type: ignore[name-defined]  # noqa: F821
+    from pathlib import Path
+
+    from tasks.artefacts import ArtefactStore
+    from tasks.workspace import Workspace
+
+    return ArtefactStore(Workspace(Path(workspace).expanduser().resolve()))

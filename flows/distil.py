@@ -1,0 +1,75 @@
+"""The DAG: from a hospital export to an evaluated student."""
+
+from typing import Any
+
+from prefect import flow
+from prefect.futures import PrefectFuture, wait
+from prefect.states import Completed, Failed, State
+from prefect.task_runners import ThreadPoolTaskRunner
+from tasks.evaluation import evaluation
+from tasks.student import student
+
+from data_contracts.conventions import Stage
+from echoingecg.errors import UserError
+from flows.order import find_recipe, make_job
+from tasks.catalog import catalog
+from tasks.ecg import ecg
+from tasks.pairs import pairs
+from tasks.simulate import simulate
+from tasks.teacher import teacher
+
+
+@flow(
+    name="distil",
+    flow_run_name="{recipe} on {export}",
+    task_runner=ThreadPoolTaskRunner(max_workers=4),  # type: ignore[arg-type]
+    persist_result=False,
+)
+def distil(
+    recipe: str = "demo",
+    export: str = "",
+    workspace: str = "workspace",
+    start_from: Stage | None = None,
+    only: list[Stage] = [],  # noqa: B006 - Prefect's form shows a plain list; it is never changed
+    force: bool = False,
+    overrides: list[str] = [],  # noqa: B006
+) -> State:
+    """Train and judge an ECG student from an export of ECGs and echo studies.
+
+    Stages whose version exists are shown as cached and cost nothing.
+
+    Args:
+        recipe: name of a shipped recipe (demo, paper, smoke) or path of a YAML file.
+        export: folder of the hospital export; empty for the recipe's simulated one.
+        workspace: folder that holds pools and artefacts.
+        start_from: redo this stage and all that depend on it.
+        only: build these stages alone; what they need must be there.
+        force: redo every stage that runs.
+        overrides: recipe fields to replace, `section.field=value`.
+    """
+    try:
+        job = make_job(find_recipe(recipe, overrides), export, workspace, start_from or "", list(only), force)
+    except UserError as fault:
+        return Failed(message=str(fault), data=fault)
+
+    export_ready = simulate.submit(job)
+    listed = catalog.submit(job, wait_for=[export_ready])
+    signals = ecg.submit(job, catalog=listed)
+    targets = teacher.submit(job, catalog=listed)
+    matched = pairs.submit(job, catalog=listed, ecg=signals, teacher=targets)
+    trained = student.submit(job, ecg=signals, teacher=targets, pairs=matched)
+    judged = evaluation.submit(job, ecg=signals, teacher=targets, pairs=matched, student=trained)
+
+    return conclude([export_ready, listed, signals, targets, matched, trained, judged])
+
+
+def conclude(futures: list[PrefectFuture[Any]]) -> State:
+    """The run's final state: the first fault's own line, or the artefacts by stage."""
+    wait(futures)
+    for future in futures:
+        if future.state.is_failed() or future.state.is_crashed():
+            fault = future.state.data if isinstance(future.state.data, UserError) else None
+            return Failed(message=future.state.message, data=fault)
+    artefacts = [future.result() for future in futures]
+    made = {one.stage: one for one in artefacts if one is not None}
+    return Completed(message=", ".join(str(one) for one in made.values()), data=made)

@@ -1,0 +1,96 @@
+"""What the command line prints: tables of artefacts, the end of a run, a progress line."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from data_contracts.conventions import Stage
+from data_contracts.evaluation import REPORT
+from data_contracts.quarantine import QUARANTINE, REASONS
+from echoingecg.progress import Progress as Listener
+from tasks.artefacts import Artefact, ArtefactStore
+from tasks.job import Job
+from tasks.registry import plans
+
+_console = Console(soft_wrap=True)
+
+
+def print_run(made: Mapping[Stage, Artefact]) -> None:
+    """The artefacts of a finished run, and the report's path on the last line."""
+    _console.print(_table("run", made.values()))
+    if "evaluation" in made:
+        print(made["evaluation"].folder / REPORT)  # noqa: T201 - plain, so that scripts can read it
+
+
+def print_status(job: Job) -> None:
+    """The six versions a recipe leads to, published or not."""
+    table = Table("stage", "version", "state", "counts", title=f"{job.workspace.root}", title_justify="left")
+    if not job.export.is_dir():
+        _console.print(f"export {job.export} is not there yet: nothing has run")
+        return
+    for plan in plans(job):
+        found = job.store.find(plan.stage, plan.version)
+        state = f"published {found.manifest.run.finished}" if found else "missing"
+        if found is None and job.workspace.scratch(plan.stage, plan.version).is_dir():
+            state = "begun: a run would go on from its checkpoint"
+        table.add_row(plan.stage, plan.version, state, _counts(found) if found else "")
+    _console.print(table)
+
+
+def print_artefacts(store: ArtefactStore) -> None:
+    """Every artefact, then the aliases."""
+    _console.print(_table(str(store.workspace.root), store.list()))
+    for name, target in store.aliases().items():
+        _console.print(f"{name} -> {target}")
+
+
+def print_artefact(store: ArtefactStore, name: str) -> None:
+    """Manifest, then the quarantine rows; paths are looked up in this workspace's private index."""
+    artefact = store.get(name)
+    _console.print_json(artefact.manifest.model_dump_json())
+    _console.print(str(artefact.folder))
+    if not (artefact.folder / QUARANTINE.filename).is_file():
+        return
+    paths = _private_paths(store)
+    table = Table("file", "reason", "detail", title="refused", title_justify="left")
+    for row in QUARANTINE.read(artefact.folder).to_pylist():
+        table.add_row(paths.get(row["source_id"], row["source_id"]), REASONS[row["reason"]], row["detail"])
+    _console.print(table)
+
+
+def _private_paths(store: ArtefactStore) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for index in sorted(store.workspace.private.glob("sources-*.parquet")):
+        table = pq.read_table(index, columns=["source_id", "path"])
+        found |= dict(zip(table["source_id"].to_pylist(), table["path"].to_pylist(), strict=True))
+    return found
+
+
+def _table(title: str, artefacts: "Iterator[Artefact] | list[Artefact] | object") -> Table:
+    table = Table("artefact", "finished", "seconds", "new files", "counts", title=title, title_justify="left")
+    for one in artefacts:  # type: ignore[attr-defined]
+        run = one.manifest.run
+        new = "" if run.new_keys is None else str(run.new_keys)
+        table.add_row(str(one), run.finished, f"{run.seconds:.1f}", new, _counts(one))
+    return table
+
+
+def _counts(artefact: Artefact) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in artefact.manifest.counts.items())
+
+
+@contextmanager
+def progress_line(what: str) -> Iterator[Listener]:
+    """A progress bar on the terminal, as a listener for long work."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        line = bar.add_task(what, total=None)
+
+        def listen(done: int, total: int, note: str = "") -> None:
+            bar.update(line, completed=done, total=total)
+
+        yield listen

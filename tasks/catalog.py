@@ -1,0 +1,41 @@
+"""Stage catalog: the export's lists as checked tables, with pseudonyms and a quarantine."""
+
+import hashlib
+from pathlib import Path
+
+from data_contracts.catalog import CONTRACT_VERSION, ECGS, ECHOES, QUARANTINE, TABLES
+from data_contracts.conventions import Stage
+from echoingecg.catalog import CODE_VERSION
+from echoingecg.progress import Progress
+from tasks.artefacts import Artefact, Built
+from tasks.job import Job
+from tasks.stage import Inputs, StageWork, as_task, check_refusals
+
+STAGE: Stage = "catalog"
+
+
+def _source(job: Job) -> dict[str, str]:
+    """The export's content, and which key made the pseudonyms (its hash says nothing of the key)."""
+    return {"export": job.scan.digest, "key": hashlib.sha256(job.key).hexdigest()[:16]}
+
+
+def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
+    from echoingecg.catalog.build import build  # pandas: not for a cached run
+
+    tables = build(job.scan, job.key)
+    tried = sum(tables[one.name].num_rows for one in (ECGS, ECHOES, QUARANTINE))
+    check_refusals(job, STAGE, tables[QUARANTINE.name], tried, job.recipe.catalog.max_refused_share)
+    for contract in TABLES:
+        contract.write(tables[contract.name], folder)
+    patients = {patient for one in (ECGS, ECHOES) for patient in tables[one.name]["patient_id"].to_pylist()}
+    counts = {contract.name: tables[contract.name].num_rows for contract in TABLES}
+    return Built({"patients": len(patients), **counts}, new_keys=job.scan.read_files)
+
+
+def read(artefact: Artefact, name: str) -> "pa.Table":  # type: ignore[name-defined]  # noqa: F821
+    """One checked table of a catalog artefact, by its contract's name."""
+    return next(one for one in TABLES if one.name == name).read(artefact.folder)
+
+
+WORK = StageWork(STAGE, CONTRACT_VERSION, CODE_VERSION, _build, _source)
+catalog = as_task(WORK)

@@ -1,0 +1,168 @@
+"""Pools: Icechunk repositories that hold per-file results, keyed by the content hash of the file.
+
+A pool only grows. Every commit is a snapshot, old snapshots stay readable and share chunks, and a
+process killed between two commits leaves the last snapshot whole. Only calls that Icechunk 1.1 and
+2.x both offer are used; 1.1 (Python 3.11) writes on-disk format 1, which 2.x reads.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Self
+
+import icechunk
+import numpy as np
+import zarr
+from filelock import FileLock
+
+from data_contracts.arrays import ArrayContract
+from data_contracts.manifest import PoolSnapshot
+from echoingecg.errors import StoreError
+from tasks.workspace import Workspace, writing_to
+
+BRANCH: Final = "main"
+_REFUSED: Final = "refused"  # group attribute: content hash -> [reason, detail]
+
+
+@dataclass(frozen=True)
+class PoolArray:
+    """An array of the pool and how it is cut along its first dimension.
+
+    Attributes:
+        contract: dims, dtype and unit; the first dimension grows.
+        tail: sizes of the other dimensions.
+        chunk: rows that are read and decompressed together.
+        shard: rows that share a file; a multiple of `chunk`.
+    """
+
+    contract: ArrayContract
+    tail: tuple[int, ...]
+    chunk: int
+    shard: int
+
+
+class Pool:
+    """One repository.
+
+    Args:
+        workspace: the pool's place is stored relative to it.
+        name: `<stage>/<key>`.
+        arrays: layout; the array called `key` holds the content hashes.
+    """
+
+    def __init__(self, workspace: Workspace, name: str, arrays: tuple[PoolArray, ...]) -> None:
+        self.workspace = workspace
+        self.folder = workspace.pools / name
+        self.arrays = arrays
+
+    @classmethod
+    def read(cls, workspace: Workspace, snapshot: PoolSnapshot) -> zarr.Group:
+        """The arrays of a snapshot, read-only; opens in xarray by `xarray.open_zarr(group.store, ...)`.
+
+        Raises:
+            StoreError: the pool or the snapshot is gone.
+        """
+        folder = workspace.root / snapshot.path
+        if not folder.is_dir():  # opening would create it
+            raise StoreError(f"pool {snapshot.path} is gone from {workspace.root}: run again from its stage")
+        try:
+            session = _repository(folder).readonly_session(snapshot_id=snapshot.snapshot)
+            return zarr.open_group(session.store, mode="r")
+        except (icechunk.IcechunkError, FileNotFoundError) as fault:
+            raise StoreError(f"pool {snapshot.path}: snapshot {snapshot.snapshot} cannot be read") from fault
+
+    @contextmanager
+    def writing(self) -> Iterator[Self]:
+        """Holds the pool's lock: Icechunk on a local disk is not safe for two committers.
+
+        Raises:
+            StoreError: the disk is full or cannot be written.
+        """
+        with writing_to(self.workspace.root):
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder.with_suffix(".lock")):
+                try:
+                    self._create()
+                    yield self
+                except icechunk.IcechunkError as fault:
+                    raise self._fault(fault) from fault
+
+    @cached_property
+    def _repo(self) -> icechunk.Repository:
+        return _repository(self.folder)
+
+    def _create(self) -> None:
+        """Writes the empty arrays, once."""
+        session = self._repo.writable_session(BRANCH)
+        group = zarr.open_group(session.store, mode="a")
+        if "key" in group:
+            return
+        for one in self.arrays:
+            group.create_array(
+                one.contract.name,
+                shape=(0, *one.tail),
+                dtype=one.contract.dtype,
+                chunks=(one.chunk, *one.tail),
+                shards=(one.shard, *one.tail),
+                dimension_names=one.contract.dims,
+                attributes=one.contract.attributes,
+            )
+        group.attrs[_REFUSED] = {}
+        session.commit("create")
+
+    def snapshot(self) -> PoolSnapshot:
+        """The newest snapshot."""
+        path = str(self.folder.relative_to(self.workspace.root))
+        return PoolSnapshot(path=path, snapshot=self._repo.lookup_branch(BRANCH))
+
+    def refused(self) -> dict[str, tuple[str, str]]:
+        """Content hash -> (reason, detail) of the files that were tried and refused."""
+        group = Pool.read(self.workspace, self.snapshot())
+        values: dict[str, tuple[str, str]] = group.attrs[_REFUSED]  # type: ignore[assignment]
+        return {key: (reason, detail) for key, (reason, detail) in values.items()}
+
+    def append(self, rows: Mapping[str, np.ndarray], refused: Mapping[str, tuple[str, str]]) -> None:
+        """Adds rows to every array and commits them with the refusals, all or nothing.
+
+        Args:
+            rows: array name -> rows to append along the first dimension; may be empty.
+            refused: content hash -> (reason, detail).
+        """
+        session = self._repo.writable_session(BRANCH)
+        group = zarr.open_group(session.store, mode="a")
+        for name, values in rows.items():
+            array = group[name]
+            assert isinstance(array, zarr.Array)
+            start = array.shape[0]
+            array.resize((start + len(values), *array.shape[1:]))
+            array[start:] = values
+        if refused:
+            known: dict[str, Any] = group.attrs[_REFUSED]  # type: ignore[assignment]
+            group.attrs[_REFUSED] = {**known, **{key: list(value) for key, value in refused.items()}}
+        session.commit(f"{len(rows.get('key', ()))} more, {len(refused)} refused")
+
+    def _fault(self, fault: Exception) -> StoreError:
+        text = str(fault)
+        if "No space left" in text or "os error 28" in text:
+            return StoreError(f"workspace {self.workspace.root}: the disk is full: free some space and run again")
+        line = next((line for line in text.splitlines() if any(sign.isalpha() for sign in line)), "unknown fault")
+        return StoreError(f"pool {self.folder.relative_to(self.workspace.root)}: {' '.join(line.split())}")
+
+
+def rows_by_key(group: zarr.Group) -> dict[str, int]:
+    """Content hash -> row of the pool's arrays."""
+    keys = np.asarray(group["key"][:])
+    return {bytes(key).hex(): row for row, key in enumerate(keys)}
+
+
+def key_rows(keys: list[str]) -> np.ndarray:
+    """Content hashes (64 hexadecimal digits) as uint8 (key, 32)."""
+    return np.frombuffer(bytes.fromhex("".join(keys)), dtype=np.uint8).reshape(len(keys), 32)
+
+
+def _repository(folder: Path) -> icechunk.Repository:
+    icechunk.set_logs_filter("error")  # its warning about concurrent committers is answered by our lock
+    storage = icechunk.local_filesystem_storage(str(folder))
+    return icechunk.Repository.open_or_create(storage)

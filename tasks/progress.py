@@ -1,0 +1,50 @@
+"""Progress of long work, to the log (and so to the terminal) and to a Prefect progress artifact."""
+
+import logging
+import time
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.context import TaskRunContext
+from prefect.logging import get_run_logger
+
+EVERY = 3.0  # seconds between two reports
+
+
+def logger() -> logging.Logger | logging.LoggerAdapter:
+    """The run's logger inside a Prefect task, a plain one elsewhere."""
+    if TaskRunContext.get() is None:
+        return logging.getLogger("echoingecg")
+    return get_run_logger()
+
+
+class Reporter:
+    """A listener for `echoingecg.progress.Progress`: at most one report every few seconds, and the last."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+        self.started = self.reported = time.monotonic()
+        self.artifact: UUID | None = None
+        self.first: int | None = None
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        now = time.monotonic()
+        if self.first is None:
+            self.first = done
+        if now - self.reported < EVERY and done < total:
+            return
+        self.reported = now
+        share = 100.0 * done / total if total else 100.0
+        rate = (done - self.first) / max(now - self.started, 1e-9)
+        left = f", {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
+        logger().info(f"{self.stage}: {done}/{total} ({share:.0f} %), {rate:.1f}/s{left}{', ' if note else ''}{note}")
+        if TaskRunContext.get() is not None:
+            self._publish(share, note)
+
+    def _publish(self, share: float, note: str) -> None:
+        if self.artifact is None:
+            made = create_progress_artifact(share, key=f"{self.stage}-progress", description=note or self.stage)
+            assert isinstance(made, UUID)
+            self.artifact = made
+        else:
+            update_progress_artifact(self.artifact, share, description=note or self.stage)

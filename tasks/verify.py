@@ -1,0 +1,53 @@
+"""Is everything on disk what the manifests say: files, contracts, and every row in the pools."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import zarr
+
+from data_contracts import ecg, teacher
+from data_contracts.tables import TableContract
+from echoingecg.errors import UserError
+from echoingecg.fingerprint import hash_array
+from tasks.artefacts import Artefact, ArtefactStore
+from tasks.pools import Pool, rows_by_key
+
+
+def faults(store: ArtefactStore, artefact: Artefact) -> Iterator[str]:
+    """One line for every difference; nothing when the artefact is sound."""
+    yield from store.faults(artefact)
+    for stage, version in artefact.manifest.inputs.items():
+        if store.find(stage, version) is None:  # type: ignore[arg-type]
+            yield f"{artefact}: its input {stage}-{version} is missing"
+    if artefact.manifest.run.pool is None:
+        return
+    try:
+        group = Pool.read(store.workspace, artefact.manifest.run.pool)
+        if artefact.stage == "ecg":
+            yield from _ecg(artefact, group)
+        else:
+            yield from _teacher(artefact, group)
+    except UserError as fault:
+        yield f"{artefact}: {fault}"
+
+
+def _ecg(artefact: Artefact, group: zarr.Group) -> Iterator[str]:
+    signal = group[ecg.SIGNAL.name]
+    for row, at in _rows(artefact, ecg.RECORDS, group):
+        if at is None or hash_array(np.asarray(signal[at])) != row["signal_sha256"]:  # type: ignore[index]
+            yield f"{artefact}: signal of {row['record_id']} is not in the pool as it was"
+
+
+def _teacher(artefact: Artefact, group: zarr.Group) -> Iterator[str]:
+    starts, frames = (np.asarray(group[one.name][:]) for one in (teacher.CLIP_START, teacher.CLIP_FRAMES))  # type: ignore[index]
+    embedding = group[teacher.EMBEDDING.name]
+    for row, at in _rows(artefact, teacher.CLIPS, group):
+        held = at is not None and hash_array(np.asarray(embedding[starts[at] : starts[at] + frames[at]]))  # type: ignore[index]
+        if held != row["embedding_sha256"]:
+            yield f"{artefact}: embeddings of {row['clip_id']} are not in the pool as they were"
+
+
+def _rows(artefact: Artefact, contract: TableContract, group: zarr.Group) -> Iterator[tuple[dict, int | None]]:
+    rows = rows_by_key(group)
+    for row in contract.read(artefact.folder).to_pylist():
+        yield row, rows.get(row["content_hash"])

@@ -1,0 +1,70 @@
+"""Where a workspace keeps things. Nothing else in the project builds these paths."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_contracts.conventions import Stage
+from echoingecg.errors import StoreError
+
+_ENVIRONMENT_FAULTS = {
+    errno.ENOSPC: "the disk is full: free some space and run again",
+    errno.EDQUOT: "the disk quota is used up: free some space and run again",
+    errno.EROFS: "the file system is read-only: choose another --workspace",
+    errno.EACCES: "permission denied: check the owner of the workspace, or choose another --workspace",
+    errno.EPERM: "not permitted: check the owner of the workspace, or choose another --workspace",
+    errno.ENOTDIR: "a file stands where a folder is needed: choose another --workspace",
+}
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder that holds everything the pipeline makes.
+
+    Attributes:
+        root: absolute path.
+    """
+
+    root: Path
+
+    @property
+    def artefacts(self) -> Path:
+        """Published versions, `<stage>/<version>/`."""
+        return self.root / "artefacts"
+
+    @property
+    def pools(self) -> Path:
+        """Icechunk repositories, `<stage>/<pool>/`."""
+        return self.root / "pools"
+
+    @property
+    def private(self) -> Path:
+        """Pseudonym key and file indexes: what must not leave the hospital. Mode 0700."""
+        return self.root / "private"
+
+    @property
+    def exports(self) -> Path:
+        """Simulated exports."""
+        return self.root / "exports"
+
+    def scratch(self, stage: Stage, version: str) -> Path:
+        """Checkpoints and leftovers of one version that is not published yet."""
+        return self.root / "scratch" / stage / version
+
+
+@contextmanager
+def writing_to(root: Path) -> Iterator[None]:
+    """Turns a full disk, a read-only or a forbidden folder into one line that says what to mend.
+
+    Raises:
+        StoreError: instead of the OSError. Other OSErrors pass.
+    """
+    try:
+        yield
+    except OSError as fault:
+        says = _ENVIRONMENT_FAULTS.get(fault.errno or 0)
+        if says is None:
+            raise
+        raise StoreError(f"workspace {root}: {says}") from fault

@@ -1,0 +1,106 @@
+"""Recipes: YAML in and out, one-line errors, overrides, METHOD's numbers."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_contracts.conventions import STAGES
+from echoingecg.errors import RecipeError
+from echoingecg.recipe import Recipe, read_recipe, sections, with_overrides, write_recipe
+from flows.order import find_recipe, shipped_recipes
+
+
+def test_shipped_recipes_come_back_from_yaml(tmp_path: Path) -> None:
+    assert set(shipped_recipes()) == {"demo", "paper", "smoke"}
+    for name in shipped_recipes():
+        recipe = find_recipe(name, [])
+        path = tmp_path / "recipe.yaml"
+        path.write_text(write_recipe(recipe), encoding="utf-8")
+        assert read_recipe(path) == recipe
+
+
+def test_every_field_is_described() -> None:
+    for section in (
+        one for one in vars(sections).values() if isinstance(one, type) and issubclass(one, Recipe.__base__)
+    ):
+        for name, field in section.model_fields.items():
+            nested = isinstance(field.default, sections.Section)
+            assert field.description or nested, f"{section.__name__}.{name}"
+
+
+def test_paper_recipe_holds_the_published_numbers() -> None:
+    recipe = find_recipe("paper", [])
+    student, model = recipe.student, recipe.student.model
+    assert (recipe.ecg.band_low, recipe.ecg.band_high, recipe.ecg.filter_order, recipe.ecg.kaiser_beta) == (
+        0.5,
+        40,
+        4,
+        5,
+    )
+    assert (model.embed_dim, model.init_dim, model.blocks, model.width_factors) == (
+        512,
+        96,
+        (3, 4, 23, 3),
+        (2, 4, 8, 16),
+    )
+    assert (student.scale_start, student.shift_start, student.match_weight) == (5, 5, 2)
+    assert (student.kl_weight, student.kl_limit, student.pseudo_positive_weight) == (1e-4, 1e4, 0.1)
+    assert (student.learning_rate, student.weight_decay, student.betas) == (3e-5, 0.01, (0.9, 0.999))
+    assert (student.warmup_share, student.warmup_start, student.gradient_clip, student.seed) == (0.03, 0.001, 1.0, 43)
+    assert model.log_var_start is None
+    assert recipe.teacher.model == "hf-hub:mkaichristensen/echo-clip"
+    assert recipe.teacher.variance_epsilon == 1e-8
+
+
+@pytest.mark.parametrize(
+    ("assignment", "says"),
+    [
+        ("student.epochs=0", "student.epochs: Input should be greater than or equal to 1 (got 0)"),
+        ("student.epoch=5", "student.epoch: unknown key"),
+        ("students.epochs=5", "no section 'students'"),
+        ("ecg.band_low=50", "band_low 50.0 Hz is not below band_high 40.0 Hz"),
+        ("pairs.split.train=0.5", "pairs.split: split shares do not sum to 1"),
+        ("student.model.text_width=30", "not a multiple of text_heads"),
+        ("student.echo_weight={}", "student.echo_weight"),
+        ("student.epochs", "write section.field=value"),
+        ("student.epochs=[", "not YAML"),
+    ],
+)
+def test_impossible_values_are_one_line(assignment: str, says: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(says)) as fault:
+        with_overrides(find_recipe("demo", []), [assignment])
+    assert "\n" not in str(fault.value)
+
+
+def test_overrides_reach_deep_and_leave_the_rest() -> None:
+    demo = find_recipe("demo", [])
+    changed = with_overrides(demo, ["student.model.init_dim=16", "pairs.text_methods=[ECG]"])
+    assert changed.student.model.init_dim == 16
+    assert changed.pairs.text_methods == ("ECG",)
+    assert {stage for stage in STAGES if changed.part(stage) != demo.part(stage)} == {"student", "pairs"}
+
+
+def test_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Recipe().student.epochs = 5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("text", ["- a", "a: [", "student: 5", "\x00"])
+def test_broken_files_are_one_line(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError) as fault:
+        read_recipe(path)
+    assert "\n" not in str(fault.value)
+    with pytest.raises(RecipeError):
+        read_recipe(tmp_path / "absent.yaml")
+
+
+@given(st.integers(1, 10**6), st.floats(1e-9, 1e9))
+def test_numbers_survive_yaml(epochs: int, rate: float) -> None:
+    recipe = with_overrides(Recipe(), [f"student.epochs={epochs}", f"student.learning_rate={rate!r}"])
+    assert recipe.student.epochs == epochs
+    assert recipe.student.learning_rate == rate

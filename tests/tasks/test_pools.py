@@ -1,0 +1,96 @@
+"""Pools: append-only, transactional, readable in xarray, one committer at a time."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+
+from data_contracts.arrays import ArrayContract
+from data_contracts.errors import ContractError
+from data_contracts.manifest import PoolSnapshot
+from echoingecg.errors import StoreError
+from tasks.pools import Pool, PoolArray, key_rows, rows_by_key
+from tasks.workspace import Workspace
+
+KEY = ArrayContract("key", ("record", "byte"), "uint8", "", "SHA-256 of the source file", (("byte", 32),))
+SIGNAL = ArrayContract("signal", ("record", "lead", "time"), "float32", "mV", "a signal", (("lead", 12),))
+LAYOUT = (PoolArray(KEY, (32,), 16, 16), PoolArray(SIGNAL, (12, 5), 1, 4))
+
+
+def key(number: int) -> str:
+    return f"{number:064x}"
+
+
+def rows(*numbers: int) -> dict[str, np.ndarray]:
+    signal = np.stack([np.full((12, 5), number, np.float32) for number in numbers])
+    return {"key": key_rows([key(number) for number in numbers]), "signal": signal}
+
+
+@pytest.fixture
+def pool(workspace: Workspace) -> Pool:
+    return Pool(workspace, "ecg/test", LAYOUT)
+
+
+def test_batches_grow_across_shards_and_old_snapshots_stay(pool: Pool, workspace: Workspace) -> None:
+    with pool.writing():
+        pool.append(rows(1, 2, 3), {key(9): ("truncated", "short")})
+        old = pool.snapshot()
+        pool.append(rows(*range(10, 17)), {key(8): ("nan", "a gap")})
+        new = pool.snapshot()
+    before, after = Pool.read(workspace, old), Pool.read(workspace, new)
+    assert rows_by_key(before) == {key(1): 0, key(2): 1, key(3): 2}
+    assert list(rows_by_key(after)) == [key(n) for n in (1, 2, 3, *range(10, 17))]
+    assert np.asarray(after["signal"][:, 0, 0]).tolist() == [1, 2, 3, *range(10, 17)]
+    assert pool.refused() == {key(9): ("truncated", "short"), key(8): ("nan", "a gap")}
+
+
+def test_opens_in_xarray_with_names_and_units(pool: Pool, workspace: Workspace) -> None:
+    with pool.writing():
+        pool.append(rows(1, 2), {})
+    group = Pool.read(workspace, pool.snapshot())
+    dataset = xarray.open_zarr(group.store, consolidated=False, chunks=None)
+    assert dict(dataset.sizes) == {"record": 2, "lead": 12, "time": 5, "byte": 32}
+    assert dataset.signal.attrs["units"] == "mV"
+    SIGNAL.check(group["signal"])
+    for wrong in (
+        ArrayContract("signal", ("record", "time", "lead"), "float32", "mV", ""),
+        ArrayContract("signal", ("record", "lead", "time"), "float64", "mV", ""),
+        ArrayContract("signal", ("record", "lead", "time"), "float32", "uV", ""),
+        ArrayContract("signal", ("record", "lead", "time"), "float32", "mV", "", (("lead", 8),)),
+    ):
+        with pytest.raises(ContractError, match="signal"):
+            wrong.check(group["signal"])
+
+
+def test_killed_between_two_commits_the_last_one_is_whole(pool: Pool, workspace: Workspace) -> None:
+    code = f"""
+import os, signal, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from test_pools import *
+pool = Pool(Workspace(Path({str(workspace.root)!r})), "ecg/test", LAYOUT)
+with pool.writing():
+    pool.append(rows(1, 2), {{}})
+    session = pool._repo.writable_session("main")
+    group = zarr.open_group(session.store, mode="a")
+    group["key"].resize((7, 32))
+    group["signal"].resize((7, 12, 5))
+    group["signal"][2:] = 5
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", "import zarr\n" + code], check=False, stderr=subprocess.PIPE)
+    assert killed.returncode == -9, killed.stderr
+    with pool.writing():  # the dead process's lock is free
+        assert rows_by_key(Pool.read(workspace, pool.snapshot())) == {key(1): 0, key(2): 1}
+        pool.append(rows(3), {})
+    assert np.asarray(Pool.read(workspace, pool.snapshot())["signal"][:, 0, 0]).tolist() == [1, 2, 3]
+
+
+def test_a_missing_pool_is_one_line(workspace: Workspace) -> None:
+    with pytest.raises(StoreError, match="is gone") as fault:
+        Pool.read(workspace, PoolSnapshot(path="pools/ecg/none", snapshot="1X8TRYPR83E05C4C5CZG"))
+    assert "\n" not in str(fault.value)
+    assert not (workspace.root / "pools").exists()
