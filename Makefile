@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKSPACE ?= workspace
+TORCH := torch==2.14.1 torchvision==0.29.1
 
 .PHONY: demo test test-all lint bench lock clean
 
@@ -36,8 +37,9 @@ $(VENV)/.test: $(VENV)/.demo
 # Renews constraints.txt from the ranges, in an environment of its own.
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/pip install --quiet '.[test]'
-	build/lock/bin/pip freeze --exclude echoingecg --exclude pip --exclude setuptools > constraints.txt
+	build/lock/bin/pip install --quiet $(TORCH) '.[test]'
+	(echo '# Every version of a tested environment. Renew with: make lock'; \
+		build/lock/bin/pip freeze --exclude echoingecg --exclude pip --exclude setuptools) > constraints.txt
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -46,7 +46,7 @@ class Manifest(BaseModel):
     code_version: int
     recipe: dict[str, Any] = Field(description="the part of the recipe that the stage read")
     source: dict[str, str] = Field(description="what else the version depends on, as digests")
-    inputs: dict[str, str] = Field(description="versions of the artefacts it was made of, by stage")
+    inputs: dict[Stage, str] = Field(description="versions of the artefacts it was made of, by stage")
     counts: dict[str, int]
     files: dict[str, Checksum] = Field(description="every other file of the artefact, by relative path")
     content: str = Field(description="SHA-256 over `files`: equal when two copies hold the same bytes")

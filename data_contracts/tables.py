@@ -94,6 +94,8 @@ class TableContract:
             found = table.schema.field(one.name)
             if found.type != one.type:
                 raise ContractError(f"table '{self.name}', column '{one.name}': {found.type}, expected {one.type}")
+            if not one.nullable and table[one.name].null_count:
+                raise ContractError(f"table '{self.name}', column '{one.name}': {table[one.name].null_count} nulls")
         table = table.select(self.schema.names).cast(self.schema)
         try:
             self.pandera_schema.validate(table.to_pandas(types_mapper=pd.ArrowDtype))

@@ -3,12 +3,16 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from data_contracts.errors import UserError
 from flows.cli_artefacts import app as artefacts
+
+if TYPE_CHECKING:
+    from data_contracts.conventions import Stage
+    from tasks.artefacts import Artefact
 
 app = typer.Typer(
     name="echoingecg",
@@ -49,8 +53,8 @@ def run(
         recipe=recipe,
         export=export,
         workspace=workspace,
-        start_from=start_from or None,  # type: ignore[arg-type]
-        only=only,  # type: ignore[arg-type]
+        start_from=start_from or None,
+        only=only,
         force=force,
         overrides=overrides,
         return_state=True,
@@ -60,7 +64,7 @@ def run(
             raise state.data
         typer.echo(f"error: a stage failed, see the traceback above: {state.message}", err=True)
         raise typer.Exit(1)
-    print_run(state.data)
+    print_run(cast("dict[Stage, Artefact]", state.data))
 
 
 @app.command()
@@ -86,7 +90,6 @@ def simulate(
 ) -> None:
     """Write a paired hospital export of simulated patients, in the MIMIC-IV layout."""
     from echoingecg.simulator.export import simulate as write
-
     from flows.order import find_recipe
     from flows.summary import progress_line
 

@@ -55,7 +55,7 @@ def verify(
     from tasks.verify import faults
 
     store = _store(workspace)
-    artefacts = [store.get(name) for name in names] if names else store.list()
+    artefacts = [store.get(name) for name in names] if names else store.published()
     found = [fault for artefact in artefacts for fault in faults(store, artefact)]
     for fault in found:
         typer.echo(fault, err=True)

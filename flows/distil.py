@@ -6,16 +6,16 @@ from prefect import flow
 from prefect.futures import PrefectFuture, wait
 from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
-from tasks.evaluation import evaluation
-from tasks.student import student
 
 from data_contracts.conventions import Stage
 from echoingecg.errors import UserError
 from flows.order import find_recipe, make_job
 from tasks.catalog import catalog
 from tasks.ecg import ecg
+from tasks.evaluation import evaluation
 from tasks.pairs import pairs
 from tasks.simulate import simulate
+from tasks.student import student
 from tasks.teacher import teacher
 
 

@@ -1,6 +1,6 @@
 """What the command line prints: tables of artefacts, the end of a run, a progress line."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import pyarrow.parquet as pq
@@ -43,7 +43,7 @@ def print_status(job: Job) -> None:
 
 def print_artefacts(store: ArtefactStore) -> None:
     """Every artefact, then the aliases."""
-    _console.print(_table(str(store.workspace.root), store.list()))
+    _console.print(_table(str(store.workspace.root), store.published()))
     for name, target in store.aliases().items():
         _console.print(f"{name} -> {target}")
 
@@ -70,9 +70,9 @@ def _private_paths(store: ArtefactStore) -> dict[str, str]:
     return found
 
 
-def _table(title: str, artefacts: "Iterator[Artefact] | list[Artefact] | object") -> Table:
+def _table(title: str, artefacts: Iterable[Artefact]) -> Table:
     table = Table("artefact", "finished", "seconds", "new files", "counts", title=title, title_justify="left")
-    for one in artefacts:  # type: ignore[attr-defined]
+    for one in artefacts:
         run = one.manifest.run
         new = "" if run.new_keys is None else str(run.new_keys)
         table.add_row(str(one), run.finished, f"{run.seconds:.1f}", new, _counts(one))

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 from filelock import FileLock
 from pydantic import ValidationError
@@ -39,7 +39,7 @@ class Plan:
     code_version: int
     recipe: dict[str, Any]
     source: dict[str, str]
-    inputs: dict[str, str]
+    inputs: dict[Stage, str]
 
     @property
     def version(self) -> str:
@@ -116,13 +116,13 @@ class ArtefactStore:
         stage, _, start = name.partition("-")
         if stage not in STAGES:
             raise StoreError(f"'{name}' names no artefact: write STAGE-VERSION or an alias; 'artefacts list' shows all")
-        found = [one for one in self.list(stage) if one.version.startswith(start)]
+        found = [one for one in self.published(stage) if one.version.startswith(start)]
         if len(found) != 1:
             many = "no artefact" if not found else f"{len(found)} artefacts"
             raise StoreError(f"{many} named '{name}' in {self.workspace.root}: 'artefacts list' shows all")
         return found[0]
 
-    def list(self, *stages: Stage) -> "list[Artefact]":
+    def published(self, *stages: Stage) -> list[Artefact]:
         """Published artefacts in the order of the stages, oldest first."""
         found: list[Artefact] = []
         for stage in stages or STAGES:
@@ -132,11 +132,11 @@ class ArtefactStore:
             found += sorted(of_stage, key=lambda one: one.manifest.run.finished)
         return found
 
-    def lineage(self, artefact: Artefact) -> dict[str, str]:
+    def lineage(self, artefact: Artefact) -> dict[Stage, str]:
         """Versions of the artefact and of all it was made of, by stage, read from manifests alone."""
-        found = {artefact.stage: artefact.version}
+        found: dict[Stage, str] = {artefact.stage: artefact.version}
         for stage, version in artefact.manifest.inputs.items():
-            above = self.find(stage, version) if stage in get_args(Stage) else None  # type: ignore[arg-type]
+            above = self.find(stage, version)
             found |= self.lineage(above) if above else {stage: version}
         return {stage: found[stage] for stage in STAGES if stage in found}
 
@@ -213,7 +213,7 @@ class ArtefactStore:
         _sync(target.parent)
         return Artefact(target, manifest)
 
-    def faults(self, artefact: Artefact) -> "list[str]":
+    def faults(self, artefact: Artefact) -> list[str]:
         """What differs between the files on disk and the manifest; empty when sound."""
         found = []
         for name, expected in artefact.manifest.files.items():

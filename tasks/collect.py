@@ -22,7 +22,7 @@ def collect(store: ArtefactStore, delete: bool) -> Iterator[str]:
         one line for every folder.
     """
     kept = {name for artefact in _roots(store) for name in store.lineage(artefact).items()}
-    surplus = [one.folder for one in store.list() if (one.stage, one.version) not in kept]
+    surplus = [one.folder for one in store.published() if (one.stage, one.version) not in kept]
     for folder in [*surplus, *_leftovers(store)]:
         if delete:
             with writing_to(store.workspace.root):
@@ -31,7 +31,7 @@ def collect(store: ArtefactStore, delete: bool) -> Iterator[str]:
 
 
 def _roots(store: ArtefactStore) -> list[Artefact]:
-    newest = [found[-1] for stage in reversed(STAGES) if (found := store.list(stage))][:1]
+    newest = [found[-1] for stage in reversed(STAGES) if (found := store.published(stage))][:1]
     return newest + [store.get(name) for name in store.aliases()]
 
 

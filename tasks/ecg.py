@@ -16,7 +16,7 @@ from echoingecg.recipe import EcgSettings
 from tasks.artefacts import Built
 from tasks.ingest import Attempt, Rows, SourceFile, attempt, index_rows, ingest, quarantine_rows, source_files
 from tasks.job import Job
-from tasks.pools import Pool, PoolArray, key_rows
+from tasks.pools import Pool, PoolArray, array_of, key_rows, rows_of
 from tasks.stage import Inputs, StageWork, as_task, check_refusals
 from tasks.workers import mapper
 
@@ -59,7 +59,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         )
         snapshot, refused = pool.snapshot(), pool.refused()
     group = Pool.read(job.workspace, snapshot)
-    quality = np.asarray(group[contract.QUALITY.name][:])
+    quality = rows_of(group, contract.QUALITY)
     records = [
         {
             "record_id": row["record_id"],
@@ -68,12 +68,12 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
             "signal_sha256": digest,
             "flagged_leads": int(np.count_nonzero(quality[at])),
         }
-        for row, at, digest in index_rows(group, listed)
+        for row, at, digest in index_rows(group, listed, contract.DIGEST)
     ]
     quarantine = QUARANTINE.build(quarantine_rows(listed, refused))
     check_refusals(job, STAGE, quarantine, listed.num_rows, settings.max_refused_share)
     for array in contract.ARRAYS:
-        array.check(group[array.name])
+        array_of(group, array)
     contract.RECORDS.write(contract.RECORDS.build(records), folder)
     QUARANTINE.write(quarantine, folder)
     flagged = sum(row["flagged_leads"] > 0 for row in records)

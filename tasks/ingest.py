@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import zarr
-from echoingecg.catalog.sources import files_of
 
+from data_contracts.arrays import ArrayContract
+from echoingecg.catalog.sources import files_of
 from echoingecg.errors import Refusal, StoreError
 from echoingecg.fingerprint import hash_files
 from echoingecg.progress import Progress
 from tasks.job import Job
-from tasks.pools import Pool, rows_by_key
+from tasks.pools import Pool, rows_by_key, rows_of
 from tasks.progress import logger
 
 Rows = Mapping[str, np.ndarray]
@@ -85,7 +86,7 @@ def ingest(
     pool: Pool,
     files: Mapping[str, SourceFile],
     attempts: Callable[[Iterable[SourceFile]], Iterator[Attempt]],
-    rows_of: Callable[[list[Attempt]], Rows],
+    as_rows: Callable[[list[Attempt]], Rows],
     commit_every: int,
     progress: Progress,
 ) -> int:
@@ -95,7 +96,7 @@ def ingest(
         pool: processed and refused files alike are not tried again.
         files: content hash -> file.
         attempts: runs `attempt` over files, in order.
-        rows_of: the pool's rows for a batch of attempts that have a value.
+        as_rows: the pool's rows for a batch of attempts that have a value.
         commit_every: files a commit.
         progress: told after every file.
     """
@@ -111,16 +112,16 @@ def ingest(
             progress(done, len(missing))
         good = [one for one in batch if one.refusal is None]
         pool.append(
-            rows_of(good) if good else {},
+            as_rows(good) if good else {},
             {one.content_hash: one.refusal for one in batch if one.refusal is not None},
         )
     return done
 
 
-def index_rows(group: zarr.Group, listed: pa.Table) -> list[tuple[dict[str, Any], int, str]]:
+def index_rows(group: zarr.Group, listed: pa.Table, digest: ArrayContract) -> list[tuple[dict[str, Any], int, str]]:
     """(catalog row, row in the pool, SHA-256 of the content) for every listed file that the pool holds."""
     rows = rows_by_key(group)
-    digests = np.asarray(group["sha256"][:])
+    digests = rows_of(group, digest)
     found = ((row, rows[row["content_hash"]]) for row in listed.to_pylist() if row["content_hash"] in rows)
     return [(row, at, bytes(digests[at]).hex()) for row, at in found]
 

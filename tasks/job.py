@@ -71,7 +71,6 @@ class Job:
     def scan(self) -> "Scan":
         """What the export holds now. Files whose size and time are unchanged are not read again."""
         from echoingecg.catalog.scan import scan  # keeps pandas out of `echoingecg --help`
-
         from tasks.progress import Reporter
 
         previous = pq.read_table(self.index_file) if self.index_file.is_file() else None

@@ -107,7 +107,7 @@ class Pool:
                 chunks=(one.chunk, *one.tail),
                 shards=(one.shard, *one.tail),
                 dimension_names=one.contract.dims,
-                attributes=one.contract.attributes,
+                attributes={**one.contract.attributes},
             )
         group.attrs[_REFUSED] = {}
         session.commit("create")
@@ -151,10 +151,28 @@ class Pool:
         return StoreError(f"pool {self.folder.relative_to(self.workspace.root)}: {' '.join(line.split())}")
 
 
+def array_of(group: zarr.Group, contract: ArrayContract) -> zarr.Array:
+    """The contract's array of an open pool, checked.
+
+    Raises:
+        ContractError: its dims, dtype, sizes or unit are not the contract's.
+    """
+    array = group[contract.name]
+    assert isinstance(array, zarr.Array)
+    contract.check(array)
+    return array
+
+
+def rows_of(group: zarr.Group, contract: ArrayContract) -> np.ndarray:
+    """All rows of an array that is small beside the pool: keys, digests, flags, offsets."""
+    return np.asarray(array_of(group, contract)[:])
+
+
 def rows_by_key(group: zarr.Group) -> dict[str, int]:
     """Content hash -> row of the pool's arrays."""
-    keys = np.asarray(group["key"][:])
-    return {bytes(key).hex(): row for row, key in enumerate(keys)}
+    key = group["key"]
+    assert isinstance(key, zarr.Array)
+    return {bytes(one).hex(): row for row, one in enumerate(np.asarray(key[:]))}
 
 
 def key_rows(keys: list[str]) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from data_contracts.conventions import LEADS, SAMPLES
 from data_contracts.ecg import RECORDS, SIGNAL
 from tasks.artefacts import Artefact
-from tasks.pools import Pool, rows_by_key
+from tasks.pools import Pool, array_of, rows_by_key
 from tasks.workspace import Workspace
 
 _BYTES = len(LEADS) * SAMPLES * 4
@@ -29,7 +29,7 @@ class PoolSignals:
         rows = rows_by_key(group)
         self.record_ids: list[str] = records["record_id"].to_pylist()
         self._rows = np.array([rows[key] for key in records["content_hash"].to_pylist()], dtype=np.int64)
-        self._array = group[SIGNAL.name]
+        self._array = array_of(group, SIGNAL)
         self._fits = len(self._rows) * _BYTES <= memory_gb * 1e9
 
     def __len__(self) -> int:
@@ -47,4 +47,4 @@ class PoolSignals:
 
     def _from_pool(self, wanted: np.ndarray) -> np.ndarray:
         unique, back = np.unique(wanted, return_inverse=True)
-        return np.asarray(self._array.oindex[unique])[back]  # type: ignore[union-attr]
+        return np.asarray(self._array.oindex[unique])[back]

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from echoingecg.simulator import CODE_VERSION
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed, State
@@ -10,6 +9,7 @@ from prefect.states import Completed, Failed, State
 from echoingecg.errors import UserError
 from echoingecg.fingerprint import fingerprint
 from echoingecg.recipe import Recipe
+from echoingecg.simulator import CODE_VERSION
 from tasks.job import Job
 from tasks.progress import Reporter
 from tasks.workspace import Workspace, writing_to

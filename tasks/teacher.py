@@ -20,7 +20,7 @@ from echoingecg.teacher.identity import teacher_identity
 from tasks.artefacts import Built
 from tasks.ingest import Attempt, Rows, SourceFile, attempt, index_rows, ingest, quarantine_rows, source_files
 from tasks.job import Job
-from tasks.pools import Pool, PoolArray, key_rows
+from tasks.pools import Pool, PoolArray, array_of, key_rows, rows_of
 from tasks.stage import Inputs, StageWork, as_task, check_refusals
 
 STAGE: Stage = "teacher"
@@ -58,18 +58,18 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         return map(partial(attempt, process), files)
 
     def rows(batch: list[Attempt]) -> Rows:
-        return _rows(batch, _frames(Pool.read(job.workspace, pool.snapshot())))
+        return _rows(batch, array_of(Pool.read(job.workspace, pool.snapshot()), contract.EMBEDDING).shape[0])
 
     with pool.writing():
         new = ingest(pool, source_files(job, listed), attempts, rows, job.recipe.execution.commit_every, progress)
         snapshot, refused = pool.snapshot(), pool.refused()
     group = Pool.read(job.workspace, snapshot)
-    found = index_rows(group, listed)
+    found = index_rows(group, listed, contract.DIGEST)
     quarantine = QUARANTINE.build(quarantine_rows(listed, refused))
     check_refusals(job, STAGE, quarantine, listed.num_rows, settings.max_refused_share)
     for array in contract.ARRAYS:
-        array.check(group[array.name])
-    frames = np.asarray(group[contract.CLIP_FRAMES.name][:])
+        array_of(group, array)
+    frames = rows_of(group, contract.CLIP_FRAMES)
     clips = [
         {
             "clip_id": row["clip_id"],
@@ -85,10 +85,6 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     studies = _write_targets(group, [(row, at) for row, at, _ in found], settings.variance_epsilon, folder)
     counts = {"clips": len(clips), "frames": sum(row["frames"] for row in clips), "studies": studies}
     return Built({**counts, "refused": quarantine.num_rows}, snapshot, new)
-
-
-def _frames(group: zarr.Group) -> int:
-    return int(group[contract.EMBEDDING.name].shape[0])  # type: ignore[union-attr]
 
 
 def _rows(batch: list[Attempt], before: int) -> Rows:
@@ -107,29 +103,28 @@ def _write_targets(group: zarr.Group, found: list[tuple[dict[str, Any], int]], e
     """A Gaussian for each study, over all frames of all its clips, as Zarr; returns the number of studies."""
     from echoingecg.teacher.targets import study_target
 
-    starts = np.asarray(group[contract.CLIP_START.name][:])
-    frames = np.asarray(group[contract.CLIP_FRAMES.name][:])
-    embedding = group[contract.EMBEDDING.name]
+    starts, frames = rows_of(group, contract.CLIP_START), rows_of(group, contract.CLIP_FRAMES)
+    embedding = array_of(group, contract.EMBEDDING)
     of_study: dict[str, list[int]] = defaultdict(list)
     patient = {row["study_id"]: row["patient_id"] for row, _ in found}
     for row, at in found:
         of_study[row["study_id"]].append(at)
     rows, targets = [], []
     for study, at_rows in sorted(of_study.items()):
-        clips = [np.asarray(embedding[starts[at] : starts[at] + frames[at]]) for at in at_rows]  # type: ignore[index]
+        clips = [np.asarray(embedding[starts[at] : starts[at] + frames[at]]) for at in at_rows]
         targets.append(study_target(np.concatenate(clips), epsilon))
         sizes = {"clips": len(clips), "frames": sum(len(clip) for clip in clips)}
         rows.append({"study_id": study, "patient_id": patient[study], **sizes})
     contract.STUDIES.write(contract.STUDIES.build(rows), folder)
     out = zarr.open_group(folder / contract.TARGETS_GROUP, mode="w")
-    dim = int(embedding.shape[1])  # type: ignore[union-attr]
+    dim = embedding.shape[1]
     for one, values in zip(contract.TARGETS, zip(*targets, strict=True) if targets else ((), ()), strict=True):
         array = out.create_array(
             one.name,
             data=np.asarray(values, dtype=one.dtype).reshape(-1, dim),
             chunks=(1024, dim),
             dimension_names=one.dims,
-            attributes=one.attributes,
+            attributes={**one.attributes},
         )
         one.check(array)
     return len(rows)

@@ -10,14 +10,14 @@ from data_contracts.tables import TableContract
 from echoingecg.errors import UserError
 from echoingecg.fingerprint import hash_array
 from tasks.artefacts import Artefact, ArtefactStore
-from tasks.pools import Pool, rows_by_key
+from tasks.pools import Pool, array_of, rows_by_key, rows_of
 
 
 def faults(store: ArtefactStore, artefact: Artefact) -> Iterator[str]:
     """One line for every difference; nothing when the artefact is sound."""
     yield from store.faults(artefact)
     for stage, version in artefact.manifest.inputs.items():
-        if store.find(stage, version) is None:  # type: ignore[arg-type]
+        if store.find(stage, version) is None:
             yield f"{artefact}: its input {stage}-{version} is missing"
     if artefact.manifest.run.pool is None:
         return
@@ -32,17 +32,17 @@ def faults(store: ArtefactStore, artefact: Artefact) -> Iterator[str]:
 
 
 def _ecg(artefact: Artefact, group: zarr.Group) -> Iterator[str]:
-    signal = group[ecg.SIGNAL.name]
+    signal = array_of(group, ecg.SIGNAL)
     for row, at in _rows(artefact, ecg.RECORDS, group):
-        if at is None or hash_array(np.asarray(signal[at])) != row["signal_sha256"]:  # type: ignore[index]
+        if at is None or hash_array(np.asarray(signal[at])) != row["signal_sha256"]:
             yield f"{artefact}: signal of {row['record_id']} is not in the pool as it was"
 
 
 def _teacher(artefact: Artefact, group: zarr.Group) -> Iterator[str]:
-    starts, frames = (np.asarray(group[one.name][:]) for one in (teacher.CLIP_START, teacher.CLIP_FRAMES))  # type: ignore[index]
-    embedding = group[teacher.EMBEDDING.name]
+    starts, frames = rows_of(group, teacher.CLIP_START), rows_of(group, teacher.CLIP_FRAMES)
+    embedding = array_of(group, teacher.EMBEDDING)
     for row, at in _rows(artefact, teacher.CLIPS, group):
-        held = at is not None and hash_array(np.asarray(embedding[starts[at] : starts[at] + frames[at]]))  # type: ignore[index]
+        held = at is not None and hash_array(np.asarray(embedding[starts[at] : starts[at] + frames[at]]))
         if held != row["embedding_sha256"]:
             yield f"{artefact}: embeddings of {row['clip_id']} are not in the pool as they were"
 

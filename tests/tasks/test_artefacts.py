@@ -65,7 +65,7 @@ with store.locked(plan), store.building(plan) as folder:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     assert len(list(store.folder("pairs", "").glob(".building-*"))) == 1
     assert store.find("pairs", plan.version) is None
-    assert store.list() == []
+    assert store.published() == []
     publish(store, plan)
     assert not list(store.folder("pairs", "").glob(".building-*"))
 
@@ -80,7 +80,7 @@ def test_an_equal_rerun_keeps_the_first_copy_a_differing_one_sets_it_aside(store
     assert second.manifest.content != first.manifest.content
     (aside,) = (first.folder.parent / ".replaced").iterdir()
     assert (aside / "deep/file.txt").read_text() == "content"
-    assert store.list("pairs") == [second]
+    assert store.published("pairs") == [second]
 
 
 def test_a_failing_build_publishes_nothing(store: ArtefactStore, plan: Plan) -> None:
