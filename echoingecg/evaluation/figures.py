@@ -1,0 +1,154 @@
+"""Figures of one endpoint. Every function returns a Figure to be rendered within `canvas.styled`."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from scipy.special import expit, logit
+from sklearn.metrics import roc_curve
+
+from echoingecg.evaluation.canvas import (
+    CLASS_COLOURS,
+    GREY,
+    INK,
+    MUTED,
+    PROTOCOL_COLOURS,
+    PROTOCOL_MARKERS,
+    new_figure,
+    set_title,
+)
+from echoingecg.evaluation.metrics import AUROC, BALANCED_ACCURACY
+from echoingecg.evaluation.protocols import EndpointResult
+from echoingecg.evaluation.results import GroupMetrics
+from echoingecg.evaluation.uncertainty import ALL, variance_bins
+from echoingecg.evaluation.words import GROUP_NAMES, PROTOCOL_NAMES, interval_text, probability_text
+
+Groups = dict[tuple[str, str, str], GroupMetrics]
+_CERTAIN = 1e-12  # scores are drawn as log-odds, so 0 and 1 need a place on the axis
+
+
+def roc(result: EndpointResult, groups: Groups) -> Figure:
+    """ROC curves on the test split, a dot where the threshold puts the decision. Needs both classes."""
+    figure = new_figure(4.9)
+    axes = figure.add_subplot()
+    label = result.label[result.test]
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="Chance, AUROC 0.50")
+    for of in result.protocols:
+        colour = PROTOCOL_COLOURS[of.protocol]
+        found = groups[result.endpoint.name, of.protocol, ALL].estimates[AUROC]
+        false_positive, sensitivity, _ = roc_curve(label, of.score[result.test])
+        interval = interval_text(found)
+        name = f"{PROTOCOL_NAMES[of.protocol]}, AUROC {found.value:.2f}" + (f" ({interval})" if interval else "")
+        axes.plot(false_positive, sensitivity, color=colour, label=name)
+        called = of.decision[result.test] == 1
+        axes.plot(
+            called[label == 0].mean(),
+            called[label == 1].mean(),
+            PROTOCOL_MARKERS[of.protocol],
+            color=colour,
+            markersize=9,
+            markeredgecolor="white",
+            markeredgewidth=1.5,
+            clip_on=False,
+            zorder=5,
+        )
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="False positive rate (1 − specificity)", ylabel="Sensitivity")
+    axes.set_box_aspect(0.82)
+    set_title(axes, result.endpoint.name)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left")
+    return figure
+
+
+def score_distribution(result: EndpointResult) -> Figure:
+    """Histogram of test scores by class on a log-odds axis, with the threshold; one panel a protocol."""
+    panels = len(result.protocols)
+    figure = new_figure(1.2 + 2.0 * panels)
+    label = result.label[result.test]
+    for at, of in enumerate(result.protocols):
+        axes = figure.add_subplot(panels, 1, at + 1)
+        score = logit(np.clip(of.score[result.test], _CERTAIN, 1 - _CERTAIN))
+        threshold = float(logit(np.clip(of.threshold.value, _CERTAIN, 1 - _CERTAIN)))
+        low, high = min(score.min(), threshold), max(score.max(), threshold)
+        margin = 0.03 * (high - low) or 0.5
+        edges = np.linspace(low - margin, high + margin, 26)
+        for value in (0, 1):
+            of_class = score[label == value]
+            share = np.histogram(of_class, edges)[0] / max(len(of_class), 1)
+            name = f"Label {value} ({len(of_class)} ECGs)"
+            axes.stairs(share, edges, fill=True, color=CLASS_COLOURS[value], alpha=0.6, label=name)
+            axes.stairs(share, edges, color=CLASS_COLOURS[value], linewidth=1.2)
+        axes.axvline(threshold, color=INK, linewidth=1.5, linestyle="--", label="Decision threshold")
+        axes.set(xlim=(edges[0], edges[-1]), ylabel="Share of class")
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.tick_params(axis="x", labelsize=8.5)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: probability_text(float(expit(place)))))
+        axes.text(1.0, 1.03, PROTOCOL_NAMES[of.protocol], transform=axes.transAxes, ha="right", color=MUTED)
+        if at == 0:
+            set_title(axes, result.endpoint.name)
+            axes.title.set_y(1.1)
+        if at == panels - 1:
+            axes.set_xlabel("Score: predicted probability of label 1 (log-odds scale)")
+            handles, names = axes.get_legend_handles_labels()
+            figure.legend(handles, names, loc="outside lower left", ncols=2)
+    return figure
+
+
+def uncertainty_halves(result: EndpointResult, groups: Groups) -> Figure:
+    """Balanced accuracy with intervals for all test ECGs and for each half, over its class counts."""
+    figure = new_figure(4.4)
+    axes = figure.add_subplot()
+    axes.axhline(0.5, color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
+    for at, of in enumerate(result.protocols):
+        shift = 0.0 if len(result.protocols) == 1 else (at - 0.5) * 0.4
+        colour = PROTOCOL_COLOURS[of.protocol]
+        marker = PROTOCOL_MARKERS[of.protocol]
+        axes.plot([], [], marker, color=colour, markersize=8, label=PROTOCOL_NAMES[of.protocol])
+        for place, group in enumerate(GROUP_NAMES):
+            found = groups[result.endpoint.name, of.protocol, group].estimates[BALANCED_ACCURACY]
+            if found.value is None:
+                continue
+            if found.low is not None and found.high is not None:
+                axes.plot([place + shift] * 2, [found.low, found.high], color=colour, solid_capstyle="round")
+            axes.plot(place + shift, found.value, marker, color=colour, markersize=8)
+            axes.text(place + shift + 0.06, found.value, f"{found.value:.2f}", va="center", fontsize=9)
+    counts = [groups[result.endpoint.name, result.protocols[0].protocol, group] for group in GROUP_NAMES]
+    ticks = [
+        f"{name}\n{count.positives} with label 1\n{count.negatives} with label 0"
+        for name, count in zip(GROUP_NAMES.values(), counts, strict=True)
+    ]
+    axes.set_xticks(range(len(ticks)), ticks, fontsize=9.5)
+    axes.grid(axis="x", visible=False)
+    axes.set(xlim=(-0.5, 2.6), ylim=(0, 1.02), ylabel="Balanced accuracy")
+    set_title(axes, result.endpoint.name)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    return figure
+
+
+def error_against_variance(result: EndpointResult) -> Figure:
+    """Error rate in quantile bins of uncertainty, over the share of positives in the same bins."""
+    figure = new_figure(4.4)
+    axes = figure.add_subplot()
+    test = result.test
+    for of in result.protocols:
+        bins = variance_bins(result.uncertainty[test], result.label[test], of.decision[test])
+        place = np.arange(len(bins))
+        if of is result.protocols[0]:
+            positive_share = [one.positive_share for one in bins]
+            axes.bar(place, positive_share, color=GREY, alpha=0.5, width=0.7, label="Share with label 1")
+            axes.set_xticks(place, [f"{one.uncertainty:.2f}\n{one.records} ECGs".replace("-", "−") for one in bins])
+        axes.plot(
+            place,
+            [one.error_rate for one in bins],
+            color=PROTOCOL_COLOURS[of.protocol],
+            marker=PROTOCOL_MARKERS[of.protocol],
+            markersize=7,
+            label=f"Error rate, {PROTOCOL_NAMES[of.protocol].lower()}",
+            clip_on=False,
+        )
+    axes.grid(axis="x", visible=False)
+    axes.set(ylim=(0, None), ylabel="Share of the bin's ECGs")
+    axes.set_xlabel("Mean log-variance of the bin\n← more certain        less certain →")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    set_title(axes, result.endpoint.name)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    return figure

@@ -1,0 +1,146 @@
+"""A small evaluation case with a planted signal, whose student is plain NumPy."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from data_contracts.pairs import ECG_ECHO, FILTERS, LABELS, PATIENTS
+from data_contracts.student import HISTORY
+from data_contracts.teacher import STUDIES
+from echoingecg.evaluation.inputs import EvaluationInputs
+from echoingecg.recipe import Endpoint
+
+DIM = 16
+SPLIT_OF = ("train", "train", "train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class PlantedStudent:
+    """Reads a number planted in sample 0 of each lead; prompts point to either end of dimension 0."""
+
+    scale: float = 5.0
+    shift: float = 5.0
+
+    def embed_ecg(self, signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        planted = np.zeros((len(signals), DIM), np.float32)
+        planted[:, :12] = signals[:, :, 0]
+        planted[:, 12] = 1.0
+        mean = planted / np.linalg.norm(planted, axis=1, keepdims=True)
+        log_var = np.full((len(signals), DIM), -3.0, np.float32) + signals[:, :1, 1]
+        return mean, log_var
+
+    def embed_text(self, texts: list[str], method: str) -> tuple[np.ndarray, np.ndarray]:
+        assert method == "ECHO"
+        mean = np.zeros((len(texts), DIM), np.float32)
+        mean[:, 0] = [-1.0 if "REDUCED" in text.upper() else 1.0 for text in texts]
+        mean[:, 1] = [0.01 * len(text) for text in texts]
+        return mean, np.full((len(texts), DIM), -4.0, np.float32)
+
+
+@dataclass(frozen=True)
+class ArraySignals:
+    values: np.ndarray
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        assert rows.dtype == np.int64
+        return self.values[rows]
+
+
+def lvef_below(threshold: float, **changes: Any) -> Endpoint:
+    values = {
+        "name": f"LVEF below {threshold:g} %",
+        "measurement": "lvef",
+        "unit": "%",
+        "comparison": "<",
+        "threshold": threshold,
+        "valid_range": (5.0, 90.0),
+        "positive_prompts": ("LV EJECTION FRACTION IS SEVERELY REDUCED.", "REDUCED SYSTOLIC FUNCTION."),
+        "negative_prompts": ("LV EJECTION FRACTION IS NORMAL.",),
+        "source": "ESC heart failure guideline 2021",
+    }
+    return Endpoint.model_validate(values | changes)
+
+
+def make_inputs(patients: int = 250, seed: int = 1, **changes: Any) -> EvaluationInputs:
+    """Two ECGs a patient, one study each, and a second study for every tenth patient.
+
+    A patient's heart is one number; LVEF, the ECG's embedding and the study's target follow it with noise.
+    """
+    generator = np.random.default_rng(seed)
+    heart = generator.normal(size=patients)
+    noise = np.exp(generator.normal(0, 0.5, size=2 * patients))
+    signals = np.zeros((2 * patients, 12, 1000), np.float32)
+    signals[:, :, 0] = generator.normal(0, 0.3, size=(2 * patients, 12))
+    signals[:, 0, 0] = np.repeat(heart, 2) + noise * generator.normal(0, 0.8, size=2 * patients)
+    signals[:, 0, 1] = np.log(noise)
+    record_ids = [f"ecg-{at:05d}" for at in range(2 * patients)]
+    split = [SPLIT_OF[at % len(SPLIT_OF)] for at in range(patients)]
+    pairs, studies, labels, targets = [], [], [], []
+    for at in range(patients):
+        for repeat in range(2 if at % 10 == 0 else 1):
+            study = f"study-{at:04d}-{repeat}"
+            studies.append({"study_id": study, "patient_id": f"patient-{at:04d}", "clips": 1, "frames": 24})
+            target = np.append(heart[at] + generator.normal(0, 0.1), generator.normal(0, 0.2, size=DIM - 1))
+            targets.append(target / np.linalg.norm(target))
+            lvef = float(np.clip(52 + 11 * heart[at] + generator.normal(0, 3), 10, 85))
+            value = 100.0 if at % 40 == 9 else lvef
+            labels.append({"measurement": "lvef", "value": value, "unit": "%"})
+            labels[-1] |= {"study_id": study, "patient_id": f"patient-{at:04d}"}
+            for ecg in (2 * at, 2 * at + 1):
+                pair = {"record_id": record_ids[ecg], "study_id": study, "patient_id": f"patient-{at:04d}"}
+                pairs.append(pair | {"split": split[at], "gap_hours": float(generator.normal(0, 20))})
+    values: dict[str, Any] = {
+        "student": PlantedStudent(),
+        "signals": ArraySignals(signals),
+        "record_ids": record_ids,
+        "patients": PATIENTS.build([{"patient_id": f"patient-{at:04d}", "split": split[at]} for at in range(patients)]),
+        "ecg_echo": ECG_ECHO.build(pairs),
+        "labels": LABELS.build(labels),
+        "filters": make_filters(len(pairs), len(labels)),
+        "studies": STUDIES.build(studies),
+        "target_mean": np.array(targets, np.float32).reshape(-1, DIM),
+        "target_log_var": np.full((len(targets), DIM), -3.0, np.float32),
+        "history": make_history(),
+        "provenance": {
+            "teacher": "demo",
+            "versions": {"catalog": "0" * 16, "ecg": "1" * 16, "student": "2" * 16},
+            "quarantine": {"ecg": {"missing_units": 3, "too_short": 12}, "teacher": {"not_a_cine": 40}, "catalog": {}},
+            "recipe": "evaluation:\n  seed: 43\n",
+        },
+    }
+    return EvaluationInputs(**(values | changes))
+
+
+def make_filters(pairs: int, labels: int) -> pa.Table:
+    steps = [
+        ("ecg_echo", "ECGs and echo studies of the same patient", 7 * pairs),
+        ("ecg_echo", "at most 168 h apart", 2 * pairs),
+        ("ecg_echo", "nearest study of each ECG", pairs),
+        ("labels", "measurements in the export", 3 * labels),
+        ("labels", "linked to a study with a target", labels),
+    ]
+    return FILTERS.build([{"pair": pair, "step": step, "kept": kept} for pair, step, kept in steps])
+
+
+def make_history(epochs: int = 30) -> pa.Table:
+    epoch = np.arange(epochs)
+    loss = 1.2 * np.exp(-epoch / 8) + 0.6
+    return HISTORY.build(
+        [
+            {
+                "epoch": at,
+                "steps": 40 * at,
+                "learning_rate": 3e-5,
+                "train_loss_ecg_echo": None if at == 0 else float(loss[at]),
+                "train_loss_ecg_text": None if at == 0 else float(loss[at] + 0.1),
+                "validation_loss_ecg_echo": float(loss[at] + 0.004 * at),
+                "validation_loss_ecg_text": None,
+                "recall_at_5_ecg_to_echo": 0.05 + 0.01 * at,
+                "recall_at_5_echo_to_ecg": 0.04 + 0.012 * at,
+                "best": at < 21,
+            }
+            for at in range(epochs)
+        ]
+    )
