@@ -42,7 +42,7 @@ def run(
     overrides: SetOption = [],  # noqa: B006
 ) -> None:
     """Run the whole pipeline; stages whose version exists are skipped."""
-    _quiet_prefect()
+    _no_telemetry()
     from flows.order import find_recipe, make_job
 
     make_job(find_recipe(recipe, overrides), export, workspace, start_from, only, force)  # fail before a server starts
@@ -75,7 +75,7 @@ def status(
     overrides: SetOption = [],  # noqa: B006
 ) -> None:
     """Which stages of a recipe are published, which are missing. Changes no artefact."""
-    _quiet_prefect()
+    _no_telemetry()
     from flows.order import find_recipe, make_job
     from flows.summary import print_status
 
@@ -104,7 +104,7 @@ def simulate(
 @app.command()
 def doctor(workspace: WorkspaceOption = "workspace") -> None:
     """Check this machine: packages, disk, device, Prefect server."""
-    _quiet_prefect()
+    _no_telemetry()
     from flows.doctor import examine, print_findings
 
     if not print_findings(examine(Path(workspace))):
@@ -123,13 +123,9 @@ def recipe(
     typer.echo(write_recipe(find_recipe(name, overrides)), nl=False)
 
 
-def _quiet_prefect() -> None:
-    """Settings for runs from a terminal; what the user has set stays."""
-    for name, value in {
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "",  # its thread costs a second a run; the process is watched by a person
-    }.items():
+def _no_telemetry() -> None:
+    """No telemetry unless the user has asked for it."""
+    for name, value in {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}.items():
         os.environ.setdefault(name, value)
 
 

@@ -11,7 +11,7 @@ import zarr
 
 from data_contracts.arrays import ArrayContract
 from echoingecg.catalog.sources import files_of
-from echoingecg.errors import Refusal, StoreError
+from echoingecg.errors import Refusal, StoreError, UserError
 from echoingecg.fingerprint import hash_files
 from echoingecg.progress import Progress
 from tasks.job import Job
@@ -76,7 +76,7 @@ def attempt(process: Callable[[SourceFile], Any], file: SourceFile) -> Attempt:
         return Attempt(file.content_hash, refusal=(refusal.reason, refusal.detail))
     except OSError as fault:
         raise StoreError(f"a file of the export cannot be read ({fault.strerror}): is it still mounted?") from fault
-    except (StoreError, MemoryError):
+    except (UserError, MemoryError):  # of the run, not of the record
         raise
     except Exception as fault:  # noqa: BLE001 - a decoder's surprise must not stop 800,000 other records
         return Attempt(file.content_hash, refusal=("unreadable", f"unexpected {type(fault).__name__}"))

@@ -85,7 +85,7 @@ class TeacherSettings(Section):
     model: str = Field(
         DEMO_TEACHER,
         description="'demo' (small seeded network, not for patients), an open_clip name, 'hf-hub:owner/name' "
-        "(ECHO-CLIP: hf-hub:mkaichristensen/echo-clip) or 'local-dir:/path'",
+        "(ECHO-CLIP: hf-hub:mkaichristensen/echo-clip) or 'local-dir:/path' (open_clip_config.json and the weights)",
     )
     weights: str = Field("", description="weights file (safetensors or torch, weights only) for an open_clip name")
     image_size: Annotated[int, Field(ge=0)] = Field(0, description="frame edge, px; 0 takes the model's own")

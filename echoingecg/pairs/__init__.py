@@ -1,0 +1,5 @@
+"""Stage `pairs`: which ECG belongs to which echo study, text and label, and the patient split."""
+
+from typing import Final
+
+CODE_VERSION: Final = 1  # raise by hand when the results of this stage change

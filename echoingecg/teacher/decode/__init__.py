@@ -1,0 +1,1 @@
+"""Echo files to RGB frames: one module a file format."""

@@ -1,0 +1,137 @@
+"""Which teacher a recipe names: where its files are, and what they are. Needs no torch."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from data_contracts.errors import UserError
+from echoingecg.fingerprint import fingerprint, hash_files
+from echoingecg.recipe.sections import DEMO_TEACHER, TeacherSettings
+
+CONFIG: Final = "open_clip_config.json"
+# What open_clip prefers in a folder, in its order.
+WEIGHTS: Final = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+)
+_SUFFIXES: Final = (".safetensors", ".pt", ".pth", ".bin")
+_DEMO_FOLDER: Final = Path(__file__).parent / "configs" / DEMO_TEACHER
+
+
+@dataclass(frozen=True)
+class Source:
+    """A teacher with weights, as files.
+
+    Attributes:
+        folder: folder with `open_clip_config.json` and weights; None for one of open_clip's own architectures.
+        weights: the weights file.
+    """
+
+    folder: Path | None
+    weights: Path
+
+
+def teacher_identity(settings: TeacherSettings) -> dict[str, str]:
+    """What the embeddings depend on beside the recipe: equal identities, equal teachers.
+
+    Reads and hashes the weights file; for 'hf-hub:' fetches the files when they are not in the cache yet,
+    so that the identity is the same before and after the first run.
+
+    Raises:
+        UserError: no such model, no weights, or no network to fetch them.
+    """
+    if settings.model == DEMO_TEACHER:
+        return {"model": DEMO_TEACHER, "config": fingerprint(demo_config()), "seed": str(settings.seed)}
+    source = teacher_source(settings)
+    identity = {"model": settings.model.partition(":")[0] if source.folder else settings.model}
+    if settings.model.startswith("hf-hub:"):
+        identity["model"] = settings.model
+    if source.folder:
+        identity["config"] = hash_files([source.folder / CONFIG])
+    return identity | {"weights": hash_files([source.weights])}
+
+
+def demo_config() -> dict[str, Any]:
+    """The demo teacher's open_clip configuration: `model_cfg` and `preprocess_cfg`."""
+    return json.loads((_DEMO_FOLDER / CONFIG).read_text(encoding="utf-8"))
+
+
+def teacher_source(settings: TeacherSettings) -> Source:
+    """The files of a teacher other than 'demo'.
+
+    Raises:
+        UserError: as `teacher_identity`.
+    """
+    schema, colon, name = settings.model.partition(":")
+    if colon and schema not in ("local-dir", "hf-hub"):
+        raise UserError(f"teacher.model '{settings.model}': unknown schema '{schema}', use local-dir: or hf-hub:")
+    if colon and settings.weights:
+        raise UserError(f"teacher.weights is for an open_clip name; '{settings.model}' brings its own weights")
+    if schema == "local-dir" and colon:
+        return _in_folder(Path(name), settings.model)
+    if schema == "hf-hub" and colon:
+        return _in_folder(_hub_folder(name), settings.model)
+    return Source(None, _weights_file(settings))
+
+
+def _weights_file(settings: TeacherSettings) -> Path:
+    if not settings.weights:
+        raise UserError(
+            f"teacher.model '{settings.model}' has no weights, and random ones are refused: "
+            f"set teacher.weights to a file, or teacher.model to '{DEMO_TEACHER}'"
+        )
+    path = Path(settings.weights)
+    if path.suffix not in _SUFFIXES or not path.is_file():
+        raise UserError(f"teacher.weights {path}: no such file of a kind {', '.join(_SUFFIXES)}")
+    return path
+
+
+def _in_folder(folder: Path, model: str) -> Source:
+    weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    if weights is None or not (folder / CONFIG).is_file():
+        raise UserError(f"teacher.model '{model}': the folder needs {CONFIG} and one of {', '.join(WEIGHTS)}")
+    return Source(folder, weights)
+
+
+def _hub_folder(repository: str) -> Path:
+    """Folder of the repository's cached snapshot, else of a download.
+
+    The cache comes first so that a rerun needs no network and gets the files of the first run.
+    """
+    from httpx import HTTPError
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        config = try_to_load_from_cache(repository, CONFIG)
+        cached = [try_to_load_from_cache(repository, name) for name in WEIGHTS]
+        if isinstance(config, str) and any(isinstance(one, str) for one in cached):
+            return Path(config).parent
+        return _downloaded(repository)
+    except HFValidationError as fault:
+        raise UserError(f"teacher.model 'hf-hub:{repository}': write hf-hub:owner/name") from fault
+    except (HfHubHTTPError, HTTPError, OSError) as fault:
+        raise UserError(
+            f"teacher.model 'hf-hub:{repository}' cannot be fetched ({type(fault).__name__}): on a connected machine "
+            f"download {CONFIG} and {WEIGHTS[0]} into one folder, bring it here, and set teacher.model to "
+            f"'local-dir:' and the folder's path"
+        ) from fault
+
+
+def _downloaded(repository: str) -> Path:
+    """The configuration and the first kind of weights that the repository holds."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    folder = Path(hf_hub_download(repository, CONFIG)).parent
+    for name in WEIGHTS:
+        try:
+            hf_hub_download(repository, name)
+            break
+        except LocalEntryNotFoundError:  # no network: the next name would wait as long
+            raise
+        except EntryNotFoundError:
+            continue
+    return folder

@@ -1,0 +1,116 @@
+"""Catalog, ecg and teacher tables from short rows."""
+
+import hashlib
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+from data_contracts import catalog, ecg, teacher
+from echoingecg.pairs.match import build
+from echoingecg.recipe.sections import PairsSettings
+
+Ecg = tuple[str, str, float]  # record, patient, hours
+Clip = tuple[str, str, float]  # study, patient, hours
+Report = tuple[str, str, str, str]  # patient, method, subject, text
+Measurement = tuple[str, float, str | None, str, float, str]  # patient, hours, study, measurement, value, unit
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def ecg_table(rows: Iterable[Ecg]) -> pa.Table:
+    return catalog.ECGS.build(
+        [
+            {
+                "record_id": record,
+                "patient_id": patient,
+                "hours": hours,
+                "content_hash": _hash(record),
+                "source_id": record,
+                "stated_unit": None,
+                "stated_sampling_frequency": None,
+            }
+            for record, patient, hours in rows
+        ]
+    )
+
+
+def record_table(rows: Iterable[Ecg]) -> pa.Table:
+    return ecg.RECORDS.build(
+        [
+            {
+                "record_id": record,
+                "patient_id": patient,
+                "content_hash": _hash(record),
+                "signal_sha256": _hash(record),
+                "flagged_leads": 0,
+            }
+            for record, patient, _ in rows
+        ]
+    )
+
+
+def clip_table(rows: Iterable[Clip]) -> pa.Table:
+    return catalog.ECHOES.build(
+        [
+            {
+                "clip_id": f"{study}-{at}",
+                "study_id": study,
+                "patient_id": patient,
+                "hours": hours,
+                "content_hash": _hash(f"{study}-{at}"),
+                "source_id": f"{study}-{at}",
+            }
+            for at, (study, patient, hours) in enumerate(rows)
+        ]
+    )
+
+
+def study_table(rows: Iterable[Clip]) -> pa.Table:
+    owners = {study: patient for study, patient, _ in rows}
+    return teacher.STUDIES.build(
+        [{"study_id": one, "patient_id": owners[one], "clips": 1, "frames": 2} for one in sorted(owners)]
+    )
+
+
+def report_table(rows: Iterable[Report]) -> pa.Table:
+    return catalog.REPORTS.build(
+        [
+            {
+                "report_id": f"t{at}",
+                "patient_id": patient,
+                "hours": 0.0,
+                "method": method,
+                "subject_id": subject,
+                "text": text,
+            }
+            for at, (patient, method, subject, text) in enumerate(rows)
+        ]
+    )
+
+
+def measurement_table(rows: Iterable[Measurement]) -> pa.Table:
+    names = ("patient_id", "hours", "study_id", "measurement", "value", "unit")
+    return catalog.MEASUREMENTS.build([dict(zip(names, row, strict=True)) for row in rows])
+
+
+def pairs_of(
+    ecgs: list[Ecg],
+    clips: list[Clip],
+    reports: list[Report] | None = None,
+    measurements: list[Measurement] | None = None,
+    unusable: set[str] | None = None,
+    without_target: set[str] | None = None,
+    settings: PairsSettings | None = None,
+) -> dict[str, pa.Table]:
+    """`build` on short rows; `unusable` ECGs and studies `without_target` are listed in the catalog alone."""
+    return build(
+        ecgs=ecg_table(ecgs),
+        echoes=clip_table(clips),
+        reports=report_table(reports or []),
+        measurements=measurement_table(measurements or []),
+        records=record_table([one for one in ecgs if one[0] not in (unusable or set())]),
+        studies=study_table([one for one in clips if one[0] not in (without_target or set())]),
+        settings=settings or PairsSettings(),
+    )

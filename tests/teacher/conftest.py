@@ -1,0 +1,62 @@
+"""Small ultrasound files, written by pydicom, and the clip that pydicom ships."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, UltrasoundMultiFrameImageStorage, generate_uid
+from ultrasound_files import WriteClip, region
+
+
+@pytest.fixture(scope="session")
+def shipped_clip() -> Path:
+    """Apical four-chamber view, 30 frames of 240 x 320, JPEG baseline; part of the pydicom package."""
+    path = get_testdata_file("examples_ybr_color.dcm")
+    assert isinstance(path, str)
+    return Path(path)
+
+
+@pytest.fixture
+def write_clip(tmp_path: Path) -> WriteClip:
+    """Writes pixels (frame, height, width[, 3]) or JPEG streams as a DICOM file; other attributes replace defaults."""
+
+    def write(pixels: np.ndarray | list[bytes], **attributes: Any) -> Path:
+        dataset = Dataset()
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = UltrasoundMultiFrameImageStorage
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
+        dataset.NumberOfFrames = len(pixels)
+        if isinstance(pixels, np.ndarray):
+            dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            dataset.Rows, dataset.Columns = pixels.shape[1:3]
+            dataset.SamplesPerPixel = 3 if pixels.ndim == 4 else 1
+            dataset.PhotometricInterpretation = "RGB" if pixels.ndim == 4 else "MONOCHROME2"
+            dataset.PixelData = pixels.tobytes()
+        else:
+            dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+            dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 3, "YBR_FULL_422"
+            dataset.PixelData = encapsulate(pixels)
+        if dataset.SamplesPerPixel == 3:
+            dataset.PlanarConfiguration = 0
+        for name, value in attributes.items():
+            setattr(dataset, name, value)
+        if "SequenceOfUltrasoundRegions" not in dataset:
+            whole = region(1, 0, 0, dataset.Columns - 1, dataset.Rows - 1)
+            dataset.SequenceOfUltrasoundRegions = pydicom.Sequence([whole])
+        path = tmp_path / "clip.dcm"
+        dataset.save_as(path, enforce_file_format=True)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def moving() -> np.ndarray:
+    """Six colour frames of 48 x 64, no two alike: uint8 (frame, height, width, 3)."""
+    return np.random.default_rng(7).integers(0, 256, (6, 48, 64, 3), dtype=np.uint8)

@@ -1,0 +1,53 @@
+"""Which frames and which region."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+from pydicom.uid import JPEGBaseline8Bit
+
+from echoingecg.teacher.decode.dicom_clip import DicomClip, Region
+from echoingecg.teacher.frames import frame_indices, two_dimensional_region
+
+counts = st.integers(1, 300)
+
+
+@given(counts, st.integers(1, 20))
+def test_a_stride_takes_every_nth_frame(frames: int, stride: int) -> None:
+    assert frame_indices(frames, stride, 0) == [index for index in range(frames) if index % stride == 0]
+
+
+@given(counts, st.integers(1, 20), st.integers(1, 40))
+def test_a_limit_spreads_evenly_over_the_strided_frames(frames: int, stride: int, limit: int) -> None:
+    strided = frame_indices(frames, stride, 0)
+    taken = frame_indices(frames, stride, limit)
+    assert len(taken) == min(limit, len(strided))
+    assert set(taken) <= set(strided)
+    if limit >= 2:
+        assert (taken[0], taken[-1]) == (strided[0], strided[-1])
+    steps = np.diff(taken) // stride
+    assert steps.size == 0 or (steps.min() >= 1 and steps.max() - steps.min() <= 1)
+
+
+def clip_with(*regions: tuple[Any, ...]) -> DicomClip:
+    return DicomClip(Dataset(), JPEGBaseline8Bit, "RGB", 2, 100, 200, tuple(Region(*one) for one in regions))
+
+
+@pytest.mark.parametrize(
+    ("regions", "box"),
+    [
+        ([(1, 10, 20, 109, 79)], (20, 80, 10, 110)),  # right and bottom belong to the region
+        ([(3, 0, 0, 199, 99), (1, 10, 20, 59, 79)], (20, 80, 10, 60)),  # strips do not count
+        ([(1, 0, 0, 49, 49), (1, 50, 0, 149, 59), (1, 0, 60, 49, 99)], (0, 60, 50, 150)),  # the largest
+        ([(1, 0, 0, 49, 49), (1, 50, 0, 99, 49)], (0, 50, 0, 50)),  # the first of equals
+        ([(1, 150, 60, 399, 299), (1, 0, 0, 79, 79)], (0, 80, 0, 80)),  # size within the image counts
+        ([(1, 84, 31, 595, 414)], (31, 100, 84, 200)),  # clipped to the image
+        ([(1, -5, -5, 60, 60)], (0, 61, 0, 61)),
+    ],
+)
+def test_the_region(regions: list[tuple[int, ...]], box: tuple[int, int, int, int]) -> None:
+    rows, columns = two_dimensional_region(clip_with(*regions))
+    assert (rows.start, rows.stop, columns.start, columns.stop) == box

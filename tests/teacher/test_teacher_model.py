@@ -1,0 +1,226 @@
+"""The teacher: embeddings, every way to name one, and the errors a user sees."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from echoingecg.errors import UserError
+from echoingecg.recipe import TeacherSettings
+from echoingecg.teacher.identity import CONFIG, WEIGHTS, demo_config, teacher_identity
+from echoingecg.teacher.model import Teacher, load_teacher
+from echoingecg.teacher.process import embed_clip
+
+# The smallest of open_clip's own architectures would be 100 MB; this one is registered from a file.
+SMALL = "small-for-tests"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(2, before))
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def demo() -> Teacher:
+    return load_teacher(TeacherSettings(), "cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An open_clip folder as it comes from the hub: configuration and safetensors."""
+    config = demo_config()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        model = open_clip.CLIP(**config["model_cfg"])
+    target = tmp_path_factory.mktemp("teacher")
+    (target / CONFIG).write_text(json.dumps(config))
+    save_file(model.state_dict(), target / WEIGHTS[0])
+    return target
+
+
+@pytest.fixture(scope="module")
+def local(folder: Path) -> Teacher:
+    return load_teacher(TeacherSettings(model=f"local-dir:{folder}"), "cpu")
+
+
+@pytest.fixture(scope="module")
+def frames() -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (7, 112, 112, 3), dtype=np.uint8)
+
+
+def test_demo_embeds_a_real_clip(demo: Teacher, shipped_clip: Path) -> None:
+    embeddings = embed_clip(shipped_clip, demo, TeacherSettings(max_frames=8))
+    assert (embeddings.shape, embeddings.dtype) == ((8, demo.dim), np.float16)
+    np.testing.assert_allclose(np.linalg.norm(embeddings.astype(float), axis=1), 1, atol=1e-3)
+    assert (demo.dim, demo.image_size) == (128, 112)
+
+
+def test_demo_tells_different_views_apart(demo: Teacher, recordings: Path) -> None:
+    names = ("pydicom/examples_ybr_color.dcm", "go-dicom/I_000007.dcm", "go-dicom/I_000027.dcm")
+    settings = TeacherSettings(max_frames=4)
+    clips = [embed_clip(recordings / "echo_dicom" / name, demo, settings).astype(float) for name in names]
+    within = np.mean([clip @ clip.T for clip in clips])
+    between = np.mean([clips[i] @ clips[j].T for i in range(3) for j in range(i)])
+    assert between < 0.95
+    assert between < within - 0.02
+
+
+def test_demo_is_the_same_for_the_same_seed_and_leaves_global_seeds_alone(demo: Teacher, frames: np.ndarray) -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    again = load_teacher(TeacherSettings(), "cpu")
+    assert torch.equal(torch.rand(3), expected)
+    np.testing.assert_array_equal(again.embed(frames), demo.embed(frames))
+    other = load_teacher(TeacherSettings(seed=44), "cpu")
+    assert np.abs(other.embed(frames) - demo.embed(frames)).max() > 0.01
+
+
+def test_embeddings_do_not_depend_on_batch_size_or_order(frames: np.ndarray) -> None:
+    whole, small = (load_teacher(TeacherSettings(batch_frames=size), "cpu").embed(frames) for size in (64, 3))
+    np.testing.assert_allclose(small, whole, atol=1e-3)
+    backwards = load_teacher(TeacherSettings(batch_frames=2), "cpu").embed(frames[::-1].copy())
+    np.testing.assert_allclose(backwards[::-1], whole, atol=1e-3)
+    assert np.abs(np.diff(whole.astype(float), axis=0)).max() > 0.01  # the frames do differ
+
+
+def test_bfloat16_stays_close_to_float32(demo: Teacher, shipped_clip: Path) -> None:
+    settings = TeacherSettings(max_frames=6, precision="bfloat16")
+    exact = embed_clip(shipped_clip, demo, settings).astype(float)
+    rough = embed_clip(shipped_clip, load_teacher(settings, "cpu"), settings).astype(float)
+    assert (exact * rough).sum(axis=1).min() > 0.99
+    assert not np.array_equal(exact, rough)
+
+
+def test_a_local_folder_gives_what_open_clip_gives(folder: Path, local: Teacher, frames: np.ndarray) -> None:
+    model = open_clip.create_model(f"local-dir:{folder}").eval()
+    config = demo_config()["preprocess_cfg"]
+    images = (torch.from_numpy(frames).double() / 255 - torch.tensor(config["mean"])) / torch.tensor(config["std"])
+    with torch.inference_mode():
+        expected = model.encode_image(images.permute(0, 3, 1, 2).float(), normalize=True).numpy()
+    np.testing.assert_allclose(local.embed(frames), expected, atol=1e-3)
+
+
+def test_a_weights_file_serves_a_named_architecture(
+    folder: Path, local: Teacher, frames: np.ndarray, tmp_path: Path
+) -> None:
+    (tmp_path / f"{SMALL}.json").write_text(json.dumps(demo_config()["model_cfg"]))
+    open_clip.add_model_config(tmp_path)
+    state = load_file(folder / WEIGHTS[0])
+    torch.save(state, tmp_path / "weights.pt")
+    named = [TeacherSettings(model=SMALL, weights=str(path)) for path in (folder / WEIGHTS[0], tmp_path / "weights.pt")]
+    for settings in named:
+        np.testing.assert_allclose(load_teacher(settings, "cpu").embed(frames), local.embed(frames), atol=1e-3)
+    torch.save({"visual.trunk.stem.0.weight": state["visual.trunk.stem.0.weight"]}, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load_teacher(named[1], "cpu")
+
+
+def test_weights_that_run_code_are_refused(tmp_path: Path) -> None:
+    (tmp_path / f"{SMALL}.json").write_text(json.dumps(demo_config()["model_cfg"]))
+    open_clip.add_model_config(tmp_path)
+    torch.save({"state_dict": Path("/")}, tmp_path / "weights.pt")  # pickled class, not a tensor
+    with pytest.raises(UserError, match="cannot be loaded: UnpicklingError"):
+        load_teacher(TeacherSettings(model=SMALL, weights=str(tmp_path / "weights.pt")), "cpu")
+
+
+def test_another_image_size_can_be_asked_for(folder: Path) -> None:
+    for model in ("demo", f"local-dir:{folder}"):
+        teacher = load_teacher(TeacherSettings(model=model, image_size=64), "cpu")
+        assert teacher.image_size == 64
+        assert teacher.embed(np.zeros((2, 64, 64, 3), np.uint8)).shape == (2, 128)
+
+
+def test_weights_that_are_not_finite_are_reported(folder: Path, tmp_path: Path) -> None:
+    state = load_file(folder / WEIGHTS[0])
+    state["visual.head.proj.weight"].fill_(float("nan"))
+    save_file(state, tmp_path / WEIGHTS[0])
+    (tmp_path / CONFIG).write_text((folder / CONFIG).read_text())
+    with pytest.raises(UserError, match="not finite"):
+        load_teacher(TeacherSettings(model=f"local-dir:{tmp_path}"), "cpu").embed(np.zeros((2, 112, 112, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"model": "ViT-B-32"}, "random ones are refused"),
+        ({"model": "ViT-B-32", "weights": "/nowhere/w.safetensors"}, "no such file"),
+        ({"model": "local-dir:/nowhere"}, "the folder needs open_clip_config.json"),
+        ({"model": "s3:bucket"}, "unknown schema 's3'"),
+        ({"model": "hf-hub:owner/name", "weights": "w.pt"}, "brings its own weights"),
+        ({"model": "hf-hub:owner/name/more"}, "write hf-hub:owner/name"),
+    ],
+)
+def test_a_teacher_without_weights_is_one_line(fields: dict[str, str], says: str) -> None:
+    settings = TeacherSettings(**fields)
+    for ask in (teacher_identity, lambda one: load_teacher(one, "cpu")):
+        with pytest.raises(UserError, match=says) as caught:
+            ask(settings)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_architecture_is_one_line(folder: Path) -> None:
+    with pytest.raises(UserError, match="cannot be loaded") as caught:
+        load_teacher(TeacherSettings(model="NoSuchNet", weights=str(folder / WEIGHTS[0])), "cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_hub_without_network_says_how_to_bring_the_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match=r"local-dir:") as caught:
+        teacher_identity(TeacherSettings(model="hf-hub:owner/name"))
+    assert WEIGHTS[0] in str(caught.value)
+
+
+def test_the_hub_cache_needs_no_network(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: Path, local: Teacher, frames: np.ndarray
+) -> None:
+    cache = tmp_path / "models--owner--name"
+    snapshot = cache / "snapshots" / "0123"
+    snapshot.mkdir(parents=True)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("0123")
+    for name in (CONFIG, WEIGHTS[0]):
+        (snapshot / name).symlink_to(folder / name)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    settings = TeacherSettings(model="hf-hub:owner/name")
+    np.testing.assert_array_equal(load_teacher(settings, "cpu").embed(frames), local.embed(frames))
+    in_folder = teacher_identity(TeacherSettings(model=f"local-dir:{folder}"))
+    assert teacher_identity(settings) == in_folder | {"model": "hf-hub:owner/name"}
+
+
+def test_identity_follows_the_bytes_of_the_weights(folder: Path, tmp_path: Path) -> None:
+    for name in (CONFIG, WEIGHTS[0]):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    copied = TeacherSettings(model=f"local-dir:{tmp_path}")
+    assert teacher_identity(copied) == teacher_identity(TeacherSettings(model=f"local-dir:{folder}"))
+    weights = bytearray((tmp_path / WEIGHTS[0]).read_bytes())
+    weights[-1] ^= 1
+    (tmp_path / WEIGHTS[0]).write_bytes(weights)
+    assert teacher_identity(copied) != teacher_identity(TeacherSettings(model=f"local-dir:{folder}"))
+    assert teacher_identity(TeacherSettings(seed=1)) != teacher_identity(TeacherSettings(seed=2))
+
+
+def test_identity_needs_no_torch() -> None:
+    script = (
+        "import sys; from echoingecg.recipe import TeacherSettings; import echoingecg.teacher.identity as i; "
+        "i.teacher_identity(TeacherSettings()); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_demo_is_small() -> None:
+    model = open_clip.CLIP(**demo_config()["model_cfg"])
+    assert sum(weight.numel() for weight in model.parameters()) < 5_000_000
