@@ -59,12 +59,13 @@ def run(
         overrides=overrides,
         return_state=True,
     )
+    outcome = state.result(raise_on_failure=False)
     if not state.is_completed():
-        if isinstance(state.data, UserError):
-            raise state.data
+        if isinstance(outcome, UserError):
+            raise outcome
         typer.echo(f"error: a stage failed, see the traceback above: {state.message}", err=True)
         raise typer.Exit(1)
-    print_run(cast("dict[Stage, Artefact]", state.data))
+    print_run(cast("dict[Stage, Artefact]", outcome))
 
 
 @app.command()

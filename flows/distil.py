@@ -68,8 +68,7 @@ def conclude(futures: list[PrefectFuture[Any]]) -> State:
     wait(futures)
     for future in futures:
         if future.state.is_failed() or future.state.is_crashed():
-            fault = future.state.data if isinstance(future.state.data, UserError) else None
-            return Failed(message=future.state.message, data=fault)
+            return Failed(message=future.state.message, data=future.state.result(raise_on_failure=False))
     artefacts = [future.result() for future in futures]
     made = {one.stage: one for one in artefacts if one is not None}
     return Completed(message=", ".join(str(one) for one in made.values()), data=made)

@@ -71,11 +71,15 @@ def _private_paths(store: ArtefactStore) -> dict[str, str]:
 
 
 def _table(title: str, artefacts: Iterable[Artefact]) -> Table:
-    table = Table("artefact", "finished", "seconds", "new files", "counts", title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    table.add_column("artefact", no_wrap=True)  # a name that can be copied
+    table.add_column("made", no_wrap=True)
+    table.add_column("new files", justify="right")
+    table.add_column("counts")
     for one in artefacts:
         run = one.manifest.run
         new = "" if run.new_keys is None else str(run.new_keys)
-        table.add_row(str(one), run.finished, f"{run.seconds:.1f}", new, _counts(one))
+        table.add_row(str(one), f"{run.finished[:16].replace('T', ' ')}\nin {run.seconds:.1f} s", new, _counts(one))
     return table
 
 

@@ -1,0 +1,5 @@
+"""Stage catalog: which ECGs, echo clips, reports and measurements an export holds; what was refused and why."""
+
+from typing import Final
+
+CODE_VERSION: Final = 1  # raise when the same export and key give other tables

@@ -1,0 +1,203 @@
+"""What an export holds now: its lists, and size, time and content hash of each listed file."""
+
+import hashlib
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+import pyarrow as pa
+
+from echoingecg.catalog.inside import Inside, size_and_time
+from echoingecg.catalog.layouts import find_layout
+from echoingecg.catalog.listing import Files, Layout
+from echoingecg.catalog.pseudonyms import Pseudonyms
+from echoingecg.catalog.sources import ECG, ECHO, SOURCES
+from echoingecg.catalog.tables import Tables
+from echoingecg.ecg.wfdb_header import SUFFIX, files_of_record
+from echoingecg.errors import ExportError, Refusal
+from echoingecg.fingerprint import fingerprint, hash_files
+from echoingecg.progress import Progress, silent
+from echoingecg.recipe import CatalogSettings
+
+_REPORT_EVERY: Final = 1000  # files between two calls of a listener
+
+FileKey = tuple[str, str]  # kind, normalised path
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """One listed file, or WFDB record, as found. `refusal` (reason, detail) when it cannot be used."""
+
+    source_id: str
+    content_hash: str = ""
+    bytes: int = 0
+    mtime_ns: int = 0
+    parts: tuple[str, ...] = ()
+    refusal: tuple[str, str] | None = None
+
+    @property
+    def state(self) -> tuple[int, int]:
+        return self.bytes, self.mtime_ns
+
+
+@dataclass(frozen=True)
+class Scan:
+    """An export at one time.
+
+    Attributes:
+        layout: the layout's name.
+        digest: fingerprint of the layout, the tables' and the listed files' content; the same wherever the
+            export lies, and whatever its files' times.
+        sources: SOURCES table, the private index.
+        read_files: listed files whose bytes were read in this scan.
+        files: the lists of files, paths normalised.
+        found: each listed file.
+        tables: the CSV tables.
+        reader: reads reports and measurements from them.
+    """
+
+    layout: str
+    digest: str
+    sources: pa.Table
+    read_files: int
+    files: Files
+    found: Mapping[FileKey, FoundFile]
+    tables: Tables
+    reader: Layout
+
+
+def scan(
+    export: Path, settings: CatalogSettings, key: bytes, previous: pa.Table | None = None, progress: Progress = silent
+) -> Scan:
+    """Lists an export and hashes its files.
+
+    Args:
+        export: root folder.
+        settings: the recipe's section `catalog`.
+        key: of the pseudonyms.
+        previous: `sources` of an earlier scan of this export: a file of unchanged size and time is not read again.
+        progress: told every 1000 files.
+
+    Raises:
+        ExportError: no known layout, no file listed, or a table that cannot be read.
+    """
+    layout, tables = find_layout(export, settings.layout)
+    listed = layout.files(tables)
+    files = Files(_normalised(listed.ecgs), _normalised(listed.echoes), listed.malformed)
+    wanted = sorted(
+        {(kind, path) for kind, frame in ((ECG, files.ecgs), (ECHO, files.echoes)) for path in frame["path"] if path}
+    )
+    if not wanted:
+        raise ExportError(f"export {export}: its lists name no file: {', '.join(layout.lists)}")
+    names, inside, known = Pseudonyms(key), Inside(export), _known(previous, Pseudonyms(key))
+    found: dict[FileKey, FoundFile] = {}
+    read = 0
+    for done, (kind, path) in enumerate(wanted, start=1):
+        earlier = known.get((kind, path))
+        if earlier is not None and inside.state_of(posixpath.dirname(path), earlier.parts) == earlier.state:
+            found[kind, path] = earlier
+        else:
+            found[kind, path] = one = _look(export, inside, path, names.source(kind, path))
+            read += bool(one.content_hash)
+        if done % _REPORT_EVERY == 0 or done == len(wanted):
+            progress(done, len(wanted), f"{read} read")
+    return Scan(
+        layout.name, _digest(layout.name, tables, found), _sources(found), read, files, found, tables, layout
+    )  # fmt: skip
+
+
+def _normalised(frame: pd.DataFrame) -> pd.DataFrame:
+    """Paths without `.`, inner `..` and the ending of a WFDB header, so that one file has one name."""
+    paths = [posixpath.normpath(path).removesuffix(SUFFIX) if path else "" for path in frame["path"]]
+    return frame.assign(path=pd.Series(paths, index=frame.index, dtype="str"))
+
+
+def _look(export: Path, inside: Inside, path: str, source_id: str) -> FoundFile:
+    """The file at a path, read and hashed."""
+    if "\0" in path:
+        return FoundFile(source_id, refusal=("missing_file", "no file can have the listed path"))
+    folder = posixpath.dirname(path)
+    try:
+        parts = _parts(export, inside, folder, _entry(inside, path))
+        size, mtime_ns = size_and_time([inside.stat(posixpath.join(folder, part)) for part in parts])
+        content_hash = hash_files(export / folder / part for part in parts)
+    except Refusal as refusal:
+        return FoundFile(source_id, refusal=(refusal.reason, refusal.detail))
+    except OSError as fault:
+        return FoundFile(source_id, refusal=("unreadable", f"the system says: {fault.strerror}"))
+    return FoundFile(source_id, content_hash, size, mtime_ns, tuple(parts))
+
+
+def _entry(inside: Inside, path: str) -> str:
+    """Name of the file at the path, or of the WFDB header of that name. Raises Refusal."""
+    try:
+        inside.stat(path)
+    except Refusal as refusal:
+        if refusal.reason != "missing_file":
+            raise
+        inside.stat(path + SUFFIX)
+        path += SUFFIX
+    return posixpath.basename(path)
+
+
+def _parts(export: Path, inside: Inside, folder: str, first: str) -> list[str]:
+    """Names of the files that belong to the first; each is checked before it is opened."""
+    if not first.endswith(SUFFIX):
+        return [first]
+    parts = []
+    for file in files_of_record(export / folder / first):
+        inside.stat(posixpath.join(folder, file.name))
+        parts.append(file.name)
+    return parts
+
+
+def _known(previous: pa.Table | None, names: Pseudonyms) -> dict[FileKey, FoundFile]:
+    """Earlier sources by kind and path, those that were read."""
+    if previous is None or not set(SOURCES.schema.names) <= set(previous.schema.names):
+        return {}
+    columns = ("kind", "path", "source_id", "content_hash", "bytes", "mtime_ns", "parts")
+    known = {
+        (kind, path): FoundFile(source_id, content_hash, size, mtime_ns, tuple(parts))
+        for kind, path, source_id, content_hash, size, mtime_ns, parts in zip(
+            *(previous[name].to_pylist() for name in columns), strict=True
+        )
+        if content_hash
+    }
+    if all(names.source(*key) == one.source_id for key, one in islice(known.items(), 1)):
+        return known
+    return {key: replace(one, source_id=names.source(*key)) for key, one in known.items()}
+
+
+def _sources(found: Mapping[FileKey, FoundFile]) -> pa.Table:
+    rows = [
+        {
+            "source_id": one.source_id,
+            "path": path,
+            "kind": kind,
+            "bytes": one.bytes,
+            "mtime_ns": one.mtime_ns,
+            "content_hash": one.content_hash,
+            "parts": list(one.parts),
+        }
+        for (kind, path), one in found.items()
+        if one.refusal is None or one.refusal[0] != "outside_export"
+    ]
+    return SOURCES.build(rows)
+
+
+def _digest(layout: str, tables: Tables, found: Mapping[FileKey, FoundFile]) -> str:
+    """Over content alone; a file that cannot be used counts by its reason."""
+    files = hashlib.sha256()
+    for (kind, path), one in found.items():
+        files.update(f"{kind}\0{path}\0{one.content_hash or (one.refusal or ('',))[0]}\0".encode())
+    return fingerprint(
+        {
+            "layout": layout,
+            "tables": sorted([table.name, table.sha256] for table in tables.values()),
+            "files": files.hexdigest(),
+        }
+    )

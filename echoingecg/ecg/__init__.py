@@ -1,0 +1,5 @@
+"""Stage ecg: recordings of any accepted format as filtered 12-lead signals, 100 Hz, mV."""
+
+from typing import Final
+
+CODE_VERSION: Final = 1  # raise when the same file and settings give other numbers

@@ -1,0 +1,20 @@
+"""What every decoder returns."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One ECG as stored, in physical units.
+
+    Attributes:
+        signal: float64 (lead, time), mV; NaN where the file marks a sample as missing.
+        leads: the leads' names as the file spells them, one a row of `signal`.
+        sampling_frequency: Hz, positive.
+    """
+
+    signal: np.ndarray
+    leads: tuple[str, ...]
+    sampling_frequency: float

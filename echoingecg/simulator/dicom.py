@@ -1,0 +1,140 @@
+"""Ultrasound DICOM files as a de-identified hospital archive holds them: JPEG baseline, regions, no name.
+
+Attributes: DICOM PS3.3, Ultrasound (Multi-frame) Image; regions: C.8.5.5.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    JPEGBaseline8Bit,
+    UltrasoundImageStorage,
+    UltrasoundMultiFrameImageStorage,
+    generate_uid,
+)
+
+_QUALITY: Final = 90
+_ENCODING: Final = [
+    cv2.IMWRITE_JPEG_QUALITY,
+    _QUALITY,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
+]
+_IMPLEMENTATION: Final = generate_uid(entropy_srcs=["echoingecg simulator"])
+_CENTIMETRES: Final = 3  # Physical Units, C.8.5.5.1.15
+_TWO_DIMENSIONAL: Final = 1  # Region Spatial Format
+_TISSUE: Final = 1  # Region Data Type
+_FRAME_TIME: Final = 0x00181063
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """What identifies and scales one file.
+
+    Attributes:
+        seed: of the export: the same ids of another seed get other UIDs.
+        subject_id, study_id, instance: the hospital's numbers.
+        acquired: date and time, shifted as the archive shifts them.
+        region: left, top, right, bottom of the sector's box, px, all of them belonging to it.
+        spacing: mm a pixel.
+        frame_rate: 1/s.
+        heart_rate: 1/min.
+    """
+
+    seed: int
+    subject_id: int
+    study_id: int
+    instance: int
+    acquired: datetime
+    region: tuple[int, int, int, int]
+    spacing: float
+    frame_rate: float
+    heart_rate: int
+
+
+def write_dicom(path: Path, frames: np.ndarray, acquisition: Acquisition) -> None:
+    """Writes a clip, or a still when there is one frame.
+
+    Args:
+        path: file to write; its folder exists.
+        frames: uint8 (frame, height, width, 3), RGB.
+        acquisition: ids, time and scale.
+    """
+    cine = len(frames) > 1
+    dataset = _identity(acquisition, UltrasoundMultiFrameImageStorage if cine else UltrasoundImageStorage)
+    dataset.SequenceOfUltrasoundRegions = [_region(acquisition)]
+    _, height, width, samples = frames.shape
+    dataset.SamplesPerPixel = samples
+    dataset.PhotometricInterpretation = "YBR_FULL_422"
+    dataset.PlanarConfiguration = 0
+    dataset.Rows, dataset.Columns = height, width
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    dataset.PixelRepresentation = 0
+    if cine:
+        dataset.NumberOfFrames = len(frames)
+        dataset.FrameIncrementPointer = _FRAME_TIME
+        dataset.FrameTime = f"{1000 / acquisition.frame_rate:.6g}"
+        dataset.CineRate = round(acquisition.frame_rate)
+    encoded = [_jpeg(frame) for frame in frames]
+    dataset.LossyImageCompression = "01"
+    dataset.LossyImageCompressionRatio = f"{frames.nbytes / sum(map(len, encoded)):.4g}"
+    dataset.LossyImageCompressionMethod = "ISO_10918_1"
+    dataset.PixelData = encapsulate(encoded)
+    dataset["PixelData"].VR = "OB"
+    dataset.save_as(path, enforce_file_format=True)
+
+
+def _identity(acquisition: Acquisition, sop_class: str) -> Dataset:
+    study = [str(acquisition.seed), str(acquisition.subject_id), str(acquisition.study_id)]
+    dataset = Dataset()
+    dataset.SOPClassUID = sop_class
+    dataset.SOPInstanceUID = generate_uid(entropy_srcs=[*study, str(acquisition.instance)])
+    dataset.StudyInstanceUID = generate_uid(entropy_srcs=study)
+    dataset.SeriesInstanceUID = generate_uid(entropy_srcs=[*study, "series"])
+    dataset.Modality = "US"
+    dataset.ImageType = ["DERIVED", "PRIMARY"]
+    dataset.Manufacturer = "echoingecg simulator"
+    dataset.StudyDate = dataset.ContentDate = acquisition.acquired.strftime("%Y%m%d")
+    dataset.StudyTime = dataset.ContentTime = acquisition.acquired.strftime("%H%M%S")
+    dataset.AccessionNumber = dataset.ReferringPhysicianName = ""
+    dataset.PatientName = dataset.PatientBirthDate = dataset.PatientSex = ""
+    dataset.PatientID = str(acquisition.subject_id)
+    dataset.PatientIdentityRemoved = "YES"
+    dataset.DeidentificationMethod = "simulated, no patient"
+    dataset.StudyID = str(acquisition.study_id)
+    dataset.SeriesNumber, dataset.InstanceNumber = 1, acquisition.instance
+    dataset.PatientOrientation = ""
+    dataset.HeartRate = acquisition.heart_rate
+    # pydicom would state its own release here: the bytes would follow the installed version.
+    meta = dataset.file_meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = sop_class
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = JPEGBaseline8Bit
+    meta.ImplementationClassUID = _IMPLEMENTATION
+    meta.ImplementationVersionName = "ECHOINGECG_SIM"
+    return dataset
+
+
+def _region(acquisition: Acquisition) -> Dataset:
+    left, top, right, bottom = acquisition.region
+    region = Dataset()
+    region.RegionSpatialFormat = _TWO_DIMENSIONAL
+    region.RegionDataType = _TISSUE
+    region.RegionFlags = 0
+    region.RegionLocationMinX0, region.RegionLocationMinY0 = left, top
+    region.RegionLocationMaxX1, region.RegionLocationMaxY1 = right, bottom
+    region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = _CENTIMETRES
+    region.PhysicalDeltaX = region.PhysicalDeltaY = acquisition.spacing / 10
+    return region
+
+
+def _jpeg(frame: np.ndarray) -> bytes:
+    encoded, content = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), _ENCODING)
+    assert encoded
+    return content.tobytes()
