@@ -23,7 +23,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     from echoingecg.catalog.build import build  # pandas: not for a cached run
 
     tables = build(job.scan, job.key)
-    tried = sum(tables[one.name].num_rows for one in (ECGS, ECHOES, QUARANTINE))
+    tried = sum(table.num_rows for table in tables.values())
     check_refusals(job, STAGE, tables[QUARANTINE.name], tried, job.recipe.catalog.max_refused_share)
     for contract in TABLES:
         contract.write(tables[contract.name], folder)

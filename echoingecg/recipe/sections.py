@@ -45,7 +45,9 @@ class CatalogSettings(Section):
         description="pseudonym key for data that is already public (simulated, MIMIC-IV, PTB-XL), so that everyone "
         "gets the same split. Leave empty for patients' data: a secret key is then kept in the workspace",
     )
-    max_refused_share: Share = Field(0.05, description="fail when more than this share of the listed files is refused")
+    max_refused_share: Share = Field(
+        0.05, description="fail when more than this share of the listed files and rows is refused"
+    )
 
 
 class EcgSettings(Section):
