@@ -4,6 +4,7 @@ from typing import Any
 
 from prefect import flow
 from prefect.futures import PrefectFuture, wait
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -19,9 +20,17 @@ from tasks.student import student
 from tasks.teacher import teacher
 
 
+def run_name(parameters: dict[str, Any]) -> str:
+    """What a run is called in the UI: `demo on its simulated export, from student`."""
+    name = f"{parameters['recipe']} on {parameters['export'] or 'its simulated export'}"
+    if parameters["start_from"]:
+        name += f", from {parameters['start_from']}"
+    return f"{name}, only {' '.join(parameters['only'])}" if parameters["only"] else name
+
+
 @flow(
     name="distil",
-    flow_run_name="{recipe} on {export}",
+    flow_run_name=lambda: run_name(flow_run.parameters),
     task_runner=ThreadPoolTaskRunner(max_workers=4),  # type: ignore[arg-type]
     persist_result=False,
 )

@@ -91,7 +91,8 @@ def _counts(artefact: Artefact) -> str:
 def progress_line(what: str) -> Iterator[Listener]:
     """A progress bar on the terminal, as a listener for long work."""
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         line = bar.add_task(what, total=None)
 
         def listen(done: int, total: int, note: str = "") -> None:

@@ -46,7 +46,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         history=student.HISTORY.read(inputs["student"].folder),
         provenance=Provenance(
             teacher=inputs["teacher"].manifest.recipe["model"],
-            versions={**lineage},
+            versions={str(stage): version for stage, version in lineage.items()},
             quarantine=_quarantine(job, lineage),
             recipe=write_recipe(job.recipe, _NOT_CAUSES),
         ),

@@ -44,7 +44,7 @@ def _one_channel_less(header: Path) -> None:
 
 def _nan_lead(header: Path) -> None:
     record = wfdb.rdrecord(str(header.with_suffix("")))
-    record.p_signal[:, 4] = np.nan
+    record.p_signal[:2500, 4] = np.nan
     place = {"fmt": ["16"] * 12, "write_dir": str(header.parent)}
     wfdb.wrsamp(header.stem, record.fs, record.units, record.sig_name, record.p_signal, **place)
 

@@ -1,0 +1,69 @@
+"""What must hold before training starts, and the surroundings in which it repeats itself exactly."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from echoingecg.errors import TrainingError
+from echoingecg.recipe import ExecutionSettings, StudentSettings
+from echoingecg.student.data import KINDS, Kind, TrainingData
+
+
+def usable_kinds(data: TrainingData, settings: StudentSettings) -> tuple[Kind, ...]:
+    """The kinds of pairs that have a weight and rows.
+
+    Raises:
+        TrainingError: there are none, one cannot fill a batch, or the widths differ.
+    """
+    weights = loss_weights(settings)
+    kinds = tuple(kind for kind in KINDS if weights[kind] > 0 and data.train.count(kind))
+    if not kinds:
+        raise TrainingError("no training pairs: neither ECG-echo nor ECG-text has rows in the train split")
+    for kind in kinds:
+        if data.train.count(kind) < settings.batch_size:
+            raise TrainingError(
+                f"student.batch_size is {settings.batch_size}, but the train split holds only "
+                f"{data.train.count(kind)} {kind} pairs: lower batch_size, or set that loss's weight to 0"
+            )
+    if "ecg_echo" in kinds and data.dim != settings.model.embed_dim:
+        raise TrainingError(
+            f"student.model.embed_dim is {settings.model.embed_dim}, but the teacher embeds in {data.dim} dimensions: "
+            "they must be equal"
+        )
+    return kinds
+
+
+def loss_weights(settings: StudentSettings) -> dict[Kind, float]:
+    """Weight of each loss."""
+    return {"ecg_echo": settings.echo_weight, "ecg_text": settings.text_weight}
+
+
+@contextmanager
+def reproducible(seed: int, execution: ExecutionSettings) -> Iterator[None]:
+    """Seeds torch, asks it for deterministic algorithms, and puts everything back afterwards."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    deterministic_options: Any = torch.utils.deterministic
+    filled = deterministic_options.fill_uninitialized_memory
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        # Some CUDA kernels have no deterministic form: there a warning must do.
+        torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+        deterministic_options.fill_uninitialized_memory = False  # we read none, and filling costs a tenth
+        torch.set_num_threads(execution.threads or threads)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(deterministic)
+            deterministic_options.fill_uninitialized_memory = filled
+            torch.set_num_threads(threads)
+
+
+def accelerator(execution: ExecutionSettings) -> str:
+    """'cpu' or 'cuda'. Raises TrainingError when CUDA is asked for and there is none."""
+    if execution.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if execution.device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("execution.device=cuda, but torch finds no CUDA device: use auto or cpu")
+    return execution.device

@@ -1,0 +1,71 @@
+"""The ECG encoder: a 1-D residual network with Gaussian heads (EchoingECG, section 2.2).
+
+Module names are those of the released weights. Shapes: B ECGs, C channels, T time steps.
+"""
+
+from itertools import pairwise
+from typing import Final
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from data_contracts.conventions import LEADS
+from echoingecg.recipe import ModelSettings
+from echoingecg.student.gaussian import Gaussian
+from echoingecg.student.heads import GaussianHeads
+
+STEM_KERNEL: Final = 7
+STEM_STRIDE: Final = 2
+
+
+class BasicBlock(nn.Module):
+    """conv3-BN-ReLU-conv3-BN plus shortcut, ReLU (He et al., CVPR 2016, figure 5 left, in one dimension)."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv1d(channels_in, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm1d(channels)
+        self.conv2 = nn.Conv1d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm1d(channels)
+        reshaped = stride != 1 or channels_in != channels
+        projection = (nn.Conv1d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm1d(channels))
+        self.shortcut = nn.Sequential(*projection) if reshaped else nn.Sequential()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, T) to (B, C, ceil(T / stride))."""
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class EcgEncoder(GaussianHeads):
+    """Standardised 12-lead ECGs to Gaussians.
+
+    Stages are called layer1, layer2, ...; the first keeps the length, each other halves it.
+
+    Args:
+        settings: init_dim, width_factors, blocks, embed_dim and gpo_dim count here.
+    """
+
+    def __init__(self, settings: ModelSettings) -> None:
+        widths = [settings.init_dim, *(settings.init_dim * factor for factor in settings.width_factors)]
+        super().__init__(widths[-1], settings.embed_dim, settings.gpo_dim)
+        self.conv1 = nn.Conv1d(
+            len(LEADS), settings.init_dim, STEM_KERNEL, STEM_STRIDE, padding=STEM_KERNEL // 2, bias=False
+        )
+        self.bn1 = nn.BatchNorm1d(settings.init_dim)
+        self.stages = [f"layer{number}" for number in range(1, len(settings.blocks) + 1)]
+        for name, (channels_in, channels), blocks in zip(self.stages, pairwise(widths), settings.blocks, strict=True):
+            first = BasicBlock(channels_in, channels, stride=1 if name == "layer1" else 2)
+            others = (BasicBlock(channels, channels, stride=1) for _ in range(blocks - 1))
+            self.add_module(name, nn.Sequential(first, *others))
+
+    def forward(self, signal: Tensor) -> Gaussian:
+        """Encodes ECGs.
+
+        Args:
+            signal: (B, 12, T) float32, leads in the order of conventions.LEADS, standardised per lead.
+        """
+        x = F.relu(self.bn1(self.conv1(signal)))
+        for name in self.stages:
+            x = self.get_submodule(name)(x)
+        return self.pool(x.transpose(1, 2))

@@ -1,0 +1,100 @@
+"""A student ready for use: raw ECGs and plain texts in, Gaussians out."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from data_contracts.conventions import LEADS
+from echoingecg.errors import ContractError
+from echoingecg.recipe import StudentSettings
+from echoingecg.student.gaussian import Gaussian
+from echoingecg.student.objective import Objective
+from echoingecg.student.scaler import Scaler
+from echoingecg.student.text import padding
+from echoingecg.student.tokens import TokenisedTexts, wrap
+
+_BATCH: Final = 64
+
+
+@dataclass(frozen=True)
+class LoadedStudent:
+    """A student ready to embed.
+
+    Attributes:
+        settings: it was trained with.
+        objective: student and loss, in eval mode.
+        tokenizer: of the text tower.
+        scaler: for raw signals.
+        device: where the networks are.
+    """
+
+    settings: StudentSettings
+    objective: Objective
+    tokenizer: Tokenizer
+    scaler: Scaler
+    device: torch.device
+
+    @property
+    def scale(self) -> float:
+        """Learned scale of the match logit, -scale * distance + shift."""
+        return float(self.objective.criterion.scale.detach())
+
+    @property
+    def shift(self) -> float:
+        """Learned shift of the match logit."""
+        return float(self.objective.criterion.shift.detach())
+
+    @torch.inference_mode()
+    def embed_ecg(self, signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Gaussians of ECGs.
+
+        Args:
+            signals: (n, 12, T) float32 mV, leads in the order of conventions.LEADS, not standardised.
+
+        Returns:
+            mean (n, D), unit length, and log_var (n, D), float32.
+
+        Raises:
+            ContractError: signals of another shape.
+        """
+        if signals.ndim != 3 or signals.shape[1] != len(LEADS):
+            raise ContractError(f"signals have shape {signals.shape}, expected (n, {len(LEADS)}, time)")
+        return self._joined(
+            self.objective.student.encode_ecg(
+                torch.from_numpy(self.scaler.standardise(signals[first : first + _BATCH])).to(self.device)
+            )
+            for first in range(0, len(signals), _BATCH)
+        )
+
+    @torch.inference_mode()
+    def embed_text(self, texts: list[str], method: str) -> tuple[np.ndarray, np.ndarray]:
+        """Gaussians of texts.
+
+        Args:
+            texts: reports or prompts; the prompt frame is put around them here.
+            method: what they speak of, ECG or ECHO.
+
+        Returns:
+            mean (n, D), unit length, and log_var (n, D), float32.
+        """
+        prompts = [wrap(text, method) for text in texts]
+        tokens = TokenisedTexts.of(self.tokenizer, prompts, padding(self.objective.student.text_encoder.backbone))
+        rows = np.arange(len(texts))
+        return self._joined(
+            self.objective.student.encode_text(
+                *(part.to(self.device) for part in tokens.batch(rows[first : first + _BATCH]))
+            )
+            for first in range(0, len(texts), _BATCH)
+        )
+
+    def _joined(self, parts: Iterable[Gaussian]) -> tuple[np.ndarray, np.ndarray]:
+        empty = np.empty((0, self.settings.model.embed_dim), np.float32)
+        mean, log_var = [empty], [empty]
+        for part in parts:
+            mean.append(part.mean.float().cpu().numpy())
+            log_var.append(part.log_var.float().cpu().numpy())
+        return np.concatenate(mean), np.concatenate(log_var)

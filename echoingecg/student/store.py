@@ -1,0 +1,136 @@
+"""A trained student as the files of data_contracts.student, and back; no pickle, no network."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from data_contracts.student import ARCHITECTURE, HISTORY, SCALER, TOKENIZER, WEIGHTS
+from echoingecg.errors import ContractError, StoreError
+from echoingecg.recipe import StudentSettings
+from echoingecg.student.inference import LoadedStudent
+from echoingecg.student.model import Student
+from echoingecg.student.objective import Objective
+from echoingecg.student.scaler import Scaler
+from echoingecg.student.text import backbone_from_config, text_config
+from echoingecg.student.train import Trained
+
+_TOWERS: Final = "student."  # left out of the stored names, so that the towers keep the released ones
+
+
+def save(trained: Trained, folder: Path) -> None:
+    """Writes the student artefact's files; equal students give equal bytes.
+
+    Args:
+        trained: result of training.
+        folder: exists.
+    """
+    objective = trained.objective
+    weights = {stored_name(name): tensor.contiguous() for name, tensor in objective.state_dict().items()}
+    save_file(weights, folder / WEIGHTS)
+    architecture = {
+        "student": trained.settings.model_dump(mode="json"),
+        "text_config": text_config(objective.student.text_encoder.backbone),
+    }
+    _write_json(folder / ARCHITECTURE, architecture)
+    _write_json(folder / SCALER, trained.scaler.as_json())
+    (folder / TOKENIZER).write_text(trained.tokenizer.to_str(pretty=True), encoding="utf-8")
+    HISTORY.write(trained.history, folder)
+
+
+def load(folder: Path, device: str = "cpu") -> LoadedStudent:
+    """Reads a student artefact. Needs no network, whatever the text tower.
+
+    Args:
+        folder: holds the artefact's files.
+        device: 'cpu' or 'cuda'.
+
+    Raises:
+        StoreError: a file is absent or unreadable.
+        ContractError: weights, architecture or scaler are not those of a student.
+    """
+    architecture = _read_json(folder / ARCHITECTURE)
+    settings = _settings(architecture)
+    scaler = Scaler.from_json(_read_json(folder / SCALER))
+    weights = _read_weights(folder / WEIGHTS)
+    tokenizer = _read_tokenizer(folder / TOKENIZER)
+    backbone = _backbone(architecture)
+    objective = Objective(Student(settings.model, backbone), settings)
+    check_weights(objective, weights)
+    objective.load_state_dict({name: weights[stored_name(name)] for name in objective.state_dict()})
+    return LoadedStudent(settings, objective.to(device).eval(), tokenizer, scaler, torch.device(device))
+
+
+def stored_name(name: str) -> str:
+    """Name in the weights file of an Objective's parameter or buffer."""
+    return name.removeprefix(_TOWERS)
+
+
+def check_weights(objective: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Raises ContractError unless the weights have exactly the objective's names (as stored) and shapes."""
+    expected = {stored_name(name): tuple(tensor.shape) for name, tensor in objective.state_dict().items()}
+    for what, names in (("lack", expected.keys() - weights.keys()), ("hold unknown", weights.keys() - expected.keys())):
+        if names:
+            raise ContractError(f"{WEIGHTS}: the weights {what} '{min(names)}' ({len(names)} such names in all)")
+    for name, shape in expected.items():
+        if tuple(weights[name].shape) != shape:
+            raise ContractError(f"{WEIGHTS}: '{name}' has shape {tuple(weights[name].shape)}, expected {shape}")
+
+
+def _settings(architecture: Mapping[str, Any]) -> StudentSettings:
+    try:
+        return StudentSettings.model_validate(architecture.get("student"))
+    except ValidationError as fault:
+        raise ContractError(f"{ARCHITECTURE}: 'student' is not a student section of a recipe") from fault
+
+
+def _backbone(architecture: Mapping[str, Any]) -> nn.Module:
+    config = architecture.get("text_config")
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise ContractError(f"{ARCHITECTURE}: 'text_config' is not a transformers configuration")
+    try:
+        return backbone_from_config(config)
+    except (TypeError, ValueError) as fault:
+        raise ContractError(
+            f"{ARCHITECTURE}: this version of transformers cannot build 'text_config' ({type(fault).__name__})"
+        ) from fault
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as fault:
+        raise _unreadable(path, fault) from fault
+    if not isinstance(values, dict):
+        raise ContractError(f"{path.name}: holds no mapping")
+    return values
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as fault:
+        raise _unreadable(path, fault) from fault
+
+
+def _read_tokenizer(path: Path) -> Tokenizer:
+    values = _read_json(path)
+    if not isinstance(values.get("model"), dict):
+        raise ContractError(f"{path.name}: holds no tokenizer")
+    return Tokenizer.from_str(json.dumps(values))
+
+
+def _unreadable(path: Path, fault: Exception) -> StoreError:
+    detail = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+    return StoreError(f"student: {path.name} cannot be read ({detail}): train again or restore the artefact")
