@@ -12,9 +12,7 @@ from data_contracts.tables import TableContract, column
 CONTRACT_VERSION: Final = 1
 
 WEIGHTS: Final = "model.safetensors"
-ARCHITECTURE: Final = (
-    "architecture.json"  # {"student": the recipe's section, "text_config": transformers configuration}
-)
+ARCHITECTURE: Final = "architecture.json"  # {"student": recipe section, "text_config": transformers configuration}
 SCALER: Final = "scaler.json"  # {"leads": [...], "mean": [...], "scale": [...]}, mV
 TOKENIZER: Final = "tokenizer.json"  # Hugging Face `tokenizers` format
 
