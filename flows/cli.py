@@ -93,11 +93,12 @@ def simulate(
     from echoingecg.simulator.export import simulate as write
     from flows.order import find_recipe
     from flows.summary import progress_line
+    from tasks.workspace import writing_to
 
     settings = find_recipe(recipe, overrides).simulator
     if settings is None:
         raise UserError(f"recipe '{recipe}' has no simulator section: try --recipe demo")
-    with progress_line("patients") as progress:
+    with writing_to(folder), progress_line("patients") as progress:
         write(settings, folder, progress)
     typer.echo(folder)
 

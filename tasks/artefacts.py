@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from data_contracts.conventions import STAGES, Stage
 from data_contracts.manifest import FILENAME, Checksum, Manifest, PoolSnapshot, Run
+from echoingecg.durable import to_disk
 from echoingecg.errors import StoreError
 from echoingecg.fingerprint import canonical_json, fingerprint, hash_files
 from tasks.workspace import Workspace, writing_to
@@ -196,10 +197,10 @@ class ArtefactStore:
             ),
         )
         for name in files:
-            _sync(folder / name)
+            to_disk(folder / name)
         path = folder / FILENAME
         path.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        _sync(path)
+        to_disk(path)
         target = self.folder(plan.stage, plan.version)
         old = self.find(plan.stage, plan.version)
         if old is not None and old.manifest.content == manifest.content and not self.faults(old):
@@ -210,7 +211,7 @@ class ArtefactStore:
             target.rename(aside / f"{plan.version}-{time.time_ns()}")
         folder.chmod(0o755)  # mkdtemp gives 0700
         folder.rename(target)
-        _sync(target.parent)
+        to_disk(target.parent)
         return Artefact(target, manifest)
 
     def faults(self, artefact: Artefact) -> list[str]:
@@ -233,7 +234,7 @@ class ArtefactStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             beside = path.with_name(f".{name}-{os.getpid()}")
             beside.write_text(f"{artefact}\n", encoding="utf-8")
-            _sync(beside)
+            to_disk(beside)
             beside.replace(path)
 
     def aliases(self) -> dict[str, str]:
@@ -260,12 +261,3 @@ def _packages() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "absent"
     return found
-
-
-def _sync(path: Path) -> None:
-    """Flushes a file or a folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -146,7 +146,7 @@ class Pool:
     def _fault(self, fault: Exception) -> StoreError:
         text = str(fault)
         if "No space left" in text or "os error 28" in text:
-            return StoreError(f"workspace {self.workspace.root}: the disk is full: free some space and run again")
+            return StoreError(f"{self.workspace.root}: the disk is full: free some space and run again")
         line = next((line for line in text.splitlines() if any(sign.isalpha() for sign in line)), "unknown fault")
         return StoreError(f"pool {self.folder.relative_to(self.workspace.root)}: {' '.join(line.split())}")
 

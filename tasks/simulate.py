@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from filelock import FileLock
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed, State
@@ -32,7 +33,9 @@ def simulate(job: Job) -> State:
     try:
         with writing_to(job.workspace.root):
             job.export.parent.mkdir(parents=True, exist_ok=True)
-            write(job.recipe.simulator, job.export, Reporter("simulate"))
+            with FileLock(job.export.with_suffix(".lock")):
+                if not job.export.exists():  # another run may have written it while this one waited
+                    write(job.recipe.simulator, job.export, Reporter("simulate"))
     except UserError as fault:
         return Failed(message=str(fault), data=fault)
     return Completed(message=f"export {job.export}")

@@ -12,10 +12,10 @@ from echoingecg.errors import StoreError
 _ENVIRONMENT_FAULTS = {
     errno.ENOSPC: "the disk is full: free some space and run again",
     errno.EDQUOT: "the disk quota is used up: free some space and run again",
-    errno.EROFS: "the file system is read-only: choose another --workspace",
-    errno.EACCES: "permission denied: check the owner of the workspace, or choose another --workspace",
-    errno.EPERM: "not permitted: check the owner of the workspace, or choose another --workspace",
-    errno.ENOTDIR: "a file stands where a folder is needed: choose another --workspace",
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.EACCES: "permission denied: check its owner, or choose another folder",
+    errno.EPERM: "not permitted: check its owner, or choose another folder",
+    errno.ENOTDIR: "a file stands where a folder is needed: choose another folder",
 }
 
 
@@ -67,4 +67,4 @@ def writing_to(root: Path) -> Iterator[None]:
         says = _ENVIRONMENT_FAULTS.get(fault.errno or 0)
         if says is None:
             raise
-        raise StoreError(f"workspace {root}: {says}") from fault
+        raise StoreError(f"{root}: {says}") from fault

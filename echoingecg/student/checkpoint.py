@@ -1,7 +1,6 @@
 """Checkpoints that survive kill -9: one safetensors file, replaced whole or not at all; no pickle."""
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from echoingecg.durable import to_disk
 
 FILENAME: Final = "checkpoint.safetensors"
 
@@ -90,9 +91,9 @@ def save_checkpoint(
     partial = folder / f"{FILENAME}.partial"
     about = {"run": run, "position": json.dumps(asdict(position), allow_nan=False)}
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=about)
-    _to_disk(partial)
+    to_disk(partial)
     partial.replace(folder / FILENAME)
-    _to_disk(folder)
+    to_disk(folder)
 
 
 def load_checkpoint(folder: Path, run: str) -> Checkpoint | None:
@@ -110,11 +111,3 @@ def load_checkpoint(folder: Path, run: str) -> Checkpoint | None:
 
 def _under(prefix: str, tensors: Weights) -> Weights:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -178,5 +178,5 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_published(size: str, fi
 def test_a_read_only_workspace_is_one_line(finished: Run, tmp_path: Path) -> None:
     with _tmpfs(tmp_path / "fixed", "ro"):
         job = make_job(finished.job.recipe, str(finished.job.export), str(tmp_path / "fixed" / "workspace"))
-        with pytest.raises(StoreError, match=r"read-only: choose another --workspace"):
+        with pytest.raises(StoreError, match=r"read-only: choose another folder"):
             run_stages(job)

@@ -165,5 +165,5 @@ def test_other_os_errors_are_bugs_and_pass() -> None:
 
 def test_a_file_in_place_of_the_workspace(tmp_path: Path, plan: Plan) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="choose another --workspace"):
+    with pytest.raises(StoreError, match="choose another folder"):
         publish(ArtefactStore(Workspace(tmp_path / "file")), plan)

@@ -1,0 +1,1 @@
+"""Timings as ratios against a plain route, measured in one run: `make bench`."""
