@@ -46,6 +46,10 @@ def run(
     from flows.order import find_recipe, make_job
 
     make_job(find_recipe(recipe, overrides), export, workspace, start_from, only, force)  # fail before a server starts
+    from flows.doctor import server
+
+    if (prefect := server()).state == "fail":
+        raise UserError(f"PREFECT_API_URL: {prefect.says}")
     from flows.distil import distil
     from flows.summary import print_run
 

@@ -37,7 +37,7 @@ def examine(workspace: Path) -> Iterator[Finding]:
     yield _disk(workspace)
     yield _device()
     yield _pools()
-    yield _server()
+    yield server()
 
 
 def _packages() -> Iterator[Finding]:
@@ -89,7 +89,8 @@ def _pools() -> Finding:
     return Finding("pools", "ok", f"zarr {zarr.__version__}, icechunk {icechunk.__version__}, on-disk format {written}")
 
 
-def _server() -> Finding:
+def server() -> Finding:
+    """Whether the Prefect server that PREFECT_API_URL names answers; without the variable there is nothing to reach."""
     url = os.environ.get("PREFECT_API_URL", "")
     if not url:
         return Finding("prefect", "ok", f"{version('prefect')}, no PREFECT_API_URL: runs start their own server")

@@ -82,6 +82,15 @@ def test_from_an_empty_workspace_the_same_bytes(finished: Run, tmp_path: Path) -
     assert run_stages(job).content == finished.content
 
 
+def test_two_dask_processes_give_the_same_version_and_bytes(finished: Run, tmp_path: Path) -> None:
+    recipe = find_recipe("smoke", ["execution.workers=2"])
+    job = make_job(recipe, str(finished.job.export), str(tmp_path / "workspace"))
+    run = run_stages(job, "catalog", "ecg")
+    for stage in ("catalog", "ecg"):
+        assert run.versions[stage] == finished.versions[stage]
+        assert run.content[stage] == finished.content[stage]
+
+
 @pytest.mark.parametrize(("stage", "after"), [("ecg", 15), ("teacher", 12), ("student", 5)])
 def test_kill_9_and_run_again(stage: Stage, after: int, finished: Run, tmp_path: Path) -> None:
     job = make_job(finished.job.recipe, str(finished.job.export), str(tmp_path / "workspace"))
