@@ -1,7 +1,12 @@
 """Bytes that survive a power cut."""
 
 import os
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def to_disk(path: Path) -> None:
@@ -11,3 +16,21 @@ def to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def save_tensors(tensors: "dict[str, Tensor]", path: Path, about: dict[str, str] | None = None) -> None:
+    """Writes tensors as safetensors and waits for the disk.
+
+    Raises:
+        OSError: as any other file would; the library alone raises an error of its own.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata=about)
+    except SafetensorError as fault:
+        if code := re.search(r"os error (\d+)", str(fault)):
+            raise OSError(int(code[1]), os.strerror(int(code[1]))) from fault
+        raise
+    to_disk(path)

@@ -7,11 +7,10 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from echoingecg.durable import to_disk
+from echoingecg.durable import save_tensors, to_disk
 
 FILENAME: Final = "checkpoint.safetensors"
 
@@ -90,8 +89,7 @@ def save_checkpoint(
         tensors["random.cuda"] = torch.cuda.get_rng_state()
     partial = folder / f"{FILENAME}.partial"
     about = {"run": run, "position": json.dumps(asdict(position), allow_nan=False)}
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=about)
-    to_disk(partial)
+    save_tensors(tensors, partial, about)
     partial.replace(folder / FILENAME)
     to_disk(folder)
 

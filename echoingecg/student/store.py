@@ -8,11 +8,12 @@ from typing import Any, Final
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from data_contracts.student import ARCHITECTURE, HISTORY, SCALER, TOKENIZER, WEIGHTS
+from echoingecg.durable import save_tensors
 from echoingecg.errors import ContractError, StoreError
 from echoingecg.recipe import StudentSettings
 from echoingecg.student.inference import LoadedStudent
@@ -33,8 +34,8 @@ def save(trained: Trained, folder: Path) -> None:
         folder: exists.
     """
     objective = trained.objective
-    weights = {stored_name(name): tensor.contiguous() for name, tensor in objective.state_dict().items()}
-    save_file(weights, folder / WEIGHTS)
+    weights = {stored_name(name): tensor for name, tensor in objective.state_dict().items()}
+    save_tensors(weights, folder / WEIGHTS)
     architecture = {
         "student": trained.settings.model_dump(mode="json"),
         "text_config": text_config(objective.student.text_encoder.backbone),
