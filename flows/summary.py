@@ -10,7 +10,7 @@ from rich.table import Table
 
 from data_contracts.conventions import Stage
 from data_contracts.evaluation import REPORT
-from data_contracts.quarantine import QUARANTINE, REASONS
+from data_contracts.quarantine import QUARANTINE
 from echoingecg.progress import Progress as Listener
 from tasks.artefacts import Artefact, ArtefactStore
 from tasks.job import Job
@@ -34,7 +34,7 @@ def print_status(job: Job) -> None:
         return
     for plan in plans(job):
         found = job.store.find(plan.stage, plan.version)
-        state = f"published {found.manifest.run.finished}" if found else "missing"
+        state = f"published {_minute(found)}" if found else "missing"
         if found is None and job.workspace.scratch(plan.stage, plan.version).is_dir():
             state = "begun: a run would go on from its checkpoint"
         table.add_row(plan.stage, plan.version, state, _counts(found) if found else "")
@@ -56,10 +56,9 @@ def print_artefact(store: ArtefactStore, name: str) -> None:
     if not (artefact.folder / QUARANTINE.filename).is_file():
         return
     paths = _private_paths(store)
-    table = Table("file", "reason", "detail", title="refused", title_justify="left")
-    for row in QUARANTINE.read(artefact.folder).to_pylist():
-        table.add_row(paths.get(row["source_id"], row["source_id"]), REASONS[row["reason"]], row["detail"])
-    _console.print(table)
+    for row in QUARANTINE.read(artefact.folder).to_pylist():  # lines, not a table: a path must stay whole
+        file = paths.get(row["source_id"], row["source_id"])
+        print(f"refused {file}: {row['reason']}: {row['detail']}")  # noqa: T201
 
 
 def _private_paths(store: ArtefactStore) -> dict[str, str]:
@@ -79,8 +78,12 @@ def _table(title: str, artefacts: Iterable[Artefact]) -> Table:
     for one in artefacts:
         run = one.manifest.run
         new = "" if run.new_keys is None else str(run.new_keys)
-        table.add_row(str(one), f"{run.finished[:16].replace('T', ' ')}\nin {run.seconds:.1f} s", new, _counts(one))
+        table.add_row(str(one), f"{_minute(one)}\nin {run.seconds:.1f} s", new, _counts(one))
     return table
+
+
+def _minute(artefact: Artefact) -> str:
+    return artefact.manifest.run.finished[:16].replace("T", " ")
 
 
 def _counts(artefact: Artefact) -> str:
