@@ -9,6 +9,7 @@ import typer
 
 from data_contracts.errors import UserError
 from flows.cli_artefacts import app as artefacts
+from flows.cli_released import export_released, import_released
 
 if TYPE_CHECKING:
     from data_contracts.conventions import Stage
@@ -22,6 +23,8 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(artefacts, name="artefacts")
+app.command()(import_released)
+app.command()(export_released)
 
 WorkspaceOption = Annotated[
     str, typer.Option("--workspace", "-w", envvar="ECHOINGECG_WORKSPACE", help="Folder of pools and artefacts.")

@@ -17,7 +17,7 @@ def list_(workspace: WorkspaceOption = "workspace") -> None:
     """All artefacts and aliases."""
     from flows.summary import print_artefacts
 
-    print_artefacts(_store(workspace))
+    print_artefacts(open_store(workspace))
 
 
 @app.command()
@@ -25,13 +25,13 @@ def show(name: NameArgument, workspace: WorkspaceOption = "workspace") -> None:
     """One artefact: manifest, files, and what it refused, with the files' paths where this machine knows them."""
     from flows.summary import print_artefact
 
-    print_artefact(_store(workspace), name)
+    print_artefact(open_store(workspace), name)
 
 
 @app.command()
 def lineage(name: NameArgument, workspace: WorkspaceOption = "workspace") -> None:
     """What an artefact was made of, stage by stage."""
-    store = _store(workspace)
+    store = open_store(workspace)
     for stage, version in store.lineage(store.get(name)).items():
         typer.echo(f"{stage}-{version}")
 
@@ -41,7 +41,7 @@ def diff(one: NameArgument, other: NameArgument, workspace: WorkspaceOption = "w
     """Why two artefacts of a stage have different versions, and which files differ."""
     from tasks.compare import differences
 
-    store = _store(workspace)
+    store = open_store(workspace)
     found = differences(store.get(one).manifest, store.get(other).manifest)
     typer.echo("\n".join(found) or "equal")
 
@@ -54,7 +54,7 @@ def verify(
     """Compare every file, and every row in the pools, with its checksum."""
     from tasks.verify import faults
 
-    store = _store(workspace)
+    store = open_store(workspace)
     artefacts = [store.get(name) for name in names] if names else store.published()
     found = [fault for artefact in artefacts for fault in faults(store, artefact)]
     for fault in found:
@@ -67,7 +67,7 @@ def verify(
 @app.command()
 def alias(name: str, artefact: NameArgument, workspace: WorkspaceOption = "workspace") -> None:
     """Point an alias, such as `production`, at an artefact."""
-    store = _store(workspace)
+    store = open_store(workspace)
     target = store.get(artefact)
     store.set_alias(name, target)
     typer.echo(f"{name} -> {target}")
@@ -81,11 +81,11 @@ def gc(
     """Artefacts that no alias and no newest evaluation needs, and leftovers of killed runs."""
     from tasks.collect import collect
 
-    for line in collect(_store(workspace), delete):
+    for line in collect(open_store(workspace), delete):
         typer.echo(line)
 
 
-def _store(workspace: str) -> "ArtefactStore":  # type: ignore[name-defined]  # noqa: F821
+def open_store(workspace: str) -> "ArtefactStore":  # type: ignore[name-defined]  # noqa: F821
     from pathlib import Path
 
     from tasks.artefacts import ArtefactStore
