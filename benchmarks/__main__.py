@@ -1,35 +1,54 @@
-"""Runs every comparison and writes benchmarks/results/latest.md."""
+"""Runs every comparison and writes benchmarks/results/latest.md; given names, runs those and prints alone."""
 
+import argparse
 import os
 import platform
+import time
 from pathlib import Path
 
 import torch
 
-from benchmarks import ecg, echo, loss, rerun
+from benchmarks import ecg, echo, encoder, loader, loop, loss, rerun
 
+MODULES = {"loss": loss, "encoder": encoder, "loop": loop, "loader": loader, "echo": echo, "ecg": ecg, "rerun": rerun}
 HEAD = """# Benchmarks
 
-Made by `make bench` on {cores} cores ({machine}), torch {torch} with {threads} threads. Seconds are medians within one
-run; only the ratio travels to another machine.
+Made by `make bench` in {minutes:.0f} minutes on {cores} cores ({machine}), torch {torch} with {threads} threads; load
+average at the start {load:.1f}. Both sides of a row were measured in this run, each as its fastest call; only the ratio
+(plain / ours) travels to another machine. docs/performance.md says what is measured and what limits each.
 
-| work | plain route | plain, s | ours, s | ratio | goal |
-|---|---|---|---|---|---|
+"""
+COLUMNS = """| work | plain route | unit | plain | ours | ratio | goal |
+|---|---|---|---|---|---|---|
 """
 
 
 def main() -> None:
-    target = Path(__file__).parent / "results" / "latest.md"
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(MODULES)}; none: all")
+    names = parser.parse_args().names
+    if unknown := set(names) - set(MODULES):
+        parser.error(f"no benchmark is called {', '.join(sorted(unknown))}: choose from {', '.join(MODULES)}")
+    load, started = os.getloadavg()[0], time.perf_counter()
+    print(COLUMNS, end="")  # noqa: T201
     lines = []
-    for module in (loss, echo, ecg, rerun):
-        for row in module.rows():
+    for name in names or MODULES:
+        for row in MODULES[name].rows():
             lines.append(row.as_markdown())
             print(lines[-1], flush=True)  # noqa: T201
+    if names:
+        return
     head = HEAD.format(
-        cores=os.cpu_count(), machine=platform.machine(), torch=torch.__version__, threads=torch.get_num_threads()
+        minutes=(time.perf_counter() - started) / 60,
+        cores=os.cpu_count(),
+        machine=platform.machine(),
+        torch=torch.__version__,
+        threads=torch.get_num_threads(),
+        load=load,
     )
+    target = Path(__file__).parent / "results" / "latest.md"
     target.parent.mkdir(exist_ok=True)
-    target.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+    target.write_text(head + COLUMNS + "\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

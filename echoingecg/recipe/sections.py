@@ -160,12 +160,41 @@ class ModelSettings(Section):
         return self
 
 
+class AugmentSettings(Section):
+    """Random changes to the training ECGs, drawn anew for each ECG and epoch. Everything is off by default."""
+
+    amplitude: Share = Field(0.0, description="gain of an ECG, drawn from 1 - this to 1 + this")
+    wander_mv: NotNegative = Field(
+        0.0, description="baseline wander: largest amplitude of a sine of 0.05 to 0.5 Hz, each lead its own, mV"
+    )
+    noise_mv: NotNegative = Field(0.0, description="standard deviation of added white noise, mV")
+    shift_seconds: NotNegative = Field(0.0, description="largest shift in time, either way; the gap stays flat, s")
+    lead_dropout: Share = Field(0.0, description="probability that a lead is flattened")
+
+    @property
+    def used(self) -> bool:
+        """Whether anything is on."""
+        return any(value > 0 for value in self.model_dump().values())
+
+
 class StudentSettings(Section):
     """Training of the student. Loss: PCME++ (Chun, ICLR 2024) as METHOD states it."""
 
     model: ModelSettings = ModelSettings()
+    warm_start: str = Field(
+        "", description="artefact name or alias of an earlier student to start from; empty starts from nothing"
+    )
+    loss: Literal["pcmepp", "mean_only", "infonce"] = Field(
+        "pcmepp",
+        description="'pcmepp' as published; for ablations 'mean_only' (its form without variances and KL) and "
+        "'infonce' (symmetric, cosine of the means)",
+    )
+    gather_negatives: bool = Field(
+        True, description="with several processes: the loss is that of the whole batch, not of each one's share"
+    )
     scale_start: float = Field(5.0, description="start of the learned logit scale")
     shift_start: float = Field(5.0, description="start of the learned logit shift")
+    temperature_start: Positive = Field(0.07, description="infonce: start of the learned temperature (CLIP's)")
     match_weight: NotNegative = Field(2.0, description="weight of the match BCE")
     kl_weight: NotNegative = Field(1e-4, description="weight of the KL terms to N(0, I)")
     kl_limit: Positive = Field(10_000.0, description="a KL mean above this is left out of the sum")
@@ -173,17 +202,25 @@ class StudentSettings(Section):
     echo_weight: NotNegative = Field(1.0, description="weight of the ECG-echo loss; 0 leaves it out")
     text_weight: NotNegative = Field(1.0, description="weight of the ECG-text loss; 0 leaves it out")
     epochs: Count = Field(30, description="passes over the training pairs")
-    batch_size: Annotated[int, Field(ge=2)] = Field(128, description="pairs a batch")
+    batch_size: Annotated[int, Field(ge=2)] = Field(128, description="pairs a batch, over all processes together")
     learning_rate: Positive = Field(3e-5, description="AdamW peak learning rate")
     weight_decay: NotNegative = Field(0.01, description="AdamW weight decay")
     betas: tuple[Share, Share] = Field((0.9, 0.999), description="AdamW betas")
     warmup_share: Share = Field(0.03, description="share of the steps spent on linear warm-up")
     warmup_start: Share = Field(0.001, description="first learning rate as a share of the peak")
     gradient_clip: Positive = Field(1.0, description="largest gradient norm")
+    loss_limit: Positive | None = Field(1e6, description="stop when a training loss is beyond this; null never")
+    gradient_limit: Positive | None = Field(
+        1e6, description="stop when a gradient norm, before clipping, is beyond this; null never"
+    )
+    freeze_batch_norm: bool = Field(
+        False, description="use the running statistics as they are, for warm starts from small batches"
+    )
+    augment: AugmentSettings = AugmentSettings()
     precision: Literal["float32", "bfloat16"] = Field("bfloat16", description="autocast of the forward pass")
     patience: Count = Field(10, description="stop after this many epochs without a better validation loss")
     checkpoint_steps: Count = Field(200, description="optimiser steps between checkpoints")
-    seed: int = Field(43, description="initialisation, batch order, dropout")
+    seed: int = Field(43, description="initialisation, batch order, dropout, augmentation")
 
     @model_validator(mode="after")
     def _losses(self) -> Self:
@@ -227,5 +264,5 @@ class ExecutionSettings(Section):
     dask: str = Field("", description="address of an existing Dask scheduler, for example tcp://host:8786")
     commit_every: Count = Field(2000, description="files between two commits to a pool: what kill -9 can lose")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where networks run")
+    devices: Count = Field(1, description="GPUs, or processes on the CPU, that train the student on this machine")
     threads: Annotated[int, Field(ge=0)] = Field(0, description="torch threads; 0 leaves torch's choice")
-    memory_gb: Positive = Field(4.0, description="signals are held in memory up to this size, GB, else read by batch")

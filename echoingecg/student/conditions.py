@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 
 from echoingecg.errors import TrainingError
@@ -58,6 +59,17 @@ def reproducible(seed: int, execution: ExecutionSettings) -> Iterator[None]:
             torch.use_deterministic_algorithms(deterministic)
             deterministic_options.fill_uninitialized_memory = filled
             torch.set_num_threads(threads)
+
+
+def apart(seed: int, rank: int, step: int) -> int:
+    """A seed of its own for each process and checkpoint, so that their dropout masks differ.
+
+    Args:
+        seed: the recipe's.
+        rank: of the process, from 0.
+        step: of the checkpoint.
+    """
+    return int(np.random.SeedSequence([seed % 2**64], spawn_key=(rank, step)).generate_state(1, np.uint64)[0])
 
 
 def accelerator(execution: ExecutionSettings) -> str:

@@ -22,7 +22,7 @@ class SignalReader(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """Rows (n,) int64 to (n, 12, 1000) float32, in the order asked for."""
+        """Rows (n,) int64 to (n, 12, 1000) float32, in the order asked for; called from any thread."""
         ...
 
 

@@ -1,5 +1,7 @@
 """Batches as tensors: texts tokenised once up front, signals read and standardised on the fly."""
 
+from collections.abc import Generator, Iterable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,6 +10,7 @@ from echoingecg.student.data import Pairs, TextPairs, TrainingData
 from echoingecg.student.gaussian import Gaussian
 from echoingecg.student.objective import Partner, Tokens
 from echoingecg.student.plan import Batch
+from echoingecg.student.prefetch import prefetched
 from echoingecg.student.scaler import Scaler
 from echoingecg.student.text import TextTower
 from echoingecg.student.tokens import TokenisedTexts, wrap
@@ -37,6 +40,13 @@ class Feed:
         self._scaler = scaler
         self._device = device
         self._texts = TokenisedTexts.of(tower.tokenizer, wrapped(pairs.text), tower.pad)
+
+    def stream(self, batches: Iterable[Batch]) -> Generator[tuple[Batch, tuple[Tensor, Partner]], None, None]:
+        """Batches in the order given, each prepared while the one before it is used.
+
+        Exhaust it, or close it (`contextlib.closing`) when leaving early.
+        """
+        return prefetched(lambda batch: (batch, self.batch(batch)), batches)
 
     def batch(self, batch: Batch) -> tuple[Tensor, Partner]:
         """Both sides of a batch, as Objective takes them."""

@@ -26,7 +26,7 @@ class Gaussian(NamedTuple):
         return Gaussian(self.mean[which], self.log_var[which])
 
 
-def pair_distance(a: Gaussian, b: Gaussian) -> Tensor:
+def pair_distance(a: Gaussian, b: Gaussian, variances: bool = True) -> Tensor:
     """Closed-form sampled distance of every a to every b (Chun, ICLR 2024, eq. 1).
 
     d = ||mean_a - mean_b||² + sum exp(log_var_a) + sum exp(log_var_b). The squared norm is expanded
@@ -36,12 +36,17 @@ def pair_distance(a: Gaussian, b: Gaussian) -> Tensor:
     Args:
         a: A Gaussians.
         b: B Gaussians.
+        variances: False leaves their sums out: the squared distance of the means alone.
 
     Returns:
         (A, B) float32.
     """
     with torch.autocast(a.mean.device.type, enabled=False):
         a, b = a.float(), b.float()
-        own_a = a.mean.square().sum(1) + a.log_var.exp().sum(1)
-        own_b = b.mean.square().sum(1) + b.log_var.exp().sum(1)
-        return own_a[:, None] + own_b - 2 * (a.mean @ b.mean.T)
+        return _own(a, variances)[:, None] + _own(b, variances) - 2 * (a.mean @ b.mean.T)
+
+
+def _own(one: Gaussian, variances: bool) -> Tensor:
+    """(B,) the part of the distance that each Gaussian brings along."""
+    norm = one.mean.square().sum(1)
+    return norm + one.log_var.exp().sum(1) if variances else norm

@@ -1,4 +1,8 @@
-"""PCME++ (Chun, ICLR 2024) as EchoingECG uses it: both of its losses have this form."""
+"""PCME++ (Chun, ICLR 2024) as EchoingECG uses it: both of its losses have this form.
+
+The ablation 'mean_only' is the same form of the means alone: d = ||mean_a - mean_b||², and no KL.
+Neither side's log-variance has a part in it.
+"""
 
 from typing import NamedTuple
 
@@ -45,13 +49,14 @@ class PcmeLoss(nn.Module):
     Row i of one side matches row i of the other and no other row.
 
     Args:
-        settings: starts, weights and the KL limit.
+        settings: starts, weights and the KL limit; loss 'mean_only' leaves variances and KL out.
     """
 
     def __init__(self, settings: StudentSettings) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.tensor([settings.scale_start]))
         self.shift = nn.Parameter(torch.tensor([settings.shift_start]))
+        self.variances = settings.loss != "mean_only"
         self.match_weight = settings.match_weight
         self.kl_weight = settings.kl_weight
         self.kl_limit = settings.kl_limit
@@ -65,18 +70,25 @@ class PcmeLoss(nn.Module):
             b: B Gaussians, row i the partner of a's row i.
         """
         with torch.autocast(a.mean.device.type, enabled=False):
-            logits = self.shift - self.scale * pair_distance(a, b)
+            logits = self.shift - self.scale * self.distance(a, b)
             matched = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
             pseudo_ab = at_least_matched(logits.detach())
             pseudo_ba = at_least_matched(logits.detach().T).T
             match = _bce(logits, matched)
             pseudo = _bce(logits, pseudo_ab) + _bce(logits, pseudo_ba)
-            kl = self._guarded(kl_to_standard_normal(a)) + self._guarded(kl_to_standard_normal(b))
+            kl = self._kl(a) + self._kl(b)
             total = self.match_weight * match + self.kl_weight * kl + self.pseudo_weight * pseudo
             n_pseudo = pseudo_ab.sum() + pseudo_ba.sum() - 2 * len(logits)
         return LossTerms(total, match.detach(), pseudo.detach(), kl.detach(), n_pseudo)
 
-    def _guarded(self, kl: Tensor) -> Tensor:
+    def distance(self, a: Gaussian, b: Gaussian) -> Tensor:
+        """(A, B) float32: what the loss calls near, which retrieval ranks by."""
+        return pair_distance(a, b, self.variances)
+
+    def _kl(self, gaussian: Gaussian) -> Tensor:
+        if not self.variances:
+            return gaussian.mean.new_zeros(())
+        kl = kl_to_standard_normal(gaussian)
         return torch.where(kl > self.kl_limit, 0.0, kl)
 
 

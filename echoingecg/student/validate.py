@@ -10,7 +10,7 @@ from torch import Tensor
 
 from echoingecg.student.data import Kind
 from echoingecg.student.feed import Feed
-from echoingecg.student.gaussian import Gaussian, pair_distance
+from echoingecg.student.gaussian import Gaussian
 from echoingecg.student.objective import Objective
 from echoingecg.student.plan import Batch
 
@@ -59,7 +59,7 @@ def validate(objective: Objective, feed: Feed, batches: list[Batch]) -> Validati
     loss = {kind: float(np.mean(values)) for kind, values in losses.items()}
     if "ecg_echo" not in loss:
         return Validation(loss, None, None)
-    return Validation(loss, *_recalls(feed, rows, ecgs))
+    return Validation(loss, *_recalls(objective, feed, rows, ecgs))
 
 
 def encode_ecgs(objective: Objective, feed: Feed, rows: np.ndarray) -> Gaussian:
@@ -83,14 +83,14 @@ def recall_at_k(distance: Tensor, match: Tensor, k: int) -> float:
     return float(match.gather(1, nearest).any(dim=1).float().mean())
 
 
-def _recalls(feed: Feed, rows: np.ndarray, ecgs: Gaussian) -> tuple[float, float]:
+def _recalls(objective: Objective, feed: Feed, rows: np.ndarray, ecgs: Gaussian) -> tuple[float, float]:
     """Both directions. One ECG may belong to several studies and one study to several ECGs: all count."""
     pairs = feed.pairs.echo
     paired, ecg = np.unique(pairs.ecg, return_inverse=True)
     studies, study = np.unique(pairs.study, return_inverse=True)
     device = ecgs.mean.device
     ecgs = ecgs.rows(torch.from_numpy(np.searchsorted(rows, paired)).to(device))
-    distance = pair_distance(ecgs, feed.targets(studies))
+    distance = objective.criterion.distance(ecgs, feed.targets(studies))
     match = torch.zeros_like(distance, dtype=torch.bool)
     match[torch.from_numpy(ecg).to(device), torch.from_numpy(study).to(device)] = True
     return recall_at_k(distance, match, RECALL_AT), recall_at_k(distance.T, match.T, RECALL_AT)

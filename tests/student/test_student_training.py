@@ -1,5 +1,6 @@
 """Training end to end on synthetic pairs: it learns, resumes exactly, stops when it should."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -107,7 +108,7 @@ save(trained, folder / "out")
 """
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_kill_minus_9_of_a_real_process(kills, tmp_path):
     """Killed at whatever instant it is in, then left alone: bytes equal to an undisturbed run."""
     epochs = 8 * (1 + kills)
@@ -132,6 +133,32 @@ def test_kill_minus_9_of_a_real_process(kills, tmp_path):
     save(trained, tmp_path / "expected")
     for path in sorted((tmp_path / "expected").iterdir()):
         assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes(), path.name
+
+
+def _die_at(step: int, folder: Path) -> None:
+    def progress(done: int, total: int, note: str = "") -> None:
+        if done == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    train(training_data(), settings(epochs=LONG), ONE_THREAD, folder, progress)
+
+
+LONG = 8
+
+
+@pytest.mark.slow
+def test_killed_at_20_random_steps(tmp_path):
+    """SIGKILL after each of 20 random steps of one run, then left alone: weights and history bit for bit."""
+    whole = train(training_data(), settings(epochs=LONG), ONE_THREAD, tmp_path / "whole")
+    steps = np.sort(np.random.default_rng(43).choice(np.arange(1, whole.steps + 1), 20, replace=False))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["student_data", "echoingecg.student.train"])
+    for step in steps.tolist():
+        child = context.Process(target=_die_at, args=(step, tmp_path / "killed"))
+        child.start()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL, f"step {step} was not reached"
+    assert_same(train(training_data(), settings(epochs=LONG), ONE_THREAD, tmp_path / "killed"), whole)
 
 
 def _written(path: Path) -> int | None:
@@ -166,6 +193,19 @@ def test_a_run_that_goes_wrong_leaves_the_last_good_checkpoint(tmp_path):
         train(spoilt, settings(), ONE_THREAD, tmp_path)
     weights = load_file(tmp_path / FILENAME)
     assert all(torch.isfinite(tensor).all() for tensor in weights.values() if tensor.is_floating_point())
+
+
+@pytest.mark.parametrize(("field", "says"), [("loss_limit", "loss of"), ("gradient_limit", "loss's gradient norm of")])
+def test_an_exploding_run_stops_at_the_recipes_limit(field, says, tmp_path):
+    data = training_data()
+    rows = train(data, settings(), ONE_THREAD, tmp_path / "sound").history.to_pylist()
+    usual = max(row["train_loss_ecg_echo"] for row in rows[1:])
+    low = {field: 1e-3}
+    with pytest.raises(TrainingError, match=rf"the ecg_\w+ {says} .* is beyond student.{field}=0.001 at step 1 of 20"):
+        train(data, settings(**low), ONE_THREAD, tmp_path / "low")
+    assert not (tmp_path / "low" / FILENAME).exists()
+    limits = {"loss_limit": None, "gradient_limit": None} | {field: 100 * usual}
+    train(data, settings(**limits), ONE_THREAD, tmp_path / "generous")
 
 
 def test_a_validation_loss_that_is_not_finite_stops_too(tmp_path):

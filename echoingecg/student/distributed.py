@@ -1,0 +1,123 @@
+"""Training in several processes: who takes which rows, and the loss over the rows of all of them."""
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import TorchElasticEnvironment
+from lightning_fabric.strategies import DDPStrategy
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from echoingecg.errors import TrainingError
+from echoingecg.recipe import ExecutionSettings, StudentSettings
+from echoingecg.student.conditions import accelerator
+from echoingecg.student.gaussian import Gaussian
+from echoingecg.student.plan import Batch
+
+PRECISION = {"float32": "32-true", "bfloat16": "bf16-mixed"}
+
+
+class Share(NamedTuple):
+    """Which part of every batch a process takes.
+
+    Attributes:
+        rank: of the process, from 0.
+        ranks: processes in all.
+    """
+
+    rank: int = 0
+    ranks: int = 1
+
+    def positions(self, size: int) -> range:
+        """Where this process's `size` rows stand in the batch: in the order of ranks they make it up."""
+        return range(self.rank * size, (self.rank + 1) * size)
+
+    def of(self, batch: Batch) -> Batch:
+        """This process's rows of a batch."""
+        mine = self.positions(len(batch.rows) // self.ranks)
+        return Batch(batch.kind, batch.rows[mine.start : mine.stop])
+
+
+class _Gather(torch.autograd.Function):
+    """All processes' rows, in the order of ranks; the gradient is summed over the processes."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        summed = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(summed)
+        return summed.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def gathered(gaussian: Gaussian) -> Gaussian:
+    """The Gaussians of all processes, float32; the same as given when there is one process.
+
+    Why the loss needs no factor. Every one of W processes computes the whole batch's loss L from the
+    gathered rows. The gradient of a process's own rows e_r is summed over the W equal copies of L:
+    W dL/de_r. Its towers' gradient is therefore W (dL/de_r)(de_r/dw), and DDP's mean over the processes
+    gives sum_r (dL/de_r)(de_r/dw) = dL/dw, that of one process with the whole batch. The loss's own
+    parameters see dL/dw in every process, and the mean leaves it as it is.
+    """
+    if not dist.is_available() or not dist.is_initialized():
+        return gaussian
+    mean, log_var = gaussian.float()
+    return Gaussian(_Gather.apply(mean), _Gather.apply(log_var))
+
+
+def started_outside() -> bool:
+    """Whether torchrun has started this process and its fellows."""
+    return TorchElasticEnvironment.detect()
+
+
+def make_fabric(settings: StudentSettings, execution: ExecutionSettings, alone: bool = False) -> Fabric:
+    """Device, precision and processes.
+
+    Args:
+        settings: precision counts here.
+        execution: device and number of processes on this machine.
+        alone: one process, whatever `execution` says.
+
+    Raises:
+        TrainingError: no such device, or as many processes as the batch cannot be shared out to.
+    """
+    kind, precision = accelerator(execution), PRECISION[settings.precision]
+    if alone or (execution.devices == 1 and not started_outside()):
+        return Fabric(accelerator=kind, devices=1, precision=precision)
+    machines = 1
+    if started_outside():
+        processes = TorchElasticEnvironment().world_size()
+        machines, rest = divmod(processes, execution.devices)
+        if rest:
+            raise TrainingError(
+                f"torchrun started {processes} processes, which execution.devices={execution.devices} does not divide: "
+                "set it to torchrun's --nproc-per-node"
+            )
+    check_share(settings, execution.devices * machines)
+    # A batch of one kind leaves the other kind's tower without gradients.
+    strategy = DDPStrategy(start_method="popen" if started_outside() else "spawn", find_unused_parameters=True)
+    return Fabric(
+        accelerator=kind, devices=execution.devices, num_nodes=machines, strategy=strategy, precision=precision
+    )
+
+
+def check_share(settings: StudentSettings, processes: int) -> None:
+    """Raises TrainingError unless a batch can be shared out evenly, with at least two pairs a process."""
+    if settings.batch_size % processes or settings.batch_size < 2 * processes:
+        raise TrainingError(
+            f"student.batch_size is {settings.batch_size}, to be shared out over {processes} processes: "
+            f"make it a multiple of {processes}, at least {2 * processes}, or change execution.devices"
+        )
+
+
+def same_everywhere(fabric: Fabric, number: int) -> bool:
+    """Whether all processes have the same number."""
+    first: int = fabric.broadcast(number)
+    return bool(fabric.strategy.reduce_boolean_decision(first == number))
