@@ -35,8 +35,13 @@ class SignalFile:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._descriptor = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._descriptor)
+
+    def __reduce__(self) -> tuple[type["SignalFile"], tuple[Path]]:
+        """To another process goes the path, which it opens itself: a descriptor's number means nothing there."""
+        return SignalFile, (self._path,)
 
     def read(self, places: np.ndarray) -> np.ndarray:
         """Records by their place in the file, (n,) int64 to (n, 12, 1000) float32; may be called from any thread.

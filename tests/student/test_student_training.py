@@ -108,7 +108,8 @@ save(trained, folder / "out")
 """
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, 4])
 def test_kill_minus_9_of_a_real_process(kills, tmp_path):
     """Killed at whatever instant it is in, then left alone: bytes equal to an undisturbed run."""
     epochs = 8 * (1 + kills)
@@ -146,11 +147,11 @@ def _die_at(step: int, folder: Path) -> None:
 LONG = 8
 
 
-@pytest.mark.slow
-def test_killed_at_20_random_steps(tmp_path):
-    """SIGKILL after each of 20 random steps of one run, then left alone: weights and history bit for bit."""
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_random_steps(kills, tmp_path):
+    """SIGKILL after each of some random steps of one run, then left alone: weights and history bit for bit."""
     whole = train(training_data(), settings(epochs=LONG), ONE_THREAD, tmp_path / "whole")
-    steps = np.sort(np.random.default_rng(43).choice(np.arange(1, whole.steps + 1), 20, replace=False))
+    steps = np.sort(np.random.default_rng(43).choice(np.arange(1, whole.steps + 1), kills, replace=False))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["student_data", "echoingecg.student.train"])
     for step in steps.tolist():

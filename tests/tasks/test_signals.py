@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -245,3 +247,11 @@ def test_memory_is_flat(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
         peak[records] = int(done.stdout)
     assert peak[20_000] <= 1.2 * peak[2_000], peak
+
+
+def test_another_process_opens_the_file_for_itself(published: tuple[Workspace, Artefact]) -> None:
+    signals = PoolSignals(*published)
+    rows = np.arange(len(signals))
+    expected = signals.read(rows)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes:
+        assert np.array_equal(processes.submit(signals.read, rows).result(), expected)
