@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKSPACE ?= workspace
 TORCH := torch==2.14.1 torchvision==0.29.1
 
-.PHONY: demo test test-all lint bench lock clean
+.PHONY: demo test test-all lint bench teacher pictures bench-science lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/echoingecg run demo --workspace $(WORKSPACE)
@@ -24,6 +24,9 @@ lint: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
 
+bench-science: $(VENV)/.test
+	$(BIN)/python -m benchmarks.science
+
 # The lock file names every version; pyproject.toml names the ranges.
 $(VENV)/.demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -33,6 +36,14 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 $(VENV)/.test: $(VENV)/.demo
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
+
+# The demo teacher that the package ships, made anew: half an hour on 2 cores.
+teacher: $(VENV)/.demo
+	$(BIN)/echoingecg teach echoingecg/teacher/configs/demo --workspace build/teach
+
+# The pictures of docs/simulator.md.
+pictures: $(VENV)/.demo
+	$(BIN)/python -m echoingecg.simulator.pictures docs/images
 
 # Renews constraints.txt from the ranges, in an environment of its own.
 lock:

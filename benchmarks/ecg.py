@@ -33,7 +33,8 @@ def rows() -> Iterator[Row]:
     from echoingecg.simulator.export import simulate
 
     with tempfile.TemporaryDirectory() as folder:
-        settings = [f"simulator.patients={PATIENTS}", "simulator.frames=2", "simulator.real_recordings=false"]
+        small = ["simulator.frame_rate=1", "simulator.frame_height=64", "simulator.frame_width=64"]
+        settings = [f"simulator.patients={PATIENTS}", "simulator.real_recordings=false", *small]
         recipe = find_recipe("demo", settings)
         assert recipe.simulator is not None
         export = Path(folder) / "export"

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -12,6 +12,8 @@ from flows.cli_artefacts import app as artefacts
 from flows.cli_released import export_released, import_released
 
 if TYPE_CHECKING:
+    from prefect.states import State
+
     from data_contracts.conventions import Stage
     from tasks.artefacts import Artefact
 
@@ -66,13 +68,7 @@ def run(
         overrides=overrides,
         return_state=True,
     )
-    outcome = state.result(raise_on_failure=False)
-    if not state.is_completed():
-        if isinstance(outcome, UserError):
-            raise outcome
-        typer.echo(f"error: a stage failed, see the traceback above: {state.message}", err=True)
-        raise typer.Exit(1)
-    print_run(cast("dict[Stage, Artefact]", outcome))
+    print_run(cast("dict[Stage, Artefact]", _outcome(state)))
 
 
 @app.command()
@@ -106,8 +102,27 @@ def simulate(
     if settings is None:
         raise UserError(f"recipe '{recipe}' has no simulator section: try --recipe demo")
     with writing_to(folder), progress_line("patients") as progress:
-        write(settings, folder, progress)
+        write(settings, folder, progress, workers=os.cpu_count() or 1)
     typer.echo(folder)
+
+
+@app.command()
+def teach(
+    folder: Annotated[str, typer.Argument(help="Receives weights, configuration and model card.")],
+    recipe: Annotated[str, typer.Option("--recipe", help="Recipe with a teaching section.")] = "teacher",
+    export: ExportOption = "",
+    workspace: WorkspaceOption = "workspace",
+    overrides: SetOption = [],  # noqa: B006
+) -> None:
+    """Teach a small teacher on echo frames and report sentences; how the demo's was made."""
+    _no_telemetry()
+    from flows.order import find_recipe, make_job
+
+    make_job(find_recipe(recipe, overrides), export, workspace)  # fail before a server starts
+    from flows.teach import teach as flow
+
+    arguments = {"recipe": recipe, "export": export, "workspace": workspace, "overrides": overrides}
+    typer.echo(_outcome(flow(folder, **arguments, return_state=True)))
 
 
 @app.command()
@@ -130,6 +145,17 @@ def recipe(
     from flows.order import find_recipe
 
     typer.echo(write_recipe(find_recipe(name, overrides)), nl=False)
+
+
+def _outcome(state: "State") -> Any:
+    """What a flow made; a fault the user can mend is raised, any other ends the command with code 1."""
+    outcome = state.result(raise_on_failure=False)
+    if state.is_completed():
+        return outcome
+    if isinstance(outcome, UserError):
+        raise outcome
+    typer.echo(f"error: a stage failed, see the traceback above: {state.message}", err=True)
+    raise typer.Exit(1)
 
 
 def _no_telemetry() -> None:

@@ -1,5 +1,6 @@
 """The simulated export of a recipe: written once into the workspace, then used like any other."""
 
+import os
 from pathlib import Path
 
 from filelock import FileLock
@@ -35,7 +36,7 @@ def simulate(job: Job) -> State:
             job.export.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(job.export.with_suffix(".lock")):
                 if not job.export.exists():  # another run may have written it while this one waited
-                    write(job.recipe.simulator, job.export, Reporter("simulate"))
+                    write(job.recipe.simulator, job.export, Reporter("simulate"), workers=os.cpu_count() or 1)
     except UserError as fault:
         return Failed(message=str(fault), data=fault)
     return Completed(message=f"export {job.export}")

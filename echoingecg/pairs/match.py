@@ -37,15 +37,14 @@ def build(
     Raises:
         ContractError: a table breaks its contract, or a patient would stand on two sides of the split.
     """
-    usable = _frame(ecgs, "record_id", "patient_id", "hours").merge(_frame(records, "record_id"), on="record_id")
-    listed = _frame(echoes, "study_id", "patient_id", "hours")
-    listed = listed.groupby(["study_id", "patient_id"], as_index=False)["hours"].min()
-    with_target = listed.merge(_frame(studies, "study_id", "patient_id"), on=["study_id", "patient_id"])
+    usable = frame_of(ecgs, "record_id", "patient_id", "hours").merge(frame_of(records, "record_id"), on="record_id")
+    listed = studies_listed(echoes)
+    with_target = listed.merge(frame_of(studies, "study_id", "patient_id"), on=["study_id", "patient_id"])
 
     steps = [Steps("ecg_echo"), Steps("ecg_text"), Steps("labels")]
     ecg_echo = _ecg_echo(listed, with_target, usable, settings, steps[0])
-    ecg_text = _ecg_text(_frame(reports), usable, ecg_echo, settings, steps[1])
-    labels = study_labels(_frame(measurements), listed, with_target, settings.measurement_window_hours, steps[2])
+    ecg_text = _ecg_text(frame_of(reports), usable, ecg_echo, settings, steps[1])
+    labels = study_labels(frame_of(measurements), listed, with_target, settings.measurement_window_hours, steps[2])
 
     patients = pd.DataFrame({"patient_id": sorted({*usable["patient_id"], *with_target["patient_id"]})}, dtype="str")
     sides = {one: split_of(one, settings.split_key, settings.split) for one in patients["patient_id"]}
@@ -87,7 +86,14 @@ def _ecg_text(
     return steps.keep("it is about a usable ECG or a paired study of the patient", paired)
 
 
-def _frame(table: pa.Table, *columns: str) -> pd.DataFrame:
+def studies_listed(echoes: pa.Table) -> pd.DataFrame:
+    """Every study of the catalog at the time of its earliest clip: `study_id`, `patient_id`, `hours`."""
+    clips = frame_of(echoes, "study_id", "patient_id", "hours")
+    return clips.groupby(["study_id", "patient_id"], as_index=False)["hours"].min()
+
+
+def frame_of(table: pa.Table, *columns: str) -> pd.DataFrame:
+    """Some columns of a table, or all of them."""
     return table.select(list(columns) or table.column_names).to_pandas()
 
 

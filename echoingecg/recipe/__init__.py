@@ -21,6 +21,7 @@ from echoingecg.recipe.sections import (
     StudentSettings,
     TeacherSettings,
 )
+from echoingecg.recipe.teaching import TeachingSettings
 
 __all__ = [
     "CatalogSettings",
@@ -34,6 +35,7 @@ __all__ = [
     "SimulatorSettings",
     "StudentSettings",
     "TeacherSettings",
+    "TeachingSettings",
     "read_recipe",
     "with_overrides",
     "write_recipe",
@@ -50,6 +52,7 @@ class Recipe(Section):
     pairs: PairsSettings = PairsSettings()
     student: StudentSettings = StudentSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    teaching: TeachingSettings | None = Field(None, description="how `echoingecg teach` makes a small teacher")
     execution: ExecutionSettings = ExecutionSettings()
 
     def part(self, stage: Stage) -> dict[str, Any]:
@@ -110,7 +113,7 @@ def with_overrides(recipe: Recipe, assignments: list[str]) -> Recipe:
         *parents, last = name.strip().split(".")
         target = values
         for parent in parents:
-            if target.get(parent) is None and parent == "simulator":
+            if target.get(parent) is None and parent in ("simulator", "teaching"):
                 target[parent] = {}
             if not isinstance(target.get(parent), dict):
                 raise RecipeError(f"--set {assignment}: the recipe has no section '{parent}'")

@@ -31,10 +31,13 @@ class SimulatorSettings(Section):
 
     patients: Annotated[int, Field(ge=0)] = Field(300, description="simulated patients")
     seed: int = Field(43, description="the same seed gives the same bytes; patient i does not depend on `patients`")
-    frames: Annotated[int, Field(ge=2)] = Field(24, description="frames an echo clip")
+    clip_beats: Annotated[float, Field(ge=1)] = Field(1.0, description="length of an echo clip, beats of its patient")
     frame_rate: Positive = Field(30.0, description="echo frames a second, 1/s")
     frame_height: Annotated[int, Field(ge=64)] = Field(240, description="echo image height, px")
     frame_width: Annotated[int, Field(ge=64)] = Field(320, description="echo image width, px")
+    parasternal_share: Share = Field(0.0, description="share of studies with a parasternal long-axis clip beside")
+    colour_share: Share = Field(0.0, description="share of studies with a colour Doppler clip beside")
+    lead_fault_rate: Share = Field(0.02, description="share of ECG recordings with a fault of an electrode or a lead")
     real_recordings: bool = Field(True, description="add the echo clip and the 12-lead ECG that pydicom ships")
 
 
@@ -86,8 +89,9 @@ class TeacherSettings(Section):
 
     model: str = Field(
         DEMO_TEACHER,
-        description="'demo' (small seeded network, not for patients), an open_clip name, 'hf-hub:owner/name' "
-        "(ECHO-CLIP: hf-hub:mkaichristensen/echo-clip) or 'local-dir:/path' (open_clip_config.json and the weights)",
+        description="'demo' (small, taught on simulated echoes, not for patients), an open_clip name, "
+        "'hf-hub:owner/name' (ECHO-CLIP: hf-hub:mkaichristensen/echo-clip) or 'local-dir:/path' "
+        "(open_clip_config.json and the weights)",
     )
     weights: str = Field("", description="weights file (safetensors or torch, weights only) for an open_clip name")
     image_size: Annotated[int, Field(ge=0)] = Field(0, description="frame edge, px; 0 takes the model's own")
@@ -97,7 +101,6 @@ class TeacherSettings(Section):
     precision: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic of the forward pass")
     batch_frames: Count = Field(64, description="frames a forward pass; a batch never spans two clips")
     variance_epsilon: Positive = Field(1e-8, description="added to the variance before the logarithm (METHOD)")
-    seed: int = Field(43, description="initialisation of the 'demo' teacher")
     max_refused_share: Share = Field(
         0.5, description="fail when more than this share of the echo files is refused; MIMIC-IV-ECHO holds many stills"
     )
@@ -167,7 +170,9 @@ class AugmentSettings(Section):
     wander_mv: NotNegative = Field(
         0.0, description="baseline wander: largest amplitude of a sine of 0.05 to 0.5 Hz, each lead its own, mV"
     )
-    noise_mv: NotNegative = Field(0.0, description="standard deviation of added white noise, mV")
+    noise_mv: NotNegative = Field(
+        0.0, description="largest standard deviation of added white noise; each ECG its own, from 0 up, mV"
+    )
     shift_seconds: NotNegative = Field(0.0, description="largest shift in time, either way; the gap stays flat, s")
     lead_dropout: Share = Field(0.0, description="probability that a lead is flattened")
 

@@ -54,7 +54,7 @@ def anatomy_of(heart: Heart, rng: np.random.Generator) -> Anatomy:
     left_atrium = float(np.clip(mean_atrium + rng.normal(0, 1.6), 14, 30))
     right_atrium = float(np.clip(0.9 * left_atrium + rng.normal(0, 1.5), 13, 28))
     return Anatomy(
-        length=50 + 0.72 * diameter + rng.normal(0, 3),
+        length=heart.lv_length,
         radius=diameter / 2,
         septum=heart.septal_wall_thickness,
         lateral_wall=0.45 * heart.septal_wall_thickness + 5 + rng.normal(0, 0.5),

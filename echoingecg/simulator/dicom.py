@@ -29,7 +29,9 @@ _ENCODING: Final = [
 _IMPLEMENTATION: Final = generate_uid(entropy_srcs=["echoingecg simulator"])
 _CENTIMETRES: Final = 3  # Physical Units, C.8.5.5.1.15
 _TWO_DIMENSIONAL: Final = 1  # Region Spatial Format
-_TISSUE: Final = 1  # Region Data Type
+_TISSUE: Final = 1  # Region Data Type, C.8.5.5.1.2
+_COLOUR_FLOW: Final = 2
+_HIGH_PRIORITY: Final = 1  # Region Flags: its pixels cover those of other regions
 _FRAME_TIME: Final = 0x00181063
 
 
@@ -45,6 +47,7 @@ class Acquisition:
         spacing: mm a pixel.
         frame_rate: 1/s.
         heart_rate: 1/min.
+        colour_box: of colour Doppler within the sector, as `region`; None where there is none.
     """
 
     seed: int
@@ -56,6 +59,7 @@ class Acquisition:
     spacing: float
     frame_rate: float
     heart_rate: int
+    colour_box: tuple[int, int, int, int] | None = None
 
 
 def write_dicom(path: Path, frames: np.ndarray, acquisition: Acquisition) -> None:
@@ -68,7 +72,11 @@ def write_dicom(path: Path, frames: np.ndarray, acquisition: Acquisition) -> Non
     """
     cine = len(frames) > 1
     dataset = _identity(acquisition, UltrasoundMultiFrameImageStorage if cine else UltrasoundImageStorage)
-    dataset.SequenceOfUltrasoundRegions = [_region(acquisition)]
+    regions = [_region(acquisition.region, acquisition.spacing)]
+    if acquisition.colour_box:
+        regions.append(_region(acquisition.colour_box, acquisition.spacing))
+        regions[-1].RegionDataType, regions[-1].RegionFlags = _COLOUR_FLOW, _HIGH_PRIORITY
+    dataset.SequenceOfUltrasoundRegions = regions
     _, height, width, samples = frames.shape
     dataset.SamplesPerPixel = samples
     dataset.PhotometricInterpretation = "YBR_FULL_422"
@@ -121,8 +129,8 @@ def _identity(acquisition: Acquisition, sop_class: str) -> Dataset:
     return dataset
 
 
-def _region(acquisition: Acquisition) -> Dataset:
-    left, top, right, bottom = acquisition.region
+def _region(box: tuple[int, int, int, int], spacing: float) -> Dataset:
+    left, top, right, bottom = box
     region = Dataset()
     region.RegionSpatialFormat = _TWO_DIMENSIONAL
     region.RegionDataType = _TISSUE
@@ -130,7 +138,7 @@ def _region(acquisition: Acquisition) -> Dataset:
     region.RegionLocationMinX0, region.RegionLocationMinY0 = left, top
     region.RegionLocationMaxX1, region.RegionLocationMaxY1 = right, bottom
     region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = _CENTIMETRES
-    region.PhysicalDeltaX = region.PhysicalDeltaY = acquisition.spacing / 10
+    region.PhysicalDeltaX = region.PhysicalDeltaY = spacing / 10
     return region
 
 

@@ -39,6 +39,11 @@ def random_date(rng: np.random.Generator) -> datetime:
     return _FIRST_DATE + timedelta(minutes=int(rng.integers(_MINUTES)))
 
 
+def stamp(moment: datetime) -> str:
+    """A date and time as MIMIC-IV writes it."""
+    return moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
 def ecg_path(subject: int, study: int) -> str:
     """Relative to mimic-iv-ecg, without extension."""
     return f"files/p{subject // 10_000}/p{subject}/s{study}/{study}"

@@ -9,9 +9,9 @@ from pydicom.data import get_testdata_file
 
 from echoingecg.errors import ExportError
 from echoingecg.simulator import tables
-from echoingecg.simulator.identifiers import REAL_ECG, REAL_ECHO, REAL_SUBJECT, ecg_path, echo_path
-from echoingecg.simulator.tables import Tables
-from echoingecg.simulator.visits import ECG_FOLDER, ECHO_FOLDER, add_report, stamp
+from echoingecg.simulator.identifiers import REAL_ECG, REAL_ECHO, REAL_SUBJECT, ecg_path, echo_path, stamp
+from echoingecg.simulator.tables import Rows
+from echoingecg.simulator.visits import ECG_FOLDER, ECHO_FOLDER, add_report
 
 _CLIP: Final = "examples_ybr_color.dcm"
 _ECG: Final = "waveform_ecg.dcm"
@@ -20,13 +20,14 @@ _VISIT: Final = datetime(2150, 1, 1, 12)
 _REPORT: Final = "Apical four chamber view."
 
 
-def write_real_recordings(folder: Path, collected: Tables) -> None:
-    """Copies both files below `folder` and adds their rows; no measurement, no diagnosis.
+def write_real_recordings(folder: Path) -> Rows:
+    """Copies both files below `folder` and gives their rows; no measurement, no diagnosis.
 
     Raises:
         ExportError: this installation of pydicom lacks its example files.
         OSError: the disk cannot take them.
     """
+    collected = Rows()
     ecg = ecg_path(REAL_SUBJECT, REAL_ECG) + ".dcm"
     clip = echo_path(REAL_SUBJECT, REAL_ECHO, 1)
     _copy(_ECG, folder / ECG_FOLDER / ecg)
@@ -36,6 +37,7 @@ def write_real_recordings(folder: Path, collected: Tables) -> None:
     collected.add(tables.CLIPS, subject_id=REAL_SUBJECT, study_id=REAL_ECHO, acquisition_datetime=stamp(_VISIT),
                   dicom_filepath=clip)  # fmt: skip
     add_report(collected, REAL_SUBJECT, REAL_ECHO, _VISIT, _REPORT)
+    return collected
 
 
 def _copy(name: str, target: Path) -> None:

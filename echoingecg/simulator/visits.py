@@ -1,6 +1,6 @@
 """One patient's files and table rows: ECGs, an echo study, what was said and measured."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -9,21 +9,19 @@ import numpy as np
 
 from echoingecg.recipe.sections import SimulatorSettings
 from echoingecg.simulator import tables
-from echoingecg.simulator.anatomy import anatomy_of
-from echoingecg.simulator.dicom import Acquisition, write_dicom
-from echoingecg.simulator.ecg import simulate_ecg
-from echoingecg.simulator.echo import render_clip
-from echoingecg.simulator.identifiers import ecg_id, ecg_path, echo_id, echo_path, random_date, subject_id
+from echoingecg.simulator.ecg import DURATION, simulate_ecg
+from echoingecg.simulator.echo_study import EchoStreams, Visit, write_clips
+from echoingecg.simulator.faults import Fault, draw_fault, frontal_axis
+from echoingecg.simulator.identifiers import ecg_id, ecg_path, echo_id, random_date, stamp, subject_id
 from echoingecg.simulator.patient import Heart, sample_heart
-from echoingecg.simulator.tables import Tables
-from echoingecg.simulator.view import place
+from echoingecg.simulator.rhythm import draw_beats
+from echoingecg.simulator.statements import ecg_statements
+from echoingecg.simulator.tables import Rows
 from echoingecg.simulator.wfdb_record import write_wfdb
-from echoingecg.simulator.words import ecg_statements, echo_report, measurements
+from echoingecg.simulator.words import echo_report, measurements
 
 _SECOND_ECG: Final = 0.4
 _FAR_ECG: Final = 0.1
-_SECOND_CLIP: Final = 0.5
-_STILL: Final = 0.05
 _QRS_ONSET: Final = 500  # ms into the machine's median beat
 ECG_FOLDER: Final = "mimic-iv-ecg"
 ECHO_FOLDER: Final = "mimic-iv-echo"
@@ -46,17 +44,22 @@ class Patient:
     visit: datetime
 
 
-def write_patient(settings: SimulatorSettings, index: int, folder: Path, collected: Tables) -> None:
-    """Writes a patient's files below `folder` and adds the rows; nothing depends on other patients."""
+def write_patient(settings: SimulatorSettings, index: int, folder: Path) -> Rows:
+    """Writes a patient's files below `folder` and gives the rows; nothing depends on other patients."""
+    collected = Rows()
     # A stream for each concern: a change to one leaves the bytes of the others as they were.
-    truth, ecgs, echo, words = np.random.default_rng((settings.seed % 2**63, index)).spawn(4)
+    streams = np.random.default_rng((settings.seed % 2**63, index)).spawn(7)
+    truth, ecgs, echo, words, faults, parasternal, colour = streams
     patient = Patient(index, subject_id(index), sample_heart(truth), random_date(truth))
     for number, hours in enumerate(_ecg_hours(ecgs)):
-        _write_ecg(patient, number, patient.visit + timedelta(hours=hours), folder / ECG_FOLDER, collected, ecgs, words)
-    _write_echo(patient, settings, folder / ECHO_FOLDER, collected, echo)
+        fault = draw_fault(settings.lead_fault_rate, faults)
+        recorded = patient.visit + timedelta(hours=hours)
+        _write_ecg(patient, number, recorded, folder / ECG_FOLDER, collected, fault, ecgs, words)
+    visit = Visit(patient.subject, echo_id(patient.index), patient.visit, patient.heart)
+    write_clips(visit, settings, folder / ECHO_FOLDER, collected, EchoStreams(echo, parasternal, colour))
     _write_findings(patient, collected, words)
-    state = asdict(patient.heart) | {"t_polarity": patient.heart.t_polarity}
-    collected.add(tables.TRUTH, subject_id=patient.subject, **state)
+    collected.add_truth(patient.subject, patient.heart)
+    return collected
 
 
 def _ecg_hours(rng: np.random.Generator) -> list[float]:
@@ -69,7 +72,7 @@ def _ecg_hours(rng: np.random.Generator) -> list[float]:
 
 
 def _write_ecg(
-    patient: Patient, number: int, recorded: datetime, folder: Path, collected: Tables,
+    patient: Patient, number: int, recorded: datetime, folder: Path, collected: Rows, fault: Fault | None,
     rng: np.random.Generator, words: np.random.Generator,
 ) -> None:  # fmt: skip
     heart = replace(  # the same heart on another day, under other electrodes
@@ -80,10 +83,13 @@ def _write_ecg(
     )
     study = ecg_id(patient.index, number)
     path = ecg_path(patient.subject, study)
-    write_wfdb(folder / path, simulate_ecg(heart, rng))
+    beats = draw_beats(heart, DURATION, rng)
+    write_wfdb(folder / path, simulate_ecg(heart, beats, rng, fault))
+    shown = replace(heart, qrs_axis=frontal_axis(heart.qrs_axis, fault))
     when = {"subject_id": patient.subject, "study_id": study, "ecg_time": stamp(recorded)}
     collected.add(tables.RECORDS, **when, file_name=study, path=path)
-    collected.add_statements(ecg_statements(heart, words), when | _machine_numbers(heart, words))
+    statements = ecg_statements(shown, words, beats.ectopic_within(DURATION), fault)
+    collected.add_statements(statements, when | _machine_numbers(shown, words))
 
 
 def _machine_numbers(heart: Heart, rng: np.random.Generator) -> dict[str, Any]:
@@ -105,36 +111,7 @@ def _machine_numbers(heart: Heart, rng: np.random.Generator) -> dict[str, Any]:
                      "filtering": "60 Hz notch Baseline filter"}  # fmt: skip
 
 
-def _write_echo(
-    patient: Patient, settings: SimulatorSettings, folder: Path, collected: Tables, rng: np.random.Generator
-) -> None:
-    study = echo_id(patient.index)
-    anatomy = anatomy_of(patient.heart, rng)
-    clips = 2 if rng.random() < _SECOND_CLIP else 1
-    still = rng.random() < _STILL
-    for instance in range(1, clips + still + 1):
-        view = place(anatomy, settings.frame_height, settings.frame_width, rng)
-        frames = render_clip(patient.heart, anatomy, view, settings, rng)
-        acquired = patient.visit + timedelta(seconds=90 * instance)
-        path = echo_path(patient.subject, study, instance)
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        acquisition = Acquisition(
-            seed=settings.seed,
-            subject_id=patient.subject,
-            study_id=study,
-            instance=instance,
-            acquired=acquired,
-            region=view.region,
-            spacing=view.spacing,
-            frame_rate=settings.frame_rate,
-            heart_rate=round(patient.heart.heart_rate),
-        )
-        write_dicom(folder / path, frames if instance <= clips else frames[:1], acquisition)
-        collected.add(tables.CLIPS, subject_id=patient.subject, study_id=study, acquisition_datetime=stamp(acquired),
-                      dicom_filepath=path)  # fmt: skip
-
-
-def _write_findings(patient: Patient, collected: Tables, rng: np.random.Generator) -> None:
+def _write_findings(patient: Patient, collected: Rows, rng: np.random.Generator) -> None:
     add_report(collected, patient.subject, echo_id(patient.index), patient.visit, echo_report(patient.heart, rng))
     for number, one in enumerate(measurements(patient.heart)):
         collected.add(
@@ -150,15 +127,10 @@ def _write_findings(patient: Patient, collected: Tables, rng: np.random.Generato
         )
 
 
-def add_report(collected: Tables, subject: int, study: int, visit: datetime, text: str) -> None:
+def add_report(collected: Rows, subject: int, study: int, visit: datetime, text: str) -> None:
     """Adds an echo study and its report, written two hours after the study."""
     note = {"note_id": f"{subject}-EC-1", "note_seq": 1}
     written = stamp(visit + timedelta(hours=2))
     collected.add(tables.STUDIES, subject_id=subject, study_id=study, study_datetime=stamp(visit), **note,
                   note_charttime=written)  # fmt: skip
     collected.add(tables.NOTES, subject_id=subject, note_type="EC", charttime=written, text=text, **note)
-
-
-def stamp(moment: datetime) -> str:
-    """A date and time as MIMIC-IV writes it."""
-    return moment.strftime("%Y-%m-%d %H:%M:%S")

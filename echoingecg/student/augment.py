@@ -98,5 +98,6 @@ def _draw_one(
     time = np.arange(samples) / SAMPLING_FREQUENCY
     added = (amplitude * np.sin(2 * np.pi * frequency * time + phase)).astype(np.float32)
     if settings.noise_mv:  # last, so leaving it out changes nothing else; it is most of the cost
-        added += np.float32(settings.noise_mv) * random.standard_normal((leads, samples), np.float32)
+        level = np.float32(settings.noise_mv * random.random())
+        added += level * random.standard_normal((leads, samples), np.float32)
     return gain, shift, added, kept

@@ -17,6 +17,7 @@ from echoingecg.errors import TrainingError
 from echoingecg.fingerprint import fingerprint
 from echoingecg.progress import Progress, silent
 from echoingecg.recipe import StudentSettings
+from echoingecg.schedule import learning_rate
 from echoingecg.student import CODE_VERSION
 from echoingecg.student.augment import apply, draw, generators
 from echoingecg.student.checkpoint import Checkpoint, Position, Weights, load_checkpoint, save_checkpoint
@@ -30,7 +31,6 @@ from echoingecg.student.model import Student
 from echoingecg.student.objective import Objective, Partner
 from echoingecg.student.plan import Batch, Planner
 from echoingecg.student.scaler import Scaler
-from echoingecg.student.schedule import learning_rate
 from echoingecg.student.text import text_tower
 from echoingecg.student.validate import Validation, validate
 from echoingecg.student.warm_start import digest, earlier_tower, take_weights

@@ -6,7 +6,8 @@ from lightning_fabric import Fabric
 
 from echoingecg.progress import Progress, silent
 from echoingecg.recipe import ExecutionSettings, StudentSettings
-from echoingecg.student.conditions import reproducible, usable_kinds
+from echoingecg.reproducible import reproducible
+from echoingecg.student.conditions import usable_kinds
 from echoingecg.student.data import TrainingData
 from echoingecg.student.distributed import make_fabric, started_outside
 from echoingecg.student.inference import LoadedStudent

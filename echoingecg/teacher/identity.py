@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from data_contracts.errors import UserError
-from echoingecg.fingerprint import fingerprint, hash_files
+from echoingecg.fingerprint import hash_files
 from echoingecg.recipe.sections import DEMO_TEACHER, TeacherSettings
 
 CONFIG: Final = "open_clip_config.json"
@@ -17,7 +17,7 @@ WEIGHTS: Final = (
     "open_clip_pytorch_model.bin",
 )
 _SUFFIXES: Final = (".safetensors", ".pt", ".pth", ".bin")
-_DEMO_FOLDER: Final = Path(__file__).parent / "configs" / DEMO_TEACHER
+DEMO_FOLDER: Final = Path(__file__).parent / "configs" / DEMO_TEACHER
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,6 @@ def teacher_identity(settings: TeacherSettings) -> dict[str, str]:
     Raises:
         UserError: no such model, no weights, or no network to fetch them.
     """
-    if settings.model == DEMO_TEACHER:
-        return {"model": DEMO_TEACHER, "config": fingerprint(demo_config()), "seed": str(settings.seed)}
     source = teacher_source(settings)
     identity = {"model": settings.model.partition(":")[0] if source.folder else settings.model}
     if settings.model.startswith("hf-hub:"):
@@ -55,15 +53,17 @@ def teacher_identity(settings: TeacherSettings) -> dict[str, str]:
 
 def demo_config() -> dict[str, Any]:
     """The demo teacher's open_clip configuration: `model_cfg` and `preprocess_cfg`."""
-    return json.loads((_DEMO_FOLDER / CONFIG).read_text(encoding="utf-8"))
+    return json.loads((DEMO_FOLDER / CONFIG).read_text(encoding="utf-8"))
 
 
 def teacher_source(settings: TeacherSettings) -> Source:
-    """The files of a teacher other than 'demo'.
+    """The files of a teacher.
 
     Raises:
         UserError: as `teacher_identity`.
     """
+    if settings.model == DEMO_TEACHER:
+        return _in_folder(DEMO_FOLDER, settings.model)
     schema, colon, name = settings.model.partition(":")
     if colon and schema not in ("local-dir", "hf-hub"):
         raise UserError(f"teacher.model '{settings.model}': unknown schema '{schema}', use local-dir: or hf-hub:")

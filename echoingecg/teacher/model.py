@@ -1,9 +1,11 @@
-"""The frozen teacher: frames in, unit-length embeddings out (ECHO-CLIP, Nature Medicine 2024; open_clip).
+"""The frozen teacher: frames or sentences in, unit-length embeddings out (ECHO-CLIP, Nature Medicine 2024; open_clip).
 
-Shape legend: frame = images of one clip, dim = embedding width.
+Shape legend: frame = images of one clip, text = sentences, dim = embedding width.
 """
 
 import pickle
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any, Final
 
 import numpy as np
@@ -14,8 +16,8 @@ from safetensors import SafetensorError
 from torch import nn
 
 from data_contracts.errors import UserError
-from echoingecg.recipe.sections import DEMO_TEACHER, TeacherSettings
-from echoingecg.teacher.identity import demo_config, teacher_source
+from echoingecg.recipe.sections import TeacherSettings
+from echoingecg.teacher.identity import teacher_source
 
 # What open_clip and torch raise for a wrong configuration, or weights of another architecture.
 _LOAD_FAULTS: Final = (
@@ -31,26 +33,34 @@ _LOAD_FAULTS: Final = (
     pickle.UnpicklingError,
 )
 _MAX_DETAIL: Final = 300  # characters; a state dict of another architecture lists every key
-_CENTRING_IMAGES: Final = 64
+
+Tokenizer = Callable[[list[str]], torch.Tensor]
 
 
 class Teacher:
-    """The image tower of an open_clip model, in eval mode.
+    """Both towers of an open_clip model, in eval mode.
+
+    Args:
+        model: an open_clip CLIP; it is frozen and moved.
+        tokenizer: makes what turns texts into int64 (text, context); called when the first text comes.
+        settings: precision and batch_frames are read.
+        device: torch device.
 
     Attributes:
         dim: embedding width.
         image_size: edge of the square frames that `embed` takes, px.
     """
 
-    def __init__(self, visual: nn.Module, settings: TeacherSettings, device: str) -> None:
-        preprocess = open_clip.get_model_preprocess_cfg(visual)
+    def __init__(self, model: Any, tokenizer: Callable[[], Tokenizer], settings: TeacherSettings, device: str) -> None:
+        preprocess = open_clip.get_model_preprocess_cfg(model.visual)
         self._device = torch.device(device)
         # Weights in bfloat16 rather than autocast: autocast keeps the norms in float32 and pays a cast at each.
         self._dtype = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
-        visual = visual.eval().requires_grad_(False).to(self._device, self._dtype)
-        self._visual = visual.to(memory_format=torch.channels_last)
-        self._mean = _per_channel(preprocess["mean"], self._device)
-        self._scale = _per_channel(preprocess["std"], self._device)
+        model = model.eval().requires_grad_(False)
+        self._visual: nn.Module = model.visual.to(self._device, self._dtype).to(memory_format=torch.channels_last)
+        self._model, self._tokenizer = model, cache(tokenizer)
+        self._mean = per_channel(preprocess["mean"], self._device)
+        self._scale = per_channel(preprocess["std"], self._device)
         self._batch_frames = settings.batch_frames
         self.image_size = _square(preprocess["size"])
         blank = np.zeros((1, self.image_size, self.image_size, 3), np.uint8)
@@ -75,6 +85,20 @@ class Teacher:
         return embeddings.half().cpu().numpy()
 
     @torch.inference_mode()
+    def embed_text(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeds sentences with the text tower, in float32, in the space of the frames.
+
+        Args:
+            texts: at least one. What is beyond the tower's context is cut off.
+
+        Returns:
+            float32 (text, dim), each of unit length.
+        """
+        tokens = self._tokenizer()(list(texts)).split(self._batch_frames)
+        model = self._model.to(self._device)
+        return torch.cat([model.encode_text(part.to(self._device), normalize=True) for part in tokens]).cpu().numpy()
+
+    @torch.inference_mode()
     def _forward(self, frames: torch.Tensor) -> torch.Tensor:
         """(frame, h, w, 3) uint8 -> (frame, dim) float32. The permuted view is channels_last as it stands."""
         images = frames.to(self._device).permute(0, 3, 1, 2).to(torch.float32)
@@ -86,60 +110,33 @@ def load_teacher(settings: TeacherSettings, device: str) -> Teacher:
     """Builds the teacher that the recipe names and loads its weights (safetensors, or torch weights only).
 
     Args:
-        settings: model, weights, image_size, precision, batch_frames, seed.
+        settings: model, weights, image_size, precision, batch_frames.
         device: torch device, for example cpu or cuda.
 
     Raises:
         UserError: no such model, no weights, weights that do not fit, or no network to fetch them.
     """
-    with torch.random.fork_rng(devices=[]):  # open_clip draws initial weights even where it loads others
-        visual = _demo_visual(settings) if settings.model == DEMO_TEACHER else _loaded_visual(settings)
-    return Teacher(visual, settings, device)
-
-
-def _loaded_visual(settings: TeacherSettings) -> nn.Module:
     source = teacher_source(settings)
+    name = f"local-dir:{source.folder}" if source.folder else settings.model
     try:
-        model = open_clip.create_model(
-            f"local-dir:{source.folder}" if source.folder else settings.model,
-            pretrained=None if source.folder else str(source.weights),
-            force_image_size=settings.image_size or None,
-            require_pretrained=True,
-            weights_only=True,
-        )
+        with torch.random.fork_rng(devices=[]):  # open_clip draws initial weights before it loads others
+            model = open_clip.create_model(
+                name,
+                pretrained=None if source.folder else str(source.weights),
+                force_image_size=settings.image_size or None,
+                require_pretrained=True,
+                weights_only=True,
+            )
+        return Teacher(model, partial(open_clip.get_tokenizer, name), settings, device)
     except _LOAD_FAULTS as fault:
         first = next(iter(str(fault).splitlines()), "")
         raise UserError(
             f"teacher.model '{settings.model}' cannot be loaded: {type(fault).__name__}: {first}"
         ) from fault
-    return model.visual
 
 
-def _demo_visual(settings: TeacherSettings) -> nn.Module:
-    """A seeded, untrained ConvNeXt whose embeddings still differ between frames. Not for patients.
-
-    As it is initialised, ConvNeXt's layer scale is 1e-6, so that its blocks do nothing, and all images share one
-    large mean embedding. Layer scale 1 lets the blocks act; the projection's bias takes the mean over smooth
-    seeded noise away. Mean cosine between frames of different real clips: 0.99 before, 0.85 after.
-    """
-    config = demo_config()
-    size = settings.image_size or config["model_cfg"]["vision_cfg"]["image_size"]
-    config["model_cfg"]["vision_cfg"]["image_size"] = size
-    torch.manual_seed(settings.seed)
-    visual = open_clip.CLIP(**config["model_cfg"]).visual.eval()
-    with torch.no_grad():
-        for name, weight in visual.named_parameters():
-            if name.endswith(".gamma"):
-                weight.fill_(1.0)
-        coarse = torch.rand(_CENTRING_IMAGES, 1, 7, 7) * torch.rand(_CENTRING_IMAGES, 1, 1, 1)
-        noise = F.interpolate(coarse, size=(size, size), mode="bilinear").expand(-1, 3, -1, -1)
-        mean, scale = (_per_channel(config["preprocess_cfg"][name], torch.device("cpu")) for name in ("mean", "std"))
-        visual.head.proj.bias -= visual((noise - mean) / scale).mean(dim=0)
-    open_clip.model.set_model_preprocess_cfg(visual, config["preprocess_cfg"] | {"size": size})
-    return visual
-
-
-def _per_channel(values: Any, device: torch.device) -> torch.Tensor:
+def per_channel(values: Any, device: torch.device) -> torch.Tensor:
+    """Three numbers as (3, 1, 1) float32, to broadcast over (..., 3, height, width)."""
     return torch.tensor(values, dtype=torch.float32, device=device).view(3, 1, 1)
 
 

@@ -12,7 +12,7 @@ from echoingecg.simulator.patient import Heart, sample_heart
 
 @pytest.fixture(scope="session")
 def small() -> SimulatorSettings:
-    return SimulatorSettings(patients=8, frames=6, frame_height=120, frame_width=160)
+    return SimulatorSettings(patients=8, frame_rate=8, frame_height=120, frame_width=160)
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,10 @@ from student_data import ArraySignals, settings, training_data
 
 from data_contracts.pairs import ECG_ECHO, ECG_TEXT
 from echoingecg.errors import ContractError
+from echoingecg.schedule import learning_rate
 from echoingecg.student.data import KINDS, EchoPairs, Pairs, TextPairs, TrainingData
 from echoingecg.student.plan import Planner, linked, occurrence
 from echoingecg.student.scaler import Scaler, fit_scaler
-from echoingecg.student.schedule import learning_rate
 
 
 def test_scaler_is_fitted_on_the_rows_given():

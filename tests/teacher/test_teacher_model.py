@@ -13,10 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from echoingecg.errors import UserError
-from echoingecg.recipe import TeacherSettings
-from echoingecg.teacher.identity import CONFIG, WEIGHTS, demo_config, teacher_identity
+from echoingecg.recipe import TeacherSettings, read_recipe
+from echoingecg.teacher.identity import CONFIG, DEMO_FOLDER, WEIGHTS, demo_config, teacher_identity
 from echoingecg.teacher.model import Teacher, load_teacher
 from echoingecg.teacher.process import embed_clip
+from echoingecg.teacher.teaching.save import CARD, JUDGEMENT, RECIPE
+from flows.order import find_recipe
 
 # The smallest of open_clip's own architectures would be 100 MB; this one is registered from a file.
 SMALL = "small-for-tests"
@@ -75,15 +77,31 @@ def test_demo_tells_different_views_apart(demo: Teacher, recordings: Path) -> No
     assert between < within - 0.02
 
 
-def test_demo_is_the_same_for_the_same_seed_and_leaves_global_seeds_alone(demo: Teacher, frames: np.ndarray) -> None:
+def test_loading_leaves_global_seeds_alone(demo: Teacher, frames: np.ndarray) -> None:
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
     again = load_teacher(TeacherSettings(), "cpu")
     assert torch.equal(torch.rand(3), expected)
     np.testing.assert_array_equal(again.embed(frames), demo.embed(frames))
-    other = load_teacher(TeacherSettings(seed=44), "cpu")
-    assert np.abs(other.embed(frames) - demo.embed(frames)).max() > 0.01
+
+
+def test_sentences_lie_in_the_space_of_the_frames(folder: Path, local: Teacher) -> None:
+    sentences = ["LV ejection fraction is 35 %.", "The left ventricle is dilated.", "word " * 200]
+    found = local.embed_text(sentences)
+    assert (found.shape, found.dtype) == ((3, local.dim), np.float32)
+    model = open_clip.create_model(f"local-dir:{folder}").eval()
+    tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(sentences)
+    with torch.inference_mode():
+        expected = model.encode_text(tokens, normalize=True).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    one_by_one = load_teacher(TeacherSettings(model=f"local-dir:{folder}", batch_frames=1), "cpu")
+    np.testing.assert_allclose(one_by_one.embed_text(sentences), found, atol=1e-5)
+
+
+def test_half_precision_frames_and_full_precision_sentences(folder: Path, local: Teacher) -> None:
+    rough = load_teacher(TeacherSettings(model=f"local-dir:{folder}", precision="bfloat16"), "cpu")
+    np.testing.assert_array_equal(rough.embed_text(["LVEF is 35 %."]), local.embed_text(["LVEF is 35 %."]))
 
 
 def test_embeddings_do_not_depend_on_batch_size_or_order(frames: np.ndarray) -> None:
@@ -210,7 +228,7 @@ def test_identity_follows_the_bytes_of_the_weights(folder: Path, tmp_path: Path)
     weights[-1] ^= 1
     (tmp_path / WEIGHTS[0]).write_bytes(weights)
     assert teacher_identity(copied) != teacher_identity(TeacherSettings(model=f"local-dir:{folder}"))
-    assert teacher_identity(TeacherSettings(seed=1)) != teacher_identity(TeacherSettings(seed=2))
+    assert teacher_identity(TeacherSettings()) != teacher_identity(copied)
 
 
 def test_identity_needs_no_torch() -> None:
@@ -221,6 +239,18 @@ def test_identity_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
-def test_demo_is_small() -> None:
+def test_demo_is_small(demo: Teacher) -> None:
+    assert (DEMO_FOLDER / WEIGHTS[0]).stat().st_size < 20e6
     model = open_clip.CLIP(**demo_config()["model_cfg"])
-    assert sum(weight.numel() for weight in model.parameters()) < 5_000_000
+    assert sum(weight.numel() for weight in model.visual.parameters()) < 5_000_000
+    assert "Not for patients" in (DEMO_FOLDER / CARD).read_text(encoding="utf-8")
+
+
+def test_the_card_says_what_the_weights_were_measured_with() -> None:
+    """The folder is one whole: card, recipe and judgement come from the run that made the weights."""
+    recipe = read_recipe(DEMO_FOLDER / RECIPE)
+    assert recipe.teaching is not None
+    assert f"{recipe.teaching.steps} steps of {recipe.teaching.batch_size} pairs" in (DEMO_FOLDER / CARD).read_text()
+    judged = json.loads((DEMO_FOLDER / JUDGEMENT).read_text())
+    assert f"{judged['mae']:.1f} points" in (DEMO_FOLDER / CARD).read_text()
+    assert recipe == find_recipe("teacher", [])

@@ -1,0 +1,143 @@
+"""What the project must show, held against the results: every claim with what was measured and a verdict."""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Final
+
+from benchmarks.science.noise import KINDS, LEVELS, Noise, rises
+from benchmarks.science.results import Results
+from benchmarks.science.stats import Interval
+
+MET: Final = "met"
+MISSED: Final = "missed"
+NOT_SHOWN: Final = "missed (right way, interval holds 0)"
+NOT_RUN: Final = "not run"
+GOAL: Final = 0.75
+CHANCE: Final = (0.45, 0.55)
+ACCURACY, AREA = "balanced_accuracy", "auroc"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One line of the list.
+
+    Attributes:
+        group: letter.
+        says: the claim.
+        measured: in words and numbers.
+        verdict: MET, MISSED, NOT_SHOWN or NOT_RUN.
+    """
+
+    group: str
+    says: str
+    measured: str
+    verdict: str
+
+
+def claims(results: Results) -> list[Claim]:
+    """The whole list, in order."""
+    return [*_accuracy(results), *_controls(results), *_both(results), *_noise(results), *_variance(results)]
+
+
+def better(difference: Interval) -> str:
+    """Verdict on a paired difference that should be positive: its interval must lie above 0."""
+    if difference.mean is None:
+        return NOT_RUN
+    if difference.above_zero:
+        return MET
+    return NOT_SHOWN if difference.mean > 0 else MISSED
+
+
+def within(value: Interval, low: float, high: float) -> str:
+    """Verdict on a mean that should lie between two numbers, ends included."""
+    if value.mean is None:
+        return NOT_RUN
+    return MET if low <= value.mean <= high else MISSED
+
+
+def _accuracy(results: Results) -> list[Claim]:
+    zero_shot = results.mean("both", f"zero_shot_student.{ACCURACY}")
+    found = [
+        Claim(
+            "A", f"Zero-shot balanced accuracy ≥ {GOAL} from the ECG alone", str(zero_shot), within(zero_shot, GOAL, 1)
+        )
+    ]
+    for measure, name in ((ACCURACY, "balanced accuracy"), (AREA, "AUROC")):
+        few, scratch = (results.mean(family, f"few.{measure}") for family in ("both", "scratch"))
+        gain = results.difference(("both", f"few.{measure}"), ("scratch", f"few.{measure}"))
+        says = f"10 % of the labels: linear probe beats the encoder trained from scratch, {name}"
+        found.append(Claim("A", says, f"{few} against {scratch}; difference {gain}", better(gain)))
+    return found
+
+
+def _controls(results: Results) -> list[Claim]:
+    found = []
+    for family, tower, says in (
+        ("both_shuffled", "student", "Shuffled pairs and texts: chance, student's text tower"),
+        ("echo_shuffled", "teacher", "Shuffled ECG-echo pairs alone: chance, teacher's text tower"),
+    ):
+        value = results.mean(family, f"zero_shot_{tower}.{ACCURACY}")
+        fixed = results.mean(family, f"zero_shot_{tower}.at_half")
+        area = results.mean(family, f"zero_shot_{tower}.{AREA}")
+        measured = f"{value}; at a threshold of 0.5 {fixed}; AUROC {area}"
+        found.append(
+            Claim("B", f"{says}, balanced accuracy {CHANCE[0]} to {CHANCE[1]}", measured, within(value, *CHANCE))
+        )
+    return found
+
+
+def _both(results: Results) -> list[Claim]:
+    found = []
+    for rival, name, towers in (
+        ("text", "ECG-text alone", (("student", "student"),)),
+        ("echo", "ECG-echo alone", (("teacher", "teacher"), ("student", "teacher"))),
+    ):
+        for own, other in towers:
+            for measure, metric in ((ACCURACY, "balanced accuracy"), (AREA, "AUROC")):
+                gain = results.difference(
+                    ("both", f"zero_shot_{own}.{measure}"), (rival, f"zero_shot_{other}.{measure}")
+                )
+                judged = f"judged by the {own}'s text tower" + ("" if own == other else f", it by the {other}'s")
+                says = f"Both losses beat {name}: zero-shot {metric}, {judged}"
+                found.append(Claim("C", says, f"difference {gain}", better(gain)))
+    return found
+
+
+def _noise(results: Results) -> list[Claim]:
+    found = []
+    names = {"muscle": "white muscle noise", "wander": "baseline wander"}
+    for arm, kind in product(("both", "augmented"), KINDS):
+        means = [results.mean(arm, f"noise.{kind}_{at}") for at in range(len(LEVELS))]
+        known = [one.mean for one in means if one.mean is not None]
+        held, of = rising(results, arm, kind)
+        curve = ", ".join(f"{level:g} mV {value:.2f}" for level, value in zip(LEVELS, known, strict=False))
+        verdict = NOT_RUN if len(known) < len(LEVELS) else MET if rises(known) else MISSED
+        says = f"Mean log-variance rises at every step of {names[kind]}"
+        says += ", with noise added in training" if arm == "augmented" else ""
+        found.append(Claim("D", says, f"{curve}; in {held} of {of} seeds".replace("-", "−"), verdict))
+    return found
+
+
+def rising(results: Results, arm: str, kind: Noise) -> tuple[int, int]:
+    """In how many seeds the mean log-variance rises at every step, and of how many."""
+    rose = [rises(one["noise"][kind]) for one in results.of(arm)]
+    return sum(rose), len(rose)
+
+
+def _variance(results: Results) -> list[Claim]:
+    halves = results.mean("both", "variance.low_minus_high")
+    by_variance = ("both", "variance.aurc_variance")
+    found = [
+        Claim("E", "Low-variance half beats the high-variance half, balanced accuracy", str(halves), better(halves))
+    ]
+    for rival, says in (
+        ("aurc_random", "Referring by variance beats a random order (area under risk-coverage)"),
+        ("aurc_distance", "Referring by variance beats referring by distance to the threshold"),
+    ):
+        gain = results.difference(("both", f"variance.{rival}"), by_variance)
+        found.append(Claim("E", says, f"area smaller by {gain}", better(gain)))
+    for called in (0, 1):
+        rho = results.mean("both", f"variance.rho_error_called_{called}")
+        says = f"Variance ranks errors among ECGs called {('normal', 'reduced')[called]}"
+        found.append(Claim("E", says, f"rank correlation {rho}", better(rho)))
+    return found

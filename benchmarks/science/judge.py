@@ -1,0 +1,127 @@
+"""What a trained student knows, on the test cases: scores, thresholds, retrieval, variance. All JSON values.
+
+Thresholds and the probe's strength come from the validation cases; test labels are stored, never used.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from sklearn.metrics import log_loss
+
+from benchmarks.science.arms import Arm, Tower
+from benchmarks.science.hospital import Hospital
+from benchmarks.science.labels import DRAWS, labelled
+from benchmarks.science.noise import LEVELS, variance_under_noise
+from echoingecg.evaluation.embedding import embed_ecgs, embed_prompts
+from echoingecg.evaluation.gaussians import Gaussians, sampled_distances
+from echoingecg.evaluation.linear_probe import Skipped, linear_probe_scores
+from echoingecg.evaluation.retrieval import retrieve
+from echoingecg.evaluation.thresholds import choose_threshold
+from echoingecg.evaluation.zero_shot import zero_shot_scores
+from echoingecg.student.inference import LoadedStudent
+
+STRENGTHS: Final = (0.01, 0.1, 1.0)  # of the probe, C; like the two rates of training from scratch
+_HEARTS_OWN: Final = ("heart_rate", "qrs_duration", "ecg_noise")  # columns of the truth that may explain the variance
+
+
+def judge(hospital: Hospital, arm: Arm, student: LoadedStudent) -> dict[str, Any]:
+    """Everything that is kept of one student."""
+    cases = hospital.cases
+    ecgs = embed_ecgs(student, hospital.data.signals, cases.ecg, hospital.data.dim)
+    test = cases.split == "test"
+    found: dict[str, Any] = {
+        "label": cases.label[test].tolist(),
+        "uncertainty": ecgs.uncertainty[test].tolist(),
+        "zero_shot": {
+            tower: decided(hospital, zero_shot_scores(ecgs, *prompts(hospital, student, tower), student.scale))
+            for tower in arm.towers
+        },
+        "probe": probe(hospital, ecgs.mean, cases.split == "train"),
+        "few": [
+            probe(hospital, ecgs.mean, labelled(cases.label, cases.patient, cases.split, hospital.seed, draw))
+            for draw in range(DRAWS)
+        ],
+        "recall": recall(hospital, student, ecgs[test]),
+    }
+    if arm.studied:
+        found["companions"] = companions(hospital, student, ecgs[test])
+        signals = hospital.data.signals.read(cases.ecg[test])
+        found["noise"] = {"levels": LEVELS, **variance_under_noise(student, signals, hospital.seed)}
+    return found
+
+
+def prompts(hospital: Hospital, student: LoadedStudent, tower: Tower) -> tuple[Gaussians, Gaussians]:
+    """Positive and negative sentences. The teacher's have no variance."""
+    if tower == "student":
+        endpoint, dim = hospital.endpoint, hospital.data.dim
+        return (
+            embed_prompts(student, endpoint.positive_prompts, dim),
+            embed_prompts(student, endpoint.negative_prompts, dim),
+        )
+    positive, negative = (
+        Gaussians(mean, np.zeros(len(mean)), np.zeros(len(mean)))
+        for mean in (hospital.prompts["positive"], hospital.prompts["negative"])
+    )
+    return positive, negative
+
+
+def decided(hospital: Hospital, score: np.ndarray) -> dict[str, Any]:
+    """Scores of the test cases and the threshold of the validation cases."""
+    cases = hospital.cases
+    validation = cases.split == "validation"
+    threshold = choose_threshold(cases.label[validation], score[validation])
+    return {"score": score[cases.split == "test"].tolist(), "threshold": threshold.value}
+
+
+def probe(hospital: Hospital, features: np.ndarray, training: np.ndarray) -> dict[str, Any]:
+    """Logistic regression on frozen features; of STRENGTHS the one with the least class-balanced validation loss."""
+    label, validation = hospital.cases.label, hospital.cases.split == "validation"
+    best, least, chosen = np.empty(0), np.inf, 0.0
+    for strength in STRENGTHS:
+        score = linear_probe_scores(features, label, training, strength)
+        assert not isinstance(score, Skipped), score.reason
+        if (loss := balanced_loss(label[validation], score[validation])) < least:
+            best, least, chosen = score, loss, strength
+    return {**decided(hospital, best), "c": chosen}
+
+
+def balanced_loss(label: np.ndarray, score: np.ndarray) -> float:
+    """Cross-entropy in which both classes weigh the same; scores (n,) in [0, 1]."""
+    weight = 1 / np.bincount(label, minlength=2)[label]
+    return float(log_loss(label, score, sample_weight=weight, labels=[0, 1]))
+
+
+def recall(hospital: Hospital, student: LoadedStudent, ecgs: Gaussians) -> dict[str, list[float]]:
+    """Recall at evaluation.retrieval.KS: an ECG's own echo study, and its study's report, among those of the test."""
+    cases = hospital.cases
+    test = np.flatnonzero(cases.split == "test")
+    own = np.arange(len(test))
+    studies = retrieve(ecgs, hospital.targets[cases.study[test]], own, own)
+    distinct, report = np.unique(cases.text[test], return_inverse=True)  # equal reports are one
+    texts = retrieve(ecgs, Gaussians.of(*student.embed_text(distinct.tolist(), "ECHO")), own, report)
+    return {
+        "echo": list(studies.recall),
+        "echo_chance": list(studies.chance),
+        "text": list(texts.recall),
+        "text_chance": list(texts.chance),
+    }
+
+
+def companions(hospital: Hospital, student: LoadedStudent, ecgs: Gaussians) -> dict[str, list[float]]:
+    """What the variance may follow, one value a test case.
+
+    'crowding' is log mean exp(-scale * d) over the training studies, d the squared distance of the means: how
+    many studies the ECG cannot be told from. 'own_distance' is the squared distance to its own study.
+    """
+    cases = hospital.cases
+    test, training = cases.split == "test", cases.split == "train"
+    sure = Gaussians(ecgs.mean, np.zeros(len(ecgs)), np.zeros(len(ecgs)))
+    means = Gaussians(hospital.targets.mean, np.zeros(len(hospital.targets)), hospital.targets.uncertainty)
+    to_training = -student.scale * sampled_distances(sure, means[cases.study[training]])
+    own = np.square(ecgs.mean - means.mean[cases.study[test]]).sum(axis=1)
+    truth = cases.truth[test]
+    return {
+        "crowding": np.log(np.exp(to_training).mean(axis=1)).tolist(),
+        "own_distance": own.tolist(),
+        **{name: truth[name].astype(float).tolist() for name in _HEARTS_OWN if name in truth},
+    }

@@ -1,0 +1,59 @@
+"""What a run was asked for: seeds, size of a hospital, and the demo recipe cut to the time at hand."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from echoingecg.recipe import Recipe
+from flows.order import find_recipe
+
+ENDPOINT: Final = "lvef"
+FIRST_SEED: Final = 101  # none that the demo, the tests or the trials behind the settings use
+SPLIT: Final = "pairs.split={train: 0.6, validation: 0.15, test: 0.25}"
+FULL: Final = ("student.epochs=16", "student.patience=5")
+QUICK: Final = ("student.epochs=2", "student.batch_size=8")
+
+
+@dataclass(frozen=True)
+class Order:
+    """One order.
+
+    Attributes:
+        workspace: folder that holds hospitals and results; absolute.
+        seeds: number of hospitals.
+        patients: of each hospital.
+        quick: two epochs: shows that everything runs, and nothing else.
+    """
+
+    workspace: Path
+    seeds: int
+    patients: int
+    quick: bool = False
+
+    @property
+    def all_seeds(self) -> range:
+        return range(FIRST_SEED, FIRST_SEED + self.seeds)
+
+    def recipe(self, seed: int) -> Recipe:
+        """The demo recipe on a hospital of its own, initialised by the same seed."""
+        return find_recipe(
+            "demo",
+            [
+                f"simulator.patients={self.patients}",
+                f"simulator.seed={seed}",
+                "simulator.real_recordings=false",
+                SPLIT,
+                f"student.seed={seed}",
+                "student.checkpoint_steps=100000",
+                "execution.threads=1",
+                *(QUICK if self.quick else FULL),
+            ],
+        )
+
+    def hospital(self, seed: int) -> Path:
+        """Workspace of one hospital."""
+        return self.workspace / f"hospital-{seed}"
+
+    def results(self, seed: int) -> Path:
+        """Folder of one JSON file an arm."""
+        return self.workspace / "results" / f"seed-{seed}"

@@ -1,0 +1,134 @@
+"""docs/science.md and its figures, from the kept results alone."""
+
+from collections import Counter
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from benchmarks.science import tables
+from benchmarks.science.arms import REMEDIES
+from benchmarks.science.figures import SAYS, draw
+from benchmarks.science.findings import MET, claims
+from benchmarks.science.labels import DRAWS
+from benchmarks.science.order import Order
+from benchmarks.science.results import Results
+from benchmarks.science.scratch import RATES
+from echoingecg.evaluation.canvas import png, styled
+
+
+def write_page(order: Order, results: Results, out: Path) -> None:
+    """Writes the page, and its figures into the folder `images` beside it."""
+    images = out.parent / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    with styled():
+        for name, _, figure in draw(results):
+            (images / f"science_{name}.png").write_bytes(png(figure))
+    out.write_text(render(order, results), encoding="utf-8")
+
+
+def render(order: Order, results: Results) -> str:
+    """The page as Markdown.
+
+    Args:
+        order: what was run.
+        results: with at least the arm 'both' and the ceiling of one seed.
+    """
+    recipe = order.recipe(order.all_seeds[0])
+    endpoint = next(one for one in recipe.evaluation.endpoints if one.measurement == "lvef")
+    listed = claims(results)
+    ceilings, boths = list(results.of("ceiling")), list(results.of("both"))
+    tenths = [one for result in results.of("scratch") for one in result["few"]]
+    counts: dict[str, Any] = {
+        "cases": _range(sum(one["cases"].values()) for one in ceilings),
+        "positives": _range(one["positives"]["test"] for one in ceilings),
+        "features": _range(len(one["features"]) for one in ceilings),
+        "labels": _range(one["labels"] for one in tenths),
+        "parameters": _range(one["parameters"] for one in boths),
+    }
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    return environment.get_template("page.md.j2").render(
+        **counts,
+        seeds=len(boths),
+        patients=f"{order.patients:,}",
+        endpoint=endpoint.name,
+        epochs=recipe.student.epochs,
+        batch=recipe.student.batch_size,
+        quick=order.quick,
+        claims=listed,
+        met=sum(one.verdict == MET for one in listed),
+        arms=tables.arm_rows(results),
+        recall=tables.recall_rows(results),
+        noise=tables.noise_rows(results),
+        halves=tables.half_rows(results),
+        correlations=tables.correlation_rows(results),
+        companions=tables.companion_rows(results),
+        remedies=tables.remedy_rows(results),
+        base=SAYS["both"],
+        draws=DRAWS,
+        rates=" and ".join(f"{one:g}" for one in RATES),
+        chosen=", ".join(f"{rate:g} {n} times" for rate, n in sorted(Counter(one["rate"] for one in tenths).items())),
+        why=why(results),
+        verdict_on_remedies=verdict_on_remedies(results),
+        cost=cost(results),
+    )
+
+
+def why(results: Results) -> str:
+    """The companion that goes best with the variance where the class is the same, and what it leaves of the class."""
+    strength = {name: results.mean("both", f"companion.rho_{name}_in_0") for name in tables.companion_names(results)}
+    known = {name: one for name, one in strength.items() if one.mean is not None}
+    label = results.mean("both", "variance.rho_label")
+    if not known or label.mean is None:
+        return ""
+    best = max(known, key=lambda name: abs(known[name].mean or 0.0))
+    left = results.mean("both", f"companion.rho_label_given_{best}")
+    kept = abs(left.mean / label.mean) if left.mean is not None and label.mean else 0.0
+    says = "most of" if kept < 0.5 else "part of" if kept < 0.8 else "little of"
+    return (
+        f"Among hearts of one class the variance goes best with *{best}* (rank correlation {known[best]}). Its "
+        f"correlation with the label is {label}; with *{best}* held fixed {left} remains: that companion accounts for "
+        f"{says} it."
+    )
+
+
+def verdict_on_remedies(results: Results) -> str:
+    """What each remedy helps and harms by an interval clear of 0."""
+    found = []
+    for name in REMEDIES:
+        gains = {says: tables.gain(results, name, measure) for measure, says in tables.REMEDY_MEASURES.items()}
+        helped = [says for says, one in gains.items() if one.above_zero]
+        harmed = [says for says, one in gains.items() if one.high is not None and one.high < 0]
+        does = [f"{verb} {', '.join(what)}" for verb, what in (("helps", helped), ("harms", harmed)) if what]
+        found.append(f"*{SAYS[name]}* {'; '.join(does) or 'changes nothing'}")
+    return f"By an interval clear of 0: {'. '.join(found)}."
+
+
+def cost(results: Results) -> list[str]:
+    """Mean CPU seconds of an arm (one thread, and one that reads ahead), judging included."""
+    names = {**SAYS, "scratch": "from scratch, all draws and rates"}
+    lines = []
+    for family, says in names.items():
+        runs = [one for name in _members(results, family) for one in results.of(name)]
+        if runs:
+            epochs = [one["best_epoch"] for one in runs if "best_epoch" in one]
+            at = f", best epoch {_range(epochs)}" if epochs else ""
+            lines.append(f"{says}: {mean(one['cpu_seconds'] for one in runs):.0f} s of CPU each{at}")
+    return lines
+
+
+def _members(results: Results, family: str) -> list[str]:
+    names = {name for of_seed in results.raw.values() for name in of_seed}
+    return sorted(name for name in names if name == family or name.rsplit("_", 1)[0] == family)
+
+
+def _range(values: Any) -> str:
+    """`12`, or `12 to 15`."""
+    found = sorted(values)
+    if not found:
+        return "–"
+    low, high = f"{found[0]:,}", f"{found[-1]:,}"
+    return low if low == high else f"{low} to {high}"

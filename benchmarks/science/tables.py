@@ -1,0 +1,103 @@
+"""Rows of the page's tables: text in every cell."""
+
+from benchmarks.science.arms import REMEDIES
+from benchmarks.science.figures import SAYS
+from benchmarks.science.findings import rising
+from benchmarks.science.noise import KINDS
+from benchmarks.science.results import Results
+from benchmarks.science.stats import Interval
+
+Rows = list[list[str]]
+STUDIED = ("both", *REMEDIES)
+_CORRELATIONS = ("label", "error", "error_called_0", "error_called_1")
+
+
+def arm_rows(results: Results) -> Rows:
+    """Every family, then training from scratch and the ceiling."""
+    names = {**SAYS, "scratch": "from scratch, labels alone", "ceiling": "ceiling: the heart's true ECG features"}
+    protocols = ("zero_shot_student", "zero_shot_teacher", "probe", "few")
+    return [[says, *(_accuracy(results, family, one) for one in protocols)] for family, says in names.items()]
+
+
+def recall_rows(results: Results) -> Rows:
+    """A dash where an arm never saw that side."""
+    rows = []
+    for family, says in SAYS.items():
+        seen = {"echo": family != "text", "text": not family.startswith("echo")}
+        cells = [
+            str(results.mean(family, f"recall.{what}{suffix}")) if seen[what] else "–"
+            for what in ("echo", "text")
+            for suffix in ("", "_chance")
+        ]
+        rows.append([says, *cells])
+    return rows
+
+
+def noise_rows(results: Results) -> Rows:
+    rows = []
+    for name in STUDIED:
+        held = (rising(results, name, kind) for kind in KINDS)
+        rows.append([SAYS[name], *(f"{rose} of {of}" for rose, of in held)])
+    return rows
+
+
+def half_rows(results: Results) -> Rows:
+    rows = []
+    for name in STUDIED:
+        cells = []
+        for side in ("low", "high"):
+            counts = (results.mean(name, f"variance.{side}_{one}").mean for one in ("positives", "negatives"))
+            positives, negatives = ("–" if one is None else f"{one:.0f}" for one in counts)
+            accuracy = results.mean(name, f"variance.{side}_balanced_accuracy")
+            cells.append(f"{accuracy} [{positives} \\| {negatives}]")
+        areas = ("low_minus_high", "aurc_variance", "aurc_distance", "aurc_random", "aurc_best")
+        rows.append([SAYS[name], *cells, *(str(results.mean(name, f"variance.{one}")) for one in areas)])
+    return rows
+
+
+def correlation_rows(results: Results) -> Rows:
+    return [
+        [SAYS[name], *(str(results.mean(name, f"variance.rho_{one}")) for one in _CORRELATIONS)] for name in STUDIED
+    ]
+
+
+def companion_names(results: Results) -> list[str]:
+    """Companions of the base arm, in order."""
+    return list(next((one["companions"] for one in results.of("both")), {}))
+
+
+def companion_rows(results: Results) -> Rows:
+    return [
+        [
+            name,
+            *(
+                str(results.mean("both", f"companion.{measure}"))
+                for measure in (f"rho_{name}", f"rho_{name}_in_0", f"rho_label_given_{name}")
+            ),
+        ]
+        for name in companion_names(results)
+    ]
+
+
+REMEDY_MEASURES = {
+    "zero_shot_student.balanced_accuracy": "zero-shot balanced accuracy",
+    "variance.low_minus_high": "the halves",
+    "variance.aurc_variance": "the area by variance",
+    "variance.rho_error_called_0": "errors among those called normal",
+    "variance.rho_error_called_1": "errors among those called reduced",
+}
+
+
+def gain(results: Results, name: str, measure: str) -> Interval:
+    """By how much a remedy is better than the base arm; areas count the other way round."""
+    pair = ((name, measure), ("both", measure))
+    return results.difference(*(reversed(pair) if "aurc" in measure else pair))
+
+
+def remedy_rows(results: Results) -> Rows:
+    return [[SAYS[name], *(str(gain(results, name, one)) for one in REMEDY_MEASURES)] for name in REMEDIES]
+
+
+def _accuracy(results: Results, family: str, protocol: str) -> str:
+    accuracy, area = (results.mean(family, f"{protocol}.{one}") for one in ("balanced_accuracy", "auroc"))
+    return "–" if accuracy.mean is None else f"{accuracy} / {area}"

@@ -1,0 +1,115 @@
+"""Faults of electrodes and leads: what makes a recording lie about the heart.
+
+All but saturation act on the potentials of the electrodes, so that every lead an electrode feeds shows the fault,
+through Wilson's central terminal a limb electrode's also in V1 to V6, and Einthoven's and Goldberger's identities
+hold. Saturation acts on a recorded channel; leads computed from it (III and augmented ones from I or II) inherit it.
+Kinds: Silva et al., Comput Cardiol 2011;38:273 (missing, saturated, motion: the quality challenge of PhysioNet).
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from echoingecg.simulator.leads import ELECTRODES, INDEPENDENT
+from echoingecg.simulator.noise import MAINS
+
+Kind = Literal["electrode off", "arm electrodes swapped", "saturated lead", "motion artefact"]
+
+# Swapped arms are the commonest reversal (Rudiger et al., Am J Emerg Med 2007;25:174); the shares are chosen.
+_SHARES: Final[dict[Kind, float]] = {
+    "electrode off": 0.35, "arm electrodes swapped": 0.2, "saturated lead": 0.15, "motion artefact": 0.3,
+}  # fmt: skip
+_MAINS_MV: Final = (0.01, 0.15)  # of an open input, after the cardiograph's notch filter
+_HEADROOM: Final = (0.35, 0.7)  # of the largest deflection: where a channel saturates
+_BURST_MV: Final = (0.8, 2.5)
+_BURST_S: Final = (0.6, 2.5)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault of one recording.
+
+    Attributes:
+        kind: what went wrong.
+        place: the electrode, for "saturated lead" the channel; "RA" for swapped arms.
+        seed: determines the course of what disturbs.
+    """
+
+    kind: Kind
+    place: str
+    seed: int
+
+
+def draw_fault(rate: float, rng: np.random.Generator) -> Fault | None:
+    """A fault for `rate` of all recordings, else None; draws the same numbers either way."""
+    happens = rng.random() < rate
+    kind: Kind = tuple(_SHARES)[rng.choice(len(_SHARES), p=tuple(_SHARES.values()))]
+    electrode, channel = rng.choice(ELECTRODES), rng.choice(INDEPENDENT)
+    seed = int(rng.integers(2**32))
+    place = "RA" if kind == "arm electrodes swapped" else channel if kind == "saturated lead" else electrode
+    return Fault(kind, str(place), seed) if happens else None
+
+
+def disturb_electrodes(potentials: np.ndarray, time: np.ndarray, fault: Fault | None) -> np.ndarray:
+    """The potentials that the cables deliver.
+
+    An open input carries mains only: a chest lead shows no heart, a limb lead what the other electrode sees.
+    Swapped arms turn lead I upside down and exchange II with III and aVR with aVL; V1 to V6 stay (Batchvarov et
+    al., Europace 2007;9:1081). Motion strains the skin under an electrode: a burst of slow swings and steps, with
+    power in the band of the QRS and larger than it (Friesen et al., IEEE Trans Biomed Eng 1990;37:85).
+
+    Args:
+        potentials: (9, time), mV, electrodes in the order of `ELECTRODES`.
+        time: (time,) s, evenly spaced.
+        fault: or None, which leaves them.
+
+    Returns:
+        float64 (9, time), mV; a new array where a fault acts.
+    """
+    if fault is None or fault.kind == "saturated lead":
+        return potentials
+    delivered = potentials.copy()
+    if fault.kind == "arm electrodes swapped":
+        delivered[[0, 1]] = potentials[[1, 0]]
+        return delivered
+    rng = np.random.default_rng(fault.seed)
+    row = ELECTRODES.index(fault.place)
+    if fault.kind == "electrode off":
+        delivered[row] = rng.uniform(*_MAINS_MV) * np.sin(2 * np.pi * (MAINS * time + rng.random()))
+    else:
+        delivered[row] += _burst(time, rng)
+    return delivered
+
+
+def disturb_leads(independent: np.ndarray, fault: Fault | None) -> np.ndarray:
+    """The channels as recorded: (8, time), mV, in the order of `INDEPENDENT`; a saturated one is cut off at one end."""
+    if fault is None or fault.kind != "saturated lead":
+        return independent
+    rng = np.random.default_rng(fault.seed)
+    recorded = independent.copy()
+    row = recorded[INDEPENDENT.index(fault.place)]
+    side = 1.0 if row.max() > -row.min() else -1.0
+    np.copyto(row, side * np.minimum(side * row, rng.uniform(*_HEADROOM) * np.abs(row).max()))
+    return recorded
+
+
+def frontal_axis(axis: float, fault: Fault | None) -> float:
+    """The QRS axis that the limb leads show, degrees: swapped arms mirror it, for only lead I changes its sign."""
+    if fault is None or fault.kind != "arm electrodes swapped":
+        return axis
+    return 180 - axis if axis >= 0 else -180 - axis
+
+
+def _burst(time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(time,) mV: band-limited noise of 1-10 Hz under a window with a sudden start and a slow end."""
+    length = rng.uniform(*_BURST_S)
+    since = time - rng.uniform(0, time[-1] - length)
+    window = np.where(
+        (since > 0) & (since < length), np.minimum(since / 0.05, 1) * np.cos(np.pi / 2 * since / length), 0
+    )
+    swings = sum(
+        rng.normal() * np.sin(2 * np.pi * (frequency * time + rng.random())) for frequency in rng.uniform(1, 10, 8)
+    )
+    shape = window * swings
+    return rng.uniform(*_BURST_MV) * shape / np.abs(shape).max()

@@ -1,0 +1,122 @@
+"""Pictures for the documentation: `python -m echoingecg.simulator.pictures docs/images`."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from data_contracts.conventions import LEADS
+from echoingecg.simulator.ecg import DURATION, SAMPLING_FREQUENCY, simulate_ecg
+from echoingecg.simulator.echo_pictures import draw_echo
+from echoingecg.simulator.faults import Fault
+from echoingecg.simulator.patient import Heart, sample_heart
+from echoingecg.simulator.rhythm import draw_beats
+
+_PAPER: Final = 25.0  # mm/s
+_GAIN: Final = 10.0  # mm/mV
+_ROW: Final = 30.0  # mm between baselines
+_HEIGHT: Final = 4 * _ROW
+_MM: Final = 1 / 25.4  # in
+_DPI: Final = 110
+_SEED: Final = 40  # of all recordings: shows an ectopic beat in every column of a page
+_ROWS: Final = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"), ("II",))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Draws every picture into a folder, which is made if need be. Raises OSError."""
+    parser = argparse.ArgumentParser(description="Draws the documentation's pictures of simulated recordings.")
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args(arguments).folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for draw in PICTURES:
+        draw(folder)
+
+
+def draw_ecgs(folder: Path) -> None:
+    """`simulated_ecgs.png`: a 12-lead page for each of eight hearts, on paper of 25 mm/s and 10 mm/mV."""
+    examples = _examples()
+    columns, rows = 2, (len(examples) + 1) // 2
+    width, height = DURATION * _PAPER + 8, _HEIGHT + 10  # mm of a page with its margin
+    figure = Figure(figsize=(columns * width * _MM, rows * height * _MM), dpi=_DPI)
+    for number, (title, heart, fault) in enumerate(examples):
+        column, row = number % columns, number // columns
+        axes = figure.add_axes((
+            (column + 4 / width) / columns,
+            1 - (row + 1 - 2 / height) / rows,
+            (DURATION * _PAPER) / width / columns,
+            _HEIGHT / height / rows,
+        ))  # fmt: skip
+        rng = np.random.default_rng(_SEED)
+        _page(axes, simulate_ecg(heart, draw_beats(heart, DURATION, rng), rng, fault), title)
+    _save(figure, folder / "simulated_ecgs.png")
+
+
+# What `main` draws.
+PICTURES: Final[tuple[Callable[[Path], object], ...]] = (draw_ecgs, draw_echo)
+
+
+def _examples() -> tuple[tuple[str, Heart, Fault | None], ...]:
+    normal = replace(
+        sample_heart(np.random.default_rng(0)), sex="F", lvef=62.0, septal_wall_thickness=9.0, heart_rate=68.0,
+        rhythm="sinus rhythm", ectopic_share=0.0, conduction="normal", pr_interval=158.0, qrs_duration=88.0,
+        qt_corrected=412.0, qrs_axis=48.0, qrs_voltage=1.2, t_amplitude=0.34, st_depression=0.0, ecg_noise=0.01,
+    )  # fmt: skip
+    left = replace(
+        normal, lvef=24.0, heart_rate=82.0, conduction="left bundle branch block", pr_interval=186.0,
+        qrs_duration=162.0, qt_corrected=466.0, qrs_axis=5.0, t_amplitude=0.05, qrs_voltage=1.1,
+    )  # fmt: skip
+    right = replace(normal, conduction="right bundle branch block", qrs_duration=142.0, qrs_axis=30.0)
+    fibrillating = replace(normal, rhythm="atrial fibrillation", heart_rate=92.0, t_amplitude=0.15)
+    thick = replace(
+        normal, septal_wall_thickness=18.0, qrs_voltage=1.9, qrs_axis=5.0, t_amplitude=-0.32, st_depression=0.13,
+        qrs_duration=102.0,
+    )  # fmt: skip
+    ectopic = replace(normal, lvef=38.0, ectopic_share=0.25, t_amplitude=0.12, qrs_duration=104.0)
+    return (
+        ("normal", normal, None),
+        ("left bundle branch block, LVEF 24 %", left, None),
+        ("right bundle branch block", right, None),
+        ("atrial fibrillation", fibrillating, None),
+        ("hypertrophy with strain, septum 18 mm", thick, None),
+        ("ventricular ectopic beats, LVEF 38 %", ectopic, None),
+        ("fault: right arm electrode off", normal, Fault("electrode off", "RA", 5)),
+        ("fault: arm electrodes swapped", normal, Fault("arm electrodes swapped", "RA", 5)),
+    )
+
+
+def _page(axes: Axes, signal: np.ndarray, title: str) -> None:
+    """Three rows of four leads, 2.5 s each, and lead II below; one unit of either axis is 1 mm."""
+    length = DURATION * _PAPER
+    for step, line in ((1, 0.25), (5, 0.7)):
+        axes.vlines(np.arange(0, length + 1, step), 0, _HEIGHT, colors="#f3b6b6", linewidth=line)
+        axes.hlines(np.arange(0, _HEIGHT + 1, step), 0, length, colors="#f3b6b6", linewidth=line)
+    time = np.arange(signal.shape[1]) / SAMPLING_FREQUENCY
+    for row, names in enumerate(_ROWS):
+        baseline = _HEIGHT - (row + 0.62) * _ROW
+        span = DURATION / len(names)
+        for column, name in enumerate(names):
+            shown = (time >= column * span) & (time < (column + 1) * span)
+            lead = signal[LEADS.index(name), shown]
+            axes.plot(time[shown] * _PAPER, baseline + _GAIN * lead, color="#101030", linewidth=0.7)
+            axes.text(column * span * _PAPER + 1, baseline + 0.4 * _ROW, name, fontsize=8)
+    axes.set(xlim=(0, length), ylim=(0, _HEIGHT))
+    axes.set_axis_off()
+    axes.set_title(title, fontsize=10, loc="left", pad=3)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """With a palette of 32 colours: a third of the bytes, and lines and grid look the same."""
+    raw = BytesIO()
+    figure.savefig(raw, format="png")
+    Image.open(raw).convert("RGB").quantize(32).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""How the demo teacher is made: simulate, catalog, teach."""
+
+from typing import Any
+
+from prefect import flow
+from prefect.states import Completed, Failed, State
+
+from echoingecg.errors import UserError
+from flows.order import find_recipe, make_job
+from tasks.catalog import catalog
+from tasks.simulate import simulate
+from tasks.teaching import teaching
+
+
+@flow(name="teach", flow_run_name="{recipe} into {folder}", persist_result=False)
+def teach(
+    folder: str,
+    recipe: str = "teacher",
+    export: str = "",
+    workspace: str = "workspace",
+    overrides: list[str] = [],  # noqa: B006 - Prefect's form shows a plain list; it is never changed
+) -> State:
+    """Teach a small teacher on echo frames and report sentences, and measure it on patients it has not seen.
+
+    Args:
+        folder: receives weights, configuration and model card; `teacher.model: local-dir:FOLDER` uses it.
+        recipe: name of a shipped recipe, or path of a YAML file, with a teaching section.
+        export: folder of an export; empty for the recipe's simulated one.
+        workspace: folder that holds the simulated export and its catalog.
+        overrides: recipe fields to replace, `section.field=value`.
+    """
+    try:
+        job = make_job(find_recipe(recipe, overrides), export, workspace, only=["catalog"])
+    except UserError as fault:
+        return Failed(message=str(fault), data=fault)
+    listed: Any = catalog.submit(job, wait_for=[simulate.submit(job)])
+    taught = teaching.submit(job, listed, folder)
+    taught.wait()
+    if not taught.state.is_completed():
+        return Failed(message=taught.state.message, data=taught.state.result(raise_on_failure=False))
+    return Completed(message=taught.state.message, data=taught.result())

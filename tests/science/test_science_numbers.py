@@ -1,0 +1,142 @@
+"""The proof's numbers against the slow, obvious way to get them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from benchmarks.science.arms import shuffled
+from benchmarks.science.labels import OF_EACH, labelled
+from benchmarks.science.noise import KINDS, added, rises
+from benchmarks.science.stats import paired, partial_spearman, spearman, t_interval
+from benchmarks.science.uncertainty import aurc, selective_risk, threshold_nearness, uncertainty_measures
+from echoingecg.student.data import EchoPairs, Pairs, TextPairs, TrainingData
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=30, unique_by=lambda one: one[1]))
+def test_aurc_is_the_mean_error_rate_of_every_prefix(cases: list[tuple[bool, float]]) -> None:
+    error, doubt = (np.array(part, float) for part in zip(*cases, strict=True))
+    by_doubt = [wrong for _, wrong in sorted(zip(doubt, error, strict=True))]
+    rates = [sum(by_doubt[:kept]) / kept for kept in range(1, len(cases) + 1)]
+    np.testing.assert_allclose(selective_risk(error, doubt), rates)
+    assert aurc(error, doubt) == pytest.approx(np.mean(rates))
+
+
+def test_equal_doubts_have_the_expected_area_of_a_random_order() -> None:
+    error = np.array([1.0, 0, 0, 0, 1])
+    assert aurc(error, np.zeros(5)) == pytest.approx(0.4)
+    assert aurc(error, error) < 0.4 < aurc(error, -error)
+
+
+def test_nearness_is_greatest_at_the_threshold() -> None:
+    doubt = threshold_nearness(np.array([0.0, 0.2, 0.31, 0.5, 1.0]), 0.3)
+    assert doubt.argmax() == 2
+    assert np.isfinite(doubt).all()
+
+
+def test_halves_hold_every_case_once() -> None:
+    random = np.random.default_rng(1)
+    label, score = random.integers(0, 2, 31), random.random(31)
+    found = uncertainty_measures(label, score, 0.5, score)
+    assert found["low_positives"] + found["high_positives"] == label.sum()
+    assert found["low_positives"] + found["low_negatives"] == 16
+    assert found["rho_error_called_0"] == pytest.approx(
+        scipy_stats.spearmanr(score[score < 0.5], label[score < 0.5]).statistic
+    )
+
+
+def test_a_half_without_a_class_has_no_balanced_accuracy() -> None:
+    found = uncertainty_measures(np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.8, 0.9]), 0.5, np.arange(4.0))
+    assert found["low_balanced_accuracy"] is None
+    assert found["low_minus_high"] is None
+
+
+@given(st.lists(st.floats(-100, 100), min_size=2, max_size=12))
+def test_t_interval_is_scipys(values: list[float]) -> None:
+    found, n = t_interval(values), len(values)
+    error = scipy_stats.sem(values)
+    half = error * scipy_stats.t.ppf(0.975, n - 1)
+    assert found.mean == pytest.approx(np.mean(values))
+    assert (found.low, found.high) == pytest.approx((np.mean(values) - half, np.mean(values) + half))
+
+
+def test_t_interval_of_little() -> None:
+    assert str(t_interval([])) == "–"
+    assert t_interval([0.5, None]).low is None
+    assert not t_interval([0.5]).above_zero
+
+
+def test_paired_takes_seeds_that_both_have() -> None:
+    found = paired({1: 0.9, 2: 0.7, 3: 0.1, 4: None}, {1: 0.8, 2: 0.5, 4: 0.3, 5: 0.0})
+    assert (found.mean, found.seeds) == (pytest.approx(0.15), 2)
+
+
+def test_rank_correlations() -> None:
+    random = np.random.default_rng(2)
+    cause = random.random(200)
+    a, b = cause + 0.1 * random.random(200), cause + 0.1 * random.random(200)
+    assert spearman(a, b) == pytest.approx(scipy_stats.spearmanr(a, b).statistic)
+    assert spearman(a, np.ones(200)) is None
+    partial = partial_spearman(a, b, cause)
+    assert partial is not None
+    assert abs(partial) < 0.2 < spearman(a, b)
+
+
+def training_data() -> TrainingData:
+    random = np.random.default_rng(3)
+
+    def side(first: int) -> Pairs:
+        ecg = np.arange(first, first + 12)
+        method = tuple(random.choice(["ECG", "ECHO"], 12).tolist())
+        text = tuple(f"{one} {at}" for one, at in zip(method, ecg, strict=True))
+        return Pairs(EchoPairs(ecg, ecg + 100), TextPairs(ecg, text, method))
+
+    nothing = np.zeros((0, 2), np.float32)
+    return TrainingData([], nothing, nothing, side(0), side(12))  # type: ignore[arg-type]
+
+
+def test_shuffles_deal_out_what_is_there_within_a_split_and_a_method() -> None:
+    data = training_data()
+    found = shuffled(data, (5, 1))
+    for was, now in ((data.train, found.train), (data.validation, found.validation)):
+        np.testing.assert_array_equal(now.echo.ecg, was.echo.ecg)
+        np.testing.assert_array_equal(now.text.ecg, was.text.ecg)
+        assert now.text.method == was.text.method
+        assert sorted(now.echo.study) == sorted(was.echo.study)
+        assert sorted(now.text.text) == sorted(was.text.text)
+        assert all(text.startswith(f"{one} ") for text, one in zip(now.text.text, now.text.method, strict=True))
+        assert (now.echo.study != was.echo.study).any()
+        assert now.text.text != was.text.text
+
+
+def test_shuffles_differ_and_repeat_themselves() -> None:
+    data = training_data()
+    first, again, second = (shuffled(data, (5, number)).train for number in (1, 1, 2))
+    np.testing.assert_array_equal(first.echo.study, again.echo.study)
+    assert (first.echo.study != second.echo.study).any()
+
+
+def test_a_tenth_is_labelled_and_both_classes_are_there() -> None:
+    split = np.array(["train"] * 300 + ["validation"] * 50 + ["test"] * 50)
+    label = (np.arange(400) % 20 == 0).astype(np.int8)
+    patient = np.arange(400) // 2  # two cases each
+    draws = [labelled(label, patient, split, 1, draw) for draw in range(4)]
+    for chosen in draws:
+        assert chosen.sum() == 30
+        assert (chosen[::2] == chosen[1::2]).all()
+        assert (split[chosen] == "train").all()
+        assert np.bincount(label[chosen]).min() >= OF_EACH
+    assert (draws[0] != draws[1]).any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_noise_has_deviation_one_in_every_lead(kind: str) -> None:
+    found = added(kind, (6, 12, 1000), 4)  # type: ignore[arg-type]
+    np.testing.assert_allclose(found.std(axis=2), 1, atol=0.1)
+    assert (found[0, 0] != found[0, 1]).any()
+
+
+def test_rises() -> None:
+    assert rises([1.0, 2.0, 3.0])
+    assert not rises([1.0, 1.0, 3.0])

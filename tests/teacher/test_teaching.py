@@ -1,0 +1,128 @@
+"""Teaching the demo teacher: what it is shown, what it learns, what is written."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from echoingecg.errors import TrainingError
+from echoingecg.recipe import ExecutionSettings, Recipe, TeacherSettings, TeachingSettings
+from echoingecg.teacher.identity import CONFIG, WEIGHTS, demo_config
+from echoingecg.teacher.model import load_teacher
+from echoingecg.teacher.teaching.examples import Examples, sentences_of
+from echoingecg.teacher.teaching.judge import judge
+from echoingecg.teacher.teaching.save import CARD, save_card, save_teacher
+from echoingecg.teacher.teaching.teach import frame_edge, teach
+
+ONE_THREAD = ExecutionSettings(threads=1)
+SMALL = TeachingSettings(steps=40, batch_size=16, small_size=32, learning_rate=2e-3)
+
+
+def small_config() -> dict:
+    config = demo_config()
+    config["model_cfg"]["vision_cfg"]["image_size"] = 32
+    config["model_cfg"]["text_cfg"] |= {"width": 16, "heads": 2, "layers": 1, "context_length": 16}
+    return config
+
+
+def bars(studies: int, seed: int) -> Examples:
+    """Each study shows a bright bar as high as the LVEF that its report states; two frames of 32 px."""
+    random = np.random.default_rng(seed)
+    lvef = random.choice((20, 40, 60), studies)
+    clips = {}
+    for study, value in enumerate(lvef):
+        clip = random.integers(0, 40, (2, 32, 32, 3), dtype=np.uint8)
+        clip[:, : value // 2] += 180
+        clips[f"study{study:03d}"] = [clip]
+    return Examples.of(
+        clips,
+        {study: f"LV ejection fraction is {value} %." for study, value in zip(clips, lvef, strict=True)},
+        dict(zip(clips, map(float, lvef), strict=True)),
+        {study: f"patient of {study}" for study in clips},
+    )
+
+
+def test_a_report_falls_into_its_sentences() -> None:
+    report = "Severely reduced systolic function. LVEF is 25 %. Septal wall 11.5 mm."
+    assert sentences_of(report) == ("Severely reduced systolic function.", "LVEF is 25 %.", "Septal wall 11.5 mm.")
+    assert " ".join(sentences_of(report)) == report
+    assert sentences_of("No full stop") == ("No full stop.",)
+
+
+def test_examples_hold_what_belongs_together() -> None:
+    def clip(grey: int, frames: int) -> np.ndarray:
+        return np.full((frames, 4, 4, 3), grey, np.uint8)
+
+    made = Examples.of(
+        {"b": [clip(1, 2), clip(2, 3)], "a": [clip(3, 1)], "without report": [clip(9, 4)]},
+        {"a": "One. Two.", "b": "Three.", "without clip": "Four."},
+        {"a": 35.0},
+        {"a": "p", "b": "q", "without report": "r"},
+    )
+    assert len(made) == 2
+    assert made.patient.tolist() == ["p", "q"]
+    assert made.frames[0].max() == 3
+    assert made.frames[1][:, 0, 0, 0].tolist() == [1, 1, 2, 2, 2]
+    assert made.sentences == (("One.", "Two."), ("Three.",))
+    assert made.lvef[0] == 35.0
+    assert np.isnan(made.lvef[1])
+    random = np.random.default_rng(0)
+    drawn = np.stack(made.draw_frames(np.array([1] * 50 + [0]), random))[:, 0, 0, 0]
+    assert set(drawn[:50].tolist()) == {1, 2}
+    assert drawn[50] == 3
+    assert {made.draw_text(0, random) for _ in range(50)} == {"One.", "Two.", "One. Two."}
+    turned = made.select([1, 0])
+    assert turned.frames[1].max() == 3
+    assert turned.sentences == made.sentences[::-1]
+
+
+def test_frames_grow_while_it_learns() -> None:
+    settings = TeachingSettings(steps=100, growing_share=0.7, small_size=56)
+    edges = [frame_edge(settings, step, 112) for step in range(100)]
+    assert edges[0] == 56
+    assert edges == sorted(edges)
+    assert all(edge % 8 == 0 for edge in edges)
+    assert edges[69] < 112
+    assert set(edges[70:]) == {112}
+    whole = TeachingSettings(steps=100, growing_share=0.0)
+    assert {frame_edge(whole, step, 112) for step in range(100)} == {112}
+
+
+def test_it_learns_what_its_sentences_say(tmp_path: Path) -> None:
+    config = small_config()
+    model = teach(bars(64, 1), config, SMALL, ONE_THREAD, "cpu")
+    save_teacher(tmp_path, model, config)
+    taught = load_teacher(TeacherSettings(model=f"local-dir:{tmp_path}"), "cpu")
+    unseen = bars(24, 2)
+    judged = judge(taught, unseen)
+    assert judged.studies == 24
+    assert judged.correlation > 0.9
+    assert judged.auroc_40 > 0.95
+    assert judged.mae < judged.plain_mae
+    recipe = Recipe(teaching=SMALL)
+    save_card(tmp_path, model, config, recipe, judged, 64, 128)
+    card = (tmp_path / CARD).read_text()
+    assert "Not for patients" in card
+    assert f"{judged.mae:.1f} points" in card
+    assert json.loads((tmp_path / "judgement.json").read_text())["studies"] == 24
+    assert {str(one.dtype) for one in load_file(tmp_path / WEIGHTS[0]).values()} == {"torch.float16"}
+    assert json.loads((tmp_path / CONFIG).read_text()) == config
+
+
+def test_the_same_call_gives_the_same_bytes() -> None:
+    settings = SMALL.model_copy(update={"steps": 4})
+    first, again = (teach(bars(20, 1), small_config(), settings, ONE_THREAD, "cpu").state_dict() for _ in range(2))
+    assert all((first[name] == again[name]).all() for name in first)
+    other = teach(bars(20, 1), small_config(), settings.model_copy(update={"seed": 44}), ONE_THREAD, "cpu").state_dict()
+    assert any((first[name] != other[name]).any() for name in first)
+
+
+def test_too_few_studies_and_a_loss_that_explodes_are_one_line() -> None:
+    with pytest.raises(TrainingError, match="only 10 studies"):
+        teach(bars(10, 1), small_config(), SMALL, ONE_THREAD, "cpu")
+    config = small_config()
+    config["preprocess_cfg"]["std"] = [0.0, 1.0, 1.0]
+    with pytest.raises(TrainingError, match="the loss is nan at step 1"):
+        teach(bars(20, 1), config, SMALL, ONE_THREAD, "cpu")
