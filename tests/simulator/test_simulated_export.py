@@ -18,7 +18,7 @@ from data_contracts.conventions import LEADS
 from echoingecg.errors import ExportError
 from echoingecg.recipe.sections import SimulatorSettings
 from echoingecg.simulator.export import simulate
-from echoingecg.simulator.identifiers import MAX_PATIENTS, REAL_SUBJECT, ecg_id, echo_id, subject_id
+from echoingecg.simulator.identifiers import REAL_SUBJECT, subject_id
 from echoingecg.simulator.wfdb_record import write_wfdb
 
 TABLES = {
@@ -270,11 +270,6 @@ def test_an_existing_folder_is_refused(hospital: Path, small: SimulatorSettings)
         simulate(small, hospital)
 
 
-def test_more_patients_than_identifiers_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="identifiers"):
-        simulate(SimulatorSettings(patients=MAX_PATIENTS + 1), tmp_path / "huge")
-
-
 def test_an_export_exists_whole_or_not_at_all(small: SimulatorSettings, hospital: Path, tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "export"
 
@@ -290,13 +285,3 @@ def test_an_export_exists_whole_or_not_at_all(small: SimulatorSettings, hospital
     simulate(small, folder)
     assert contents(folder) == contents(hospital)
     assert [path.name for path in folder.parent.iterdir()] == ["export"]
-
-
-def test_identifiers_never_collide() -> None:
-    patients = range(0, MAX_PATIENTS, 37)
-    assert len({subject_id(one) for one in patients}) == len(patients)
-    assert len({echo_id(one) for one in patients}) == len(patients)
-    ecgs = [ecg_id(one, number) for one in range(20_000) for number in range(4)]
-    assert len(set(ecgs)) == len(ecgs)
-    for first in (subject_id, echo_id):
-        assert {len(str(first(one))) for one in patients} == {8}

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 from sklearn.preprocessing import StandardScaler
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
+from echoingecg.errors import ContractError
 from echoingecg.student.released import Released, read_released
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
@@ -84,3 +86,11 @@ def edit_config(case: Case, **changes: object) -> None:
     values = json.loads(path.read_text())
     values["bert"] = {key: value for key, value in (values["bert"] | changes).items() if value is not None}
     path.write_text(json.dumps(values))
+
+
+def line_of(case: Case) -> str:
+    """The one line that refuses the case's files."""
+    with pytest.raises(ContractError) as caught:
+        case.read()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
