@@ -116,9 +116,9 @@ def teach(
 ) -> None:
     """Teach a small teacher on echo frames and report sentences; how the demo's was made."""
     _no_telemetry()
-    from flows.order import find_recipe, make_job
+    from flows.order import find_recipe, make_teaching_job
 
-    make_job(find_recipe(recipe, overrides), export, workspace)  # fail before a server starts
+    make_teaching_job(find_recipe(recipe, overrides), export, workspace)  # fail before a server starts
     from flows.teach import teach as flow
 
     arguments = {"recipe": recipe, "export": export, "workspace": workspace, "overrides": overrides}

@@ -56,3 +56,14 @@ def make_job(
     folder = Path(export).expanduser().resolve() if export else simulated_export(place, recipe)
     needed = frozenset(stage for stage in STAGES if any(stage in {one, *above(one)} for one in build))
     return Job(recipe, place, folder, build, redo, needed)
+
+
+def make_teaching_job(recipe: Recipe, export: str, workspace: str) -> Job:
+    """The order to teach a small teacher: the catalog alone is built of the stages.
+
+    Raises:
+        UserError: as `make_job`, or the recipe does not say how to teach.
+    """
+    if recipe.teaching is None:
+        raise UserError("this recipe has no teaching section: start from `echoingecg recipe teacher`")
+    return make_job(recipe, export, workspace, only=["catalog"])

@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.states import Completed, Failed, State
 
 from echoingecg.errors import UserError
-from flows.order import find_recipe, make_job
+from flows.order import find_recipe, make_teaching_job
 from tasks.catalog import catalog
 from tasks.simulate import simulate
 from tasks.teaching import teaching
@@ -30,7 +30,7 @@ def teach(
         overrides: recipe fields to replace, `section.field=value`.
     """
     try:
-        job = make_job(find_recipe(recipe, overrides), export, workspace, only=["catalog"])
+        job = make_teaching_job(find_recipe(recipe, overrides), export, workspace)
     except UserError as fault:
         return Failed(message=str(fault), data=fault)
     listed: Any = catalog.submit(job, wait_for=[simulate.submit(job)])

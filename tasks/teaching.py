@@ -38,7 +38,7 @@ def teach_into(folder: Path, job: Job, catalog: Artefact, progress: Progress) ->
         progress: told files read, then steps done.
 
     Raises:
-        UserError: no teaching section, too few studies, a loss that is not finite, a disk that is full.
+        UserError: too few studies, a loss that is not finite, a disk that is full.
     """
     from echoingecg.pairs.split import split_of  # torch and pandas: not for a cached run
     from echoingecg.recipe import TeacherSettings
@@ -51,8 +51,7 @@ def teach_into(folder: Path, job: Job, catalog: Artefact, progress: Progress) ->
     from tasks.device import device
 
     settings = job.recipe.teaching
-    if settings is None:
-        raise UserError("this recipe has no teaching section: try --recipe teacher")
+    assert settings is not None
     echoes = ECHOES.read(catalog.folder)
     paths = {key: file.path for key, file in source_files(job, echoes).items()}
     reports, measurements = REPORTS.read(catalog.folder), MEASUREMENTS.read(catalog.folder)

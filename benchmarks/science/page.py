@@ -103,7 +103,8 @@ def verdict_on_remedies(results: Results) -> str:
         helped = [says for says, one in gains.items() if one.above_zero]
         harmed = [says for says, one in gains.items() if one.high is not None and one.high < 0]
         does = [f"{verb} {', '.join(what)}" for verb, what in (("helps", helped), ("harms", harmed)) if what]
-        found.append(f"*{SAYS[name]}* {'; '.join(does) or 'changes nothing'}")
+        nothing = "was not run" if all(one.mean is None for one in gains.values()) else "changes nothing"
+        found.append(f"*{SAYS[name]}* {'; '.join(does) or nothing}")
     return f"By an interval clear of 0: {'. '.join(found)}."
 
 

@@ -45,6 +45,7 @@ def test_help_is_quick() -> None:
         (["artefacts", "alias", "production", "nothing"], "names no artefact"),
         (["simulate", "/tmp", "--recipe", "smoke"], "exists"),
         (["simulate", "/tmp/x", "--recipe", "paper"], "no simulator section"),
+        (["teach", "/tmp/x", "--recipe", "smoke"], "no teaching section"),
     ],
 )
 def test_faults_are_one_line_and_exit_code_2(arguments: list[str], says: str, tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from data_contracts.conventions import STAGES
 from echoingecg.errors import RecipeError
-from echoingecg.recipe import Recipe, read_recipe, sections, with_overrides, write_recipe
+from echoingecg.recipe import Recipe, read_recipe, sections, teaching, with_overrides, write_recipe
 from flows.order import find_recipe, shipped_recipes
 
 
 def test_shipped_recipes_come_back_from_yaml(tmp_path: Path) -> None:
-    assert set(shipped_recipes()) == {"demo", "paper", "smoke"}
+    assert set(shipped_recipes()) == {"demo", "paper", "smoke", "teacher"}
     for name in shipped_recipes():
         recipe = find_recipe(name, [])
         path = tmp_path / "recipe.yaml"
@@ -23,9 +23,8 @@ def test_shipped_recipes_come_back_from_yaml(tmp_path: Path) -> None:
 
 
 def test_every_field_is_described() -> None:
-    for section in (
-        one for one in vars(sections).values() if isinstance(one, type) and issubclass(one, Recipe.__base__)
-    ):
+    known = [*vars(sections).values(), *vars(teaching).values()]
+    for section in (one for one in known if isinstance(one, type) and issubclass(one, Recipe.__base__)):
         for name, field in section.model_fields.items():
             nested = isinstance(field.default, sections.Section)
             assert field.description or nested, f"{section.__name__}.{name}"
