@@ -58,6 +58,7 @@ def render(order: Order, results: Results) -> str:
         epochs=recipe.student.epochs,
         batch=recipe.student.batch_size,
         quick=order.quick,
+        unfinished=unfinished(results, len(boths)),
         claims=listed,
         met=sum(one.verdict == MET for one in listed),
         arms=tables.arm_rows(results),
@@ -75,6 +76,16 @@ def render(order: Order, results: Results) -> str:
         verdict_on_remedies=verdict_on_remedies(results),
         cost=cost(results),
     )
+
+
+def unfinished(results: Results, seeds: int) -> list[str]:
+    """Arms that fewer seeds have than the base arm has, each with its number."""
+    found = []
+    for family, says in {**SAYS, "scratch": "from scratch"}.items():
+        numbers = [len(list(results.of(name))) for name in _members(results, family)] or [0]
+        if min(numbers) < seeds:
+            found.append(f"{says} ({min(numbers)})")
+    return found
 
 
 def why(results: Results) -> str:
