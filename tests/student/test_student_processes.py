@@ -121,8 +121,8 @@ def test_two_processes_train_what_one_trains(tmp_path):
     moved = differ = 0.0
     for name, tensor in one.objective.state_dict().items():
         other, first = two.objective.state_dict()[name], start.objective.state_dict()[name]
-        # AdamW turns the sign of a gradient near 0 into a whole step: single weights may differ by some.
-        torch.testing.assert_close(other, tensor, rtol=0, atol=2e-3, msg=name)
+        # AdamW turns the sign of a gradient near 0 into a whole step: single weights may differ by one.
+        torch.testing.assert_close(other, tensor, rtol=0, atol=recipe.learning_rate, msg=name)
         moved += (tensor - first).double().square().sum().item()
         differ += (tensor - other).double().square().sum().item()
     assert differ < 1e-4 * moved

@@ -129,9 +129,14 @@ def test_a_local_folder_gives_what_open_clip_gives(folder: Path, local: Teacher,
     np.testing.assert_allclose(local.embed(frames), expected, atol=1e-3)
 
 
-def test_a_weights_file_serves_a_named_architecture(
-    folder: Path, local: Teacher, frames: np.ndarray, tmp_path: Path
-) -> None:
+def test_a_weights_file_serves_a_named_architecture(folder: Path, frames: np.ndarray, tmp_path: Path) -> None:
+    """A name brings CLIP's own mean and deviation, a folder may state others."""
+    plain = tmp_path / "folder"
+    plain.mkdir()
+    clip = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
+    (plain / CONFIG).write_text(json.dumps(demo_config() | {"preprocess_cfg": clip}))
+    (plain / WEIGHTS[0]).symlink_to(folder / WEIGHTS[0])
+    local = load_teacher(TeacherSettings(model=f"local-dir:{plain}"), "cpu")
     (tmp_path / f"{SMALL}.json").write_text(json.dumps(demo_config()["model_cfg"]))
     open_clip.add_model_config(tmp_path)
     state = load_file(folder / WEIGHTS[0])
