@@ -127,12 +127,12 @@ def load_teacher(settings: TeacherSettings, device: str) -> Teacher:
                 require_pretrained=True,
                 weights_only=True,
             )
-        return Teacher(model, partial(open_clip.get_tokenizer, name), settings, device)
     except _LOAD_FAULTS as fault:
         first = next(iter(str(fault).splitlines()), "")
         raise UserError(
             f"teacher.model '{settings.model}' cannot be loaded: {type(fault).__name__}: {first}"
         ) from fault
+    return Teacher(model, partial(open_clip.get_tokenizer, name), settings, device)
 
 
 def per_channel(values: Any, device: torch.device) -> torch.Tensor:

@@ -1,3 +1,1 @@
 """Teaching the demo teacher: frames of an export and the sentences of their reports, matched by a small CLIP."""
-
-CODE_VERSION = 1
