@@ -25,5 +25,6 @@ class TeachingSettings(Section):
     warmup_share: Share = Field(0.05, description="share of the steps spent on linear warm-up; then cosine to 0")
     warmup_start: Share = Field(0.01, description="first learning rate as a share of the peak")
     sorting_weight: NotNegative = Field(1.0, description="weight of sorting frames by their reports' sentences")
+    number_weight: NotNegative = Field(1.0, description="weight of ordering sentences that differ in a number")
     gradient_clip: Positive = Field(1.0, description="largest gradient norm")
     seed: int = Field(43, description="initialisation, order, frames, sentences")

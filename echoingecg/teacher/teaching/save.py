@@ -30,9 +30,9 @@ its domain: what it says of them means nothing. For real echoes use ECHO-CLIP (`
 
 `echoingecg teach FOLDER`, with the recipe beside this card. {train_studies} simulated studies, {train_frames} frames,
 {steps} steps of {batch} pairs of a frame and some sentences of its study's report, drawn anew each time; the symmetric
-contrastive loss of CLIP (Radford et al., ICML 2021), and beside it a loss that sorts frames by the sentences of their
-reports. Nothing but frames and report texts is learned from. The same command gives the same bytes on one kind of
-machine and number of threads.
+contrastive loss of CLIP (Radford et al., ICML 2021), and beside it two losses: one sorts frames by the sentences of
+their reports, one lays sentences that differ in a number on a line. Nothing but frames and report texts is learned
+from. The same command gives the same bytes on one kind of machine and number of threads.
 
 ## What was measured
 

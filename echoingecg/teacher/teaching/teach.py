@@ -22,6 +22,7 @@ from echoingecg.reproducible import reproducible
 from echoingecg.schedule import learning_rate
 from echoingecg.teacher.model import per_channel
 from echoingecg.teacher.teaching.examples import Examples
+from echoingecg.teacher.teaching.number_lines import number_lines, number_loss
 from echoingecg.teacher.teaching.sentence_bank import SentenceBank
 
 _MAX_LOGIT_SCALE: Final = math.log(100)  # as in CLIP
@@ -71,7 +72,11 @@ def _taught(
     bank = SentenceBank(examples, config["model_cfg"]["embed_dim"]).to(device)
     learned = nn.ModuleList([model, bank])
     optimizer = torch.optim.AdamW(_groups(learned, settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.98))
-    contrast = ClipLoss()
+    contrast, lines, random = ClipLoss(), number_lines(examples), np.random.default_rng([settings.seed, 1])
+
+    def encode(texts: list[str]) -> Tensor:
+        return model.encode_text(tokenizer(texts).to(device), normalize=True)
+
     for step, (studies, frames, texts) in enumerate(_batches(examples, settings)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, step, settings.steps)
@@ -79,9 +84,10 @@ def _taught(
         if step == 0:
             _wake(model.visual, images)
         seen = model.encode_image(images)
-        said = model.encode_text(tokenizer(texts).to(device), normalize=True)
-        matched = contrast(F.normalize(seen, dim=-1), said, model.logit_scale.exp())
-        loss = matched + settings.sorting_weight * bank(seen, studies)
+        turned = F.normalize(seen, dim=-1)
+        matched = contrast(turned, encode(texts), model.logit_scale.exp())
+        counted = number_loss(lines, encode, model.logit_scale.exp() * turned, studies, random)
+        loss = matched + settings.sorting_weight * bank(seen, studies) + settings.number_weight * counted
         if not math.isfinite(value := loss.item()):
             raise TrainingError(f"teaching: the loss is {value} at step {step + 1}: lower teaching.learning_rate")
         optimizer.zero_grad()
@@ -90,7 +96,11 @@ def _taught(
         optimizer.step()
         with torch.no_grad():
             model.logit_scale.clamp_(0, _MAX_LOGIT_SCALE)
-        progress(step + 1, settings.steps, f"loss {value:.3f}, contrastive {matched.item():.3f}")
+        progress(
+            step + 1,
+            settings.steps,
+            f"loss {value:.3f}, contrastive {matched.item():.3f}, numbers {counted.item():.3f}",
+        )
     return model
 
 
