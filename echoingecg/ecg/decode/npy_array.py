@@ -41,7 +41,7 @@ def decode_npy(
     per_millivolt = units_per_millivolt(stated_unit or "")
     shape = tuple(size for size in stored.shape if size != 1)
     axes = [axis for axis, size in enumerate(shape) if size == len(stated_leads)]
-    if len(shape) != 2 or len(axes) != 1:
+    if len(shape) != 2 or len(axes) != 1 or stored.size == 0:
         raise Refusal("unreadable", f"{len(stated_leads)} leads do not fit exactly one axis of shape {stored.shape}")
     values = np.asarray(stored, dtype=np.float64).reshape(shape)
     signal = np.ascontiguousarray(values if axes == [0] else values.T) / per_millivolt
