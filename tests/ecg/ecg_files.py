@@ -145,7 +145,9 @@ def xli_chunk(row: np.ndarray) -> bytes:
     return len(packed).to_bytes(4, "little") + b"\0\0" + bends[0].to_bytes(2, "little", signed=True) + packed
 
 
-def write_philips(folder: Path, steps: np.ndarray, fs: int = 500, version: str = "1.04.01", labels: bool = True) -> Path:
+def write_philips(
+    folder: Path, steps: np.ndarray, fs: int = 500, version: str = "1.04.01", labels: bool = True
+) -> Path:
     """III, aVR, aVL and aVF as residuals; UTF-16 from 1.04 on."""
     one, two, three, right, left, foot = steps[:6]
     rest = [two - one - three, -((one + two) // 2) - right, (one - three) // 2 - left, (two + three) // 2 - foot]

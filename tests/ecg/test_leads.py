@@ -71,14 +71,25 @@ def test_spellings_of_vendors(lead: str, form: str) -> None:
         assert canonical(form.format(spelling)) == lead
 
 
-@pytest.mark.parametrize("spelling", ["V7", "-aVR", "MDC_EEG_LEAD_I", "aVR+", "X", "V3R", "", "I-II", "EDF Annotations"])
+@pytest.mark.parametrize(
+    "spelling", ["V7", "-aVR", "MDC_EEG_LEAD_I", "aVR+", "X", "V3R", "", "I-II", "EDF Annotations"]
+)
 def test_other_names_are_no_leads(spelling: str) -> None:
     assert canonical(spelling) is None
 
 
 @pytest.mark.parametrize(
     ("spelling", "units"),
-    [("MICROVOLTS", 1e3), ("MILLIVOLTS", 1), ("uV", 1e3), ("µV", 1e3), ("μV", 1e3), ("mv", 1), ("nV", 1e6), ("V", 1e-3)],
+    [
+        ("MICROVOLTS", 1e3),
+        ("MILLIVOLTS", 1),
+        ("uV", 1e3),
+        ("µV", 1e3),
+        ("μV", 1e3),
+        ("mv", 1),
+        ("nV", 1e6),
+        ("V", 1e-3),
+    ],
 )
 def test_spellings_of_units(spelling: str, units: float) -> None:
     assert units_per_millivolt(spelling) == units

@@ -5,7 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ecg_files import (
-    STEP, ecg_steps, write_aecg, write_edf, write_every, write_muse, write_npy, write_philips, write_wfdb,
+    STEP,
+    ecg_steps,
+    write_aecg,
+    write_edf,
+    write_every,
+    write_muse,
+    write_npy,
+    write_philips,
+    write_wfdb,
 )  # fmt: skip
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -10,7 +10,16 @@ from ecg_files import STEP, ecg_steps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scp_files import (
-    default_bits, default_huffman, differences, leads_body, plain, record, samples_body, table_row, to_bytes, write_scp,
+    default_bits,
+    default_huffman,
+    differences,
+    leads_body,
+    plain,
+    record,
+    samples_body,
+    table_row,
+    to_bytes,
+    write_scp,
 )  # fmt: skip
 from wfdb_files import CLINICAL
 

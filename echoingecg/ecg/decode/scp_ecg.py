@@ -7,7 +7,13 @@ import numpy as np
 
 from echoingecg.ecg.decode.limits import check_size, read_whole
 from echoingecg.ecg.decode.scp_file import (
-    Beats, Lead, Samples, read_beats, read_leads, read_samples, read_sections,
+    Beats,
+    Lead,
+    Samples,
+    read_beats,
+    read_leads,
+    read_samples,
+    read_sections,
 )  # fmt: skip
 from echoingecg.ecg.decode.scp_huffman import Table, decode_huffman, read_tables
 from echoingecg.ecg.leads import LEAD_NUMBERS
@@ -95,7 +101,7 @@ def _full_rate(
     if not beats.zones:
         raise Refusal("unreadable", "bimodal compression without protected zones")
     out, at, now = np.empty(samples), 0, lead.start
-    for start, end in sorted(beats.zones) + [(lead.end + 1, lead.end)]:
+    for start, end in [*sorted(beats.zones), (lead.end + 1, lead.end)]:
         start, end = max(start, now), min(end, lead.end)
         count, rest = divmod(start - now, factor)
         coarse = stored[at : at + count]
