@@ -37,19 +37,19 @@ def decode_edf(path: Path, stated_unit: str | None, stated_sampling_frequency: f
         if not signals:
             raise Refusal("unreadable", "an EDF file without signals")
         fields = _fields(file.read(signals * sum(_FIELDS)).decode("latin-1"), signals)
-    start, records, duration = whole(fixed[184:192]), number(fixed[236:244]), number(fixed[244:252])
+    start, records, duration = whole(fixed[184:192]), whole(fixed[236:244]), number(fixed[244:252])
     counts = [whole(one) or 0 for one in fields[_SAMPLES]]
     rows = [row for row in range(signals) if canonical(fields[_LABEL][row]) is not None]
     if not rows:
         raise Refusal("missing_leads", "no signal has the name of a lead")
     if len({counts[row] for row in rows}) != 1:
         raise Refusal("unknown_format", "the leads differ in their sampling frequency")
-    if start != _FIXED + signals * sum(_FIELDS) or not counts[rows[0]] or not records or records < 1:
+    if start != _FIXED + signals * sum(_FIELDS) or not counts[rows[0]] or not records:
         raise Refusal("unreadable", "the EDF header's counts are impossible or not stated")
     rate = counts[rows[0]] / duration if duration and duration > 0 else None
     frequency = sampling_frequency(rate, stated_sampling_frequency)
     scales = [_scale([column[row].strip() for column in fields], stated_unit) for row in rows]
-    stored = _stored(path, start, int(records), counts)
+    stored = _stored(path, start, records, counts)
     edges = np.cumsum([0, *counts])
     signal = np.stack(
         [stored[:, edges[row] : edges[row + 1]].ravel() * gain + offset

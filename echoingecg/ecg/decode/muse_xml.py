@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from echoingecg.ecg.decode.limits import check_size, sampling_frequency
+from echoingecg.ecg.decode.limits import sampling_frequency
 from echoingecg.ecg.decode.xml_text import base64_bytes, child, children, number, text, whole
 from echoingecg.ecg.leads import canonical
 from echoingecg.ecg.recording import Recording
@@ -34,8 +34,9 @@ def decode_muse(root: "Element", stated_unit: str | None, stated_sampling_freque
         raise Refusal("missing_leads", "no stored lead has the name of a lead")
     first = min(_start(lead) for lead in leads)
     samples = max(_end(lead) for lead in leads) - first
-    check_size(len(leads), samples)
     values = [_millivolts(lead, stated_unit) for lead in leads]
+    if samples > sum(map(len, values)):
+        raise Refusal("unreadable", "leads that lie apart in time")
     signal = np.full((len(leads), samples), np.nan)
     for row, (lead, stored) in enumerate(zip(leads, values, strict=True)):
         at = _start(lead) - first

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Final
 
 import numpy as np
@@ -13,6 +14,10 @@ from echoingecg.errors import Refusal
 
 SIGNATURE: Final = b"\x93NUMPY"
 _KINDS: Final = "fiu"  # never objects: no pickle is read
+# What NumPy raises on a damaged header.
+_FAULTS: Final = (
+    ValueError, TypeError, KeyError, SyntaxError, TokenError, EOFError, OverflowError, MemoryError, RecursionError,
+)  # fmt: skip
 
 
 def decode_npy(
@@ -30,7 +35,7 @@ def decode_npy(
     """
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, TypeError, SyntaxError, EOFError, OverflowError, MemoryError, RecursionError) as fault:
+    except _FAULTS as fault:
         raise Refusal("unreadable", f"NumPy fails with {type(fault).__name__}") from fault
     if stored.dtype.kind not in _KINDS or stored.dtype.itemsize > 8:
         raise Refusal("unknown_format", "an array that is not of numbers")

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from echoingecg.ecg.decode.limits import check_size, read_whole
+from echoingecg.ecg.decode.limits import read_whole
 from echoingecg.ecg.decode.scp_file import (
     Beats,
     Lead,
@@ -44,22 +44,25 @@ def decode_scp(path: Path) -> Recording:
     if not rhythm.microseconds:
         raise Refusal("missing_sampling_frequency", "0 us a sample")
     rows = [row for row, lead in enumerate(leads) if lead.number in LEAD_NUMBERS]
-    if not rows:
-        raise Refusal("missing_leads", "no stored lead is one of the twelve")
+    names = tuple(LEAD_NUMBERS[leads[row].number] for row in rows)
+    if not rows or len(set(names)) != len(names):
+        raise Refusal("missing_leads", "no stored lead is one of the twelve, or one is there twice")
     tables = read_tables(sections[2]) if 2 in sections else None
     beats = read_beats(sections[4]) if 4 in sections else Beats(0, 0, (), ())
     reference = read_samples(sections[5], len(leads)) if 5 in sections else None
     factor = _factor(rhythm, reference)
-    first, last = min(leads[row].start for row in rows), max(leads[row].end for row in rows)
-    check_size(len(rows), last - first + 1)
-    signal = np.full((len(rows), last - first + 1), np.nan)
-    for at, row in enumerate(rows):
+    stored = []
+    for row in rows:
         values = _full_rate(rhythm.leads[row], rhythm, tables, leads[row], beats, factor)
         if subtracted:
             values = values + _reference(row, reference, tables, leads[row], beats, rhythm)
-        start = leads[row].start - first
-        signal[at, start : start + len(values)] = values * (rhythm.nanovolts / _NANOVOLTS_A_MILLIVOLT)
-    names = tuple(LEAD_NUMBERS[leads[row].number] for row in rows)
+        stored.append(values * (rhythm.nanovolts / _NANOVOLTS_A_MILLIVOLT))
+    first, last = min(leads[row].start for row in rows), max(leads[row].end for row in rows)
+    if last - first >= sum(map(len, stored)):
+        raise Refusal("unreadable", "leads that lie apart in time")
+    signal = np.full((len(rows), last - first + 1), np.nan)
+    for at, (row, values) in enumerate(zip(rows, stored, strict=True)):
+        signal[at, leads[row].start - first :][: len(values)] = values
     return Recording(signal, names, _MICROSECONDS * factor / rhythm.microseconds)
 
 
@@ -93,6 +96,8 @@ def _full_rate(
 ) -> np.ndarray:
     """float64 (time,), steps; as long as section 3 says."""
     samples = lead.end - lead.start + 1
+    if samples > 8 * len(data) * factor:  # a code has a bit or more
+        raise Refusal("truncated", f"a lead of {samples} samples holds {len(data)} bytes")
     stored = _stored(data, rhythm, tables, samples).astype(np.float64)
     if factor == 1:
         if len(stored) < samples:
@@ -102,7 +107,7 @@ def _full_rate(
         raise Refusal("unreadable", "bimodal compression without protected zones")
     out, at, now = np.empty(samples), 0, lead.start
     for start, end in [*sorted(beats.zones), (lead.end + 1, lead.end)]:
-        start, end = max(start, now), min(end, lead.end)
+        start, end = min(max(start, now), lead.end + 1), min(end, lead.end)
         count, rest = divmod(start - now, factor)
         coarse = stored[at : at + count]
         fine = stored[at + count : at + count + rest + max(end - start + 1, 0)]
@@ -124,7 +129,6 @@ def _reference(
     if reference is None or not reference.nanovolts or not reference.microseconds:
         raise Refusal("unreadable", "the reference beat was subtracted and is not there")
     most = round(beats.length * 1000 / reference.microseconds)
-    check_size(1, most)
     beat = _stored(reference.leads[row], reference, tables, most) * (reference.nanovolts / rhythm.nanovolts)
     out = np.zeros(lead.end - lead.start + 1)
     for kind, start, fiducial, end in beats.subtracted:
