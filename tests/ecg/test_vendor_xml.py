@@ -109,7 +109,7 @@ MUSE = [
     ("<LeadSampleSize>2<", "<LeadTimeOffset>7</LeadTimeOffset><LeadSampleSize>2<", "unknown_format"),
     ("<LeadSampleCountTotal>1000<", "<LeadSampleCountTotal>1001<", "truncated"),
     ("<LeadSampleCountTotal>1000<", "<LeadSampleCountTotal>999<", "unreadable"),
-    ("<LeadSampleCountTotal>1000<", "<LeadSampleCountTotal>99999999999<", "unreadable"),
+    ("<LeadSampleCountTotal>1000<", "<LeadSampleCountTotal>99999999999<", "truncated"),
     ("<LeadSampleCountTotal>1000<", "<LeadSampleCountTotal>many<", "unreadable"),
     ("<LeadDataCRC32>", "<LeadDataCRC32>1", "unreadable"),
     ("<WaveFormData>", "<WaveFormData>!", "unreadable"),
@@ -152,7 +152,7 @@ PHILIPS = [
     ('durationperchannel="2000"', 'durationperchannel="2400"', "truncated"),
     ('durationperchannel="2000"', 'durationperchannel="1000"', "unreadable"),
     ('durationperchannel="2000"', 'durationperchannel="9e15"', "unreadable"),
-    (">[A-Za-z0-9+/]{999}", ">", "unreadable"),
+    (">[A-Za-z0-9+/]{9}", ">!", "unreadable"),
     ("[A-Za-z0-9+/=]{400}</parsed", "</parsed", "truncated"),
 ]
 

@@ -1,6 +1,7 @@
 """What a decoder may read and allocate, and which rates it accepts."""
 
 from math import isfinite
+from os import fstat
 from pathlib import Path
 from typing import Final
 
@@ -21,10 +22,10 @@ def check_size(signals: int, samples: int) -> None:
 def read_whole(path: Path) -> bytes:
     """The file's content. Raises Refusal(unreadable) for one that is too large for an ECG, OSError."""
     with path.open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise Refusal("unreadable", f"over {MAX_BYTES} bytes: no resting ECG")
-    return content
+        size = fstat(file.fileno()).st_size
+        if size > MAX_BYTES:
+            raise Refusal("unreadable", f"over {MAX_BYTES} bytes: no resting ECG")
+        return file.read(size)
 
 
 def sampling_frequency(found: float | None, stated: float | None) -> float:

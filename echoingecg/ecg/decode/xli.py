@@ -38,7 +38,8 @@ def decode_xli(data: bytes, leads: int, samples: int) -> np.ndarray:
     check_size(leads, samples)
     if leads * samples > max(_FREE_VALUES, 8 * len(data)):
         raise Refusal("unreadable", f"{leads} leads of {samples} samples from {len(data)} bytes")
-    rows, at = [], 0
+    rows: list[np.ndarray] = []
+    at = 0
     for _ in range(leads):
         if at + _HEADER.size > len(data):
             raise Refusal("truncated", f"{len(rows)} of {leads} compressed leads are there")

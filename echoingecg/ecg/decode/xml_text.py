@@ -43,6 +43,8 @@ def parse_xml(content: bytes) -> "Element":
     try:
         parser.feed(content)
         return parser.close()
+    except Refusal:
+        raise
     except DefusedXmlException as fault:
         raise Refusal("unreadable", "the XML declares entities or refers to outside files") from fault
     except ParseError as fault:
