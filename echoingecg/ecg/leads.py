@@ -1,5 +1,6 @@
-"""Leads are mapped by name, never by position."""
+"""Leads are mapped by name, never by position; limb leads that follow from I and II are derived."""
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -9,9 +10,16 @@ from echoingecg.ecg.recording import Recording
 from echoingecg.errors import Refusal
 
 _CANONICAL: Final = {lead.lower(): lead for lead in LEADS}
-# "MDC_ECG_LEAD_V1" (IEEE 11073-10102), "Lead I (Einthoven)" (SCP-ECG's meanings in DICOM), "ECG I".
-_PREFIXES: Final = ("mdc_ecg_lead_", "ecg_lead_", "mdc_", "ecg ", "lead ", "lead_")
+# "MDC_ECG_LEAD_V1" (IEEE 11073-10102), "Lead I (Einthoven)" (SCP-ECG's meanings in DICOM), "ECG I" (EDF+).
+_PREFIXES: Final = ("mdc_ecg_lead_", "ecg_lead_", "mdc_", "ecg ", "ekg ", "lead ", "lead_")
 _SUFFIXES: Final = (" (einthoven)",)
+
+# What I and II give of the others (Einthoven 1912; Goldberger 1942): lead = a I + b II.
+LIMB_LEADS: Final = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
+# Lead numbers of SCP-ECG (EN 1064 table 5), which IEEE 11073-10102 and DICOM CID 3001 share.
+LEAD_NUMBERS: Final = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"} | {
+    number + 2: f"V{number}" for number in range(1, 7)
+}
 
 
 def canonical(spelling: str) -> str | None:
@@ -27,8 +35,30 @@ def canonical(spelling: str) -> str | None:
     return _CANONICAL.get(plain.strip())
 
 
+def complete(recording: Recording) -> Recording:
+    """The recording with those of III, aVR, aVL and aVF added that it lacks, where it has I and II.
+
+    Raises:
+        Refusal: missing_leads when a lead is named twice.
+    """
+    rows = _rows(recording)
+    absent = [lead for lead in LIMB_LEADS if lead not in rows]
+    if not absent or "I" not in rows or "II" not in rows:
+        return recording
+    pair = recording.signal[[rows["I"], rows["II"]]]
+    added = np.array([LIMB_LEADS[lead] for lead in absent]) @ pair
+    return replace(
+        recording,
+        signal=np.concatenate([recording.signal, added]),
+        leads=(*recording.leads, *absent),
+        derived=(*recording.derived, *absent),
+    )
+
+
 def arrange(recording: Recording) -> np.ndarray:
     """The twelve leads in the order of data_contracts.conventions.LEADS; others are left out.
+
+    Leads that `complete` can derive may be absent.
 
     Returns:
         float64 (12, time), mV.
@@ -36,6 +66,46 @@ def arrange(recording: Recording) -> np.ndarray:
     Raises:
         Refusal: missing_leads when one of the twelve is absent or named twice.
     """
+    whole = complete(recording)
+    rows = _rows(whole)
+    absent = [lead for lead in LEADS if lead not in rows]
+    if absent:
+        raise Refusal("missing_leads", f"no lead named {', '.join(absent)}")
+    return whole.signal[[rows[lead] for lead in LEADS]]
+
+
+def limb_lead_disagreement(signal: np.ndarray) -> float:
+    """How far the stored limb leads are from what I and II say they are.
+
+    The largest, over III, aVR, aVL and aVF, of RMS(stored - derived) / RMS(the strongest limb lead), both
+    about their medians, so that offsets of single leads do not count. Of 202 genuine records 201 give less than
+    0.04, and the one whose leads its publisher scaled one by one 0.41; two limb leads with each other's names
+    give 0.2 and more in 97 % of them. Swapped electrodes (arms reversed) change all six leads alike and keep
+    the identities: they are not seen here.
+
+    Args:
+        signal: float (12, time), mV, leads in the order of data_contracts.conventions.LEADS; may hold NaN.
+
+    Returns:
+        0 and more; 0 where the limb leads are flat or never present together.
+    """
+    limbs = signal[: len(LIMB_LEADS) + 2].astype(np.float64)
+    limbs = limbs[:, np.isfinite(limbs).all(axis=0)]
+    if limbs.shape[1] == 0:
+        return 0.0
+    stored = dict(zip(LEADS, limbs - np.median(limbs, axis=1, keepdims=True), strict=False))
+    strongest = max(_rms(lead) for lead in stored.values())
+    if strongest == 0:
+        return 0.0
+    worst = max(_rms(stored[lead] - a * stored["I"] - b * stored["II"]) for lead, (a, b) in LIMB_LEADS.items())
+    return worst / strongest
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((values - np.median(values)) ** 2)))
+
+
+def _rows(recording: Recording) -> dict[str, int]:
     rows: dict[str, int] = {}
     for row, spelling in enumerate(recording.leads):
         lead = canonical(spelling)
@@ -43,7 +113,4 @@ def arrange(recording: Recording) -> np.ndarray:
             raise Refusal("missing_leads", f"lead {lead} is named twice")
         if lead is not None:
             rows[lead] = row
-    absent = [lead for lead in LEADS if lead not in rows]
-    if absent:
-        raise Refusal("missing_leads", f"no lead named {', '.join(absent)}")
-    return recording.signal[[rows[lead] for lead in LEADS]]
+    return rows

@@ -13,8 +13,10 @@ class Recording:
         signal: float64 (lead, time), mV; NaN where the file marks a sample as missing.
         leads: the leads' names as the file spells them, one a row of `signal`.
         sampling_frequency: Hz, positive.
+        derived: the leads of `leads` that were computed from others and not read from the file.
     """
 
     signal: np.ndarray
     leads: tuple[str, ...]
     sampling_frequency: float
+    derived: tuple[str, ...] = ()

@@ -45,8 +45,10 @@ def outcome(path: Path, recipe: EcgSettings = SETTINGS) -> str:
         ("ludb_wfdb", {"clean": 1}),
         ("ecg_dicom", {"clean": 1}),
         ("echo_dicom", {"unknown_format": 7}),
-        ("muse_xml", {"unknown_format": 2}),
-        ("scp_ecg", {"unknown_format": 1}),
+        ("muse_xml", {"clean": 2}),
+        ("philips_xml", {"clean": 2}),
+        ("hl7_aecg", {"clean": 1}),
+        ("scp_ecg", {"clean": 1}),
     ],
 )
 def test_real_recordings(recordings: Path, folder: str, expected: dict[str, int]) -> None:

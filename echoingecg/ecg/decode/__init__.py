@@ -1,37 +1,81 @@
 """Files as Recordings: one module a format, chosen by content, not by name."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
+from echoingecg.ecg.decode import edf_signals, npy_array, scp_file
+from echoingecg.ecg.decode.aecg_xml import decode_aecg
 from echoingecg.ecg.decode.dicom_waveform import decode_dicom, is_dicom
+from echoingecg.ecg.decode.edf_signals import decode_edf
+from echoingecg.ecg.decode.limits import read_whole
+from echoingecg.ecg.decode.muse_xml import decode_muse
+from echoingecg.ecg.decode.npy_array import decode_npy
+from echoingecg.ecg.decode.philips_xml import decode_philips
+from echoingecg.ecg.decode.scp_ecg import decode_scp
 from echoingecg.ecg.decode.wfdb_record import decode_wfdb
+from echoingecg.ecg.decode.xml_text import local, parse_xml
 from echoingecg.ecg.recording import Recording
 from echoingecg.ecg.wfdb_header import SUFFIX, read_header
 from echoingecg.errors import Refusal
 
 __all__ = ["decode"]
 
+# What an XML document starts with, in the encodings it may have: `<` after any byte order mark and white space.
+_XML: Final = (b"<", b"\xef\xbb\xbf<", b"\xff\xfe<\0", b"\xfe\xff\0<", b"<\0", b"\0<")
+_HEAD: Final = 64
 
-def decode(path: Path, stated_unit: str | None = None, stated_sampling_frequency: float | None = None) -> Recording:
+
+def decode(
+    path: Path,
+    stated_unit: str | None = None,
+    stated_sampling_frequency: float | None = None,
+    stated_leads: Sequence[str] | None = None,
+) -> Recording:
     """Reads one ECG.
 
     Args:
-        path: a DICOM file, or a WFDB record with or without `.hea`.
+        path: a file of one of the formats, or a WFDB record with or without `.hea`.
         stated_unit: amplitude unit for a file that states none.
         stated_sampling_frequency: Hz, for a file that states none.
+        stated_leads: the leads' names in stored order, for an array, which names none.
 
     Raises:
         Refusal: the file is of no known format, damaged, or lacks a lead's name, a unit or a rate.
         OSError: the file cannot be read.
     """
-    header_path = path if path.is_file() else path.with_name(path.name + SUFFIX)
-    if not header_path.is_file():
+    found = path if path.is_file() else path.with_name(path.name + SUFFIX)
+    if not found.is_file():
         raise Refusal("missing_file", "the file is not there")
-    if is_dicom(header_path):
-        return decode_dicom(header_path, stated_unit, stated_sampling_frequency)
+    with found.open("rb") as file:
+        head = file.read(_HEAD)
+    if is_dicom(found):
+        return decode_dicom(found, stated_unit, stated_sampling_frequency)
+    if head.startswith(npy_array.SIGNATURE):
+        return decode_npy(found, stated_unit, stated_sampling_frequency, stated_leads)
+    if head.startswith(edf_signals.SIGNATURE):
+        return decode_edf(found, stated_unit, stated_sampling_frequency)
+    if head[scp_file.SIGNATURE_AT :].startswith(scp_file.SIGNATURE):
+        return decode_scp(found)
+    if head.lstrip().startswith(_XML):
+        return _decode_xml(found, stated_unit, stated_sampling_frequency)
     try:
-        header = read_header(header_path)
+        header = read_header(found)
     except Refusal as refusal:
-        if header_path.suffix == SUFFIX or header_path.stat().st_size == 0:
+        if found.suffix == SUFFIX or found.stat().st_size == 0:
             raise
-        raise Refusal("unknown_format", "neither DICOM nor a WFDB header") from refusal
-    return decode_wfdb(header_path, header, stated_unit, stated_sampling_frequency)
+        raise Refusal("unknown_format", "none of the formats that are read here") from refusal
+    return decode_wfdb(found, header, stated_unit, stated_sampling_frequency)
+
+
+def _decode_xml(path: Path, stated_unit: str | None, stated_sampling_frequency: float | None) -> Recording:
+    root = parse_xml(read_whole(path))
+    match local(root):
+        case "RestingECG":
+            return decode_muse(root, stated_unit, stated_sampling_frequency)
+        case "restingecgdata":
+            return decode_philips(root, stated_sampling_frequency)
+        case "AnnotatedECG":
+            return decode_aecg(root, stated_unit, stated_sampling_frequency)
+        case _:
+            raise Refusal("unknown_format", "an XML document that is no MUSE, Philips or HL7 ECG")

@@ -20,6 +20,7 @@ _MISSING_16: Final = -32768  # format 16 marks a missing sample with its lowest 
 _BYTES: Final = {
     "8": 1.0, "80": 1.0, "212": 1.5, "310": 4 / 3, "311": 4 / 3, "16": 2.0, "61": 2.0, "160": 2.0, "24": 3.0, "32": 4.0,
 }  # fmt: skip
+_MOST_GAPS: Final = 50  # samples promised for one that is held: a header alone must not fill the memory
 _FLAC: Final = ("508", "516", "524")
 # What wfdb, soundfile and NumPy raise on damaged content.
 _FAULTS: Final = (
@@ -151,13 +152,18 @@ def _segmented(header_path: Path, header: Header, frequency: float) -> Recording
     if header.samples is None:
         raise Refusal("unreadable", "a segmented record without its length")
     check_size(header.count, header.samples)
+    held = 0
     for name in header.segments:
         if name == EMPTY:
             continue
         part_path = header_path.with_name(f"{name}{SUFFIX}")
         if not part_path.is_file():
             raise Refusal("missing_file", "the header names a segment that is not there")
-        _check_segment(part_path, read_header(part_path))
+        part = read_header(part_path)
+        _check_segment(part_path, part)
+        held += part.samples or 0
+    if header.samples > _MOST_GAPS * held:
+        raise Refusal("unreadable", "a segmented record of little but gaps")
     record = _rdrecord(header_path)
     if record.p_signal is None:
         raise Refusal("unreadable", "no signal found")
