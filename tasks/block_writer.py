@@ -49,11 +49,14 @@ class BlockWriter:
     ) -> None:
         with self._thread:
             if fault is None:
-                for one in self._at_work:
-                    one.result()
+                self._end_of_queue()
                 self._thread.submit(self._end).result()
             else:
                 self._thread.shutdown(cancel_futures=True)
+
+    def _end_of_queue(self) -> None:
+        while self._at_work:
+            self._at_work.popleft().result()
 
     def _write(self, block: Block) -> None:
         self._rows.append(block.rows)
