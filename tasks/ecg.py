@@ -22,7 +22,7 @@ from tasks.workers import mapper
 
 STAGE: Stage = "ecg"
 
-_TOGETHER: Final = 256  # files a block: what a worker is given at once, and gives back as 12 MB
+_TOGETHER: Final = 128  # files a block: what a worker is given at once, and gives back as 6 MB
 
 # A chunk of 32 records (1.5 MB) is written 2.6 and read in order 3.3 times as fast as one of a single record.
 # Shuffled batches read tasks.signal_cache.

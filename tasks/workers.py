@@ -1,9 +1,14 @@
-"""The same function over many blocks: in this process, on a local Dask cluster, or on an existing one."""
+"""The same function over many blocks: on threads of this process, a local Dask cluster, or an existing one."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from threadpoolctl import threadpool_limits
 
 from echoingecg.errors import StoreError
 from echoingecg.recipe import ExecutionSettings
@@ -16,6 +21,7 @@ Result = TypeVar("Result")
 Map = Callable[[Callable[[Item], Result], Iterable[Item]], Iterator[Result]]
 
 _AHEAD: Final = 2  # blocks a worker that are in flight: bounds memory and still hides latency
+_THREADS: Final = 2  # NumPy, hashing and reading let others run; a third thread finds the interpreter busy
 _WORTH: Final = 4  # blocks a worker from which on a local cluster is quicker with its start of seconds
 _PATIENCE: Final = 60.0  # s without a result before somebody asks whether there are workers
 
@@ -34,17 +40,33 @@ def mapper(execution: ExecutionSettings, blocks: int) -> Iterator[Map]:
         StoreError: the scheduler cannot be reached, has no workers, or gives up.
     """
     if not blocks or (not execution.dask and (execution.workers == 1 or blocks < _WORTH * execution.workers)):
-        yield map
+        with _threads(min(_THREADS, os.cpu_count() or 1)) as run:
+            yield run
         return
     from distributed import Client, LocalCluster  # half a second to import; most runs do without
 
     if execution.dask:
         with _connected(execution.dask) as client:
-            yield _ordered(client)
+            yield _dask(client)
         return
     workers = {"n_workers": execution.workers, "threads_per_worker": 1}
     with LocalCluster(**workers, dashboard_address=None) as cluster, Client(cluster) as client:
-        yield _ordered(client)
+        yield _dask(client)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[Map]:
+    pool = ThreadPoolExecutor(count)
+    try:
+        with threadpool_limits(1, user_api="blas"):  # the blocks are what runs side by side
+            yield _ordered(pool.submit, lambda future: future.result(), _AHEAD * count)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _dask(client: "Client") -> Map:
+    submit = partial(client.submit, pure=False)
+    return _ordered(submit, partial(_result, client), _AHEAD * max(1, sum(client.nthreads().values())))
 
 
 @contextmanager
@@ -63,16 +85,15 @@ def _connected(address: str) -> Iterator["Client"]:
         yield client
 
 
-def _ordered(client: "Client") -> Map:
+def _ordered(submit: Callable[..., Any], result: Callable[[Any], Result], limit: int) -> Map:
     def run(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        limit = _AHEAD * max(1, sum(client.nthreads().values()))
-        waiting: deque[Future] = deque()
+        waiting: deque[Any] = deque()
         for item in items:
-            waiting.append(client.submit(function, item, pure=False))
+            waiting.append(submit(function, item))
             if len(waiting) >= limit:
-                yield _result(client, waiting.popleft())
+                yield result(waiting.popleft())
         while waiting:
-            yield _result(client, waiting.popleft())
+            yield result(waiting.popleft())
 
     return run
 
