@@ -11,7 +11,8 @@ Band-pass and resampling are linear but for the median that pads the resampler. 
 
 The matrices are measured on `band_pass` and `resample` themselves and proved against `clean` once for each
 rate and recipe; where they do not agree, or do not exist, the filter is `clean`. Every product has a shape
-that depends on the rate alone, so that a record's bytes do not depend on its neighbours.
+that depends on the rate alone, so that a record's bytes do not depend on its neighbours. They do depend on how
+many threads a product is split over: `process.finish` allows one.
 """
 
 from dataclasses import dataclass
