@@ -6,19 +6,18 @@ many: filter -> quality. `process` is both for one. A record's bytes are the sam
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from math import ceil
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from data_contracts.conventions import SAMPLES, SAMPLING_FREQUENCY
 from echoingecg.ecg.batch import filter_record
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.wfdb_fast import PlainRecord, decode_plain, read_plain
 from echoingecg.ecg.leads import arrange
+from echoingecg.ecg.one_thread import one_thread
 from echoingecg.ecg.quality import quality_mask
 from echoingecg.errors import Refusal
 from echoingecg.recipe import EcgSettings
@@ -109,7 +108,7 @@ def finish(loaded: Sequence[Loaded], settings: EcgSettings) -> list[Processed | 
     outcomes: dict[int, Processed | Refusal] = {}
     of_shape: dict[tuple[int, ...], list[int]] = {}
     signals: dict[int, np.ndarray] = {}
-    with _threads().limit(limits=1, user_api="blas"):
+    with one_thread():
         for at, one in enumerate(loaded):
             try:
                 signals[at] = _filtered(one, settings)
@@ -126,12 +125,6 @@ def finish(loaded: Sequence[Loaded], settings: EcgSettings) -> list[Processed | 
                 for at, mask in zip(some, masks, strict=True):
                     outcomes[at] = Processed(signals[at], mask)
     return [outcomes[at] for at in range(len(loaded))]
-
-
-@cache
-def _threads() -> ThreadpoolController:
-    """Matrix products on one thread each: a split over threads may round otherwise."""
-    return ThreadpoolController()
 
 
 def _stored(
