@@ -1,34 +1,24 @@
-"""Files into a pool: only those it lacks, in batches, a commit a batch. Shared by `ecg` and `teacher`."""
+"""Files into a pool: only those it lacks, in blocks, a commit every few. Shared by `ecg` and `teacher`."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import zarr
 
 from data_contracts.arrays import ArrayContract
-from echoingecg.catalog.sources import files_of
-from echoingecg.errors import Refusal, StoreError, UserError
-from echoingecg.fingerprint import hash_files
+from echoingecg.errors import StoreError
 from echoingecg.progress import Progress
+from tasks.block_writer import BlockWriter
+from tasks.blocks import Attempt, Block, Rows, SourceFile, attempt, block_of
 from tasks.job import Job
 from tasks.pools import Pool, rows_by_key, rows_of
 from tasks.progress import logger
 
-Rows = Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """One file of the export: where it is, and what it must hold."""
-
-    path: Path
-    content_hash: str
-    stated_unit: str | None = None
-    stated_sampling_frequency: float | None = None
+__all__ = [
+    "Attempt", "Block", "Rows", "SourceFile", "attempt", "index_rows", "ingest", "ingest_blocks", "missing_files",
+    "quarantine_rows", "source_files",
+]  # fmt: skip
 
 
 def source_files(job: Job, listed: pa.Table) -> dict[str, SourceFile]:
@@ -52,34 +42,12 @@ def source_files(job: Job, listed: pa.Table) -> dict[str, SourceFile]:
     return dict(sorted(found.items()))
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """What became of one file: a value, or a refusal."""
-
-    content_hash: str
-    value: Any = None
-    refusal: tuple[str, str] | None = None
-
-
-def attempt(process: Callable[[SourceFile], Any], file: SourceFile) -> Attempt:
-    """Processes one file; the quarantine boundary, where any fault of the file becomes a row.
-
-    Raises:
-        StoreError: the file cannot be read or has changed since the catalog: a fault of the disk or of
-            the run, not of the record.
-    """
-    try:
-        if hash_files(files_of(file.path)) != file.content_hash:
-            raise StoreError("a file of the export has changed since the catalog was made: run again")
-        return Attempt(file.content_hash, process(file))
-    except Refusal as refusal:
-        return Attempt(file.content_hash, refusal=(refusal.reason, refusal.detail))
-    except OSError as fault:
-        raise StoreError(f"a file of the export cannot be read ({fault.strerror}): is it still mounted?") from fault
-    except (UserError, MemoryError):  # of the run, not of the record
-        raise
-    except Exception as fault:  # noqa: BLE001 - a decoder's surprise must not stop 800,000 other records
-        return Attempt(file.content_hash, refusal=("unreadable", f"unexpected {type(fault).__name__}"))
+def missing_files(pool: Pool, files: Mapping[str, SourceFile]) -> list[SourceFile]:
+    """Those of `files` (by content hash) that the pool lacks; a refused file is not tried again."""
+    known = rows_by_key(Pool.read(pool.workspace, pool.snapshot())).keys() | pool.refused().keys()
+    missing = [file for key, file in files.items() if key not in known]
+    logger().info(f"{len(files)} files: {len(files) - len(missing)} in the pool, {len(missing)} to process")
+    return missing
 
 
 def ingest(
@@ -90,19 +58,17 @@ def ingest(
     commit_every: int,
     progress: Progress,
 ) -> int:
-    """Brings the pool up to date with `files`; returns how many were processed. Needs `pool.writing()`.
+    """Brings the pool up to date with `files`, file by file; returns how many were processed.
 
     Args:
-        pool: processed and refused files alike are not tried again.
+        pool: being written to.
         files: content hash -> file.
         attempts: runs `attempt` over files, in order.
-        as_rows: the pool's rows for a batch of attempts that have a value.
+        as_rows: the pool's rows for a batch of attempts that have a value; called when all before are committed.
         commit_every: files a commit.
         progress: told after every file.
     """
-    known = rows_by_key(Pool.read(pool.workspace, pool.snapshot())).keys() | pool.refused().keys()
-    missing = [file for key, file in files.items() if key not in known]
-    logger().info(f"{len(files)} files: {len(files) - len(missing)} in the pool, {len(missing)} to process")
+    missing = missing_files(pool, files)
     done = 0
     for start in range(0, len(missing), commit_every):
         batch = []
@@ -110,11 +76,38 @@ def ingest(
             batch.append(one)
             done += 1
             progress(done, len(missing))
-        good = [one for one in batch if one.refusal is None]
-        pool.append(
-            as_rows(good) if good else {},
-            {one.content_hash: one.refusal for one in batch if one.refusal is not None},
-        )
+        block = block_of(batch, as_rows)
+        pool.append(block.rows, block.refused)
+    return done
+
+
+def ingest_blocks(
+    pool: Pool,
+    missing: Sequence[SourceFile],
+    blocks: Callable[[Iterable[Sequence[SourceFile]]], Iterator[Block]],
+    together: int,
+    commit_every: int,
+    progress: Progress,
+) -> int:
+    """Brings the pool up to date with `missing`, block by block; returns how many files were processed.
+
+    Rows are written by another thread while the next blocks are made; three blocks wait at most.
+
+    Args:
+        pool: being written to.
+        missing: from `missing_files`.
+        blocks: runs over groups of files, in order.
+        together: files a group.
+        commit_every: files a commit, and what may be lost; rounded up to whole shards.
+        progress: told after every block.
+    """
+    groups = (missing[start : start + together] for start in range(0, len(missing), together))
+    done = 0
+    with BlockWriter(pool, commit_every) as writer:
+        for block in blocks(groups):
+            writer.put(block)
+            done += block.files
+            progress(done, len(missing))
     return done
 
 

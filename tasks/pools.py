@@ -16,13 +16,20 @@ import icechunk
 import numpy as np
 import zarr
 from filelock import FileLock
+from zarr.codecs import BloscCodec
 
 from data_contracts.arrays import ArrayContract
 from data_contracts.manifest import PoolSnapshot
 from echoingecg.errors import StoreError
+from tasks.blocks import key_rows
 from tasks.workspace import Workspace, writing_to
 
+__all__ = [
+    "BRANCH", "Draft", "Pool", "PoolArray", "array_of", "key_rows", "rows_by_key", "rows_of",
+]  # fmt: skip
+
 BRANCH: Final = "main"
+_BIT_SHUFFLED: Final = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle", typesize=4)
 _REFUSED: Final = "refused"  # group attribute: content hash -> [reason, detail]
 
 
@@ -35,12 +42,15 @@ class PoolArray:
         tail: sizes of the other dimensions.
         chunk: rows that are read and decompressed together.
         shard: rows that share a file; a multiple of `chunk`.
+        shuffled: bits of equal weight are stored together, compressed by LZ4: for floating-point signals faster
+            and smaller than Zstandard.
     """
 
     contract: ArrayContract
     tail: tuple[int, ...]
     chunk: int
     shard: int
+    shuffled: bool = False
 
 
 class Pool:
@@ -106,6 +116,7 @@ class Pool:
                 dtype=one.contract.dtype,
                 chunks=(one.chunk, *one.tail),
                 shards=(one.shard, *one.tail),
+                compressors=_BIT_SHUFFLED if one.shuffled else "auto",
                 dimension_names=one.contract.dims,
                 attributes={**one.contract.attributes},
             )
@@ -130,18 +141,13 @@ class Pool:
             rows: array name -> rows to append along the first dimension; may be empty.
             refused: content hash -> (reason, detail).
         """
-        session = self._repo.writable_session(BRANCH)
-        group = zarr.open_group(session.store, mode="a")
-        for name, values in rows.items():
-            array = group[name]
-            assert isinstance(array, zarr.Array)
-            start = array.shape[0]
-            array.resize((start + len(values), *array.shape[1:]))
-            array[start:] = values
-        if refused:
-            known: dict[str, Any] = group.attrs[_REFUSED]  # type: ignore[assignment]
-            group.attrs[_REFUSED] = {**known, **{key: list(value) for key, value in refused.items()}}
-        session.commit(f"{len(rows.get('key', ()))} more, {len(refused)} refused")
+        draft = self.draft()
+        draft.add(rows)
+        draft.commit(refused)
+
+    def draft(self) -> "Draft":
+        """What the next commit will hold. One at a time. Needs `writing()`."""
+        return Draft(self._repo.writable_session(BRANCH))
 
     def _fault(self, fault: Exception) -> StoreError:
         text = str(fault)
@@ -149,6 +155,42 @@ class Pool:
             return StoreError(f"{self.workspace.root}: the disk is full: free some space and run again")
         line = next((line for line in text.splitlines() if any(sign.isalpha() for sign in line)), "unknown fault")
         return StoreError(f"pool {self.folder.relative_to(self.workspace.root)}: {' '.join(line.split())}")
+
+
+class Draft:
+    """Rows that are written but not yet part of any snapshot.
+
+    Args:
+        session: of the newest snapshot.
+    """
+
+    def __init__(self, session: icechunk.Session) -> None:
+        self._session = session
+        self._group = zarr.open_group(session.store, mode="a")
+        self._added = 0
+
+    def __len__(self) -> int:
+        """Rows that the pool will hold after the commit."""
+        key = self._group["key"]
+        assert isinstance(key, zarr.Array)
+        return key.shape[0]
+
+    def add(self, rows: Mapping[str, np.ndarray]) -> None:
+        """Writes rows at the end of every array. A shard that is not filled is written again by the next call."""
+        for name, values in rows.items():
+            array = self._group[name]
+            assert isinstance(array, zarr.Array)
+            start = array.shape[0]
+            array.resize((start + len(values), *array.shape[1:]))
+            array[start:] = values
+        self._added += len(rows.get("key", ()))
+
+    def commit(self, refused: Mapping[str, tuple[str, str]]) -> None:
+        """Makes the rows and the refusals (content hash -> reason, detail) a snapshot."""
+        if refused:
+            known: dict[str, Any] = self._group.attrs[_REFUSED]  # type: ignore[assignment]
+            self._group.attrs[_REFUSED] = {**known, **{key: list(value) for key, value in refused.items()}}
+        self._session.commit(f"{self._added} more, {len(refused)} refused")
 
 
 def array_of(group: zarr.Group, contract: ArrayContract) -> zarr.Array:
@@ -173,11 +215,6 @@ def rows_by_key(group: zarr.Group) -> dict[str, int]:
     key = group["key"]
     assert isinstance(key, zarr.Array)
     return {bytes(one).hex(): row for row, one in enumerate(np.asarray(key[:]))}
-
-
-def key_rows(keys: list[str]) -> np.ndarray:
-    """Content hashes (64 hexadecimal digits) as uint8 (key, 32)."""
-    return np.frombuffer(bytes.fromhex("".join(keys)), dtype=np.uint8).reshape(len(keys), 32)
 
 
 def _repository(folder: Path) -> icechunk.Repository:

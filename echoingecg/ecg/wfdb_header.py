@@ -29,7 +29,7 @@ _SIGNAL: Final = re.compile(
 )
 _SEGMENT: Final = re.compile(r"(?P<name>[-\w]+|~)\s+(?P<samples>\d+)")
 # What the wfdb library can open, and nothing that leads out of the header's own folder.
-_FILE: Final = re.compile(r"[-\w]+(?:\.\w+)?", re.ASCII)
+FILE_NAME: Final = re.compile(r"[-\w]+(?:\.\w+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _signal(line: str) -> SignalLine:
     found = _SIGNAL.fullmatch(line)
     if found is None:
         raise Refusal("unreadable", "a signal line is not of WFDB's form")
-    if found["file"] != EMPTY and not _FILE.fullmatch(found["file"]):
+    if found["file"] != EMPTY and not FILE_NAME.fullmatch(found["file"]):
         raise Refusal("unreadable", "a signal line names a file outside the header's folder")
     baseline = found["baseline"] or found["zero"] or "0"
     return SignalLine(
