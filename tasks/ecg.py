@@ -28,15 +28,16 @@ LAYOUT = (
     PoolArray(contract.KEY, (32,), 8192, 8192),
     PoolArray(contract.SIGNAL, (len(LEADS), SAMPLES), 32, 1024),
     PoolArray(contract.QUALITY, (len(LEADS),), 8192, 8192),
+    PoolArray(contract.FINDINGS, (), 8192, 8192),
     PoolArray(contract.DIGEST, (32,), 8192, 8192),
 )
 
 
-def _process(settings: EcgSettings, file: SourceFile) -> tuple[np.ndarray, np.ndarray]:
+def _process(settings: EcgSettings, file: SourceFile) -> tuple[np.ndarray, np.ndarray, int]:
     from echoingecg.ecg.process import process  # wfdb, scipy: not for a cached run
 
     done = process(file.path, settings, file.stated_unit, file.stated_sampling_frequency)
-    return done.signal, done.quality
+    return done.signal, done.quality, done.findings
 
 
 def _rows(batch: list[Attempt]) -> Rows:
@@ -44,6 +45,7 @@ def _rows(batch: list[Attempt]) -> Rows:
         contract.KEY.name: key_rows([one.content_hash for one in batch]),
         contract.SIGNAL.name: np.stack([one.value[0] for one in batch]),
         contract.QUALITY.name: np.stack([one.value[1] for one in batch]),
+        contract.FINDINGS.name: np.array([one.value[2] for one in batch], dtype=np.uint8),
         contract.DIGEST.name: key_rows([hash_array(one.value[0]) for one in batch]),
     }
 
@@ -60,7 +62,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         )
         snapshot, refused = pool.snapshot(), pool.refused()
     group = Pool.read(job.workspace, snapshot)
-    quality = rows_of(group, contract.QUALITY)
+    quality, findings = rows_of(group, contract.QUALITY), rows_of(group, contract.FINDINGS)
     records = [
         {
             "record_id": row["record_id"],
@@ -68,6 +70,8 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
             "content_hash": row["content_hash"],
             "signal_sha256": digest,
             "flagged_leads": int(np.count_nonzero(quality[at])),
+            "lead_findings": int(np.bitwise_or.reduce(quality[at])),
+            "record_findings": int(findings[at]),
         }
         for row, at, digest in index_rows(group, listed, contract.DIGEST)
     ]
@@ -77,7 +81,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         array_of(group, array)
     contract.RECORDS.write(contract.RECORDS.build(records), folder)
     QUARANTINE.write(quarantine, folder)
-    flagged = sum(row["flagged_leads"] > 0 for row in records)
+    flagged = sum(row["flagged_leads"] > 0 or row["record_findings"] > 0 for row in records)
     return Built({"records": len(records), "flagged": flagged, "refused": quarantine.num_rows}, snapshot, new)
 
 

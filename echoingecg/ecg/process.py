@@ -1,21 +1,19 @@
 """One file in, one filtered signal out: the whole of stage ecg for one recording."""
 
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from data_contracts.conventions import SAMPLES, SAMPLING_FREQUENCY
 from echoingecg.ecg.clean import clean
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.leads import arrange
-from echoingecg.ecg.quality import quality_mask
+from echoingecg.ecg.quality import judge, recorded_samples, refuse
+from echoingecg.ecg.windows import burden, check_length, fill_up, windows
 from echoingecg.errors import Refusal
 from echoingecg.recipe import EcgSettings
 
-_DURATION: Final = SAMPLES / SAMPLING_FREQUENCY  # s
 # Beyond this the gain must be wrong: surface ECGs stay under 10 mV, pacing spikes included (filtered).
 _MAX_MV: Final = 50.0
 
@@ -27,10 +25,14 @@ class Processed:
     Attributes:
         signal: float32 (12, 1000), mV at 100 Hz, leads in the order of data_contracts.conventions.LEADS.
         quality: uint8 (12,), bit mask of data_contracts.ecg.QUALITY_FLAGS.
+        findings: bit mask of data_contracts.ecg.RECORD_FLAGS.
+        burden: what speaks against it, to be compared with another window.
     """
 
     signal: np.ndarray
     quality: np.ndarray
+    findings: int
+    burden: tuple[int, int, float]
 
 
 def process(
@@ -39,10 +41,9 @@ def process(
     stated_unit: str | None = None,
     stated_sampling_frequency: float | None = None,
 ) -> Processed:
-    """Reads, arranges, crops, filters and judges one ECG.
+    """Reads, arranges, cuts, filters and judges one ECG.
 
-    The first 10 s count and nothing after them enters the filter. A recording may miss one sample of
-    `min_duration`; where the recipe allows less than 10 s, the rest is 0 mV.
+    Nothing outside the window that counts enters the filter. A recording may miss one sample of `min_duration`.
 
     Args:
         path: a DICOM file, or a WFDB record with or without `.hea`.
@@ -55,18 +56,44 @@ def process(
         OSError: the file cannot be read.
     """
     recording = decode(path, stated_unit, stated_sampling_frequency)
-    frequency = recording.sampling_frequency
-    stored = arrange(recording)
-    if stored.shape[1] + 1 < settings.min_duration * frequency:
-        raise Refusal(
-            "too_short", f"{stored.shape[1] / frequency:.2f} s, the recipe asks for {settings.min_duration:g}"
-        )
-    raw, missing = fill_gaps(stored[:, : ceil(_DURATION * frequency)], settings.max_nan_share)
-    filtered = clean(raw, frequency, settings)
+    done = choose(arrange(recording), recording.sampling_frequency, settings)
+    refuse(done.quality, done.findings, settings)
+    return done
+
+
+def choose(stored: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> Processed:
+    """The window with least found, of equals the first; one that cannot be filtered counts only if none can.
+
+    Args:
+        stored: float64 (12, time), mV, NaN where missing.
+        sampling_frequency: Hz.
+        settings: the recipe's section `ecg`.
+
+    Raises:
+        Refusal: the recording is too short, or no window is usable: why the first is not.
+    """
+    check_length(stored.shape[1], sampling_frequency, settings)
+    done, refused = [], []
+    for window in windows(stored.shape[1], sampling_frequency, settings):
+        try:
+            done.append(filter_and_judge(stored[:, window], sampling_frequency, settings))
+        except Refusal as refusal:
+            refused.append(refusal)
+    if not done:
+        raise refused[0]
+    return min(done, key=lambda one: one.burden)
+
+
+def filter_and_judge(stored: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> Processed:
+    """One window of at most 10 s. Raises Refusal."""
+    raw, missing = fill_gaps(stored, settings.max_nan_share)
+    filtered = clean(raw, sampling_frequency, settings)
     largest = np.abs(filtered).max()
     if not largest <= _MAX_MV:
         raise Refusal("implausible", f"{largest:.3g} mV after filtering")
-    return Processed(filtered, quality_mask(raw, missing, filtered, settings))
+    quality, findings = judge(raw, missing, filtered, sampling_frequency, settings)
+    signal = fill_up(filtered, recorded_samples(raw.shape[1], sampling_frequency), settings)
+    return Processed(signal, quality, int(findings), burden(quality, int(findings), missing))
 
 
 def fill_gaps(signal: np.ndarray, max_share: float) -> tuple[np.ndarray, np.ndarray]:
