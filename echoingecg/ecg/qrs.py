@@ -17,6 +17,7 @@ _REFRACTORY: Final = 20  # samples, 200 ms (Pan and Tompkins, section III)
 _PIECE: Final = 200  # samples, 2 s: holds a beat at 30 a minute and more
 _SHARE: Final = 0.3  # of the usual energy of a QRS: what a peak must reach
 _AROUND: Final = 8  # samples on each side, 80 ms: a QRS and the jitter of its peak
+_EDGE: Final = 50  # samples, 0.5 s at each end, where a drift leaves the filter's transient
 _SILENT: Final = 1e-6  # mV a sample: less slope is none
 
 
@@ -70,6 +71,8 @@ def contrast(energy: np.ndarray, beats: np.ndarray) -> np.ndarray:
         (..., lead); 0 without beats and in a lead without slope.
     """
     near = ndimage.maximum_filter1d(beats.view(np.uint8), 2 * _AROUND + 1, axis=-1).astype(energy.dtype)
+    edge = min(_EDGE, energy.shape[-1] // 8)
+    energy, near = (one[..., edge : one.shape[-1] - edge] for one in (energy, near))
     both = np.stack([near, 1 - near], axis=-1)  # (..., time, 2)
     at, between = np.moveaxis(energy @ both / np.maximum(both.sum(axis=-2), 1)[..., None, :], -1, 0)
     return np.where(at > _SILENT**2, at / np.maximum(between, _SILENT**2), 0)

@@ -50,7 +50,7 @@ def noise(seed: int = 3, size: int = 1) -> np.ndarray:
 def test_a_sound_heart_has_no_finding() -> None:
     assert found(HEART) == ({}, set())
     assert found(twelve_leads(100), 100) == ({}, set())
-    assert found(0.1 * twelve_leads(noise=0)) == ({}, set()), "low voltage is no finding"
+    assert found(0.3 * twelve_leads(noise=0)) == ({}, set()), "low voltage is no finding"
 
 
 @pytest.mark.parametrize(
@@ -182,12 +182,13 @@ def test_real_recordings_have_qrs_and_true_limb_leads(recordings: Path) -> None:
 
 
 def test_what_is_known_of_a_recording(recordings: Path) -> None:
-    """47946: mains to be seen on the limb leads of the left arm and foot. 2508934: V5 is electrode noise."""
+    """47946: mains to be seen on the limb leads of the left arm and foot. 1111813: V1 is a drifting electrode."""
     settings = EcgSettings(min_duration=2.5)
     seen = {}
-    for name in ("47946", "2508934"):
+    for name in ("47946", "1111813"):
         stored = decode(recordings / "code15_wfdb" / name)
         seen[name] = found(arrange(stored), stored.sampling_frequency, settings)
     assert seen["47946"][0]["mains"] == {"I", "III", "aVF", "aVL"}
-    assert seen["2508934"][0]["disconnected"] == {"V5"}
-    assert seen["47946"][1] == seen["2508934"][1] == {"short"}
+    assert seen["1111813"][0]["disconnected"] == {"V1"}
+    assert seen["47946"][1] == {"short"}
+    assert seen["1111813"][1] == set()
