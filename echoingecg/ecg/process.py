@@ -26,12 +26,14 @@ class Processed:
         signal: float32 (12, 1000), mV at 100 Hz, leads in the order of data_contracts.conventions.LEADS.
         quality: uint8 (12,), bit mask of data_contracts.ecg.QUALITY_FLAGS.
         findings: bit mask of data_contracts.ecg.RECORD_FLAGS.
+        start: of the window in the recording, samples of the source.
         burden: what speaks against it, to be compared with another window.
     """
 
     signal: np.ndarray
     quality: np.ndarray
     findings: int
+    start: int
     burden: tuple[int, int, float]
 
 
@@ -76,7 +78,7 @@ def choose(stored: np.ndarray, sampling_frequency: float, settings: EcgSettings)
     done, refused = [], []
     for window in windows(stored.shape[1], sampling_frequency, settings):
         try:
-            done.append(filter_and_judge(stored[:, window], sampling_frequency, settings))
+            done.append(filter_and_judge(stored[:, window], sampling_frequency, settings, window.start))
         except Refusal as refusal:
             refused.append(refusal)
     if not done:
@@ -84,7 +86,9 @@ def choose(stored: np.ndarray, sampling_frequency: float, settings: EcgSettings)
     return min(done, key=lambda one: one.burden)
 
 
-def filter_and_judge(stored: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> Processed:
+def filter_and_judge(
+    stored: np.ndarray, sampling_frequency: float, settings: EcgSettings, start: int = 0
+) -> Processed:
     """One window of at most 10 s. Raises Refusal."""
     raw, missing = fill_gaps(stored, settings.max_nan_share)
     filtered = clean(raw, sampling_frequency, settings)
@@ -93,7 +97,7 @@ def filter_and_judge(stored: np.ndarray, sampling_frequency: float, settings: Ec
         raise Refusal("implausible", f"{largest:.3g} mV after filtering")
     quality, findings = judge(raw, missing, filtered, sampling_frequency, settings)
     signal = fill_up(filtered, recorded_samples(raw.shape[1], sampling_frequency), settings)
-    return Processed(signal, quality, int(findings), burden(quality, int(findings), missing))
+    return Processed(signal, quality, int(findings), start, burden(quality, int(findings), missing))
 
 
 def fill_gaps(signal: np.ndarray, max_share: float) -> tuple[np.ndarray, np.ndarray]:
