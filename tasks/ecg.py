@@ -14,6 +14,7 @@ from echoingecg.fingerprint import fingerprint, hash_array
 from echoingecg.progress import Progress
 from echoingecg.recipe import EcgSettings
 from tasks.artefacts import Built
+from tasks.ecg_page import show
 from tasks.ingest import Attempt, Rows, SourceFile, attempt, index_rows, ingest, quarantine_rows, source_files
 from tasks.job import Job
 from tasks.pools import Pool, PoolArray, array_of, key_rows, rows_of
@@ -85,5 +86,5 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     return Built({"records": len(records), "flagged": flagged, "refused": quarantine.num_rows}, snapshot, new)
 
 
-WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build)
+WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build, show=show)
 ecg = as_task(WORK)
