@@ -16,7 +16,9 @@ def plot(
     sampling_frequency: Annotated[
         float, typer.Option("--sampling-frequency", min=0, help="Hz, for a file that states none.")
     ] = 0.0,
-    overrides: Annotated[list[str], typer.Option("--set", help="Replace a field: ecg.min_duration=5. Repeatable.")] = [],  # noqa: B006
+    overrides: Annotated[
+        list[str], typer.Option("--set", help="Replace a field: ecg.min_duration=5. Repeatable.")
+    ] = [],  # noqa: B006
 ) -> None:
     """Draw the 12-lead page of one ECG, before and after filtering, with what was found. No names on it."""
     from echoingecg.ecg.plot import draw, pages_of_file

@@ -36,18 +36,14 @@ def sample_page(workspace: Workspace, artefact: Artefact) -> bytes | None:
         return None
     assert artefact.manifest.run.pool is not None
     group = Pool.read(workspace, artefact.manifest.run.pool)
-    signal, quality, findings = (
-        array_of(group, one) for one in (contract.SIGNAL, contract.QUALITY, contract.FINDINGS)
-    )
+    signal, quality, findings = (array_of(group, one) for one in (contract.SIGNAL, contract.QUALITY, contract.FINDINGS))
     rows = rows_by_key(group)
     settings = EcgSettings.model_validate(artefact.manifest.recipe)
     pages = []
     for at in dict.fromkeys((min(records, key=_found)["content_hash"], max(records, key=_found)["content_hash"])):
         row = rows[at]
         pages.append(
-            filtered_page(
-                np.asarray(signal[row]), np.asarray(quality[row]), int(np.asarray(findings[row])), settings
-            )
+            filtered_page(np.asarray(signal[row]), np.asarray(quality[row]), int(np.asarray(findings[row])), settings)
         )
     return draw(pages, _DPI)
 

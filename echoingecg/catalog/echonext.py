@@ -15,7 +15,8 @@ _METADATA: Final = ("echonext_metadata_100k.csv", "EchoNext_metadata_100k.csv")
 
 def _refuse(tables: Tables) -> NoReturn:
     raise ExportError(
-        "EchoNext cannot be read: its waveforms are standardised and have no amplitude unit, its ECGs a year but no time"
+        "EchoNext cannot be read: its waveforms are standardised and have no amplitude unit, "
+        "its ECGs have a year but no time"
     )
 
 

@@ -80,7 +80,10 @@ class ExportTable:
         stripped = {column: pc.utf8_trim_whitespace(table[column]) for column in wanted}
         absent = {column: pa.repeat("", len(table)) for column in optional if column not in header}
         frame = pd.DataFrame(
-            {name: pd.Series(pd.array(values, dtype="str")) for name, values in {**stripped, **absent, "row": rows}.items()}
+            {
+                name: pd.Series(pd.array(values, dtype="str"))
+                for name, values in {**stripped, **absent, "row": rows}.items()
+            }
         )
         return frame, malformed
 

@@ -80,7 +80,9 @@ def pages_of_file(
     done = choose(stored, rate, settings)
     raw = stored[:, done.start : done.start + int(np.ceil(SAMPLES / SAMPLING_FREQUENCY * rate))]
     kind = {"": "WFDB", ".hea": "WFDB", ".dcm": "DICOM"}.get(path.suffix.lower(), path.suffix[1:].upper())
-    of = f"{kind}, {rate:g} Hz, {stored.shape[1] / rate:.1f} s" + (f", from {done.start / rate:g} s" if done.start else "")
+    of = f"{kind}, {rate:g} Hz, {stored.shape[1] / rate:.1f} s" + (
+        f", from {done.start / rate:g} s" if done.start else ""
+    )
     recorded = recorded_samples(raw.shape[1], rate)
     return [
         Page(raw - np.nanmedian(raw, axis=1, keepdims=True), rate, f"As recorded, level removed: {of}"),

@@ -86,9 +86,7 @@ def choose(stored: np.ndarray, sampling_frequency: float, settings: EcgSettings)
     return min(done, key=lambda one: one.burden)
 
 
-def filter_and_judge(
-    stored: np.ndarray, sampling_frequency: float, settings: EcgSettings, start: int = 0
-) -> Processed:
+def filter_and_judge(stored: np.ndarray, sampling_frequency: float, settings: EcgSettings, start: int = 0) -> Processed:
     """One window of at most 10 s. Raises Refusal."""
     raw, missing = fill_gaps(stored, settings.max_nan_share)
     filtered = clean(raw, sampling_frequency, settings)

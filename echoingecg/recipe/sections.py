@@ -42,7 +42,9 @@ class SimulatorSettings(Section):
 
 
 class CatalogSettings(Section):
-    layout: Literal["auto", "mimic-iv", "generic", "ptb-xl", "echonext"] = Field("auto", description="how the export is laid out")
+    layout: Literal["auto", "mimic-iv", "generic", "ptb-xl", "echonext"] = Field(
+        "auto", description="how the export is laid out"
+    )
     public_key: str = Field(
         "",
         description="pseudonym key for data that is already public (simulated, MIMIC-IV, PTB-XL), so that everyone "

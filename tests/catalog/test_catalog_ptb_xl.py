@@ -13,7 +13,8 @@ from echoingecg.catalog.scan import scan
 from echoingecg.errors import ExportError
 from echoingecg.recipe import CatalogSettings
 
-ROW = {"ecg_id": "7", "patient_id": "15709.0", "recording_date": "1984-11-09 09:17:34", "report": "sinusrhythmus, normal",
+ROW = {"ecg_id": "7", "patient_id": "15709.0", "recording_date": "1984-11-09 09:17:34", "report": "sinusrhythmus, normal ekg",
+      
        "filename_lr": "records100/00000/00007_lr", "filename_hr": "records500/00000/00007_hr"}  # fmt: skip
 
 
@@ -51,6 +52,8 @@ def test_the_real_table_and_its_records(recordings: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("layout", ["auto", "echonext"])
 def test_echonext_is_refused_with_its_reasons(tmp_path: Path, layout: str) -> None:
-    write_csv(tmp_path / "echonext_metadata_100k.csv", [{"patient_key": "1", "ecg_key": "2", "acquisition_year": "2010"}])
+    write_csv(
+        tmp_path / "echonext_metadata_100k.csv", [{"patient_key": "1", "ecg_key": "2", "acquisition_year": "2010"}]
+    )
     with pytest.raises(ExportError, match="standardised and have no amplitude unit"):
         scan(tmp_path, CatalogSettings(layout=layout), KEY)
