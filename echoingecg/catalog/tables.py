@@ -95,7 +95,11 @@ class ExportTable:
         if self.folder:
             paths = pa.array(frame[column])  # a fifth of the memory that the same takes in pandas
             own = pc.and_(pc.not_equal(paths, ""), pc.invert(pc.starts_with(paths, "/")))
-            below = pc.if_else(own, pc.binary_join_element_wise(self.folder, paths, "/"), paths)
+            below = pc.if_else(
+                own,
+                pc.binary_join_element_wise(pa.scalar(self.folder, paths.type), paths, pa.scalar("/", paths.type)),
+                paths,
+            )
             frame[column] = pd.array(below, dtype="str")
         return frame
 

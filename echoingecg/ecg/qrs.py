@@ -22,7 +22,7 @@ _SILENT: Final = 1e-6  # mV a sample: less slope is none
 
 
 def slope_energy(signal: np.ndarray) -> np.ndarray:
-    """Squared slope of each lead.
+    """Squared slope of each lead, no higher than twice its usual peak: a spike does not swamp the beats.
 
     Args:
         signal: float (..., lead, time), mV at 100 Hz, band-passed.
@@ -34,7 +34,8 @@ def slope_energy(signal: np.ndarray) -> np.ndarray:
     slope = energy[..., 1:-1]
     np.subtract(signal[..., 2:], signal[..., :-2], out=slope)
     slope *= slope
-    return energy
+    usual = np.median(_peaks(energy), axis=-1)
+    return np.minimum(energy, 2 * usual[..., None], out=energy)
 
 
 def find_beats(energy: np.ndarray) -> np.ndarray:
@@ -50,12 +51,16 @@ def find_beats(energy: np.ndarray) -> np.ndarray:
     weight = np.where(mean > _SILENT**2, 1 / np.maximum(mean, _SILENT**2), 0).astype(energy.dtype)
     together = (weight[..., None, :] @ energy)[..., 0, :]
     together = ndimage.uniform_filter1d(together, _WIDTH, axis=-1, mode="nearest")
-    piece = min(_PIECE, together.shape[-1])
-    pieces = together.shape[-1] // piece
-    highest = together[..., : pieces * piece].reshape(*together.shape[:-1], pieces, piece).max(axis=-1)
-    needed = _SHARE * np.median(highest, axis=-1, keepdims=True)
+    needed = _SHARE * np.median(_peaks(together), axis=-1, keepdims=True)
     around = ndimage.maximum_filter1d(together, 2 * _REFRACTORY + 1, axis=-1, mode="nearest")
     return (together == around) & (together > needed)
+
+
+def _peaks(energy: np.ndarray) -> np.ndarray:
+    """The highest value of each 2 s, (..., time) to (..., pieces)."""
+    piece = min(_PIECE, energy.shape[-1])
+    pieces = energy.shape[-1] // piece
+    return energy[..., : pieces * piece].reshape(*energy.shape[:-1], pieces, piece).max(axis=-1)
 
 
 def contrast(energy: np.ndarray, beats: np.ndarray) -> np.ndarray:

@@ -44,7 +44,7 @@ class EcgSettings(Section):
     lead_contrast: NotNegative = Field(
         1.5,
         description="flag as disconnected a lead whose slope at the recording's beats has less than this many times "
-        "the energy of that between them; noise reaches 1.4 in 99 of 100, real leads stay above 1.9",
+        "the energy of that between them; noise reaches 1.4 in 99 of 100, real leads stay above 1.8",
     )
     mains_share: Share = Field(
         0.05, description="flag a lead with more than this share of its power at a mains frequency, before the filter"
@@ -53,7 +53,7 @@ class EcgSettings(Section):
     qrs_contrast: NotNegative = Field(
         3.0,
         description="QRS complexes are found where at least three leads reach this contrast; noise common to all leads "
-        "reaches 2.3, real recordings stay above 16 (median lead)",
+        "reaches 2.5, real recordings stay above 20",
     )
     rate_low: NotNegative = Field(20.0, description="fewer beats a minute are not taken for QRS complexes, 1/min")
     rate_high: Positive = Field(300.0, description="more beats a minute are not taken for QRS complexes, 1/min")

@@ -13,9 +13,14 @@ from echoingecg.catalog.scan import scan
 from echoingecg.errors import ExportError
 from echoingecg.recipe import CatalogSettings
 
-ROW = {"ecg_id": "7", "patient_id": "15709.0", "recording_date": "1984-11-09 09:17:34", "report": "sinusrhythmus, normal ekg",
-      
-       "filename_lr": "records100/00000/00007_lr", "filename_hr": "records500/00000/00007_hr"}  # fmt: skip
+ROW = {
+    "ecg_id": "7",
+    "patient_id": "15709.0",
+    "recording_date": "1984-11-09 09:17:34",
+    "report": "sinusrhythmus, normales ekg",
+    "filename_lr": "records100/00000/00007_lr",
+    "filename_hr": "records500/00000/00007_hr",
+}
 
 
 @pytest.mark.parametrize("folder", ["", "ptb-xl"])
@@ -46,7 +51,7 @@ def test_the_real_table_and_its_records(recordings: Path, tmp_path: Path) -> Non
     assert tables["ecgs"].num_rows == held
     assert Counter(tables["quarantine"]["reason"].to_pylist()) == {"missing_file": 500 - held}
     assert 0 < len(set(tables["ecgs"]["patient_id"].to_pylist())) < held, "a patient has repeat ECGs"
-    assert tables["reports"].num_rows == 500
+    assert tables["reports"].num_rows == 499, "one ECG has none"
     assert set(tables["ecgs"]["record_id"].to_pylist()) <= set(tables["reports"]["subject_id"].to_pylist())
 
 
