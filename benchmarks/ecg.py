@@ -80,7 +80,7 @@ def _breakdown(headers: list[str]) -> Iterator[tuple[str, float]]:
     """Seconds of each step by itself, one after another, one thread, over all records."""
     from echoingecg.ecg.batch import filter_record
     from echoingecg.ecg.decode.wfdb_fast import decode_plain, read_plain
-    from echoingecg.ecg.quality import quality_mask
+    from echoingecg.ecg.quality import judge
     from echoingecg.fingerprint import hash_array
     from echoingecg.recipe import EcgSettings
 
@@ -100,7 +100,7 @@ def _breakdown(headers: list[str]) -> Iterator[tuple[str, float]]:
         timed("hashing", record.content_hash)
         raw, rate = timed("decoding", partial(decode_plain, record, None, None))
         signal = timed("filtering", partial(filter_record, raw, rate, settings))
-        timed("quality", partial(quality_mask, raw, np.zeros(12), signal, settings))
+        timed("quality", partial(judge, raw, np.zeros(12), signal, rate, settings))
         timed("digest", partial(hash_array, signal))
     yield from spent.items()
 
@@ -110,6 +110,7 @@ def _written(folder: str, records: int) -> tuple[float, float]:
     pool = Pool(Workspace(Path(folder)), "ecg/benchmark", LAYOUT)
     signal = np.random.default_rng(0).normal(0, 0.2, (1024, 12, 1000)).astype(np.float32)
     rows = {"key": np.zeros((1024, 32), np.uint8), "signal": signal, "quality": np.zeros((1024, 12), np.uint8)}
+    rows["findings"] = np.zeros(1024, np.uint8)
     rows["sha256"] = rows["key"]
     with pool.writing():
         draft = pool.draft()

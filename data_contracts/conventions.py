@@ -26,6 +26,10 @@ SAMPLING_FREQUENCY: Final = 100.0  # Hz (EchoingECG, section 3)
 SAMPLES: Final = 1000  # 10 s at 100 Hz
 SIGNAL_UNIT: Final = "mV"
 
+# What is found wrong with a lead, and with a recording as a whole (docs/ecg_quality.md).
+LeadFinding = Literal["flat", "clipped", "nan", "baseline", "amplitude", "disconnected", "mains"]
+RecordFinding = Literal["short", "no_qrs", "limb_leads"]
+
 Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 

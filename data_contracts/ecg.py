@@ -6,14 +6,24 @@ from typing import Any, Final
 import pyarrow as pa
 
 from data_contracts.arrays import ArrayContract
-from data_contracts.conventions import LEADS, SAMPLES, SIGNAL_UNIT
+from data_contracts.conventions import LEADS, SAMPLES, SIGNAL_UNIT, LeadFinding, RecordFinding
+from data_contracts.errors import ContractError
 from data_contracts.quarantine import QUARANTINE
 from data_contracts.tables import TableContract, column
 
-CONTRACT_VERSION: Final = 1
+CONTRACT_VERSION: Final = 2  # 1 knew five lead findings and none of a recording as a whole
 
-# One bit a finding, per lead; 0 means nothing found.
-QUALITY_FLAGS: Final[dict[str, int]] = {"flat": 1, "clipped": 2, "nan": 4, "baseline": 8, "amplitude": 16}
+# One bit a finding, per lead and per recording; 0 means nothing found.
+QUALITY_FLAGS: Final[dict[LeadFinding, int]] = {
+    "flat": 1,
+    "clipped": 2,
+    "nan": 4,
+    "baseline": 8,
+    "amplitude": 16,
+    "disconnected": 32,
+    "mains": 64,
+}
+RECORD_FLAGS: Final[dict[RecordFinding, int]] = {"short": 1, "no_qrs": 2, "limb_leads": 4}
 
 KEY: Final = ArrayContract("key", ("record", "byte"), "uint8", "", "SHA-256 of the source file", (("byte", 32),))
 SIGNAL: Final = ArrayContract(
@@ -32,10 +42,17 @@ QUALITY: Final = ArrayContract(
     "bit mask of findings: " + ", ".join(f"{bit} {name}" for name, bit in QUALITY_FLAGS.items()),
     (("lead", len(LEADS)),),
 )
+FINDINGS: Final = ArrayContract(
+    "findings",
+    ("record",),
+    "uint8",
+    "",
+    "bit mask of findings on the recording: " + ", ".join(f"{bit} {name}" for name, bit in RECORD_FLAGS.items()),
+)
 DIGEST: Final = ArrayContract(
     "sha256", ("record", "byte"), "uint8", "", "SHA-256 of the record's float32 signal bytes", (("byte", 32),)
 )
-ARRAYS: Final = (KEY, SIGNAL, QUALITY, DIGEST)
+ARRAYS: Final = (KEY, SIGNAL, QUALITY, FINDINGS, DIGEST)
 
 
 def _checks() -> Mapping[str, Any]:
@@ -47,19 +64,47 @@ def _checks() -> Mapping[str, Any]:
     }
 
 
+def _checks_with_findings() -> Mapping[str, Any]:
+    import pandera.pandas as pandera
+
+    return {
+        **_checks(),
+        "lead_findings": pandera.Check.in_range(0, sum(QUALITY_FLAGS.values())),
+        "record_findings": pandera.Check.in_range(0, sum(RECORD_FLAGS.values())),
+    }
+
+
+_COLUMNS: Final = (
+    column("record_id", pa.string(), "keyed pseudonym of the ECG recording"),
+    column("patient_id", pa.string(), "keyed pseudonym of the patient"),
+    column("content_hash", pa.string(), "key of the signal in the pool"),
+    column("signal_sha256", pa.string(), "SHA-256 of the float32 signal's bytes: proves the content"),
+    column("flagged_leads", pa.int8(), "leads with at least one quality finding"),
+)
+_RECORDS_1: Final = TableContract("records", pa.schema(_COLUMNS), _checks, unique=("record_id",))
 RECORDS: Final = TableContract(
     "records",
     pa.schema(
         [
-            column("record_id", pa.string(), "keyed pseudonym of the ECG recording"),
-            column("patient_id", pa.string(), "keyed pseudonym of the patient"),
-            column("content_hash", pa.string(), "key of the signal in the pool"),
-            column("signal_sha256", pa.string(), "SHA-256 of the float32 signal's bytes: proves the content"),
-            column("flagged_leads", pa.int8(), "leads with at least one quality finding"),
+            *_COLUMNS,
+            column("lead_findings", pa.int16(), "bit mask of QUALITY_FLAGS: what was found on any lead"),
+            column("record_findings", pa.int16(), "bit mask of RECORD_FLAGS: what was found on the recording"),
         ]
     ),
-    _checks,
+    _checks_with_findings,
     unique=("record_id",),
 )
 
 TABLES: Final = (RECORDS, QUARANTINE)
+
+
+def records_of(contract_version: int) -> TableContract:
+    """The table `records` as an artefact of that contract version has it; all share the columns of version 1.
+
+    Raises:
+        ContractError: the version is of another release.
+    """
+    known = {1: _RECORDS_1, CONTRACT_VERSION: RECORDS}
+    if contract_version not in known:
+        raise ContractError(f"ecg contract version {contract_version}: this release reads 1 to {CONTRACT_VERSION}")
+    return known[contract_version]

@@ -23,6 +23,7 @@ REASONS: Final[dict[str, str]] = {
     "too_short": "the recording is shorter than the recipe allows",
     "nan": "the share of missing samples in a lead is over the recipe's limit",
     "implausible": "amplitudes are outside what an ECG can be",
+    "poor_quality": "the recipe refuses recordings with such a quality finding",
     "not_a_cine": "a still, a strip, an M-mode or another image without moving frames",
     "no_pixel_data": "the DICOM file holds no image",
     "no_region": "no two-dimensional ultrasound region is stated",

@@ -14,6 +14,7 @@ from echoingecg.ecg import CODE_VERSION
 from echoingecg.fingerprint import fingerprint
 from echoingecg.progress import Progress
 from tasks.artefacts import Built
+from tasks.ecg_page import show
 from tasks.ingest import SourceFile, index_rows, ingest_blocks, missing_files, quarantine_rows, source_files
 from tasks.job import Job
 from tasks.pools import Pool, PoolArray, array_of, rows_of
@@ -30,6 +31,7 @@ LAYOUT = (
     PoolArray(contract.KEY, (32,), 8192, 8192),
     PoolArray(contract.SIGNAL, (len(LEADS), SAMPLES), 32, 1024, shuffled=True),
     PoolArray(contract.QUALITY, (len(LEADS),), 8192, 8192),
+    PoolArray(contract.FINDINGS, (), 8192, 8192),
     PoolArray(contract.DIGEST, (32,), 8192, 8192),
 )
 
@@ -55,7 +57,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         new = _ingest(pool, missing_files(pool, source_files(job, listed)), job, progress)
         snapshot, refused = pool.snapshot(), pool.refused()
     group = Pool.read(job.workspace, snapshot)
-    quality = rows_of(group, contract.QUALITY)
+    quality, findings = rows_of(group, contract.QUALITY), rows_of(group, contract.FINDINGS)
     records = [
         {
             "record_id": row["record_id"],
@@ -63,6 +65,8 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
             "content_hash": row["content_hash"],
             "signal_sha256": digest,
             "flagged_leads": int(np.count_nonzero(quality[at])),
+            "lead_findings": int(np.bitwise_or.reduce(quality[at])),
+            "record_findings": int(findings[at]),
         }
         for row, at, digest in index_rows(group, listed, contract.DIGEST)
     ]
@@ -72,9 +76,9 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         array_of(group, array)
     contract.RECORDS.write(contract.RECORDS.build(records), folder)
     QUARANTINE.write(quarantine, folder)
-    flagged = sum(row["flagged_leads"] > 0 for row in records)
+    flagged = sum(row["flagged_leads"] > 0 or row["record_findings"] > 0 for row in records)
     return Built({"records": len(records), "flagged": flagged, "refused": quarantine.num_rows}, snapshot, new)
 
 
-WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build)
+WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build, show=show)
 ecg = as_task(WORK)

@@ -53,5 +53,6 @@ def _rows(batch: list[Attempt]) -> Rows:
         contract.KEY.name: key_rows([one.content_hash for one in batch]),
         contract.SIGNAL.name: np.stack([one.value.signal for one in batch]),
         contract.QUALITY.name: np.stack([one.value.quality for one in batch]),
+        contract.FINDINGS.name: np.array([one.value.findings for one in batch], dtype=np.uint8),
         contract.DIGEST.name: key_rows([hash_array(one.value.signal) for one in batch]),
     }

@@ -11,6 +11,7 @@ from echoingecg.evaluation import CODE_VERSION
 from echoingecg.progress import Progress
 from echoingecg.recipe import write_recipe
 from tasks.artefacts import Artefact, Built
+from tasks.ecg_page import finding_counts, sample_page
 from tasks.job import Job
 from tasks.signals import PoolSignals
 from tasks.stage import Inputs, StageWork, as_task
@@ -49,6 +50,8 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
             versions={str(stage): version for stage, version in lineage.items()},
             quarantine=_quarantine(job, lineage),
             recipe=write_recipe(job.recipe, _NOT_CAUSES),
+            ecg_findings=finding_counts(inputs["ecg"]),
+            ecg_page=sample_page(job.workspace, inputs["ecg"]),
         ),
     )
     counts = evaluate(judged, job.recipe.evaluation, folder, progress)

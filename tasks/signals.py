@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import zarr
 from filelock import FileLock
 
-from data_contracts.ecg import KEY, RECORDS, SIGNAL
+from data_contracts.ecg import KEY, SIGNAL, records_of
 from echoingecg.errors import StoreError
 from tasks.artefacts import Artefact
 from tasks.pools import Pool, array_of, key_rows, rows_of
@@ -34,7 +34,7 @@ class PoolSignals:
     """
 
     def __init__(self, workspace: Workspace, artefact: Artefact) -> None:
-        records = RECORDS.read(artefact.folder)
+        records = records_of(artefact.manifest.contract_version).read(artefact.folder)
         self.record_ids: list[str] = records["record_id"].to_pylist()
         self._workspace = workspace
         self._artefact = artefact

@@ -22,7 +22,7 @@ from echoingecg.progress import Progress
 from tasks.artefacts import Artefact, Built, Plan
 from tasks.job import Job
 from tasks.progress import Reporter, logger
-from tasks.workspace import writing_to
+from tasks.workspace import Workspace, writing_to
 
 Inputs = Mapping[Stage, Artefact]
 
@@ -41,6 +41,7 @@ class StageWork:
         code_version: of echoingecg/<stage>, raised by hand when results change.
         build: (job, inputs, folder, progress) -> Built; writes the artefact's files into the folder.
         source: what else the version depends on: the export's content, the teacher's weights.
+        show: publishes a look at a new artefact to Prefect, inside the task run.
     """
 
     stage: Stage
@@ -48,6 +49,7 @@ class StageWork:
     code_version: int
     build: Callable[[Job, Inputs, Path, Progress], Built]
     source: Callable[[Job], dict[str, str]] = _nothing_else
+    show: Callable[[Workspace, Artefact], None] | None = None
 
     def plan(self, job: Job, versions: Mapping[Stage, str]) -> Plan:
         """The version that this recipe and these input versions lead to, whether it exists or not."""
@@ -104,6 +106,8 @@ def as_task(work: StageWork) -> Task[..., Any]:
             return Failed(message=str(fault), data=fault)
         counts = ", ".join(f"{count} {name}" for name, count in artefact.manifest.counts.items())
         _show(artefact, cached)
+        if work.show is not None and not cached:
+            work.show(job.workspace, artefact)
         if cached:
             return Completed(name="Cached", message=f"{artefact}: {counts}", data=artefact)
         return Completed(message=f"{artefact}: {counts}", data=artefact)

@@ -33,7 +33,7 @@ def faults(store: ArtefactStore, artefact: Artefact) -> Iterator[str]:
 
 def _ecg(artefact: Artefact, group: zarr.Group) -> Iterator[str]:
     signal = array_of(group, ecg.SIGNAL)
-    for row, at in _rows(artefact, ecg.RECORDS, group):
+    for row, at in _rows(artefact, ecg.records_of(artefact.manifest.contract_version), group):
         if at is None or hash_array(np.asarray(signal[at])) != row["signal_sha256"]:
             yield f"{artefact}: signal of {row['record_id']} is not in the pool as it was"
 

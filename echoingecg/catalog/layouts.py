@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Final
 
-from echoingecg.catalog import generic, mimic_iv
+from echoingecg.catalog import echonext, generic, mimic_iv, ptb_xl
 from echoingecg.catalog.listing import Layout
 from echoingecg.catalog.tables import ExportTable, find_tables
 from echoingecg.errors import ExportError
 
-_LAYOUTS: Final = (mimic_iv.LAYOUT, generic.LAYOUT)
+_LAYOUTS: Final = (mimic_iv.LAYOUT, generic.LAYOUT, ptb_xl.LAYOUT)
+_UNREADABLE: Final = (echonext.LAYOUT,)
 
 
 def find_layout(export: Path, name: str) -> tuple[Layout, dict[str, ExportTable]]:
@@ -23,12 +24,12 @@ def find_layout(export: Path, name: str) -> tuple[Layout, dict[str, ExportTable]
     """
     if not export.is_dir():
         raise ExportError(f"export {export}: no such folder")
-    candidates = [layout for layout in _LAYOUTS if name in ("auto", layout.name)]
+    candidates = [layout for layout in (*_LAYOUTS, *_UNREADABLE) if name in ("auto", layout.name)]
     found = [(layout, tables) for layout in candidates if (tables := _tables(export, layout))]
     if len(found) == 1:
         return found[0]
     if not found:
-        wanted = "; ".join(f"{layout.name}: {' or '.join(layout.lists)}" for layout in candidates)
+        wanted = "; ".join(f"{layout.name}: {' or '.join(layout.lists)}" for layout in candidates if layout in _LAYOUTS)
         raise ExportError(f"export {export}: no list of files; looked for {wanted}")
     both = " and ".join(layout.name for layout, _ in found)
     raise ExportError(f"export {export}: has the lists of {both}; name one as catalog.layout in the recipe")

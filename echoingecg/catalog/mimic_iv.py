@@ -37,13 +37,13 @@ def _files(tables: Tables) -> Files:
     if table := tables.get(_ECGS):
         frame, wrong = table.read(("subject_id", "study_id", "ecg_time", "path"))
         ecgs = with_columns(
-            _below(table, frame, "path"), ECG_COLUMNS, patient="subject_id", record="study_id", time="ecg_time"
+            table.below(frame, "path"), ECG_COLUMNS, patient="subject_id", record="study_id", time="ecg_time"
         )  # fmt: skip
         malformed += wrong
     if table := tables.get(_ECHOES):
         frame, wrong = table.read(("subject_id", "study_id", "acquisition_datetime", "dicom_filepath"))
         echoes = with_columns(
-            _below(table, frame, "dicom_filepath"),
+            table.below(frame, "dicom_filepath"),
             ECHO_COLUMNS,
             patient="subject_id",
             study="study_id",
@@ -52,17 +52,6 @@ def _files(tables: Tables) -> Files:
         )
         malformed += wrong
     return Files(ecgs, echoes, tuple(malformed))
-
-
-def _below(table: ExportTable, frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Paths relative to the export: those in the table are relative to the table's own folder.
-
-    An absolute path stays absolute, an empty one empty, so that both are refused.
-    """
-    if table.folder:
-        own = (frame[column] != "") & ~frame[column].str.startswith("/")
-        frame[column] = frame[column].where(~own, table.folder + "/" + frame[column])
-    return frame
 
 
 def _words(tables: Tables) -> Words:

@@ -112,8 +112,8 @@ def scan(
 
 def _normalised(frame: pd.DataFrame) -> pd.DataFrame:
     """Paths without `.`, inner `..` and the ending of a WFDB header, so that one file has one name."""
-    paths = [posixpath.normpath(path).removesuffix(SUFFIX) if path else "" for path in frame["path"]]
-    return frame.assign(path=pd.Series(paths, index=frame.index, dtype="str"))
+    paths = (posixpath.normpath(path).removesuffix(SUFFIX) if path else "" for path in frame["path"])
+    return frame.assign(path=pd.array(pa.array(paths, pa.string(), size=len(frame)), dtype="str"))
 
 
 def _look(export: Path, inside: Inside, path: str, source_id: str) -> FoundFile:
@@ -173,20 +173,20 @@ def _known(previous: pa.Table | None, names: Pseudonyms) -> dict[FileKey, FoundF
 
 
 def _sources(found: Mapping[FileKey, FoundFile]) -> pa.Table:
-    rows = [
-        {
-            "source_id": one.source_id,
-            "path": path,
-            "kind": kind,
-            "bytes": one.bytes,
-            "mtime_ns": one.mtime_ns,
-            "content_hash": one.content_hash,
-            "parts": list(one.parts),
-        }
-        for (kind, path), one in found.items()
-        if one.refusal is None or one.refusal[0] != "outside_export"
-    ]
-    return SOURCES.build(rows)
+    """By column: a dictionary a row would take three times the memory, and most of a minute for 800,000 files."""
+    kept = {key: one for key, one in found.items() if one.refusal is None or one.refusal[0] != "outside_export"}
+    columns = {
+        "source_id": (one.source_id for one in kept.values()),
+        "path": (path for _, path in kept),
+        "kind": (kind for kind, _ in kept),
+        "bytes": (one.bytes for one in kept.values()),
+        "mtime_ns": (one.mtime_ns for one in kept.values()),
+        "content_hash": (one.content_hash for one in kept.values()),
+        "parts": (one.parts for one in kept.values()),
+    }
+    schema = SOURCES.schema
+    arrays = [pa.array(columns[name], schema.field(name).type, size=len(kept)) for name in schema.names]
+    return SOURCES.check(pa.Table.from_arrays(arrays, schema=schema))
 
 
 def _digest(layout: str, tables: Tables, found: Mapping[FileKey, FoundFile]) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from echoingecg.errors import ExportError
@@ -46,8 +47,7 @@ class ExportTable:
         Raises:
             ExportError: a needed column is missing, the file is not UTF-8, or it changed since `find`.
         """
-        content = self._content()
-        header = _header(content, self.name)
+        header = _header(self.path, self.name)
         for column in needed:
             if column not in header:
                 raise ExportError(f"{self.name}: column '{column}' is missing; found {', '.join(header)}")
@@ -59,8 +59,9 @@ class ExportTable:
             return "skip"
 
         try:
+            # From the file, block by block: neither its bytes nor its other columns are ever held as a whole.
             table = arrow_csv.read_csv(
-                pa.BufferReader(content),
+                pa.OSFile(str(self.path)),
                 read_options=arrow_csv.ReadOptions(use_threads=False),
                 parse_options=arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
                 convert_options=arrow_csv.ConvertOptions(
@@ -69,25 +70,38 @@ class ExportTable:
                     strings_can_be_null=False,
                 ),
             )
-        except pa.ArrowInvalid as fault:
-            raise ExportError(f"{self.name}: not a UTF-8 CSV table: {str(fault).splitlines()[0]}") from fault
-        frame = table.to_pandas()
-        for column in wanted:
-            frame[column] = frame[column].astype("str").str.strip()
-        for column in optional:
-            if column not in header:
-                frame[column] = ""
-        frame["row"] = [f"{self.name}#{number}" for number in range(len(frame))]
-        return frame, malformed
-
-    def _content(self) -> bytes:
-        try:
-            content = self.path.read_bytes()
         except OSError as fault:
             raise ExportError(f"{self.name}: cannot be read: {fault.strerror}") from fault
-        if hashlib.sha256(content).hexdigest() != self.sha256:
+        except pa.ArrowInvalid as fault:
+            raise ExportError(f"{self.name}: not a UTF-8 CSV table: {str(fault).splitlines()[0]}") from fault
+        if _sha256(self.path, self.name) != self.sha256:
             raise ExportError(f"{self.name} changed while it was read: run again")
-        return content.removeprefix(_BOM)
+        rows = pc.binary_join_element_wise(f"{self.name}#", pc.cast(pa.array(range(len(table))), pa.string()), "")
+        stripped = {column: pc.utf8_trim_whitespace(table[column]) for column in wanted}
+        absent = {column: pa.repeat("", len(table)) for column in optional if column not in header}
+        frame = pd.DataFrame(
+            {
+                name: pd.Series(pd.array(values, dtype="str"))
+                for name, values in {**stripped, **absent, "row": rows}.items()
+            }
+        )
+        return frame, malformed
+
+    def below(self, frame: pd.DataFrame, column: str) -> pd.DataFrame:
+        """The frame with a column's paths relative to the export: the table has them relative to its own folder.
+
+        An absolute path stays absolute, an empty one empty, so that both are refused.
+        """
+        if self.folder:
+            paths = pa.array(frame[column])  # a fifth of the memory that the same takes in pandas
+            own = pc.and_(pc.not_equal(paths, ""), pc.invert(pc.starts_with(paths, "/")))
+            below = pc.if_else(
+                own,
+                pc.binary_join_element_wise(pa.scalar(self.folder, paths.type), paths, pa.scalar("/", paths.type)),
+                paths,
+            )
+            frame[column] = pd.array(below, dtype="str")
+        return frame
 
 
 Tables = Mapping[str, ExportTable]
@@ -127,9 +141,13 @@ def _sha256(path: Path, name: str) -> str:
         raise ExportError(f"{name}: cannot be read: {fault.strerror}") from fault
 
 
-def _header(content: bytes, name: str) -> list[str]:
+def _header(path: Path, name: str) -> list[str]:
     """Column names of the first line. Raises ExportError when there is none, or one stands twice."""
-    line = content.partition(b"\n")[0]
+    try:
+        with path.open("rb") as file:
+            line = file.readline().removeprefix(_BOM)
+    except OSError as fault:
+        raise ExportError(f"{name}: cannot be read: {fault.strerror}") from fault
     try:
         header = next(csv.reader(io.StringIO(line.decode("utf-8"))), [])
     except UnicodeDecodeError as fault:

@@ -30,16 +30,15 @@ def typical_amplitude(signal: np.ndarray, sampling_frequency: float) -> float:
     """
     width = max(1, min(signal.shape[1], round(_WINDOW * sampling_frequency)))
     count = signal.shape[1] // width
-    windows = signal[:, : count * width].astype(np.float64).reshape(len(signal), count, width)
-    time = np.linspace(-1.0, 1.0, width)
-    level = windows.mean(axis=2, keepdims=True)
+    alive = signal[np.ptp(signal, axis=1) != 0]  # NaN is not 0
+    windows = alive[:, : count * width].reshape(len(alive), count, width)
+    time = np.linspace(-1.0, 1.0, width, dtype=signal.dtype)
     slope = (windows @ time / max(float(time @ time), 1.0))[..., None]
-    heights = np.ptp(windows - level - slope * time, axis=2)
-    leads = [
-        np.median(row[np.isfinite(row)])
-        for row, lead in zip(heights, signal, strict=True)
-        if np.isfinite(row).any() and np.ptp(lead[np.isfinite(lead)]) > 0
-    ]
+    straight = windows - slope * time
+    heights = straight.max(axis=2) - straight.min(axis=2)
+    if np.isfinite(heights).all():
+        return float(np.median(np.median(heights, axis=1))) if heights.size else float("nan")
+    leads = [np.median(row[np.isfinite(row)]) for row in heights if np.isfinite(row).any()]
     return float(np.median(leads)) if leads else float("nan")
 
 

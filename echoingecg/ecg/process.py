@@ -1,32 +1,48 @@
 """Files in, filtered signals out: the whole of stage ecg.
 
-`load` takes one file as far as it can be refused: decode -> arrange -> window -> fill gaps. `finish` takes
-many: filter -> quality. `process` is both for one. A record's bytes are the same whichever way it goes.
+`load` takes one file as far as it can be refused unseen: decode -> arrange -> windows -> fill gaps. `finish` takes
+many: filter -> plausibility -> quality -> choice of the window. `process` is both for one. A record's bytes are the
+same whichever way it goes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from data_contracts.conventions import SAMPLES, SAMPLING_FREQUENCY
+from data_contracts.conventions import SAMPLING_FREQUENCY
 from echoingecg.ecg.batch import filter_record
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.wfdb_fast import PlainRecord, decode_plain, read_plain
 from echoingecg.ecg.leads import arrange
 from echoingecg.ecg.one_thread import one_thread
-from echoingecg.ecg.quality import quality_mask
+from echoingecg.ecg.plausibility import check_plausible
+from echoingecg.ecg.quality import judge, recorded_samples, refuse
+from echoingecg.ecg.windows import burden, check_length, fill_up, windows
 from echoingecg.errors import Refusal
 from echoingecg.recipe import EcgSettings
 
-_DURATION: Final = SAMPLES / SAMPLING_FREQUENCY  # s
 # Beyond this the gain must be wrong: surface ECGs stay under 10 mV, pacing spikes included (filtered).
 _MAX_MV: Final = 50.0
 _FAR_BEYOND_MV: Final = 1e30  # float32 holds it; a gain that gives more is as wrong as one that gives this
-_TOGETHER: Final = 8  # records that are judged together: 2 MB at 500 Hz
+_TOGETHER: Final = 8  # windows that are judged together: 2 MB at 500 Hz
+
+
+@dataclass(frozen=True)
+class Window:
+    """At most 10 s of a recording.
+
+    Attributes:
+        raw: float32 (12, time), mV, without NaN, leads in the order of data_contracts.conventions.LEADS.
+        missing: (12,) share of samples that were missing.
+        start: in the recording, samples of the source.
+    """
+
+    raw: np.ndarray
+    missing: np.ndarray
+    start: int
 
 
 @dataclass(frozen=True)
@@ -34,13 +50,11 @@ class Loaded:
     """One ECG, ready for the filter.
 
     Attributes:
-        raw: float32 (12, time), mV, without NaN, leads in the order of data_contracts.conventions.LEADS.
-        missing: (12,) share of samples that were missing.
-        sampling_frequency: of `raw`, Hz.
+        windows: to choose from, at least one, in the order of preference among equals.
+        sampling_frequency: Hz.
     """
 
-    raw: np.ndarray
-    missing: np.ndarray
+    windows: tuple[Window, ...]
     sampling_frequency: float
 
 
@@ -51,10 +65,16 @@ class Processed:
     Attributes:
         signal: float32 (12, 1000), mV at 100 Hz, leads in the order of data_contracts.conventions.LEADS.
         quality: uint8 (12,), bit mask of data_contracts.ecg.QUALITY_FLAGS.
+        findings: bit mask of data_contracts.ecg.RECORD_FLAGS.
+        start: of the window in the recording, samples of the source.
+        burden: what speaks against it, to be compared with another window.
     """
 
     signal: np.ndarray
     quality: np.ndarray
+    findings: int
+    start: int
+    burden: tuple[int, int, float]
 
 
 def process(
@@ -63,7 +83,7 @@ def process(
     stated_unit: str | None = None,
     stated_sampling_frequency: float | None = None,
 ) -> Processed:
-    """Reads, arranges, crops, filters and judges one ECG. Arguments and errors are those of `load` and `finish`."""
+    """Reads, arranges, cuts, filters and judges one ECG. Arguments and errors are those of `load` and `finish`."""
     (done,) = finish([load(path, settings, stated_unit, stated_sampling_frequency, read_plain(path))], settings)
     if isinstance(done, Refusal):
         raise done
@@ -77,13 +97,12 @@ def load(
     stated_sampling_frequency: float | None = None,
     plain: PlainRecord | None = None,
 ) -> Loaded:
-    """Reads, arranges and crops one ECG.
+    """Reads, arranges and cuts one ECG.
 
-    The first 10 s count and nothing after them enters the filter. A recording may miss one sample of
-    `min_duration`; where the recipe allows less than 10 s, the rest is 0 mV.
+    Nothing outside the window that counts enters the filter. A recording may miss one sample of `min_duration`.
 
     Args:
-        path: a DICOM file, or a WFDB record with or without `.hea`.
+        path: a recording of any format that `echoingecg.ecg.decode` knows.
         settings: the recipe's section `ecg`.
         stated_unit: amplitude unit for a file that states none.
         stated_sampling_frequency: Hz, for a file that states none.
@@ -94,37 +113,103 @@ def load(
         OSError: the file cannot be read.
     """
     stored, frequency = _stored(path, stated_unit, stated_sampling_frequency, plain)
-    if stored.shape[1] + 1 < settings.min_duration * frequency:
-        raise Refusal(
-            "too_short", f"{stored.shape[1] / frequency:.2f} s, the recipe asks for {settings.min_duration:g}"
-        )
-    first = np.ascontiguousarray(stored[:, : ceil(_DURATION * frequency)])
-    raw, missing = fill_gaps(first, settings.max_nan_share)
-    return Loaded(raw, missing, frequency)
+    return cut(stored, frequency, settings)
+
+
+def cut(stored: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> Loaded:
+    """The windows of one ECG; one with gaps that cannot be filled counts only if none can.
+
+    Args:
+        stored: float32 (12, time), mV, NaN where missing.
+        sampling_frequency: Hz.
+        settings: the recipe's section `ecg`.
+
+    Raises:
+        Refusal: the recording is too short, or no window is whole: what the first lacks.
+    """
+    check_length(stored.shape[1], sampling_frequency, settings)
+    whole: list[Window] = []
+    refused: list[Refusal] = []
+    for part in windows(stored.shape[1], sampling_frequency, settings):
+        try:
+            raw, missing = fill_gaps(np.ascontiguousarray(stored[:, part]), settings.max_nan_share)
+        except Refusal as refusal:
+            refused.append(refusal)
+        else:
+            whole.append(Window(raw, missing, part.start))
+    if not whole:
+        raise refused[0]
+    return Loaded(tuple(whole), sampling_frequency)
 
 
 def finish(loaded: Sequence[Loaded], settings: EcgSettings) -> list[Processed | Refusal]:
-    """Filters and judges ECGs; one outcome each, in order."""
-    outcomes: dict[int, Processed | Refusal] = {}
-    of_shape: dict[tuple[int, ...], list[int]] = {}
-    signals: dict[int, np.ndarray] = {}
+    """Filters and judges ECGs; one outcome each, in order.
+
+    Of several windows the one with least found counts, of equals the first; one that cannot be filtered only if none
+    can.
+    """
+    parts = [(window, one.sampling_frequency) for one in loaded for window in one.windows]
     with one_thread():
-        for at, one in enumerate(loaded):
-            try:
-                signals[at] = _filtered(one, settings)
-            except Refusal as refusal:
-                outcomes[at] = refusal
-            else:
-                of_shape.setdefault(one.raw.shape, []).append(at)
-        for alike in of_shape.values():
-            for start in range(0, len(alike), _TOGETHER):
-                some = alike[start : start + _TOGETHER]
-                raw = np.stack([loaded[at].raw for at in some])
-                missing = np.stack([loaded[at].missing for at in some])
-                masks = quality_mask(raw, missing, np.stack([signals[at] for at in some]), settings)
-                for at, mask in zip(some, masks, strict=True):
-                    outcomes[at] = Processed(signals[at], mask)
-    return [outcomes[at] for at in range(len(loaded))]
+        judged = iter(_judged(parts, settings))
+    return [_admitted(_best([next(judged) for _ in one.windows]), settings) for one in loaded]
+
+
+def choose(stored: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> Processed:
+    """The window that counts, whatever was found in it: `cut` and `finish` without the recipe's refusals.
+
+    Args:
+        stored: float (12, time), mV, NaN where missing.
+        sampling_frequency: Hz.
+        settings: the recipe's section `ecg`.
+
+    Raises:
+        Refusal: the recording is too short, or no window is usable: why the first is not.
+    """
+    loaded = cut(stored.astype(np.float32), sampling_frequency, settings)
+    with one_thread():
+        best = _best(_judged([(window, sampling_frequency) for window in loaded.windows], settings))
+    if isinstance(best, Refusal):
+        raise best
+    return best
+
+
+def _best(outcomes: list[Processed | Refusal]) -> Processed | Refusal:
+    usable = [one for one in outcomes if isinstance(one, Processed)]
+    return min(usable, key=lambda one: one.burden) if usable else outcomes[0]
+
+
+def _admitted(best: Processed | Refusal, settings: EcgSettings) -> Processed | Refusal:
+    if isinstance(best, Processed):
+        try:
+            refuse(best.quality, best.findings, settings)
+        except Refusal as refusal:
+            return refusal
+    return best
+
+
+def _judged(parts: list[tuple[Window, float]], settings: EcgSettings) -> list[Processed | Refusal]:
+    """One outcome a window, in order; windows of equal rate and length are judged together."""
+    outcomes: dict[int, Processed | Refusal] = {}
+    alike: dict[tuple[float, int], list[int]] = {}
+    signals: dict[int, np.ndarray] = {}
+    for at, (window, frequency) in enumerate(parts):
+        try:
+            signals[at] = _filtered(window, frequency, settings)
+        except Refusal as refusal:
+            outcomes[at] = refusal
+        else:
+            alike.setdefault((frequency, window.raw.shape[1]), []).append(at)
+    for (frequency, time), members in alike.items():
+        recorded = recorded_samples(time, frequency)
+        for start in range(0, len(members), _TOGETHER):
+            some = members[start : start + _TOGETHER]
+            raw, missing = (np.stack([getattr(parts[at][0], name) for at in some]) for name in ("raw", "missing"))
+            quality, findings = judge(raw, missing, np.stack([signals[at] for at in some]), frequency, settings)
+            for at, leads, whole in zip(some, quality, findings, strict=True):
+                window, found = parts[at][0], int(whole)
+                signal = fill_up(signals[at], recorded, settings)
+                outcomes[at] = Processed(signal, leads, found, window.start, burden(leads, found, window.missing))
+    return [outcomes[at] for at in range(len(parts))]
 
 
 def _stored(
@@ -138,11 +223,13 @@ def _stored(
     return signal.astype(np.float32), recording.sampling_frequency
 
 
-def _filtered(one: Loaded, settings: EcgSettings) -> np.ndarray:
-    filtered = filter_record(one.raw, one.sampling_frequency, settings)
+def _filtered(window: Window, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
+    filtered = filter_record(window.raw, sampling_frequency, settings)
     largest = np.abs(filtered).max()
     if not largest <= _MAX_MV:
         raise Refusal("implausible", f"{largest:.3g} mV after filtering")
+    recorded = filtered[:, : recorded_samples(window.raw.shape[1], sampling_frequency)]
+    check_plausible(recorded, SAMPLING_FREQUENCY, settings.typical_low_mv, settings.typical_high_mv)
     return filtered
 
 

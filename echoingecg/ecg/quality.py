@@ -1,35 +1,149 @@
-"""Findings per lead: they flag, they do not refuse."""
+"""Findings per lead and per recording: they flag; which of them refuse is the recipe's choice.
+
+Thresholds and their sources: docs/ecg_quality.md. Every function takes one recording (lead, time) or a batch
+(record, lead, time) of equal rate and length.
+"""
+
+from functools import lru_cache
+from typing import Final
 
 import numpy as np
 
-from data_contracts.ecg import QUALITY_FLAGS
-from echoingecg.ecg.levels import count_equal, median
+from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY
+from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
+from echoingecg.ecg.limb_leads import limb_lead_error
+from echoingecg.ecg.qrs import contrast, find_beats, heart_rate, slope_energy
+from echoingecg.errors import Refusal
 from echoingecg.recipe import EcgSettings
 
+_ENOUGH_LEADS: Final = 3  # that show the QRS complexes: whatever electrode is off, more than these see the heart
 
-def quality_mask(raw: np.ndarray, missing: np.ndarray, filtered: np.ndarray, settings: EcgSettings) -> np.ndarray:
-    """Bit mask of data_contracts.ecg.QUALITY_FLAGS.
+
+def judge(
+    raw: np.ndarray, missing: np.ndarray, filtered: np.ndarray, sampling_frequency: float, settings: EcgSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """What is wrong with each lead and with each recording.
 
     Args:
-        raw: floating (..., lead, time), mV, unfiltered, gaps interpolated.
-        missing: (..., lead) share of missing samples.
-        filtered: float32 (..., lead, time), mV.
+        raw: float (..., 12, time), mV, unfiltered, gaps interpolated; the window's recorded part.
+        missing: (..., 12) share of missing samples.
+        filtered: float (..., 12, 1000), mV at 100 Hz, whatever fills it up after `raw` included.
+        sampling_frequency: of `raw`, Hz.
         settings: thresholds.
 
     Returns:
-        uint8 (..., lead); 0 means nothing found.
+        uint8 (..., 12), bit mask of data_contracts.ecg.QUALITY_FLAGS, and uint8 (...), of RECORD_FLAGS.
     """
+    recorded = recorded_samples(raw.shape[-1], sampling_frequency)
+    heart = filtered[..., :recorded]
+    energy = slope_energy(heart)
+    beats = find_beats(energy)
+    clarity = contrast(energy, beats)
+    rate = heart_rate(beats)
+    qrs = (rate >= settings.rate_low) & (rate <= settings.rate_high)
+    qrs &= np.sort(clarity, axis=-1)[..., -_ENOUGH_LEADS] >= settings.qrs_contrast
+
     highest, lowest = raw.max(axis=-1), raw.min(axis=-1)
     flat = highest - lowest < settings.flat_mv
-    at_extreme = np.maximum(count_equal(raw, highest), count_equal(raw, lowest)) / raw.shape[-1]
-    findings = {
+    level, mains = level_and_mains(raw, sampling_frequency, settings.mains_frequencies)
+    power = np.einsum("...t,...t->...", heart, heart) / recorded
+    leads = {
         "flat": flat,
-        "clipped": ~flat & (at_extreme > settings.clipped_share),
+        "clipped": ~flat & (_share_at_extreme(raw, highest, lowest) > settings.clipped_share),
         "nan": missing > 0,
-        "baseline": np.abs(median(raw)) > settings.baseline_mv,
-        "amplitude": np.abs(filtered).max(axis=-1) > settings.amplitude_mv,
+        "baseline": np.abs(level) > settings.baseline_mv,
+        "amplitude": np.maximum(filtered.max(axis=-1), -filtered.min(axis=-1)) > settings.amplitude_mv,
+        "disconnected": ~flat & qrs[..., None] & (clarity < settings.lead_contrast),
+        "mains": ~flat & (mains > settings.mains_share * (mains + power)),
     }
-    mask = np.zeros(raw.shape[:-1], dtype=np.uint8)
-    for name, found in findings.items():
-        mask[found] |= QUALITY_FLAGS[name]
+    error, share = limb_lead_error(heart)
+    whole = {
+        "short": np.full(qrs.shape, recorded < SAMPLES),
+        "no_qrs": ~qrs,
+        "limb_leads": (share > settings.limb_lead_share) & (error > settings.limb_lead_mv),
+    }
+    return _mask(leads, QUALITY_FLAGS), _mask(whole, RECORD_FLAGS)
+
+
+def recorded_samples(time: int, sampling_frequency: float) -> int:
+    """How many of the 1000 samples at 100 Hz stand on recorded ones; one missing sample of the source is none."""
+    return min(SAMPLES, int((time + 1) * SAMPLING_FREQUENCY / sampling_frequency))
+
+
+def level_and_mains(
+    raw: np.ndarray, sampling_frequency: float, frequencies: tuple[float, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Level and mains power of each lead, both as medians over its seconds: bursts and QRS complexes do not count.
+
+    Each second is projected on sines that are free of level and slope. A mains frequency that the sampling
+    frequency cannot show (from 0.475 of it up) is left out.
+
+    Args:
+        raw: float (..., lead, time), mV, unfiltered.
+        sampling_frequency: of `raw`, Hz.
+        frequencies: Hz.
+
+    Returns:
+        (..., lead) level in mV, and (..., lead) power in mV² at the strongest of the frequencies.
+    """
+    basis = _basis(min(round(sampling_frequency), raw.shape[-1]), sampling_frequency, frequencies)
+    seconds = raw.shape[-1] // len(basis)
+    cut = raw[..., : seconds * len(basis)].reshape(*raw.shape[:-1], seconds, len(basis))
+    level, *waves = np.moveaxis(np.median(_powers(cut @ basis), axis=-2), -1, 0)
+    return level, np.max(waves, axis=0) if waves else np.zeros_like(level)
+
+
+def _powers(projected: np.ndarray) -> np.ndarray:
+    """(..., 1 + 2 n) means, cosines and sines as (..., 1 + n) means and powers."""
+    cosine, sine = projected[..., 1::2], projected[..., 2::2]
+    return np.concatenate([projected[..., :1], (cosine**2 + sine**2) / 2], axis=-1)
+
+
+@lru_cache(maxsize=32)
+def _basis(time: int, sampling_frequency: float, frequencies: tuple[float, ...]) -> np.ndarray:
+    """float64 (time, 1 + 2 n): projects on the mean, and on each frequency's cosine and sine as amplitudes."""
+    at = np.arange(time) / sampling_frequency
+    columns = [
+        wave(2 * np.pi * one * at)
+        for one in frequencies
+        if one < 0.475 * sampling_frequency
+        for wave in (np.cos, np.sin)
+    ]
+    trend = np.stack([np.ones(time), at - at.mean()], axis=1)
+    waves = np.stack(columns, axis=1) if columns else np.empty((time, 0))
+    waves = waves - trend @ np.linalg.lstsq(trend, waves, rcond=None)[0]
+    return np.concatenate([np.ones((time, 1)), 2 * waves], axis=1) / time
+
+
+def _share_at_extreme(raw: np.ndarray, highest: np.ndarray, lowest: np.ndarray) -> np.ndarray:
+    at_top = np.count_nonzero(raw == highest[..., None], axis=-1)
+    at_bottom = np.count_nonzero(raw == lowest[..., None], axis=-1)
+    return np.maximum(at_top, at_bottom) / raw.shape[-1]
+
+
+def _mask(found: dict[str, np.ndarray], flags: dict) -> np.ndarray:
+    mask = np.zeros(next(iter(found.values())).shape, dtype=np.uint8)
+    for name, where in found.items():
+        mask |= where.astype(np.uint8) * np.uint8(flags[name])
     return mask
+
+
+def names(mask: int, flags: dict) -> tuple[str, ...]:
+    """The findings in a bit mask."""
+    return tuple(name for name, bit in flags.items() if mask & bit)
+
+
+def refuse(quality: np.ndarray, findings: int, settings: EcgSettings) -> None:
+    """Raises Refusal(poor_quality) when the recipe refuses what was found on one recording.
+
+    Args:
+        quality: uint8 (12,), of `judge`.
+        findings: of `judge`.
+        settings: `refuse` and `refuse_leads`.
+    """
+    for name in settings.refuse:
+        if name in RECORD_FLAGS:
+            if findings & RECORD_FLAGS[name]:
+                raise Refusal("poor_quality", name)
+        elif np.count_nonzero(at := quality & QUALITY_FLAGS[name]) >= settings.refuse_leads:
+            raise Refusal("poor_quality", f"{name}: {', '.join(LEADS[lead] for lead in np.flatnonzero(at))}")

@@ -18,6 +18,8 @@ class Provenance(TypedDict):
     versions: dict[str, str]  # artefact version by stage
     quarantine: dict[str, dict[str, int]]  # refused records by stage and reason
     recipe: str  # the whole recipe as YAML
+    ecg_findings: dict[str, int]  # ECGs with each quality finding
+    ecg_page: bytes | None  # PNG of some filtered ECGs, if there are any
 
 
 @dataclass(frozen=True)

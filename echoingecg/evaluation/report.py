@@ -54,6 +54,8 @@ def render_report(results: EvaluationResults, figures: Iterable[DrawnFigure]) ->
         quarantine=_quarantine(provenance["quarantine"]),
         lineage=_in_stage_order(provenance["versions"]),
         recipe=provenance["recipe"],
+        ecg_findings=provenance["ecg_findings"],
+        ecg_page=_data_url(provenance["ecg_page"]) if provenance["ecg_page"] else "",
     )
 
 
@@ -89,9 +91,12 @@ def _left_out(result: EndpointResult) -> str:
 def _by_topic(figures: Iterable[DrawnFigure]) -> dict[str, list[dict[str, str]]]:
     found: dict[str, list[dict[str, str]]] = {}
     for figure in figures:
-        data = base64.b64encode(figure.png).decode("ascii")
-        found.setdefault(figure.topic, []).append({"says": figure.says, "data": f"data:image/png;base64,{data}"})
+        found.setdefault(figure.topic, []).append({"says": figure.says, "data": _data_url(figure.png)})
     return found
+
+
+def _data_url(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
 def _endpoint(result: EndpointResult, groups: dict[tuple[str, str, str], GroupMetrics]) -> dict[str, Any]:

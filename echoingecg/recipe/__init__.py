@@ -8,9 +8,9 @@ from pydantic import Field, ValidationError
 
 from data_contracts.conventions import Stage
 from echoingecg.errors import RecipeError
+from echoingecg.recipe.ecg import EcgSettings
 from echoingecg.recipe.sections import (
     CatalogSettings,
-    EcgSettings,
     Endpoint,
     EvaluationSettings,
     ExecutionSettings,

@@ -42,7 +42,9 @@ class SimulatorSettings(Section):
 
 
 class CatalogSettings(Section):
-    layout: Literal["auto", "mimic-iv", "generic"] = Field("auto", description="how the export is laid out")
+    layout: Literal["auto", "mimic-iv", "generic", "ptb-xl", "echonext"] = Field(
+        "auto", description="how the export is laid out"
+    )
     public_key: str = Field(
         "",
         description="pseudonym key for data that is already public (simulated, MIMIC-IV, PTB-XL), so that everyone "
@@ -51,37 +53,6 @@ class CatalogSettings(Section):
     max_refused_share: Share = Field(
         0.05, description="fail when more than this share of the listed files and rows is refused"
     )
-
-
-class EcgSettings(Section):
-    """Filter and resampling of EchoingECG (METHOD: zero-phase Butterworth, then polyphase)."""
-
-    band_low: Positive = Field(0.5, description="lower edge of the band-pass, Hz")
-    band_high: Positive = Field(40.0, description="upper edge of the band-pass, Hz")
-    edge_limit: Annotated[float, Field(gt=0, lt=0.5)] = Field(
-        0.45, description="the upper edge is at most this share of the target sampling frequency"
-    )
-    filter_order: Count = Field(4, description="Butterworth order, applied forward and backward")
-    kaiser_beta: NotNegative = Field(5.0, description="Kaiser window of the polyphase resampler")
-    max_nan_share: Share = Field(
-        0.0,
-        description="refuse a record when a lead misses more than this share of samples; "
-        "below it the gaps are interpolated and the lead is flagged",
-    )
-    flat_mv: NotNegative = Field(0.01, description="flag a lead whose peak-to-peak range is under this, mV")
-    clipped_share: Share = Field(0.05, description="flag a lead that sits at its extreme for more than this share")
-    min_duration: Positive = Field(
-        10.0, description="refuse recordings shorter than this, s; of longer ones the first 10 s count"
-    )
-    baseline_mv: Positive = Field(2.0, description="flag a lead whose unfiltered median is beyond this, mV")
-    amplitude_mv: Positive = Field(5.0, description="flag a lead whose filtered amplitude is beyond this, mV")
-    max_refused_share: Share = Field(0.2, description="fail when more than this share of the ECGs is refused")
-
-    @model_validator(mode="after")
-    def _band(self) -> Self:
-        if self.band_low >= self.band_high:
-            raise ValueError(f"band_low {self.band_low} Hz is not below band_high {self.band_high} Hz")
-        return self
 
 
 class TeacherSettings(Section):

@@ -12,7 +12,7 @@ from wfdb_files import heartbeats
 from echoingecg.ecg.batch import filter_record, measure
 from echoingecg.ecg.clean import clean
 from echoingecg.ecg.levels import count_equal, median
-from echoingecg.ecg.process import Loaded, Processed, finish, load
+from echoingecg.ecg.process import Loaded, Processed, Window, finish, load
 from echoingecg.errors import Refusal
 from echoingecg.recipe import EcgSettings
 
@@ -70,7 +70,7 @@ def test_every_real_recording(recordings: Path) -> None:
             one = load(path, SETTINGS)
         except Refusal:
             continue
-        error = microvolts(one.raw, one.sampling_frequency)
+        error = microvolts(one.windows[0].raw, one.sampling_frequency)
         assert error.max() < 5, path.name
         assert error[:, MIDDLE].max() < 0.1, path.name
         seen += 1
@@ -117,9 +117,12 @@ def test_time_shift(by: int) -> None:
 
 @pytest.mark.parametrize("fs", [500.0, 100.0])
 def test_bytes_do_not_depend_on_company_or_threads(fs: float) -> None:
-    records = [Loaded(beats(fs, seed), np.zeros(12), fs) for seed in range(20)]
-    records.insert(7, Loaded(beats(250, 1), np.zeros(12), 250.0))
-    records.insert(3, Loaded(beats(fs) * np.float32(1000), np.zeros(12), fs))
+    def loaded(raw: np.ndarray, rate: float) -> Loaded:
+        return Loaded((Window(raw, np.zeros(12), 0),), rate)
+
+    records = [loaded(beats(fs, seed), fs) for seed in range(20)]
+    records.insert(7, loaded(beats(250, 1), 250.0))
+    records.insert(3, loaded(beats(fs) * np.float32(1000), fs))
     together = finish(records, SETTINGS)
     with threadpool_limits(2, user_api="blas"):
         alone = [finish([one], SETTINGS)[0] for one in records]

@@ -108,6 +108,8 @@ def make_inputs(patients: int = 250, seed: int = 1, **changes: Any) -> Evaluatio
             "versions": {"catalog": "0" * 16, "ecg": "1" * 16, "student": "2" * 16},
             "quarantine": {"ecg": {"missing_units": 3, "too_short": 12}, "teacher": {"not_a_cine": 40}, "catalog": {}},
             "recipe": "evaluation:\n  seed: 43\n",
+            "ecg_findings": {"no_qrs": 2, "mains": 1234},
+            "ecg_page": None,
         },
     }
     return EvaluationInputs(**(values | changes))

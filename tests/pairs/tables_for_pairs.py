@@ -45,6 +45,8 @@ def record_table(rows: Iterable[Ecg]) -> pa.Table:
                 "content_hash": _hash(record),
                 "signal_sha256": _hash(record),
                 "flagged_leads": 0,
+                "lead_findings": 0,
+                "record_findings": 0,
             }
             for record, patient, _ in rows
         ]

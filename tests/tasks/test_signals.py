@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data_contracts.ecg import RECORDS
+from data_contracts.ecg import CONTRACT_VERSION, RECORDS
 from echoingecg.errors import StoreError
 from echoingecg.fingerprint import hash_array
 from tasks import signal_cache
@@ -54,7 +54,7 @@ def publish(workspace: Workspace, held: int, listed: list[int], layout: tuple[Po
             )
         snapshot = pool.snapshot()
     store = ArtefactStore(workspace)
-    plan = Plan("ecg", 1, 1, {"held": held, "listed": len(listed)}, {}, {})
+    plan = Plan("ecg", CONTRACT_VERSION, 1, {"held": held, "listed": len(listed)}, {}, {})
     rows_of_table = [
         {
             "record_id": f"r{at}",
@@ -62,6 +62,8 @@ def publish(workspace: Workspace, held: int, listed: list[int], layout: tuple[Po
             "content_hash": f"{row:064x}",
             "signal_sha256": digests[row],
             "flagged_leads": 0,
+            "lead_findings": 0,
+            "record_findings": 0,
         }
         for at, row in enumerate(listed)
     ]

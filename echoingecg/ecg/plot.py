@@ -1,0 +1,158 @@
+"""The page a cardiologist knows: 25 mm/s, 10 mm/mV, three rows of four leads and lead II beneath.
+
+Drawn to scale in millimetres. Nothing on it names a patient or a file.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY
+from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
+from echoingecg.ecg.decode import decode
+from echoingecg.ecg.leads import arrange
+from echoingecg.ecg.process import choose
+from echoingecg.ecg.qrs import find_beats, heart_rate, slope_energy
+from echoingecg.ecg.quality import names, recorded_samples
+from echoingecg.evaluation.canvas import INK, png, styled
+from echoingecg.recipe import EcgSettings
+
+_ROWS: Final = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
+_RHYTHM: Final = "II"
+_SPEED, _GAIN = 25.0, 10.0  # mm/s, mm/mV
+_COLUMN: Final = 2.5  # s of each lead
+_LEFT, _RIGHT, _HEAD, _ROW, _FOOT = 15.0, 5.0, 12.0, 30.0, 5.0  # mm
+_WIDTH: Final = _LEFT + 4 * _COLUMN * _SPEED + _RIGHT
+_HEIGHT: Final = _HEAD + 4 * _ROW + _FOOT
+_PULSE: Final = 5.0  # mm, 0.2 s
+_FINE, _COARSE, _TRACE = "#f6dcdc", "#e8abab", INK
+
+
+@dataclass(frozen=True)
+class Page:
+    """What one page shows.
+
+    Attributes:
+        signal: float (12, time), mV, leads in the order of data_contracts.conventions.LEADS.
+        sampling_frequency: Hz.
+        says: heading, one line.
+        note: findings, one line.
+    """
+
+    signal: np.ndarray
+    sampling_frequency: float
+    says: str
+    note: str = ""
+
+
+def draw(pages: Sequence[Page], dpi: int = 110) -> bytes:
+    """The pages beneath each other as PNG; the same pages give the same bytes."""
+    figure = Figure(figsize=(_WIDTH / 25.4, len(pages) * _HEIGHT / 25.4), dpi=dpi, facecolor="white")
+    FigureCanvasAgg(figure)
+    with styled():
+        for at, page in enumerate(reversed(pages)):
+            axes = figure.add_axes((0, at / len(pages), 1, 1 / len(pages)))
+            _draw_page(axes, page)
+        return png(figure)
+
+
+def pages_of_file(
+    path: Path, settings: EcgSettings, stated_unit: str | None = None, stated_sampling_frequency: float | None = None
+) -> list[Page]:
+    """A recording before and after filtering: the window that the recipe would choose.
+
+    Args:
+        path, stated_unit, stated_sampling_frequency: as for echoingecg.ecg.process.process.
+        settings: the recipe's section `ecg`; findings that it refuses are shown all the same.
+
+    Raises:
+        Refusal: it cannot be read or filtered.
+        OSError: the file cannot be read.
+    """
+    recording = decode(path, stated_unit, stated_sampling_frequency)
+    stored, rate = arrange(recording), recording.sampling_frequency
+    done = choose(stored, rate, settings)
+    raw = stored[:, done.start : done.start + int(np.ceil(SAMPLES / SAMPLING_FREQUENCY * rate))]
+    kind = {"": "WFDB", ".hea": "WFDB", ".dcm": "DICOM"}.get(path.suffix.lower(), path.suffix[1:].upper())
+    of = f"{kind}, {rate:g} Hz, {stored.shape[1] / rate:.1f} s" + (
+        f", from {done.start / rate:g} s" if done.start else ""
+    )
+    recorded = recorded_samples(raw.shape[1], rate)
+    return [
+        Page(raw - np.nanmedian(raw, axis=1, keepdims=True), rate, f"As recorded, level removed: {of}"),
+        filtered_page(done.signal, done.quality, done.findings, settings, recorded),
+    ]
+
+
+def filtered_page(
+    signal: np.ndarray, quality: np.ndarray, findings: int, settings: EcgSettings, recorded: int = SAMPLES
+) -> Page:
+    """A page of a processed ECG, with its rate and what was found.
+
+    Args:
+        signal: float32 (12, 1000), mV at 100 Hz.
+        quality: uint8 (12,), bit mask of QUALITY_FLAGS.
+        findings: bit mask of RECORD_FLAGS.
+        settings: the band to name.
+        recorded: samples that are recorded, for the rate.
+    """
+    rate = float(heart_rate(find_beats(slope_energy(signal[:, :recorded]))))
+    heart = "no rate" if findings & RECORD_FLAGS["no_qrs"] or not rate else f"{rate:.0f}/min"
+    return Page(
+        signal,
+        SAMPLING_FREQUENCY,
+        f"Filtered {settings.band_low:g} to {settings.band_high:g} Hz, {SAMPLING_FREQUENCY:g} Hz: {heart}",
+        findings_text(quality, findings),
+    )
+
+
+def findings_text(quality: np.ndarray, findings: int) -> str:
+    """`limb_leads; mains: I, III`, or that nothing was found."""
+    found = list(names(findings, RECORD_FLAGS))
+    for name, bit in QUALITY_FLAGS.items():
+        if at := [lead for lead, mask in zip(LEADS, quality, strict=True) if mask & bit]:
+            found.append(f"{name}: {', '.join(at)}")
+    return "; ".join(found) or "nothing found"
+
+
+def _draw_page(axes: Axes, page: Page) -> None:
+    axes.set(xlim=(0, _WIDTH), ylim=(0, _HEIGHT))
+    axes.set_axis_off()
+    top = _HEIGHT - _HEAD
+    _grid(axes, top)
+    axes.text(_LEFT, _HEIGHT - 5, page.says, va="center", fontsize=9, weight="bold")
+    axes.text(_LEFT, _HEIGHT - 9.5, page.note, va="center", fontsize=8)
+    axes.text(_WIDTH - _RIGHT, _HEIGHT - 5, "25 mm/s, 10 mm/mV", va="center", ha="right", fontsize=8)
+    for row, leads in enumerate((*_ROWS, (_RHYTHM,))):
+        middle = top - (row + 0.5) * _ROW
+        _pulse(axes, middle)
+        for column, lead in enumerate(leads):
+            seconds = 4 * _COLUMN / len(leads)
+            _trace(axes, page, lead, column * seconds, seconds, middle)
+
+
+def _grid(axes: Axes, top: float) -> None:
+    for step, colour, width in ((1, _FINE, 0.4), (5, _COARSE, 0.6)):
+        axes.vlines(np.arange(0, _WIDTH + 0.1, step), _FOOT, top, colors=colour, linewidth=width, zorder=0)
+        axes.hlines(np.arange(_FOOT, top + 0.1, step), 0, _WIDTH, colors=colour, linewidth=width, zorder=0)
+
+
+def _pulse(axes: Axes, middle: float) -> None:
+    x = np.array([0, 2.5, 2.5, 2.5 + _PULSE, 2.5 + _PULSE, 5 + _PULSE]) + 1
+    axes.plot(x, middle + _GAIN * np.array([0, 0, 1, 1, 0, 0]), color=_TRACE, linewidth=0.9)
+
+
+def _trace(axes: Axes, page: Page, lead: str, start: float, seconds: float, middle: float) -> None:
+    """One lead's stretch; what leaves the row by more than another row's height is cut."""
+    first, last = (round(at * page.sampling_frequency) for at in (start, start + seconds))
+    values = page.signal[LEADS.index(lead), first : last + 1]
+    x = _LEFT + (first + np.arange(len(values))) / page.sampling_frequency * _SPEED
+    axes.plot(x, middle + np.clip(_GAIN * values, -1.5 * _ROW, 1.5 * _ROW), color=_TRACE, linewidth=0.8)
+    axes.plot([_LEFT + start * _SPEED] * 2, [middle - 4, middle + 4], color=_TRACE, linewidth=0.5)
+    axes.text(_LEFT + start * _SPEED + 1.5, middle + 0.36 * _ROW, lead, fontsize=8, weight="bold", va="center")

@@ -1,0 +1,29 @@
+"""Tables of contract version 1 stay readable; those of another release are refused in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from data_contracts.ecg import CONTRACT_VERSION, QUALITY_FLAGS, RECORD_FLAGS, RECORDS, records_of
+from data_contracts.errors import ContractError
+
+OLD = {"record_id": "e-1", "patient_id": "p-1", "content_hash": "0" * 64, "signal_sha256": "1" * 64, "flagged_leads": 2}
+
+
+def test_version_1_is_read(tmp_path: Path) -> None:
+    records_of(1).write(records_of(1).build([OLD]), tmp_path)
+    assert records_of(1).read(tmp_path).to_pylist() == [OLD]
+    with pytest.raises(ContractError, match="lacks the column 'lead_findings'"):
+        RECORDS.read(tmp_path)
+
+
+def test_another_release_is_refused() -> None:
+    assert records_of(CONTRACT_VERSION) is RECORDS
+    with pytest.raises(ContractError, match="version 9: this release reads 1 to 2"):
+        records_of(9)
+
+
+def test_bits_are_single_and_apart() -> None:
+    for flags in (QUALITY_FLAGS, RECORD_FLAGS):
+        assert sorted(flags.values()) == [1 << bit for bit in range(len(flags))]
+        assert sum(flags.values()) < 256
