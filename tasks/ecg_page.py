@@ -55,7 +55,7 @@ def _found(row: dict) -> tuple[int, int]:
 def finding_counts(artefact: Artefact) -> dict[str, int]:
     """ECGs with each finding on a lead or on the recording; findings that occur, in the order of their bits."""
     table = contract.RECORDS.read(artefact.folder)
-    counts = {}
+    counts: dict[str, int] = {}
     for column, flags in (("record_findings", contract.RECORD_FLAGS), ("lead_findings", contract.QUALITY_FLAGS)):
         masks = table[column].to_numpy()
         counts |= {name: count for name, bit in flags.items() if (count := int(np.count_nonzero(masks & bit)))}

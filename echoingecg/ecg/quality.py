@@ -142,8 +142,8 @@ def refuse(quality: np.ndarray, findings: int, settings: EcgSettings) -> None:
         settings: `refuse` and `refuse_leads`.
     """
     for name in settings.refuse:
-        if name in RECORD_FLAGS:
-            if findings & RECORD_FLAGS[name]:
-                raise Refusal("poor_quality", name)
-        elif np.count_nonzero(at := quality & QUALITY_FLAGS[name]) >= settings.refuse_leads:
+        if findings & next((bit for finding, bit in RECORD_FLAGS.items() if finding == name), 0):
+            raise Refusal("poor_quality", name)
+        at = quality & next((bit for finding, bit in QUALITY_FLAGS.items() if finding == name), 0)
+        if np.count_nonzero(at) >= settings.refuse_leads:
             raise Refusal("poor_quality", f"{name}: {', '.join(LEADS[lead] for lead in np.flatnonzero(at))}")
