@@ -1,6 +1,7 @@
 """What a worker does with a block of ECGs. Imports little: every worker process pays for it."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -26,7 +27,7 @@ def process_block(settings: EcgSettings, files: Sequence[SourceFile]) -> Block:
     attempts: list[Attempt] = []
     for start in range(0, len(files), _AT_ONCE):
         some = files[start : start + _AT_ONCE]
-        attempts += _finished([guarded(lambda file=file: _load(settings, file), file) for file in some], settings)
+        attempts += _finished([guarded(partial(_load, settings, file), file) for file in some], settings)
     return block_of(attempts, _rows)
 
 
