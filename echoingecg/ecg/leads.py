@@ -74,37 +74,6 @@ def arrange(recording: Recording) -> np.ndarray:
     return whole.signal[[rows[lead] for lead in LEADS]]
 
 
-def limb_lead_disagreement(signal: np.ndarray) -> float:
-    """How far the stored limb leads are from what I and II say they are.
-
-    The largest, over III, aVR, aVL and aVF, of RMS(stored - derived) / RMS(the strongest limb lead), both
-    about their medians, so that offsets of single leads do not count. Of 202 genuine records 201 give less than
-    0.04, and the one whose leads its publisher scaled one by one 0.41; two limb leads with each other's names
-    give 0.2 and more in 97 % of them. Swapped electrodes (arms reversed) change all six leads alike and keep
-    the identities: they are not seen here.
-
-    Args:
-        signal: float (12, time), mV, leads in the order of data_contracts.conventions.LEADS; may hold NaN.
-
-    Returns:
-        0 and more; 0 where the limb leads are flat or never present together.
-    """
-    limbs = signal[: len(LIMB_LEADS) + 2].astype(np.float64)
-    limbs = limbs[:, np.isfinite(limbs).all(axis=0)]
-    if limbs.shape[1] == 0:
-        return 0.0
-    stored = dict(zip(LEADS, limbs - np.median(limbs, axis=1, keepdims=True), strict=False))
-    strongest = max(_rms(lead) for lead in stored.values())
-    if strongest == 0:
-        return 0.0
-    worst = max(_rms(stored[lead] - a * stored["I"] - b * stored["II"]) for lead, (a, b) in LIMB_LEADS.items())
-    return worst / strongest
-
-
-def _rms(values: np.ndarray) -> float:
-    return float(np.sqrt(np.mean((values - np.median(values)) ** 2)))
-
-
 def _rows(recording: Recording) -> dict[str, int]:
     rows: dict[str, int] = {}
     for row, spelling in enumerate(recording.leads):

@@ -79,8 +79,7 @@ def pages_of_file(
     stored, rate = arrange(recording), recording.sampling_frequency
     done = choose(stored, rate, settings)
     raw = stored[:, done.start : done.start + int(np.ceil(SAMPLES / SAMPLING_FREQUENCY * rate))]
-    kind = {"": "WFDB", ".hea": "WFDB", ".dcm": "DICOM"}.get(path.suffix.lower(), path.suffix[1:].upper())
-    of = f"{kind}, {rate:g} Hz, {stored.shape[1] / rate:.1f} s" + (
+    of = f"{recording.format}, {rate:g} Hz, {stored.shape[1] / rate:.1f} s" + (
         f", from {done.start / rate:g} s" if done.start else ""
     )
     recorded = recorded_samples(raw.shape[1], rate)

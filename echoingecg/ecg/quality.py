@@ -11,6 +11,7 @@ import numpy as np
 
 from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
+from echoingecg.ecg.levels import count_equal
 from echoingecg.ecg.limb_leads import limb_lead_error
 from echoingecg.ecg.qrs import contrast, find_beats, heart_rate, slope_energy
 from echoingecg.errors import Refusal
@@ -116,9 +117,7 @@ def _basis(time: int, sampling_frequency: float, frequencies: tuple[float, ...])
 
 
 def _share_at_extreme(raw: np.ndarray, highest: np.ndarray, lowest: np.ndarray) -> np.ndarray:
-    at_top = np.count_nonzero(raw == highest[..., None], axis=-1)
-    at_bottom = np.count_nonzero(raw == lowest[..., None], axis=-1)
-    return np.maximum(at_top, at_bottom) / raw.shape[-1]
+    return np.maximum(count_equal(raw, highest), count_equal(raw, lowest)) / raw.shape[-1]
 
 
 def _mask(found: dict[str, np.ndarray], flags: dict) -> np.ndarray:

@@ -13,6 +13,7 @@ class Recording:
         signal: float64 (lead, time), mV; NaN where the file marks a sample as missing.
         leads: the leads' names as the file spells them, one a row of `signal`.
         sampling_frequency: Hz, positive.
+        format: what kind of file it was, for example `SCP-ECG`; empty before `decode` has said.
         derived: the leads of `leads` that were computed from others and not read from the file.
     """
 
@@ -20,3 +21,4 @@ class Recording:
     leads: tuple[str, ...]
     sampling_frequency: float
     derived: tuple[str, ...] = ()
+    format: str = ""

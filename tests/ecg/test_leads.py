@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from wfdb_files import CLINICAL
 
 from data_contracts.conventions import LEADS
-from echoingecg.ecg.leads import arrange, canonical, complete, limb_lead_disagreement
+from echoingecg.ecg.leads import arrange, canonical, complete
 from echoingecg.ecg.plausibility import check_plausible, typical_amplitude
 from echoingecg.ecg.recording import Recording
 from echoingecg.ecg.units import units_per_millivolt
@@ -93,27 +93,6 @@ def test_other_names_are_no_leads(spelling: str) -> None:
 )
 def test_spellings_of_units(spelling: str, units: float) -> None:
     assert units_per_millivolt(spelling) == units
-
-
-def test_disagreement_is_zero_for_a_heart_and_one_for_noise() -> None:
-    signal = arrange(WHOLE)
-    assert limb_lead_disagreement(signal) < 1e-12
-    assert limb_lead_disagreement(signal * 1e-3 + np.arange(12)[:, None]) < 1e-10  # gain and offsets do not count
-    assert limb_lead_disagreement(NOISE) > 1
-    assert limb_lead_disagreement(np.zeros((12, 100))) == 0
-    assert limb_lead_disagreement(np.full((12, 100), np.nan)) == 0
-    signal[0, :100] = np.nan
-    assert limb_lead_disagreement(signal) < 1e-12
-
-
-@pytest.mark.parametrize("swap", [(0, 1), (1, 2), (3, 4), (4, 5), (3, 5), (0, 3)])
-def test_disagreement_sees_swapped_limb_leads_and_no_swapped_chest_leads(swap: tuple[int, int]) -> None:
-    signal = arrange(WHOLE)
-    signal[list(swap)] = signal[list(swap[::-1])]
-    assert limb_lead_disagreement(signal) > 0.3
-    chest = arrange(WHOLE)
-    chest[[6, 9]] = chest[[9, 6]]
-    assert limb_lead_disagreement(chest) < 1e-12
 
 
 def wave(height: float, seconds: float = 10.0, fs: float = 100.0) -> np.ndarray:

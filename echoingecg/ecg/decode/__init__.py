@@ -1,6 +1,7 @@
 """Files as Recordings: one module a format, chosen by content, not by name."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -49,33 +50,41 @@ def decode(
         raise Refusal("missing_file", "the file is not there")
     with found.open("rb") as file:
         head = file.read(_HEAD)
-    if is_dicom(found):
-        return decode_dicom(found, stated_unit, stated_sampling_frequency)
+    kind, recording = _decoded(found, head, stated_unit, stated_sampling_frequency, stated_leads)
+    return replace(recording, format=kind)
+
+
+def _decoded(
+    path: Path, head: bytes, unit: str | None, sampling_frequency: float | None, leads: Sequence[str] | None
+) -> tuple[str, Recording]:
+    """What kind of file it is, and what it holds."""
+    if is_dicom(path):
+        return "DICOM", decode_dicom(path, unit, sampling_frequency)
     if head.startswith(npy_array.SIGNATURE):
-        return decode_npy(found, stated_unit, stated_sampling_frequency, stated_leads)
+        return "NumPy", decode_npy(path, unit, sampling_frequency, leads)
     if head.startswith(edf_signals.SIGNATURE):
-        return decode_edf(found, stated_unit, stated_sampling_frequency)
+        return "EDF", decode_edf(path, unit, sampling_frequency)
     if head[scp_file.SIGNATURE_AT :].startswith(scp_file.SIGNATURE):
-        return decode_scp(found)
+        return "SCP-ECG", decode_scp(path)
     if head.lstrip().startswith(_XML):
-        return _decode_xml(found, stated_unit, stated_sampling_frequency)
+        return _decoded_xml(path, unit, sampling_frequency)
     try:
-        header = read_header(found)
+        header = read_header(path)
     except Refusal as refusal:
-        if found.suffix == SUFFIX or found.stat().st_size == 0:
+        if path.suffix == SUFFIX or path.stat().st_size == 0:
             raise
         raise Refusal("unknown_format", "none of the formats that are read here") from refusal
-    return decode_wfdb(found, header, stated_unit, stated_sampling_frequency)
+    return "WFDB", decode_wfdb(path, header, unit, sampling_frequency)
 
 
-def _decode_xml(path: Path, stated_unit: str | None, stated_sampling_frequency: float | None) -> Recording:
+def _decoded_xml(path: Path, unit: str | None, sampling_frequency: float | None) -> tuple[str, Recording]:
     root = parse_xml(read_whole(path))
     match local(root):
         case "RestingECG":
-            return decode_muse(root, stated_unit, stated_sampling_frequency)
+            return "GE MUSE", decode_muse(root, unit, sampling_frequency)
         case "restingecgdata":
-            return decode_philips(root, stated_sampling_frequency)
+            return "Philips", decode_philips(root, sampling_frequency)
         case "AnnotatedECG":
-            return decode_aecg(root, stated_unit, stated_sampling_frequency)
+            return "HL7 aECG", decode_aecg(root, unit, sampling_frequency)
         case _:
             raise Refusal("unknown_format", "an XML document that is no MUSE, Philips or HL7 ECG")
