@@ -1,0 +1,29 @@
+"""A block of ECGs: what one record does to the others."""
+
+import numpy as np
+import pytest
+
+from echoingecg.ecg.process import Loaded, Processed, Window, finish
+from echoingecg.errors import Refusal
+from echoingecg.recipe import EcgSettings
+from tasks.ecg_blocks import _outcomes
+
+
+def loaded(raw: np.ndarray) -> Loaded:
+    return Loaded((Window(raw.astype(np.float32), np.zeros(12), 0),), 500.0)
+
+
+def test_a_record_that_surprises_the_filter_stops_no_other() -> None:
+    time = np.arange(5000) / 500
+    sound = loaded(np.tile(np.sin(2 * np.pi * 5 * time), (12, 1)))
+    odd = loaded(sound.windows[0].raw[:11])  # no decoder gives eleven leads: a surprise
+    with pytest.raises(ValueError):  # noqa: PT011 - whatever it is, it is no Refusal
+        finish([odd], EcgSettings())
+    first, surprise, last = _outcomes([sound, odd, sound], EcgSettings())
+    (alone,) = finish([sound], EcgSettings())
+    assert isinstance(surprise, Refusal)
+    assert surprise.reason == "unreadable"
+    assert isinstance(alone, Processed)
+    for one in (first, last):
+        assert isinstance(one, Processed)
+        assert one.signal.tobytes() == alone.signal.tobytes()
