@@ -4,7 +4,7 @@ The plain route: for each record `wfdb.rdsamp`, `scipy.signal.sosfiltfilt` (Butt
 `resample_poly` (Kaiser 5, median padding), leads put in order by name, `numpy.save` of one float32 file. It
 checks nothing, hashes nothing and commits nothing. It runs in one process, and in two that share the
 records. Ours is the whole stage as flows run it, from a finished catalog to a published artefact: every file
-hashed again, every checksum proved, five quality flags, digests, an Icechunk pool, the tables.
+hashed again, every checksum proved, the quality findings, digests, an Icechunk pool, the tables.
 """
 
 import multiprocessing

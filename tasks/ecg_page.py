@@ -10,7 +10,8 @@ from data_contracts import ecg as contract
 from data_contracts.quarantine import QUARANTINE, REASONS
 from echoingecg.recipe import EcgSettings
 from tasks.artefacts import Artefact
-from tasks.pools import Pool, array_of, rows_by_key
+from tasks.pools import Pool, array_of
+from tasks.signals import rows_in_pool
 from tasks.workspace import Workspace
 
 _DPI = 60  # 80 kB a page: Prefect keeps it in its database
@@ -24,7 +25,7 @@ def sample_page(workspace: Workspace, artefact: Artefact) -> bytes | None:
         artefact: of stage ecg, of this release's contract.
 
     Raises:
-        StoreError: the pool is gone.
+        StoreError: the pool is gone or lacks a signal.
     """
     from echoingecg.ecg.plot import draw, filtered_page  # matplotlib: not for a cached run
 
@@ -37,11 +38,10 @@ def sample_page(workspace: Workspace, artefact: Artefact) -> bytes | None:
     assert artefact.manifest.run.pool is not None
     group = Pool.read(workspace, artefact.manifest.run.pool)
     signal, quality, findings = (array_of(group, one) for one in (contract.SIGNAL, contract.QUALITY, contract.FINDINGS))
-    rows = rows_by_key(group)
     settings = EcgSettings.model_validate(artefact.manifest.recipe)
     pages = []
-    for at in dict.fromkeys((min(records, key=_found)["content_hash"], max(records, key=_found)["content_hash"])):
-        row = rows[at]
+    shown = dict.fromkeys((min(records, key=_found)["content_hash"], max(records, key=_found)["content_hash"]))
+    for row in rows_in_pool(group, list(shown)):
         pages.append(
             filtered_page(np.asarray(signal[row]), np.asarray(quality[row]), int(np.asarray(findings[row])), settings)
         )

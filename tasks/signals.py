@@ -39,7 +39,7 @@ class PoolSignals:
         self._workspace = workspace
         self._artefact = artefact
         self._path = workspace.scratch(artefact.stage, artefact.version) / "signals.f32"
-        rows = _rows_in_pool(_open_pool(workspace, artefact), records["content_hash"].to_pylist())
+        rows = rows_in_pool(_open_pool(workspace, artefact), records["content_hash"].to_pylist())
         self._rows, self._place = np.unique(rows, return_inverse=True)
         self._sha256 = key_rows(records["signal_sha256"].to_pylist())
         self._proven = np.zeros(len(self.record_ids), dtype=bool)
@@ -103,7 +103,7 @@ def _open_pool(workspace: Workspace, artefact: Artefact) -> zarr.Group:
     return Pool.read(workspace, artefact.manifest.run.pool)
 
 
-def _rows_in_pool(group: zarr.Group, content_hashes: list[str]) -> np.ndarray:
+def rows_in_pool(group: zarr.Group, content_hashes: list[str]) -> np.ndarray:
     """Row of each content hash, (n,) int64."""
     found = pc.index_in(_binary(key_rows(content_hashes)), value_set=_binary(rows_of(group, KEY)))
     if found.null_count:

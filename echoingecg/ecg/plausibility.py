@@ -48,7 +48,7 @@ def check_plausible(
     """Refuses a recording whose gain must be wrong. One in which every lead is dead is not judged here.
 
     Args:
-        signal: float (12, time), mV, unfiltered.
+        signal: float (12, time), mV; the stage gives the filtered one.
         sampling_frequency: of `signal`, Hz.
         lowest: smallest typical amplitude, mV.
         highest: largest, mV.
