@@ -22,6 +22,7 @@ class SourceFile:
     content_hash: str
     stated_unit: str | None = None
     stated_sampling_frequency: float | None = None
+    stated_leads: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
