@@ -14,7 +14,7 @@ from echoingecg.ecg.process import Loaded, Processed, finish, load
 from echoingecg.errors import Refusal, UserError
 from echoingecg.fingerprint import hash_array, hash_files
 from echoingecg.recipe import EcgSettings
-from tasks.blocks import Attempt, Block, Rows, SourceFile, block_of, check_unchanged, guarded, key_rows
+from tasks.blocks import Attempt, Block, Rows, SourceFile, block_of, check_unchanged, guarded, key_rows, surprised
 
 _AT_ONCE: Final = 32  # files whose signals are held unfiltered, 8 MB at 500 Hz
 
@@ -57,7 +57,7 @@ def _outcomes(loaded: list[Loaded], settings: EcgSettings) -> list[Processed | R
         raise
     except Exception as fault:  # noqa: BLE001
         if len(loaded) == 1:
-            return [Refusal("unreadable", f"unexpected {type(fault).__name__}")]
+            return [surprised(fault)]
         return [outcome for one in loaded for outcome in _outcomes([one], settings)]
 
 

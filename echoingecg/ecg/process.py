@@ -246,7 +246,7 @@ def _filtered(window: Window, sampling_frequency: float, settings: EcgSettings) 
     if not largest <= _MAX_MV:
         raise Refusal("implausible", f"{largest:.3g} mV after filtering")
     recorded = filtered[:, : recorded_samples(window.raw.shape[1], sampling_frequency)]
-    check_plausible(recorded, SAMPLING_FREQUENCY, settings.typical_low_mv, settings.typical_high_mv)
+    check_plausible(recorded, SAMPLING_FREQUENCY, settings)
     return filtered
 
 
