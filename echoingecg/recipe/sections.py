@@ -42,7 +42,7 @@ class SimulatorSettings(Section):
 
 
 class CatalogSettings(Section):
-    layout: Literal["auto", "mimic-iv", "generic", "ptb-xl", "echonext"] = Field(
+    layout: Literal["auto", "mimic-iv", "generic", "ptb-xl", "echonext", "echonet-dynamic"] = Field(
         "auto", description="how the export is laid out"
     )
     public_key: str = Field(
@@ -75,8 +75,8 @@ class TeacherSettings(Section):
     view_filter: str = Field(
         "",
         pattern=r"^([\w.]+:\w+)?$",
-        description="'module:function' that takes a clip's frames, uint8 (frame, size, size, 3) in RGB, and says whether "
-        "it counts; empty takes all. Give a changed function another name: versions know it by that",
+        description="'module:function' that takes a clip's frames, uint8 (frame, size, size, 3) in RGB, and says "
+        "whether it counts; empty takes all. Give a changed function another name: versions know it by that",
     )
     precision: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic of the forward pass")
     batch_frames: Count = Field(64, description="frames a forward pass; a batch never spans two clips")

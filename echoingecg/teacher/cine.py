@@ -117,4 +117,4 @@ def load_view_filter(name: str) -> ViewFilter:
         raise RecipeError(f"teacher.view_filter '{name}': {fault}; name it as module:function") from fault
     if not callable(found):
         raise RecipeError(f"teacher.view_filter '{name}' is no function")
-    return found  # type: ignore[no-any-return]
+    return found

@@ -13,7 +13,7 @@ shared pydicom/color3d_jpeg_baseline.dcm   120 480 640 30.0003   31 415 84 596
 shared go-dicom/I_000003.dcm                17 430 480 14.9254    4 354 42 439
 shared go-dicom/I_000007.dcm                10 288 384 25.0000    0 288 0 384
 shared go-dicom/I_000009.dcm                10 288 384 25.0000    0 288 0 384
-shared go-dicom/I_000027.dcm                10 288 384 37.5000    0 288 0 384
+shared go-dicom/I_000027.dcm                10 288 384 39.7058    0 288 0 384
 shared go-dicom/I_000034.dcm               not_a_cine
 pydicom examples_ybr_color.dcm              30 240 320 30.0003   31 240 84 320
 pydicom examples_rgb_color.dcm             not_a_cine

@@ -1,11 +1,23 @@
 """What the ultrasound tests share besides fixtures."""
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
+import pydicom
+from PIL import Image
 from pydicom.dataset import Dataset
 
 WriteClip = Callable[..., Path]
+PACKAGED = Path(pydicom.__file__).parent / "data/test_files"
+
+
+def jpeg(frame: np.ndarray, form: str = "JPEG", **options: object) -> bytes:
+    """A frame as Pillow writes it."""
+    file = BytesIO()
+    Image.fromarray(frame).save(file, form, **options)
+    return file.getvalue()
 
 
 def region(spatial_format: int, left: int, top: int, right: int, bottom: int) -> Dataset:

@@ -150,5 +150,6 @@ def _regions(items: Any) -> Iterator[Region]:
     for item in items:
         corners = [item.get(f"RegionLocation{name}") for name in ("MinX0", "MinY0", "MaxX1", "MaxY1")]
         if None not in corners and "RegionSpatialFormat" in item:
-            stated = (int(corner) for corner in corners)
-            yield Region(int(item.RegionSpatialFormat), *stated, int(item.get("RegionDataType") or 0))
+            left, top, right, bottom = (int(corner) for corner in corners)
+            data_type = int(item.get("RegionDataType") or 0)
+            yield Region(int(item.RegionSpatialFormat), left, top, right, bottom, data_type)

@@ -1,0 +1,315 @@
+"""One real clip in every encoding, most written by other libraries than those that read it; files of other writers."""
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+from jpeg_ls import encode_array
+from PIL import Image
+from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
+from pydicom.pixels import convert_color_space, pixel_array
+from pydicom.pixels.encoders import RLELosslessEncoder
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+from ultrasound_files import PACKAGED, WriteClip, jpeg
+
+from echoingecg.errors import Refusal
+from echoingecg.teacher.decode import frames_of, open_clip
+
+Encode = Callable[[np.ndarray], bytes]
+
+
+def decoded(path: Path) -> np.ndarray:
+    clip = open_clip(path)
+    return np.stack(list(frames_of(clip, range(clip.frames)))).astype(int)
+
+
+def rle(frame: np.ndarray) -> bytes:
+    """By pydicom's own encoder; the decoder is another library's."""
+    return RLELosslessEncoder.encode(
+        frame.tobytes(),
+        encoding_plugin="pydicom",
+        rows=frame.shape[0],
+        columns=frame.shape[1],
+        samples_per_pixel=frame.size // (frame.shape[0] * frame.shape[1]),
+        photometric_interpretation="RGB" if frame.ndim == 3 else "MONOCHROME2",
+        bits_allocated=8,
+        bits_stored=8,
+        number_of_frames=1,
+        pixel_representation=0,
+        planar_configuration=0,
+    )
+
+
+def jpeg_ls(interleave: int, error: int = 0) -> Encode:
+    def encode(frame: np.ndarray) -> bytes:
+        planes = np.ascontiguousarray(np.moveaxis(frame, -1, 0)) if frame.ndim == 3 and interleave == 0 else frame
+        lines = {"interleave_mode": interleave} if frame.ndim == 3 else {}
+        return bytes(encode_array(planes, lossy_error=error, **lines))
+
+    return encode
+
+
+def jpeg_2000(**options: object) -> Encode:
+    return lambda frame: jpeg(frame, "JPEG2000", no_jp2=True, **options)
+
+
+def of_444(frame: np.ndarray) -> bytes:
+    return jpeg(frame, quality=95, subsampling=0)
+
+
+def extended(frame: np.ndarray) -> bytes:
+    """Baseline's stream is a legal one of process 2, which has another start-of-frame marker."""
+    return of_444(frame).replace(b"\xff\xc0", b"\xff\xc1", 1)
+
+
+# The encoding, its encoder, what it does to colours: exact, or by how many levels it may be off.
+OF_RGB: dict[str, tuple[UID, str, Encode, int]] = {
+    "rle": (RLELossless, "RGB", rle, 0),
+    "jpeg-ls by plane": (JPEGLSLossless, "RGB", jpeg_ls(0), 0),
+    "jpeg-ls by line": (JPEGLSLossless, "RGB", jpeg_ls(1), 0),
+    "jpeg-ls by pixel": (JPEGLSLossless, "RGB", jpeg_ls(2), 0),
+    "jpeg-ls near-lossless": (JPEGLSNearLossless, "RGB", jpeg_ls(2, error=2), 2),
+    "jpeg 2000": (JPEG2000Lossless, "RGB", jpeg_2000(irreversible=False, mct=0), 0),
+    "jpeg 2000 rct": (JPEG2000Lossless, "YBR_RCT", jpeg_2000(irreversible=False, mct=1), 0),
+}
+
+
+@pytest.mark.parametrize("name", OF_RGB)
+def test_lossless_encodings_give_the_pixels_back(write_clip: WriteClip, heart: np.ndarray, name: str) -> None:
+    syntax, photometric, encode, levels = OF_RGB[name]
+    streams = [encode(frame) for frame in heart]
+    path = write_clip(streams, syntax, Rows=96, Columns=128, PhotometricInterpretation=photometric)
+    assert np.abs(decoded(path) - heart).max() <= levels
+
+
+@pytest.mark.parametrize(
+    ("syntax", "encode"),
+    [(RLELossless, rle), (JPEGLSLossless, jpeg_ls(2)), (JPEG2000Lossless, jpeg_2000(irreversible=False))],
+)
+def test_one_plane_is_grey(write_clip: WriteClip, heart: np.ndarray, syntax: UID, encode: Encode) -> None:
+    grey = np.ascontiguousarray(heart[..., 1])
+    facts = {"Rows": 96, "Columns": 128, "SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2"}
+    path = write_clip([encode(frame) for frame in grey], syntax, **facts)
+    np.testing.assert_array_equal(decoded(path), np.stack([grey] * 3, axis=-1))
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, None], ids=["implicit", "explicit"])
+def test_uncompressed_pixels_are_exact(write_clip: WriteClip, heart: np.ndarray, syntax: UID | None) -> None:
+    np.testing.assert_array_equal(decoded(write_clip(heart, syntax)), heart)
+    planes = np.ascontiguousarray(np.moveaxis(heart, -1, 1)).tobytes()
+    np.testing.assert_array_equal(decoded(write_clip(heart, syntax, PlanarConfiguration=1, PixelData=planes)), heart)
+    grey = np.ascontiguousarray(heart[..., 1])
+    np.testing.assert_array_equal(decoded(write_clip(grey, syntax)), np.stack([grey] * 3, axis=-1))
+
+
+YBR: dict[str, tuple[UID | None, Encode | None]] = {
+    "uncompressed": (None, None),
+    "rle": (RLELossless, rle),
+    "jpeg-ls": (JPEGLSLossless, jpeg_ls(2)),
+    "jpeg 2000": (JPEG2000Lossless, jpeg_2000(irreversible=False, mct=0)),
+}
+
+
+@pytest.mark.parametrize("name", YBR)
+def test_ybr_full_becomes_rgb(write_clip: WriteClip, moving: np.ndarray, name: str) -> None:
+    """Against pydicom's formula in double precision, on colours of every kind."""
+    syntax, encode = YBR[name]
+    ybr = moving.copy()
+    pixels = ybr if encode is None else [encode(frame) for frame in ybr]
+    path = write_clip(pixels, syntax, Rows=48, Columns=64, PhotometricInterpretation="YBR_FULL")
+    assert np.abs(decoded(path) - convert_color_space(ybr, "YBR_FULL", "RGB")).max() <= 1
+
+
+def test_uncompressed_ybr_full_422(write_clip: WriteClip, moving: np.ndarray) -> None:
+    """Two pixels share their blue and red difference."""
+    luma, shared = moving[..., 0], moving[:, :, ::2, 1:]
+    packed = np.concatenate([luma.reshape(6, 48, 32, 2), shared], axis=-1)
+    path = write_clip(moving, PhotometricInterpretation="YBR_FULL_422", PixelData=packed.tobytes())
+    ybr = np.concatenate([luma[..., None], np.repeat(shared, 2, axis=2)], axis=-1)
+    assert np.abs(decoded(path) - convert_color_space(ybr, "YBR_FULL", "RGB")).max() <= 1
+    odd = write_clip(moving[:, :, :63], PhotometricInterpretation="YBR_FULL_422")
+    with pytest.raises(Refusal, match="odd width"):
+        decoded(odd)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize(("syntax", "encode"), [(None, None), (RLELossless, rle), (JPEGLSLossless, jpeg_ls(2))])
+def test_a_palette_becomes_its_colours(
+    write_clip: WriteClip, heart: np.ndarray, syntax: UID | None, encode: Encode | None, bits: int
+) -> None:
+    image = Image.fromarray(heart.reshape(-1, 128, 3)).quantize(200)
+    colours = np.array(image.getpalette(), np.uint8).reshape(-1, 3)
+    colours = np.vstack([colours, np.zeros((200 - len(colours), 3), np.uint8)])[:200]
+    values = np.asarray(image).reshape(6, 96, 128)
+    stored = colours.astype("<u2") * 257 if bits == 16 else colours
+    facts = {"Rows": 96, "Columns": 128, "SamplesPerPixel": 1, "PhotometricInterpretation": "PALETTE COLOR"}
+    for at, name in enumerate(("Red", "Green", "Blue")):
+        facts[f"{name}PaletteColorLookupTableDescriptor"] = [200, 0, bits]
+        facts[f"{name}PaletteColorLookupTableData"] = stored[:, at].tobytes()
+    path = write_clip(values if encode is None else [encode(frame) for frame in values], syntax, **facts)
+    np.testing.assert_array_equal(decoded(path), colours[values])
+
+
+def test_a_palette_that_is_not_there_is_refused(write_clip: WriteClip, heart: np.ndarray) -> None:
+    with pytest.raises(Refusal, match="unreadable"):
+        decoded(write_clip(heart[..., 1], PhotometricInterpretation="PALETTE COLOR"))
+
+
+JPEGS: dict[str, tuple[UID, str, Encode]] = {
+    "422": (JPEGBaseline8Bit, "YBR_FULL_422", lambda frame: jpeg(frame, quality=90, subsampling=1)),
+    "420": (JPEGBaseline8Bit, "YBR_FULL_422", lambda frame: jpeg(frame, quality=90, subsampling=2)),
+    "444": (JPEGBaseline8Bit, "YBR_FULL", of_444),
+    "extended": (JPEGExtended12Bit, "YBR_FULL", extended),
+    "rgb": (JPEGBaseline8Bit, "RGB", lambda frame: jpeg(frame, quality=90, keep_rgb=True)),
+    "grey": (JPEGBaseline8Bit, "MONOCHROME2", lambda frame: jpeg(frame[..., 1], quality=90)),
+    "jpeg 2000 ict": (JPEG2000, "YBR_ICT", jpeg_2000(irreversible=True, mct=1, quality_layers=[40], quality_mode="dB")),
+}
+
+
+@pytest.mark.parametrize("name", JPEGS)
+def test_lossy_encodings_match_a_second_decoder(write_clip: WriteClip, heart: np.ndarray, name: str) -> None:
+    syntax, photometric, encode = JPEGS[name]
+    streams = [encode(frame) for frame in heart]
+    facts = {"Rows": 96, "Columns": 128, "PhotometricInterpretation": photometric}
+    if name == "grey":
+        facts["SamplesPerPixel"] = 1
+    second = _by_opencv if photometric == "YBR_ICT" else _by_pillow
+    frames = decoded(write_clip(streams, syntax, **facts))
+    assert np.abs(frames - np.stack([second(stream) for stream in streams])).max() <= 2
+    assert np.abs(frames - (heart[..., 1:2] if name == "grey" else heart)).mean() < 3
+
+
+def _by_pillow(stream: bytes) -> np.ndarray:
+    return np.asarray(Image.open(BytesIO(stream)).convert("RGB")).astype(int)
+
+
+def _by_opencv(stream: bytes) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer(stream, np.uint8), cv2.IMREAD_COLOR_RGB).astype(int)
+
+
+@pytest.mark.parametrize("markers", [{"keep_rgb": True}, {}], ids=["rgb", "ycc"])
+@pytest.mark.parametrize("stated", ["RGB", "YBR_FULL_422"])
+def test_a_jpeg_stream_that_contradicts_the_header_is_refused(
+    write_clip: WriteClip, heart: np.ndarray, markers: dict[str, bool], stated: str
+) -> None:
+    path = write_clip(
+        [jpeg(frame, **markers) for frame in heart], Rows=96, Columns=128, PhotometricInterpretation=stated
+    )  # fmt: skip
+    if (stated == "RGB") == bool(markers):
+        assert np.abs(decoded(path) - heart).mean() < 3
+        return
+    with pytest.raises(Refusal, match="unsupported_pixels"):
+        decoded(path)
+
+
+def test_of_a_stream_without_markers_the_header_tells(write_clip: WriteClip, heart: np.ndarray) -> None:
+    streams = [jpeg(frame, quality=95, subsampling=0) for frame in heart]
+    length = int.from_bytes(streams[0][4:6], "big")
+    assert streams[0][2:4] == b"\xff\xe0"  # the JFIF segment
+    bare = [stream[:2] + stream[4 + length :] for stream in streams]
+    facts = {"Rows": 96, "Columns": 128, "PhotometricInterpretation": "YBR_FULL"}
+    np.testing.assert_array_equal(decoded(write_clip(bare, **facts)), decoded(write_clip(streams, **facts)))
+    raw = decoded(write_clip(bare, **facts | {"PhotometricInterpretation": "RGB"}))
+    assert np.abs(convert_color_space(raw.astype(np.uint8), "YBR_FULL", "RGB").astype(int) - heart).mean() < 3
+
+
+def test_the_exif_orientation_of_a_stream_is_not_obeyed(write_clip: WriteClip) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    frame = np.zeros((48, 64, 3), np.uint8)
+    frame[:24] = 255
+    frames = decoded(write_clip([jpeg(frame, exif=exif, quality=95)] * 2, Rows=48, Columns=64))
+    assert frames[0, 0].mean() > 250
+
+
+def fragments(count: int, table: str) -> Callable[[list[bytes]], dict[str, bytes]]:
+    def encode(streams: list[bytes]) -> dict[str, bytes]:
+        if table == "extended":
+            pixels, offsets, lengths = encapsulate_extended(streams)
+            return {"PixelData": pixels, "ExtendedOffsetTable": offsets, "ExtendedOffsetTableLengths": lengths}
+        return {"PixelData": encapsulate(streams, fragments_per_frame=count, has_bot=table == "basic")}
+
+    return encode
+
+
+@pytest.mark.parametrize("count", [1, 3, 7])
+@pytest.mark.parametrize("table", ["basic", "none"])
+@pytest.mark.parametrize(
+    ("syntax", "encode"), [(JPEGBaseline8Bit, of_444), (JPEGLSLossless, jpeg_ls(2)), (JPEG2000Lossless, jpeg_2000())]
+)
+def test_frames_in_fragments(
+    write_clip: WriteClip, heart: np.ndarray, count: int, table: str, syntax: UID, encode: Encode
+) -> None:
+    streams = [encode(frame) for frame in heart]
+    photometric = {JPEGBaseline8Bit: "YBR_FULL", JPEGLSLossless: "RGB", JPEG2000Lossless: "YBR_RCT"}[syntax]
+    facts = {"Rows": 96, "Columns": 128, "PhotometricInterpretation": photometric}
+    whole = decoded(write_clip(streams, syntax, **facts))
+    parts = fragments(count, table)(streams)
+    np.testing.assert_array_equal(decoded(write_clip(streams, syntax, **facts, **parts)), whole)
+
+
+def test_extended_offset_table(write_clip: WriteClip, heart: np.ndarray) -> None:
+    streams = [of_444(frame) for frame in heart]
+    facts = {"Rows": 96, "Columns": 128, "PhotometricInterpretation": "YBR_FULL"}
+    path = write_clip(streams, **facts, **fragments(1, "extended")(streams))
+    np.testing.assert_array_equal(decoded(path), decoded(write_clip(streams, **facts)))
+
+
+def test_an_offset_table_that_fits_no_fragment_is_refused(write_clip: WriteClip, heart: np.ndarray) -> None:
+    streams = [of_444(frame) for frame in heart]
+    pixels = bytearray(encapsulate(streams, fragments_per_frame=2))
+    pixels[12] += 2  # the second frame's offset
+    path = write_clip(streams, Rows=96, Columns=128, PixelData=bytes(pixels))
+    with pytest.raises(Refusal, match="unreadable: the offset table"):
+        decoded(path)
+
+
+def test_rle_in_more_fragments_than_frames_is_refused(write_clip: WriteClip, heart: np.ndarray) -> None:
+    streams = [rle(frame) for frame in heart]
+    facts = {"Rows": 96, "Columns": 128, "PhotometricInterpretation": "RGB"}
+    path = write_clip(streams, RLELossless, **facts, **fragments(2, "none")(streams))
+    with pytest.raises(Refusal, match="unreadable: 12 RLE fragments"):
+        decoded(path)
+
+
+def test_lossless_jpeg(write_clip: WriteClip) -> None:
+    """GDCM wrote the stream; the same picture is packaged in RLE."""
+    stream = next(generate_frames(pydicom.dcmread(PACKAGED / "SC_rgb_jpeg_gdcm.dcm").PixelData, number_of_frames=1))
+    expected = pixel_array(PACKAGED / "SC_rgb_rle.dcm")
+    path = write_clip([stream] * 2, JPEGLosslessSV1, Rows=100, Columns=100, PhotometricInterpretation="RGB")
+    np.testing.assert_array_equal(decoded(path), np.stack([expected] * 2))
+
+
+PACKAGED_FILES = (
+    "SC_rgb_dcmtk_+eb+cr.dcm", "SC_rgb_dcmtk_+eb+cy+n1.dcm", "SC_rgb_dcmtk_+eb+cy+n2.dcm",
+    "SC_rgb_dcmtk_+eb+cy+np.dcm", "SC_rgb_dcmtk_+eb+cy+s2.dcm", "SC_rgb_dcmtk_+eb+cy+s4.dcm", "SC_rgb_gdcm_KY.dcm",
+    "SC_rgb_jls_lossy_line.dcm", "SC_rgb_jls_lossy_sample.dcm", "SC_rgb_jpeg_app14_dcmd.dcm",
+    "SC_rgb_jpeg_dcmtk.dcm", "SC_rgb_jpeg_lossy_gdcm.dcm", "SC_rgb_rle.dcm", "SC_rgb_rle_2frame.dcm",
+    "SC_rgb_small_odd.dcm", "SC_rgb_small_odd_jpeg.dcm", "SC_ybr_full_422_uncompressed.dcm",
+    "SC_jpeg_no_color_transform.dcm", "SC_jpeg_no_color_transform_2.dcm",
+    "JPEGLSNearLossless_08.dcm",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PACKAGED_FILES)
+def test_files_of_other_writers(name: str) -> None:
+    expected = pixel_array(PACKAGED / name, index=0, raw=False).astype(int)
+    if expected.ndim == 2:
+        expected = np.stack([expected] * 3, axis=-1)
+    (frame,) = frames_of(open_clip(PACKAGED / name), [0])
+    assert np.abs(frame.astype(int) - expected).max() <= 2
