@@ -14,6 +14,7 @@ import numpy as np
 
 from echoingecg.errors import Refusal
 from echoingecg.teacher.decode.clip import Clip, Region, check_size
+from echoingecg.teacher.decode.parsing import WholeFile
 
 _TWO_DIMENSIONAL: Final = 1
 
@@ -79,14 +80,15 @@ def video_frames(clip: VideoClip, wanted: Sequence[int]) -> Iterator[np.ndarray]
 
 @contextmanager
 def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
-    """By FFmpeg alone, which looks at the content: OpenCV's other readers go by the name."""
-    try:
-        video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_ORIENTATION_AUTO, 0])
-    except cv2.error as fault:
-        raise Refusal("unreadable", "the video cannot be parsed") from fault
-    try:
-        if not video.isOpened():
-            raise Refusal("unreadable", "the video cannot be opened")
-        yield video
-    finally:
-        video.release()
+    """From the bytes alone: given a name, FFmpeg would take `%03d` in it for a row of files."""
+    with WholeFile(path) as file:
+        video = cv2.VideoCapture(file, cv2.CAP_FFMPEG, [])
+        try:
+            if not video.isOpened():
+                raise Refusal("unreadable", "the video cannot be opened")
+            video.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+            yield video
+        except cv2.error as fault:
+            raise Refusal("unreadable", "the video cannot be parsed") from fault
+        finally:
+            video.release()
