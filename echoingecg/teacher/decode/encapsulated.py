@@ -16,7 +16,7 @@ PADDING: Final = 10  # bytes that may follow it within its frame
 _ITEM: Final = b"\xfe\xff\x00\xe0"
 _END: Final = b"\xfe\xff\xdd\xe0"
 _HEAD: Final = 8  # tag and length of an item
-_MAX_FRAGMENTS: Final = 100_000
+_MAX_FRAGMENTS: Final = 256  # a frame, on average
 
 Part = tuple[int, int]  # offset in the file, length; bytes
 
@@ -31,7 +31,7 @@ def locate_frames(file: WholeFile, clip: DicomClip) -> list[list[Part]]:
         Refusal: `truncated`, `unreadable`.
         OSError: the disk cannot give the bytes.
     """
-    table, *fragments = _items(file, clip.pixels_at)
+    table, *fragments = _items(file, clip.pixels_at, _MAX_FRAGMENTS * clip.frames + 1)
     if len(fragments) < clip.frames:
         raise Refusal("truncated", f"{len(fragments)} fragments for the {clip.frames} frames stated")
     if len(fragments) == clip.frames:
@@ -54,8 +54,8 @@ def read_parts(file: WholeFile, parts: Sequence[Part]) -> bytes:
     return b"".join(chunks)
 
 
-def _items(file: WholeFile, at: int) -> Iterator[Part]:
-    for _ in range(_MAX_FRAGMENTS):
+def _items(file: WholeFile, at: int, limit: int) -> Iterator[Part]:
+    for _ in range(limit):
         file.seek(at)
         head = file.read(_HEAD)
         if head[:4] == _END:
@@ -67,7 +67,7 @@ def _items(file: WholeFile, at: int) -> Iterator[Part]:
             raise Refusal("truncated", "the file ends within its pixel data")
         yield at + _HEAD, length
         at += _HEAD + length
-    raise Refusal("unreadable", f"over {_MAX_FRAGMENTS} fragments")
+    raise Refusal("unreadable", f"over {_MAX_FRAGMENTS} fragments a frame")
 
 
 def _offsets(file: WholeFile, table: Part, clip: DicomClip) -> list[int]:

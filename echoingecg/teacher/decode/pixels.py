@@ -70,9 +70,9 @@ def _plain_streams(file: WholeFile, clip: DicomClip, wanted: Sequence[int]) -> I
     assert clip.pixels_length is not None
     samples = 2 if clip.photometric == "YBR_FULL_422" else int(clip.dataset.SamplesPerPixel)
     size = clip.height * clip.width * samples
-    there = min(clip.pixels_length, file.size - clip.pixels_at)
-    if there < clip.frames * size:
-        raise Refusal("truncated", f"{there} bytes of pixels, {clip.frames * size} are stated")
+    there, needed = file.size - clip.pixels_at, max(clip.frames * size, clip.pixels_length)
+    if there < needed or clip.pixels_length < clip.frames * size:
+        raise Refusal("truncated", f"{min(there, clip.pixels_length)} bytes of pixels, {needed} are stated")
     return (read_parts(file, [(clip.pixels_at + index * size, size)]) for index in wanted)
 
 
