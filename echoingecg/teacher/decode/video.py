@@ -82,7 +82,7 @@ def video_frames(clip: VideoClip, wanted: Sequence[int]) -> Iterator[np.ndarray]
 def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
     """From the bytes alone: given a name, FFmpeg would take `%03d` in it for a row of files."""
     with WholeFile(path) as file:
-        video = cv2.VideoCapture(file, cv2.CAP_FFMPEG, [])
+        video = cv2.VideoCapture(file, cv2.CAP_FFMPEG, [])  # type: ignore[call-overload]  # a stub of C++ alone
         try:
             if not video.isOpened():
                 raise Refusal("unreadable", "the video cannot be opened")
