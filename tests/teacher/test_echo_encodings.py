@@ -287,12 +287,31 @@ def test_rle_in_more_fragments_than_frames_is_refused(write_clip: WriteClip, hea
         decoded(path)
 
 
+def without_markers(stream: bytes) -> bytes:
+    """No Adobe segment, components 1, 2 and 3 instead of R, G and B."""
+    adobe = stream.index(b"\xff\xee")
+    length = int.from_bytes(stream[adobe + 2 : adobe + 4], "big")
+    bare = bytearray(stream[:adobe] + stream[adobe + 2 + length :])
+    frame, scan = bare.index(b"\xff\xc3") + 10, bare.index(b"\xff\xda") + 5
+    bare[frame : frame + 9 : 3] = bare[scan : scan + 6 : 2] = b"\1\2\3"
+    return bytes(bare)
+
+
 def test_lossless_jpeg(write_clip: WriteClip) -> None:
     """GDCM wrote the stream; the same picture is packaged in RLE."""
     stream = next(generate_frames(pydicom.dcmread(PACKAGED / "SC_rgb_jpeg_gdcm.dcm").PixelData, number_of_frames=1))
-    expected = pixel_array(PACKAGED / "SC_rgb_rle.dcm")
-    path = write_clip([stream] * 2, JPEGLosslessSV1, Rows=100, Columns=100, PhotometricInterpretation="RGB")
-    np.testing.assert_array_equal(decoded(path), np.stack([expected] * 2))
+    picture = pixel_array(PACKAGED / "SC_rgb_rle.dcm")
+
+    def read(stream: bytes, photometric: str) -> np.ndarray:
+        size = {"Rows": 100, "Columns": 100, "PhotometricInterpretation": photometric}
+        return decoded(write_clip([stream] * 2, JPEGLosslessSV1, **size))
+
+    np.testing.assert_array_equal(read(stream, "RGB"), np.stack([picture] * 2))
+    np.testing.assert_array_equal(read(without_markers(stream), "RGB"), np.stack([picture] * 2))
+    as_ybr = convert_color_space(picture, "YBR_FULL", "RGB").astype(int)
+    assert np.abs(read(without_markers(stream), "YBR_FULL") - as_ybr).max() <= 1
+    with pytest.raises(Refusal, match="unsupported_pixels"):
+        read(stream, "YBR_FULL")
 
 
 PACKAGED_FILES = (

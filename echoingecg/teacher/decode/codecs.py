@@ -1,7 +1,7 @@
 """One encoded frame to samples, a function a transfer syntax; its own header is checked before memory is taken.
 
-Each returns uint8 (height, width) or (height, width, 3), in the colours of PhotometricInterpretation; JPEG's and
-JPEG 2000's are RGB, as their decoders convert. JPEG goes through OpenCV, that is libjpeg-turbo.
+Each returns uint8 (height, width) or (height, width, 3), in the colours of PhotometricInterpretation; those of lossy
+JPEG and of JPEG 2000 are RGB, as their decoders convert. JPEG goes through OpenCV, that is libjpeg-turbo.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,8 @@ from echoingecg.errors import Refusal
 from echoingecg.teacher.decode.dicom_clip import DicomClip
 from echoingecg.teacher.decode.encapsulated import END_OF_IMAGE, PADDING
 
-JPEG_SYNTAXES: Final = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
+LOSSY_JPEG: Final = (JPEGBaseline8Bit, JPEGExtended12Bit)
+_LOSSLESS_JPEG: Final = (JPEGLossless, JPEGLosslessSV1)
 _UNMARKED: Final = "three components without a colour marker"
 _FAMILIES: Final = {
     "MONOCHROME2": ("grey",),
@@ -51,7 +52,8 @@ def _jpeg(stream: bytes, clip: DicomClip) -> np.ndarray:
     family = _colour_family(image)
     if family not in _FAMILIES.get(clip.photometric, ()):
         raise Refusal("unsupported_pixels", f"{clip.photometric} is stated, the JPEG stream holds {family}")
-    if (clip.photometric, family) == ("RGB", _UNMARKED):  # libjpeg would take it for YCbCr: DICOM's word decides
+    if (clip.photometric, family) == ("RGB", _UNMARKED) and clip.transfer_syntax in LOSSY_JPEG:
+        # libjpeg would take it for YCbCr, as it takes an unmarked lossless stream for RGB: DICOM's word decides.
         image.draft("YCbCr", None)
         return np.asarray(image)
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -106,7 +108,7 @@ def _plain(stream: bytes, clip: DicomClip) -> np.ndarray:
 
 
 CODECS: Final[dict[UID, Callable[[bytes, DicomClip], np.ndarray]]] = {
-    **dict.fromkeys(JPEG_SYNTAXES, _jpeg),
+    **dict.fromkeys((*LOSSY_JPEG, *_LOSSLESS_JPEG), _jpeg),
     JPEGLSLossless: _jpeg_ls,
     JPEGLSNearLossless: _jpeg_ls,
     JPEG2000: _jpeg_2000,

@@ -12,7 +12,7 @@ from pydicom.pixels import apply_color_lut
 from pydicom.uid import JPEG2000, JPEG2000Lossless
 
 from echoingecg.errors import Refusal
-from echoingecg.teacher.decode.codecs import CODECS, JPEG_SYNTAXES
+from echoingecg.teacher.decode.codecs import CODECS, LOSSY_JPEG
 from echoingecg.teacher.decode.dicom_clip import DicomClip
 from echoingecg.teacher.decode.encapsulated import locate_frames, read_parts
 from echoingecg.teacher.decode.parsing import WholeFile, parsing, refusing
@@ -92,7 +92,7 @@ def _to_rgb(clip: DicomClip) -> ToRgb:
     if clip.photometric == "PALETTE COLOR":
         with parsing("the palette"):
             return partial(np.take, _palette(clip), axis=0)
-    if clip.photometric.startswith("YBR_FULL") and clip.transfer_syntax not in JPEG_SYNTAXES:
+    if clip.photometric.startswith("YBR_FULL") and clip.transfer_syntax not in LOSSY_JPEG:
         return _from_ybr
     return _of_three
 
