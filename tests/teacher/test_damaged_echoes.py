@@ -11,10 +11,10 @@ from time import monotonic
 import numpy as np
 import pytest
 from damage import FLIPS, INSERTS, KEPT, damaged
+from echo_encoders import fragments, jpeg_2000, jpeg_ls, of_444, rle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
-from test_echo_encodings import fragments, jpeg_2000, jpeg_ls, of_444, rle
 from ultrasound_files import WriteClip, jpeg, video
 
 from echoingecg.errors import Refusal

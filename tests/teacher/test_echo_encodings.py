@@ -1,18 +1,15 @@
 """One real clip in every encoding, most written by other libraries than those that read it; files of other writers."""
 
-from collections.abc import Callable
 from io import BytesIO
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pydicom
 import pytest
-from jpeg_ls import encode_array
+from echo_encoders import Encode, decoded, extended, jpeg_2000, jpeg_ls, of_444, rle
 from PIL import Image
-from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
+from pydicom.encaps import generate_frames
 from pydicom.pixels import convert_color_space, pixel_array
-from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.uid import (
     JPEG2000,
     UID,
@@ -29,53 +26,6 @@ from ultrasound_files import PACKAGED, WriteClip, jpeg
 
 from echoingecg.errors import Refusal
 from echoingecg.teacher.decode import frames_of, open_clip
-
-Encode = Callable[[np.ndarray], bytes]
-
-
-def decoded(path: Path) -> np.ndarray:
-    clip = open_clip(path)
-    return np.stack(list(frames_of(clip, range(clip.frames)))).astype(int)
-
-
-def rle(frame: np.ndarray) -> bytes:
-    """By pydicom's own encoder; the decoder is another library's."""
-    return RLELosslessEncoder.encode(
-        frame.tobytes(),
-        encoding_plugin="pydicom",
-        rows=frame.shape[0],
-        columns=frame.shape[1],
-        samples_per_pixel=frame.size // (frame.shape[0] * frame.shape[1]),
-        photometric_interpretation="RGB" if frame.ndim == 3 else "MONOCHROME2",
-        bits_allocated=8,
-        bits_stored=8,
-        number_of_frames=1,
-        pixel_representation=0,
-        planar_configuration=0,
-    )
-
-
-def jpeg_ls(interleave: int, error: int = 0) -> Encode:
-    def encode(frame: np.ndarray) -> bytes:
-        planes = np.ascontiguousarray(np.moveaxis(frame, -1, 0)) if frame.ndim == 3 and interleave == 0 else frame
-        lines = {"interleave_mode": interleave} if frame.ndim == 3 else {}
-        return bytes(encode_array(planes, lossy_error=error, **lines))
-
-    return encode
-
-
-def jpeg_2000(**options: object) -> Encode:
-    return lambda frame: jpeg(frame, "JPEG2000", no_jp2=True, **options)
-
-
-def of_444(frame: np.ndarray) -> bytes:
-    return jpeg(frame, quality=95, subsampling=0)
-
-
-def extended(frame: np.ndarray) -> bytes:
-    """Baseline's stream is a legal one of process 2, which has another start-of-frame marker."""
-    return of_444(frame).replace(b"\xff\xc0", b"\xff\xc1", 1)
-
 
 # The encoding, its encoder, what it does to colours: exact, or by how many levels it may be off.
 OF_RGB: dict[str, tuple[UID, str, Encode, int]] = {
@@ -235,56 +185,6 @@ def test_the_exif_orientation_of_a_stream_is_not_obeyed(write_clip: WriteClip) -
     frame[:24] = 255
     frames = decoded(write_clip([jpeg(frame, exif=exif, quality=95)] * 2, Rows=48, Columns=64))
     assert frames[0, 0].mean() > 250
-
-
-def fragments(count: int, table: str) -> Callable[[list[bytes]], dict[str, bytes]]:
-    def encode(streams: list[bytes]) -> dict[str, bytes]:
-        if table == "extended":
-            pixels, offsets, lengths = encapsulate_extended(streams)
-            return {"PixelData": pixels, "ExtendedOffsetTable": offsets, "ExtendedOffsetTableLengths": lengths}
-        return {"PixelData": encapsulate(streams, fragments_per_frame=count, has_bot=table == "basic")}
-
-    return encode
-
-
-@pytest.mark.parametrize("count", [1, 3, 7])
-@pytest.mark.parametrize("table", ["basic", "none"])
-@pytest.mark.parametrize(
-    ("syntax", "encode"), [(JPEGBaseline8Bit, of_444), (JPEGLSLossless, jpeg_ls(2)), (JPEG2000Lossless, jpeg_2000())]
-)
-def test_frames_in_fragments(
-    write_clip: WriteClip, heart: np.ndarray, count: int, table: str, syntax: UID, encode: Encode
-) -> None:
-    streams = [encode(frame) for frame in heart]
-    photometric = {JPEGBaseline8Bit: "YBR_FULL", JPEGLSLossless: "RGB", JPEG2000Lossless: "YBR_RCT"}[syntax]
-    facts = {"Rows": 96, "Columns": 128, "PhotometricInterpretation": photometric}
-    whole = decoded(write_clip(streams, syntax, **facts))
-    parts = fragments(count, table)(streams)
-    np.testing.assert_array_equal(decoded(write_clip(streams, syntax, **facts, **parts)), whole)
-
-
-def test_extended_offset_table(write_clip: WriteClip, heart: np.ndarray) -> None:
-    streams = [of_444(frame) for frame in heart]
-    facts = {"Rows": 96, "Columns": 128, "PhotometricInterpretation": "YBR_FULL"}
-    path = write_clip(streams, **facts, **fragments(1, "extended")(streams))
-    np.testing.assert_array_equal(decoded(path), decoded(write_clip(streams, **facts)))
-
-
-def test_an_offset_table_that_fits_no_fragment_is_refused(write_clip: WriteClip, heart: np.ndarray) -> None:
-    streams = [of_444(frame) for frame in heart]
-    pixels = bytearray(encapsulate(streams, fragments_per_frame=2))
-    pixels[12] += 2  # the second frame's offset
-    path = write_clip(streams, Rows=96, Columns=128, PixelData=bytes(pixels))
-    with pytest.raises(Refusal, match="unreadable: the offset table"):
-        decoded(path)
-
-
-def test_rle_in_more_fragments_than_frames_is_refused(write_clip: WriteClip, heart: np.ndarray) -> None:
-    streams = [rle(frame) for frame in heart]
-    facts = {"Rows": 96, "Columns": 128, "PhotometricInterpretation": "RGB"}
-    path = write_clip(streams, RLELossless, **facts, **fragments(2, "none")(streams))
-    with pytest.raises(Refusal, match="unreadable: 12 RLE fragments"):
-        decoded(path)
 
 
 def without_markers(stream: bytes) -> bytes:

@@ -68,6 +68,8 @@ def _streams(file: WholeFile, clip: DicomClip, wanted: Sequence[int]) -> Iterato
 
 def _plain_streams(file: WholeFile, clip: DicomClip, wanted: Sequence[int]) -> Iterator[bytes]:
     assert clip.pixels_length is not None
+    if clip.photometric == "YBR_FULL_422" and clip.width % 2:
+        raise Refusal("unsupported_pixels", "YBR_FULL_422 of an odd width")
     samples = 2 if clip.photometric == "YBR_FULL_422" else int(clip.dataset.SamplesPerPixel)
     size = clip.height * clip.width * samples
     there, needed = file.size - clip.pixels_at, max(clip.frames * size, clip.pixels_length)
@@ -83,8 +85,6 @@ def _check_decodable(clip: DicomClip) -> None:
         raise Refusal("unsupported_pixels", f"no decoder for transfer syntax {kind}")
     if clip.photometric in _OF_JPEG_2000 and syntax not in (JPEG2000, JPEG2000Lossless):
         raise Refusal("unsupported_pixels", f"{clip.photometric} in {syntax.keyword}")
-    if clip.photometric == "YBR_FULL_422" and clip.width % 2:
-        raise Refusal("unsupported_pixels", "YBR_FULL_422 of an odd width")
 
 
 def _to_rgb(clip: DicomClip) -> ToRgb:

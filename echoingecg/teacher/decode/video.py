@@ -14,7 +14,7 @@ import numpy as np
 
 from echoingecg.errors import Refusal
 from echoingecg.teacher.decode.clip import Clip, Region, check_size
-from echoingecg.teacher.decode.parsing import WholeFile
+from echoingecg.teacher.decode.parsing import WholeFile, refusing
 
 _TWO_DIMENSIONAL: Final = 1
 
@@ -81,14 +81,12 @@ def video_frames(clip: VideoClip, wanted: Sequence[int]) -> Iterator[np.ndarray]
 @contextmanager
 def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
     """From the bytes alone: given a name, FFmpeg would take `%03d` in it for a row of files."""
-    with WholeFile(path) as file:
+    with WholeFile(path) as file, refusing("the video"):
         video = cv2.VideoCapture(file, cv2.CAP_FFMPEG, [])  # type: ignore[call-overload]  # a stub of C++ alone
         try:
             if not video.isOpened():
                 raise Refusal("unreadable", "the video cannot be opened")
             video.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
             yield video
-        except cv2.error as fault:
-            raise Refusal("unreadable", "the video cannot be parsed") from fault
         finally:
             video.release()
