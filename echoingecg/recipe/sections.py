@@ -42,7 +42,7 @@ class SimulatorSettings(Section):
 
 
 class CatalogSettings(Section):
-    layout: Literal["auto", "mimic-iv", "generic", "ptb-xl", "echonext"] = Field(
+    layout: Literal["auto", "mimic-iv", "generic", "ptb-xl", "echonext", "echonet-dynamic"] = Field(
         "auto", description="how the export is laid out"
     )
     public_key: str = Field(
@@ -69,6 +69,15 @@ class TeacherSettings(Section):
     frame_stride: Count = Field(1, description="take every n-th frame")
     max_frames: Annotated[int, Field(ge=0)] = Field(0, description="frames a clip at most, evenly spread; 0 takes all")
     min_frames: Annotated[int, Field(ge=2)] = Field(2, description="refuse a file with fewer frames: not a cine")
+    colour_doppler: Literal["keep", "refuse"] = Field(
+        "keep", description="whether clips with colour Doppler, stated in the file or seen in its frames, count"
+    )
+    view_filter: str = Field(
+        "",
+        pattern=r"^([\w.]+:\w+)?$",
+        description="'module:function' that takes a clip's frames, uint8 (frame, size, size, 3) in RGB, and says "
+        "whether it counts; empty takes all. Give a changed function another name: versions know it by that",
+    )
     precision: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic of the forward pass")
     batch_frames: Count = Field(64, description="frames a forward pass; a batch never spans two clips")
     variance_epsilon: Positive = Field(1e-8, description="added to the variance before the logarithm (METHOD)")
