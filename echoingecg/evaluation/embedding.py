@@ -1,5 +1,6 @@
 """Every paired ECG through the student once, in chunks, so that memory does not grow with the signals."""
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import numpy as np
@@ -15,6 +16,10 @@ class StudentModel(Protocol):
     """What evaluation needs of a trained student. Every mean and log_var is (n, D)."""
 
     @property
+    def dim(self) -> int:
+        """Embedding width, D."""
+
+    @property
     def scale(self) -> float:
         """Learned scale of the match logit: -scale * distance + shift."""
 
@@ -27,6 +32,13 @@ class StudentModel(Protocol):
 
     def embed_text(self, texts: list[str], method: str) -> tuple[np.ndarray, np.ndarray]:
         """Mean and log_var of texts that speak of `method`, ECG or ECHO."""
+
+
+class TextTower(Protocol):
+    """The teacher's text tower."""
+
+    def embed_text(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit-length embeddings of texts, (n, D) float32."""
 
 
 class Signals(Protocol):

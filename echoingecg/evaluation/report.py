@@ -21,7 +21,8 @@ from echoingecg.evaluation.words import (
     probability_text,
     value_text,
 )
-from echoingecg.recipe.sections import DEMO_TEACHER, Endpoint
+from echoingecg.recipe import Endpoint
+from echoingecg.recipe.sections import DEMO_TEACHER
 
 TEMPLATE: Final = "report.html.j2"
 Value = TypeVar("Value")
