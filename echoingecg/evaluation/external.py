@@ -29,7 +29,8 @@ def read_external(name: str, path: Path) -> pa.Table:
         found = EXTERNAL.check(table.select(EXTERNAL.schema.names).cast(EXTERNAL.schema))
     except (OSError, KeyError, ValueError, pa.ArrowException, ContractError) as fault:
         first = next(iter(str(fault).splitlines()), type(fault).__name__)
-        raise UserError(f"{where}: {path} is no Parquet table of {' and '.join(EXTERNAL.schema.names)}: {first}") from fault
+        columns = " and ".join(EXTERNAL.schema.names)
+        raise UserError(f"{where}: {path} is no Parquet table of {columns}: {first}") from fault
     embedding = found["embedding"].combine_chunks()
     if found.num_rows and pc.count_distinct(pc.list_value_length(embedding)).as_py() != 1:
         raise UserError(f"{where}: embeddings of different lengths: one model gives one length")
@@ -58,5 +59,5 @@ def external_features(name: str, table: pa.Table, content_hash: list[str]) -> np
             f"evaluation.external '{name}': {rows.null_count} of {len(rows)} paired ECGs have no embedding: models are "
             f"compared on the same ECGs, so embed every content_hash of the pairs (docs/protocols.md)"
         )
-    chosen = table["embedding"].combine_chunks().take(rows)
-    return np.asarray(chosen.flatten().to_numpy(), dtype=np.float32).reshape(len(rows), -1) if len(rows) else np.empty((0, 0), np.float32)
+    values = table["embedding"].combine_chunks().take(rows).flatten().to_numpy()
+    return values.reshape(len(rows), len(values) // max(len(rows), 1))

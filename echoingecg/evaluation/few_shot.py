@@ -66,7 +66,7 @@ def few_shot(
 def _draws(
     training: np.ndarray, label: np.ndarray, patient: np.ndarray, sizes: tuple[int, ...], random: np.random.Generator
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Each size with its ECGs: one a patient, as many of each class; sizes that the patients do not allow are left out."""
+    """Each size that the patients allow, with its ECGs: one a patient, as many of each class."""
     shuffled = random.permutation(training)
     _, first = np.unique(patient[shuffled], return_index=True)
     alone = shuffled[np.sort(first)]

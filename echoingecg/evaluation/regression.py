@@ -84,19 +84,18 @@ def regression_metrics(
 
     Args:
         measured, predicted: (n,) in one unit.
-        patient: (n,) str; a patient's ECGs are drawn together.
+        patient: (n,) str, n > 0; a patient's ECGs are drawn together.
         draws: patient resamples.
         seed: of the resamples.
     """
     names, owner = np.unique(patient, return_inverse=True)
-    centre = measured.mean() if len(measured) else 0.0  # keeps the digits of the squares
+    centre = measured.mean()  # keeps the digits of the squares
     x, y = measured - centre, predicted - centre
     terms = np.column_stack([np.ones_like(x), np.abs(x - y), x, y, x * x, y * y, x * y])
     sums = np.zeros((len(names), terms.shape[1]))
     np.add.at(sums, owner, terms)
-    drawn = np.empty((0, len(names)))
-    if len(names) > 1:
-        drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), draws)
+    draws = draws if len(names) > 1 else 0
+    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), draws)
     values, resampled = _from_sums(sums.sum(axis=0, keepdims=True)), _from_sums(drawn @ sums)
     return [RegressionMetric(name, *_finite(values[name]), *_interval(resampled[name])) for name in values]
 

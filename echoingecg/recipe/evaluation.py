@@ -56,7 +56,9 @@ class RegressionEndpoint(Measured):
 class FewShotSettings(Section):
     """Logistic regression on the mean embedding of a few labelled training ECGs."""
 
-    cases: tuple[Count, ...] = Field((1, 2, 4, 8, 16, 32, 64), description="ECGs of each class, each of its own patient")
+    cases: tuple[Count, ...] = Field(
+        (1, 2, 4, 8, 16, 32, 64), description="ECGs of each class, each of its own patient; () for none"
+    )
     draws: Annotated[int, Field(ge=2)] = Field(20, description="random choices of those ECGs")
     c: Positive = Field(1.0, description="inverse L2 strength")
 

@@ -22,13 +22,13 @@ Read = Callable[[np.ndarray], Tensor]
 
 
 class Classifier(nn.Module):
-    """An encoder and a linear layer on its mean, scaled so that a coordinate is of order 1."""
+    """An encoder and a linear layer on its mean of width `dim`, scaled so that a coordinate is of order 1."""
 
-    def __init__(self, encoder: EcgEncoder) -> None:
+    def __init__(self, encoder: EcgEncoder, dim: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Linear(encoder.linear.out_features, 1)
-        self.unit = encoder.linear.out_features**0.5
+        self.head = nn.Linear(dim, 1)
+        self.unit = dim**0.5
 
     def forward(self, signal: Tensor) -> Tensor:
         """(B, 12, T) standardised to (B,) logits."""
@@ -46,7 +46,7 @@ class Fitted:
 
 
 def fit_classifier(
-    make: Callable[[], EcgEncoder],
+    make: Callable[[], Classifier],
     read: Read,
     label: np.ndarray,
     training: np.ndarray,
@@ -59,7 +59,7 @@ def fit_classifier(
     """Class-balanced BCE by AdamW, stopped by the class-balanced validation loss.
 
     Args:
-        make: the encoder to start from; called once torch is seeded. What needs no gradient stays as it is.
+        make: what to start from; called once torch is seeded. What needs no gradient stays as it is.
         read: (k,) int64 into the n ECGs -> (k, 12, T) standardised, on the device to train on.
         label: (n,) 0 or 1; those of other ECGs than training and validation are not read.
         training, validation: (n,) bool, each with both classes.
@@ -74,7 +74,7 @@ def fit_classifier(
     least, best, at = np.inf, {}, 0
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = Classifier(make())
+        model = make()
         device = model.to(read(rows[:1]).device).head.weight.device
         learned = [one for one in model.parameters() if one.requires_grad]
         optimizer = torch.optim.AdamW(learned, lr=rate, weight_decay=settings.weight_decay)

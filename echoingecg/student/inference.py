@@ -13,7 +13,7 @@ from data_contracts.conventions import LEADS
 from echoingecg.errors import ContractError
 from echoingecg.recipe import StudentSettings, TuningSettings
 from echoingecg.recipe.evaluation import TuningMethod
-from echoingecg.student.classifier import fit_classifier
+from echoingecg.student.classifier import Classifier, fit_classifier
 from echoingecg.student.encoder import EcgEncoder
 from echoingecg.student.gaussian import Gaussian
 from echoingecg.student.low_rank import add_adapters
@@ -122,13 +122,13 @@ class LoadedStudent:
             (n,) float64 in [0, 1].
         """
 
-        def make() -> EcgEncoder:
+        def make() -> Classifier:
             if method == "scratch":
-                return EcgEncoder(self.settings.model)
+                return Classifier(EcgEncoder(self.settings.model), self.dim)
             encoder = deepcopy(self.objective.student.ecg_encoder).requires_grad_(True)
             if method == "lora":
                 add_adapters(encoder, settings.rank)
-            return encoder
+            return Classifier(encoder, self.dim)
 
         return fit_classifier(
             make,
