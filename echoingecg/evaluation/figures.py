@@ -28,7 +28,7 @@ _CERTAIN = 1e-12  # scores are drawn as log-odds, so 0 and 1 need a place on the
 
 def roc(result: EndpointResult, groups: Groups) -> Figure:
     """ROC curves on the test split, a dot where the threshold puts the decision. Needs both classes."""
-    figure = new_figure(4.9)
+    figure = new_figure(4.3 + 0.3 * len(result.drawn))  # a line of the legend each
     axes = figure.add_subplot()
     label = result.label[result.test]
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="Chance, AUROC 0.50")
@@ -95,7 +95,7 @@ def score_distribution(result: EndpointResult) -> Figure:
 
 def uncertainty_halves(result: EndpointResult, groups: Groups) -> Figure:
     """Balanced accuracy with intervals for all test ECGs and for each half, over its class counts."""
-    figure = new_figure(4.4)
+    figure = new_figure(3.9 + 0.25 * len(result.drawn))
     axes = figure.add_subplot()
     axes.axhline(0.5, color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
     for at, of in enumerate(result.drawn):
@@ -110,7 +110,8 @@ def uncertainty_halves(result: EndpointResult, groups: Groups) -> Figure:
             if found.low is not None and found.high is not None:
                 axes.plot([place + shift] * 2, [found.low, found.high], color=colour, solid_capstyle="round")
             axes.plot(place + shift, found.value, marker, color=colour, markersize=8)
-            axes.text(place + shift + 0.06, found.value, f"{found.value:.2f}", va="center", fontsize=9)
+            under = found.value if found.low is None else found.low
+            axes.text(place + shift, under - 0.03, f"{found.value:.2f}", va="top", ha="center", fontsize=9)
     counts = [groups[result.endpoint.name, result.drawn[0].protocol, group] for group in GROUP_NAMES]
     ticks = [
         f"{name}\n{count.positives} with label 1\n{count.negatives} with label 0"
@@ -120,13 +121,13 @@ def uncertainty_halves(result: EndpointResult, groups: Groups) -> Figure:
     axes.grid(axis="x", visible=False)
     axes.set(xlim=(-0.5, 2.6), ylim=(0, 1.02), ylabel="Balanced accuracy")
     set_title(axes, result.endpoint.name)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left")
     return figure
 
 
 def error_against_variance(result: EndpointResult) -> Figure:
     """Error rate in quantile bins of uncertainty, over the share of positives in the same bins."""
-    figure = new_figure(4.4)
+    figure = new_figure(4.2 + 0.25 * len(result.drawn))
     axes = figure.add_subplot()
     test = result.test
     for of in result.drawn:
@@ -150,5 +151,5 @@ def error_against_variance(result: EndpointResult) -> Figure:
     axes.set_xlabel("Mean log-variance of the bin\n← more certain        less certain →")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     set_title(axes, result.endpoint.name)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left")
     return figure

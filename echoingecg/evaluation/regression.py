@@ -89,9 +89,8 @@ def regression_metrics(
         seed: of the resamples.
     """
     names, owner = np.unique(patient, return_inverse=True)
-    centre = measured.mean()  # keeps the digits of the squares
-    x, y = measured - centre, predicted - centre
-    terms = np.column_stack([np.ones_like(x), np.abs(x - y), x, y, x * x, y * y, x * y])
+    x, y = measured - measured.mean(), predicted - predicted.mean()  # small squares keep their digits
+    terms = np.column_stack([np.ones_like(x), np.abs(measured - predicted), x, y, x * x, y * y, x * y])
     sums = np.zeros((len(names), terms.shape[1]))
     np.add.at(sums, owner, terms)
     draws = draws if len(names) > 1 else 0

@@ -175,6 +175,9 @@ def test_a_constant_guess_has_an_error_and_no_correlation() -> None:
     mae, pearson = regression_metrics(np.array([1.0, 3.0]), np.full(2, 2.0), np.array(["a", "b"]), 50, 1)
     assert (mae.value, mae.low, mae.high) == (1.0, 1.0, 1.0)
     assert (pearson.value, pearson.low) == (None, None)
+    _, value, _, patient, _ = case(60)
+    constant = regression_metrics(value, np.full(60, value[:30].mean()), patient, 200, 1)[1]
+    assert (constant.value, constant.low, constant.high) == (None, None, None)
     alone = regression_metrics(np.array([1.0, 3.0]), np.full(2, 2.0), np.array(["a", "a"]), 50, 1)[0]
     assert (alone.value, alone.low, alone.high) == (1.0, None, None)
 
