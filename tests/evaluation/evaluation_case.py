@@ -12,7 +12,7 @@ from data_contracts.pairs import ECG_ECHO, FILTERS, LABELS, PATIENTS
 from data_contracts.student import HISTORY
 from data_contracts.teacher import STUDIES
 from echoingecg.evaluation.inputs import EvaluationInputs
-from echoingecg.recipe import Endpoint, RegressionEndpoint
+from echoingecg.recipe import Endpoint, FewShotSettings, RegressionEndpoint
 
 DIM = 16
 SPLIT_OF = ("train", "train", "train", "validation", "test")
@@ -86,6 +86,7 @@ def lvef_below(threshold: float, **changes: Any) -> Endpoint:
     return Endpoint.model_validate(values | changes)
 
 
+NO_FEW_SHOT = FewShotSettings(cases=())
 LVEF = RegressionEndpoint(
     name="LVEF", measurement="lvef", unit="%", valid_range=(5, 90), prompts=("LVEF IS <#> %.",), prompt_range=(5, 85)
 )

@@ -22,7 +22,7 @@ from echoingecg.evaluation.few_shot import _draws, few_shot
 from echoingecg.evaluation.gaussians import Gaussians
 from echoingecg.evaluation.regression import ranked_values, regression_metrics, ridge_values
 from echoingecg.evaluation.skipped import Skipped
-from echoingecg.evaluation.spaces import all_spaces, centred, student_space, teacher_space
+from echoingecg.evaluation.spaces import Space, all_spaces, centred, student_space, teacher_space
 from echoingecg.evaluation.words import protocol_name
 from echoingecg.evaluation.zero_shot import zero_shot_scores
 from echoingecg.recipe import EvaluationSettings, FewShotSettings
@@ -45,7 +45,7 @@ def case(count: int = 500, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.nd
     return mean, value, (value < 45).astype(np.int8), patient, SIDES[np.arange(count) // 2 % 5]
 
 
-def own_space(mean: np.ndarray) -> "student_space":
+def own_space(mean: np.ndarray) -> Space:
     return student_space(PlantedStudent(), Gaussians.points(mean))
 
 
@@ -206,7 +206,10 @@ def test_other_students_and_external_models_stand_in_the_same_tables(inputs: Eva
     both = replace(
         inputs, compared={"champion": PlantedStudent()}, external={"merl": external}, content_hashes=hashes
     )  # fmt: skip
-    settings = EvaluationSettings(endpoints=(lvef_below(50),), regressions=(LVEF,), bootstrap_draws=10, centre=True)
+    few = FewShotSettings(cases=(2,), draws=2)
+    settings = EvaluationSettings(
+        endpoints=(lvef_below(50),), regressions=(LVEF,), bootstrap_draws=10, centre=True, few_shot=few
+    )
     evaluate(both, settings, tmp_path)
     metrics = METRICS.read(tmp_path).to_pandas().set_index(["protocol", "group", "metric"])["value"]
     for protocol in ("zero_shot", "linear_probe"):

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from evaluation_case import lvef_below, make_inputs
+from evaluation_case import NO_FEW_SHOT, lvef_below, make_inputs
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from data_contracts.evaluation import FEW_SHOT, METRICS, PREDICTIONS, REGRESSION_METRICS, REGRESSIONS, TABLES
@@ -109,7 +109,7 @@ def test_same_inputs_same_bytes(
 
 def test_counts(tmp_path: Path) -> None:
     notes: list[str] = []
-    settings = EvaluationSettings(endpoints=(lvef_below(50),), bootstrap_draws=20)
+    settings = EvaluationSettings(endpoints=(lvef_below(50),), bootstrap_draws=20, few_shot=NO_FEW_SHOT)
     counts = evaluate(make_inputs(50), settings, tmp_path, lambda done, total, note="": notes.append(note))
     figures = len(list((tmp_path / "figures").iterdir()))
     assert counts == {
@@ -127,7 +127,7 @@ def test_counts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("patients", [1, 2, 4, 5, 12])
 def test_few_patients_end_well(patients: int, tmp_path: Path) -> None:
-    settings = EvaluationSettings(endpoints=(lvef_below(50), lvef_below(30)), bootstrap_draws=20)
+    settings = EvaluationSettings(endpoints=(lvef_below(50), lvef_below(30)), bootstrap_draws=20, few_shot=NO_FEW_SHOT)
     evaluate(make_inputs(patients), settings, tmp_path)
     METRICS.read(tmp_path)
     PREDICTIONS.read(tmp_path)
