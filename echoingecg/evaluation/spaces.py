@@ -9,7 +9,7 @@ import numpy as np
 from echoingecg.errors import ContractError
 from echoingecg.evaluation.embedding import StudentModel, TextTower, embed_prompts
 from echoingecg.evaluation.gaussians import Gaussians
-from echoingecg.evaluation.names import CENTRED, STUDENT, TEACHER, at_model
+from echoingecg.evaluation.names import CENTRED, STUDENT, TEACHER
 from echoingecg.evaluation.skipped import Skipped
 
 MAX_TEXTS: Final = 1000  # reports of which the text modality's mean is taken
@@ -21,28 +21,22 @@ class Space:
     """ECGs among sentences.
 
     Attributes:
-        suffix: of the protocols that use it.
         ecgs: r ECGs.
         words: puts echo sentences into the space.
         scale: the student's learned scale of the match logit.
         model: whose ECGs.
     """
 
-    suffix: str
     ecgs: Gaussians
     words: Words
     scale: float
     model: str = STUDENT
 
-    def protocol(self, name: str) -> str:
-        """`zero_shot` in the teacher's space is `zero_shot_teacher`."""
-        return at_model(f"{name}{self.suffix}", self.model)
-
 
 def student_space(student: StudentModel, ecgs: Gaussians, model: str = STUDENT) -> Space:
     """By the student's own text tower."""
     dim = ecgs.mean.shape[1]
-    return Space("", ecgs, lambda texts: embed_prompts(student, tuple(texts), dim), student.scale, model)
+    return Space(ecgs, lambda texts: embed_prompts(student, tuple(texts), dim), student.scale, model)
 
 
 def teacher_space(teacher: TextTower, own: Space) -> Space:
@@ -58,7 +52,7 @@ def teacher_space(teacher: TextTower, own: Space) -> Space:
             raise ContractError(f"teacher: sentences embed to {mean.shape}, expected ({len(texts)}, {dim})")
         return Gaussians.points(mean)
 
-    return Space(TEACHER, own.ecgs, words, own.scale)
+    return Space(own.ecgs, words, own.scale)
 
 
 def centred(space: Space, training: np.ndarray, texts: Sequence[str]) -> Space | Skipped:
@@ -79,7 +73,6 @@ def centred(space: Space, training: np.ndarray, texts: Sequence[str]) -> Space |
     of_texts = space.words(chosen).mean.mean(axis=0, dtype=np.float64)
     return replace(
         space,
-        suffix=space.suffix + CENTRED,
         ecgs=_shifted(space.ecgs, of_ecgs),
         words=lambda sentences: _shifted(space.words(sentences), of_texts),
     )
