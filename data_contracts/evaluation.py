@@ -144,7 +144,7 @@ EXTERNAL: Final = TableContract(
     "external",
     pa.schema(
         [
-            column("content_hash", pa.string(), "SHA-256 of the ECG file's bytes (WFDB: header, then signal files)"),
+            column("content_hash", pa.string(), "as in ecg.RECORDS: SHA-256 of the ECG file, or ecg.window_key of it"),
             column("embedding", pa.list_(pa.float32()), "of another model, the same length in every row"),
         ]
     ),

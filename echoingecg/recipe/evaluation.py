@@ -112,7 +112,7 @@ class EvaluationSettings(Section):
             names = [one.name for one in kind]
             if len(names) != len(set(names)):
                 raise ValueError("two endpoints share a name")
-        models = [*self.compare, *self.external]
+        models = ["student", *self.compare, *self.external]  # the first is the one under test
         if len(models) != len(set(models)):
-            raise ValueError("compare and external: two models share a name")
+            raise ValueError("compare and external: two models share a name, or one is called 'student'")
         return self

@@ -14,6 +14,7 @@ from sklearn.metrics import log_loss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from echoingecg.errors import TrainingError
 from echoingecg.recipe import TuningSettings
 from echoingecg.student.encoder import EcgEncoder
 
@@ -67,6 +68,9 @@ def fit_classifier(
         settings: epochs, patience, batch_size and weight_decay count here.
         seed: of weights and order.
         frozen: batch norms keep their running statistics.
+
+    Raises:
+        TrainingError: a score is not finite.
     """
     rows, held_out = np.flatnonzero(training), np.flatnonzero(validation)
     negatives, positives = np.bincount(label[rows], minlength=2)
@@ -86,7 +90,12 @@ def fit_classifier(
                 optimizer.zero_grad()
                 F.binary_cross_entropy_with_logits(model(read(batch)), wanted[batch], pos_weight=weight).backward()
                 optimizer.step()
-            loss = balanced_loss(label[held_out], _scores(model, read, held_out))
+            score = _scores(model, read, held_out)
+            if not np.isfinite(score).all():
+                raise TrainingError(
+                    f"evaluation.tuning: scores are not finite after epoch {epoch} at learning rate {rate:g}: lower it"
+                )
+            loss = balanced_loss(label[held_out], score)
             if loss < least:
                 least, best, at = loss, deepcopy(model.state_dict()), epoch
             if epoch - at >= settings.patience:

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from student_data import settings
 from torch import nn
 
+from echoingecg.errors import TrainingError
 from echoingecg.recipe import ModelSettings, TuningSettings
 from echoingecg.student.classifier import Classifier, balanced_loss, fit_classifier
 from echoingecg.student.encoder import EcgEncoder
@@ -20,6 +21,7 @@ from echoingecg.student.objective import Objective
 from echoingecg.student.scaler import Scaler
 from echoingecg.student.text import text_tower
 
+Labelled = tuple[np.ndarray, np.ndarray]
 METHODS = ("fine_tune", "lora", "scratch")
 SPLIT = np.array(["train", "train", "train", "validation", "test"])[np.arange(120) % 5]
 TUNING = TuningSettings(epochs=12, patience=4, batch_size=16, fine_tune_rate=3e-3, lora_rate=1e-2, scratch_rate=3e-3)
@@ -35,7 +37,7 @@ def student() -> LoadedStudent:
 
 
 @pytest.fixture(scope="module")
-def signals() -> tuple[np.ndarray, np.ndarray]:
+def signals() -> Labelled:
     """120 ECGs; label 1 has a faster sine."""
     random = np.random.default_rng(1)
     label = random.integers(0, 2, 120).astype(np.int8)
@@ -49,7 +51,7 @@ def reader(signal: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_it_learns_and_leaves_the_student_alone(method: str, student: LoadedStudent, signals) -> None:  # type: ignore[no-untyped-def]
+def test_it_learns_and_leaves_the_student_alone(method: str, student: LoadedStudent, signals: Labelled) -> None:
     signal, label = signals
     before = deepcopy(student.objective.state_dict())
     state = torch.get_rng_state()
@@ -64,7 +66,7 @@ def test_it_learns_and_leaves_the_student_alone(method: str, student: LoadedStud
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_test_labels_touch_nothing(method: str, student: LoadedStudent, signals) -> None:  # type: ignore[no-untyped-def]
+def test_test_labels_touch_nothing(method: str, student: LoadedStudent, signals: Labelled) -> None:
     """The canary: with the labels of the test ECGs turned round, every score stays as it was."""
     signal, label = signals
     short = TUNING.model_copy(update={"epochs": 2})
@@ -77,7 +79,7 @@ def test_test_labels_touch_nothing(method: str, student: LoadedStudent, signals)
     assert not np.array_equal(*stopped), "validation labels should decide when to stop"
 
 
-def test_the_epoch_of_least_validation_loss_is_kept(signals) -> None:  # type: ignore[no-untyped-def]
+def test_the_epoch_of_least_validation_loss_is_kept(signals: Labelled) -> None:
     signal, label = signals
     model = settings().model
     arguments = (lambda rows: torch.from_numpy(signal[rows]), label, SPLIT == "train", SPLIT == "validation", 3e-3)
@@ -94,6 +96,12 @@ def test_the_epoch_of_least_validation_loss_is_kept(signals) -> None:  # type: i
     best = losses[2]
     held_out = SPLIT == "validation"
     assert balanced_loss(label[held_out], best.score[held_out]) == pytest.approx(best.loss, abs=1e-6)
+
+
+def test_a_training_that_blows_up_is_one_line(student: LoadedStudent, signals: Labelled) -> None:
+    signal, label = signals
+    with pytest.raises(TrainingError, match=r"not finite after epoch 1 at learning rate 1e\+30: lower it"):
+        student.classify("scratch", reader(signal), label, SPLIT, TuningSettings(scratch_rate=1e30), 3)
 
 
 def test_balanced_loss_is_the_mean_of_both_classes() -> None:
