@@ -214,34 +214,6 @@ class StudentSettings(Section):
         return self
 
 
-class Endpoint(Section):
-    """One yes/no question about the echo, as data."""
-
-    name: str = Field(min_length=1, description="short name, used in tables and figures")
-    measurement: str = Field(min_length=1, description="measurement of the export, for example lvef")
-    unit: str = Field(description="unit the measurement must have; others are not compared")
-    comparison: Literal["<", "<=", ">", ">="] = Field(description="label 1 when `value comparison threshold`")
-    threshold: float = Field(description="in `unit`")
-    valid_range: tuple[float, float] = Field(description="values outside are impossible and left out, in `unit`")
-    positive_prompts: tuple[str, ...] = Field(min_length=1, description="echo sentences that say label 1")
-    negative_prompts: tuple[str, ...] = Field(min_length=1, description="echo sentences that say label 0")
-    source: str = Field("", description="where the threshold comes from")
-
-
-class EvaluationSettings(Section):
-    endpoints: tuple[Endpoint, ...] = Field((), description="questions asked of the student")
-    bootstrap_draws: Annotated[int, Field(ge=10)] = Field(1000, description="patient resamples for the intervals")
-    probe_c: Positive = Field(1.0, description="inverse L2 strength of the linear probe")
-    seed: int = Field(43, description="bootstrap resamples")
-
-    @model_validator(mode="after")
-    def _names(self) -> Self:
-        names = [one.name for one in self.endpoints]
-        if len(names) != len(set(names)):
-            raise ValueError("two endpoints share a name")
-        return self
-
-
 class ExecutionSettings(Section):
     """How to run. No version depends on these."""
 
