@@ -69,6 +69,9 @@ class TeacherSettings(Section):
     frame_stride: Count = Field(1, description="take every n-th frame")
     max_frames: Annotated[int, Field(ge=0)] = Field(0, description="frames a clip at most, evenly spread; 0 takes all")
     min_frames: Annotated[int, Field(ge=2)] = Field(2, description="refuse a file with fewer frames: not a cine")
+    mask: bool = Field(
+        True, description="black out all beside the moving sector: burned-in text, ECG trace, scale, logos"
+    )
     precision: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic of the forward pass")
     batch_frames: Count = Field(64, description="frames a forward pass; a batch never spans two clips")
     variance_epsilon: Positive = Field(1e-8, description="added to the variance before the logarithm (METHOD)")

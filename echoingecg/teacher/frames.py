@@ -1,4 +1,7 @@
-"""Echo clip to teacher frames: which frames, which region, which size (METHOD: ultrasound region, area resize)."""
+"""Echo clip to teacher frames: which frames, which region, which size (METHOD: ultrasound region, area resize).
+
+What a scanner prints beside the sector (text, scale, ECG trace) is made black: a teacher must not read it.
+"""
 
 from pathlib import Path
 from typing import Final
@@ -10,6 +13,7 @@ from echoingecg.errors import Refusal
 from echoingecg.recipe.sections import TeacherSettings
 from echoingecg.teacher.decode.dicom_clip import DicomClip, Region, read_dicom_clip
 from echoingecg.teacher.decode.pixels import rgb_frames
+from echoingecg.teacher.sector import LOOKS, find_sector, whole_pixels
 
 _TWO_DIMENSIONAL: Final = 1  # Region Spatial Format, DICOM PS3.3 C.8.5.5.1.1
 _STRIPS: Final = {2: "M-mode", 3: "spectral Doppler"}
@@ -23,25 +27,38 @@ def read_clip(path: Path, settings: TeacherSettings, size: int) -> np.ndarray:
 
     Args:
         path: multi-frame ultrasound DICOM file.
-        settings: frame_stride, max_frames and min_frames are read.
+        settings: frame_stride, max_frames, min_frames and mask are read.
         size: edge of the square frames, px. The aspect ratio is not kept (METHOD).
 
     Returns:
-        uint8 (frame, size, size, 3), RGB, the two-dimensional region alone.
+        uint8 (frame, size, size, 3), RGB, the two-dimensional region alone; 0 outside the sector.
 
     Raises:
-        Refusal: the file is damaged, no cine, without region, or encoded in an unknown way.
+        Refusal: the file is damaged, no cine, without region or sector, or encoded in an unknown way.
         OSError: the disk cannot give the bytes.
     """
+    frames, inside = read_unmasked(path, settings, size)
+    frames[:, ~inside] = 0
+    return frames
+
+
+def read_unmasked(path: Path, settings: TeacherSettings, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `read_clip`, with all that is printed, and the sector: bool (size, size), everywhere where mask is off."""
     clip = read_dicom_clip(path)
     box = two_dimensional_region(clip)
     if clip.frames < settings.min_frames:
         raise Refusal("not_a_cine", f"frames: {clip.frames}, at least {settings.min_frames} are needed")
     wanted = frame_indices(clip.frames, settings.frame_stride, settings.max_frames)
-    frames = np.empty((len(wanted), size, size, 3), np.uint8)
-    for index, frame in enumerate(rgb_frames(clip, wanted)):
-        cv2.resize(frame[box], (size, size), dst=frames[index], interpolation=cv2.INTER_AREA)
-    return frames
+    # Whatever is wanted, the same frames are compared: a frame's embedding does not depend on its company.
+    looks = frame_indices(clip.frames, 1, LOOKS) if settings.mask else []
+    numbers, place = sorted({*wanted, *looks}), {number: index for index, number in enumerate(wanted)}
+    frames, seen = np.empty((len(wanted), size, size, 3), np.uint8), []
+    for number, frame in zip(numbers, rgb_frames(clip, numbers), strict=True):
+        if number in looks:
+            seen.append(cv2.cvtColor(frame[box], cv2.COLOR_RGB2GRAY))
+        if number in place:
+            cv2.resize(frame[box], (size, size), dst=frames[place[number]], interpolation=cv2.INTER_AREA)
+    return frames, whole_pixels(find_sector(seen), size) if settings.mask else np.ones((size, size), bool)
 
 
 def frame_indices(frames: int, stride: int, max_frames: int) -> list[int]:

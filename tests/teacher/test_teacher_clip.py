@@ -20,7 +20,7 @@ from echoingecg.teacher.decode.dicom_clip import read_dicom_clip
 from echoingecg.teacher.decode.pixels import rgb_frames
 from echoingecg.teacher.frames import read_clip
 
-SETTINGS = TeacherSettings()
+SETTINGS = TeacherSettings(mask=False)
 # Frames and region (top, bottom, left, right), read off the files with a viewer of DICOM attributes.
 REAL = {
     "pydicom/examples_ybr_color.dcm": (30, (31, 240, 84, 320)),
