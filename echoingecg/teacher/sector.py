@@ -15,10 +15,11 @@ from echoingecg.errors import Refusal
 
 LOOKS: Final = 16  # frames of a clip that are compared
 _LEVELS: Final = 1  # a grey level that moves by more has changed
-_ONE_IN: Final = 5  # frame pairs: the eraser of a sweeping trace changes a pixel once or twice in 15
+_ONE_IN: Final = 3  # frame pairs: the eraser of a sweeping trace changes a pixel once or twice in 15
 _GAP: Final = 1 / 36  # of the region's shorter edge: dark speckle farther apart than this is no body
 _STROKE: Final = 1 / 16  # of the shorter edge: what is narrower is a letter or a trace
-_LEAST: Final = 0.1  # of the region's area
+_LEAST: Final = 0.2  # of the region's area; letters and traces all over the screen reach 0.17
+_CONVEX: Final = 0.9  # of the convex hull: sectors reach 0.92, with a rolling trace grown onto them 0.86
 _HALO: Final = 17  # px about a changing pixel that JPEG may disturb: two blocks of 8
 _FAINT: Final = 0.4  # of the strongest change within _HALO: less is the coder's halo about the sector
 
@@ -35,18 +36,19 @@ def find_sector(frames: Sequence[np.ndarray]) -> np.ndarray:
         bool (height, width).
 
     Raises:
-        Refusal: `no_sector`: nothing that large keeps changing.
+        Refusal: `no_sector`: nothing that large keeps changing, or something has grown onto it.
     """
     often, amount = _changes(frames)
     edge = min(often.shape)
     body = cv2.morphologyEx(often, cv2.MORPH_CLOSE, _disc(edge * _GAP))
     body = _largest(cv2.morphologyEx(body, cv2.MORPH_OPEN, _disc(edge * _STROKE)))
-    if (share := np.count_nonzero(body) / body.size) < _LEAST:
+    if (share := body.mean()) < _LEAST:
         raise Refusal("no_sector", f"the largest area that keeps changing is {share:.0%} of the region")
+    if (convex := body.sum() / _hull(body).sum()) < _CONVEX:
+        raise Refusal("no_sector", f"what keeps changing fills {convex:.0%} of its convex hull: no sector alone")
     amount = cv2.blur(amount, (3, 3)) * body
     clear = (amount >= _FAINT * cv2.dilate(amount, _disc(_HALO))).astype(np.uint8) * body
-    outline = cv2.convexHull(cv2.findNonZero(cv2.morphologyEx(clear, cv2.MORPH_OPEN, _disc(3))))
-    return cv2.erode(cv2.fillConvexPoly(np.zeros_like(body), outline, 1), np.ones((3, 3), np.uint8)) > 0
+    return cv2.erode(_hull(cv2.morphologyEx(clear, cv2.MORPH_OPEN, _disc(3))), np.ones((3, 3), np.uint8)) > 0
 
 
 def whole_pixels(sector: np.ndarray, size: int) -> np.ndarray:
@@ -73,6 +75,11 @@ def _largest(body: np.ndarray) -> np.ndarray:
     """The largest connected part, the first of equals; nothing of nothing."""
     _, labels, facts, _ = cv2.connectedComponentsWithStats(body, connectivity=4)
     return (labels == 1 + facts[1:, cv2.CC_STAT_AREA].argmax()).astype(np.uint8) if len(facts) > 1 else body
+
+
+def _hull(body: np.ndarray) -> np.ndarray:
+    """The convex hull of what is not 0, filled: uint8 0 or 1."""
+    return cv2.fillConvexPoly(np.zeros_like(body), cv2.convexHull(cv2.findNonZero(body)), 1)
 
 
 def _disc(diameter: float) -> np.ndarray:
