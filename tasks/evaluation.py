@@ -16,6 +16,7 @@ from tasks.job import Job
 from tasks.signals import PoolSignals
 from tasks.stage import Inputs, StageWork, as_task
 from tasks.targets import read_targets
+from tasks.teacher_page import contact_sheet, embedding_map
 
 STAGE: Stage = "evaluation"
 _NOT_CAUSES = frozenset({"execution", "simulator"})  # no version depends on them: the report must not either
@@ -52,6 +53,8 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
             recipe=write_recipe(job.recipe, _NOT_CAUSES),
             ecg_findings=finding_counts(inputs["ecg"]),
             ecg_page=sample_page(job.workspace, inputs["ecg"]),
+            echo_sheet=contact_sheet(inputs["teacher"]),
+            echo_map=embedding_map(job.workspace, inputs["teacher"]),
         ),
     )
     counts = evaluate(judged, job.recipe.evaluation, folder, progress)

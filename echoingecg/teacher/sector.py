@@ -6,6 +6,7 @@ beside it.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 import cv2
@@ -19,7 +20,7 @@ _ONE_IN: Final = 3  # frame pairs: the eraser of a sweeping trace changes a pixe
 _GAP: Final = 1 / 36  # of the region's shorter edge: dark speckle farther apart than this is no body
 _STROKE: Final = 1 / 16  # of the shorter edge: what is narrower is a letter or a trace
 _LEAST: Final = 0.2  # of the region's area; letters and traces all over the screen reach 0.17
-_CONVEX: Final = 0.9  # of the convex hull: sectors reach 0.92, with a rolling trace grown onto them 0.86
+_FILLED: Final = 0.93  # of the outline: sectors reach 0.94 to 1, with a rolling trace grown onto them 0.7 to 0.92
 _HALO: Final = 17  # px about a changing pixel that JPEG may disturb: two blocks of 8
 _FAINT: Final = 0.4  # of the strongest change within _HALO: less is the coder's halo about the sector
 
@@ -44,11 +45,12 @@ def find_sector(frames: Sequence[np.ndarray]) -> np.ndarray:
     body = _largest(cv2.morphologyEx(body, cv2.MORPH_OPEN, _disc(edge * _STROKE)))
     if (share := body.mean()) < _LEAST:
         raise Refusal("no_sector", f"the largest area that keeps changing is {share:.0%} of the region")
-    if (convex := body.sum() / _hull(body).sum()) < _CONVEX:
-        raise Refusal("no_sector", f"what keeps changing fills {convex:.0%} of its convex hull: no sector alone")
     amount = cv2.blur(amount, (3, 3)) * body
     clear = (amount >= _FAINT * cv2.dilate(amount, _disc(_HALO))).astype(np.uint8) * body
-    return cv2.erode(_hull(cv2.morphologyEx(clear, cv2.MORPH_OPEN, _disc(3))), np.ones((3, 3), np.uint8)) > 0
+    outline = _hull(cv2.morphologyEx(clear, cv2.MORPH_OPEN, _disc(3)))
+    if (share := (body & outline).sum() / max(outline.sum(), 1)) < _FILLED:
+        raise Refusal("no_sector", f"what keeps changing fills {share:.0%} of its outline, no sector has such a shape")
+    return cv2.erode(outline, np.ones((3, 3), np.uint8)) > 0
 
 
 def whole_pixels(sector: np.ndarray, size: int) -> np.ndarray:
@@ -64,11 +66,11 @@ def whole_pixels(sector: np.ndarray, size: int) -> np.ndarray:
 def _changes(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Whether each pixel changes often, uint8 0 or 1; the sum of its changes, float32 grey levels."""
     times, amount = np.zeros(frames[0].shape, np.uint8), np.zeros(frames[0].shape, np.float32)
-    for before, after in zip(frames[:-1], frames[1:], strict=True):
+    for before, after in pairwise(frames):
         change = cv2.absdiff(before, after)
         times += cv2.threshold(change, _LEVELS, 1, cv2.THRESH_BINARY)[1]
         cv2.accumulate(change, amount)
-    return (times * _ONE_IN >= len(frames) - 1).astype(np.uint8), amount
+    return (times >= max((len(frames) - 1) / _ONE_IN, 1)).astype(np.uint8), amount
 
 
 def _largest(body: np.ndarray) -> np.ndarray:
@@ -79,7 +81,8 @@ def _largest(body: np.ndarray) -> np.ndarray:
 
 def _hull(body: np.ndarray) -> np.ndarray:
     """The convex hull of what is not 0, filled: uint8 0 or 1."""
-    return cv2.fillConvexPoly(np.zeros_like(body), cv2.convexHull(cv2.findNonZero(body)), 1)
+    points = cv2.findNonZero(body)
+    return body if points is None else cv2.fillConvexPoly(np.zeros_like(body), cv2.convexHull(points), 1)
 
 
 def _disc(diameter: float) -> np.ndarray:

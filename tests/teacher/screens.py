@@ -45,11 +45,11 @@ def printed_on(frames: np.ndarray, free: np.ndarray, seed: int) -> np.ndarray:
     printed = frames.copy()
     for at, frame in enumerate(printed):
         drawn = frame.copy()
-        for place, scale, shade, letters in still:
-            cv2.putText(drawn, letters, place, cv2.FONT_HERSHEY_SIMPLEX, scale, shade, 1, cv2.LINE_AA)
-        for place, scale, shade, _ in numbers:
+        for corner, scale, shade, letters in still:
+            cv2.putText(drawn, letters, corner, cv2.FONT_HERSHEY_SIMPLEX, scale, shade, 1, cv2.LINE_AA)
+        for corner, scale, shade, _ in numbers:
             counted = str(rng.integers(10**6))
-            cv2.putText(drawn, counted, place, cv2.FONT_HERSHEY_SIMPLEX, scale, shade, 1, cv2.LINE_AA)
+            cv2.putText(drawn, counted, corner, cv2.FONT_HERSHEY_SIMPLEX, scale, shade, 1, cv2.LINE_AA)
         swept = (at * 11) % width  # an eraser sweeps over a trace that stands still; the other trace rolls
         standing = np.stack([np.arange(width), rows[0] - beats[:width]], axis=1)
         rolling = np.stack([np.arange(width), rows[1] - beats[at * 4 % width :][:width]], axis=1)
@@ -63,8 +63,8 @@ def printed_on(frames: np.ndarray, free: np.ndarray, seed: int) -> np.ndarray:
 
 def _text(rng: np.random.Generator, height: int, width: int) -> tuple[tuple[int, int], float, tuple[int, ...], str]:
     letters = "".join(rng.choice(list("ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789"), rng.integers(3, 14)))
-    place = int(rng.integers(-20, width)), int(rng.integers(5, height + 5))
-    return place, float(rng.uniform(0.3, 0.9)), _colour(rng), letters
+    corner = int(rng.integers(-20, width)), int(rng.integers(5, height + 5))
+    return corner, float(rng.uniform(0.3, 0.9)), _colour(rng), letters
 
 
 def _colour(rng: np.random.Generator) -> tuple[int, ...]:

@@ -111,7 +111,7 @@ def test_still_text_may_stand_right_beside_the_sector() -> None:
 def test_traces_that_roll_into_the_sector_are_refused_not_shown() -> None:
     frames, true = simulated("parasternal", 5)
     for seed in range(3):
-        with pytest.raises(Refusal, match="no sector alone"):
+        with pytest.raises(Refusal, match="of its outline"):
             sector_of(as_jpeg(printed_on(frames, away_from(true, 1), seed)))
 
 
@@ -158,7 +158,9 @@ def test_a_clip_in_which_no_sector_moves_is_refused(write_clip: WriteClip, movin
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(16, 90), st.integers(16, 90), st.integers(8, 100), st.data())
-def test_nothing_outside_the_sector_enters_a_kept_pixel(height: int, width: int, size: int, data: st.DataObject) -> None:
+def test_nothing_outside_the_sector_enters_a_kept_pixel(
+    height: int, width: int, size: int, data: st.DataObject
+) -> None:
     corners = data.draw(arrays(np.int32, (3, 1, 2), elements=st.integers(0, 90)))
     sector = cv2.fillConvexPoly(np.zeros((height, width), np.uint8), cv2.convexHull(corners), 1) > 0
     rng = np.random.default_rng(height)
