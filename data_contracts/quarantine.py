@@ -28,6 +28,7 @@ REASONS: Final[dict[str, str]] = {
     "unwanted_view": "the recipe leaves out clips of this view or mode",
     "no_pixel_data": "the DICOM file holds no image",
     "no_region": "no two-dimensional ultrasound region is stated",
+    "no_sector": "nothing in the picture moves as an ultrasound sector does, so text beside it cannot be masked",
     "unsupported_pixels": "the pixel encoding or colour space is not one this stage reads",
     "no_match": "no partner within the recipe's window",
 }

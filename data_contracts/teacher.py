@@ -26,6 +26,7 @@ MEAN: Final = ArrayContract("mean", ("study", "dim"), "float32", "", "unit-lengt
 LOG_VAR: Final = ArrayContract("log_var", ("study", "dim"), "float32", "", "log population variance of the frames")
 TARGETS: Final = (MEAN, LOG_VAR)
 TARGETS_GROUP: Final = "targets.zarr"
+CONTACT_SHEET: Final = "contact_sheet.png"  # some clips, black outside the sector; absent where the teacher has no mask
 
 
 def _checks() -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ import typer
 from data_contracts.errors import UserError
 from flows.cli_artefacts import app as artefacts
 from flows.cli_ecg import plot
+from flows.cli_echo import echo
 from flows.cli_released import export_released, import_released
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(artefacts, name="artefacts")
 app.command()(plot)
+app.command()(echo)
 app.command()(import_released)
 app.command()(export_released)
 

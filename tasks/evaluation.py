@@ -19,6 +19,7 @@ from tasks.signals import PoolSignals
 from tasks.stage import Inputs, StageWork, as_task
 from tasks.student import named_student
 from tasks.targets import read_targets
+from tasks.teacher_page import contact_sheet, embedding_map
 
 STAGE: Stage = "evaluation"
 _NOT_CAUSES = frozenset({"execution", "simulator"})  # no version depends on them: the report must not either
@@ -58,6 +59,8 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
             recipe=write_recipe(job.recipe, _NOT_CAUSES),
             ecg_findings=finding_counts(inputs["ecg"]),
             ecg_page=sample_page(job.workspace, inputs["ecg"]),
+            echo_sheet=contact_sheet(inputs["teacher"]),
+            echo_map=embedding_map(job.workspace, inputs["teacher"]),
         ),
         teacher=load_teacher(job.recipe.teacher, where),
         training_texts=_training_texts(inputs["pairs"]) if settings.centre else (),

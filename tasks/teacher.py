@@ -22,6 +22,7 @@ from tasks.ingest import Attempt, Rows, SourceFile, attempt, index_rows, ingest,
 from tasks.job import Job
 from tasks.pools import Pool, PoolArray, array_of, key_rows, rows_of
 from tasks.stage import Inputs, StageWork, as_task, check_refusals
+from tasks.teacher_page import show, write_sheet
 
 STAGE: Stage = "teacher"
 
@@ -60,8 +61,9 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     def rows(batch: list[Attempt]) -> Rows:
         return _rows(batch, array_of(Pool.read(job.workspace, pool.snapshot()), contract.EMBEDDING).shape[0])
 
+    files = source_files(job, listed)
     with pool.writing():
-        new = ingest(pool, source_files(job, listed), attempts, rows, job.recipe.execution.commit_every, progress)
+        new = ingest(pool, files, attempts, rows, job.recipe.execution.commit_every, progress)
         snapshot, refused = pool.snapshot(), pool.refused()
     group = Pool.read(job.workspace, snapshot)
     found = index_rows(group, listed, contract.DIGEST)
@@ -82,6 +84,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     ]
     contract.CLIPS.write(contract.CLIPS.build(clips), folder)
     QUARANTINE.write(quarantine, folder)
+    write_sheet(clips, files, settings, folder)
     studies = _write_targets(group, [(row, at) for row, at, _ in found], settings.variance_epsilon, folder)
     counts = {"clips": len(clips), "frames": sum(row["frames"] for row in clips), "studies": studies}
     return Built({**counts, "refused": quarantine.num_rows}, snapshot, new)
@@ -130,5 +133,5 @@ def _write_targets(group: zarr.Group, found: list[tuple[dict[str, Any], int]], e
     return len(rows)
 
 
-WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build, _source)
+WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build, _source, show)
 teacher = as_task(WORK)

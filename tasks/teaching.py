@@ -58,7 +58,8 @@ def teach_into(folder: Path, job: Job, catalog: Artefact, progress: Progress) ->
     config = demo_config()
     size = config["model_cfg"]["vision_cfg"]["image_size"]
     try:
-        examples = collect(echoes, reports, measurements, paths, settings, job.recipe.pairs, size, progress)
+        mask = job.recipe.teacher.mask
+        examples = collect(echoes, reports, measurements, paths, settings, job.recipe.pairs, size, progress, mask)
     except OSError as fault:
         raise StoreError(f"a file of the export cannot be read ({fault.strerror}): is it still mounted?") from fault
     shares = SplitShares(train=1 - settings.held_out, validation=0.0, test=settings.held_out)

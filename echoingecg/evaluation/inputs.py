@@ -21,6 +21,8 @@ class Provenance(TypedDict):
     recipe: str  # the whole recipe as YAML
     ecg_findings: dict[str, int]  # ECGs with each quality finding
     ecg_page: bytes | None  # PNG of some filtered ECGs, if there are any
+    echo_sheet: bytes | None  # PNG of some masked echo clips, if there are any
+    echo_map: bytes | None  # PNG of the study targets on a plane, if there are enough
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,8 @@ def render_report(results: EvaluationResults, figures: Iterable[DrawnFigure]) ->
         recipe=provenance["recipe"],
         ecg_findings=provenance["ecg_findings"],
         ecg_page=_data_url(provenance["ecg_page"]) if provenance["ecg_page"] else "",
+        echo_sheet=_data_url(provenance["echo_sheet"]) if provenance["echo_sheet"] else "",
+        echo_map=_data_url(provenance["echo_map"]) if provenance["echo_map"] else "",
     )
 
 

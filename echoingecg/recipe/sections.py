@@ -78,6 +78,9 @@ class TeacherSettings(Section):
         description="'module:function' that takes a clip's frames, uint8 (frame, size, size, 3) in RGB, and says "
         "whether it counts; empty takes all. Give a changed function another name: versions know it by that",
     )
+    mask: bool = Field(
+        True, description="black out all beside the moving sector: burned-in text, ECG trace, scale, logos"
+    )
     precision: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic of the forward pass")
     batch_frames: Count = Field(64, description="frames a forward pass; a batch never spans two clips")
     variance_epsilon: Positive = Field(1e-8, description="added to the variance before the logarithm (METHOD)")

@@ -1,4 +1,7 @@
-"""Echo clip to teacher frames: which frames, which region, which size (METHOD: ultrasound region, area resize)."""
+"""Echo clip to teacher frames: which frames, which region, which size (METHOD: ultrasound region, area resize).
+
+What a scanner prints beside the sector (text, scale, ECG trace) is made black: a teacher must not read it.
+"""
 
 from pathlib import Path
 from typing import Final
@@ -11,6 +14,7 @@ from echoingecg.recipe.sections import TeacherSettings
 from echoingecg.teacher.cine import check_cine
 from echoingecg.teacher.decode import frames_of, open_clip
 from echoingecg.teacher.decode.clip import Clip, Region
+from echoingecg.teacher.sector import LOOKS, find_sector, whole_pixels
 
 _TWO_DIMENSIONAL: Final = 1  # Region Spatial Format, DICOM PS3.3 C.8.5.5.1.1
 _STRIPS: Final = {2: "M-mode", 3: "spectral Doppler"}
@@ -25,26 +29,53 @@ def read_clip(path: Path, settings: TeacherSettings, size: int) -> np.ndarray:
 
     Args:
         path: multi-frame ultrasound DICOM file, AVI or MP4.
-        settings: frame_stride, max_frames, min_frames, colour_doppler and view_filter are read.
+        settings: frame_stride, max_frames, min_frames, colour_doppler, view_filter and mask are read.
         size: edge of the square frames, px. The aspect ratio is not kept (METHOD).
 
     Returns:
-        uint8 (frame, size, size, 3), RGB, the two-dimensional region alone.
+        uint8 (frame, size, size, 3), RGB, the two-dimensional region alone; 0 outside the sector.
 
     Raises:
-        Refusal: the file is damaged, no cine, without region, not wanted, or encoded in an unknown way.
+        Refusal: the file is damaged, no cine, without region or sector, not wanted, or encoded in an unknown way.
         OSError: the disk cannot give the bytes.
     """
+    clip, frames, looks = _read(path, settings, size)
+    check_cine(clip, frames, settings)
+    inside = _sector(looks, settings, size)
+    frames &= (inside * np.uint8(255))[..., None].repeat(3, axis=2)  # assigning by index takes 30 times as long
+    return frames
+
+
+def read_unmasked(path: Path, settings: TeacherSettings, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `read_clip`, with all that is printed, and the sector: bool (size, size), everywhere where mask is off.
+
+    What moves is not judged.
+    """
+    _, frames, looks = _read(path, settings, size)
+    return frames, _sector(looks, settings, size)
+
+
+def _read(path: Path, settings: TeacherSettings, size: int) -> tuple[Clip, np.ndarray, list[np.ndarray]]:
+    """The clip, the frames that are wanted, and the grey ones, of full size, that the sector is found from."""
     clip = open_clip(path)
     if clip.frames < settings.min_frames:
         raise Refusal("not_a_cine", f"frames: {clip.frames}, at least {settings.min_frames} are needed")
     box = two_dimensional_region(clip)
     wanted = frame_indices(clip.frames, settings.frame_stride, settings.max_frames)
-    frames = np.empty((len(wanted), size, size, 3), np.uint8)
-    for index, frame in enumerate(frames_of(clip, wanted)):
-        cv2.resize(frame[box], (size, size), dst=frames[index], interpolation=cv2.INTER_AREA)
-    check_cine(clip, frames, settings)
-    return frames
+    # Whatever is wanted, the same frames are compared: a frame's embedding does not depend on its company.
+    looks = frame_indices(clip.frames, 1, LOOKS) if settings.mask else []
+    numbers, place = sorted({*wanted, *looks}), {number: index for index, number in enumerate(wanted)}
+    frames, seen = np.empty((len(wanted), size, size, 3), np.uint8), []
+    for number, frame in zip(numbers, frames_of(clip, numbers), strict=True):
+        if number in looks:
+            seen.append(cv2.cvtColor(frame[box], cv2.COLOR_RGB2GRAY))
+        if number in place:
+            cv2.resize(frame[box], (size, size), dst=frames[place[number]], interpolation=cv2.INTER_AREA)
+    return clip, frames, seen
+
+
+def _sector(looks: list[np.ndarray], settings: TeacherSettings, size: int) -> np.ndarray:
+    return whole_pixels(find_sector(looks), size) if settings.mask else np.ones((size, size), bool)
 
 
 def frame_indices(frames: int, stride: int, max_frames: int) -> list[int]:

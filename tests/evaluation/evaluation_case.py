@@ -139,6 +139,8 @@ def make_inputs(patients: int = 250, seed: int = 1, **changes: Any) -> Evaluatio
             "recipe": "evaluation:\n  seed: 43\n",
             "ecg_findings": {"no_qrs": 2, "mains": 1234},
             "ecg_page": None,
+            "echo_sheet": None,
+            "echo_map": None,
         },
         "teacher": PlantedTeacher(),
         "training_texts": ("LVEF IS 30 %.", "LVEF IS 55 %.", "NORMAL."),

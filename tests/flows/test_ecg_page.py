@@ -44,14 +44,15 @@ from prefect import task
 from prefect.client.orchestration import get_client
 from prefect.testing.utilities import prefect_test_harness
 from tasks.artefacts import ArtefactStore
-from tasks.ecg_page import show
+from tasks import ecg_page, teacher_page
 from tasks.workspace import Workspace
 
 workspace = Workspace(Path(sys.argv[1]))
 
 @task(persist_result=False)
 def look():
-    show(workspace, ArtefactStore(workspace).get(sys.argv[2]))
+    ecg_page.show(workspace, ArtefactStore(workspace).get(sys.argv[2]))
+    teacher_page.show(workspace, ArtefactStore(workspace).get(sys.argv[3]))
 
 with prefect_test_harness(server_startup_timeout=300):
     look()
@@ -61,12 +62,14 @@ with prefect_test_harness(server_startup_timeout=300):
 """
 
 
-def test_prefect_shows_refusals_and_page(finished: Run) -> None:
+def test_prefect_shows_refusals_and_pictures(finished: Run) -> None:
     """In a process of its own: Prefect's test server logs after pytest has closed its streams."""
-    arguments = [str(finished.job.workspace.root), str(finished.artefacts["ecg"])]
+    artefacts = [str(finished.artefacts[stage]) for stage in ("ecg", "teacher")]
+    arguments = [str(finished.job.workspace.root), *artefacts]
     done = subprocess.run([sys.executable, "-c", LOOK, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     shown = {key: (int(size), image) for key, size, image in (line.split() for line in done.stdout.splitlines())}
-    assert set(shown) == {"ecg-refusals", "ecg-samples"}
-    assert shown["ecg-samples"][1] == "True"
-    assert shown["ecg-samples"][0] < 500_000
+    assert set(shown) == {"ecg-refusals", "ecg-samples", "teacher-refusals", "teacher-samples"}
+    for stage in ("ecg", "teacher"):
+        assert shown[f"{stage}-samples"][1] == "True"
+        assert shown[f"{stage}-samples"][0] < 500_000

@@ -12,7 +12,7 @@ from echoingecg.errors import Refusal
 from echoingecg.recipe import TeacherSettings
 from echoingecg.teacher.frames import read_clip
 
-SETTINGS = TeacherSettings()
+SETTINGS = TeacherSettings(mask=False)
 
 
 def refusal(path: Path, **fields: int) -> str:

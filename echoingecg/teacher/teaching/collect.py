@@ -28,6 +28,7 @@ def collect(
     pairs: PairsSettings,
     size: int,
     progress: Progress = silent,
+    mask: bool = True,
 ) -> Examples:
     """Reads every clip once. Files that the teacher stage would refuse are left out, as are studies without report.
 
@@ -38,11 +39,12 @@ def collect(
         pairs: measurement_window_hours is read.
         size: edge of the frames, px.
         progress: told the files read.
+        mask: as in TeacherSettings.
 
     Raises:
         OSError: the disk cannot give the bytes.
     """
-    wanted = TeacherSettings(max_frames=settings.frames_per_clip)
+    wanted = TeacherSettings(max_frames=settings.frames_per_clip, mask=mask)
     clips: dict[str, list[np.ndarray]] = defaultdict(list)
     patient = {}
     for done, row in enumerate(echoes.sort_by("clip_id").to_pylist(), start=1):
