@@ -14,7 +14,7 @@ import numpy as np
 
 from echoingecg.errors import Refusal
 from echoingecg.teacher.decode.clip import Clip, Region, check_size
-from echoingecg.teacher.decode.parsing import WholeFile, refusing
+from echoingecg.teacher.decode.parsing import refusing
 
 _TWO_DIMENSIONAL: Final = 1
 
@@ -80,9 +80,12 @@ def video_frames(clip: VideoClip, wanted: Sequence[int]) -> Iterator[np.ndarray]
 
 @contextmanager
 def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
-    """From the bytes alone: given a name, FFmpeg would take `%03d` in it for a row of files."""
-    with WholeFile(path) as file, refusing("the video"):
-        video = cv2.VideoCapture(file, cv2.CAP_FFMPEG, [])  # type: ignore[call-overload]  # a stub of C++ alone
+    """By a descriptor: given a name, FFmpeg would take `%03d` in it for a row of files.
+
+    OpenCV's reader of Python streams would do as well, but it crashes where FFmpeg refuses some damaged AVI files.
+    """
+    with path.open("rb") as file, refusing("the video"):
+        video = cv2.VideoCapture(f"/dev/fd/{file.fileno()}", cv2.CAP_FFMPEG)
         try:
             if not video.isOpened():
                 raise Refusal("unreadable", "the video cannot be opened")
