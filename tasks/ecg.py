@@ -14,8 +14,9 @@ from echoingecg.ecg import CODE_VERSION
 from echoingecg.fingerprint import fingerprint
 from echoingecg.progress import Progress
 from tasks.artefacts import Built
+from tasks.blocks import SourceFile
 from tasks.ecg_page import show
-from tasks.ingest import SourceFile, index_rows, ingest_blocks, missing_files, quarantine_rows, source_files
+from tasks.ingest import index_rows, ingest_blocks, missing_files, quarantine_rows, source_files
 from tasks.job import Job
 from tasks.pools import Pool, PoolArray, array_of, rows_of
 from tasks.stage import Inputs, StageWork, as_task, check_refusals

@@ -44,6 +44,7 @@ class PoolArray:
         shard: rows that share a file; a multiple of `chunk`.
         shuffled: bits of equal weight are stored together, compressed by LZ4: for floating-point signals faster
             and smaller than Zstandard.
+        ragged: it has any number of rows for a key, not one.
     """
 
     contract: ArrayContract
@@ -51,6 +52,7 @@ class PoolArray:
     chunk: int
     shard: int
     shuffled: bool = False
+    ragged: bool = False
 
 
 class Pool:
