@@ -10,7 +10,7 @@ import numpy as np
 from tasks.blocks import Block, Rows
 from tasks.pools import Pool
 
-_WAITING: Final = 3  # blocks that may wait for the thread: bounds memory
+_WAITING: Final = 3  # blocks that may wait for the thread, where whole shards are written: bounds memory
 _HELD: Final = 64 << 20  # bytes of rows that may wait to be written
 
 
@@ -19,7 +19,8 @@ class BlockWriter:
 
     A shard that grows is read and written again, so rows wait until one is full, unless commits are wanted
     oftener than that. Ragged pools cannot be cut at a shard: their rows wait for the commit, or until
-    there are 64 MB of them.
+    there are 64 MB of them. Where commits come before shards, blocks do not: `put` waits for the one before,
+    so that little is lost with the process.
 
     Args:
         pool: being written to.
@@ -40,7 +41,7 @@ class BlockWriter:
 
     def put(self, block: Block) -> None:
         """Hands a block over; waits while too many are ahead of it. Raises what an earlier one has met."""
-        while len(self._at_work) >= _WAITING or (self._at_work and self._at_work[0].done()):
+        while len(self._at_work) >= (_WAITING if self._whole else 1) or (self._at_work and self._at_work[0].done()):
             self._at_work.popleft().result()
         self._at_work.append(self._thread.submit(self._write, block))
 

@@ -17,7 +17,6 @@ from data_contracts.errors import UserError
 from echoingecg.recipe.sections import TeacherSettings
 from echoingecg.teacher.frozen import FrozenTeacher, Preprocessing
 from echoingecg.teacher.identity import TORCHVISION, Source, teacher_source
-from echoingecg.teacher.protocol import Teacher
 
 # What open_clip and torch raise for a wrong configuration, or weights of another architecture.
 _LOAD_FAULTS: Final = (
@@ -69,7 +68,7 @@ class OpenClipTeacher(FrozenTeacher):
         return torch.cat([model.encode_text(part.to(self._device), normalize=True) for part in tokens]).cpu().numpy()
 
 
-def load_teacher(settings: TeacherSettings, device: str, compiled: bool = False) -> Teacher:
+def load_teacher(settings: TeacherSettings, device: str, compiled: bool = False) -> FrozenTeacher:
     """Builds the teacher that the recipe names and loads its weights (safetensors, or torch weights only).
 
     Args:
@@ -97,7 +96,7 @@ def load_teacher(settings: TeacherSettings, device: str, compiled: bool = False)
         ) from fault
 
 
-def _open_clip_teacher(source: Source, settings: TeacherSettings, device: str, compiled: bool) -> Teacher:
+def _open_clip_teacher(source: Source, settings: TeacherSettings, device: str, compiled: bool) -> FrozenTeacher:
     name = f"local-dir:{source.folder}" if source.folder else settings.model
     model = open_clip.create_model(
         name,
