@@ -119,9 +119,8 @@ def _hub_folder(repository: str) -> Path:
         raise UserError(f"teacher.model 'hf-hub:{repository}': write hf-hub:owner/name") from fault
     except (HfHubHTTPError, HTTPError, OSError) as fault:
         raise UserError(
-            f"teacher.model 'hf-hub:{repository}' cannot be fetched ({type(fault).__name__}): on a connected machine "
-            f"download {CONFIG} and {WEIGHTS[0]} into one folder, bring it here, and set teacher.model to "
-            f"'local-dir:' and the folder's path"
+            f"teacher.model 'hf-hub:{repository}' cannot be fetched ({type(fault).__name__}): on a connected machine run "
+            f"'hf download {repository} --local-dir FOLDER', bring FOLDER here, and set teacher.model to local-dir:FOLDER"
         ) from fault
 
 
