@@ -54,14 +54,17 @@ class FrozenTeacher:
         self._dtype = _DTYPES[settings.precision]
         layout = torch.channels_last_3d if self._window else torch.channels_last
         network = network.eval().requires_grad_(False).to(self._device, self._dtype).to(memory_format=layout)
-        self._network: Any = torch.compile(network, dynamic=False) if compiled else network
+        self._network: Any = network
         axes = 3 if self._window else 2
         self._mean = per_channel(preprocessing.mean, self._device, axes)
         self._std = per_channel(preprocessing.std, self._device, axes)
         self._model = settings.model
         self.image_size = preprocessing.size
         self.batch = max(settings.batch_frames // max(self._window, 1), 1)
-        self.dim = self.forward(torch.from_numpy(self.inputs(self._black(1)))).shape[1]
+        black = np.zeros((1, self.image_size, self.image_size, 3), np.uint8)
+        self.dim = self.forward(torch.from_numpy(self.inputs(black))).shape[1]
+        if compiled:  # for batches alone: one input would be compiled for itself
+            self._network = torch.compile(network, dynamic=False)
 
     def inputs(self, frames: np.ndarray) -> np.ndarray:
         """The frames as they are, or windows (vector, window, size, size, 3) that together see every frame.
@@ -91,9 +94,6 @@ class FrozenTeacher:
     def embed_text(self, texts: Sequence[str]) -> np.ndarray:
         """Raises UserError: there is no text tower."""
         raise UserError(f"teacher.model '{self._model}' has no text tower: prompts need an open_clip model")
-
-    def _black(self, frames: int) -> np.ndarray:
-        return np.zeros((frames, self.image_size, self.image_size, 3), np.uint8)
 
 
 def per_channel(values: Sequence[float], device: torch.device, axes: int = 2) -> torch.Tensor:

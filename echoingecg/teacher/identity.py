@@ -119,8 +119,9 @@ def _hub_folder(repository: str) -> Path:
         raise UserError(f"teacher.model 'hf-hub:{repository}': write hf-hub:owner/name") from fault
     except (HfHubHTTPError, HTTPError, OSError) as fault:
         raise UserError(
-            f"teacher.model 'hf-hub:{repository}' cannot be fetched ({type(fault).__name__}): on a connected machine run "
-            f"'hf download {repository} --local-dir FOLDER', bring FOLDER here, and set teacher.model to local-dir:FOLDER"
+            f"teacher.model 'hf-hub:{repository}' cannot be fetched ({type(fault).__name__}): on a connected machine "
+            f"run 'hf download {repository} --local-dir FOLDER', bring FOLDER here, and set teacher.model to "
+            f"local-dir:FOLDER"
         ) from fault
 
 
