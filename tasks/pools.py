@@ -66,7 +66,7 @@ class Pool:
     """
 
     def __init__(self, workspace: Workspace, name: str, arrays: tuple[PoolArray, ...]) -> None:
-        self.workspace = workspace
+        self.workspace, self.name = workspace, name
         self.folder = workspace.pools / name
         self.arrays = arrays
 

@@ -1,8 +1,11 @@
 """Stage teacher: every frame of every clip before the frozen teacher, and a Gaussian for each study."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
 
 from data_contracts import teacher as contract
 from data_contracts.catalog import ECHOES
@@ -18,7 +21,7 @@ from tasks.ingest import index_rows, ingest_blocks, missing_files, quarantine_ro
 from tasks.job import Job
 from tasks.pools import Pool, PoolArray, array_of, rows_of
 from tasks.stage import Inputs, StageWork, as_task, check_refusals
-from tasks.targets import write_targets
+from tasks.study_targets import write_targets
 from tasks.teacher_blocks import embedded_blocks
 from tasks.workers import mapper
 
@@ -37,7 +40,7 @@ def _layout(dim: int) -> tuple[PoolArray, ...]:
         PoolArray(contract.KEY, (32,), 8192, 8192),
         PoolArray(contract.CLIP_START, (), 8192, 8192),
         PoolArray(contract.CLIP_FRAMES, (), 8192, 8192),
-        PoolArray(contract.EMBEDDING, (dim,), 64, 65536, ragged=True),
+        PoolArray(contract.EMBEDDING, (dim,), 512, 65536, ragged=True),
         PoolArray(contract.DIGEST, (32,), 8192, 8192),
     )
 
@@ -46,7 +49,13 @@ def _source(job: Job) -> dict[str, str]:
     return teacher_identity(job.recipe.teacher)
 
 
-def _ingest(pool: Pool, missing: list[SourceFile], teachers: "list[Teacher]", job: Job, progress: Progress) -> int:
+def _by_study(files: list[SourceFile], listed: pa.Table) -> list[SourceFile]:
+    """A study's clips side by side, so that its target is made from one read."""
+    study = dict(zip(listed["content_hash"].to_pylist(), listed["study_id"].to_pylist(), strict=True))
+    return sorted(files, key=lambda file: (study[file.content_hash], file.content_hash))
+
+
+def _ingest(pool: Pool, missing: list[SourceFile], teachers: "Sequence[Teacher]", job: Job, progress: Progress) -> int:
     if not missing:
         return 0
     execution = job.recipe.execution
@@ -68,7 +77,8 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, embedded_by, _source(job)])
     pool = Pool(job.workspace, f"{STAGE}/{key}", _layout(teachers[0].dim))
     with pool.writing():
-        new = _ingest(pool, missing_files(pool, source_files(job, listed)), teachers, job, progress)
+        missing = _by_study(missing_files(pool, source_files(job, listed)), listed)
+        new = _ingest(pool, missing, teachers, job, progress)
         snapshot, refused = pool.snapshot(), pool.refused()
     group = Pool.read(job.workspace, snapshot)
     found = index_rows(group, listed, contract.DIGEST)
@@ -89,7 +99,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     ]
     contract.CLIPS.write(contract.CLIPS.build(clips), folder)
     QUARANTINE.write(quarantine, folder)
-    studies = write_targets(group, [(row, at) for row, at, _ in found], settings, folder)
+    studies = write_targets(pool, group, [(row, at) for row, at, _ in found], settings, folder)
     counts = {"clips": len(clips), "frames": sum(row["frames"] for row in clips), "studies": studies}
     return Built({**counts, "refused": quarantine.num_rows}, snapshot, new)
 
