@@ -13,7 +13,7 @@ from data_contracts.conventions import METHODS
 from data_contracts.quarantine import QUARANTINE
 from data_contracts.tables import TableContract, column
 
-CONTRACT_VERSION: Final = 1
+CONTRACT_VERSION: Final = 2  # 1 could not state the leads of an array
 
 _PATIENT = column("patient_id", pa.string(), "keyed pseudonym of the patient")
 _HOURS = column("hours", pa.float64(), "time since the patient's first event in the export", "h")
@@ -59,6 +59,12 @@ ECGS: Final = TableContract(
                 pa.float64(),
                 "sampling frequency stated by the export, for a file that has none",
                 "Hz",
+                optional=True,
+            ),
+            column(
+                "stated_leads",
+                pa.string(),
+                "leads in stored order, separated by semicolons, stated by the export for a file that names none",
                 optional=True,
             ),
         ]

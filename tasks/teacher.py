@@ -17,7 +17,7 @@ from echoingecg.teacher import CODE_VERSION
 from echoingecg.teacher.identity import teacher_identity
 from tasks.artefacts import Built
 from tasks.blocks import SourceFile
-from tasks.ingest import index_rows, ingest_blocks, missing_files, quarantine_rows, source_files
+from tasks.ingest import index_rows, ingest_blocks, missing_files, quarantine_rows
 from tasks.job import Job
 from tasks.pools import Pool, PoolArray, array_of, rows_of
 from tasks.stage import Inputs, StageWork, as_task, check_refusals
@@ -77,7 +77,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, embedded_by, _source(job)])
     pool = Pool(job.workspace, f"{STAGE}/{key}", _layout(teachers[0].dim))
     with pool.writing():
-        missing = _by_study(missing_files(pool, source_files(job, listed)), listed)
+        missing = _by_study(missing_files(pool, job, listed), listed)
         new = _ingest(pool, missing, teachers, job, progress)
         snapshot, refused = pool.snapshot(), pool.refused()
     group = Pool.read(job.workspace, snapshot)
