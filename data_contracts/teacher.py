@@ -12,18 +12,22 @@ from data_contracts.tables import TableContract, column
 CONTRACT_VERSION: Final = 1
 
 KEY: Final = ArrayContract("key", ("clip", "byte"), "uint8", "", "SHA-256 of the source file", (("byte", 32),))
-CLIP_START: Final = ArrayContract("clip_start", ("clip",), "int64", "", "first frame of the clip in `embedding`")
-CLIP_FRAMES: Final = ArrayContract("clip_frames", ("clip",), "int64", "", "number of frames of the clip")
+CLIP_START: Final = ArrayContract("clip_start", ("clip",), "int64", "", "first vector of the clip in `embedding`")
+CLIP_FRAMES: Final = ArrayContract(
+    "clip_frames", ("clip",), "int64", "", "vectors of the clip: one a frame, or one a window"
+)
 EMBEDDING: Final = ArrayContract(
-    "embedding", ("frame", "dim"), "float16", "", "unit-length teacher embedding of each frame"
+    "embedding", ("frame", "dim"), "float16", "", "unit-length teacher embedding of each frame or window"
 )
 DIGEST: Final = ArrayContract(
     "sha256", ("clip", "byte"), "uint8", "", "SHA-256 of the clip's float16 embedding bytes", (("byte", 32),)
 )
 ARRAYS: Final = (KEY, CLIP_START, CLIP_FRAMES, EMBEDDING, DIGEST)
 
-MEAN: Final = ArrayContract("mean", ("study", "dim"), "float32", "", "unit-length mean of the study's frames")
-LOG_VAR: Final = ArrayContract("log_var", ("study", "dim"), "float32", "", "log population variance of the frames")
+MEAN: Final = ArrayContract("mean", ("study", "dim"), "float32", "", "unit-length mean of the study's vectors")
+LOG_VAR: Final = ArrayContract(
+    "log_var", ("study", "dim"), "float32", "", "log variance of a vector, by the recipe's estimator"
+)
 TARGETS: Final = (MEAN, LOG_VAR)
 TARGETS_GROUP: Final = "targets.zarr"
 CONTACT_SHEET: Final = "contact_sheet.png"  # some clips, black outside the sector; absent where the teacher has no mask
@@ -42,7 +46,7 @@ CLIPS: Final = TableContract(
             column("clip_id", pa.string(), "keyed pseudonym of the echo file"),
             column("study_id", pa.string(), "keyed pseudonym of the echo study"),
             column("content_hash", pa.string(), "key of the embeddings in the pool"),
-            column("frames", pa.int32(), "embedded frames"),
+            column("frames", pa.int32(), "vectors: embedded frames, or windows of a video teacher"),
             column("embedding_sha256", pa.string(), "SHA-256 of the float16 embeddings' bytes"),
         ]
     ),
@@ -57,7 +61,7 @@ STUDIES: Final = TableContract(
             column("study_id", pa.string(), "row i of the targets belongs to row i of this table"),
             column("patient_id", pa.string(), "keyed pseudonym of the patient"),
             column("clips", pa.int32(), "clips that entered the target"),
-            column("frames", pa.int32(), "frames that entered the target"),
+            column("frames", pa.int32(), "vectors that entered the target"),
         ]
     ),
     _checks,

@@ -10,14 +10,17 @@ import numpy as np
 from tasks.blocks import Block, Rows
 from tasks.pools import Pool
 
-_WAITING: Final = 3  # blocks that may wait for the thread: bounds memory
+_WAITING: Final = 3  # blocks that may wait for the thread, where whole shards are written: bounds memory
+_HELD: Final = 64 << 20  # bytes of rows that may wait to be written
 
 
 class BlockWriter:
     """Takes blocks; at the end of the `with` all are committed, or after a fault those of earlier commits.
 
     A shard that grows is read and written again, so rows wait until one is full, unless commits are wanted
-    oftener than that.
+    oftener than that. Ragged pools cannot be cut at a shard: their rows wait for the commit, or until
+    there are 64 MB of them. Where commits come before shards, blocks do not: `put` waits for the one before,
+    so that little is lost with the process.
 
     Args:
         pool: being written to.
@@ -27,6 +30,7 @@ class BlockWriter:
     def __init__(self, pool: Pool, commit_every: int) -> None:
         self._pool, self._commit_every = pool, commit_every
         self._shard = min(one.shard for one in pool.arrays)
+        self._whole = commit_every >= self._shard and not any(one.ragged for one in pool.arrays)
         self._thread = ThreadPoolExecutor(1)
         self._at_work: deque[Future[None]] = deque()
         self._draft = pool.draft()
@@ -37,7 +41,7 @@ class BlockWriter:
 
     def put(self, block: Block) -> None:
         """Hands a block over; waits while too many are ahead of it. Raises what an earlier one has met."""
-        while len(self._at_work) >= _WAITING or (self._at_work and self._at_work[0].done()):
+        while len(self._at_work) >= (_WAITING if self._whole else 1) or (self._at_work and self._at_work[0].done()):
             self._at_work.popleft().result()
         self._at_work.append(self._thread.submit(self._write, block))
 
@@ -62,31 +66,41 @@ class BlockWriter:
         self._rows.append(block.rows)
         self._refused.update(block.refused)
         self._files += block.files
-        whole = self._commit_every >= self._shard
-        while whole and self._waiting() >= (room := self._shard - self._held % self._shard):
+        while self._whole and self._waiting() >= (room := self._shard - self._held % self._shard):
             self._add(room)
-        if self._files >= self._commit_every and not (whole and self._waiting() and self._held % self._shard):
-            if not whole:
-                self._add(self._waiting())
+        due = self._files >= self._commit_every
+        if not self._whole and (due or self._bytes() >= _HELD):
+            self._add_all()
+        if due and not (self._whole and self._waiting() and self._held % self._shard):
             self._commit()
 
     def _end(self) -> None:
-        self._add(self._waiting())
+        self._add_all()
         if self._files:
             self._commit()
 
     def _waiting(self) -> int:
         return sum(len(rows["key"]) for rows in self._rows if rows)
 
+    def _bytes(self) -> int:
+        return sum(values.nbytes for rows in self._rows for values in rows.values())
+
     def _add(self, count: int) -> None:
-        """Writes the first `count` of the rows that wait."""
-        filled = [rows for rows in self._rows if rows]
-        if not count:
-            return
-        joined = {name: np.concatenate([rows[name] for rows in filled]) for name in filled[0]}
+        """Writes the first `count` of the rows that wait, where each key has one."""
+        joined = self._joined()
         self._draft.add({name: values[:count] for name, values in joined.items()})
         self._held += count
         self._rows = [{name: values[count:] for name, values in joined.items()}]
+
+    def _add_all(self) -> None:
+        if count := self._waiting():
+            self._draft.add(self._joined())
+            self._held += count
+        self._rows = []
+
+    def _joined(self) -> dict[str, np.ndarray]:
+        filled = [rows for rows in self._rows if rows]
+        return {name: np.concatenate([rows[name] for rows in filled]) for name in filled[0]}
 
     def _commit(self) -> None:
         self._draft.commit(self._refused)

@@ -19,3 +19,16 @@ def device(execution: ExecutionSettings) -> str:
     if execution.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return execution.device
+
+
+def replicas(execution: ExecutionSettings) -> list[str]:
+    """Devices that each hold a copy of a network that does not learn: `execution.devices` GPUs, or the CPU.
+
+    Raises:
+        UserError: there are fewer GPUs.
+    """
+    if device(execution) == "cpu":
+        return ["cpu"]
+    if execution.devices > (found := torch.cuda.device_count()):
+        raise UserError(f"execution.devices={execution.devices}, but torch finds {found} CUDA devices")
+    return [f"cuda:{index}" for index in range(execution.devices)]

@@ -18,8 +18,9 @@ from echoingecg.ecg import CODE_VERSION
 from echoingecg.fingerprint import fingerprint
 from echoingecg.progress import Progress
 from tasks.artefacts import Built
+from tasks.blocks import SourceFile
 from tasks.ecg_page import show
-from tasks.ingest import SourceFile, ingest_blocks, missing_files, quarantine_rows
+from tasks.ingest import ingest_blocks, missing_files, quarantine_rows
 from tasks.job import Job
 from tasks.pools import Pool, PoolArray, array_of, rows_by_key, rows_of
 from tasks.stage import Inputs, StageWork, as_task, check_refusals

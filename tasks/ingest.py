@@ -10,15 +10,10 @@ from data_contracts.arrays import ArrayContract
 from echoingecg.errors import StoreError
 from echoingecg.progress import Progress
 from tasks.block_writer import BlockWriter
-from tasks.blocks import Attempt, Block, Rows, SourceFile, attempt, block_of
+from tasks.blocks import Block, SourceFile
 from tasks.job import Job
 from tasks.pools import Pool, rows_by_key, rows_of
 from tasks.progress import logger
-
-__all__ = [
-    "Attempt", "Block", "Rows", "SourceFile", "attempt", "index_rows", "ingest", "ingest_blocks", "missing_files",
-    "quarantine_rows", "source_files",
-]  # fmt: skip
 
 
 def source_files(job: Job, listed: pa.Table) -> dict[str, SourceFile]:
@@ -55,38 +50,6 @@ def missing_files(pool: Pool, job: Job, listed: pa.Table) -> list[SourceFile]:
     files = len(set(keys))
     logger().info(f"{files} files: {files - len(missing)} in the pool, {len(missing)} to process")
     return list(missing.values())
-
-
-def ingest(
-    pool: Pool,
-    files: Mapping[str, SourceFile],
-    attempts: Callable[[Iterable[SourceFile]], Iterator[Attempt]],
-    as_rows: Callable[[list[Attempt]], Rows],
-    commit_every: int,
-    progress: Progress,
-) -> int:
-    """Brings the pool up to date with `files`, file by file; returns how many were processed.
-
-    Args:
-        pool: being written to.
-        files: content hash -> file.
-        attempts: runs `attempt` over files, in order.
-        as_rows: the pool's rows for a batch of attempts that have a value; called when all before are committed.
-        commit_every: files a commit.
-        progress: told after every file.
-    """
-    known = rows_by_key(Pool.read(pool.workspace, pool.snapshot())).keys() | pool.refused().keys()
-    missing = [file for key, file in files.items() if key not in known]
-    done = 0
-    for start in range(0, len(missing), commit_every):
-        batch = []
-        for one in attempts(missing[start : start + commit_every]):
-            batch.append(one)
-            done += 1
-            progress(done, len(missing))
-        block = block_of(batch, as_rows)
-        pool.append(block.rows, block.refused)
-    return done
 
 
 def ingest_blocks(

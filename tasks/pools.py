@@ -15,13 +15,14 @@ from typing import Any, Final, Self
 import icechunk
 import numpy as np
 import zarr
-from filelock import FileLock
+from filelock import AcquireReturnProxy, FileLock, Timeout
 from zarr.codecs import BloscCodec
 
 from data_contracts.arrays import ArrayContract
 from data_contracts.manifest import PoolSnapshot
 from echoingecg.errors import StoreError
 from tasks.blocks import key_rows
+from tasks.progress import logger
 from tasks.workspace import Workspace, writing_to
 
 __all__ = [
@@ -44,6 +45,7 @@ class PoolArray:
         shard: rows that share a file; a multiple of `chunk`.
         shuffled: bits of equal weight are stored together, compressed by LZ4: for floating-point signals faster
             and smaller than Zstandard.
+        ragged: it has any number of rows for a key, not one.
     """
 
     contract: ArrayContract
@@ -51,6 +53,7 @@ class PoolArray:
     chunk: int
     shard: int
     shuffled: bool = False
+    ragged: bool = False
 
 
 class Pool:
@@ -63,7 +66,7 @@ class Pool:
     """
 
     def __init__(self, workspace: Workspace, name: str, arrays: tuple[PoolArray, ...]) -> None:
-        self.workspace = workspace
+        self.workspace, self.name = workspace, name
         self.folder = workspace.pools / name
         self.arrays = arrays
 
@@ -85,14 +88,14 @@ class Pool:
 
     @contextmanager
     def writing(self) -> Iterator[Self]:
-        """Holds the pool's lock: Icechunk on a local disk is not safe for two committers.
+        """Holds the pool's lock: Icechunk on a local disk is not safe for two committers. The second says it waits.
 
         Raises:
             StoreError: the disk is full or cannot be written.
         """
         with writing_to(self.workspace.root):
             self.folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder.with_suffix(".lock")):
+            with _locked(FileLock(self.folder.with_suffix(".lock"))):
                 try:
                     self._create()
                     yield self
@@ -215,6 +218,14 @@ def rows_by_key(group: zarr.Group) -> dict[str, int]:
     key = group["key"]
     assert isinstance(key, zarr.Array)
     return {bytes(one).hex(): row for row, one in enumerate(np.asarray(key[:]))}
+
+
+def _locked(lock: FileLock) -> AcquireReturnProxy:
+    try:
+        return lock.acquire(blocking=False)
+    except Timeout:
+        logger().info("another run writes to this pool: waiting for it")
+        return lock.acquire()
 
 
 def _repository(folder: Path) -> icechunk.Repository:

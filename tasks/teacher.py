@@ -1,30 +1,39 @@
 """Stage teacher: every frame of every clip before the frozen teacher, and a Gaussian for each study."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
-import zarr
+import pyarrow as pa
 
 from data_contracts import teacher as contract
 from data_contracts.catalog import ECHOES
 from data_contracts.conventions import Stage
 from data_contracts.quarantine import QUARANTINE
-from echoingecg.fingerprint import fingerprint, hash_array
+from echoingecg.fingerprint import fingerprint
 from echoingecg.progress import Progress
 from echoingecg.teacher import CODE_VERSION
 from echoingecg.teacher.identity import teacher_identity
 from tasks.artefacts import Built
-from tasks.ingest import Attempt, Rows, SourceFile, attempt, index_rows, ingest, quarantine_rows, source_files
+from tasks.blocks import SourceFile
+from tasks.ingest import index_rows, ingest_blocks, missing_files, quarantine_rows
 from tasks.job import Job
-from tasks.pools import Pool, PoolArray, array_of, key_rows, rows_of
+from tasks.pools import Pool, PoolArray, array_of, rows_of
 from tasks.stage import Inputs, StageWork, as_task, check_refusals
+from tasks.study_targets import write_targets
+from tasks.teacher_blocks import embedded_blocks
 from tasks.teacher_page import show, write_sheet
+from tasks.workers import mapper
+
+if TYPE_CHECKING:
+    from echoingecg.teacher.protocol import Teacher
 
 STAGE: Stage = "teacher"
+
+_TOGETHER: Final = 8  # files a block: what progress and commits are counted in
+# What no embedding depends on by more than a rounding: the identity stands for the files that are named.
+_NOT_EMBEDDED: Final = {"model", "weights", "batch_frames", "target", "variance_epsilon", "max_refused_share"}
 
 
 def _layout(dim: int) -> tuple[PoolArray, ...]:
@@ -32,7 +41,7 @@ def _layout(dim: int) -> tuple[PoolArray, ...]:
         PoolArray(contract.KEY, (32,), 8192, 8192),
         PoolArray(contract.CLIP_START, (), 8192, 8192),
         PoolArray(contract.CLIP_FRAMES, (), 8192, 8192),
-        PoolArray(contract.EMBEDDING, (dim,), 64, 65536),
+        PoolArray(contract.EMBEDDING, (dim,), 512, 65536, ragged=True),
         PoolArray(contract.DIGEST, (32,), 8192, 8192),
     )
 
@@ -41,29 +50,36 @@ def _source(job: Job) -> dict[str, str]:
     return teacher_identity(job.recipe.teacher)
 
 
+def _by_study(files: list[SourceFile], listed: pa.Table) -> list[SourceFile]:
+    """A study's clips side by side, so that its target is made from one read."""
+    study = dict(zip(listed["content_hash"].to_pylist(), listed["study_id"].to_pylist(), strict=True))
+    return sorted(files, key=lambda file: (study[file.content_hash], file.content_hash))
+
+
+def _ingest(pool: Pool, missing: list[SourceFile], teachers: "Sequence[Teacher]", job: Job, progress: Progress) -> int:
+    if not missing:
+        return 0
+    execution = job.recipe.execution
+    together = min(_TOGETHER, execution.commit_every)
+    before = array_of(Pool.read(job.workspace, pool.snapshot()), contract.EMBEDDING).shape[0]
+    with mapper(execution, len(missing), execution.decode_threads) as run:
+        blocks = partial(embedded_blocks, run, job.recipe.teacher, teachers, before, together)
+        return ingest_blocks(pool, missing, blocks, together, execution.commit_every, progress)
+
+
 def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     from echoingecg.teacher.model import load_teacher  # torch: not for a cached run
-    from echoingecg.teacher.process import embed_clip
-    from tasks.device import device
+    from tasks.device import replicas
 
     listed = ECHOES.read(inputs["catalog"].folder)
-    settings, identity = job.recipe.teacher, _source(job)
-    teacher = load_teacher(settings, device(job.recipe.execution))
-    made_by = [contract.CONTRACT_VERSION, CODE_VERSION, settings.model_dump(exclude={"max_refused_share"}), identity]
-    pool = Pool(job.workspace, f"{STAGE}/{fingerprint(made_by)}", _layout(teacher.dim))
-
-    def process(file: SourceFile) -> np.ndarray:
-        return embed_clip(file.path, teacher, settings)
-
-    def attempts(files: Iterable[SourceFile]) -> Iterator[Attempt]:
-        return map(partial(attempt, process), files)
-
-    def rows(batch: list[Attempt]) -> Rows:
-        return _rows(batch, array_of(Pool.read(job.workspace, pool.snapshot()), contract.EMBEDDING).shape[0])
-
-    files = source_files(job, listed)
+    settings, execution = job.recipe.teacher, job.recipe.execution
+    teachers = [load_teacher(settings, one, execution.compile_teacher) for one in replicas(execution)]
+    embedded_by = settings.model_dump(exclude=_NOT_EMBEDDED)
+    key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, embedded_by, _source(job)])
+    pool = Pool(job.workspace, f"{STAGE}/{key}", _layout(teachers[0].dim))
     with pool.writing():
-        new = ingest(pool, files, attempts, rows, job.recipe.execution.commit_every, progress)
+        missing = _by_study(missing_files(pool, job, listed), listed)
+        new = _ingest(pool, missing, teachers, job, progress)
         snapshot, refused = pool.snapshot(), pool.refused()
     group = Pool.read(job.workspace, snapshot)
     found = index_rows(group, listed, contract.DIGEST)
@@ -84,53 +100,10 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     ]
     contract.CLIPS.write(contract.CLIPS.build(clips), folder)
     QUARANTINE.write(quarantine, folder)
-    write_sheet(clips, files, settings, folder)
-    studies = _write_targets(group, [(row, at) for row, at, _ in found], settings.variance_epsilon, folder)
+    write_sheet(job, clips, listed, folder)
+    studies = write_targets(pool, group, [(row, at) for row, at, _ in found], settings, folder)
     counts = {"clips": len(clips), "frames": sum(row["frames"] for row in clips), "studies": studies}
     return Built({**counts, "refused": quarantine.num_rows}, snapshot, new)
-
-
-def _rows(batch: list[Attempt], before: int) -> Rows:
-    """Rows of the contiguous ragged array; `before` frames are in the pool already."""
-    lengths = np.array([len(one.value) for one in batch], dtype=np.int64)
-    return {
-        contract.KEY.name: key_rows([one.content_hash for one in batch]),
-        contract.CLIP_START.name: before + np.concatenate([[0], np.cumsum(lengths)[:-1]]),
-        contract.CLIP_FRAMES.name: lengths,
-        contract.EMBEDDING.name: np.concatenate([one.value for one in batch]),
-        contract.DIGEST.name: key_rows([hash_array(one.value) for one in batch]),
-    }
-
-
-def _write_targets(group: zarr.Group, found: list[tuple[dict[str, Any], int]], epsilon: float, folder: Path) -> int:
-    """A Gaussian for each study, over all frames of all its clips, as Zarr; returns the number of studies."""
-    from echoingecg.teacher.targets import study_target
-
-    starts, frames = rows_of(group, contract.CLIP_START), rows_of(group, contract.CLIP_FRAMES)
-    embedding = array_of(group, contract.EMBEDDING)
-    of_study: dict[str, list[int]] = defaultdict(list)
-    patient = {row["study_id"]: row["patient_id"] for row, _ in found}
-    for row, at in found:
-        of_study[row["study_id"]].append(at)
-    rows, targets = [], []
-    for study, at_rows in sorted(of_study.items()):
-        clips = [np.asarray(embedding[starts[at] : starts[at] + frames[at]]) for at in at_rows]
-        targets.append(study_target(np.concatenate(clips), epsilon))
-        sizes = {"clips": len(clips), "frames": sum(len(clip) for clip in clips)}
-        rows.append({"study_id": study, "patient_id": patient[study], **sizes})
-    contract.STUDIES.write(contract.STUDIES.build(rows), folder)
-    out = zarr.open_group(folder / contract.TARGETS_GROUP, mode="w")
-    dim = embedding.shape[1]
-    for one, values in zip(contract.TARGETS, zip(*targets, strict=True) if targets else ((), ()), strict=True):
-        array = out.create_array(
-            one.name,
-            data=np.asarray(values, dtype=one.dtype).reshape(-1, dim),
-            chunks=(1024, dim),
-            dimension_names=one.dims,
-            attributes={**one.attributes},
-        )
-        one.check(array)
-    return len(rows)
 
 
 WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build, _source, show)

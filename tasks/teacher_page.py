@@ -5,19 +5,21 @@ Nothing in it names anyone: frames are black outside the sector, where scanners 
 
 import base64
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from data_contracts import teacher as contract
 from data_contracts.catalog import ECHOES, MEASUREMENTS
 from data_contracts.quarantine import QUARANTINE, REASONS
-from echoingecg.recipe import PairsSettings, TeacherSettings
+from echoingecg.recipe import PairsSettings
 from tasks.artefacts import Artefact, ArtefactStore
-from tasks.ingest import SourceFile
+from tasks.ingest import source_files
+from tasks.job import Job
 from tasks.targets import read_targets
 from tasks.workspace import Workspace
 
@@ -25,23 +27,23 @@ _CLIPS: Final = 3
 _COLOUR: Final = "lvef"
 
 
-def write_sheet(
-    clips: list[dict[str, Any]], files: Mapping[str, SourceFile], settings: TeacherSettings, folder: Path
-) -> None:
+def write_sheet(job: Job, clips: list[dict[str, Any]], listed: pa.Table, folder: Path) -> None:
     """Writes CONTACT_SHEET: one clip each of the first studies. Without a mask there is none: text would show.
 
     Args:
+        job: names the export and the teacher's settings.
         clips: rows of contract.CLIPS.
-        files: by content hash.
-        settings: the teacher's.
+        listed: ECHOES of the catalog.
         folder: of the artefact that is being built.
     """
-    if not settings.mask:
+    if not job.recipe.teacher.mask:
         return
     from echoingecg.teacher.contact_sheet import masked_sheet  # OpenCV: not for a cached run
 
-    of_study = {row["study_id"]: files[row["content_hash"]].path for row in clips}
-    if sheet := masked_sheet([path for _, path in sorted(of_study.items())[:_CLIPS]], settings):
+    of_study = {row["study_id"]: row["content_hash"] for row in clips}
+    shown = [content_hash for _, content_hash in sorted(of_study.items())[:_CLIPS]]
+    files = source_files(job, listed.filter(pc.is_in(listed["content_hash"], pa.array(shown, pa.string()))))
+    if sheet := masked_sheet([files[content_hash].path for content_hash in shown], job.recipe.teacher):
         (folder / contract.CONTACT_SHEET).write_bytes(sheet)
 
 

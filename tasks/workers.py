@@ -27,7 +27,7 @@ _PATIENCE: Final = 60.0  # s without a result before somebody asks whether there
 
 
 @contextmanager
-def mapper(execution: ExecutionSettings, blocks: int) -> Iterator[Map]:
+def mapper(execution: ExecutionSettings, blocks: int, threads: int = _THREADS) -> Iterator[Map]:
     """A `map` that keeps order and holds a bounded number of results in memory.
 
     A worker process that dies costs the blocks it held: the scheduler gives them to another.
@@ -35,12 +35,13 @@ def mapper(execution: ExecutionSettings, blocks: int) -> Iterator[Map]:
     Args:
         execution: `dask` names a scheduler; else `workers` above 1 starts a local cluster of processes.
         blocks: how many items there will be; for a few no cluster is started.
+        threads: of this process, where there is no cluster; not more than it has cores.
 
     Raises:
         StoreError: the scheduler cannot be reached, has no workers, or gives up.
     """
     if not blocks or (not execution.dask and (execution.workers == 1 or blocks < _WORTH * execution.workers)):
-        with _threads(min(_THREADS, os.cpu_count() or 1)) as run:
+        with _threads(min(threads, os.cpu_count() or 1)) as run:
             yield run
         return
     from distributed import Client, LocalCluster  # half a second to import; most runs do without

@@ -61,10 +61,12 @@ class TeacherSettings(Section):
     model: str = Field(
         DEMO_TEACHER,
         description="'demo' (small, taught on simulated echoes, not for patients), an open_clip name, "
-        "'hf-hub:owner/name' (ECHO-CLIP: hf-hub:mkaichristensen/echo-clip) or 'local-dir:/path' "
-        "(open_clip_config.json and the weights)",
+        "'hf-hub:owner/name' (ECHO-CLIP: hf-hub:mkaichristensen/echo-clip), 'local-dir:/path' "
+        "(open_clip_config.json and the weights) or 'torchvision:name' (a video network: no text, no zero-shot)",
     )
-    weights: str = Field("", description="weights file (safetensors or torch, weights only) for an open_clip name")
+    weights: str = Field(
+        "", description="weights file (safetensors or torch, weights only) for an open_clip or a torchvision name"
+    )
     image_size: Annotated[int, Field(ge=0)] = Field(0, description="frame edge, px; 0 takes the model's own")
     frame_stride: Count = Field(1, description="take every n-th frame")
     max_frames: Annotated[int, Field(ge=0)] = Field(0, description="frames a clip at most, evenly spread; 0 takes all")
@@ -81,8 +83,16 @@ class TeacherSettings(Section):
     mask: bool = Field(
         True, description="black out all beside the moving sector: burned-in text, ECG trace, scale, logos"
     )
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic of the forward pass")
-    batch_frames: Count = Field(64, description="frames a forward pass; a batch never spans two clips")
+    window_frames: Count = Field(16, description="frames that a video network makes one vector of")
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="arithmetic of the forward pass"
+    )
+    batch_frames: Count = Field(64, description="frames a forward pass, of as many clips as it takes")
+    target: Literal["frames", "clips", "autocorrelation"] = Field(
+        "frames",
+        description="a study's Gaussian: 'frames' as published, frames count as independent; 'clips' every clip "
+        "counts alike; 'autocorrelation' neighbouring frames are known to be alike",
+    )
     variance_epsilon: Positive = Field(1e-8, description="added to the variance before the logarithm (METHOD)")
     max_refused_share: Share = Field(
         0.5, description="fail when more than this share of the echo files is refused; MIMIC-IV-ECHO holds many stills"
@@ -222,7 +232,13 @@ class ExecutionSettings(Section):
 
     workers: Count = Field(1, description="processes for decoding; above 1 a local Dask cluster is started")
     dask: str = Field("", description="address of an existing Dask scheduler, for example tcp://host:8786")
+    decode_threads: Count = Field(
+        4, description="threads that decode echo clips while the teacher runs, where no Dask workers do"
+    )
+    compile_teacher: bool = Field(False, description="torch.compile for the teacher: minutes once, then faster passes")
     commit_every: Count = Field(2000, description="files between two commits to a pool: what kill -9 can lose")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where networks run")
-    devices: Count = Field(1, description="GPUs, or processes on the CPU, that train the student on this machine")
+    devices: Count = Field(
+        1, description="GPUs of this machine that embed and train; without GPUs, processes that train the student"
+    )
     threads: Annotated[int, Field(ge=0)] = Field(0, description="torch threads; 0 leaves torch's choice")

@@ -16,6 +16,7 @@ WEIGHTS: Final = (
     "open_clip_pytorch_model.safetensors",
     "open_clip_pytorch_model.bin",
 )
+TORCHVISION: Final = "torchvision:"
 _SUFFIXES: Final = (".safetensors", ".pt", ".pth", ".bin")
 DEMO_FOLDER: Final = Path(__file__).parent / "configs" / DEMO_TEACHER
 
@@ -25,7 +26,7 @@ class Source:
     """A teacher with weights, as files.
 
     Attributes:
-        folder: folder with `open_clip_config.json` and weights; None for one of open_clip's own architectures.
+        folder: folder with `open_clip_config.json` and weights; None for an architecture that a library brings.
         weights: the weights file.
     """
 
@@ -64,9 +65,13 @@ def teacher_source(settings: TeacherSettings) -> Source:
     """
     if settings.model == DEMO_TEACHER:
         return _in_folder(DEMO_FOLDER, settings.model)
+    if settings.model.startswith(TORCHVISION):
+        return Source(None, _weights_file(settings))
     schema, colon, name = settings.model.partition(":")
     if colon and schema not in ("local-dir", "hf-hub"):
-        raise UserError(f"teacher.model '{settings.model}': unknown schema '{schema}', use local-dir: or hf-hub:")
+        raise UserError(
+            f"teacher.model '{settings.model}': unknown schema '{schema}', use local-dir:, hf-hub: or {TORCHVISION}"
+        )
     if colon and settings.weights:
         raise UserError(f"teacher.weights is for an open_clip name; '{settings.model}' brings its own weights")
     if schema == "local-dir" and colon:
@@ -115,8 +120,8 @@ def _hub_folder(repository: str) -> Path:
     except (HfHubHTTPError, HTTPError, OSError) as fault:
         raise UserError(
             f"teacher.model 'hf-hub:{repository}' cannot be fetched ({type(fault).__name__}): on a connected machine "
-            f"download {CONFIG} and {WEIGHTS[0]} into one folder, bring it here, and set teacher.model to "
-            f"'local-dir:' and the folder's path"
+            f"run 'hf download {repository} --local-dir FOLDER', bring FOLDER here, and set teacher.model to "
+            f"local-dir:FOLDER"
         ) from fault
 
 

@@ -1,16 +1,17 @@
-"""One echo file to frame embeddings: what the teacher stage does with each file."""
+"""One echo file to embeddings, by itself."""
 
 from pathlib import Path
 
 import numpy as np
 
 from echoingecg.recipe.sections import TeacherSettings
+from echoingecg.teacher.batches import embed_clips
 from echoingecg.teacher.frames import read_clip
-from echoingecg.teacher.model import Teacher
+from echoingecg.teacher.protocol import Teacher
 
 
 def embed_clip(path: Path, teacher: Teacher, settings: TeacherSettings) -> np.ndarray:
-    """Embeddings of a clip's frames.
+    """Embeddings of a clip: what the teacher stage keeps of the file.
 
     Args:
         path: multi-frame ultrasound DICOM file.
@@ -18,9 +19,9 @@ def embed_clip(path: Path, teacher: Teacher, settings: TeacherSettings) -> np.nd
         settings: which frames to take.
 
     Returns:
-        float16 (frame, dim), unit length, in the order of the frames.
+        float16 (vector, dim), unit length, in the order of the frames.
 
     Raises:
         Refusal: as `read_clip`.
     """
-    return teacher.embed(read_clip(path, settings, teacher.image_size))
+    return next(embed_clips([(path, read_clip(path, settings, teacher.image_size))], [teacher]))[1]

@@ -1,19 +1,107 @@
-"""Frame embeddings of a study to the Gaussian that the student learns (EchoingECG; METHOD's teacher target)."""
+"""A study's embeddings to the Gaussian that the student learns: the published estimator, and two others.
+
+Shape legend: clip = its vectors in their order, dim = embedding width. d is a vector's deviation from the study's
+mean, N the number of vectors, all variances are per dimension and population variances unless said otherwise.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Literal
 
 import numpy as np
 
+_WINDOW: Final = 5  # lags summed, in correlation times (Sokal 1997: 4 to 10)
 
-def study_target(embeddings: np.ndarray, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and log-variance over all frames of a study; frames count as independent, as published.
+Moments = tuple[np.ndarray, np.ndarray]
+
+
+def study_target(
+    clips: Sequence[np.ndarray], estimator: Literal["frames", "clips", "autocorrelation"], epsilon: float
+) -> Moments:
+    """Mean and log-variance of a study.
 
     Args:
-        embeddings: float16 (frame, dim), unit length, at least one frame.
-        epsilon: added to the population variance before the logarithm.
+        clips: float16 (vector, dim) each, unit length, at least one vector in all.
+        estimator: as in the recipe.
+        epsilon: added to the variance before the logarithm.
 
     Returns:
         mean: float32 (dim,), re-normalised to unit length.
         log_var: float32 (dim,), log(variance + epsilon).
     """
-    mean = embeddings.mean(axis=0, dtype=np.float64)
-    variance = embeddings.var(axis=0, dtype=np.float64)
+    mean, variance = _ESTIMATORS[estimator]([clip.astype(np.float64) for clip in clips])
     return (mean / np.linalg.norm(mean)).astype(np.float32), np.log(variance + epsilon).astype(np.float32)
+
+
+def _over_frames(clips: Sequence[np.ndarray]) -> Moments:
+    """Mean and variance over all vectors; they count as independent, as published (METHOD's teacher target)."""
+    vectors = np.concatenate(clips)
+    return vectors.mean(axis=0), vectors.var(axis=0)
+
+
+def _over_clips(clips: Sequence[np.ndarray]) -> Moments:
+    """Mean and variance of the mixture in which every clip has the same weight, however long it is.
+
+    With m_c and v_c of clip c, the mean is E[m_c] and, by the law of total variance, the variance is
+    E[v_c] + Var[m_c]: how much a view moves, and how much views differ. For clips of one length both are
+    those over frames.
+    """
+    means = np.stack([clip.mean(axis=0) for clip in clips])
+    variances = np.stack([clip.var(axis=0) for clip in clips])
+    return means.mean(axis=0), variances.mean(axis=0) + means.var(axis=0)
+
+
+def _with_correlation(clips: Sequence[np.ndarray]) -> Moments:
+    """Mean over all vectors, and the variance of a vector without the bias that their correlation brings.
+
+    Vectors of one clip are a stationary process with autocovariance g_k and variance g_0; clips are
+    independent. With s2 the variance over all vectors, and v = Var(mean) = (1/N^2) sum over pairs (t, u)
+    within clips of g_|t-u|,
+
+        E[s2] = g_0 - v = g_0 (1 - tau / N),    tau = N v / g_0,
+
+    where tau is the integrated autocorrelation time: N / tau independent vectors would tell as much of the
+    mean. s2 is too small by what the mean itself wanders. What is returned is s2 + v = s2 N / (N - tau).
+
+    v comes from the pairs at most K apart, beyond which g is taken for 0. Let Q be the sum of d_t d_u over
+    these pairs, P their number. Each product is too small by about v, like s2, so E[Q] = N^2 v - P v and
+    v = Q / (N^2 - P). For K = 0 this is Bessel's correction, v = s2 / (N - 1). For all pairs and C clips of
+    one length it is the variance of C independent clip means, divided by C: clips of views that differ
+    count as one vector each, however long they are.
+
+    K is the smallest with K >= 5 tau (Sokal, Monte Carlo Methods in Statistical Mechanics, 1997), else the
+    largest whose pairs are at most N^2 / 2: with more, one clip's Q goes to 0, being the square of its
+    deviations' sum. tau is one number for a study, from Q and s2 summed over dimensions. A clip that is
+    short beside its correlation time cannot show it, and is corrected too little.
+    """
+    mean, variance = _over_frames(clips)
+    count = sum(len(clip) for clip in clips)
+    total = variance.sum()
+    if count < 2 or not total:
+        return mean, variance
+    products, pairs = _pair_sums([clip - mean for clip in clips])
+    allowed = pairs <= count**2 / 2
+    products, pairs = products[allowed], pairs[allowed]
+    wander = np.maximum(products / (count**2 - pairs), 0)
+    times = count * wander / (total + wander)
+    enough = np.flatnonzero(np.arange(len(times)) >= _WINDOW * times)
+    chosen = enough[0] if len(enough) else -1
+    return mean, variance * (1 + wander[chosen] / total)
+
+
+def _pair_sums(deviations: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """For K = 0, 1, ...: sum of d_t d_u over the pairs at most K apart within a clip, and how many pairs these are.
+
+    Both orders of a pair count. Products are summed over dimensions too; all lags come from one Fourier transform.
+    """
+    longest = max(len(one) for one in deviations)
+    products, pairs = np.zeros(longest), np.zeros(longest)
+    for one in deviations:
+        length = len(one)
+        spectrum = np.abs(np.fft.rfft(one, 2 * length, axis=0)) ** 2
+        products[:length] += np.fft.irfft(spectrum.sum(axis=1), 2 * length)[:length]
+        pairs[:length] += length - np.arange(length)
+    both = np.where(np.arange(longest), 2, 1)
+    return np.cumsum(both * products), np.cumsum(both * pairs)
+
+
+_ESTIMATORS: Final = {"frames": _over_frames, "clips": _over_clips, "autocorrelation": _with_correlation}

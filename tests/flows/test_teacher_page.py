@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,9 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 from test_cli import call
 
-from data_contracts.catalog import MEASUREMENTS
+from data_contracts.catalog import ECHOES, MEASUREMENTS
 from data_contracts.teacher import CLIPS, CONTACT_SHEET
 from support import Run
-from tasks.ingest import SourceFile
 from tasks.teacher_page import contact_sheet, embedding_map, write_sheet
 
 
@@ -35,13 +35,13 @@ def test_the_sheet_is_part_of_the_artefact(finished: Run) -> None:
 
 
 def test_a_teacher_without_a_mask_keeps_no_pictures(finished: Run, tmp_path: Path) -> None:
+    job = finished.job
     clips = CLIPS.read(finished.artefacts["teacher"].folder).to_pylist()
-    shown = Path(str(get_testdata_file("examples_ybr_color.dcm")))
-    files = {row["content_hash"]: SourceFile(shown, row["content_hash"], None, None) for row in clips}
-    settings = finished.job.recipe.teacher
-    write_sheet(clips, files, settings.model_copy(update={"mask": False}), tmp_path)
+    listed = ECHOES.read(finished.artefacts["catalog"].folder)
+    settings = job.recipe.teacher.model_copy(update={"mask": False})
+    write_sheet(replace(job, recipe=job.recipe.model_copy(update={"teacher": settings})), clips, listed, tmp_path)
     assert not list(tmp_path.iterdir())
-    write_sheet(clips, files, settings, tmp_path)
+    write_sheet(job, clips, listed, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [CONTACT_SHEET]
 
 

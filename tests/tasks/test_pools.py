@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +89,25 @@ with pool.writing():
         assert rows_by_key(Pool.read(workspace, pool.snapshot())) == {key(1): 0, key(2): 1}
         pool.append(rows(3), {})
     assert np.asarray(Pool.read(workspace, pool.snapshot())["signal"][:, 0, 0]).tolist() == [1, 2, 3]
+
+
+def test_the_second_writer_says_that_it_waits(
+    pool: Pool, workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    def second() -> None:
+        with Pool(workspace, "ecg/test", LAYOUT).writing() as waited:
+            waited.append(rows(2), {})
+
+    with ThreadPoolExecutor(1) as thread:
+        with pool.writing():
+            waiting = thread.submit(second)
+            while "another run writes to this pool: waiting for it" not in caplog.text:
+                time.sleep(0.01)
+            pool.append(rows(1), {})
+        waiting.result(timeout=60)
+    assert list(rows_by_key(Pool.read(workspace, pool.snapshot()))) == [key(1), key(2)]
 
 
 def test_a_missing_pool_is_one_line(workspace: Workspace) -> None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from echoingecg.teacher.model import Teacher
+from echoingecg.teacher.batches import embed_clips
+from echoingecg.teacher.protocol import Teacher
 from echoingecg.teacher.teaching.examples import Examples
 from echoingecg.teacher.zero_shot import LVEF_PROMPT, ranked_value
 
@@ -40,7 +41,8 @@ def judge(teacher: Teacher, examples: Examples) -> Judgement:
     """
     prompts = teacher.embed_text([LVEF_PROMPT.format(value) for value in CANDIDATES])
     measured = np.flatnonzero(np.isfinite(examples.lvef))
-    found = np.array([ranked_value(teacher.embed(examples.frames[study]), prompts, CANDIDATES) for study in measured])
+    studies = ((study, examples.frames[study]) for study in measured)
+    found = np.array([ranked_value(frames, prompts, CANDIDATES) for _, frames in embed_clips(studies, [teacher])])
     true = examples.lvef[measured]
     reduced = true < 40
     return Judgement(

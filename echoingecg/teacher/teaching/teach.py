@@ -20,7 +20,7 @@ from echoingecg.progress import Progress, silent
 from echoingecg.recipe import ExecutionSettings, TeachingSettings
 from echoingecg.reproducible import reproducible
 from echoingecg.schedule import learning_rate
-from echoingecg.teacher.model import per_channel
+from echoingecg.teacher.frozen import per_channel
 from echoingecg.teacher.teaching.examples import Examples
 from echoingecg.teacher.teaching.number_lines import number_lines, number_loss
 from echoingecg.teacher.teaching.sentence_bank import SentenceBank

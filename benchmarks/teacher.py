@@ -1,0 +1,109 @@
+"""Echo frames to embeddings: ConvNeXt-Base (ECHO-CLIP's image tower) with random weights, and the whole teacher stage.
+
+The plain route is a loop of one float32 frame after another through timm's network. The bare forward is the
+network alone, on batches that lie ready in its own dtype and layout. Ours starts from uint8 frames in memory,
+or from DICOM files, and ends with float16 vectors on the host.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import timm
+import torch
+from pydicom.data import get_testdata_file
+
+from benchmarks.echo_export import echo_job, write_export
+from benchmarks.measure import Row, at_least, at_most, in_fresh_process, once, peak_mb, seconds
+from echoingecg.fingerprint import hash_files
+from echoingecg.recipe import ExecutionSettings, TeacherSettings
+from echoingecg.teacher.batches import embed_clips
+from echoingecg.teacher.frozen import FrozenTeacher, Preprocessing
+from tasks.blocks import SourceFile
+from tasks.job import Job
+from tasks.registry import WORKS
+from tasks.teacher_blocks import embedded_blocks
+from tasks.workers import mapper
+
+SIZE, BATCH = 224, 15
+FILES = 2  # of 30 frames
+FEW, MANY = 200, 2_000
+REPEATS = 2
+_SLOW = 3  # frames for a bfloat16 that may be emulated
+
+
+def _teacher(precision: str, batch: int) -> FrozenTeacher:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = timm.create_model("convnext_base", num_classes=512)
+    preprocessing = Preprocessing(SIZE, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    return FrozenTeacher(
+        network, preprocessing, TeacherSettings(precision=precision, batch_frames=batch), "cpu", compiled=False
+    )
+
+
+def _speed() -> Iterator[Row]:
+    clip = Path(str(get_testdata_file("examples_ybr_color.dcm")))
+    files = [SourceFile(clip, hash_files([clip]))] * FILES
+    frames = np.random.default_rng(0).integers(0, 256, (30 * FILES, SIZE, SIZE, 3)).astype(np.uint8)
+    exact = _teacher("float32", BATCH)
+    network = timm.create_model("convnext_base", num_classes=512).eval()
+    one, many = torch.randn(1, 3, SIZE, SIZE), torch.randn(BATCH, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def loop() -> None:
+        for _ in range(_SLOW):
+            network(one)
+
+    @torch.inference_mode()
+    def bare() -> None:
+        for _ in range(len(frames) // BATCH):
+            exact._network(many)
+
+    def decoded() -> None:
+        with mapper(ExecutionSettings(), len(files), 2) as run:
+            list(embedded_blocks(run, TeacherSettings(), [exact], 0, 8, [files]))
+
+    plain = seconds(loop, REPEATS) / _SLOW
+    alone = seconds(bare, REPEATS)
+    ours = seconds(lambda: list(embed_clips([(0, frames)], [exact])), REPEATS)
+    work, unit = f"ConvNeXt-Base, {SIZE} px", "s a frame"
+    yield Row(f"{work}, float32, batches of {BATCH}", "float32 frame by frame", plain, ours / len(frames), unit=unit)
+    half = _teacher("bfloat16", _SLOW)
+    rough = seconds(lambda: half.embed(frames[:_SLOW]), 1) / _SLOW
+    bf16 = f"{work}, bfloat16, batches of {_SLOW}"
+    yield Row(bf16, "float32 frame by frame", plain, rough, at_least(2.2), unit)
+    yield Row(f"{work}, float32: from frames in memory", "the bare forward", alone, ours, at_least(0.95))
+    ends = seconds(decoded, REPEATS)
+    yield Row(f"{work}, float32: from DICOM files, decoding beside", "the bare forward", alone, ends, at_least(0.95))
+
+
+def stage(job: Job) -> float:
+    """Wall seconds of the teacher stage; the catalog before it is not counted."""
+    catalog, _ = WORKS["catalog"].run(job, {})
+    return once(lambda: WORKS["teacher"].run(job, {"catalog": catalog}))
+
+
+def peak(export: str, workspace: str) -> float:
+    """Peak resident MB of a process that runs the stage."""
+    stage(echo_job(export, workspace, "execution.commit_every=100"))
+    return peak_mb()
+
+
+def rows() -> Iterator[Row]:
+    """The stage runs on small clips with the demo teacher."""
+    yield from _speed()
+    with tempfile.TemporaryDirectory() as folder:
+        export, own_size = Path(folder) / "export", "teacher.image_size=0"
+        write_export(export, FEW)
+        few = in_fresh_process("teacher", "peak", str(export), f"{folder}/few")
+        write_export(export, MANY, before=FEW)
+        many = in_fresh_process("teacher", "peak", str(export), f"{folder}/many")
+        yield Row(f"peak memory of the teacher stage: {MANY} clips", f"{FEW} clips", few, many, at_most(1.2), "MB")
+        first = stage(echo_job(export, f"{folder}/one", own_size))
+        more = MANY + MANY // 100
+        write_export(export, more, before=MANY)
+        grown = stage(echo_job(export, f"{folder}/one", own_size))
+        yield Row(f"{MANY // 100} new clips beside {MANY}", "the first run of all", first, grown, at_most(0.03))
