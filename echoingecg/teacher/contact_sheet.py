@@ -66,7 +66,9 @@ def _strip(frames: np.ndarray, inside: np.ndarray | None = None) -> np.ndarray:
 
 
 def _png(strips: Sequence[np.ndarray]) -> bytes:
-    image = cv2.cvtColor(np.concatenate(strips), cv2.COLOR_RGB2BGR)
+    width = max(strip.shape[1] for strip in strips)  # a short clip has fewer frames to show
+    even = [np.pad(strip, ((0, 0), (0, width - strip.shape[1]), (0, 0))) for strip in strips]
+    image = cv2.cvtColor(np.concatenate(even), cv2.COLOR_RGB2BGR)
     encoded, content = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 9])
     assert encoded
     return content.tobytes()

@@ -16,7 +16,8 @@ from echoingecg.recipe.sections import TeacherSettings
 from echoingecg.teacher.decode.dicom_clip import read_dicom_clip
 from echoingecg.teacher.decode.pixels import rgb_frames
 from echoingecg.teacher.frames import frame_indices, read_clip, read_unmasked, two_dimensional_region
-from echoingecg.teacher.model import Teacher, load_teacher
+from echoingecg.teacher.model import load_teacher
+from echoingecg.teacher.protocol import Teacher
 from echoingecg.teacher.sector import LOOKS, find_sector, whole_pixels
 
 SIZE = 112
