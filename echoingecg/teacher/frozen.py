@@ -46,6 +46,8 @@ class FrozenTeacher:
         As `Teacher`.
     """
 
+    reads = False
+
     def __init__(
         self, network: nn.Module, preprocessing: Preprocessing, settings: TeacherSettings, device: str, compiled: bool
     ) -> None:

@@ -44,6 +44,8 @@ class OpenClipTeacher(FrozenTeacher):
         settings, device, compiled: as `FrozenTeacher`.
     """
 
+    reads = True
+
     def __init__(
         self, model: Any, tokenizer: Callable[[], Tokenizer], settings: TeacherSettings, device: str, compiled: bool
     ) -> None:

@@ -14,11 +14,13 @@ class Teacher(Protocol):
         dim: width of a vector.
         image_size: edge of the square frames that it takes, px.
         batch: inputs of a forward pass.
+        reads: whether it has a text tower.
     """
 
     dim: int
     image_size: int
     batch: int
+    reads: bool
 
     def inputs(self, frames: np.ndarray) -> np.ndarray:
         """What each vector of a clip is made of.
