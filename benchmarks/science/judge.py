@@ -58,11 +58,7 @@ def prompts(hospital: Hospital, student: LoadedStudent, tower: Tower) -> tuple[G
             embed_prompts(student, endpoint.positive_prompts, dim),
             embed_prompts(student, endpoint.negative_prompts, dim),
         )
-    positive, negative = (
-        Gaussians(mean, np.zeros(len(mean)), np.zeros(len(mean)))
-        for mean in (hospital.prompts["positive"], hospital.prompts["negative"])
-    )
-    return positive, negative
+    return Gaussians.certain(hospital.prompts["positive"]), Gaussians.certain(hospital.prompts["negative"])
 
 
 def decided(hospital: Hospital, score: np.ndarray) -> dict[str, Any]:
@@ -115,8 +111,7 @@ def companions(hospital: Hospital, student: LoadedStudent, ecgs: Gaussians) -> d
     """
     cases = hospital.cases
     test, training = cases.split == "test", cases.split == "train"
-    sure = Gaussians(ecgs.mean, np.zeros(len(ecgs)), np.zeros(len(ecgs)))
-    means = Gaussians(hospital.targets.mean, np.zeros(len(hospital.targets)), hospital.targets.uncertainty)
+    sure, means = Gaussians.certain(ecgs.mean), Gaussians.certain(hospital.targets.mean)
     to_training = -student.scale * sampled_distances(sure, means[cases.study[training]])
     own = np.square(ecgs.mean - means.mean[cases.study[test]]).sum(axis=1)
     truth = cases.truth[test]

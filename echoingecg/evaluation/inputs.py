@@ -38,6 +38,8 @@ class EvaluationInputs:
         target_mean: (study, D) float32.
         target_log_var: (study, D) float32.
         history: student.HISTORY.
+        subgroups: catalog.SUBGROUPS; what the export states of its ECGs.
+        records: ecg.RECORDS; what was found on the ECGs.
         provenance: shown in the report.
     """
 
@@ -52,6 +54,8 @@ class EvaluationInputs:
     target_mean: np.ndarray
     target_log_var: np.ndarray
     history: pa.Table
+    subgroups: pa.Table
+    records: pa.Table
     provenance: Provenance
 
     @property

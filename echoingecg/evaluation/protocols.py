@@ -1,6 +1,5 @@
-"""One endpoint through every protocol: scores, threshold, decisions, and the rows of both tables."""
+"""One endpoint through every protocol: scores, threshold, decisions, and the columns of the predictions."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,9 +10,7 @@ from echoingecg.evaluation.endpoints import NO_LABEL, StudyLabels, label_studies
 from echoingecg.evaluation.gaussians import Gaussians
 from echoingecg.evaluation.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.linear_probe import Skipped, linear_probe_scores
-from echoingecg.evaluation.metrics import estimate
 from echoingecg.evaluation.thresholds import Threshold, choose_threshold
-from echoingecg.evaluation.uncertainty import groups
 from echoingecg.evaluation.zero_shot import zero_shot_scores
 from echoingecg.recipe import Endpoint, EvaluationSettings
 
@@ -122,28 +119,3 @@ def prediction_columns(result: EndpointResult, of: ProtocolResult) -> dict[str, 
         "decision": of.decision,
         "uncertainty": result.uncertainty,
     }
-
-
-def metric_rows(result: EndpointResult, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
-    """Rows of evaluation.METRICS: the test split alone, as a whole and by halves of uncertainty."""
-    at = np.flatnonzero(result.test)
-    for of in result.protocols:
-        for group, members in groups(result.uncertainty[at]).items():
-            chosen = at[members]
-            label, patient = result.label[chosen], result.patient_id[chosen]
-            estimates = estimate(
-                label, of.score[chosen], of.decision[chosen], patient, settings.bootstrap_draws, settings.seed
-            )
-            for metric, found in estimates.items():
-                yield {
-                    "endpoint": result.endpoint.name,
-                    "protocol": of.protocol,
-                    "group": group,
-                    "metric": metric,
-                    "value": found.value,
-                    "low": found.low,
-                    "high": found.high,
-                    "patients": len(np.unique(patient)),
-                    "records": len(chosen),
-                    "positives": int(label.sum()),
-                }

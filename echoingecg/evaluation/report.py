@@ -8,8 +8,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from data_contracts.conventions import SPLITS, STAGES
 from data_contracts.quarantine import REASONS
+from echoingecg.evaluation.bootstrap import Estimate
 from echoingecg.evaluation.figure_set import DrawnFigure
-from echoingecg.evaluation.metrics import AUROC, BALANCED_ACCURACY, Estimate
+from echoingecg.evaluation.metrics import AUROC, BALANCED_ACCURACY
 from echoingecg.evaluation.protocols import PROTOCOLS, EndpointResult
 from echoingecg.evaluation.results import EvaluationResults, GroupMetrics
 from echoingecg.evaluation.uncertainty import ALL

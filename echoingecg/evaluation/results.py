@@ -1,11 +1,13 @@
 """Everything that the figures and the report show."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from data_contracts.evaluation import METRICS
+from echoingecg.evaluation.bootstrap import Estimate
 from echoingecg.evaluation.inputs import Provenance
-from echoingecg.evaluation.metrics import Estimate
 from echoingecg.evaluation.protocols import EndpointResult
 from echoingecg.evaluation.retrieval import Retrieval
 
@@ -30,7 +32,7 @@ class EvaluationResults:
 
     Attributes:
         endpoints: in the recipe's order.
-        metrics: evaluation.METRICS.
+        tables: by name, as data_contracts.evaluation has them.
         retrieval: None when the test split has no pair.
         history: student.HISTORY.
         filters: pairs.FILTERS.
@@ -40,7 +42,7 @@ class EvaluationResults:
     """
 
     endpoints: tuple[EndpointResult, ...]
-    metrics: pa.Table
+    tables: Mapping[str, pa.Table]
     retrieval: Retrieval | None
     history: pa.Table
     filters: pa.Table
@@ -52,7 +54,7 @@ class EvaluationResults:
     def group_metrics(self) -> dict[tuple[str, str, str], GroupMetrics]:
         """By endpoint name, protocol and group."""
         found: dict[tuple[str, str, str], GroupMetrics] = {}
-        for row in self.metrics.to_pylist():
+        for row in self.tables[METRICS.name].to_pylist():
             key = (row["endpoint"], row["protocol"], row["group"])
             of_group = found.setdefault(key, GroupMetrics({}, row["patients"], row["records"], row["positives"]))
             of_group.estimates[row["metric"]] = Estimate(row["value"], row["low"], row["high"])

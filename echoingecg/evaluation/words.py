@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from echoingecg.evaluation.metrics import Estimate
+from echoingecg.evaluation.bootstrap import Estimate
 from echoingecg.evaluation.protocols import LINEAR_PROBE, ZERO_SHOT
 from echoingecg.evaluation.uncertainty import ALL, HIGH, LOW
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from data_contracts.conventions import Method
 
 Share = Annotated[float, Field(ge=0, le=1)]
+OpenShare = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -224,6 +225,12 @@ class EvaluationSettings(Section):
     bootstrap_draws: Annotated[int, Field(ge=10)] = Field(1000, description="patient resamples for the intervals")
     probe_c: Positive = Field(1.0, description="inverse L2 strength of the linear probe")
     seed: int = Field(43, description="bootstrap resamples")
+    specificity: OpenShare = Field(0.9, description="sensitivity is told at this specificity of the validation ECGs")
+    miscoverage: OpenShare = Field(
+        0.1, description="conformal sets miss the true label of at most this share of each class; others are referred"
+    )
+    reliability_bins: Count = Field(10, description="bins of equal width behind the reliability diagram and ECE")
+    age_bands: tuple[Positive, ...] = Field((40, 65, 80), description="lower ends of the age strata above the first, a")
 
     @model_validator(mode="after")
     def _names(self) -> Self:

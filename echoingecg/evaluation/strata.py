@@ -1,0 +1,60 @@
+"""Parts of the test split: who the student fails on."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+FEWEST: Final = 20  # patients of a part that stands alone
+OTHER: Final = "other"
+FLAGGED: Final = ("no finding", "finding")
+
+
+def strata_of(
+    record_id: np.ndarray, subgroups: pa.Table, records: pa.Table, age_bands: Sequence[float]
+) -> dict[str, np.ndarray]:
+    """The level of each ECG in every stratum: (r,) str by name, empty where the export does not state it.
+
+    Args:
+        record_id: (r,) str.
+        subgroups: catalog.SUBGROUPS; what the export states of its ECGs.
+        records: ecg.RECORDS; gives the stratum quality: whether anything was found on the ECG.
+        age_bands: lower ends of the age bands above the first, years.
+    """
+    stated = _columns(subgroups, record_id, ("sex", "age", "site", "device", "rhythm"))
+    found = _columns(records, record_id, ("flagged_leads", "record_findings"))
+    bands = sorted(age_bands)
+    levels = {name: [value or "" for value in stated[name]] for name in ("sex", "site", "device", "rhythm")}
+    levels["age"] = [_band(age, bands) for age in stated["age"]]
+    levels["quality"] = [
+        "" if leads is None else FLAGGED[bool(leads or findings)]
+        for leads, findings in zip(found["flagged_leads"], found["record_findings"], strict=True)
+    ]
+    return {name: np.array(of, dtype=np.str_) for name, of in sorted(levels.items()) if any(of)}
+
+
+def gathered(levels: np.ndarray, patient: np.ndarray) -> np.ndarray:
+    """The levels, (n,) str, with those of under FEWEST patients gathered as OTHER; an empty one stays empty."""
+    found = levels.astype(object)
+    for level in np.unique(levels[levels != ""]):
+        if len(np.unique(patient[levels == level])) < FEWEST:
+            found[levels == level] = OTHER
+    return found.astype(np.str_)
+
+
+def _columns(table: pa.Table, record_id: np.ndarray, names: Sequence[str]) -> Mapping[str, list]:
+    """The columns in the order of `record_id`; None where the table lacks the ECG."""
+    place = {name: at for at, name in enumerate(table["record_id"].to_pylist())}
+    rows = pa.array([place.get(name) for name in record_id.tolist()], pa.int64())
+    return {name: table[name].take(rows).to_pylist() for name in names}
+
+
+def _band(age: float | None, bands: Sequence[float]) -> str:
+    """`under 40`, `40 to 64`, `80 and over`; empty without an age."""
+    if age is None:
+        return ""
+    at = int(np.searchsorted(bands, age, side="right"))
+    if at == 0:
+        return f"under {bands[0]:g}" if bands else "any age"
+    return f"{bands[at - 1]:g} to {bands[at] - 1:g}" if at < len(bands) else f"{bands[-1]:g} and over"
