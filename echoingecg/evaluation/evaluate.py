@@ -48,7 +48,8 @@ def evaluate(
     """Evaluates a student and writes the evaluation artefact's files.
 
     Every split is predicted; thresholds, calibrators and the rule that refers to echo come from validation,
-    metrics from test alone. Same inputs, same bytes. Endpoints and protocols that cannot be evaluated are named in the report with the reason.
+    metrics from test alone. Same inputs, same bytes. Endpoints and protocols that cannot be evaluated are
+    named in the report with the reason.
 
     Args:
         inputs: student, signals, pairs, targets, provenance.
@@ -98,6 +99,7 @@ def evaluate(
         filters=inputs.filters,
         provenance=inputs.provenance,
         bootstrap_draws=settings.bootstrap_draws,
+        miscoverage=settings.miscoverage,
         ecgs=_count(pairs.record_id, pairs.split),
         patients=_count(pairs.patient_id, pairs.split),
     )

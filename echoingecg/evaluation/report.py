@@ -8,19 +8,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from data_contracts.conventions import SPLITS, STAGES
 from data_contracts.quarantine import REASONS
-from echoingecg.evaluation.bootstrap import Estimate
 from echoingecg.evaluation.figure_set import DrawnFigure
-from echoingecg.evaluation.metrics import AUROC, BALANCED_ACCURACY
+from echoingecg.evaluation.metrics import AUPRC, AUROC, BALANCED_ACCURACY
 from echoingecg.evaluation.protocols import PROTOCOLS, EndpointResult
 from echoingecg.evaluation.results import EvaluationResults, GroupMetrics
+from echoingecg.evaluation.trust_tables import STRATA_METRICS, cell, shift_table, strata_tables, trust_tables
 from echoingecg.evaluation.uncertainty import ALL
 from echoingecg.evaluation.words import (
     GROUP_NAMES,
     PAIR_NAMES,
     PROTOCOL_NAMES,
-    interval_text,
     probability_text,
-    value_text,
 )
 from echoingecg.recipe.sections import DEMO_TEACHER, Endpoint
 
@@ -50,6 +48,11 @@ def render_report(results: EvaluationResults, figures: Iterable[DrawnFigure]) ->
         few=FEW,
         protocols=PROTOCOL_NAMES,
         figures=_by_topic(figures),
+        trust=trust_tables(results),
+        miscoverage=results.miscoverage,
+        strata=strata_tables(results),
+        strata_metrics=STRATA_METRICS,
+        shift=shift_table(results),
         endpoints=[_endpoint(result, groups) for result in results.endpoints],
         filters=_filters(results),
         quarantine=_quarantine(provenance["quarantine"]),
@@ -136,18 +139,15 @@ def _metric_row(protocol: str, group: str, found: GroupMetrics) -> dict[str, Any
         "protocol": PROTOCOL_NAMES[protocol],
         "group": GROUP_NAMES[group],
         "whole": group == ALL,
-        "auroc": _estimate(found.estimates[AUROC]),
-        "balanced_accuracy": _estimate(found.estimates[BALANCED_ACCURACY]),
+        "auroc": cell(found.estimates[AUROC]),
+        "auprc": cell(found.estimates[AUPRC]),
+        "balanced_accuracy": cell(found.estimates[BALANCED_ACCURACY]),
         "records": found.records,
         "patients": found.patients,
         "positives": found.positives,
         "negatives": found.negatives,
         "few": min(found.positives, found.negatives) < FEW,
     }
-
-
-def _estimate(found: Estimate) -> dict[str, str]:
-    return {"value": value_text(found), "interval": interval_text(found)}
 
 
 def _class_counts(result: EndpointResult, side: str) -> dict[str, int]:

@@ -38,6 +38,7 @@ class EvaluationResults:
         filters: pairs.FILTERS.
         provenance: of the inputs.
         bootstrap_draws: patient resamples behind each interval.
+        miscoverage: of the conformal sets.
         ecgs, patients: paired ECGs and their patients by split.
     """
 
@@ -48,6 +49,7 @@ class EvaluationResults:
     filters: pa.Table
     provenance: Provenance
     bootstrap_draws: int
+    miscoverage: float
     ecgs: dict[str, int]
     patients: dict[str, int]
 

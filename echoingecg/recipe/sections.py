@@ -230,7 +230,9 @@ class EvaluationSettings(Section):
         0.1, description="conformal sets miss the true label of at most this share of each class; others are referred"
     )
     reliability_bins: Count = Field(10, description="bins of equal width behind the reliability diagram and ECE")
-    age_bands: tuple[Positive, ...] = Field((40, 65, 80), description="lower ends of the age strata above the first, a")
+    age_bands: tuple[Positive, ...] = Field(
+        (40.0, 65.0, 80.0), description="lower ends of the age strata above the first, a"
+    )
 
     @model_validator(mode="after")
     def _names(self) -> Self:
