@@ -92,6 +92,33 @@ def resampled(metrics: Mapping[str, Metric], patients: Patients, draws: int, see
     return found
 
 
+class Ranking:
+    """Records in a given order, equal values as one group; t groups.
+
+    Args:
+        value: (n,); the lowest comes first.
+        marked: (n,) bool, the records that are counted apart.
+        patients: of the n records.
+    """
+
+    def __init__(self, value: np.ndarray, marked: np.ndarray, patients: Patients) -> None:
+        order = np.argsort(value, kind="stable")
+        ordered = value[order]
+        self._first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))[: len(value)]
+        self._owner = patients.owner[order]
+        self._marked = marked[order].astype(np.float64)
+
+    def drawn(self, patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How many records of each group were drawn, and how many of them are marked: (k, t) float64 each."""
+        records = np.take(patients, self._owner, axis=1)
+        return self._grouped(records), self._grouped(records * self._marked)
+
+    def _grouped(self, records: np.ndarray) -> np.ndarray:
+        if len(self._first) == len(self._owner):  # no two values are equal
+            return records
+        return np.add.reduceat(records, self._first, axis=1)
+
+
 def percentiles(values: np.ndarray) -> tuple[float | None, float | None]:
     """2.5 % and 97.5 % of the values that are not nan; None of none."""
     known = values[~np.isnan(values)]

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from echoingecg.evaluation.bootstrap import Estimate, Metric, Patients, estimates
+from echoingecg.evaluation.bootstrap import Estimate, Metric, Patients, Ranking, Statistic, estimates
 from echoingecg.evaluation.reliability import BINS, bin_of
 
 AUROC: Final = "auroc"
@@ -95,36 +95,28 @@ def _calibration_error(label: np.ndarray, score: np.ndarray, patients: Patients,
 
 def _ranked(
     metric: Callable[[np.ndarray, np.ndarray], np.ndarray], label: np.ndarray, score: np.ndarray, patients: Patients
-) -> Callable[[np.ndarray], np.ndarray]:
-    """A statistic of positives and negatives drawn, (k, t) each, from the highest score to the lowest."""
-    order = np.argsort(-score, kind="stable")
-    ordered = score[order]
-    first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))[: len(score)]
-    owner, positive = patients.owner[order], (label[order] == 1).astype(np.float64)
-
-    def statistic(drawn: np.ndarray) -> np.ndarray:
-        weight = np.take(drawn, owner, axis=1)
-        total = np.add.reduceat(weight, first, axis=1)
-        weight *= positive
-        positives = np.add.reduceat(weight, first, axis=1)
-        return metric(positives, total - positives)
-
-    return statistic
+) -> Statistic:
+    """A statistic of the records and the positives drawn, (k, t) each, from the highest score to the lowest."""
+    ranking = Ranking(-score, label == 1, patients)
+    return lambda drawn: metric(*ranking.drawn(drawn))
 
 
-def _auroc(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
+def _auroc(records: np.ndarray, positives: np.ndarray) -> np.ndarray:
     """The probability that a positive outscores a negative, ties counting half (Mann-Whitney)."""
-    above = np.cumsum(positives, axis=1) - positives / 2
-    return _ratio((negatives * above).sum(axis=1), positives.sum(axis=1) * negatives.sum(axis=1))
-
-
-def _average_precision(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
-    """Precision at every distinct score, weighed by the recall gained there; no interpolation."""
     found = np.cumsum(positives, axis=1)
-    called = found + np.cumsum(negatives, axis=1)
-    gained = np.divide(positives * found, called, out=np.zeros_like(found), where=called > 0).sum(axis=1)
-    both = (found[:, -1] > 0) & (called[:, -1] > found[:, -1])
-    return np.where(both, _ratio(gained, found[:, -1]), np.nan)
+    above = found - positives / 2
+    of_positives = found[:, -1]
+    of_negatives = records.sum(axis=1) - of_positives
+    outscored = np.einsum("kt,kt->k", records, above) - np.einsum("kt,kt->k", positives, above)
+    return _ratio(outscored, of_positives * of_negatives)
+
+
+def _average_precision(records: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """Precision at every distinct score, weighed by the recall gained there; no interpolation."""
+    found, called = np.cumsum(positives, axis=1), np.cumsum(records, axis=1)
+    precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
+    gained = _ratio(np.einsum("kt,kt->k", positives, precision), found[:, -1])
+    return np.where(called[:, -1] > found[:, -1], gained, np.nan)
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

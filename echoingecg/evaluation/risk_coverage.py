@@ -5,7 +5,7 @@ Shape legend: n = records, P = patients, k = resamples, t = distinct doubts.
 
 import numpy as np
 
-from echoingecg.evaluation.bootstrap import Metric, Patients, Statistic
+from echoingecg.evaluation.bootstrap import Metric, Patients, Ranking, Statistic
 from echoingecg.evaluation.calibration import log_odds
 
 
@@ -53,23 +53,16 @@ def _area(error: np.ndarray, doubt: np.ndarray, patients: Patients) -> Statistic
     Behind w records with e errors, a group of v equal doubts with f errors adds the sum over i = 1 to v of
     (e + i f / v) / (w + i) = f + (e - w f / v) (H(w + v) - H(w)), H the harmonic numbers.
     """
-    order = np.argsort(doubt, kind="stable")
-    ordered = doubt[order]
-    first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))[: len(doubt)]
-    owner, wrong = patients.owner[order], error[order].astype(np.float64)
+    ranking = Ranking(doubt, error == 1, patients)
 
     def statistic(drawn: np.ndarray) -> np.ndarray:
-        weight = np.take(drawn, owner, axis=1)
-        v = np.add.reduceat(weight, first, axis=1)
-        weight *= wrong
-        f = np.add.reduceat(weight, first, axis=1)
+        v, f = ranking.drawn(drawn)
         kept = np.cumsum(v, axis=1)
+        harmonic = _harmonic(kept[:, -1].max())[kept.astype(np.int64)]
+        gained = np.diff(harmonic, axis=1, prepend=0)
         rate = np.divide(f, v, out=np.zeros_like(f), where=v > 0)
-        harmonic = _harmonic(kept[:, -1].max())
-        reached = harmonic[kept.astype(np.int64)]
-        before = np.concatenate([np.zeros((len(drawn), 1)), reached[:, :-1]], axis=1)
-        risk = f + (np.cumsum(f, axis=1) - f - (kept - v) * rate) * (reached - before)
-        return np.asarray(risk.sum(axis=1) / kept[:, -1])
+        ahead = np.cumsum(f, axis=1) - f - (kept - v) * rate
+        return np.asarray((f.sum(axis=1) + np.einsum("kt,kt->k", ahead, gained)) / kept[:, -1])
 
     return statistic
 
