@@ -81,7 +81,7 @@ STRATA: Final = TableContract(
             _ENDPOINT,
             _PROTOCOL,
             column("stratum", pa.string(), "what the test ECGs are parted by: sex, age, site, device, rhythm, quality"),
-            column("level", pa.string(), "the part; 'other' gathers the parts of few patients"),
+            column("level", pa.string(), "the part; 'small groups' gathers parts of few patients"),
             *_ESTIMATE,
         ]
     ),

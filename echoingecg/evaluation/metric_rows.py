@@ -9,7 +9,7 @@ from echoingecg.evaluation.answers import MEAN_LOG_VAR, Answers
 from echoingecg.evaluation.bootstrap import Metric, Patients, estimates
 from echoingecg.evaluation.metrics import binary_metrics, calibration_metrics, mean
 from echoingecg.evaluation.risk_coverage import aurc_metrics
-from echoingecg.evaluation.strata import gathered
+from echoingecg.evaluation.strata import parts
 from echoingecg.evaluation.uncertainty import ALL, groups
 from echoingecg.recipe import EvaluationSettings
 
@@ -35,9 +35,8 @@ def metric_rows(of: Answers, settings: EvaluationSettings) -> Iterator[dict[str,
 def strata_rows(of: Answers, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
     """Rows of STRATA: a part of the test ECGs each."""
     for stratum, levels in of.levels.items():
-        found = gathered(levels, of.patient)
-        for level in np.unique(found[found != ""]).tolist():
-            yield from _rows(of, of.decision, found == level, {"stratum": stratum, "level": level}, settings)
+        for level, members in parts(levels, of.patient).items():
+            yield from _rows(of, of.decision, members, {"stratum": stratum, "level": level}, settings)
 
 
 def _of_the_whole(of: Answers, bins: int) -> dict[str, Metric]:

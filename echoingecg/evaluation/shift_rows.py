@@ -8,7 +8,7 @@ import numpy as np
 from echoingecg.evaluation.bootstrap import Patients
 from echoingecg.evaluation.protocols import EndpointResult
 from echoingecg.evaluation.shift import embedding_shift, share_shift
-from echoingecg.evaluation.strata import gathered
+from echoingecg.evaluation.strata import parts
 from echoingecg.recipe import EvaluationSettings
 
 REFERENCE: Final = "train"
@@ -35,9 +35,8 @@ def share_rows(
     """How common each level of each stratum is among the ECGs, (r,), whose level is known."""
     for stratum, levels in strata.items():
         known = levels != ""
-        found = gathered(levels[known], patient[known])
-        for level in np.unique(found).tolist():
-            yield from _share("share", f"{stratum}: {level}", found == level, split[known], patient[known], settings)
+        for level, members in parts(levels[known], patient[known]).items():
+            yield from _share("share", f"{stratum}: {level}", members, split[known], patient[known], settings)
 
 
 def _share(

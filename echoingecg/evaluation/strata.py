@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 FEWEST: Final = 20  # patients of a part that stands alone
-OTHER: Final = "other"
+SMALL: Final = "small groups"
 FLAGGED: Final = ("no finding", "finding")
 
 
@@ -34,13 +34,19 @@ def strata_of(
     return {name: np.array(of, dtype=np.str_) for name, of in sorted(levels.items()) if any(of)}
 
 
-def gathered(levels: np.ndarray, patient: np.ndarray) -> np.ndarray:
-    """The levels, (n,) str, with those of under FEWEST patients gathered as OTHER; an empty one stays empty."""
-    found = levels.astype(object)
-    for level in np.unique(levels[levels != ""]):
-        if len(np.unique(patient[levels == level])) < FEWEST:
-            found[levels == level] = OTHER
-    return found.astype(np.str_)
+def parts(levels: np.ndarray, patient: np.ndarray) -> dict[str, np.ndarray]:
+    """The records of each level, (n,) bool; nothing when there is one part alone, which says nothing of parts.
+
+    Args:
+        levels: (n,) str, empty where not known.
+        patient: (n,) str; levels of under FEWEST patients, if several, are gathered as SMALL.
+    """
+    known = np.unique(levels[levels != ""]).tolist()
+    small = [level for level in known if len(np.unique(patient[levels == level])) < FEWEST]
+    found = {level: levels == level for level in known if len(small) < 2 or level not in small}
+    if len(small) > 1:
+        found[SMALL] = np.isin(levels, small)
+    return found if len(found) > 1 else {}
 
 
 def _columns(table: pa.Table, record_id: np.ndarray, names: Sequence[str]) -> Mapping[str, list]:

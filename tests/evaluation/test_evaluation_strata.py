@@ -7,7 +7,7 @@ from evaluation_case import make_records, make_subgroups
 from data_contracts.catalog import SUBGROUPS
 from echoingecg.evaluation.bootstrap import Patients
 from echoingecg.evaluation.shift import _mmd2, embedding_shift, share_shift
-from echoingecg.evaluation.strata import gathered, strata_of
+from echoingecg.evaluation.strata import SMALL, parts, strata_of
 
 
 def test_levels_are_those_stated_and_empty_elsewhere() -> None:
@@ -32,11 +32,15 @@ def test_age_bands(age: float, band: str) -> None:
 
 
 def test_levels_of_few_patients_are_gathered() -> None:
-    patient = np.array([f"p{at}" for at in range(60)])
-    levels = np.array(["a"] * 30 + ["b"] * 10 + ["c"] * 15 + [""] * 5)
-    found = gathered(levels, patient)
-    assert found.tolist() == ["a"] * 30 + ["other"] * 25 + [""] * 5
-    assert gathered(levels, np.repeat(["one", "two"], 30)).tolist() == ["other"] * 55 + [""] * 5
+    patient = np.array([f"p{at}" for at in range(90)])
+    levels = np.array(["a"] * 30 + ["b"] * 10 + ["c"] * 15 + [""] * 5 + ["d"] * 30)
+    sizes = {level: int(members.sum()) for level, members in parts(levels, patient).items()}
+    assert sizes == {"a": 30, "d": 30, SMALL: 25}
+    assert parts(levels, patient)[SMALL].nonzero()[0].tolist() == list(range(30, 55))
+    alone = np.where(levels == "c", "a", levels)
+    assert sorted(parts(alone, patient)) == ["a", "b", "d"], "one small part keeps its name"
+    assert parts(levels, np.repeat("one", 90)) == {}
+    assert parts(np.where(levels == "a", "a", ""), patient) == {}
 
 
 def test_mmd_against_its_definition() -> None:
