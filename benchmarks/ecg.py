@@ -146,12 +146,14 @@ def rows() -> Iterator[Row]:
         yield Row("of it, by itself: writing to the pool", "", None, writing)
         yield Row("of it, by itself: one commit", "", None, commit)
         yield Row("the raw bytes read and dropped", "the stage in one process", ours, once(lambda: _cat(headers)))
-        more = RECORDS + RECORDS // 100
-        write_export(export, more, before=RECORDS)
-        grown = stage(ecg_job(export, f"{folder}/one"))
-        yield Row(f"{RECORDS // 100} new records beside {RECORDS}", "the first run of all", ours, grown, at_most(0.03))
-        same = stage(ecg_job(export, f"{folder}/one"))
-        yield Row("the stage again, nothing new", "the first run of all", ours, same)
+        write_export(export, MANY, before=RECORDS)
+        first = stage(ecg_job(export, f"{folder}/grows"))
+        more = MANY + MANY // 100
+        write_export(export, more, before=MANY)
+        grown = stage(ecg_job(export, f"{folder}/grows"))
+        yield Row(f"{MANY // 100} new records beside {MANY}", "the first run of all", first, grown, at_most(0.03))
+        same = stage(ecg_job(export, f"{folder}/grows"))
+        yield Row("the stage again, nothing new", "the first run of all", first, same)
         write_export(export, MANY, before=more)
         for workers in (1, 2):
             many = in_fresh_process("ecg", "peaks", str(export), f"{folder}/many-{workers}", workers)

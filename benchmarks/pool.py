@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import peak_mb
-from data_contracts.ecg import RECORDS
+from data_contracts.ecg import CONTRACT_VERSION, RECORDS
 from echoingecg.fingerprint import hash_array
 from tasks.artefacts import Artefact, ArtefactStore, Built, Plan
 from tasks.ecg import LAYOUT
@@ -32,14 +32,16 @@ def published(workspace: Workspace, records: int) -> Artefact:
             signal = random.standard_normal((COMMIT, 12, 1000), dtype=np.float32)
             digests, keys = [hash_array(one) for one in signal], [f"{first + at:064x}" for at in range(COMMIT)]
             quality = np.zeros((COMMIT, 12), np.uint8)
-            pool.append({"key": key_rows(keys), "signal": signal, "quality": quality, "sha256": key_rows(digests)}, {})
+            rows = {"key": key_rows(keys), "signal": signal, "quality": quality, "sha256": key_rows(digests)}
+            pool.append(rows | {"findings": np.zeros(COMMIT, np.uint8)}, {})
             table += [
-                {"record_id": key, "patient_id": key, "content_hash": key, "signal_sha256": one, "flagged_leads": 0}
+                {"record_id": key, "patient_id": key, "content_hash": key, "recording_id": key, "signal_sha256": one}
+                | dict.fromkeys(("flagged_leads", "lead_findings", "record_findings"), 0)
                 for key, one in zip(keys, digests, strict=True)
             ]
         snapshot = pool.snapshot()
     store = ArtefactStore(workspace)
-    plan = Plan("ecg", 1, 1, {"records": records}, {}, {})
+    plan = Plan("ecg", CONTRACT_VERSION, 1, {"records": records}, {}, {})
     with store.locked(plan), store.building(plan) as folder:
         RECORDS.write(RECORDS.build(table), folder)
         return store.publish(plan, folder, Built({"records": records}, snapshot), time.monotonic())

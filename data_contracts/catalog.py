@@ -13,7 +13,7 @@ from data_contracts.conventions import METHODS
 from data_contracts.quarantine import QUARANTINE
 from data_contracts.tables import TableContract, column
 
-CONTRACT_VERSION: Final = 2  # 1 had no table of subgroups
+CONTRACT_VERSION: Final = 3  # 1 could not state the leads of an array, 2 had no table of subgroups
 
 SEXES: Final = ("F", "M", "X")
 OLDEST: Final = 90.0  # years: a higher age could name a person (HIPAA, 45 CFR 164.514(b)(2)(i)(C))
@@ -62,6 +62,12 @@ ECGS: Final = TableContract(
                 pa.float64(),
                 "sampling frequency stated by the export, for a file that has none",
                 "Hz",
+                optional=True,
+            ),
+            column(
+                "stated_leads",
+                pa.string(),
+                "leads in stored order, separated by semicolons, stated by the export for a file that names none",
                 optional=True,
             ),
         ]

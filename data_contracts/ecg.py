@@ -1,5 +1,6 @@
 """ECG artefact: filtered 12-lead signals in a pool, and the index of those that belong to a version."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -11,7 +12,8 @@ from data_contracts.errors import ContractError
 from data_contracts.quarantine import QUARANTINE
 from data_contracts.tables import TableContract, column
 
-CONTRACT_VERSION: Final = 2  # 1 knew five lead findings and none of a recording as a whole
+# 1 knew five lead findings and none of a recording as a whole, 2 one signal a recording.
+CONTRACT_VERSION: Final = 3
 
 # One bit a finding, per lead and per recording; 0 means nothing found.
 QUALITY_FLAGS: Final[dict[LeadFinding, int]] = {
@@ -25,7 +27,7 @@ QUALITY_FLAGS: Final[dict[LeadFinding, int]] = {
 }
 RECORD_FLAGS: Final[dict[RecordFinding, int]] = {"short": 1, "no_qrs": 2, "limb_leads": 4}
 
-KEY: Final = ArrayContract("key", ("record", "byte"), "uint8", "", "SHA-256 of the source file", (("byte", 32),))
+KEY: Final = ArrayContract("key", ("record", "byte"), "uint8", "", "key of the signal, see window_key", (("byte", 32),))
 SIGNAL: Final = ArrayContract(
     "signal",
     ("record", "lead", "time"),
@@ -75,25 +77,25 @@ def _checks_with_findings() -> Mapping[str, Any]:
 
 
 _COLUMNS: Final = (
-    column("record_id", pa.string(), "keyed pseudonym of the ECG recording"),
+    column("record_id", pa.string(), "pseudonym of the signal: the recording's, for a later window with its number"),
     column("patient_id", pa.string(), "keyed pseudonym of the patient"),
     column("content_hash", pa.string(), "key of the signal in the pool"),
     column("signal_sha256", pa.string(), "SHA-256 of the float32 signal's bytes: proves the content"),
     column("flagged_leads", pa.int8(), "leads with at least one quality finding"),
 )
-_RECORDS_1: Final = TableContract("records", pa.schema(_COLUMNS), _checks, unique=("record_id",))
-RECORDS: Final = TableContract(
-    "records",
-    pa.schema(
-        [
-            *_COLUMNS,
-            column("lead_findings", pa.int16(), "bit mask of QUALITY_FLAGS: what was found on any lead"),
-            column("record_findings", pa.int16(), "bit mask of RECORD_FLAGS: what was found on the recording"),
-        ]
-    ),
-    _checks_with_findings,
-    unique=("record_id",),
+_FINDINGS: Final = (
+    column("lead_findings", pa.int16(), "bit mask of QUALITY_FLAGS: what was found on any lead"),
+    column("record_findings", pa.int16(), "bit mask of RECORD_FLAGS: what was found on the recording"),
 )
+_RECORDING: Final = column("recording_id", pa.string(), "keyed pseudonym of the recording: the catalog's record_id")
+RECORDS: Final = TableContract(
+    "records", pa.schema([*_COLUMNS, *_FINDINGS, _RECORDING]), _checks_with_findings, unique=("record_id",)
+)
+_BY_VERSION: Final = {
+    1: TableContract("records", pa.schema(_COLUMNS), _checks, unique=("record_id",)),
+    2: TableContract("records", pa.schema([*_COLUMNS, *_FINDINGS]), _checks_with_findings, unique=("record_id",)),
+    CONTRACT_VERSION: RECORDS,
+}
 
 TABLES: Final = (RECORDS, QUARANTINE)
 
@@ -104,7 +106,21 @@ def records_of(contract_version: int) -> TableContract:
     Raises:
         ContractError: the version is of another release.
     """
-    known = {1: _RECORDS_1, CONTRACT_VERSION: RECORDS}
-    if contract_version not in known:
+    if contract_version not in _BY_VERSION:
         raise ContractError(f"ecg contract version {contract_version}: this release reads 1 to {CONTRACT_VERSION}")
-    return known[contract_version]
+    return _BY_VERSION[contract_version]
+
+
+def window_key(content_hash: str, window: int) -> str:
+    """Key in the pool of a recording's signal, 64 hexadecimal digits.
+
+    Args:
+        content_hash: of the file; it is the key of the first window.
+        window: from 0, among those of the recording that are usable.
+    """
+    return hashlib.sha256(f"{content_hash}/{window}".encode()).hexdigest() if window else content_hash
+
+
+def window_name(recording_id: str, window: int) -> str:
+    """`record_id` of a recording's signal."""
+    return f"{recording_id}-{window + 1}" if window else recording_id

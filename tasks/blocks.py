@@ -22,6 +22,7 @@ class SourceFile:
     content_hash: str
     stated_unit: str | None = None
     stated_sampling_frequency: float | None = None
+    stated_leads: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,13 @@ def guarded(work: Callable[[], Any], file: SourceFile) -> Attempt:
     except (UserError, MemoryError):  # of the run, not of the record
         raise
     except Exception as fault:  # noqa: BLE001 - a decoder's surprise must not stop 800,000 other records
-        return Attempt(file.content_hash, refusal=("unreadable", f"unexpected {type(fault).__name__}"))
+        surprise = surprised(fault)
+        return Attempt(file.content_hash, refusal=(surprise.reason, surprise.detail))
+
+
+def surprised(fault: Exception) -> Refusal:
+    """What is said of a file whose decoder or filter met what nobody thought of."""
+    return Refusal("unreadable", f"unexpected {type(fault).__name__}")
 
 
 def block_of(attempts: list[Attempt], as_rows: Callable[[list[Attempt]], Rows]) -> Block:

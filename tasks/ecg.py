@@ -1,10 +1,14 @@
 """Stage ecg: every ECG of the catalog as a filtered 12-lead signal in the pool."""
 
+from collections.abc import Container, Iterator
 from functools import partial
+from itertools import count, takewhile
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
+import zarr
 
 from data_contracts import ecg as contract
 from data_contracts.catalog import ECGS
@@ -15,9 +19,9 @@ from echoingecg.fingerprint import fingerprint
 from echoingecg.progress import Progress
 from tasks.artefacts import Built
 from tasks.ecg_page import show
-from tasks.ingest import SourceFile, index_rows, ingest_blocks, missing_files, quarantine_rows, source_files
+from tasks.ingest import SourceFile, ingest_blocks, missing_files, quarantine_rows
 from tasks.job import Job
-from tasks.pools import Pool, PoolArray, array_of, rows_of
+from tasks.pools import Pool, PoolArray, array_of, rows_by_key, rows_of
 from tasks.stage import Inputs, StageWork, as_task, check_refusals
 from tasks.workers import mapper
 
@@ -54,30 +58,47 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, settings.model_dump(exclude={"max_refused_share"})])
     pool = Pool(job.workspace, f"{STAGE}/{key}", LAYOUT)
     with pool.writing():
-        new = _ingest(pool, missing_files(pool, source_files(job, listed)), job, progress)
+        new = _ingest(pool, missing_files(pool, job, listed), job, progress)
         snapshot, refused = pool.snapshot(), pool.refused()
     group = Pool.read(job.workspace, snapshot)
-    quality, findings = rows_of(group, contract.QUALITY), rows_of(group, contract.FINDINGS)
-    records = [
-        {
-            "record_id": row["record_id"],
-            "patient_id": row["patient_id"],
-            "content_hash": row["content_hash"],
-            "signal_sha256": digest,
-            "flagged_leads": int(np.count_nonzero(quality[at])),
-            "lead_findings": int(np.bitwise_or.reduce(quality[at])),
-            "record_findings": int(findings[at]),
-        }
-        for row, at, digest in index_rows(group, listed, contract.DIGEST)
-    ]
+    records = _records(group, listed)
     quarantine = QUARANTINE.build(quarantine_rows(listed, refused))
     check_refusals(job, STAGE, quarantine, listed.num_rows, settings.max_refused_share)
     for array in contract.ARRAYS:
         array_of(group, array)
-    contract.RECORDS.write(contract.RECORDS.build(records), folder)
+    contract.RECORDS.write(records, folder)
     QUARANTINE.write(quarantine, folder)
-    flagged = sum(row["flagged_leads"] > 0 or row["record_findings"] > 0 for row in records)
-    return Built({"records": len(records), "flagged": flagged, "refused": quarantine.num_rows}, snapshot, new)
+    flagged = int(np.count_nonzero(records["flagged_leads"].to_numpy() | records["record_findings"].to_numpy()))
+    return Built({"records": records.num_rows, "flagged": flagged, "refused": quarantine.num_rows}, snapshot, new)
+
+
+def _records(group: zarr.Group, listed: pa.Table) -> pa.Table:
+    """RECORDS: every signal in the pool of every listed recording."""
+    row_of = rows_by_key(group)
+    recordings = (listed[name].to_pylist() for name in ("record_id", "patient_id", "content_hash"))
+    signals = [
+        (contract.window_name(recording, window), patient, key, recording)
+        for recording, patient, content_hash in zip(*recordings, strict=True)
+        for window, key in enumerate(_keys(content_hash, row_of))
+    ]
+    rows = np.array([row_of[key] for _, _, key, _ in signals], dtype=np.int64)
+    quality, findings, digests = (
+        rows_of(group, one)[rows] for one in (contract.QUALITY, contract.FINDINGS, contract.DIGEST)
+    )
+    names = ("record_id", "patient_id", "content_hash", "recording_id")
+    columns: dict[str, Any] = {name: [one[at] for one in signals] for at, name in enumerate(names)}
+    columns |= {
+        "signal_sha256": [digest.tobytes().hex() for digest in digests],
+        "flagged_leads": np.count_nonzero(quality, axis=1),
+        "lead_findings": np.bitwise_or.reduce(quality, axis=1),
+        "record_findings": findings,
+    }
+    return pa.table(columns, schema=contract.RECORDS.schema)
+
+
+def _keys(content_hash: str, known: Container[str]) -> Iterator[str]:
+    """Of a file's signals in the pool."""
+    return takewhile(known.__contains__, (contract.window_key(content_hash, window) for window in count()))
 
 
 WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build, show=show)

@@ -22,7 +22,7 @@ __all__ = [
 
 
 def source_files(job: Job, listed: pa.Table) -> dict[str, SourceFile]:
-    """Content hash -> file, for the rows of a catalog table (`ecgs` or `echoes`), in the order of the hash.
+    """Content hash -> file, for rows of a catalog table (`ecgs` or `echoes`), in the order of the hash.
 
     Raises:
         StoreError: the private index does not know a file.
@@ -38,16 +38,23 @@ def source_files(job: Job, listed: pa.Table) -> dict[str, SourceFile]:
             row["content_hash"],
             row.get("stated_unit"),
             row.get("stated_sampling_frequency"),
+            tuple(leads.split(";")) if (leads := row.get("stated_leads")) else None,
         )
     return dict(sorted(found.items()))
 
 
-def missing_files(pool: Pool, files: Mapping[str, SourceFile]) -> list[SourceFile]:
-    """Those of `files` (by content hash) that the pool lacks; a refused file is not tried again."""
+def missing_files(pool: Pool, job: Job, listed: pa.Table) -> list[SourceFile]:
+    """Those of a catalog table's files that the pool lacks, in the order of the hash; a refused one is not tried again.
+
+    Raises:
+        StoreError: the private index does not know a file.
+    """
     known = rows_by_key(Pool.read(pool.workspace, pool.snapshot())).keys() | pool.refused().keys()
-    missing = [file for key, file in files.items() if key not in known]
-    logger().info(f"{len(files)} files: {len(files) - len(missing)} in the pool, {len(missing)} to process")
-    return missing
+    keys = listed["content_hash"].to_pylist()
+    missing = source_files(job, listed.filter(pa.array([key not in known for key in keys], pa.bool_())))
+    files = len(set(keys))
+    logger().info(f"{files} files: {files - len(missing)} in the pool, {len(missing)} to process")
+    return list(missing.values())
 
 
 def ingest(
@@ -68,7 +75,8 @@ def ingest(
         commit_every: files a commit.
         progress: told after every file.
     """
-    missing = missing_files(pool, files)
+    known = rows_by_key(Pool.read(pool.workspace, pool.snapshot())).keys() | pool.refused().keys()
+    missing = [file for key, file in files.items() if key not in known]
     done = 0
     for start in range(0, len(missing), commit_every):
         batch = []

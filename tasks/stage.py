@@ -83,6 +83,7 @@ class StageWork:
             started = time.monotonic()
             with job.store.building(plan) as folder:
                 built = self.build(job, inputs, folder, Reporter(self.stage))
+                pa.default_memory_pool().release_unused()  # Arrow keeps what a stage's tables took
                 return job.store.publish(plan, folder, built, started), False
 
     def _found(self, job: Job, plan: Plan) -> Artefact | None:

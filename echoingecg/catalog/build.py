@@ -139,6 +139,7 @@ def _ecg_table(ecgs: pd.DataFrame, names: Pseudonyms) -> pa.Table:
         record_id=_each(names.record, ecgs["patient"], ecgs["record"]),
         stated_unit=ecgs["unit"].where(ecgs["unit"] != ""),
         stated_sampling_frequency=ecgs["hertz"],
+        stated_leads=ecgs["leads"].where(ecgs["leads"] != ""),
     )
     return _table(ECGS, ecgs, ["record_id"])
 

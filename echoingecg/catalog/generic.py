@@ -26,7 +26,7 @@ def _files(tables: Tables) -> Files:
     ecgs, echoes = no_rows(ECG_COLUMNS), no_rows(ECHO_COLUMNS)
     malformed: list[str] = []
     if table := tables.get(_ECGS):
-        frame, wrong = table.read(("patient_id", "ecg_id", "time", "path"), ("unit", "sampling_frequency"))
+        frame, wrong = table.read(("patient_id", "ecg_id", "time", "path"), ("unit", "sampling_frequency", "leads"))
         ecgs = with_columns(frame, ECG_COLUMNS, patient="patient_id", record="ecg_id")
         malformed += wrong
     if table := tables.get(_ECHOES):

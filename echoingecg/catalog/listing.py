@@ -9,7 +9,7 @@ import pandas as pd
 from echoingecg.catalog.tables import Tables
 
 # Columns, all text. `row` names the row of the export's table for quarantine.
-ECG_COLUMNS: Final = ("row", "patient", "record", "time", "path", "unit", "sampling_frequency")
+ECG_COLUMNS: Final = ("row", "patient", "record", "time", "path", "unit", "sampling_frequency", "leads")
 ECHO_COLUMNS: Final = ("row", "patient", "study", "time", "path")
 REPORT_COLUMNS: Final = ("row", "patient", "method", "subject", "report", "time", "text")
 SUBGROUP_COLUMNS: Final = ("row", "patient", "record", "sex", "age", "site", "device", "rhythm")

@@ -6,13 +6,8 @@ from typing import Final
 import numpy as np
 
 from echoingecg.errors import Refusal
+from echoingecg.recipe import EcgSettings
 
-# Low voltage is under 0.5 mV in limb leads and under 1.0 mV in precordial leads (Surawicz et al., AHA/ACCF/HRS
-# 2009, doi:10.1161/CIRCULATIONAHA.108.191095); a median over twelve leads of 0.3 mV lies under both.
-LOWEST_MV: Final = 0.3
-# Electrocardiographs must take 10 mV from peak to peak in a lead (IEC 60601-2-25); of hypertrophied hearts single
-# precordial leads come near, half of the leads do not. Genuine records at hand: 0.46 to 2.5 mV.
-HIGHEST_MV: Final = 4.5
 _WINDOW: Final = 2.0  # s: holds a beat at 30 a minute, and little of the baseline's wander
 
 
@@ -42,20 +37,17 @@ def typical_amplitude(signal: np.ndarray, sampling_frequency: float) -> float:
     return float(np.median(leads)) if leads else float("nan")
 
 
-def check_plausible(
-    signal: np.ndarray, sampling_frequency: float, lowest: float = LOWEST_MV, highest: float = HIGHEST_MV
-) -> None:
+def check_plausible(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> None:
     """Refuses a recording whose gain must be wrong. One in which every lead is dead is not judged here.
 
     Args:
         signal: float (12, time), mV; the stage gives the filtered one.
         sampling_frequency: of `signal`, Hz.
-        lowest: smallest typical amplitude, mV.
-        highest: largest, mV.
+        settings: `typical_low_mv` and `typical_high_mv`.
 
     Raises:
         Refusal: implausible.
     """
     amplitude = typical_amplitude(signal, sampling_frequency)
-    if not isnan(amplitude) and not lowest <= amplitude <= highest:
+    if not isnan(amplitude) and not settings.typical_low_mv <= amplitude <= settings.typical_high_mv:
         raise Refusal("implausible", f"a typical amplitude of {amplitude:.3g} mV from peak to peak")

@@ -57,6 +57,12 @@ class Loaded:
     windows: tuple[Window, ...]
     sampling_frequency: float
 
+    def apart(self, settings: EcgSettings) -> list["Loaded"]:
+        """One for each signal that the recipe wants of it: `finish` makes one signal of each."""
+        if settings.long != "several":
+            return [self]
+        return [Loaded((window,), self.sampling_frequency) for window in self.windows]
+
 
 @dataclass(frozen=True)
 class Processed:
@@ -82,9 +88,14 @@ def process(
     settings: EcgSettings,
     stated_unit: str | None = None,
     stated_sampling_frequency: float | None = None,
+    stated_leads: Sequence[str] | None = None,
 ) -> Processed:
-    """Reads, arranges, cuts, filters and judges one ECG. Arguments and errors are those of `load` and `finish`."""
-    (done,) = finish([load(path, settings, stated_unit, stated_sampling_frequency, read_plain(path))], settings)
+    """Reads, arranges, cuts, filters and judges one ECG, of several windows the best.
+
+    Arguments and errors are those of `load` and `finish`.
+    """
+    plain = read_plain(path)
+    (done,) = finish([load(path, settings, stated_unit, stated_sampling_frequency, stated_leads, plain)], settings)
     if isinstance(done, Refusal):
         raise done
     return done
@@ -95,6 +106,7 @@ def load(
     settings: EcgSettings,
     stated_unit: str | None = None,
     stated_sampling_frequency: float | None = None,
+    stated_leads: Sequence[str] | None = None,
     plain: PlainRecord | None = None,
 ) -> Loaded:
     """Reads, arranges and cuts one ECG.
@@ -106,13 +118,14 @@ def load(
         settings: the recipe's section `ecg`.
         stated_unit: amplitude unit for a file that states none.
         stated_sampling_frequency: Hz, for a file that states none.
+        stated_leads: the leads' names in stored order, for an array, which names none.
         plain: the file's bytes, where `read_plain` has them.
 
     Raises:
         Refusal: see data_contracts.quarantine.REASONS.
         OSError: the file cannot be read.
     """
-    stored, frequency = _stored(path, stated_unit, stated_sampling_frequency, plain)
+    stored, frequency = _stored(path, stated_unit, stated_sampling_frequency, stated_leads, plain)
     return cut(stored, frequency, settings)
 
 
@@ -213,12 +226,16 @@ def _judged(parts: list[tuple[Window, float]], settings: EcgSettings) -> list[Pr
 
 
 def _stored(
-    path: Path, stated_unit: str | None, stated_sampling_frequency: float | None, plain: PlainRecord | None
+    path: Path,
+    stated_unit: str | None,
+    stated_sampling_frequency: float | None,
+    stated_leads: Sequence[str] | None,
+    plain: PlainRecord | None,
 ) -> tuple[np.ndarray, float]:
     """float32 (12, time), mV, NaN where missing; Hz."""
     if plain is not None and (found := decode_plain(plain, stated_unit, stated_sampling_frequency)) is not None:
         return found
-    recording = decode(path, stated_unit, stated_sampling_frequency)
+    recording = decode(path, stated_unit, stated_sampling_frequency, stated_leads)
     signal = np.clip(arrange(recording), -_FAR_BEYOND_MV, _FAR_BEYOND_MV)
     return signal.astype(np.float32), recording.sampling_frequency
 
@@ -229,7 +246,7 @@ def _filtered(window: Window, sampling_frequency: float, settings: EcgSettings) 
     if not largest <= _MAX_MV:
         raise Refusal("implausible", f"{largest:.3g} mV after filtering")
     recorded = filtered[:, : recorded_samples(window.raw.shape[1], sampling_frequency)]
-    check_plausible(recorded, SAMPLING_FREQUENCY, settings.typical_low_mv, settings.typical_high_mv)
+    check_plausible(recorded, SAMPLING_FREQUENCY, settings)
     return filtered
 
 

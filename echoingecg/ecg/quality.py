@@ -140,9 +140,10 @@ def refuse(quality: np.ndarray, findings: int, settings: EcgSettings) -> None:
         findings: of `judge`.
         settings: `refuse` and `refuse_leads`.
     """
-    for name in settings.refuse:
-        if findings & next((bit for finding, bit in RECORD_FLAGS.items() if finding == name), 0):
+    for name in names(findings, RECORD_FLAGS):
+        if name in settings.refuse:
             raise Refusal("poor_quality", name)
-        at = quality & next((bit for finding, bit in QUALITY_FLAGS.items() if finding == name), 0)
-        if np.count_nonzero(at) >= settings.refuse_leads:
-            raise Refusal("poor_quality", f"{name}: {', '.join(LEADS[lead] for lead in np.flatnonzero(at))}")
+    for name, bit in QUALITY_FLAGS.items():
+        at = np.flatnonzero(quality & bit)
+        if name in settings.refuse and len(at) >= settings.refuse_leads:
+            raise Refusal("poor_quality", f"{name}: {', '.join(LEADS[lead] for lead in at)}")

@@ -1,9 +1,4 @@
-"""Which ten seconds of a recording count, and what fills up a shorter one.
-
-One file gives one signal: the pool's key is the file's content, and the pairs, the split and the statistics count
-an ECG once. Several windows of one file would need a key and an identity of their own throughout, and would
-make long recordings weigh more than short ones.
-"""
+"""Which ten seconds of a recording count, and what fills up a shorter one."""
 
 from math import ceil
 from typing import Final
@@ -31,18 +26,20 @@ def check_length(time: int, sampling_frequency: float, settings: EcgSettings) ->
 
 
 def windows(time: int, sampling_frequency: float, settings: EcgSettings) -> list[slice]:
-    """Windows of 10 s to choose from, in the order of preference among equals; a shorter recording is one.
+    """Windows of 10 s that may count, in the order of preference among equals; a shorter recording is one.
 
     Args:
         time: samples of the recording.
         sampling_frequency: Hz.
-        settings: `long` and `window_step`.
+        settings: `long`, `window_step` and `most_windows`.
     """
     width = ceil(DURATION * sampling_frequency)
     if time <= width or settings.long == "first":
         return [slice(0, min(time, width))]
     step = max(1, round(settings.window_step * sampling_frequency))
     starts = [*range(0, time - width, step), time - width]
+    if settings.long == "several":
+        starts = starts[: settings.most_windows]
     return [slice(start, start + width) for start in starts]
 
 

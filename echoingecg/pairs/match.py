@@ -37,7 +37,8 @@ def build(
     Raises:
         ContractError: a table breaks its contract, or a patient would stand on two sides of the split.
     """
-    usable = frame_of(ecgs, "record_id", "patient_id", "hours").merge(frame_of(records, "record_id"), on="record_id")
+    recordings = frame_of(ecgs, "record_id", "patient_id", "hours").rename(columns={"record_id": "recording_id"})
+    usable = recordings.merge(frame_of(records, "recording_id", "record_id"), on="recording_id")
     listed = studies_listed(echoes)
     with_target = listed.merge(frame_of(studies, "study_id", "patient_id"), on=["study_id", "patient_id"])
 
@@ -60,13 +61,17 @@ def build(
 def _ecg_echo(
     listed: pd.DataFrame, with_target: pd.DataFrame, usable: pd.DataFrame, settings: PairsSettings, steps: Steps
 ) -> pd.DataFrame:
-    """Each study with its nearest usable ECG: `study_id`, `patient_id`, `hours`, `record_id`, `gap_hours`."""
+    """Each study with its nearest usable recording, and that with each of its signals.
+
+    Columns `study_id`, `patient_id`, `hours`, `recording_id`, `gap_hours`, `record_id`.
+    """
     steps.keep("studies listed", listed)
     steps.keep("the study has a teacher target", with_target)
     known = steps.keep(
         "the patient has a usable ECG", with_target[with_target["patient_id"].isin(usable["patient_id"])]
     )
-    return steps.keep("an ECG is within the window", nearest_in_time(known, usable, "record_id", settings.window_hours))
+    near = nearest_in_time(known, usable, "recording_id", settings.window_hours)
+    return steps.keep("an ECG is within the window", near.merge(usable[["recording_id", "record_id"]]))
 
 
 def _ecg_text(
@@ -78,7 +83,7 @@ def _ecg_text(
     worded = steps.keep("the text is not blank", asked[asked["text"].str.strip() != ""])
     subjects = pd.concat(
         [
-            usable.assign(method="ECG", subject_id=usable["record_id"]),
+            usable.assign(method="ECG", subject_id=usable["recording_id"]),
             ecg_echo.assign(method="ECHO", subject_id=ecg_echo["study_id"]),
         ]
     )[["method", "subject_id", "patient_id", "record_id"]]

@@ -28,10 +28,13 @@ class EcgSettings(Section):
         description="what fills up to 10 s a recording that min_duration admits: 0 mV, or the recording once more; "
         "refuse admits none, whatever min_duration says",
     )
-    long: Literal["first", "best"] = Field(
-        "first", description="which 10 s of a longer recording count: the first, or the first of those with least found"
+    long: Literal["first", "best", "several"] = Field(
+        "first",
+        description="which 10 s of a longer recording count: the first; the first of those with least found; or "
+        "several windows, each as an ECG of its own",
     )
-    window_step: Positive = Field(5.0, description="best: time between the starts of the windows that are compared, s")
+    window_step: Positive = Field(5.0, description="best, several: time between the starts of windows, s")
+    most_windows: Count = Field(6, description="several: windows of a recording at most, from its start")
     flat_mv: NotNegative = Field(0.01, description="flag a lead whose peak-to-peak range is under this, mV")
     clipped_share: Share = Field(0.05, description="flag a lead that sits at its extreme for more than this share")
     min_duration: Positive = Field(

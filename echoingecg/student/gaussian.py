@@ -43,10 +43,10 @@ def pair_distance(a: Gaussian, b: Gaussian, variances: bool = True) -> Tensor:
     """
     with torch.autocast(a.mean.device.type, enabled=False):
         a, b = a.float(), b.float()
-        return _own(a, variances)[:, None] + _own(b, variances) - 2 * (a.mean @ b.mean.T)
+        return torch.addmm(own_part(a, variances)[:, None] + own_part(b, variances), a.mean, b.mean.T, alpha=-2)
 
 
-def _own(one: Gaussian, variances: bool) -> Tensor:
-    """(B,) the part of the distance that each Gaussian brings along."""
+def own_part(one: Gaussian, variances: bool = True) -> Tensor:
+    """(B,) what each Gaussian brings to its distance from any other: ||mean||² + sum exp(log_var)."""
     norm = one.mean.square().sum(1)
     return norm + one.log_var.exp().sum(1) if variances else norm

@@ -4,14 +4,15 @@ The ablation 'mean_only' is the same form of the means alone: d = ||mean_a - mea
 Neither side's log-variance has a part in it.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import Function, once_differentiable
 from torch.nn import functional as F
 
 from echoingecg.recipe import StudentSettings
-from echoingecg.student.gaussian import Gaussian, pair_distance
+from echoingecg.student.gaussian import Gaussian, own_part, pair_distance
 
 
 class LossTerms(NamedTuple):
@@ -32,15 +33,36 @@ class LossTerms(NamedTuple):
     n_pseudo: Tensor
 
 
-def kl_to_standard_normal(gaussian: Gaussian) -> Tensor:
-    """KL(N(mean, exp(log_var)) || N(0, 1)), the mean over all elements."""
-    mean, log_var = gaussian.float()
-    return 0.5 * (mean.square() + log_var.exp() - 1 - log_var).mean()
+class _PairBce(Function):
+    """Both weighted BCEs of a square of logits, and their gradient, in one walk over it.
 
+    softplus(x) - t x is the BCE of logit x and target t: softplus is common to all targets, and the
+    gradient, sum of weights x sigmoid(x) - sum of weights x targets, is there before autograd asks.
+    """
 
-def at_least_matched(logits: Tensor) -> Tensor:
-    """(B, B) bool: pairs whose logit is at least that of the row's matched pair, which is one of them."""
-    return logits >= logits.diagonal()[:, None]
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, match_weight: float, pseudo_weight: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        matched, pairs = logits.diagonal(), logits.numel()
+        # How often a pair counts as positive: its logit is at least the row's matched one, and the column's.
+        positive = (logits >= matched[:, None]).to(logits.dtype).add_(logits >= matched)
+        soft = F.softplus(logits).sum()
+        match = (soft - matched.sum()) / pairs
+        pseudo = (2 * soft - torch.dot(logits.flatten(), positive.flatten())) / pairs
+        n_pseudo = positive.sum(dtype=torch.float64).long() - 2 * len(logits)
+        if ctx.needs_input_grad[0]:
+            gradient = logits.sigmoid().mul_(match_weight + 2 * pseudo_weight).sub_(positive, alpha=pseudo_weight)
+            gradient.diagonal().sub_(match_weight)
+            ctx.save_for_backward(gradient.div_(pairs))
+        ctx.mark_non_differentiable(match, pseudo, n_pseudo)
+        return match_weight * match + pseudo_weight * pseudo, match, pseudo, n_pseudo
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_loss: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * of_loss, None, None
 
 
 class PcmeLoss(nn.Module):
@@ -70,27 +92,22 @@ class PcmeLoss(nn.Module):
             b: B Gaussians, row i the partner of a's row i.
         """
         with torch.autocast(a.mean.device.type, enabled=False):
-            logits = self.shift - self.scale * self.distance(a, b)
-            matched = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
-            pseudo_ab = at_least_matched(logits.detach())
-            pseudo_ba = at_least_matched(logits.detach().T).T
-            match = _bce(logits, matched)
-            pseudo = _bce(logits, pseudo_ab) + _bce(logits, pseudo_ba)
-            kl = self._kl(a) + self._kl(b)
-            total = self.match_weight * match + self.kl_weight * kl + self.pseudo_weight * pseudo
-            n_pseudo = pseudo_ab.sum() + pseudo_ba.sum() - 2 * len(logits)
-        return LossTerms(total, match.detach(), pseudo.detach(), kl.detach(), n_pseudo)
+            a, b = a.float(), b.float()
+            own_a, own_b = own_part(a, self.variances), own_part(b, self.variances)
+            # shift - scale x distance, with both applied to the factors rather than to their (B, B) product.
+            beside = (self.shift - self.scale * own_a)[:, None] - self.scale * own_b
+            logits = torch.addmm(beside, 2 * self.scale * a.mean, b.mean.T)
+            pairs, match, pseudo, n_pseudo = _PairBce.apply(logits, self.match_weight, self.pseudo_weight)
+            kl = self._kl(a, own_a) + self._kl(b, own_b)
+        return LossTerms(pairs + self.kl_weight * kl, match, pseudo, kl.detach(), n_pseudo)
 
     def distance(self, a: Gaussian, b: Gaussian) -> Tensor:
         """(A, B) float32: what the loss calls near, which retrieval ranks by."""
         return pair_distance(a, b, self.variances)
 
-    def _kl(self, gaussian: Gaussian) -> Tensor:
+    def _kl(self, gaussian: Gaussian, own: Tensor) -> Tensor:
+        """KL(N(mean, exp(log_var)) || N(0, 1)), the mean over all elements; 0 beyond the limit."""
         if not self.variances:
-            return gaussian.mean.new_zeros(())
-        kl = kl_to_standard_normal(gaussian)
+            return own.new_zeros(())
+        kl = 0.5 * ((own.sum() - gaussian.log_var.sum()) / gaussian.log_var.numel() - 1)
         return torch.where(kl > self.kl_limit, 0.0, kl)
-
-
-def _bce(logits: Tensor, positive: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(logits, positive.to(logits.dtype))

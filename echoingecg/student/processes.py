@@ -1,13 +1,17 @@
 """Starts the training's processes on this machine, and passes on what they report."""
 
 import contextvars
+import multiprocessing.connection
+import os
+import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 from lightning_fabric import Fabric
-from torch import multiprocessing
+from torch import multiprocessing as torch_multiprocessing
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from echoingecg.errors import TrainingError, UserError
@@ -29,7 +33,7 @@ def run_processes(fabric: Fabric, work: Work, arguments: tuple[Any, ...], progre
         UserError: as one of the processes raised it.
         TrainingError: one of the processes was killed.
     """
-    reports = multiprocessing.get_context("spawn").SimpleQueue()
+    reports = torch_multiprocessing.get_context("spawn").SimpleQueue()
     faults: list[UserError] = []
 
     def listen() -> None:
@@ -68,6 +72,8 @@ def run_processes(fabric: Fabric, work: Work, arguments: tuple[Any, ...], progre
 
 
 def _run(fabric: Fabric, work: Work, arguments: tuple[Any, ...], reports: Any) -> None:
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
     def progress(done: int, total: int, note: str = "") -> None:
         reports.put((done, total, note))
 
@@ -76,3 +82,14 @@ def _run(fabric: Fabric, work: Work, arguments: tuple[Any, ...], reports: Any) -
     except UserError as fault:
         reports.put(fault)
         raise
+
+
+def _die_with_parent() -> None:
+    """Kills this process once its parent is gone: nothing may train on beside the run that takes its place.
+
+    torch asks the kernel for a SIGINT then; in Python that is an exception, which other code may catch.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGKILL)

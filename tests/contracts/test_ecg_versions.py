@@ -1,4 +1,4 @@
-"""Tables of contract version 1 stay readable; those of another release are refused in one line."""
+"""Tables of earlier contract versions stay readable; those of another release are refused in one line."""
 
 from pathlib import Path
 
@@ -10,16 +10,20 @@ from data_contracts.errors import ContractError
 OLD = {"record_id": "e-1", "patient_id": "p-1", "content_hash": "0" * 64, "signal_sha256": "1" * 64, "flagged_leads": 2}
 
 
-def test_version_1_is_read(tmp_path: Path) -> None:
-    records_of(1).write(records_of(1).build([OLD]), tmp_path)
-    assert records_of(1).read(tmp_path).to_pylist() == [OLD]
-    with pytest.raises(ContractError, match="lacks the column 'lead_findings'"):
+@pytest.mark.parametrize(
+    ("version", "row", "lacks"),
+    [(1, OLD, "lead_findings"), (2, OLD | {"lead_findings": 3, "record_findings": 1}, "recording_id")],
+)
+def test_earlier_versions_are_read(tmp_path: Path, version: int, row: dict[str, object], lacks: str) -> None:
+    records_of(version).write(records_of(version).build([row]), tmp_path)
+    assert records_of(version).read(tmp_path).to_pylist() == [row]
+    with pytest.raises(ContractError, match=f"lacks the column '{lacks}'"):
         RECORDS.read(tmp_path)
 
 
 def test_another_release_is_refused() -> None:
     assert records_of(CONTRACT_VERSION) is RECORDS
-    with pytest.raises(ContractError, match="version 9: this release reads 1 to 2"):
+    with pytest.raises(ContractError, match="version 9: this release reads 1 to 3"):
         records_of(9)
 
 

@@ -1,17 +1,25 @@
 """Length policy: shorter than 10 s, longer than 10 s."""
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_hearts import twelve_leads
+from wfdb_files import write_record
 
 from data_contracts.conventions import LEADS
-from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
+from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS, RECORDS
+from data_contracts.quarantine import QUARANTINE
 from echoingecg.ecg.process import choose
 from echoingecg.ecg.windows import windows
 from echoingecg.errors import Refusal
 from echoingecg.recipe import EcgSettings
+from flows.order import find_recipe, make_job
+from support import run_stages
+from tasks.signals import PoolSignals
 
 SHORT = twelve_leads(seconds=6.0)
 LONG = twelve_leads(seconds=30.0)
@@ -77,3 +85,44 @@ def test_windows_lie_inside_and_reach_the_end(time: int, fs: float, step: float)
     assert len({one.stop - one.start for one in found}) == 1
     assert [one.start for one in found] == sorted({one.start for one in found})
     assert found[0] == windows(time, fs, EcgSettings())[0]
+
+
+def _export(root: Path, ecgs: dict[str, np.ndarray]) -> Path:
+    """Layout generic: a WFDB record each, and the first ECG once more as an array whose facts the table states."""
+    (root / "ecgs").mkdir(parents=True)
+    rows = []
+    for number, (name, signal) in enumerate(ecgs.items()):
+        write_record(root / "ecgs" / name, signal.T, sig_name=list(LEADS))
+        rows.append([name, 1, f"2021-03-0{number + 1} 08:00:00", f"ecgs/{name}", "", "", ""])
+    np.save(root / "ecgs/array.npy", 1000 * next(iter(ecgs.values())))
+    rows.append(["array", 1, "2021-03-09 08:00:00", "ecgs/array.npy", "uV", "500", ";".join(LEADS)])
+    with (root / "ecgs.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [["patient_id", "ecg_id", "time", "path", "unit", "sampling_frequency", "leads"], *rows]
+        )
+    return root
+
+
+@pytest.mark.parametrize("commit_every", [1, 2000])
+def test_several_windows_are_ecgs_of_their_own(tmp_path: Path, commit_every: int) -> None:
+    """30 s with a gap in the second of three windows, 30 s, 10 s, 30 s all gaps; one a commit falls between windows."""
+    holed, hopeless = LONG.copy(), LONG.copy()
+    holed[3, 6000] = hopeless[3, ::500] = np.nan
+    export = _export(
+        tmp_path / "export", {"whole": LONG, "holed": holed, "ten": LONG[:, 5000:10000], "hopeless": hopeless}
+    )
+    settings = ["catalog.layout=generic", "catalog.public_key=open", "ecg.long=several", "ecg.window_step=10",
+                "ecg.max_refused_share=0.5", f"execution.commit_every={commit_every}"]  # fmt: skip
+    job = make_job(find_recipe("paper", settings), str(export), str(tmp_path / "workspace"))
+    artefact = run_stages(job, "catalog", "ecg").artefacts["ecg"]
+    records, signals = RECORDS.read(artefact.folder).to_pylist(), PoolSignals(job.workspace, artefact)
+    found: dict[str, list[np.ndarray]] = {}
+    for at, row in enumerate(records):
+        found.setdefault(row["recording_id"], []).append(signals.read(np.array([at]))[0])
+        assert row["record_id"].startswith(row["recording_id"])
+    assert sorted(map(len, found.values())) == [1, 2, 3, 3]
+    assert [row["reason"] for row in QUARANTINE.read(artefact.folder).to_pylist()] == ["nan"]
+    windows_of_long = [choose(LONG[:, start : start + 5000], 500, EcgSettings()).signal for start in (0, 5000, 10000)]
+    expected = {1: windows_of_long[1:2], 2: windows_of_long[::2], 3: windows_of_long}
+    for some in found.values():  # WFDB keeps whole microvolts
+        np.testing.assert_allclose(some, expected[len(some)], atol=0.001)

@@ -10,10 +10,11 @@ from echoingecg.ecg.clean import clean
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.leads import arrange, complete
 from echoingecg.ecg.limb_leads import limb_lead_error
-from echoingecg.ecg.plausibility import HIGHEST_MV, LOWEST_MV, check_plausible, typical_amplitude
+from echoingecg.ecg.plausibility import check_plausible, typical_amplitude
 from echoingecg.errors import Refusal
 from echoingecg.recipe import EcgSettings
 
+SETTINGS = EcgSettings()
 NAMES = {
     "wfdb": "WFDB", "dicom": "DICOM", "muse": "GE MUSE", "philips": "Philips", "aecg": "HL7 aECG", "scp": "SCP-ECG"
 }  # fmt: skip
@@ -61,20 +62,20 @@ def arranged(recordings: Path) -> dict[str, tuple[np.ndarray, float]]:
 
 def test_no_genuine_record_is_implausible(arranged: dict[str, tuple[np.ndarray, float]]) -> None:
     for signal, frequency in arranged.values():
-        check_plausible(signal, frequency)
+        check_plausible(signal, frequency, SETTINGS)
 
 
 def test_wrong_gains_are_implausible(arranged: dict[str, tuple[np.ndarray, float]]) -> None:
     """A thousandfold gain is always caught; a fivefold one unless the heart's voltage makes up for it."""
     heights = np.array([typical_amplitude(signal, frequency) for signal, frequency in arranged.values()])
-    assert (heights * 1000 > HIGHEST_MV).all()
-    assert (heights / 1000 < LOWEST_MV).all()
-    assert (heights * 5 > HIGHEST_MV).mean() > 0.75
-    assert (heights / 5 < LOWEST_MV).mean() > 0.65
+    assert (heights * 1000 > SETTINGS.typical_high_mv).all()
+    assert (heights / 1000 < SETTINGS.typical_low_mv).all()
+    assert (heights * 5 > SETTINGS.typical_high_mv).mean() > 0.75
+    assert (heights / 5 < SETTINGS.typical_low_mv).mean() > 0.65
     signal, frequency = arranged["ecg_dicom/pydicom/waveform_ecg.dcm"]
     for factor in (5.0, 1000.0, 0.2, 0.001):
         with pytest.raises(Refusal, match="implausible"):
-            check_plausible(signal * factor, frequency)
+            check_plausible(signal * factor, frequency, SETTINGS)
 
 
 def limb_share(signal: np.ndarray) -> float:

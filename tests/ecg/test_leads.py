@@ -12,6 +12,7 @@ from echoingecg.ecg.plausibility import check_plausible, typical_amplitude
 from echoingecg.ecg.recording import Recording
 from echoingecg.ecg.units import units_per_millivolt
 from echoingecg.errors import Refusal
+from echoingecg.recipe import EcgSettings
 
 NOISE = np.random.default_rng(0).normal(size=(12, 500))
 
@@ -115,19 +116,19 @@ def test_one_artefact_does_not_count() -> None:
     signal = wave(1.5)
     signal[:, 350:360] = 60.0
     signal[2] *= 30
-    check_plausible(signal, 100.0)
+    check_plausible(signal, 100.0, EcgSettings())
     signal[:, 500:520] = np.nan
-    check_plausible(signal, 100.0)
+    check_plausible(signal, 100.0, EcgSettings())
 
 
 @pytest.mark.parametrize("factor", [5.0, 1000.0, 0.2, 0.001])
 def test_wrong_gains(factor: float) -> None:
     with pytest.raises(Refusal) as refusal:
-        check_plausible(wave(1.2) * factor, 100.0)
+        check_plausible(wave(1.2) * factor, 100.0, EcgSettings())
     assert refusal.value.reason == "implausible"
-    check_plausible(wave(1.2) * factor, 100.0, lowest=0.0, highest=1e9)
+    check_plausible(wave(1.2) * factor, 100.0, EcgSettings(typical_low_mv=0, typical_high_mv=1e9))
 
 
 def test_what_cannot_be_judged_is_not_refused() -> None:
-    check_plausible(np.zeros((12, 1000)), 100.0)
-    check_plausible(np.full((12, 1000), np.nan), 100.0)
+    check_plausible(np.zeros((12, 1000)), 100.0, EcgSettings())
+    check_plausible(np.full((12, 1000), np.nan), 100.0, EcgSettings())

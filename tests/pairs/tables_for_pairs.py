@@ -30,6 +30,7 @@ def ecg_table(rows: Iterable[Ecg]) -> pa.Table:
                 "source_id": record,
                 "stated_unit": None,
                 "stated_sampling_frequency": None,
+                "stated_leads": None,
             }
             for record, patient, hours in rows
         ]
@@ -47,6 +48,7 @@ def record_table(rows: Iterable[Ecg]) -> pa.Table:
                 "flagged_leads": 0,
                 "lead_findings": 0,
                 "record_findings": 0,
+                "recording_id": record,
             }
             for record, patient, _ in rows
         ]

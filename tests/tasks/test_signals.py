@@ -64,6 +64,7 @@ def publish(workspace: Workspace, held: int, listed: list[int], layout: tuple[Po
             "flagged_leads": 0,
             "lead_findings": 0,
             "record_findings": 0,
+            "recording_id": f"r{at}",
         }
         for at, row in enumerate(listed)
     ]

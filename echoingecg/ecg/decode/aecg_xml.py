@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from echoingecg.ecg.decode.limits import check_size, sampling_frequency
-from echoingecg.ecg.decode.xml_text import child, children, number, text
+from echoingecg.ecg.decode.numbers import number
+from echoingecg.ecg.decode.xml_text import child, children, text
 from echoingecg.ecg.leads import canonical
 from echoingecg.ecg.recording import Recording
 from echoingecg.ecg.units import units_per_millivolt

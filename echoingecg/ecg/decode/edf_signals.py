@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from echoingecg.ecg.decode.limits import check_size, sampling_frequency
-from echoingecg.ecg.decode.xml_text import number, whole
+from echoingecg.ecg.decode.numbers import number, whole
 from echoingecg.ecg.leads import canonical
 from echoingecg.ecg.recording import Recording
 from echoingecg.ecg.units import units_per_millivolt

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echoingecg.ecg.decode.limits import sampling_frequency
-from echoingecg.ecg.decode.xml_text import base64_bytes, child, children, number, text, whole
+from echoingecg.ecg.decode.numbers import number, whole
+from echoingecg.ecg.decode.xml_text import base64_bytes, child, children, text
 from echoingecg.ecg.leads import canonical
 from echoingecg.ecg.recording import Recording
 from echoingecg.ecg.units import units_per_millivolt

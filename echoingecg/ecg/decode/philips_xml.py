@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from echoingecg.ecg.decode.limits import sampling_frequency
+from echoingecg.ecg.decode.numbers import number, whole
 from echoingecg.ecg.decode.xli import decode_xli
-from echoingecg.ecg.decode.xml_text import base64_bytes, child, descendants, number, text, whole
+from echoingecg.ecg.decode.xml_text import base64_bytes, child, descendants, text
 from echoingecg.ecg.leads import canonical
 from echoingecg.ecg.recording import Recording
 from echoingecg.errors import Refusal

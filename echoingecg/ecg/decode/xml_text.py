@@ -3,7 +3,6 @@
 from base64 import b64decode
 from binascii import Error
 from collections.abc import Iterator
-from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 from echoingecg.errors import Refusal
@@ -84,29 +83,6 @@ def descendants(element: "Element", name: str) -> "Iterator[Element]":
 def text(element: "Element | None") -> str:
     """The element's own text, stripped; empty when there is no such element."""
     return (element.text or "").strip() if element is not None else ""
-
-
-def number(spelling: str | None) -> float | None:
-    """A finite number; None for nothing. Raises Refusal(unreadable) for anything else."""
-    if spelling is None or not spelling.strip():
-        return None
-    try:
-        value = float(spelling)
-    except ValueError as fault:
-        raise Refusal("unreadable", "a word where the format has a number") from fault
-    if not isfinite(value):
-        raise Refusal("unreadable", "a number without bound")
-    return value
-
-
-def whole(spelling: str | None) -> int | None:
-    """As `number`, for a count: 0 and more."""
-    value = number(spelling)
-    if value is None:
-        return None
-    if value < 0 or value != int(value):
-        raise Refusal("unreadable", "a count that is no whole number")
-    return int(value)
 
 
 def base64_bytes(spelling: str) -> bytes:
