@@ -18,12 +18,12 @@ def strata_of(
 
     Args:
         record_id: (r,) str.
-        subgroups: catalog.SUBGROUPS; what the export states of its ECGs.
+        subgroups: catalog.SUBGROUPS; what the export states of its recordings, true of every window of one.
         records: ecg.RECORDS; gives the stratum quality: whether anything was found on the ECG.
         age_bands: lower ends of the age bands above the first, years.
     """
-    stated = _columns(subgroups, record_id, ("sex", "age", "site", "device", "rhythm"))
-    found = _columns(records, record_id, ("flagged_leads", "record_findings"))
+    found = _columns(records, record_id.tolist(), ("recording_id", "flagged_leads", "record_findings"))
+    stated = _columns(subgroups, found["recording_id"], ("sex", "age", "site", "device", "rhythm"))
     bands = sorted(age_bands)
     levels = {name: [value or "" for value in stated[name]] for name in ("sex", "site", "device", "rhythm")}
     levels["age"] = [_band(age, bands) for age in stated["age"]]
@@ -49,10 +49,10 @@ def parts(levels: np.ndarray, patient: np.ndarray) -> dict[str, np.ndarray]:
     return found if len(found) > 1 else {}
 
 
-def _columns(table: pa.Table, record_id: np.ndarray, names: Sequence[str]) -> Mapping[str, list]:
+def _columns(table: pa.Table, record_id: Sequence[str | None], names: Sequence[str]) -> Mapping[str, list]:
     """The columns in the order of `record_id`; None where the table lacks the ECG."""
     place = {name: at for at, name in enumerate(table["record_id"].to_pylist())}
-    rows = pa.array([place.get(name) for name in record_id.tolist()], pa.int64())
+    rows = pa.array([place.get(name) for name in record_id], pa.int64())
     return {name: table[name].take(rows).to_pylist() for name in names}
 
 

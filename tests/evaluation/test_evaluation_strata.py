@@ -12,12 +12,13 @@ from echoingecg.evaluation.strata import SMALL, parts, strata_of
 
 def test_levels_are_those_stated_and_empty_elsewhere() -> None:
     names = [f"ecg-{at:05d}" for at in range(90)]
-    wanted = np.array([*names[:20], "ecg-unknown"])
-    found = strata_of(wanted, make_subgroups(names), make_records(names), (40, 65, 80))
+    wanted = np.array([*names[:20], "ecg-00001-2", "ecg-unknown"])
+    found = strata_of(wanted, make_subgroups(names), make_records([*names, "ecg-00001-2"]), (40, 65, 80))
     assert sorted(found) == ["age", "quality", "rhythm", "sex", "site"]
     assert found["sex"].tolist()[:6] == ["", "F", "M", "M", "F", "F"]
     assert found["age"].tolist()[1] == "under 40"
     assert found["quality"].tolist()[:5] == ["finding", "no finding", "no finding", "no finding", "finding"]
+    assert (found["sex"][-2], found["age"][-2]) == ("F", "under 40"), "a window is of its recording's group"
     assert {levels[-1] for levels in found.values()} == {""}
 
 
@@ -27,7 +28,7 @@ def test_levels_are_those_stated_and_empty_elsewhere() -> None:
 )
 def test_age_bands(age: float, band: str) -> None:
     row = {"record_id": "a", "sex": None, "age": age, "site": None, "device": None, "rhythm": None}
-    found = strata_of(np.array(["a"]), SUBGROUPS.build([row]), make_records([]), (40, 80, 65))
+    found = strata_of(np.array(["a"]), SUBGROUPS.build([row]), make_records(["a"]), (40, 80, 65))
     assert found["age"].tolist() == [band]
 
 
