@@ -8,9 +8,18 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import ecg, echo, encoder, loader, loop, loss, rerun
+from benchmarks import ecg, echo, encoder, evaluation, loader, loop, loss, rerun
 
-MODULES = {"loss": loss, "encoder": encoder, "loop": loop, "loader": loader, "echo": echo, "ecg": ecg, "rerun": rerun}
+MODULES = {
+    "loss": loss,
+    "encoder": encoder,
+    "loop": loop,
+    "loader": loader,
+    "echo": echo,
+    "ecg": ecg,
+    "evaluation": evaluation,
+    "rerun": rerun,
+}
 HEAD = """# Benchmarks
 
 Made by `make bench` in {minutes:.0f} minutes on {cores} cores ({machine}), torch {torch} with {threads} threads; load

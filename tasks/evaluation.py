@@ -3,8 +3,10 @@
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
+
+from data_contracts import catalog, ecg, pairs, student
 from data_contracts import evaluation as contract
-from data_contracts import pairs, student
 from data_contracts.conventions import Stage
 from data_contracts.quarantine import QUARANTINE
 from echoingecg.errors import UserError
@@ -51,6 +53,8 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         target_mean=mean,
         target_log_var=log_var,
         history=student.HISTORY.read(inputs["student"].folder),
+        subgroups=_subgroups(job, lineage),
+        records=ecg.RECORDS.read(inputs["ecg"].folder),
         provenance=Provenance(
             teacher=inputs["teacher"].manifest.recipe["model"],
             versions={str(stage): version for stage, version in lineage.items()},
@@ -91,6 +95,14 @@ def _source(job: Job) -> dict[str, str]:
         except OSError as fault:
             raise UserError(f"evaluation.external '{name}': {path}: {fault.strerror}") from fault
     return found
+
+
+def _subgroups(job: Job, lineage: dict[Stage, str]) -> pa.Table:
+    """What the export states of its ECGs; nothing where the catalog is gone or of a contract without that table."""
+    found = job.store.find("catalog", lineage["catalog"])
+    if found is None or found.manifest.contract_version < catalog.CONTRACT_VERSION:
+        return catalog.SUBGROUPS.schema.empty_table()
+    return catalog.SUBGROUPS.read(found.folder)
 
 
 def _quarantine(job: Job, lineage: dict[Stage, str]) -> dict[str, dict[str, int]]:
