@@ -8,12 +8,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import ecg, echo, encoder, loader, loop, loss, rerun, teacher
+from benchmarks import ecg, echo, encoder, evaluation, loader, loop, loss, rerun, teacher
 
-MODULES = {
-    "loss": loss, "encoder": encoder, "loop": loop, "loader": loader, "echo": echo, "teacher": teacher, "ecg": ecg,
-    "rerun": rerun,
-}  # fmt: skip
+RUN = (loss, encoder, loop, loader, echo, teacher, ecg, evaluation, rerun)
+MODULES = {module.__name__.rpartition(".")[2]: module for module in RUN}
 HEAD = """# Benchmarks
 
 Made by `make bench` in {minutes:.0f} minutes on {cores} cores ({machine}), torch {torch} with {threads} threads; load

@@ -13,7 +13,10 @@ from data_contracts.conventions import METHODS
 from data_contracts.quarantine import QUARANTINE
 from data_contracts.tables import TableContract, column
 
-CONTRACT_VERSION: Final = 2  # 1 could not state the leads of an array
+CONTRACT_VERSION: Final = 3  # 1 could not state the leads of an array, 2 had no table of subgroups
+
+SEXES: Final = ("F", "M", "X")
+OLDEST: Final = 90.0  # years: a higher age could name a person (HIPAA, 45 CFR 164.514(b)(2)(i)(C))
 
 _PATIENT = column("patient_id", pa.string(), "keyed pseudonym of the patient")
 _HOURS = column("hours", pa.float64(), "time since the patient's first event in the export", "h")
@@ -119,4 +122,27 @@ MEASUREMENTS: Final = TableContract(
     ),
 )
 
-TABLES: Final = (ECGS, ECHOES, REPORTS, MEASUREMENTS, QUARANTINE)
+
+def _subgroup_checks() -> Mapping[str, Any]:
+    import pandera.pandas as pandera
+
+    return {"sex": pandera.Check.isin(SEXES), "age": pandera.Check.in_range(0, OLDEST)}
+
+
+SUBGROUPS: Final = TableContract(
+    "subgroups",
+    pa.schema(
+        [
+            column("record_id", pa.string(), "keyed pseudonym of the ECG recording"),
+            column("sex", pa.string(), "F, M or X (neither), where the export states it", optional=True),
+            column("age", pa.float64(), "at the ECG, where the export states it; 90 stands for 90 and over", "a", True),
+            column("site", pa.string(), "keyed pseudonym of where it was recorded, where stated", optional=True),
+            column("device", pa.string(), "keyed pseudonym of the ECG device, where stated", optional=True),
+            column("rhythm", pa.string(), "as the export names it, where it does", optional=True),
+        ]
+    ),
+    _subgroup_checks,
+    unique=("record_id",),
+)
+
+TABLES: Final = (ECGS, ECHOES, REPORTS, MEASUREMENTS, SUBGROUPS, QUARANTINE)

@@ -8,7 +8,7 @@ import pyarrow as pa
 from data_contracts.conventions import SPLITS
 from data_contracts.tables import TableContract, column
 
-CONTRACT_VERSION: Final = 2  # 1 had `predictions` and `metrics` alone, which are read as they are
+CONTRACT_VERSION: Final = 3  # 1 had `predictions` and `metrics` alone, 2 had not all tables; all are read as they are
 
 REPORT: Final = "report.html"
 FIGURES: Final = "figures"
@@ -24,6 +24,18 @@ _RECORD: Final = (
 )
 _UNCERTAINTY: Final = column(
     "uncertainty", pa.float64(), "mean over dimensions of the log-variance that the student predicts for the ECG"
+)
+
+_LOW: Final = column("low", pa.float64(), "2.5 % of the patient bootstrap; null where there is none", optional=True)
+_HIGH: Final = column("high", pa.float64(), "97.5 % of the patient bootstrap; null as `low`", optional=True)
+_ESTIMATE: Final = (
+    column("metric", pa.string(), "what is measured; docs/evaluation.md has each one's formula and source"),
+    column("value", pa.float64(), "on the test split; null when a class is absent", optional=True),
+    _LOW,
+    _HIGH,
+    column("patients", pa.int64(), "patients in the group"),
+    column("records", pa.int64(), "ECGs in the group"),
+    column("positives", pa.int64(), "ECGs with label 1 in the group"),
 )
 
 
@@ -60,19 +72,12 @@ METRICS: Final = TableContract(
         [
             _ENDPOINT,
             _PROTOCOL,
-            column("group", pa.string(), "all, low_uncertainty or high_uncertainty (halves of the test ECGs)"),
-            column("metric", pa.string(), "balanced_accuracy or auroc"),
-            column("value", pa.float64(), "on the test split; null when a class is absent", optional=True),
             column(
-                "low",
-                pa.float64(),
-                "2.5 % of the patient bootstrap; null when a class is absent or of one patient",
-                optional=True,
+                "group",
+                pa.string(),
+                "all; low_uncertainty or high_uncertainty (halves of the test ECGs); answered (not referred to echo)",
             ),
-            column("high", pa.float64(), "97.5 % of the patient bootstrap; null as `low`", optional=True),
-            column("patients", pa.int64(), "patients in the group"),
-            column("records", pa.int64(), "ECGs in the group"),
-            column("positives", pa.int64(), "ECGs with label 1 in the group"),
+            *_ESTIMATE,
         ]
     ),
     unique=("endpoint", "protocol", "group", "metric"),
@@ -121,8 +126,8 @@ REGRESSION_METRICS: Final = TableContract(
             _PROTOCOL,
             column("metric", pa.string(), "mae (in the endpoint's unit) or pearson"),
             column("value", pa.float64(), "on the test split; null where it is not defined", optional=True),
-            column("low", pa.float64(), "2.5 % of the patient bootstrap; null with one patient", optional=True),
-            column("high", pa.float64(), "97.5 % of the patient bootstrap; null with one patient", optional=True),
+            _LOW,
+            _HIGH,
             column("patients", pa.int64(), "test patients"),
             column("records", pa.int64(), "test ECGs"),
         ]
@@ -130,7 +135,133 @@ REGRESSION_METRICS: Final = TableContract(
     unique=("endpoint", "protocol", "metric"),
 )
 
-TABLES: Final = (PREDICTIONS, METRICS, FEW_SHOT, REGRESSIONS, REGRESSION_METRICS)
+STRATA: Final = TableContract(
+    "strata",
+    pa.schema(
+        [
+            _ENDPOINT,
+            _PROTOCOL,
+            column("stratum", pa.string(), "what the test ECGs are parted by: sex, age, site, device, rhythm, quality"),
+            column("level", pa.string(), "the part; 'small groups' gathers parts of few patients"),
+            *_ESTIMATE,
+        ]
+    ),
+    unique=("endpoint", "protocol", "stratum", "level", "metric"),
+)
+
+RULES: Final = TableContract(
+    "rules",
+    pa.schema(
+        [
+            _ENDPOINT,
+            _PROTOCOL,
+            column("records", pa.int64(), "validation ECGs that the rules were chosen on"),
+            column("positives", pa.int64(), "of these with label 1"),
+            column("threshold", pa.float64(), "score from which label 1 is decided"),
+            column(
+                "threshold_at_specificity",
+                pa.float64(),
+                "lowest threshold with the recipe's specificity; null without label 0",
+                optional=True,
+            ),
+            column("one_from", pa.float64(), "conformal: label 1 is possible from this score; -inf with too few of it"),
+            column("zero_to", pa.float64(), "conformal: label 0 is possible up to this score; inf with too few of it"),
+            column("platt_slope", pa.float64(), "of the score's log-odds; null when a class is absent", optional=True),
+            column("platt_intercept", pa.float64(), "beside platt_slope; null as it", optional=True),
+            column(
+                "isotonic_score", pa.list_(pa.float64()), "points of the isotonic line; empty when a class is absent"
+            ),
+            column("isotonic_probability", pa.list_(pa.float64()), "calibrated probability at each isotonic_score"),
+        ]
+    ),
+    unique=("endpoint", "protocol"),
+)
+
+RELIABILITY: Final = TableContract(
+    "reliability",
+    pa.schema(
+        [
+            _ENDPOINT,
+            _PROTOCOL,
+            column("calibration", pa.string(), "none, platt or isotonic: what was done to the score"),
+            column("low", pa.float64(), "the bin holds scores above this, and 0 in the first one"),
+            column("high", pa.float64(), "the bin holds scores up to this"),
+            column("records", pa.int64(), "test ECGs in the bin, at least one"),
+            column("positives", pa.int64(), "of these with label 1"),
+            column("mean_score", pa.float64(), "mean predicted probability in the bin"),
+        ]
+    ),
+    unique=("endpoint", "protocol", "calibration", "low"),
+)
+
+RISK_COVERAGE: Final = TableContract(
+    "risk_coverage",
+    pa.schema(
+        [
+            _ENDPOINT,
+            _PROTOCOL,
+            column("doubt", pa.string(), "what ranks the test ECGs: a summary of the variance, or score_distance"),
+            column("records", pa.int64(), "ECGs kept, the least doubtful"),
+            column("coverage", pa.float64(), "share of the test ECGs kept"),
+            column("risk", pa.float64(), "error rate among those kept; equal doubts share their errors"),
+        ]
+    ),
+    unique=("endpoint", "protocol", "doubt", "records"),
+)
+
+UNCERTAINTY: Final = TableContract(
+    "uncertainty",
+    pa.schema(
+        [
+            column("record_id", pa.string(), "keyed pseudonym of the ECG recording"),
+            column("split", pa.string(), "split of the patient"),
+            column("mean_log_var", pa.float64(), "mean over dimensions of the predicted log-variance"),
+            column("total_variance", pa.float64(), "sum over dimensions of the predicted variance"),
+            column("max_log_var", pa.float64(), "largest predicted log-variance"),
+        ]
+    ),
+    unique=("record_id",),
+)
+
+SHIFT: Final = TableContract(
+    "shift",
+    pa.schema(
+        [
+            column("measure", pa.string(), "embedding, prevalence or share"),
+            column("name", pa.string(), "mmd2; an endpoint; or a stratum and its level, as `sex: F`"),
+            column("reference", pa.string(), "split that is compared with"),
+            column("compared", pa.string(), "split that is compared"),
+            column("reference_value", pa.float64(), "share in the reference; null for embedding", optional=True),
+            column("compared_value", pa.float64(), "share in the compared; null for embedding", optional=True),
+            column("value", pa.float64(), "compared less reference; for embedding the squared MMD"),
+            _LOW,
+            _HIGH,
+            column("p", pa.float64(), "share of permutations of patients as far apart; embedding only", optional=True),
+        ]
+    ),
+    unique=("measure", "name", "reference", "compared"),
+)
+
+RETRIEVAL: Final = TableContract(
+    "retrieval",
+    pa.schema(
+        [
+            column("direction", pa.string(), "ecg_to_echo or echo_to_ecg, on the test split"),
+            column("queries", pa.int64(), "rows that look for their match"),
+            column("gallery", pa.int64(), "rows among which they look"),
+            column("k", pa.int64(), "how many nearest count"),
+            column("recall", pa.float64(), "share of queries with a true match among the k nearest"),
+            column("chance", pa.float64(), "the same of a random order"),
+            column("median_rank", pa.float64(), "median over queries of the rank of the nearest true match, 1 is best"),
+        ]
+    ),
+    unique=("direction", "k"),
+)
+
+TABLES: Final = (
+    PREDICTIONS, METRICS, FEW_SHOT, REGRESSIONS, REGRESSION_METRICS, STRATA, RULES, RELIABILITY, RISK_COVERAGE,
+    UNCERTAINTY, SHIFT, RETRIEVAL,
+)  # fmt: skip
 
 
 def _external_checks() -> Mapping[str, Any]:

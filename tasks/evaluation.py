@@ -3,8 +3,10 @@
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
+
+from data_contracts import catalog, ecg, pairs, student
 from data_contracts import evaluation as contract
-from data_contracts import pairs, student
 from data_contracts.conventions import Stage
 from data_contracts.quarantine import QUARANTINE
 from echoingecg.errors import UserError
@@ -39,6 +41,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     patients, ecg_echo, labels, filters = (
         table.read(inputs["pairs"].folder) for table in (pairs.PATIENTS, pairs.ECG_ECHO, pairs.LABELS, pairs.FILTERS)
     )
+    tower = load_teacher(job.recipe.teacher, where)
     lineage = job.store.lineage(inputs["student"])
     judged = EvaluationInputs(
         student=load(inputs["student"].folder, where),
@@ -52,6 +55,8 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         target_mean=mean,
         target_log_var=log_var,
         history=student.HISTORY.read(inputs["student"].folder),
+        subgroups=_subgroups(job, lineage),
+        records=ecg.RECORDS.read(inputs["ecg"].folder),
         provenance=Provenance(
             teacher=inputs["teacher"].manifest.recipe["model"],
             versions={str(stage): version for stage, version in lineage.items()},
@@ -62,7 +67,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
             echo_sheet=contact_sheet(inputs["teacher"]),
             echo_map=embedding_map(job.workspace, inputs["teacher"]),
         ),
-        teacher=load_teacher(job.recipe.teacher, where),
+        teacher=tower if tower.reads else None,
         training_texts=_training_texts(inputs["pairs"]) if settings.centre else (),
         compared={name: load(_compared(job, name).folder, where) for name in settings.compare},
         external={name: read_external(name, Path(path)) for name, path in settings.external.items()},
@@ -94,6 +99,14 @@ def _source(job: Job) -> dict[str, str]:
         except OSError as fault:
             raise UserError(f"evaluation.external '{name}': {path}: {fault.strerror}") from fault
     return found
+
+
+def _subgroups(job: Job, lineage: dict[Stage, str]) -> pa.Table:
+    """What the export states of its ECGs; nothing where the catalog is gone or of a contract without that table."""
+    found = job.store.find("catalog", lineage["catalog"])
+    if found is None or found.manifest.contract_version < catalog.CONTRACT_VERSION:
+        return catalog.SUBGROUPS.schema.empty_table()
+    return catalog.SUBGROUPS.read(found.folder)
 
 
 def _quarantine(job: Job, lineage: dict[Stage, str]) -> dict[str, dict[str, int]]:

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from benchmarks.science.arms import ARMS, REMEDIES
 from benchmarks.science.noise import KINDS, LEVELS
 from benchmarks.science.results import Results
-from benchmarks.science.uncertainty import selective_risk, threshold_nearness
 from echoingecg.evaluation.canvas import BLUE, GREEN, GREY, INK, MUTED, VERMILION, new_figure, set_title
+from echoingecg.evaluation.risk_coverage import selective_risk, threshold_nearness
 
 SAYS = {arm.family: arm.says for arm in ARMS}
 _COVERAGES = np.linspace(0.02, 1, 50)

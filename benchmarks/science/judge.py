@@ -59,10 +59,7 @@ def prompts(hospital: Hospital, student: LoadedStudent, tower: Tower) -> tuple[G
             embed_prompts(student, endpoint.positive_prompts, dim),
             embed_prompts(student, endpoint.negative_prompts, dim),
         )
-    positive, negative = (
-        Gaussians.points(mean) for mean in (hospital.prompts["positive"], hospital.prompts["negative"])
-    )
-    return positive, negative
+    return Gaussians.certain(hospital.prompts["positive"]), Gaussians.certain(hospital.prompts["negative"])
 
 
 def decided(hospital: Hospital, score: np.ndarray) -> dict[str, Any]:
@@ -109,8 +106,7 @@ def companions(hospital: Hospital, student: LoadedStudent, ecgs: Gaussians) -> d
     """
     cases = hospital.cases
     test, training = cases.split == "test", cases.split == "train"
-    sure = Gaussians.points(ecgs.mean)
-    means = Gaussians(hospital.targets.mean, np.zeros(len(hospital.targets)), hospital.targets.uncertainty)
+    sure, means = Gaussians.certain(ecgs.mean), Gaussians.certain(hospital.targets.mean)
     to_training = -student.scale * sampled_distances(sure, means[cases.study[training]])
     own = np.square(ecgs.mean - means.mean[cases.study[test]]).sum(axis=1)
     truth = cases.truth[test]

@@ -3,47 +3,13 @@
 Shape legend: n = test cases.
 """
 
-from typing import Final
-
 import numpy as np
-from scipy.special import logit
 from sklearn.metrics import balanced_accuracy_score
 
 from benchmarks.science.stats import partial_spearman, spearman
 from echoingecg.evaluation.metrics import BALANCED_ACCURACY
+from echoingecg.evaluation.risk_coverage import aurc, threshold_nearness
 from echoingecg.evaluation.uncertainty import HIGH, LOW, groups
-
-_CERTAIN: Final = 1e-12  # scores of 0 and 1 need a place among the log-odds
-
-
-def selective_risk(error: np.ndarray, doubt: np.ndarray) -> np.ndarray:
-    """Error rate among the k least doubtful cases, for k = 1 to n; (n,) float64.
-
-    Equal doubts share their errors evenly: their order says nothing.
-
-    Args:
-        error: (n,) 0 or 1.
-        doubt: (n,) higher for less certain.
-    """
-    order = np.argsort(doubt, kind="stable")
-    _, group = np.unique(doubt[order], return_inverse=True)
-    even = (np.bincount(group, weights=error[order]) / np.bincount(group))[group]
-    return np.asarray(np.cumsum(even) / np.arange(1, len(error) + 1))
-
-
-def aurc(error: np.ndarray, doubt: np.ndarray) -> float:
-    """Area under the risk-coverage curve: the mean of `selective_risk` (Geifman, ICLR 2019). Lower is better.
-
-    A random order has the error rate as its expected area.
-    """
-    return float(selective_risk(error, doubt).mean())
-
-
-def threshold_nearness(score: np.ndarray, threshold: float) -> np.ndarray:
-    """Doubt by the score alone: minus the distance to the threshold in log-odds, (n,)."""
-    clipped = np.clip(np.append(score, threshold), _CERTAIN, 1 - _CERTAIN)
-    odds = logit(clipped)
-    return np.asarray(-np.abs(odds[:-1] - odds[-1]))
 
 
 def uncertainty_measures(

@@ -1,12 +1,13 @@
 """A scan as the catalog's tables: sifted, with pseudonyms for identifiers and hours for dates."""
 
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from data_contracts.catalog import ECGS, ECHOES, MEASUREMENTS, QUARANTINE, REPORTS
+from data_contracts.catalog import ECGS, ECHOES, MEASUREMENTS, OLDEST, QUARANTINE, REPORTS, SEXES, SUBGROUPS
 from data_contracts.conventions import METHODS
 from data_contracts.tables import TableContract
 from echoingecg.catalog.pseudonyms import Pseudonyms
@@ -15,9 +16,11 @@ from echoingecg.catalog.scan import FoundFile, Scan
 from echoingecg.catalog.sources import ECG, ECHO
 from echoingecg.catalog.times import first_events, hours_since, seconds
 
+_RHYTHM: Final = r"(?:[a-z][a-z /-]{0,39})?"  # a name, not a sentence that could hold more
+
 
 def build(scan: Scan, key: bytes) -> dict[str, pa.Table]:
-    """The tables `ecgs`, `echoes`, `reports`, `measurements` and `quarantine`, each by its contract.
+    """The tables `ecgs`, `echoes`, `reports`, `measurements`, `subgroups` and `quarantine`, each by its contract.
 
     Rows are sorted by their pseudonyms: the same export and key give the same bytes. A patient's first
     event counts over everything the export lists with a readable time, also over files that are missing.
@@ -54,6 +57,7 @@ def build(scan: Scan, key: bytes) -> dict[str, pa.Table]:
         ECHOES.name: _echo_table(echoes, names),
         REPORTS.name: _report_table(reports, names),
         MEASUREMENTS.name: _measurement_table(measurements, names),
+        SUBGROUPS.name: _subgroup_table(refused, words.subgroups, ecgs, names),
         QUARANTINE.name: refused.table(),
     }
 
@@ -164,6 +168,30 @@ def _measurement_table(measurements: pd.DataFrame, names: Pseudonyms) -> pa.Tabl
         study_id=studies.where(measurements["study"] != ""), value=measurements["number"]
     )
     return _table(MEASUREMENTS, measurements, ["patient_id", "hours", "measurement", "unit", "value", "study_id"])
+
+
+def _subgroup_table(refused: Refusals, stated: pd.DataFrame, ecgs: pd.DataFrame, names: Pseudonyms) -> pa.Table:
+    """What is stated of the catalog's ECGs; an ECG of which two rows state different things is left out."""
+    values = ["sex", "age", "site", "device", "rhythm"]
+    stated = stated[(stated[values] != "").any(axis=1)]
+    stated = stated.merge(ecgs[["patient", "record"]], on=["patient", "record"])
+    stated = stated.drop_duplicates(["patient", "record", *values]).drop_duplicates(["patient", "record"], keep=False)
+    years = pd.to_numeric(stated["age"], errors="coerce").astype("float64")
+    stated = stated.assign(sex=stated["sex"].str.upper(), rhythm=stated["rhythm"].str.lower(), years=years)
+    stated = refused.sift(stated, ~stated["sex"].isin(["", *SEXES]), "the stated sex is not F, M or X")
+    no_age = (stated["age"] != "") & ~(np.isfinite(stated["years"]) & (stated["years"] >= 0))
+    stated = refused.sift(stated, no_age, "the stated age is not a number of years")
+    no_rhythm = ~stated["rhythm"].str.fullmatch(_RHYTHM)
+    stated = refused.sift(stated, no_rhythm, "the stated rhythm is not a short name in letters")
+    table = stated.assign(
+        record_id=_each(names.record, stated["patient"], stated["record"]),
+        sex=stated["sex"].where(stated["sex"] != ""),
+        age=stated["years"].clip(upper=OLDEST),
+        site=_each(names.site, stated["site"]).where(stated["site"] != ""),
+        device=_each(names.device, stated["device"]).where(stated["device"] != ""),
+        rhythm=stated["rhythm"].where(stated["rhythm"] != ""),
+    )
+    return _table(SUBGROUPS, table, ["record_id"])
 
 
 def _each(name: Callable[..., str], *columns: pd.Series) -> pd.Series:

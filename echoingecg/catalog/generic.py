@@ -7,6 +7,7 @@ from echoingecg.catalog.listing import (
     ECHO_COLUMNS,
     MEASUREMENT_COLUMNS,
     REPORT_COLUMNS,
+    SUBGROUP_COLUMNS,
     Files,
     Layout,
     Words,
@@ -37,7 +38,12 @@ def _files(tables: Tables) -> Files:
 
 def _words(tables: Tables) -> Words:
     reports, measurements = no_rows(REPORT_COLUMNS), no_rows(MEASUREMENT_COLUMNS)
+    subgroups = no_rows(SUBGROUP_COLUMNS)
     malformed: list[str] = []
+    if table := tables.get(_ECGS):  # its malformed rows are known
+        frame, _ = table.read(("patient_id", "ecg_id"), SUBGROUP_COLUMNS[3:])
+        frame["row"] += " subgroups"  # the same row is an ECG too
+        subgroups = with_columns(frame, SUBGROUP_COLUMNS, patient="patient_id", record="ecg_id")
     if table := tables.get(_REPORTS):
         frame, wrong = table.read(("patient_id", "report_id", "method", "subject_id", "time", "text"))
         reports = with_columns(
@@ -48,7 +54,7 @@ def _words(tables: Tables) -> Words:
         frame, wrong = table.read(("patient_id", "time", "measurement", "value", "unit"), ("study_id",))
         measurements = with_columns(frame, MEASUREMENT_COLUMNS, patient="patient_id", study="study_id")
         malformed += wrong
-    return Words(reports, measurements, tuple(malformed))
+    return Words(reports, measurements, subgroups, tuple(malformed))
 
 
 LAYOUT: Final = Layout(

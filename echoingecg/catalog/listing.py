@@ -12,6 +12,7 @@ from echoingecg.catalog.tables import Tables
 ECG_COLUMNS: Final = ("row", "patient", "record", "time", "path", "unit", "sampling_frequency", "leads")
 ECHO_COLUMNS: Final = ("row", "patient", "study", "time", "path")
 REPORT_COLUMNS: Final = ("row", "patient", "method", "subject", "report", "time", "text")
+SUBGROUP_COLUMNS: Final = ("row", "patient", "record", "sex", "age", "site", "device", "rhythm")
 MEASUREMENT_COLUMNS: Final = ("row", "patient", "study", "identifier", "time", "measurement", "value", "unit")
 
 
@@ -42,12 +43,14 @@ class Words:
     Attributes:
         reports: REPORT_COLUMNS.
         measurements: MEASUREMENT_COLUMNS.
+        subgroups: SUBGROUP_COLUMNS; what is stated of an ECG: sex as F, M or X, age in years.
         malformed: names of rows that do not fit their table's header.
         unlinked: names of report rows whose study is not listed.
     """
 
     reports: pd.DataFrame = field(default_factory=lambda: no_rows(REPORT_COLUMNS))
     measurements: pd.DataFrame = field(default_factory=lambda: no_rows(MEASUREMENT_COLUMNS))
+    subgroups: pd.DataFrame = field(default_factory=lambda: no_rows(SUBGROUP_COLUMNS))
     malformed: tuple[str, ...] = ()
     unlinked: tuple[str, ...] = ()
 

@@ -10,6 +10,7 @@ from echoingecg.catalog.listing import (
     ECHO_COLUMNS,
     MEASUREMENT_COLUMNS,
     REPORT_COLUMNS,
+    SUBGROUP_COLUMNS,
     Files,
     Layout,
     Words,
@@ -27,6 +28,7 @@ _NOTES: Final = "echo_notes.csv"
 _STRUCTURED: Final = "structured_measurement.csv"
 
 _STATEMENTS: Final = tuple(f"report_{number}" for number in range(18))
+_RHYTHMS: Final = ("sinus", "atrial fibrillation", "atrial flutter")  # the cart's statements begin with their rhythm
 _ECG: Final[Method] = "ECG"
 _ECHO: Final[Method] = "ECHO"
 
@@ -55,22 +57,23 @@ def _files(tables: Tables) -> Files:
 
 
 def _words(tables: Tables) -> Words:
-    machine, wrong_machine = _machine_reports(tables.get(_MACHINE))
+    machine, subgroups, wrong_machine = _machine(tables.get(_MACHINE))
     notes, wrong_notes, unlinked = _echo_notes(tables)
     measurements, wrong_measurements = _structured(tables.get(_STRUCTURED))
     return Words(
         pd.concat([machine, notes], ignore_index=True),
         measurements,
+        subgroups,
         (*wrong_machine, *wrong_notes, *wrong_measurements),
         unlinked,
     )
 
 
-def _machine_reports(table: ExportTable | None) -> tuple[pd.DataFrame, list[str]]:
-    """The cart's statements of each ECG as one text."""
+def _machine(table: ExportTable | None) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """The cart's statements of each ECG as one text, and what they and the cart say of its subgroup."""
     if table is None:
-        return no_rows(REPORT_COLUMNS), []
-    frame, malformed = table.read(("subject_id", "study_id", "ecg_time", "report_0"), _STATEMENTS[1:])
+        return no_rows(REPORT_COLUMNS), no_rows(SUBGROUP_COLUMNS), []
+    frame, malformed = table.read(("subject_id", "study_id", "ecg_time", "report_0"), (*_STATEMENTS[1:], "cart_id"))
     frame["text"] = pd.Series(
         [_sentences(row) for row in zip(*(frame[column] for column in _STATEMENTS), strict=True)], dtype="str"
     )
@@ -78,7 +81,12 @@ def _machine_reports(table: ExportTable | None) -> tuple[pd.DataFrame, list[str]
     reports = with_columns(
         frame, REPORT_COLUMNS, patient="subject_id", subject="study_id", report="study_id", time="ecg_time"
     )  # fmt: skip
-    return reports, malformed
+    begins = frame["report_0"].str.lower().str.extract(rf"^({'|'.join(_RHYTHMS)})\b", expand=False)
+    stated = frame.assign(rhythm=begins.fillna("").astype("str"), row=frame["row"] + " subgroups")
+    subgroups = with_columns(
+        stated, SUBGROUP_COLUMNS, patient="subject_id", record="study_id", device="cart_id"
+    )  # fmt: skip
+    return reports, subgroups, malformed
 
 
 def _sentences(statements: tuple[str, ...]) -> str:

@@ -39,6 +39,14 @@ class Pseudonyms:
         """`r-...` for a report on the patient."""
         return self._name("r", patient, *raw)
 
+    def site(self, raw: str) -> str:
+        """`site-...` for a place where ECGs are recorded."""
+        return self._name("site", raw)
+
+    def device(self, raw: str) -> str:
+        """`dev-...` for an ECG device."""
+        return self._name("dev", raw)
+
     def source(self, *raw: str) -> str:
         """`src-...` for a file (kind, path) or a row (table, number) of the export."""
         return self._name("src", *raw)

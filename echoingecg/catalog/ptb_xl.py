@@ -5,11 +5,20 @@ Every ECG is there at 500 Hz and, resampled by the publisher, at 100 Hz: the 500
 
 from typing import Final
 
-from echoingecg.catalog.listing import ECG_COLUMNS, REPORT_COLUMNS, Files, Layout, Words, with_columns
+from echoingecg.catalog.listing import (
+    ECG_COLUMNS,
+    REPORT_COLUMNS,
+    SUBGROUP_COLUMNS,
+    Files,
+    Layout,
+    Words,
+    with_columns,
+)
 from echoingecg.catalog.tables import Tables
 
 _DATABASE: Final = "ptbxl_database.csv"
 _RATE_PATHS: Final = "filename_hr"
+_SEXES: Final = {"0": "M", "1": "F"}  # Wagner et al., table 3
 
 
 def _files(tables: Tables) -> Files:
@@ -25,15 +34,20 @@ def _files(tables: Tables) -> Files:
 
 def _words(tables: Tables) -> Words:
     """The reports as written, most in German; a row without one has none. The list's malformed rows are known."""
-    frame, _ = tables[_DATABASE].read(("patient_id", "ecg_id", "recording_date", "report"))
-    frame = frame[frame["report"] != ""].assign(method="ECG")
+    frame, _ = tables[_DATABASE].read(
+        ("patient_id", "ecg_id", "recording_date", "report"), ("sex", "age", "site", "device")
+    )
     frame["patient_id"] = frame["patient_id"].str.removesuffix(".0")
-    frame["row"] += " report"  # the same row is an ECG too
+    # The same row is an ECG and a report too.
+    stated = frame.assign(row=frame["row"] + " subgroups", sex=frame["sex"].map(_SEXES).fillna(""))
+    subgroups = with_columns(stated, SUBGROUP_COLUMNS, patient="patient_id", record="ecg_id")
+    frame = frame[frame["report"] != ""].assign(method="ECG")
+    frame["row"] += " report"
     reports = with_columns(
         frame, REPORT_COLUMNS, patient="patient_id", subject="ecg_id", report="ecg_id", time="recording_date",
         text="report",
     )  # fmt: skip
-    return Words(reports=reports)
+    return Words(reports=reports, subgroups=subgroups)
 
 
 LAYOUT: Final = Layout("ptb-xl", 1, (_DATABASE,), (_DATABASE,), _files, _words)

@@ -77,14 +77,15 @@ def embed_ecgs(
         ContractError: the student's width is another, or an output is not finite.
     """
     mean = np.empty((len(rows), dim), np.float32)
-    total_variance, uncertainty = np.empty(len(rows)), np.empty(len(rows))
+    total_variance, uncertainty, max_log_var = (np.empty(len(rows)) for _ in range(3))
     order = np.argsort(rows, kind="stable")
     for start in range(0, len(rows), CHUNK):
         at = order[start : start + CHUNK]
         part = _checked(*student.embed_ecg(signals.read(rows[at])), len(at), dim, "ECGs")
-        mean[at], total_variance[at], uncertainty[at] = part.mean, part.total_variance, part.uncertainty
+        mean[at], total_variance[at] = part.mean, part.total_variance
+        uncertainty[at], max_log_var[at] = part.uncertainty, part.max_log_var
         progress(start + len(at), len(rows), "ECGs embedded")
-    return Gaussians(mean, total_variance, uncertainty)
+    return Gaussians(mean, total_variance, uncertainty, max_log_var)
 
 
 def embed_prompts(student: StudentModel, prompts: tuple[str, ...], dim: int) -> Gaussians:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from data_contracts.evaluation import RELIABILITY, RISK_COVERAGE
 from echoingecg.evaluation.canvas import png, styled
 from echoingecg.evaluation.figures import error_against_variance, roc, score_distribution, uncertainty_halves
 from echoingecg.evaluation.results import EvaluationResults
 from echoingecg.evaluation.run_figures import dataset_flow, retrieval_recall, training_history
+from echoingecg.evaluation.trust_figures import reliability, risk_coverage
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,9 @@ def _drawings(results: EvaluationResults) -> Iterator[tuple[str, str, str, Figur
             yield "halves", suffix, f"Balanced accuracy by certainty for {name}", uncertainty_halves(result, groups)
         yield "scores", suffix, f"Distribution of scores for {name}", score_distribution(result)
         yield "errors", suffix, f"Error rate by predicted variance for {name}", error_against_variance(result)
+        bins, points = results.tables[RELIABILITY.name], results.tables[RISK_COVERAGE.name]
+        yield "risk", suffix, f"Error rate among the ECGs kept for {name}", risk_coverage(name, points)
+        yield "reliability", suffix, f"Predicted against true share for {name}", reliability(name, bins)
     if results.retrieval is not None:
         yield "retrieval", "", "Recall from ECG to echo study against chance", retrieval_recall(results.retrieval)
     if results.history.num_rows:

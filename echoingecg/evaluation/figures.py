@@ -3,9 +3,10 @@
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
-from scipy.special import expit, logit
+from scipy.special import expit
 from sklearn.metrics import roc_curve
 
+from echoingecg.evaluation.calibration import log_odds
 from echoingecg.evaluation.canvas import (
     CLASS_COLOURS,
     GREY,
@@ -23,7 +24,6 @@ from echoingecg.evaluation.uncertainty import ALL, variance_bins
 from echoingecg.evaluation.words import GROUP_NAMES, interval_text, probability_text, protocol_name
 
 Groups = dict[tuple[str, str, str], GroupMetrics]
-_CERTAIN = 1e-12  # scores are drawn as log-odds, so 0 and 1 need a place on the axis
 
 
 def roc(result: EndpointResult, groups: Groups) -> Figure:
@@ -65,8 +65,8 @@ def score_distribution(result: EndpointResult) -> Figure:
     label = result.label[result.test]
     for at, of in enumerate(result.drawn):
         axes = figure.add_subplot(panels, 1, at + 1)
-        score = logit(np.clip(of.score[result.test], _CERTAIN, 1 - _CERTAIN))
-        threshold = float(logit(np.clip(of.threshold.value, _CERTAIN, 1 - _CERTAIN)))
+        score = log_odds(of.score[result.test])
+        threshold = float(log_odds(np.array(of.threshold.value)))
         low, high = min(score.min(), threshold), max(score.max(), threshold)
         margin = 0.03 * (high - low) or 0.5
         edges = np.linspace(low - margin, high + margin, 26)

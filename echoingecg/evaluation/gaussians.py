@@ -17,28 +17,31 @@ class Gaussians:
         mean: (n, D) float32.
         total_variance: (n,) float64, sum over D of exp(log_var); all that the distance uses of it.
         uncertainty: (n,) float64, mean over D of log_var; the scalar uncertainty of METHOD.
+        max_log_var: (n,) float64, largest over D of log_var.
     """
 
     mean: np.ndarray
     total_variance: np.ndarray
     uncertainty: np.ndarray
+    max_log_var: np.ndarray
 
     @classmethod
     def of(cls, mean: np.ndarray, log_var: np.ndarray) -> Self:
-        """Keeps the mean and two scalars a row, so that many rows stay small. Both arrays (n, D)."""
+        """Keeps the mean and three scalars a row, so that many rows stay small. Both arrays (n, D)."""
         log_var = log_var.astype(np.float64)
-        return cls(mean.astype(np.float32), np.exp(log_var).sum(axis=1), log_var.mean(axis=1))
+        return cls(mean.astype(np.float32), np.exp(log_var).sum(axis=1), log_var.mean(axis=1), log_var.max(axis=1))
 
     @classmethod
-    def points(cls, mean: np.ndarray) -> Self:
-        """Means that are certain, (n, D): no variance, so neither of the two scalars says anything."""
-        return cls(mean.astype(np.float32), np.zeros(len(mean)), np.zeros(len(mean)))
+    def certain(cls, mean: np.ndarray) -> Self:
+        """Points, (n, D): no variance, and a log-variance without end."""
+        endless = np.full(len(mean), -np.inf)
+        return cls(mean.astype(np.float32), np.zeros(len(mean)), endless, endless)
 
     def __len__(self) -> int:
         return len(self.mean)
 
     def __getitem__(self, rows: np.ndarray | slice) -> Self:
-        return type(self)(self.mean[rows], self.total_variance[rows], self.uncertainty[rows])
+        return type(self)(self.mean[rows], self.total_variance[rows], self.uncertainty[rows], self.max_log_var[rows])
 
 
 def sampled_distances(a: Gaussians, b: Gaussians) -> np.ndarray:

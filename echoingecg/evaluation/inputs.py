@@ -41,6 +41,8 @@ class EvaluationInputs:
         target_mean: (study, D) float32.
         target_log_var: (study, D) float32.
         history: student.HISTORY.
+        subgroups: catalog.SUBGROUPS; what the export states of its ECGs.
+        records: ecg.RECORDS; what was found on the ECGs.
         provenance: shown in the report.
         teacher: the teacher's text tower, if it has one.
         training_texts: echo reports of the training split, for centring.
@@ -60,6 +62,8 @@ class EvaluationInputs:
     target_mean: np.ndarray
     target_log_var: np.ndarray
     history: pa.Table
+    subgroups: pa.Table
+    records: pa.Table
     provenance: Provenance
     teacher: TextTower | None = None
     training_texts: Sequence[str] = ()

@@ -10,12 +10,10 @@ from echoingecg.evaluation.endpoints import StudyLabels, label_studies
 from echoingecg.evaluation.few_shot import FewShot, few_shot
 from echoingecg.evaluation.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.linear_probe import linear_probe_scores
-from echoingecg.evaluation.metrics import estimate
 from echoingecg.evaluation.models import Models
 from echoingecg.evaluation.names import ECG_MEASUREMENTS, LINEAR_PROBE, ZERO_SHOT, ZERO_SHOT_TEACHER, at_model
 from echoingecg.evaluation.skipped import Skipped
 from echoingecg.evaluation.thresholds import Threshold, choose_threshold
-from echoingecg.evaluation.uncertainty import groups
 from echoingecg.evaluation.zero_shot import zero_shot_scores
 from echoingecg.recipe import Endpoint, EvaluationSettings
 from echoingecg.recipe.evaluation import TuningMethod
@@ -172,28 +170,3 @@ def few_shot_rows(result: EndpointResult) -> Iterator[dict[str, Any]]:
                 "records": len(label),
                 "positives": int(label.sum()),
             }
-
-
-def metric_rows(result: EndpointResult, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
-    """Rows of evaluation.METRICS: the test split alone, as a whole and by halves of uncertainty."""
-    at = np.flatnonzero(result.test)
-    for of in result.protocols:
-        for group, members in groups(result.uncertainty[at]).items():
-            chosen = at[members]
-            label, patient = result.label[chosen], result.patient_id[chosen]
-            estimates = estimate(
-                label, of.score[chosen], of.decision[chosen], patient, settings.bootstrap_draws, settings.seed
-            )
-            for metric, found in estimates.items():
-                yield {
-                    "endpoint": result.endpoint.name,
-                    "protocol": of.protocol,
-                    "group": group,
-                    "metric": metric,
-                    "value": found.value,
-                    "low": found.low,
-                    "high": found.high,
-                    "patients": len(np.unique(patient)),
-                    "records": len(chosen),
-                    "positives": int(label.sum()),
-                }

@@ -1,7 +1,6 @@
 """Numbers off an ECG: by ranked prompts, and by ridge regression on the mean embedding."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -14,16 +13,6 @@ from echoingecg.evaluation.spaces import Space
 from echoingecg.ranking import best_median, values_by_rank
 from echoingecg.recipe import RegressionEndpoint
 from echoingecg.recipe.evaluation import NUMBER
-
-
-@dataclass(frozen=True)
-class RegressionMetric:
-    """A metric with its 95 % interval over patients; None where it is not defined."""
-
-    metric: str
-    value: float | None
-    low: float | None
-    high: float | None
 
 
 def ranked_values(space: Space, endpoint: RegressionEndpoint, record: np.ndarray) -> np.ndarray:
@@ -73,44 +62,3 @@ def ridge_values(
     if not validation.any():
         return tried[0]
     return min(tried, key=lambda one: float(np.abs(one - value)[validation].mean()))
-
-
-def regression_metrics(
-    measured: np.ndarray, predicted: np.ndarray, patient: np.ndarray, draws: int, seed: int
-) -> list[RegressionMetric]:
-    """Mean absolute error and Pearson's correlation, with percentile intervals over resampled patients.
-
-    Both come from sums over ECGs, so a resample is a weighted sum of the patients' sums.
-
-    Args:
-        measured, predicted: (n,) in one unit.
-        patient: (n,) str, n > 0; a patient's ECGs are drawn together.
-        draws: patient resamples.
-        seed: of the resamples.
-    """
-    names, owner = np.unique(patient, return_inverse=True)
-    x, y = measured - measured.mean(), predicted - predicted.mean()  # small squares keep their digits
-    terms = np.column_stack([np.ones_like(x), np.abs(measured - predicted), x, y, x * x, y * y, x * y])
-    sums = np.zeros((len(names), terms.shape[1]))
-    np.add.at(sums, owner, terms)
-    draws = draws if len(names) > 1 else 0
-    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), draws)
-    values, resampled = _from_sums(sums.sum(axis=0, keepdims=True)), _from_sums(drawn @ sums)
-    return [RegressionMetric(name, *_finite(values[name]), *_interval(resampled[name])) for name in values]
-
-
-def _from_sums(sums: np.ndarray) -> dict[str, np.ndarray]:
-    """(k, 7) sums to both metrics, (k,); NaN where they are not defined."""
-    count, error, x, y, xx, yy, xy = sums.T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        spread = np.sqrt(np.maximum(xx - x * x / count, 0) * np.maximum(yy - y * y / count, 0))
-        return {"mae": error / count, "pearson": np.where(spread > 1e-9 * count, (xy - x * y / count) / spread, np.nan)}
-
-
-def _finite(values: np.ndarray) -> list[float | None]:
-    return [float(one) if np.isfinite(one) else None for one in values]
-
-
-def _interval(drawn: np.ndarray) -> list[float | None]:
-    drawn = drawn[np.isfinite(drawn)]
-    return _finite(np.percentile(drawn, [2.5, 97.5])) if len(drawn) else [None, None]

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from echoingecg.evaluation.bootstrap import Estimate, Patients, estimates
 from echoingecg.evaluation.endpoints import StudyValues, study_values
 from echoingecg.evaluation.inputs import EvaluationInputs, EvaluationPairs
+from echoingecg.evaluation.metrics import regression_metrics
 from echoingecg.evaluation.models import Models
 from echoingecg.evaluation.names import ECG_MEASUREMENTS, RANKED, RIDGE, TRAINING_MEAN, at_model
-from echoingecg.evaluation.regression import RegressionMetric, ranked_values, regression_metrics, ridge_values
+from echoingecg.evaluation.regression import ranked_values, ridge_values
 from echoingecg.evaluation.skipped import Skipped
 from echoingecg.recipe import EvaluationSettings, RegressionEndpoint
 
@@ -26,7 +28,7 @@ class RegressionResult:
         measured: (n,) float64.
         uncertainty: (n,) float64, mean over dimensions of the ECG's log-variance.
         predicted: (n,) float64 by protocol that ran.
-        metrics: on the test split, by protocol that ran; none without test ECGs.
+        metrics: on the test split, by protocol that ran and name; none without test ECGs.
         skipped: reason by protocol that did not run.
     """
 
@@ -38,7 +40,7 @@ class RegressionResult:
     measured: np.ndarray
     uncertainty: np.ndarray
     predicted: dict[str, np.ndarray]
-    metrics: dict[str, list[RegressionMetric]]
+    metrics: dict[str, dict[str, Estimate]]
     skipped: dict[str, str]
 
 
@@ -56,13 +58,14 @@ def evaluate_regression(
     attempts = dict(_attempts(endpoint, models, settings, record, measured, split))
     predicted = {protocol: one for protocol, one in attempts.items() if not isinstance(one, Skipped)}
     test = split == "test"
+    patients = Patients.of(patient[test])
     metrics = {
-        protocol: regression_metrics(
-            measured[test], one[test], patient[test], settings.bootstrap_draws, settings.seed
+        protocol: estimates(
+            regression_metrics(measured[test], one[test], patients), patients, settings.bootstrap_draws, settings.seed
         )
         for protocol, one in predicted.items()
         if test.any()
-    }  # fmt: skip
+    }
     return RegressionResult(
         endpoint=endpoint,
         studies=studies,
@@ -112,5 +115,5 @@ def regression_metric_rows(result: RegressionResult) -> Iterator[dict[str, Any]]
     patients = result.patient_id[result.split == "test"]
     sizes = {"patients": len(np.unique(patients)), "records": len(patients)}
     for protocol, found in result.metrics.items():
-        for one in found:
-            yield {"endpoint": result.endpoint.name, "protocol": protocol, **asdict(one), **sizes}
+        for metric, one in found.items():
+            yield {"endpoint": result.endpoint.name, "protocol": protocol, "metric": metric, **asdict(one), **sizes}

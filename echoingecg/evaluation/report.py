@@ -8,21 +8,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from data_contracts.conventions import SPLITS, STAGES
 from data_contracts.quarantine import REASONS
+from echoingecg.evaluation.bootstrap import Estimate
 from echoingecg.evaluation.figure_set import DrawnFigure
-from echoingecg.evaluation.metrics import AUROC, BALANCED_ACCURACY, Estimate
+from echoingecg.evaluation.metrics import AUPRC, AUROC, BALANCED_ACCURACY
 from echoingecg.evaluation.protocols import DRAWN, EndpointResult
-from echoingecg.evaluation.regression import RegressionMetric
 from echoingecg.evaluation.regression_results import RegressionResult
 from echoingecg.evaluation.results import EvaluationResults, GroupMetrics
+from echoingecg.evaluation.trust_tables import STRATA_METRICS, cell, shift_table, strata_tables, trust_tables
 from echoingecg.evaluation.uncertainty import ALL
 from echoingecg.evaluation.words import (
     GROUP_NAMES,
     PAIR_NAMES,
-    interval_text,
     model_name,
     probability_text,
     protocol_name,
-    value_text,
 )
 from echoingecg.recipe import Endpoint, RegressionEndpoint
 from echoingecg.recipe.sections import DEMO_TEACHER
@@ -52,6 +51,11 @@ def render_report(results: EvaluationResults, figures: Iterable[DrawnFigure]) ->
         draws=results.bootstrap_draws,
         few=FEW,
         figures=_by_topic(figures),
+        trust=trust_tables(results),
+        miscoverage=results.miscoverage,
+        strata=strata_tables(results),
+        strata_metrics=STRATA_METRICS,
+        shift=shift_table(results),
         endpoints=[_endpoint(result, groups) for result in results.endpoints],
         few_shot=[table for result in results.endpoints if (table := _few_shot(result))],
         few_shot_draws=results.few_shot_draws,
@@ -149,14 +153,14 @@ def _few_shot(result: EndpointResult) -> dict[str, Any] | None:
     cases = sorted({size for of_model in of_models.values() for size in of_model})
     if not cases:
         return None
-    rows = {model_name(model): [_estimate(found[size]) for size in cases] for model, found in of_models.items()}
+    rows = {model_name(model): [cell(found[size]) for size in cases] for model, found in of_models.items()}
     return {"name": result.endpoint.name, "cases": cases, "rows": rows}
 
 
 def _regression(result: RegressionResult) -> dict[str, Any]:
     endpoint = result.endpoint
     rows = [
-        {"protocol": protocol_name(protocol)} | {one.metric: _estimate(one) for one in found}
+        {"protocol": protocol_name(protocol)} | {metric: cell(one) for metric, one in found.items()}
         for protocol, found in result.metrics.items()
     ]
     return {
@@ -182,18 +186,15 @@ def _metric_row(protocol: str, group: str, found: GroupMetrics) -> dict[str, Any
         "drawn": protocol in DRAWN,
         "group": GROUP_NAMES[group],
         "whole": group == ALL,
-        "auroc": _estimate(found.estimates[AUROC]),
-        "balanced_accuracy": _estimate(found.estimates[BALANCED_ACCURACY]),
+        "auroc": cell(found.estimates[AUROC]),
+        "auprc": cell(found.estimates[AUPRC]),
+        "balanced_accuracy": cell(found.estimates[BALANCED_ACCURACY]),
         "records": found.records,
         "patients": found.patients,
         "positives": found.positives,
         "negatives": found.negatives,
         "few": min(found.positives, found.negatives) < FEW,
     }
-
-
-def _estimate(found: Estimate | RegressionMetric) -> dict[str, str]:
-    return {"value": value_text(found), "interval": interval_text(found)}
 
 
 def _class_counts(result: EndpointResult, side: str) -> dict[str, int]:

@@ -1,11 +1,13 @@
 """Everything that the figures and the report show."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from data_contracts.evaluation import METRICS
+from echoingecg.evaluation.bootstrap import Estimate
 from echoingecg.evaluation.inputs import Provenance
-from echoingecg.evaluation.metrics import Estimate
 from echoingecg.evaluation.protocols import EndpointResult
 from echoingecg.evaluation.regression_results import RegressionResult
 from echoingecg.evaluation.retrieval import Retrieval
@@ -31,32 +33,34 @@ class EvaluationResults:
 
     Attributes:
         endpoints, regressions: in the recipe's order.
-        metrics: evaluation.METRICS.
+        tables: by name, as data_contracts.evaluation has them.
         retrieval: None when the test split has no pair.
         history: student.HISTORY.
         filters: pairs.FILTERS.
         provenance: of the inputs.
         bootstrap_draws: patient resamples behind each interval.
         few_shot_draws: choices of labelled ECGs behind each few-shot value.
+        miscoverage: of the conformal sets.
         ecgs, patients: paired ECGs and their patients by split.
     """
 
     endpoints: tuple[EndpointResult, ...]
     regressions: tuple[RegressionResult, ...]
-    metrics: pa.Table
+    tables: Mapping[str, pa.Table]
     retrieval: Retrieval | None
     history: pa.Table
     filters: pa.Table
     provenance: Provenance
     bootstrap_draws: int
     few_shot_draws: int
+    miscoverage: float
     ecgs: dict[str, int]
     patients: dict[str, int]
 
     def group_metrics(self) -> dict[tuple[str, str, str], GroupMetrics]:
         """By endpoint name, protocol and group."""
         found: dict[tuple[str, str, str], GroupMetrics] = {}
-        for row in self.metrics.to_pylist():
+        for row in self.tables[METRICS.name].to_pylist():
             key = (row["endpoint"], row["protocol"], row["group"])
             of_group = found.setdefault(key, GroupMetrics({}, row["patients"], row["records"], row["positives"]))
             of_group.estimates[row["metric"]] = Estimate(row["value"], row["low"], row["high"])

@@ -50,7 +50,7 @@ def teacher_space(teacher: TextTower, own: Space) -> Space:
         mean = teacher.embed_text(list(texts))
         if mean.shape != (len(texts), dim):
             raise ContractError(f"teacher: sentences embed to {mean.shape}, expected ({len(texts)}, {dim})")
-        return Gaussians.points(mean)
+        return Gaussians.certain(mean)
 
     return Space(own.ecgs, words, own.scale)
 

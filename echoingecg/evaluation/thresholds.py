@@ -38,3 +38,22 @@ def choose_threshold(label: np.ndarray, score: np.ndarray) -> Threshold:
     best = candidates[merit == merit.max()]
     chosen = best[np.argmin(np.abs(best - DEFAULT))]
     return Threshold(float(chosen), f"chosen on {len(label)} validation ECGs, {positives} positive")
+
+
+def threshold_at_specificity(label: np.ndarray, score: np.ndarray, specificity: float) -> float | None:
+    """The lowest threshold that keeps the wanted share of label 0 below it; None without a record of label 0.
+
+    Candidates are the midpoints between neighbouring distinct scores, and a place above them all.
+
+    Args:
+        label: (n,) 0 or 1, of the validation ECGs.
+        score: (n,) in [0, 1], of the same ECGs.
+        specificity: in (0, 1).
+    """
+    negative = np.sort(score[label == 0])
+    if len(negative) == 0:
+        return None
+    distinct = np.unique(score)
+    candidates = np.append((distinct[:-1] + distinct[1:]) / 2, np.nextafter(distinct[-1], np.inf))
+    rejected = np.searchsorted(negative, candidates, side="left")
+    return float(candidates[np.argmax(rejected >= specificity * len(negative) - 1e-9)])

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from echoingecg.evaluation.metrics import Estimate
+from echoingecg.evaluation.bootstrap import Estimate
 from echoingecg.evaluation.names import (
     CENTRED,
     ECG_MEASUREMENTS,
@@ -14,7 +14,6 @@ from echoingecg.evaluation.names import (
     TRAINING_MEAN,
     ZERO_SHOT,
 )
-from echoingecg.evaluation.regression import RegressionMetric
 from echoingecg.evaluation.uncertainty import ALL, HIGH, LOW
 
 PROTOCOL_NAMES: Final = {
@@ -53,12 +52,12 @@ def model_name(model: str) -> str:
     return "Student" if model == STUDENT else model
 
 
-def value_text(found: Estimate | RegressionMetric) -> str:
+def value_text(found: Estimate) -> str:
     """`0.87`, or a dash."""
     return "–" if found.value is None else f"{found.value:.2f}"
 
 
-def interval_text(found: Estimate | RegressionMetric) -> str:
+def interval_text(found: Estimate) -> str:
     """`0.80 to 0.93`, or nothing."""
     return "" if found.low is None or found.high is None else f"{found.low:.2f} to {found.high:.2f}"
 

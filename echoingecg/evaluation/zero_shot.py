@@ -23,6 +23,6 @@ def zero_shot_scores(ecgs: Gaussians, positive: Gaussians, negative: Gaussians, 
     Returns:
         (n,) float64 in [0, 1].
     """
-    certain = Gaussians(ecgs.mean, np.zeros(len(ecgs)), ecgs.uncertainty)
+    certain = Gaussians.certain(ecgs.mean)
     nearer = sampled_distances(certain, negative).mean(axis=1) - sampled_distances(certain, positive).mean(axis=1)
     return expit(scale * nearer)

@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from echoingecg.recipe.sections import Count, NotNegative, Positive, Section
+from echoingecg.recipe.sections import Count, NotNegative, OpenShare, Positive, Section
 
 NUMBER: Final = "<#>"  # in a prompt, the place of the number (ECHO-CLIP's sign)
 TuningMethod = Literal["fine_tune", "lora", "scratch"]
@@ -103,6 +103,14 @@ class EvaluationSettings(Section):
     )
     external: dict[ModelName, str] = Field(
         {}, description="embeddings of other models: name -> Parquet file with content_hash and embedding"
+    )
+    specificity: OpenShare = Field(0.9, description="sensitivity is told at this specificity of the validation ECGs")
+    miscoverage: OpenShare = Field(
+        0.1, description="conformal sets miss the true label of at most this share of each class; others are referred"
+    )
+    reliability_bins: Count = Field(10, description="bins of equal width behind the reliability diagram and ECE")
+    age_bands: tuple[Positive, ...] = Field(
+        (40.0, 65.0, 80.0), description="lower ends of the age strata above the first, a"
     )
     seed: int = Field(43, description="bootstrap resamples, few-shot draws, tuning")
 

@@ -47,6 +47,11 @@ def write_csv(path: Path, rows: list[dict[str, Any]], columns: list[str] | None 
         writer.writerows(rows)
 
 
+def read_csv(path: Path) -> list[dict[str, Any]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def generic_export(root: Path, patients: int = 3) -> Path:
     """One ECG, one echo, two reports, one measurement a patient."""
     ecgs, echoes, reports, measurements = [], [], [], []
@@ -163,6 +168,5 @@ def mimic_export(root: Path, patients: int = 3) -> Path:
 
 def append_row(table: Path, /, **changes: Any) -> None:
     """The table's last row once more, with changes."""
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(table)
     write_csv(table, [*rows, rows[-1] | changes])

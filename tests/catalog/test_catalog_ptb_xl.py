@@ -51,6 +51,9 @@ def test_the_real_table_and_its_records(recordings: Path, tmp_path: Path) -> Non
     assert tables["ecgs"].num_rows == held
     assert Counter(tables["quarantine"]["reason"].to_pylist()) == {"missing_file": 500 - held}
     assert 0 < len(set(tables["ecgs"]["patient_id"].to_pylist())) < held, "a patient has repeat ECGs"
+    assert Counter(tables["subgroups"]["sex"].to_pylist()).keys() == {"F", "M"}
+    assert tables["subgroups"].num_rows == held
+    assert len(set(tables["subgroups"]["device"].to_pylist())) > 1
     assert tables["reports"].num_rows == 499, "one ECG has none"
     assert set(tables["ecgs"]["record_id"].to_pylist()) <= set(tables["reports"]["subject_id"].to_pylist())
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from data_contracts.catalog import SUBGROUPS
+from data_contracts.ecg import RECORDS
 from data_contracts.pairs import ECG_ECHO, FILTERS, LABELS, PATIENTS
 from data_contracts.student import HISTORY
 from data_contracts.teacher import STUDIES
@@ -132,6 +134,8 @@ def make_inputs(patients: int = 250, seed: int = 1, **changes: Any) -> Evaluatio
         "target_mean": np.array(targets, np.float32).reshape(-1, DIM),
         "target_log_var": np.full((len(targets), DIM), -3.0, np.float32),
         "history": make_history(),
+        "subgroups": make_subgroups(record_ids),
+        "records": make_records(record_ids),
         "provenance": {
             "teacher": "demo",
             "versions": {"catalog": "0" * 16, "ecg": "1" * 16, "student": "2" * 16},
@@ -146,6 +150,35 @@ def make_inputs(patients: int = 250, seed: int = 1, **changes: Any) -> Evaluatio
         "training_texts": ("LVEF IS 30 %.", "LVEF IS 55 %.", "NORMAL."),
     }
     return EvaluationInputs(**(values | changes))
+
+
+def make_subgroups(record_ids: list[str]) -> pa.Table:
+    """Two sexes, ages from 30 to 89, one site of few patients; every ninth ECG states nothing."""
+    return SUBGROUPS.build(
+        [
+            {
+                "record_id": name,
+                "sex": "FM"[at // 2 % 2],
+                "age": 30.0 + at // 2 % 60,
+                "site": "site-b" if at < 6 else "site-a",
+                "device": None,
+                "rhythm": "sinus rhythm" if at % 3 else None,
+            }
+            for at, name in enumerate(record_ids)
+            if at % 9
+        ]
+    )
+
+
+def make_records(record_ids: list[str]) -> pa.Table:
+    """Every fourth ECG has a flagged lead."""
+    row = {"patient_id": "p", "content_hash": "0" * 64, "signal_sha256": "", "lead_findings": 0, "record_findings": 0}
+    return RECORDS.build(
+        [
+            row | {"record_id": name, "recording_id": name.removesuffix("-2"), "flagged_leads": int(at % 4 == 0)}
+            for at, name in enumerate(record_ids)
+        ]
+    )
 
 
 def make_filters(pairs: int, labels: int) -> pa.Table:

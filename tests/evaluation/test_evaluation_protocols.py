@@ -16,11 +16,13 @@ from sklearn.metrics import mean_absolute_error, roc_auc_score
 
 from data_contracts.errors import ContractError, UserError
 from data_contracts.evaluation import FEW_SHOT, METRICS, REGRESSION_METRICS, REGRESSIONS
+from echoingecg.evaluation.bootstrap import Estimate, Patients, estimates
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
 from echoingecg.evaluation.external import external_features, read_external
 from echoingecg.evaluation.few_shot import _draws, few_shot
 from echoingecg.evaluation.gaussians import Gaussians
-from echoingecg.evaluation.regression import ranked_values, regression_metrics, ridge_values
+from echoingecg.evaluation.metrics import regression_metrics
+from echoingecg.evaluation.regression import ranked_values, ridge_values
 from echoingecg.evaluation.skipped import Skipped
 from echoingecg.evaluation.spaces import Space, all_spaces, centred, student_space, teacher_space
 from echoingecg.evaluation.words import protocol_name
@@ -46,7 +48,7 @@ def case(count: int = 500, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 def own_space(mean: np.ndarray) -> Space:
-    return student_space(PlantedStudent(), Gaussians.points(mean))
+    return student_space(PlantedStudent(), Gaussians.certain(mean))
 
 
 def test_the_teachers_texts_rank_ecgs_by_mean_cosine() -> None:
@@ -156,11 +158,16 @@ def test_ridge_against_plain_scikit_learn_with_the_strength_of_validation() -> N
     assert isinstance(ridge_values(mean, value, np.full(len(value), "test"), (1.0,)), Skipped)
 
 
+def errors(value: np.ndarray, guess: np.ndarray, patient: np.ndarray, draws: int) -> tuple[Estimate, Estimate]:
+    patients = Patients.of(patient)
+    found = estimates(regression_metrics(value, guess, patients), patients, draws, 5)
+    return found["mae"], found["pearson"]
+
+
 def test_regression_metrics_against_scikit_learn_and_drawing_patients_one_by_one() -> None:
     _, value, _, patient, _ = case(80)
     guess = value + np.random.default_rng(4).normal(3, 5, 80)
-    mae, pearson = regression_metrics(value, guess, patient, 4000, 5)
-    assert (mae.metric, pearson.metric) == ("mae", "pearson")
+    mae, pearson = errors(value, guess, patient, 4000)
     assert mae.value == pytest.approx(mean_absolute_error(value, guess))
     assert pearson.value == pytest.approx(pearsonr(value, guess).statistic)
     names, random, drawn = np.unique(patient), np.random.default_rng(6), []
@@ -172,13 +179,13 @@ def test_regression_metrics_against_scikit_learn_and_drawing_patients_one_by_one
 
 
 def test_a_constant_guess_has_an_error_and_no_correlation() -> None:
-    mae, pearson = regression_metrics(np.array([1.0, 3.0]), np.full(2, 2.0), np.array(["a", "b"]), 50, 1)
+    mae, pearson = errors(np.array([1.0, 3.0]), np.full(2, 2.0), np.array(["a", "b"]), 50)
     assert (mae.value, mae.low, mae.high) == (1.0, 1.0, 1.0)
     assert (pearson.value, pearson.low) == (None, None)
     _, value, _, patient, _ = case(60)
-    constant = regression_metrics(value, np.full(60, value[:30].mean()), patient, 200, 1)[1]
+    constant = errors(value, np.full(60, value[:30].mean()), patient, 200)[1]
     assert (constant.value, constant.low, constant.high) == (None, None, None)
-    alone = regression_metrics(np.array([1.0, 3.0]), np.full(2, 2.0), np.array(["a", "a"]), 50, 1)[0]
+    alone = errors(np.array([1.0, 3.0]), np.full(2, 2.0), np.array(["a", "a"]), 50)[0]
     assert (alone.value, alone.low, alone.high) == (1.0, None, None)
 
 

@@ -10,29 +10,8 @@ from benchmarks.science.arms import shuffled
 from benchmarks.science.labels import OF_EACH, labelled
 from benchmarks.science.noise import KINDS, added, rises
 from benchmarks.science.stats import paired, partial_spearman, spearman, t_interval
-from benchmarks.science.uncertainty import aurc, selective_risk, threshold_nearness, uncertainty_measures
+from benchmarks.science.uncertainty import uncertainty_measures
 from echoingecg.student.data import EchoPairs, Pairs, TextPairs, TrainingData
-
-
-@given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=30, unique_by=lambda one: one[1]))
-def test_aurc_is_the_mean_error_rate_of_every_prefix(cases: list[tuple[bool, float]]) -> None:
-    error, doubt = (np.array(part, float) for part in zip(*cases, strict=True))
-    by_doubt = [wrong for _, wrong in sorted(zip(doubt, error, strict=True))]
-    rates = [sum(by_doubt[:kept]) / kept for kept in range(1, len(cases) + 1)]
-    np.testing.assert_allclose(selective_risk(error, doubt), rates)
-    assert aurc(error, doubt) == pytest.approx(np.mean(rates))
-
-
-def test_equal_doubts_have_the_expected_area_of_a_random_order() -> None:
-    error = np.array([1.0, 0, 0, 0, 1])
-    assert aurc(error, np.zeros(5)) == pytest.approx(0.4)
-    assert aurc(error, error) < 0.4 < aurc(error, -error)
-
-
-def test_nearness_is_greatest_at_the_threshold() -> None:
-    doubt = threshold_nearness(np.array([0.0, 0.2, 0.31, 0.5, 1.0]), 0.3)
-    assert doubt.argmax() == 2
-    assert np.isfinite(doubt).all()
 
 
 def test_halves_hold_every_case_once() -> None:

@@ -1,0 +1,96 @@
+"""Measures of the test split: every metric with its interval against scikit-learn a resample; retrieval at size."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    recall_score,
+    roc_auc_score,
+)
+
+from benchmarks.measure import Row, below, in_fresh_process, once, peak_mb
+from echoingecg.evaluation.answers import Answers
+from echoingecg.evaluation.bootstrap import Patients, resampled
+from echoingecg.evaluation.gaussians import Gaussians
+from echoingecg.evaluation.metric_rows import metric_rows, strata_rows
+from echoingecg.evaluation.metrics import binary_metrics
+from echoingecg.evaluation.retrieval import retrieve
+from echoingecg.evaluation.rules import choose_rules
+from echoingecg.recipe import EvaluationSettings
+
+PREDICTIONS, PATIENTS, DRAWS = 50_000, 30_000, 1000
+FEW = 5  # resamples of the plain route: one takes as long as the other
+GALLERIES, DIM = (5_000, 20_000), 512
+
+
+def answers(records: int) -> Answers:
+    """A student of middling skill, asked one question, with five strata."""
+    generator = np.random.default_rng(1)
+    label = (generator.random(records) < 0.15).astype(np.int8)
+    score = 1 / (1 + np.exp(-generator.normal(1.5 * label - 1, 1)))
+    names = np.array([f"p-{one}" for one in generator.integers(0, PATIENTS, records)])
+    doubts = {name: generator.normal(size=records) for name in ("mean_log_var", "total_variance", "max_log_var", "far")}
+    levels = {name: generator.choice(["a", "b", "c"], records) for name in ("age", "device", "rhythm", "sex", "site")}
+    decision = (score >= 0.5).astype(np.int8)
+    rules = choose_rules(label[:5000], score[:5000], 0.5, EvaluationSettings())
+    return Answers("question", "zero_shot", label, score, decision, names, doubts, levels, rules)
+
+
+def whole() -> tuple[float, float]:
+    """(seconds, peak MB) of all rows of both tables."""
+    of, settings = answers(PREDICTIONS), EvaluationSettings(bootstrap_draws=DRAWS)
+    taken = once(lambda: [*metric_rows(of, settings), *strata_rows(of, settings)])
+    return taken, peak_mb()
+
+
+def by_scikit_learn(of: Answers) -> None:
+    """Six of the same eight metrics, each resample's rows copied out and handed to scikit-learn."""
+    names, owner = np.unique(of.patient, return_inverse=True)
+    order = np.argsort(owner, kind="stable")
+    begins = np.searchsorted(owner[order], np.arange(len(names) + 1))
+    generator = np.random.default_rng(1)
+    for _ in range(FEW):
+        picks = generator.integers(0, len(names), len(names))
+        at = np.concatenate([order[begins[one] : begins[one + 1]] for one in picks])
+        label, score, decision = of.label[at], of.score[at], of.decision[at]
+        roc_auc_score(label, score)
+        average_precision_score(label, score)
+        balanced_accuracy_score(label, decision)
+        recall_score(label, decision)
+        recall_score(label, decision, pos_label=0)
+        brier_score_loss(label, score)
+
+
+def in_one_pass(of: Answers, draws: int) -> None:
+    """Ours, as the tables use it."""
+    patients = Patients.of(of.patient)
+    resampled(binary_metrics(of.label, of.score, of.decision, patients), patients, draws, 1)
+
+
+def found(size: int) -> tuple[float, float]:
+    """(seconds, extra MB at the peak) of ranking `size` studies for `size` ECGs."""
+    generator = np.random.default_rng(1)
+    ecgs = Gaussians.certain(generator.normal(size=(size, DIM)).astype(np.float32))
+    studies = Gaussians.certain((ecgs.mean + generator.normal(size=(size, DIM))).astype(np.float32))
+    own, before = np.arange(size), peak_mb()
+    taken = once(lambda: retrieve(ecgs, studies, own, own))
+    return taken, peak_mb() - before
+
+
+def rows() -> Iterator[Row]:
+    """Each in a process of its own."""
+    of = answers(PREDICTIONS)
+    plain = once(lambda: by_scikit_learn(of)) / FEW
+    ours = once(lambda: in_one_pass(of, 20 * FEW)) / (20 * FEW)
+    yield Row("eight metrics of 50,000 predictions, a resample", "scikit-learn on the rows drawn", plain, ours)
+    spent, megabytes = in_fresh_process("evaluation", "whole")
+    work = "50,000 predictions, all groups and strata, 1,000 resamples"
+    yield Row(work, "", None, spent, below(120))
+    yield Row("its peak memory", "", None, megabytes, below(2000), "MB")
+    for size in GALLERIES:
+        spent, megabytes = in_fresh_process("evaluation", "found", size)
+        yield Row(f"retrieval, {size:,} ECGs among {size:,} studies, D {DIM}", "", None, spent)
+        yield Row("its extra memory", "all distances at once", size**2 * 8 / 1e6, megabytes, below(500), "MB")

@@ -1,0 +1,141 @@
+"""Resamples of whole patients in bounded memory, and percentile intervals from them.
+
+Shape legend: n = records, P = their patients, k = resamples held at once.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+
+# How often each patient is drawn, (k, P) float64 -> a value a resample, (k,) float64; nan where it has none.
+Statistic = Callable[[np.ndarray], np.ndarray]
+_ELEMENTS: Final = 2_000_000  # weights held at once: 16 MB
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric with its 95 % interval; None where it cannot be given."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Patients:
+    """Whose record is whose.
+
+    Attributes:
+        owner: (n,) int64, the patient of each record, numbered in the order of their names.
+        count: P.
+    """
+
+    owner: np.ndarray
+    count: int
+
+    @classmethod
+    def of(cls, patient: np.ndarray) -> Self:
+        """From the records' patients, (n,) str."""
+        names, owner = np.unique(patient, return_inverse=True)
+        return cls(owner, len(names))
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Values of the records, (n,), summed by patient, (P,) float64."""
+        return np.bincount(self.owner, weights=values, minlength=self.count)
+
+    def among(self, records: np.ndarray) -> int:
+        """How many patients own the records, (n,) bool."""
+        return len(np.unique(self.owner[records]))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A statistic and the records it cannot do without.
+
+    Attributes:
+        statistic: its value for patients drawn so and so often.
+        needs: (n,) bool each. Where one holds no record there is no value; where one holds a single patient's
+            there is no interval: every resample holds the same patient, and its spread is not that of patients.
+    """
+
+    statistic: Statistic
+    needs: tuple[np.ndarray, ...]
+
+
+def estimates(metrics: Mapping[str, Metric], patients: Patients, draws: int, seed: int) -> dict[str, Estimate]:
+    """Values and percentile intervals (2.5 %, 97.5 %) over patients (Efron and Tibshirani 1993, chapter 13).
+
+    Args:
+        metrics: by name, all of the same records.
+        patients: of the records; a patient's records are drawn together.
+        draws: resamples; those without a value are left out of the interval.
+        seed: of the resamples; equal patients and seed give equal resamples.
+    """
+    fewest = {name: min(patients.among(one) for one in metric.needs) for name, metric in metrics.items()}
+    whole = np.ones((1, patients.count))
+    values = {name: float(metrics[name].statistic(whole)[0]) for name, few in fewest.items() if few > 0}
+    values = {name: value for name, value in values.items() if not np.isnan(value)}
+    drawn = resampled({name: metrics[name] for name, few in fewest.items() if few > 1}, patients, draws, seed)
+    return {name: Estimate(values.get(name), *percentiles(drawn.get(name, np.empty(0)))) for name in metrics}
+
+
+def resampled(metrics: Mapping[str, Metric], patients: Patients, draws: int, seed: int) -> dict[str, np.ndarray]:
+    """Every metric on every resample: (draws,) float64 each, nan where it has no value."""
+    found = {name: np.empty(draws) for name in metrics}
+    start = 0
+    for drawn in _resamples(patients, draws if metrics else 0, seed):
+        stop = start + len(drawn)
+        for name, metric in metrics.items():
+            found[name][start:stop] = metric.statistic(drawn)
+        start = stop
+    return found
+
+
+class Ranking:
+    """Records in a given order, equal values as one group; t groups.
+
+    Args:
+        value: (n,); the lowest comes first.
+        marked: (n,) bool, the records that are counted apart.
+        patients: of the n records.
+    """
+
+    def __init__(self, value: np.ndarray, marked: np.ndarray, patients: Patients) -> None:
+        order = np.argsort(value, kind="stable")
+        ordered = value[order]
+        self._first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))[: len(value)]
+        self._owner = patients.owner[order]
+        self._marked = marked[order].astype(np.float64)
+
+    def drawn(self, patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How many records of each group were drawn, and how many of them are marked: (k, t) float64 each."""
+        records = np.take(patients, self._owner, axis=1)
+        return self._grouped(records), self._grouped(records * self._marked)
+
+    def _grouped(self, records: np.ndarray) -> np.ndarray:
+        if len(self._first) == len(self._owner):  # no two values are equal
+            return records
+        return np.add.reduceat(records, self._first, axis=1)
+
+
+def percentiles(values: np.ndarray) -> tuple[float | None, float | None]:
+    """2.5 % and 97.5 % of the values that are not nan; None of none."""
+    known = values[~np.isnan(values)]
+    if len(known) == 0:
+        return None, None
+    low, high = np.percentile(known, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _resamples(patients: Patients, draws: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each patient is drawn, (k, P) float64 a piece, until there are `draws` rows."""
+    generator = np.random.default_rng(seed)
+    count = patients.count
+    chunk = max(1, _ELEMENTS // max(len(patients.owner), 1))
+    for start in range(0, draws, chunk):
+        size = min(chunk, draws - start)
+        picks = generator.integers(0, count, size=(size, count))
+        flat = picks + count * np.arange(size)[:, None]
+        yield np.bincount(flat.ravel(), minlength=size * count).reshape(size, count).astype(np.float64)

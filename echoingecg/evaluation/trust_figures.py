@@ -1,0 +1,89 @@
+"""Figures of one endpoint that tell where to trust it, drawn from the evaluation's tables."""
+
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from echoingecg.evaluation.answers import MEAN_LOG_VAR, SCORE_DISTANCE
+from echoingecg.evaluation.canvas import (
+    BLUE,
+    GREEN,
+    MUTED,
+    PROTOCOL_COLOURS,
+    VERMILION,
+    new_figure,
+    set_title,
+)
+from echoingecg.evaluation.curve_rows import RAW
+from echoingecg.evaluation.words import protocol_name
+
+_CALIBRATIONS: Final = (
+    (RAW, "Score as it is", BLUE),
+    ("platt", "After Platt", VERMILION),
+    ("isotonic", "After isotonic", GREEN),
+)
+_DOUBTS: Final = ((MEAN_LOG_VAR, "variance", "-"), (SCORE_DISTANCE, "distance to the threshold", "--"))
+
+
+def reliability(endpoint: str, table: pa.Table) -> Figure:
+    """Share with label 1 against the predicted probability, a panel a protocol; a dot's area is its bin's ECGs.
+
+    Args:
+        endpoint: name.
+        table: evaluation.RELIABILITY; holds bins of the endpoint.
+    """
+    rows = table.filter(pc.equal(table["endpoint"], endpoint)).to_pylist()
+    protocols = list(dict.fromkeys(row["protocol"] for row in rows))
+    figure = new_figure(0.9 + 3.0 * len(protocols))
+    panels = figure.subplots(len(protocols), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, protocol in zip(panels, protocols, strict=True):
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="Perfectly calibrated")
+        for calibration, name, colour in _CALIBRATIONS:
+            bins = [row for row in rows if row["protocol"] == protocol and row["calibration"] == calibration]
+            predicted = [row["mean_score"] for row in bins]
+            true = [row["positives"] / row["records"] for row in bins]
+            most = max((row["records"] for row in bins), default=1)
+            area = [12 + 130 * row["records"] / most for row in bins]
+            axes.plot(predicted, true, color=colour, linewidth=1.2, label=name)
+            axes.scatter(predicted, true, s=area, color=colour, alpha=0.7, linewidths=0, clip_on=False)
+        axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="Share with label 1")
+        axes.text(1.0, 1.03, protocol_name(protocol), transform=axes.transAxes, ha="right", color=MUTED)
+    panels[-1].set_xlabel("Predicted probability (mean of the bin)")
+    set_title(panels[0], endpoint)
+    panels[0].title.set_y(1.06)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    return figure
+
+
+def risk_coverage(endpoint: str, table: pa.Table) -> Figure:
+    """Error rate among the ECGs kept, for each protocol and each way to rank them.
+
+    Args:
+        endpoint: name.
+        table: evaluation.RISK_COVERAGE; holds points of the endpoint.
+    """
+    rows = table.filter(pc.equal(table["endpoint"], endpoint)).to_pylist()
+    figure = new_figure(4.4)
+    axes = figure.add_subplot()
+    for protocol in dict.fromkeys(row["protocol"] for row in rows):
+        colour = PROTOCOL_COLOURS[protocol]
+        for doubt, name, line in _DOUBTS:
+            points = [row for row in rows if row["protocol"] == protocol and row["doubt"] == doubt]
+            label = f"{protocol_name(protocol)}, by {name}"
+            axes.plot(
+                [row["coverage"] for row in points],
+                [row["risk"] for row in points],
+                color=colour,
+                linestyle=line,
+                label=label,
+            )
+    axes.set(xlim=(0, 1), ylim=(0, None), ylabel="Error rate among those kept")
+    axes.set_xlabel("Share of test ECGs kept, the least doubtful first")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    set_title(axes, endpoint)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left")
+    return figure
