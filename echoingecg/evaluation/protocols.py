@@ -10,11 +10,12 @@ from echoingecg.evaluation.embedding import embed_prompts
 from echoingecg.evaluation.endpoints import NO_LABEL, StudyLabels, label_studies
 from echoingecg.evaluation.gaussians import Gaussians
 from echoingecg.evaluation.inputs import EvaluationInputs, EvaluationPairs
-from echoingecg.evaluation.linear_probe import Skipped, linear_probe_scores
+from echoingecg.evaluation.line import Line
+from echoingecg.evaluation.linear_probe import Skipped, linear_probe_line
 from echoingecg.evaluation.metrics import estimate
 from echoingecg.evaluation.thresholds import Threshold, choose_threshold
 from echoingecg.evaluation.uncertainty import groups
-from echoingecg.evaluation.zero_shot import zero_shot_scores
+from echoingecg.evaluation.zero_shot import zero_shot_line
 from echoingecg.recipe import Endpoint, EvaluationSettings
 
 ZERO_SHOT: Final = "zero_shot"
@@ -24,9 +25,10 @@ PROTOCOLS: Final = (ZERO_SHOT, LINEAR_PROBE)
 
 @dataclass(frozen=True)
 class ProtocolResult:
-    """Scores (n,) float64 and decisions (n,) int8 of one protocol, for all splits."""
+    """Scores (n,) float64 and decisions (n,) int8 of one protocol, for all splits; `line` gives the scores."""
 
     protocol: str
+    line: Line
     score: np.ndarray
     decision: np.ndarray
     threshold: Threshold
@@ -80,22 +82,22 @@ def evaluate_endpoint(
     label, split = studies.label[pairs.study[chosen]], pairs.split[record]
     own = ecgs[record]
     attempts = {
-        ZERO_SHOT: zero_shot_scores(
-            own,
+        ZERO_SHOT: zero_shot_line(
             embed_prompts(inputs.student, endpoint.positive_prompts, inputs.dim),
             embed_prompts(inputs.student, endpoint.negative_prompts, inputs.dim),
             inputs.student.scale,
         ),
-        LINEAR_PROBE: linear_probe_scores(own.mean, label, split == "train", settings.probe_c),
+        LINEAR_PROBE: linear_probe_line(own.mean, label, split == "train", settings.probe_c),
     }
     validation = split == "validation"
     results = []
-    for protocol, score in attempts.items():
-        if isinstance(score, Skipped):
+    for protocol, line in attempts.items():
+        if isinstance(line, Skipped):
             continue
+        score = line.scores(own.mean)
         threshold = choose_threshold(label[validation], score[validation])
         decision = (score >= threshold.value).astype(np.int8)
-        results.append(ProtocolResult(protocol, score, decision, threshold))
+        results.append(ProtocolResult(protocol, line, score, decision, threshold))
     return EndpointResult(
         endpoint=endpoint,
         studies=studies,
@@ -105,7 +107,7 @@ def evaluate_endpoint(
         label=label,
         uncertainty=own.uncertainty,
         protocols=tuple(results),
-        skipped={protocol: score.reason for protocol, score in attempts.items() if isinstance(score, Skipped)},
+        skipped={protocol: line.reason for protocol, line in attempts.items() if isinstance(line, Skipped)},
     )
 
 
