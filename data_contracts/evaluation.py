@@ -1,4 +1,4 @@
-"""Evaluation artefact: predictions, metrics, figures and one self-contained report."""
+"""Evaluation artefact: predictions, metrics, figures, one self-contained report, and the reading card (its own module)."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -8,7 +8,7 @@ import pyarrow as pa
 from data_contracts.conventions import SPLITS
 from data_contracts.tables import TableContract, column
 
-CONTRACT_VERSION: Final = 1
+CONTRACT_VERSION: Final = 2  # 1 had no reading card
 
 REPORT: Final = "report.html"
 FIGURES: Final = "figures"

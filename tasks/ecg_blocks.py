@@ -8,9 +8,10 @@ import numpy as np
 
 from data_contracts import ecg as contract
 from echoingecg.catalog.sources import files_of
+from echoingecg.ecg.attempts import finish_each
 from echoingecg.ecg.decode.wfdb_fast import read_plain
-from echoingecg.ecg.process import Loaded, Processed, finish, load
-from echoingecg.errors import Refusal, UserError
+from echoingecg.ecg.process import Loaded, Processed, load
+from echoingecg.errors import Refusal
 from echoingecg.fingerprint import hash_array, hash_files
 from echoingecg.recipe import EcgSettings
 from tasks.blocks import Attempt, Block, Rows, SourceFile, block_of, check_unchanged, guarded, key_rows
@@ -39,20 +40,8 @@ def _load(settings: EcgSettings, file: SourceFile) -> Loaded:
 
 def _finished(attempts: list[Attempt], settings: EcgSettings) -> list[Attempt]:
     """The loaded ones filtered and judged; refusals stay as they are."""
-    outcomes = iter(_outcomes([one.value for one in attempts if one.refusal is None], settings))
+    outcomes = iter(finish_each([one.value for one in attempts if one.refusal is None], settings))
     return [one if one.refusal is not None else _outcome(one.content_hash, next(outcomes)) for one in attempts]
-
-
-def _outcomes(loaded: list[Loaded], settings: EcgSettings) -> list[Processed | Refusal]:
-    """As `finish`; a surprise is the fault of one record, and must not stop the others."""
-    try:
-        return finish(loaded, settings)
-    except (UserError, MemoryError):
-        raise
-    except Exception as fault:  # noqa: BLE001
-        if len(loaded) == 1:
-            return [Refusal("unreadable", f"unexpected {type(fault).__name__}")]
-        return [outcome for one in loaded for outcome in _outcomes([one], settings)]
 
 
 def _outcome(content_hash: str, done: Processed | Refusal) -> Attempt:

@@ -9,7 +9,7 @@ from data_contracts.conventions import Stage
 from data_contracts.quarantine import QUARANTINE
 from echoingecg.evaluation import CODE_VERSION
 from echoingecg.progress import Progress
-from echoingecg.recipe import write_recipe
+from echoingecg.recipe import EcgSettings, write_recipe
 from tasks.artefacts import Artefact, Built
 from tasks.ecg_page import finding_counts, sample_page
 from tasks.job import Job
@@ -36,6 +36,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     judged = EvaluationInputs(
         student=load(inputs["student"].folder, device(job.recipe.execution)),
         signals=signals,
+        ecg=EcgSettings.model_validate(inputs["ecg"].manifest.recipe),
         record_ids=signals.record_ids,
         patients=patients,
         ecg_echo=ecg_echo,

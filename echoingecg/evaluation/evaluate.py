@@ -10,6 +10,7 @@ from echoingecg.evaluation.embedding import Signals, StudentModel, embed_ecgs
 from echoingecg.evaluation.figure_set import draw_figures
 from echoingecg.evaluation.gaussians import Gaussians
 from echoingecg.evaluation.inputs import EvaluationInputs, EvaluationPairs, Provenance
+from echoingecg.evaluation.make_card import make_card
 from echoingecg.evaluation.protocols import EndpointResult, evaluate_endpoint, metric_rows, prediction_columns
 from echoingecg.evaluation.report import render_report
 from echoingecg.evaluation.results import EvaluationResults
@@ -31,7 +32,8 @@ def evaluate(
     Args:
         inputs: student, signals, pairs, targets, provenance.
         settings: endpoints, bootstrap, probe.
-        folder: exists; receives predictions.parquet, metrics.parquet, figures/*.png and report.html.
+        folder: exists; receives predictions.parquet, metrics.parquet, reading_card.safetensors, figures/*.png and
+            report.html.
         progress: told the ECGs embedded, then the endpoint at work.
 
     Returns:
@@ -63,6 +65,8 @@ def evaluate(
     predictions = _predictions(endpoints)
     PREDICTIONS.write(predictions, folder)
     METRICS.write(results.metrics, folder)
+    validation = ecgs.uncertainty[pairs.split == "validation"]
+    make_card(endpoints, inputs, validation, settings.refer_share).save(folder)
     progress(len(ecgs), len(ecgs), "figures and report")
     figures = draw_figures(results)
     (folder / FIGURES).mkdir(exist_ok=True)

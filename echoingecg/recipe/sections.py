@@ -223,6 +223,9 @@ class EvaluationSettings(Section):
     endpoints: tuple[Endpoint, ...] = Field((), description="questions asked of the student")
     bootstrap_draws: Annotated[int, Field(ge=10)] = Field(1000, description="patient resamples for the intervals")
     probe_c: Positive = Field(1.0, description="inverse L2 strength of the linear probe")
+    refer_share: Share = Field(
+        0.2, description="share of the validation ECGs, those nearest to the threshold, that are referred to echo"
+    )
     seed: int = Field(43, description="bootstrap resamples")
 
     @model_validator(mode="after")

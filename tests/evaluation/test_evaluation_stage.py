@@ -99,7 +99,7 @@ def test_same_inputs_same_bytes(
     shuffled = inputs.ecg_echo.take(np.random.default_rng(0).permutation(inputs.ecg_echo.num_rows))
     evaluate(replace(inputs, ecg_echo=shuffled), settings, tmp_path)
     names = sorted(path.relative_to(evaluated) for path in evaluated.rglob("*") if path.is_file())
-    assert len(names) == 3 + 2 * 4 + 3
+    assert len(names) == 4 + 2 * 4 + 3
     for name in names:
         assert (tmp_path / name).read_bytes() == (evaluated / name).read_bytes(), name
 
