@@ -10,6 +10,7 @@ import typer
 from data_contracts.errors import UserError
 from flows.cli_artefacts import app as artefacts
 from flows.cli_ecg import plot
+from flows.cli_predict import embed, predict
 from flows.cli_released import export_released, import_released
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ app = typer.Typer(
 )
 app.add_typer(artefacts, name="artefacts")
 app.command()(plot)
+app.command()(predict)
+app.command()(embed)
 app.command()(import_released)
 app.command()(export_released)
 
