@@ -12,6 +12,7 @@ from flows.cli_artefacts import app as artefacts
 from flows.cli_ecg import plot
 from flows.cli_predict import embed, predict
 from flows.cli_released import export_released, import_released
+from flows.cli_search import search
 
 if TYPE_CHECKING:
     from prefect.states import State
@@ -30,6 +31,7 @@ app.add_typer(artefacts, name="artefacts")
 app.command()(plot)
 app.command()(predict)
 app.command()(embed)
+app.command()(search)
 app.command()(import_released)
 app.command()(export_released)
 

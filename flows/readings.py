@@ -1,7 +1,7 @@
 """What `echoingecg predict` prints: a table of a few ECGs, counts of many."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -23,17 +23,15 @@ def print_readings(tables: Iterable[pa.Table], files: Sequence[str], title: str)
         _console.print("--parquet or --json gives every ECG")
         return
     folder = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])  # noqa: PTH100, PTH120
-    shown = Table(title=f"{title}\nfiles in {folder}", title_justify="left", show_lines=True)
-    shown.add_column("file", overflow="fold")
-    shown.add_column("endpoint", no_wrap=True)
-    shown.add_column("probability\n(95 % of draws)", no_wrap=True)
-    shown.add_column("un-\ncertain", justify="right", no_wrap=True)
-    shown.add_column("reads", no_wrap=True)
-    shown.add_column("advice", no_wrap=True)
+    shown = Table(title=f"{title}\nfiles in {folder}", title_justify="left")
+    shown.add_column("file\n  endpoint", overflow="fold")
+    for name in ("probability\n(95 % of draws)", "uncer-\ntainty", "reads, advice"):
+        shown.add_column(name, no_wrap=True)
     rows = (row for table in tables for row in table.to_pylist())
     for file, of_file in groupby(rows, key=lambda row: row["file"]):
-        name = os.path.relpath(file, folder)
-        shown.add_row(*(Text(cell) for cell in _cells(name, list(of_file))))  # a file's name is no markup
+        for cells in _cells(os.path.relpath(file, folder), list(of_file)):
+            shown.add_row(*(Text(cell) for cell in cells))  # a file's name is no markup
+        shown.add_section()
     _console.print(shown)
 
 
@@ -51,24 +49,24 @@ def print_counts(tables: Iterable[pa.Table], title: str) -> None:
     _console.print(counts)
 
 
-def _cells(name: str, rows: list[dict[str, Any]]) -> list[str]:
-    """The file and what was found in it; then a line for each endpoint in every cell."""
+def _cells(name: str, rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """A line for the file and one for each endpoint, or for the refusal."""
     first = rows[0]
     if first["reason"]:
-        return [f"{name}\n({first['detail']})", f"refused: {first['reason']}"]
-    found = f"\n({', '.join(first['findings'])})" if first["findings"] else ""
-    columns = zip(*(_line(row) for row in rows), strict=True)
-    return [name + found, *("\n".join(cells) for cells in columns)]
+        yield (name,)
+        yield (f"  refused, {first['reason']}: {first['detail']}",)
+        return
+    yield (f"{name} ({', '.join(first['findings'])})" if first["findings"] else name,)
+    yield from (_line(row) for row in rows)
 
 
 def _line(row: dict[str, Any]) -> tuple[str, ...]:
     percentile = row["uncertainty_percentile"]
     return (
-        row["endpoint"],
+        f"  {row['endpoint']}",
         f"{row['probability']:.3f} ({row['low']:.3f}–{row['high']:.3f})",
         "" if percentile is None else f"{percentile:.0f} %",
-        _word(row["decision"]),
-        row["advice"],
+        f"{_word(row['decision'])}, {row['advice']}",
     )
 
 

@@ -57,7 +57,9 @@ def find_student(store: ArtefactStore, name: str) -> JudgedStudent:
         named, evaluations = None, store.published("evaluation")
     if len(evaluations) != 1:
         what = f"{named} has" if named else f"there is no alias '{PRODUCTION}', and the workspace has"
-        names = f": name one of {', '.join(str(one) for one in evaluations)}" if evaluations else ": run the pipeline first"
+        names = (
+            f": name one of {', '.join(str(one) for one in evaluations)}" if evaluations else ": run the pipeline first"
+        )
         raise StoreError(f"{what} {len(evaluations) or 'no'} evaluation{'s' * (len(evaluations) != 1)}{names}")
     version = evaluations[0].manifest.inputs["student"]
     if (student := store.find("student", version)) is None:

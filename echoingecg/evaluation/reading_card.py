@@ -38,7 +38,9 @@ class Judged:
 
     def under(self, protocol: str) -> list[tuple[Reading, Line]]:
         """The readings of one protocol. Raises UserError when there is none."""
-        found = [(one, line) for one, line in zip(self.card.readings, self.lines, strict=True) if one.protocol == protocol]
+        found = [
+            (one, line) for one, line in zip(self.card.readings, self.lines, strict=True) if one.protocol == protocol
+        ]
         if not found:
             known = ", ".join(dict.fromkeys(one.protocol for one in self.card.readings)) or "none"
             raise UserError(f"no endpoint was judged under protocol '{protocol}': this evaluation knows {known}")
