@@ -1,4 +1,4 @@
-"""Evaluation artefact: predictions, metrics, figures, one self-contained report, and the reading card (its own module)."""
+"""Evaluation artefact: predictions, metrics, figures, one self-contained report, and a `reading_card`."""
 
 from collections.abc import Mapping
 from typing import Any, Final

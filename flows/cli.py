@@ -11,6 +11,7 @@ from data_contracts.errors import UserError
 from flows.cli_artefacts import app as artefacts
 from flows.cli_ecg import plot
 from flows.cli_predict import embed, predict
+from flows.cli_promote import promote
 from flows.cli_released import export_released, import_released
 from flows.cli_search import search
 
@@ -32,6 +33,7 @@ app.command()(plot)
 app.command()(predict)
 app.command()(embed)
 app.command()(search)
+app.command()(promote)
 app.command()(import_released)
 app.command()(export_released)
 

@@ -18,7 +18,9 @@ from tasks.stage import Inputs, StageWork, as_task
 from tasks.targets import read_targets
 
 STAGE: Stage = "evaluation"
-_NOT_CAUSES = frozenset({"execution", "simulator"})  # no version depends on them: the report must not either
+_NOT_CAUSES = frozenset(
+    {"execution", "promotion", "simulator"}
+)  # no version depends on them: the report must not either
 
 
 def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:

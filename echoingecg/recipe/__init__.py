@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 from data_contracts.conventions import Stage
 from echoingecg.errors import RecipeError
 from echoingecg.recipe.ecg import EcgSettings
+from echoingecg.recipe.promotion import PromotionSettings
 from echoingecg.recipe.sections import (
     CatalogSettings,
     Endpoint,
@@ -31,6 +32,7 @@ __all__ = [
     "ExecutionSettings",
     "ModelSettings",
     "PairsSettings",
+    "PromotionSettings",
     "Recipe",
     "SimulatorSettings",
     "StudentSettings",
@@ -52,6 +54,7 @@ class Recipe(Section):
     pairs: PairsSettings = PairsSettings()
     student: StudentSettings = StudentSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    promotion: PromotionSettings = PromotionSettings()
     teaching: TeachingSettings | None = Field(None, description="how `echoingecg teach` makes a small teacher")
     execution: ExecutionSettings = ExecutionSettings()
 
