@@ -14,6 +14,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from data_contracts.evaluation import METRICS, PREDICTIONS
 from data_contracts.pairs import ECG_ECHO
+from data_contracts.reading_card import FILENAME as READING_CARD
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
 from echoingecg.recipe import EvaluationSettings
 
@@ -78,6 +79,7 @@ def test_test_labels_touch_no_threshold_and_no_decision(
     assert before["label"][~test].equals(after["label"][~test])
     reports = [(folder / "report.html").read_text(encoding="utf-8") for folder in (evaluated, tmp_path)]
     assert thresholds_of(reports[0]) == thresholds_of(reports[1])
+    assert (evaluated / READING_CARD).read_bytes() == (tmp_path / READING_CARD).read_bytes()
 
 
 def thresholds_of(report: str) -> list[str]:
