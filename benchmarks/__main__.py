@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import ecg, echo, encoder, loader, loop, loss, rerun
+from benchmarks import ecg, echo, encoder, loader, loop, loss, predict, rerun
 
-MODULES = {"loss": loss, "encoder": encoder, "loop": loop, "loader": loader, "echo": echo, "ecg": ecg, "rerun": rerun}
+MODULES = {"loss": loss, "encoder": encoder, "loop": loop, "loader": loader, "echo": echo, "ecg": ecg,
+           "predict": predict, "rerun": rerun}  # fmt: skip
 HEAD = """# Benchmarks
 
 Made by `make bench` in {minutes:.0f} minutes on {cores} cores ({machine}), torch {torch} with {threads} threads; load

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
+from data_contracts.reading_card import FILENAME as CARD
 from echoingecg.errors import StoreError
 from echoingecg.progress import Progress, silent
 from echoingecg.recipe import ExecutionSettings
@@ -51,10 +52,9 @@ def find_student(store: ArtefactStore, name: str) -> JudgedStudent:
         named = store.get(name or PRODUCTION)
         evaluations = [named]
         if named.stage != "evaluation":
-            judging = store.published("evaluation")
-            evaluations = [one for one in judging if one.manifest.inputs.get("student") == named.version]
+            evaluations = [one for one in _with_card(store) if one.manifest.inputs["student"] == named.version]
     else:
-        named, evaluations = None, store.published("evaluation")
+        named, evaluations = None, _with_card(store)
     if len(evaluations) != 1:
         what = f"{named} has" if named else f"there is no alias '{PRODUCTION}', and the workspace has"
         names = (
@@ -65,6 +65,11 @@ def find_student(store: ArtefactStore, name: str) -> JudgedStudent:
     if (student := store.find("student", version)) is None:
         raise StoreError(f"{evaluations[0]} judged student-{version}, which is not in {store.workspace.root}")
     return JudgedStudent(student, evaluations[0])
+
+
+def _with_card(store: ArtefactStore) -> list[Artefact]:
+    """Evaluations that say how to read; those of earlier releases do not."""
+    return [one for one in store.published("evaluation") if CARD in one.manifest.files]
 
 
 def read_files(
