@@ -17,6 +17,7 @@ from data_contracts.readings import GAUSSIANS, NOTICE, READINGS
 from data_contracts.teacher import STUDIES
 from echoingecg.errors import UserError
 from echoingecg.evaluation.gaussians import Gaussians, sampled_distances
+from flows.cli_predict import embed
 from support import Run
 from tasks.cohort import Cohort
 from tasks.reading import find_student
@@ -134,7 +135,6 @@ def test_the_flow_scores_a_folder_and_names_no_file(finished: Run, tmp_path: Pat
 
 def test_embed_writes_every_gaussian(finished: Run, tmp_path: Path) -> None:
     file, output = ecg_files(finished)[0], tmp_path / "out.parquet"
-    done = call("embed", file, "--parquet", str(output), ECHOINGECG_WORKSPACE=str(finished.job.workspace.root))
-    assert done.stdout.strip() == str(output)
+    embed([file], output, workspace=str(finished.job.workspace.root))
     (row,) = GAUSSIANS.check(pq.read_table(output)).to_pylist()
     assert (row["file"], len(row["mean"])) == (file, 128)
