@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import ecg, echo, encoder, evaluation, loader, loop, loss, rerun, teacher
+from benchmarks import ecg, echo, encoder, evaluation, loader, loop, loss, predict, rerun, teacher
 
-RUN = (loss, encoder, loop, loader, echo, teacher, ecg, evaluation, rerun)
+RUN = (loss, encoder, loop, loader, echo, teacher, ecg, evaluation, predict, rerun)
 MODULES = {module.__name__.rpartition(".")[2]: module for module in RUN}
 HEAD = """# Benchmarks
 

@@ -1,4 +1,4 @@
-"""Evaluation artefact: predictions, metrics, figures and one self-contained report."""
+"""Evaluation artefact: predictions, metrics, figures, one self-contained report, and a `reading_card`."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -8,7 +8,8 @@ import pyarrow as pa
 from data_contracts.conventions import SPLITS
 from data_contracts.tables import TableContract, column
 
-CONTRACT_VERSION: Final = 3  # 1 had `predictions` and `metrics` alone, 2 had not all tables; all are read as they are
+# 1 had `predictions` and `metrics` alone, 2 had not all tables, 3 had no reading card; all are read as they are.
+CONTRACT_VERSION: Final = 4
 
 REPORT: Final = "report.html"
 FIGURES: Final = "figures"

@@ -1,9 +1,23 @@
 """Errors a user can mend, and refusals that become quarantine rows."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from data_contracts.errors import ContractError, UserError
 from data_contracts.quarantine import REASONS
 
-__all__ = ["ContractError", "ExportError", "RecipeError", "Refusal", "StoreError", "TrainingError", "UserError"]
+__all__ = [
+    "ContractError",
+    "ExportError",
+    "RecipeError",
+    "Refusal",
+    "StoreError",
+    "TrainingError",
+    "UserError",
+    "outcome_of",
+]
+
+Value = TypeVar("Value")
 
 
 class RecipeError(UserError):
@@ -38,3 +52,20 @@ class Refusal(UserError):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}"
+
+
+def outcome_of(work: Callable[[], Value]) -> Value | Refusal:
+    """What `work` makes of a record, or why it is refused; the quarantine boundary.
+
+    Raises:
+        OSError: the file cannot be read.
+        UserError: of the run, not of the record; likewise MemoryError.
+    """
+    try:
+        return work()
+    except Refusal as refusal:
+        return refusal
+    except (UserError, MemoryError, OSError):
+        raise
+    except Exception as fault:  # noqa: BLE001 - a decoder's surprise must not stop 800,000 other records
+        return Refusal("unreadable", f"unexpected {type(fault).__name__}")

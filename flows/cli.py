@@ -11,7 +11,10 @@ from data_contracts.errors import UserError
 from flows.cli_artefacts import app as artefacts
 from flows.cli_ecg import plot
 from flows.cli_echo import echo
+from flows.cli_predict import embed, predict
+from flows.cli_promote import promote
 from flows.cli_released import export_released, import_released
+from flows.cli_search import search
 
 if TYPE_CHECKING:
     from prefect.states import State
@@ -29,6 +32,10 @@ app = typer.Typer(
 app.add_typer(artefacts, name="artefacts")
 app.command()(plot)
 app.command()(echo)
+app.command()(predict)
+app.command()(embed)
+app.command()(search)
+app.command()(promote)
 app.command()(import_released)
 app.command()(export_released)
 

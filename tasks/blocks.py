@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from echoingecg.catalog.sources import files_of
-from echoingecg.errors import Refusal, StoreError, UserError
+from echoingecg.errors import Refusal, StoreError, outcome_of
 from echoingecg.fingerprint import hash_files
 
 Rows = Mapping[str, np.ndarray]
@@ -67,21 +67,12 @@ def guarded(work: Callable[[], Any], file: SourceFile) -> Attempt:
             the run, not of the record.
     """
     try:
-        return Attempt(file.content_hash, work())
-    except Refusal as refusal:
-        return Attempt(file.content_hash, refusal=(refusal.reason, refusal.detail))
+        found = outcome_of(work)
     except OSError as fault:
         raise StoreError(f"a file of the export cannot be read ({fault.strerror}): is it still mounted?") from fault
-    except (UserError, MemoryError):  # of the run, not of the record
-        raise
-    except Exception as fault:  # noqa: BLE001 - a decoder's surprise must not stop 800,000 other records
-        surprise = surprised(fault)
-        return Attempt(file.content_hash, refusal=(surprise.reason, surprise.detail))
-
-
-def surprised(fault: Exception) -> Refusal:
-    """What is said of a file whose decoder or filter met what nobody thought of."""
-    return Refusal("unreadable", f"unexpected {type(fault).__name__}")
+    if isinstance(found, Refusal):
+        return Attempt(file.content_hash, refusal=(found.reason, found.detail))
+    return Attempt(file.content_hash, found)
 
 
 def block_of(attempts: list[Attempt], as_rows: Callable[[list[Attempt]], Rows]) -> Block:

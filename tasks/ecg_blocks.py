@@ -9,12 +9,13 @@ import numpy as np
 
 from data_contracts import ecg as contract
 from echoingecg.catalog.sources import files_of
+from echoingecg.ecg.attempts import finish_each
 from echoingecg.ecg.decode.wfdb_fast import read_plain
-from echoingecg.ecg.process import Loaded, Processed, finish, load
-from echoingecg.errors import Refusal, UserError
+from echoingecg.ecg.process import Loaded, Processed, load
+from echoingecg.errors import Refusal
 from echoingecg.fingerprint import hash_array, hash_files
 from echoingecg.recipe import EcgSettings
-from tasks.blocks import Attempt, Block, Rows, SourceFile, block_of, check_unchanged, guarded, key_rows, surprised
+from tasks.blocks import Attempt, Block, Rows, SourceFile, block_of, check_unchanged, guarded, key_rows
 
 _AT_ONCE: Final = 32  # files whose signals are held unfiltered, 8 MB at 500 Hz
 
@@ -41,24 +42,12 @@ def _load(settings: EcgSettings, file: SourceFile) -> Loaded:
 def _finished(attempts: list[Attempt], settings: EcgSettings) -> Iterator[Attempt]:
     """The loaded ones filtered and judged; refusals stay as they are."""
     parts = [one.value.apart(settings) if one.refusal is None else [] for one in attempts]
-    outcomes = iter(_outcomes([part for some in parts for part in some], settings))
+    outcomes = iter(finish_each([part for some in parts for part in some], settings))
     for one, some in zip(attempts, parts, strict=True):
         if one.refusal is not None:
             yield one
         else:
             yield from _signals(one.content_hash, [next(outcomes) for _ in some])
-
-
-def _outcomes(loaded: list[Loaded], settings: EcgSettings) -> list[Processed | Refusal]:
-    """As `finish`; a surprise is the fault of one record, and must not stop the others."""
-    try:
-        return finish(loaded, settings)
-    except (UserError, MemoryError):
-        raise
-    except Exception as fault:  # noqa: BLE001
-        if len(loaded) == 1:
-            return [surprised(fault)]
-        return [outcome for one in loaded for outcome in _outcomes([one], settings)]
 
 
 def _signals(content_hash: str, outcomes: list[Processed | Refusal]) -> Iterator[Attempt]:

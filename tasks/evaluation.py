@@ -13,7 +13,7 @@ from echoingecg.errors import UserError
 from echoingecg.evaluation import CODE_VERSION
 from echoingecg.fingerprint import hash_files
 from echoingecg.progress import Progress
-from echoingecg.recipe import write_recipe
+from echoingecg.recipe import EcgSettings, write_recipe
 from tasks.artefacts import Artefact, Built
 from tasks.ecg_page import finding_counts, sample_page
 from tasks.job import Job
@@ -24,7 +24,9 @@ from tasks.targets import read_targets
 from tasks.teacher_page import contact_sheet, embedding_map
 
 STAGE: Stage = "evaluation"
-_NOT_CAUSES = frozenset({"execution", "simulator"})  # no version depends on them: the report must not either
+_NOT_CAUSES = frozenset(
+    {"execution", "promotion", "simulator"}
+)  # no version depends on them: the report must not either
 
 
 def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
@@ -46,6 +48,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     judged = EvaluationInputs(
         student=load(inputs["student"].folder, where),
         signals=signals,
+        ecg=EcgSettings.model_validate(inputs["ecg"].manifest.recipe),
         record_ids=signals.record_ids,
         patients=patients,
         ecg_echo=ecg_echo,

@@ -1,12 +1,14 @@
 """Study targets of a teacher artefact."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 import zarr
 
 from data_contracts import teacher as contract
 from tasks.artefacts import Artefact
-from tasks.pools import rows_of
+from tasks.pools import array_of, rows_of
 
 
 def read_targets(artefact: Artefact) -> tuple[pa.Table, np.ndarray, np.ndarray]:
@@ -14,3 +16,11 @@ def read_targets(artefact: Artefact) -> tuple[pa.Table, np.ndarray, np.ndarray]:
     group = zarr.open_group(artefact.folder / contract.TARGETS_GROUP, mode="r")
     mean, log_var = (rows_of(group, one) for one in contract.TARGETS)
     return contract.STUDIES.read(artefact.folder), mean, log_var
+
+
+def targets_in_chunks(artefact: Artefact, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(mean, log_var) of `size` studies at a time, in their order, so that memory does not grow with them."""
+    group = zarr.open_group(artefact.folder / contract.TARGETS_GROUP, mode="r")
+    mean, log_var = (array_of(group, one) for one in contract.TARGETS)
+    for start in range(0, mean.shape[0], size):
+        yield np.asarray(mean[start : start + size]), np.asarray(log_var[start : start + size])

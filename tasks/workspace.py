@@ -45,6 +45,11 @@ class Workspace:
         return self.root / "private"
 
     @property
+    def decisions(self) -> Path:
+        """Decisions between students, a JSON file each."""
+        return self.root / "decisions"
+
+    @property
     def exports(self) -> Path:
         """Simulated exports."""
         return self.root / "exports"

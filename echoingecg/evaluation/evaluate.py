@@ -10,6 +10,7 @@ from echoingecg.evaluation.embedding import Signals, StudentModel
 from echoingecg.evaluation.figure_set import draw_figures
 from echoingecg.evaluation.gaussians import Gaussians
 from echoingecg.evaluation.inputs import EvaluationInputs, EvaluationPairs, Provenance
+from echoingecg.evaluation.make_card import make_card
 from echoingecg.evaluation.models import read_models
 from echoingecg.evaluation.protocols import EndpointResult, evaluate_endpoint
 from echoingecg.evaluation.regression_results import RegressionResult, evaluate_regression
@@ -38,7 +39,8 @@ def evaluate(
     Args:
         inputs: student, signals, pairs, targets, provenance.
         settings: endpoints, protocols, bootstrap, rules.
-        folder: exists; receives the tables of data_contracts.evaluation, figures/*.png and report.html.
+        folder: exists; receives the tables of data_contracts.evaluation, reading_card.safetensors, figures/*.png and
+            report.html.
         progress: told the ECGs embedded, then the endpoint at work.
 
     Returns:
@@ -79,6 +81,8 @@ def evaluate(
         ecgs=_count(pairs.record_id, pairs.split),
         patients=_count(pairs.patient_id, pairs.split),
     )
+    validation = models.ecgs.uncertainty[pairs.split == "validation"]
+    make_card(endpoints, inputs, validation, settings.refer_share).save(folder)
     progress(len(ecgs), len(ecgs), "figures and report")
     figures = draw_figures(results)
     (folder / FIGURES).mkdir(exist_ok=True)

@@ -10,6 +10,7 @@ import pyarrow as pa
 from data_contracts.pairs import check_no_leakage
 from echoingecg.errors import ContractError
 from echoingecg.evaluation.embedding import Signals, StudentModel, TextTower
+from echoingecg.recipe import EcgSettings
 
 
 class Provenance(TypedDict):
@@ -32,6 +33,7 @@ class EvaluationInputs:
     Attributes:
         student: the trained student.
         signals: the ECG artefact's signals.
+        ecg: by which the signals were made.
         record_ids: row i of `signals` is the ECG record_ids[i].
         patients: pairs.PATIENTS.
         ecg_echo: pairs.ECG_ECHO.
@@ -53,6 +55,7 @@ class EvaluationInputs:
 
     student: StudentModel
     signals: Signals
+    ecg: EcgSettings
     record_ids: list[str]
     patients: pa.Table
     ecg_echo: pa.Table

@@ -2,30 +2,53 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
 from echoingecg.evaluation.endpoints import StudyLabels, label_studies
 from echoingecg.evaluation.few_shot import FewShot, few_shot
 from echoingecg.evaluation.inputs import EvaluationInputs, EvaluationPairs
-from echoingecg.evaluation.linear_probe import linear_probe_scores
+from echoingecg.evaluation.line import Line
+from echoingecg.evaluation.linear_probe import linear_probe_line
 from echoingecg.evaluation.models import Models
-from echoingecg.evaluation.names import ECG_MEASUREMENTS, LINEAR_PROBE, ZERO_SHOT, ZERO_SHOT_TEACHER, at_model
+from echoingecg.evaluation.names import ECG_MEASUREMENTS, LINEAR_PROBE, STUDENT, ZERO_SHOT, ZERO_SHOT_TEACHER, at_model
 from echoingecg.evaluation.skipped import Skipped
 from echoingecg.evaluation.thresholds import Threshold, choose_threshold
-from echoingecg.evaluation.zero_shot import zero_shot_scores
+from echoingecg.evaluation.zero_shot import zero_shot_line
 from echoingecg.recipe import Endpoint, EvaluationSettings
 from echoingecg.recipe.evaluation import TuningMethod
 
 DRAWN: Final = (ZERO_SHOT, ZERO_SHOT_TEACHER, LINEAR_PROBE)
 
 
-@dataclass(frozen=True)
-class ProtocolResult:
-    """Scores (n,) float64 and decisions (n,) int8 of one protocol, for all splits."""
+class Attempt(NamedTuple):
+    """What a protocol makes of the n labelled ECGs.
+
+    Attributes:
+        protocol: name in the tables.
+        score: (n,) float64, or why there is none.
+        line: gives the scores from the mean embedding of the student under test, where one does.
+    """
 
     protocol: str
+    score: np.ndarray | Skipped
+    line: Line | None = None
+
+    @classmethod
+    def of(cls, protocol: str, line: Line | Skipped, features: np.ndarray, own: bool) -> Self:
+        """Scores by a line in features (n, f); `own`: they are the mean embedding of the student under test."""
+        if isinstance(line, Skipped):
+            return cls(protocol, line)
+        return cls(protocol, line.scores(features), line if own else None)
+
+
+@dataclass(frozen=True)
+class ProtocolResult:
+    """Scores (n,) float64 and decisions (n,) int8 of one protocol, for all splits; `line` as in Attempt."""
+
+    protocol: str
+    line: Line | None
     score: np.ndarray
     decision: np.ndarray
     threshold: Threshold
@@ -83,15 +106,15 @@ def evaluate_endpoint(
     studies = label_studies(endpoint, inputs.labels, pairs.study_id)
     record, study = pairs.cases(studies.known)
     label, split, patient = studies.label[study], pairs.split[record], pairs.patient_id[record]
-    attempts = dict(_attempts(endpoint, inputs, pairs, models, settings, record, label))
+    attempts = list(_attempts(endpoint, inputs, pairs, models, settings, record, label))
     validation = split == "validation"
     results = []
-    for protocol, score in attempts.items():
+    for protocol, score, line in attempts:
         if isinstance(score, Skipped):
             continue
         threshold = choose_threshold(label[validation], score[validation])
         decision = (score >= threshold.value).astype(np.int8)
-        results.append(ProtocolResult(protocol, score, decision, threshold))
+        results.append(ProtocolResult(protocol, line, score, decision, threshold))
     return EndpointResult(
         endpoint=endpoint,
         studies=studies,
@@ -101,7 +124,7 @@ def evaluate_endpoint(
         label=label,
         uncertainty=models.ecgs.uncertainty[record],
         protocols=tuple(results),
-        skipped={protocol: score.reason for protocol, score in attempts.items() if isinstance(score, Skipped)},
+        skipped={protocol: score.reason for protocol, score, _ in attempts if isinstance(score, Skipped)},
         few_shot={
             model: few_shot(features[record], label, patient, split, settings.few_shot, settings.seed)
             for model, features in models.features.items()
@@ -112,21 +135,24 @@ def evaluate_endpoint(
 def _attempts(
     endpoint: Endpoint, inputs: EvaluationInputs, pairs: EvaluationPairs, models: Models, settings: EvaluationSettings,
     record: np.ndarray, label: np.ndarray,
-) -> Iterator[tuple[str, np.ndarray | Skipped]]:  # fmt: skip
-    """Scores of the labelled ECGs by protocol, in the order of the tables."""
+) -> Iterator[Attempt]:  # fmt: skip
+    """In the order of the tables."""
     split = pairs.split[record]
     for protocol, space in models.prompted(ZERO_SHOT):
         if isinstance(space, Skipped):
-            yield protocol, space
+            yield Attempt(protocol, space)
             continue
         positive, negative = space.words(endpoint.positive_prompts), space.words(endpoint.negative_prompts)
-        yield protocol, zero_shot_scores(space.ecgs[record], positive, negative, space.scale)
+        line = zero_shot_line(positive, negative, space.scale)
+        yield Attempt.of(protocol, line, space.ecgs.mean[record], space.ecgs is models.ecgs)
     for model, features in models.features.items():
-        probed = linear_probe_scores(features[record], label, split == "train", settings.probe_c)
-        yield at_model(LINEAR_PROBE, model), probed
+        probe = linear_probe_line(features[record], label, split == "train", settings.probe_c)
+        yield Attempt.of(at_model(LINEAR_PROBE, model), probe, features[record], model == STUDENT)
     for method in settings.tuning.methods:
-        yield method, _tuned(method, inputs, pairs.signal_row[record], label, split, settings)
-    yield ECG_MEASUREMENTS, linear_probe_scores(models.measurements[record], label, split == "train", settings.probe_c)
+        yield Attempt(method, _tuned(method, inputs, pairs.signal_row[record], label, split, settings))
+    measured = models.measurements[record]
+    probe = linear_probe_line(measured, label, split == "train", settings.probe_c)
+    yield Attempt.of(ECG_MEASUREMENTS, probe, measured, own=False)
 
 
 def _tuned(

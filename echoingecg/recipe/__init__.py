@@ -16,6 +16,7 @@ from echoingecg.recipe.evaluation import (
     RegressionEndpoint,
     TuningSettings,
 )
+from echoingecg.recipe.promotion import PromotionSettings
 from echoingecg.recipe.sections import (
     CatalogSettings,
     ExecutionSettings,
@@ -37,6 +38,7 @@ __all__ = [
     "FewShotSettings",
     "ModelSettings",
     "PairsSettings",
+    "PromotionSettings",
     "Recipe",
     "RegressionEndpoint",
     "SimulatorSettings",
@@ -60,6 +62,7 @@ class Recipe(Section):
     pairs: PairsSettings = PairsSettings()
     student: StudentSettings = StudentSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    promotion: PromotionSettings = PromotionSettings()
     teaching: TeachingSettings | None = Field(None, description="how `echoingecg teach` makes a small teacher")
     execution: ExecutionSettings = ExecutionSettings()
 

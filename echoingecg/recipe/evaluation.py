@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from echoingecg.recipe.sections import Count, NotNegative, OpenShare, Positive, Section
+from echoingecg.recipe.sections import Count, NotNegative, OpenShare, Positive, Section, Share
 
 NUMBER: Final = "<#>"  # in a prompt, the place of the number (ECHO-CLIP's sign)
 TuningMethod = Literal["fine_tune", "lora", "scratch"]
@@ -88,6 +88,9 @@ class TuningSettings(Section):
 class EvaluationSettings(Section):
     endpoints: tuple[Endpoint, ...] = Field((), description="yes/no questions asked of the student")
     regressions: tuple[RegressionEndpoint, ...] = Field((), description="numbers asked of the student")
+    refer_share: Share = Field(
+        0.2, description="share of the validation ECGs, those nearest to the threshold, that are referred to echo"
+    )
     bootstrap_draws: Annotated[int, Field(ge=10)] = Field(1000, description="patient resamples for the intervals")
     probe_c: Positive = Field(1.0, description="inverse L2 strength of the linear probe")
     ridge: tuple[Positive, ...] = Field(

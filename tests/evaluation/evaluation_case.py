@@ -14,7 +14,7 @@ from data_contracts.pairs import ECG_ECHO, FILTERS, LABELS, PATIENTS
 from data_contracts.student import HISTORY
 from data_contracts.teacher import STUDIES
 from echoingecg.evaluation.inputs import EvaluationInputs
-from echoingecg.recipe import Endpoint, FewShotSettings, RegressionEndpoint
+from echoingecg.recipe import EcgSettings, Endpoint, FewShotSettings, RegressionEndpoint
 
 DIM = 16
 SPLIT_OF = ("train", "train", "train", "validation", "test")
@@ -125,6 +125,7 @@ def make_inputs(patients: int = 250, seed: int = 1, **changes: Any) -> Evaluatio
     values: dict[str, Any] = {
         "student": PlantedStudent(),
         "signals": ArraySignals(signals),
+        "ecg": EcgSettings(),
         "record_ids": record_ids,
         "patients": PATIENTS.build([{"patient_id": f"patient-{at:04d}", "split": split[at]} for at in range(patients)]),
         "ecg_echo": ECG_ECHO.build(pairs),

@@ -116,7 +116,7 @@ def test_names_from_outside_stay_text(tmp_path: Path) -> None:
     evil = "<script>alert('x')</script>\"><img src=x onerror=y> $\\frac{$ 心 40 %"
     endpoint = lvef_below(50, name=evil, source=evil, positive_prompts=(evil,), measurement="lvef")
     inputs = make_inputs(60)
-    provenance = inputs.provenance | {"teacher": evil, "recipe": evil, "versions": {evil: evil}}
+    provenance = inputs.provenance | {"teacher": evil, "recipe": evil, "versions": {evil: evil, "student": evil}}
     page = page_of(tmp_path, replace(inputs, provenance=provenance), endpoint)
     assert "script" not in page.tags
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]

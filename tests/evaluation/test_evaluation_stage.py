@@ -152,7 +152,7 @@ def test_same_inputs_same_bytes(
     shuffled = inputs.ecg_echo.take(np.random.default_rng(0).permutation(inputs.ecg_echo.num_rows))
     evaluate(replace(inputs, ecg_echo=shuffled), settings, tmp_path)
     names = sorted(path.relative_to(evaluated) for path in evaluated.rglob("*") if path.is_file())
-    assert len(names) == len(TABLES) + 1 + 2 * 6 + 3
+    assert len(names) == len(TABLES) + 2 + 2 * 6 + 3
     for name in names:
         assert (tmp_path / name).read_bytes() == (evaluated / name).read_bytes(), name
 

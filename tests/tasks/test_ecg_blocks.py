@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from echoingecg.ecg.attempts import finish_each
 from echoingecg.ecg.process import Loaded, Processed, Window, finish
 from echoingecg.errors import Refusal
 from echoingecg.recipe import EcgSettings
-from tasks.ecg_blocks import _outcomes
 
 
 def loaded(raw: np.ndarray) -> Loaded:
@@ -19,7 +19,7 @@ def test_a_record_that_surprises_the_filter_stops_no_other() -> None:
     odd = loaded(sound.windows[0].raw[:11])  # no decoder gives eleven leads: a surprise
     with pytest.raises(ValueError):  # noqa: PT011 - whatever it is, it is no Refusal
         finish([odd], EcgSettings())
-    first, surprise, last = _outcomes([sound, odd, sound], EcgSettings())
+    first, surprise, last = finish_each([sound, odd, sound], EcgSettings())
     (alone,) = finish([sound], EcgSettings())
     assert isinstance(surprise, Refusal)
     assert surprise.reason == "unreadable"

@@ -1,0 +1,104 @@
+"""ECG files to endpoints: `echoingecg predict` on a folder against one file at a time.
+
+The plain route: for each file `process` (read, decode, filter, judge), a forward pass of the student by itself and its
+scores; one process, torch with all cores. Ours is what the command runs: files in blocks on two threads, a forward pass
+for 64 together, intervals, percentiles and advice, checked tables, a Parquet file. The student has the demo's size and
+was trained on nothing: what its weights are does not change what they cost.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.ecg_export import write_export
+from benchmarks.measure import Row, at_least, at_most, below, in_fresh_process, once, peak_mb
+from data_contracts.conventions import LEADS
+from data_contracts.manifest import Manifest
+from data_contracts.reading_card import ReadingCard, ReferBand
+from data_contracts.readings import READINGS
+from data_contracts.student import HISTORY
+from echoingecg.ecg.process import process
+from echoingecg.evaluation.line import Line
+from echoingecg.evaluation.reading_card import Judged
+from echoingecg.reading.listing import list_ecgs
+from echoingecg.reading.output import write_parquet
+from echoingecg.recipe import EcgSettings
+from echoingecg.student.model import Student
+from echoingecg.student.objective import Objective
+from echoingecg.student.scaler import Scaler
+from echoingecg.student.store import save
+from echoingecg.student.text import text_tower
+from echoingecg.student.train import Trained
+from flows.order import find_recipe
+from tasks.artefacts import Artefact
+from tasks.reading import JudgedStudent, read_files
+
+FEW, MANY = 1_000, 10_000
+ENDPOINTS = 3
+
+
+def make_student(root: Path) -> None:
+    """A student of the demo's size, and a card with as many endpoints as the demo's."""
+    settings = find_recipe("demo", []).student
+    tower = text_tower(settings.model, ["a text"])
+    objective = Objective(Student(settings.model, tower.backbone), settings).eval()
+    scaler = Scaler(np.zeros(len(LEADS)), np.ones(len(LEADS)))
+    for name in ("student", "evaluation"):
+        (root / name).mkdir()
+    save(Trained(settings, objective, tower.tokenizer, scaler, HISTORY.build([]), 1, 0), root / "student")
+    reading = {"question": "?", "protocol": "zero_shot", "threshold": 0.5, "threshold_says": ""}
+    reading["refer"] = ReferBand(low=0.4, high=0.6, says="")
+    readings = tuple(reading | {"endpoint": str(number)} for number in range(ENDPOINTS))
+    card = ReadingCard(student="", ecg=EcgSettings().model_dump(mode="json"), readings=readings)
+    random = np.random.default_rng(0)
+    lines = tuple(Line(random.normal(size=settings.model.embed_dim), 0.0) for _ in readings)
+    Judged(card, lines, np.linspace(-8, -4, 500)).save(root / "evaluation")
+
+
+def judged(root: Path) -> JudgedStudent:
+    folders = [Artefact(root / name, Manifest.model_construct(version="")) for name in ("student", "evaluation")]
+    return JudgedStudent(*folders)
+
+
+def ours(root: Path, files: list[str]) -> int:
+    """Rows written."""
+    tables = read_files(judged(root), files, "predict")
+    return sum(table.num_rows for table in write_parquet(READINGS, tables, root / "readings.parquet"))
+
+
+def plain(root: Path, files: list[str]) -> None:
+    reader = judged(root).reader()
+    for file in files:
+        mean, _ = reader.student.embed_ecg(process(Path(file), reader.settings).signal[None])
+        for line in reader.judged.lines:
+            line.scores(mean)
+
+
+def peak(root: str, count: int) -> float:
+    """Peak resident MB of a process that reads `count` files."""
+    ours(Path(root), list_ecgs([f"{root}/export/mimic-iv-ecg/files"])[:count])
+    return peak_mb()
+
+
+def rows() -> Iterator[Row]:
+    """Everything is read from the page cache; the student is open and the filter's matrices are made."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        make_student(root)
+        write_export(root / "export", MANY)
+        files = list_ecgs([f"{root}/export/mimic-iv-ecg/files"])
+        assert len(files) == MANY
+        # The plain route first: ours leaves torch with one thread.
+        plain(root, files[:10])
+        alone = once(partial(plain, root, files[:FEW]))
+        ours(root, files[:10])
+        work = f"{ENDPOINTS} endpoints of WFDB files (500 Hz, 10 s), the demo's student"
+        together = once(partial(ours, root, files[:FEW]))
+        yield Row(f"{work}: {FEW} files", "process + forward, a file at a time", alone, together, at_least(2))
+        rate = MANY / once(partial(ours, root, files))
+        yield Row(f"{work}: {MANY} files, an ECG", "", None, 1000 / rate, below(2), "ms")
+        few, many = (in_fresh_process("predict", "peak", folder, count) for count in (FEW, MANY))
+        yield Row(f"{work}: peak memory at {MANY} files", f"{FEW} files", few, many, at_most(1.2), "MB")

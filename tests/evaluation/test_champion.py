@@ -1,0 +1,121 @@
+"""Champion and challenger: the paired bootstrap against a slow one, and the rule against known cases."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from data_contracts.decision import Compared
+from data_contracts.evaluation import PREDICTIONS
+from echoingecg.errors import UserError
+from echoingecg.evaluation.champion import compare, decide
+from echoingecg.recipe.promotion import PromotionSettings
+
+
+def predictions(skill: float, patients: int = 60, split: str = "test", seed: int = 0, **changes: object) -> pa.Table:
+    """Two ECGs a patient; the same seed gives the same labels and the same noise, whatever the skill."""
+    generator = np.random.default_rng(seed)
+    label = np.repeat(generator.random(patients) < 0.4, 2).astype(np.int8)
+    noise = generator.normal(size=2 * patients)
+    score = 1 / (1 + np.exp(-(skill * (2 * label - 1) + noise)))
+    values = {
+        "endpoint": ["e"] * len(label),
+        "protocol": ["zero_shot"] * len(label),
+        "record_id": [f"r{at}" for at in range(len(label))],
+        "patient_id": [f"p{at // 2}" for at in range(len(label))],
+        "split": [split] * len(label),
+        "label": label,
+        "score": score,
+        "decision": (score > 0.5).astype(np.int8),
+        "uncertainty": np.zeros(len(label)),
+    }
+    return pa.table(values | changes, schema=PREDICTIONS.schema)
+
+
+@pytest.mark.parametrize(
+    ("metric", "column", "slow"),
+    [("auroc", "score", roc_auc_score), ("balanced_accuracy", "decision", balanced_accuracy_score)],
+)
+def test_differences_are_those_of_one_resample_for_both(metric: str, column: str, slow: Callable[..., float]) -> None:
+    old, new = predictions(0.5), predictions(1.0)
+    rule = PromotionSettings(metric=metric, draws=200, seed=5)
+    (found,) = compare(old, new, rule)
+    one, other = old.to_pandas(), new.to_pandas()
+    assert found.champion == pytest.approx(slow(one["label"], one[column]))
+    assert found.challenger == pytest.approx(slow(other["label"], other[column]))
+    names, owner = np.unique(one["patient_id"].to_numpy().astype(str), return_inverse=True)
+    picks = np.random.default_rng(5).integers(0, len(names), (200, len(names)))
+    weights = [np.bincount(row, minlength=len(names))[owner] for row in picks]
+    drawn = [
+        slow(one["label"], other[column], sample_weight=weight) - slow(one["label"], one[column], sample_weight=weight)
+        for weight in weights
+    ]
+    np.testing.assert_allclose([found.low, found.high], np.percentile(drawn, [2.5, 97.5]), atol=1e-9)
+    assert (found.records, found.patients, found.positives) == (120, 60, int(one["label"].sum()))
+
+
+def test_better_is_promoted_equal_and_worse_are_not() -> None:
+    rule = PromotionSettings()
+    old = predictions(0.5)
+    verdicts = [decide(compare(old, predictions(skill), rule), rule)[0] for skill in (1.5, 0.5, 0.1)]
+    assert verdicts == [True, False, False]
+    (same,) = compare(old, old, rule)
+    assert (same.gain, same.low, same.high) == (0, 0, 0)
+
+
+def test_company_and_order_do_not_matter() -> None:
+    rule = PromotionSettings(draws=50)
+    old, new = predictions(0.5), predictions(1.0)
+    more = pa.concat_tables([new, predictions(1.0, split="train", record_id=[f"x{at}" for at in range(120)])])
+    shuffled = more.take(np.random.default_rng(1).permutation(more.num_rows))
+    assert compare(old, shuffled, rule) == compare(old, new, rule)
+
+
+def test_other_test_patients_or_labels_are_no_comparison() -> None:
+    rule, old = PromotionSettings(), predictions(0.5)
+    turned = predictions(1.0, label=np.array([1 - one for one in old["label"].to_pylist()], np.int8))
+    trained_on = predictions(1.0, split="train")
+    for new, lacks in ((predictions(1.0, patients=59), 120), (turned, 120), (trained_on, 120)):
+        with pytest.raises(UserError, match=rf"lacks \d+ of the champion's {lacks} test labels"):
+            compare(old, new, rule)
+    with pytest.raises(UserError, match="no test prediction under protocol 'tea'"):
+        compare(old, old, PromotionSettings(protocol="tea"))
+
+
+def compared(name: str, low: float | None, gain: float = 0.1) -> Compared:
+    values = {"champion": 0.5, "challenger": 0.5 + gain, "records": 9, "patients": 9, "positives": 4}
+    return Compared(endpoint=name, low=low, high=None if low is None else low + 0.2, **values)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "endpoint", "promoted"),
+    [
+        (0.01, 0.0, "", True),
+        (0.01, -0.049, "", True),
+        (0.01, -0.051, "", False),
+        (0.0, 0.1, "", False),
+        (0.0, 0.1, "b", True),
+        (None, 0.1, "", False),
+        (0.1, None, "", False),
+    ],
+)
+def test_the_rule(first: float | None, second: float | None, endpoint: str, promoted: bool) -> None:
+    rule = PromotionSettings(endpoint=endpoint)
+    found, says = decide((compared("a", first), compared("b", second)), rule)
+    assert found is promoted
+    assert says
+    with pytest.raises(UserError, match=r"promotion\.endpoint"):
+        decide((compared("a", first),), PromotionSettings(endpoint="c"))
+
+
+def test_one_class_gives_no_interval() -> None:
+    ones = predictions(0.5, label=np.ones(120, np.int8))
+    (found,) = compare(ones, ones, PromotionSettings())
+    assert (found.champion, found.low, found.gain) == (None, None, None)
+    few = np.zeros(120, np.int8)
+    few[:2] = 1  # both of one patient
+    (found,) = compare(predictions(0.5, label=few), predictions(1.0, label=few), PromotionSettings())
+    assert found.gain is not None
+    assert (found.low, found.high) == (None, None)

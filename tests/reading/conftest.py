@@ -1,0 +1,76 @@
+"""A tiny student that was trained, judged and published as files, and the ECG files it was judged on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from evaluation_case import ArraySignals, lvef_below, make_inputs
+from student_data import ONE_THREAD, settings, training_data
+
+from echoingecg.ecg.process import process
+from echoingecg.evaluation.embedding import embed_ecgs
+from echoingecg.evaluation.inputs import EvaluationInputs, EvaluationPairs
+from echoingecg.evaluation.make_card import make_card
+from echoingecg.evaluation.protocols import evaluate_endpoint, prediction_columns
+from echoingecg.reading.reader import Reader
+from echoingecg.recipe import EcgSettings, EvaluationSettings
+from echoingecg.simulator.ecg import DURATION, simulate_ecg
+from echoingecg.simulator.patient import sample_heart
+from echoingecg.simulator.rhythm import draw_beats
+from echoingecg.simulator.wfdb_record import write_wfdb
+from echoingecg.student.store import load, save
+from echoingecg.student.train import train
+
+PATIENTS = 40
+ECG = EcgSettings(band_high=35.0)  # not the default: a reader must take the card's
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Two artefact folders, what the evaluation was given and gave, and file i of its ECG i."""
+
+    student: Path
+    evaluation: Path
+    inputs: EvaluationInputs
+    files: list[str]
+    predictions: pd.DataFrame
+
+    def reader(self) -> Reader:
+        return Reader.load(self.student, self.evaluation)
+
+
+@pytest.fixture(scope="session")
+def judgement(tmp_path_factory: pytest.TempPathFactory) -> Judgement:
+    root = tmp_path_factory.mktemp("reading")
+    student, evaluation = root / "student", root / "evaluation"
+    for folder in (student, evaluation):
+        folder.mkdir()
+    save(train(training_data(samples=1000), settings(), ONE_THREAD, root / "scratch"), student)
+    files = [root / "ecgs" / f"{number}" for number in range(2 * PATIENTS)]
+    hearts = [_heart(seed) for seed in range(8)]
+    for number, file in enumerate(files):
+        write_wfdb(file, np.roll(hearts[number % 8], 37 * number, axis=1) * (0.8 + number / 200))
+    signals = ArraySignals(np.stack([process(file, ECG).signal for file in files]))
+    inputs = make_inputs(PATIENTS, student=load(student), signals=signals, ecg=ECG)
+    judge = EvaluationSettings(endpoints=(lvef_below(50), lvef_below(60)))
+    pairs = EvaluationPairs.of(inputs)
+    ecgs = embed_ecgs(inputs.student, signals, pairs.signal_row, inputs.dim)
+    results = [evaluate_endpoint(endpoint, inputs, pairs, ecgs, judge) for endpoint in judge.endpoints]
+    make_card(results, inputs, ecgs.uncertainty[pairs.split == "validation"], judge.refer_share).save(evaluation)
+    predictions = pd.concat(
+        pd.DataFrame(prediction_columns(result, of)) for result in results for of in result.protocols
+    )
+    return Judgement(student, evaluation, inputs, [f"{file}.hea" for file in files], predictions)
+
+
+@pytest.fixture(scope="session")
+def reader(judgement: Judgement) -> Reader:
+    return judgement.reader()
+
+
+def _heart(seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    heart = sample_heart(random)
+    return simulate_ecg(heart, draw_beats(heart, DURATION, random), random)
