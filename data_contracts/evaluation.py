@@ -8,7 +8,7 @@ import pyarrow as pa
 from data_contracts.conventions import SPLITS
 from data_contracts.tables import TableContract, column
 
-CONTRACT_VERSION: Final = 3  # 1 had `predictions` and `metrics` alone, 2 had not all tables; all are read as they are
+CONTRACT_VERSION: Final = 3  # 1 had `predictions` and `metrics` alone, 2 lacked some tables; all are read as they are
 
 REPORT: Final = "report.html"
 FIGURES: Final = "figures"
