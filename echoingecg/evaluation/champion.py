@@ -63,10 +63,9 @@ def _obstacles(compared: tuple[Compared, ...], first: str, rule: PromotionSettin
 def _compared(endpoint: str, of: pd.DataFrame, rule: PromotionSettings) -> Compared:
     label, patients = of["label"].to_numpy(), Patients.of(of["patient_id"].to_numpy().astype(np.str_))
     judged = [(of[f"score{one}"].to_numpy(), of[f"decision{one}"].to_numpy()) for one in ("", "_of_challenger")]
-    champion, challenger = (
-        {rule.metric: binary_metrics(label, score, decision, patients)[rule.metric]} for score, decision in judged
-    )
-    found = paired_differences(challenger, champion, patients, rule.draws, rule.seed)[rule.metric]
+    name = str(rule.metric)
+    champion, challenger = ({name: binary_metrics(label, *one, patients)[name]} for one in judged)
+    found = paired_differences(challenger, champion, patients, rule.draws, rule.seed)[name]
     return Compared(
         endpoint=endpoint,
         champion=found.second,
