@@ -5,10 +5,11 @@ Its ECGs are embedded once and kept in `scratch/student/<version>/`, where they 
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,8 @@ from tasks.reading import JudgedStudent
 from tasks.signals import PoolSignals
 from tasks.targets import targets_in_chunks
 from tasks.workspace import writing_to
+
+_PARTS: Final = tuple(field.name for field in fields(Gaussians))  # the mean first
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Cohort:
         """Pseudonyms of the ECGs, and their Gaussians; the means are a memory map."""
         student = self.judged.student
         folder = self.store.workspace.scratch("student", student.version)
-        names = [folder / f"{self._above('ecg')}-{part}.npy" for part in ("mean", "total_variance", "uncertainty")]
+        names = [folder / f"{self._above('ecg')}-{part}.npy" for part in _PARTS]
         signals = PoolSignals(self.store.workspace, self._above("ecg"))
         if not all(name.is_file() for name in names):
             reader = self.judged.reader()
@@ -89,7 +92,7 @@ class Cohort:
             made = embed_ecgs(reader.student, signals, np.arange(len(signals)), dim, self.progress)
             with writing_to(self.store.workspace.root):
                 folder.mkdir(parents=True, exist_ok=True)
-                for name, values in zip(names, (made.mean, made.total_variance, made.uncertainty), strict=True):
+                for name, values in zip(names, (getattr(made, part) for part in _PARTS), strict=True):
                     _write(name, values)
         mean, *scalars = (np.load(name, mmap_mode="r" if at == 0 else None) for at, name in enumerate(names))
         return signals.record_ids, Gaussians(mean, *scalars)

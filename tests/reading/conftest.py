@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from evaluation_case import ArraySignals, lvef_below, make_inputs
+from evaluation_case import NO_FEW_SHOT, ArraySignals, lvef_below, make_inputs
 from student_data import ONE_THREAD, settings, training_data
 
 from echoingecg.ecg.process import process
-from echoingecg.evaluation.embedding import embed_ecgs
 from echoingecg.evaluation.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.make_card import make_card
+from echoingecg.evaluation.models import read_models
 from echoingecg.evaluation.protocols import evaluate_endpoint, prediction_columns
+from echoingecg.progress import silent
 from echoingecg.reading.reader import Reader
 from echoingecg.recipe import EcgSettings, EvaluationSettings
 from echoingecg.simulator.ecg import DURATION, simulate_ecg
@@ -54,11 +55,11 @@ def judgement(tmp_path_factory: pytest.TempPathFactory) -> Judgement:
         write_wfdb(file, np.roll(hearts[number % 8], 37 * number, axis=1) * (0.8 + number / 200))
     signals = ArraySignals(np.stack([process(file, ECG).signal for file in files]))
     inputs = make_inputs(PATIENTS, student=load(student), signals=signals, ecg=ECG)
-    judge = EvaluationSettings(endpoints=(lvef_below(50), lvef_below(60)))
+    judge = EvaluationSettings(endpoints=(lvef_below(50), lvef_below(60)), few_shot=NO_FEW_SHOT)
     pairs = EvaluationPairs.of(inputs)
-    ecgs = embed_ecgs(inputs.student, signals, pairs.signal_row, inputs.dim)
-    results = [evaluate_endpoint(endpoint, inputs, pairs, ecgs, judge) for endpoint in judge.endpoints]
-    make_card(results, inputs, ecgs.uncertainty[pairs.split == "validation"], judge.refer_share).save(evaluation)
+    models = read_models(inputs, pairs, judge, silent)
+    results = [evaluate_endpoint(endpoint, inputs, pairs, models, judge) for endpoint in judge.endpoints]
+    make_card(results, inputs, models.ecgs.uncertainty[pairs.split == "validation"], judge.refer_share).save(evaluation)
     predictions = pd.concat(
         pd.DataFrame(prediction_columns(result, of)) for result in results for of in result.protocols
     )

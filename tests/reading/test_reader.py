@@ -97,5 +97,7 @@ def test_a_file_that_surprises_its_decoder_is_a_row(judgement, reader: Reader, m
 
 
 def test_an_unknown_protocol_is_named_with_those_there_are(reader: Reader) -> None:
-    with pytest.raises(UserError, match=r"'tea_leaves': this evaluation knows zero_shot, linear_probe"):
+    with pytest.raises(
+        UserError, match=r"'tea_leaves': this evaluation knows zero_shot, zero_shot_teacher, linear_probe"
+    ):
         reader.predict(["x"], "tea_leaves")

@@ -1,6 +1,7 @@
 """Exact search against the slow way, and what it holds in memory at 100,000 studies."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
@@ -20,7 +21,7 @@ def gaussians(count: int, dim: int, seed: int) -> tuple[Gaussians, np.ndarray, n
 @given(st.integers(0, 3), st.integers(0, 40), st.integers(1, 9), st.integers(1, 50), st.integers(0, 99))
 def test_against_every_distance_sorted(queries: int, gallery: int, size: int, k: int, seed: int) -> None:
     (a, mean_a, var_a), (b, mean_b, var_b) = gaussians(queries, 3, seed), gaussians(gallery, 3, seed + 100)
-    b = Gaussians(b.mean, var_b.sum(axis=1), b.uncertainty)  # whole numbers: equal distances are equal
+    b = replace(b, total_variance=var_b.sum(axis=1))  # whole numbers: equal distances are equal
     found = nearest(a, chunks(b, size), k)
     assert found.row.shape == (queries, min(k, gallery))
     for at in range(queries):
@@ -34,7 +35,7 @@ def test_a_hundred_thousand_studies_in_bounded_memory() -> None:
     generator = np.random.default_rng(7)
     mean = generator.standard_normal((100_000, 512), dtype=np.float32)
     own = generator.uniform(0.5, 2, 100_000)
-    gallery, query = Gaussians(mean, own, own), Gaussians(mean[77_777:77_778], own[:1], own[:1])
+    gallery, query = Gaussians(mean, own, own, own), Gaussians(mean[77_777:77_778], own[:1], own[:1], own[:1])
     tracemalloc.start()
     try:
         found = nearest(query, chunks(gallery), 10)
