@@ -12,6 +12,7 @@ from echoingecg.progress import Progress
 from echoingecg.recipe import write_recipe
 from tasks.artefacts import Artefact, Built
 from tasks.ecg_page import finding_counts, sample_page
+from tasks.evaluation_page import show
 from tasks.job import Job
 from tasks.signals import PoolSignals
 from tasks.stage import Inputs, StageWork, as_task
@@ -71,5 +72,5 @@ def _reasons(artefact: Artefact) -> Counter[str]:
     return Counter(QUARANTINE.read(artefact.folder)["reason"].to_pylist())
 
 
-WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build)
+WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build, show=show, report=contract.REPORT)
 evaluation = as_task(WORK)

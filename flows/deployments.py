@@ -1,0 +1,108 @@
+"""What can be started from Prefect's UI: one description, served from here or written to prefect.yaml for workers."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from prefect import Flow, serve
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import RunnerDeployment
+from prefect.flows import EntrypointType
+
+from flows.distil import distil
+from flows.stage import one_stage
+from flows.upkeep import gc, verify
+
+TAGS: Final = ["echoingecg"]
+_HEAD: Final = """\
+# Written by `python -m flows.deployments`; a test compares. Deployments for a process worker:
+#   prefect work-pool create cpu --type process; ECHOINGECG_HOME=$PWD prefect deploy --all; prefect worker start -p cpu
+"""
+
+
+@dataclass(frozen=True)
+class Described:
+    """One deployment.
+
+    Attributes:
+        flow: what runs; the deployment has its name.
+        says: one line for the UI's list.
+        collision: what happens to a run that comes while another of this deployment goes on.
+        parameters: defaults of the form where the flow's own do not serve.
+    """
+
+    flow: Flow[..., Any]
+    says: str
+    collision: ConcurrencyLimitStrategy = ConcurrencyLimitStrategy.ENQUEUE
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def limit(self) -> ConcurrencyLimitConfig:
+        return ConcurrencyLimitConfig(limit=1, collision_strategy=self.collision)
+
+    def served(self, places: dict[str, str]) -> RunnerDeployment:
+        """For `serve`, run in processes of this machine.
+
+        Args:
+            places: absolute folders, by parameter; those that the flow does not have are left out.
+        """
+        return self.flow.to_deployment(
+            self.flow.name,
+            description=self.says,
+            tags=TAGS,
+            parameters=self.parameters | {name: at for name, at in places.items() if name in _names(self.flow)},
+            concurrency_limit=self.limit,
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )
+
+    def written(self) -> dict[str, Any]:
+        """As an entry of prefect.yaml, for a worker."""
+        module, function = self.flow.fn.__module__, self.flow.fn.__name__
+        return {
+            "name": self.flow.name,
+            "description": self.says,
+            "entrypoint": f"{module.replace('.', '/')}.py:{function}",
+            "tags": TAGS,
+            "parameters": self.parameters,
+            "concurrency_limit": self.limit.model_dump(mode="json", exclude_none=True),
+            "work_pool": {"name": "cpu"},
+        }
+
+
+DEPLOYMENTS: Final = (
+    Described(distil, "The whole pipeline: from a hospital export to an evaluated student and its report."),
+    Described(one_stage, "One stage alone, on what the stages before it have made."),
+    Described(verify, "Compares every artefact, and every row in the pools, with its checksum."),
+    Described(gc, "Lists, or deletes, artefacts that nothing needs and leftovers of killed runs."),
+)
+
+
+def serve_all(workspace: Path) -> None:
+    """Registers every deployment and runs what is started, until interrupted.
+
+    Args:
+        workspace: default of the forms.
+    """
+    places = {"workspace": str(workspace.expanduser().resolve())}
+    serve(*(one.served(places) for one in DEPLOYMENTS))
+
+
+def prefect_yaml() -> str:
+    """The whole prefect.yaml."""
+    pull = [{"prefect.deployments.steps.set_working_directory": {"directory": "{{ $ECHOINGECG_HOME }}"}}]
+    entries = {"name": "echoingecg", "pull": pull, "deployments": [one.written() for one in DEPLOYMENTS]}
+    return _HEAD + yaml.dump(entries, Dumper=_NoAnchors, sort_keys=False, width=120)
+
+
+class _NoAnchors(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _names(flow: Flow[..., Any]) -> set[str]:
+    return set(flow.parameters.properties)
+
+
+if __name__ == "__main__":
+    print(prefect_yaml(), end="")  # noqa: T201
