@@ -47,8 +47,9 @@ class Described:
         Args:
             places: absolute folders, by parameter; those that the flow does not have are left out.
         """
-        return self.flow.to_deployment(
-            self.flow.name,
+        return RunnerDeployment.from_flow(
+            self.flow,
+            name=self.flow.name,
             description=self.says,
             tags=TAGS,
             parameters=self.parameters | {name: at for name, at in places.items() if name in _names(self.flow)},
