@@ -25,6 +25,7 @@ REASONS: Final[dict[str, str]] = {
     "implausible": "amplitudes are outside what an ECG can be",
     "poor_quality": "the recipe refuses recordings with such a quality finding",
     "not_a_cine": "a still, a strip, an M-mode or another image without moving frames",
+    "unwanted_view": "the recipe leaves out clips of this view or mode",
     "no_pixel_data": "the DICOM file holds no image",
     "no_region": "no two-dimensional ultrasound region is stated",
     "unsupported_pixels": "the pixel encoding or colour space is not one this stage reads",

@@ -7,7 +7,9 @@ from data_contracts import evaluation as contract
 from data_contracts import pairs, student
 from data_contracts.conventions import Stage
 from data_contracts.quarantine import QUARANTINE
+from echoingecg.errors import UserError
 from echoingecg.evaluation import CODE_VERSION
+from echoingecg.fingerprint import hash_files
 from echoingecg.progress import Progress
 from echoingecg.recipe import write_recipe
 from tasks.artefacts import Artefact, Built
@@ -16,6 +18,7 @@ from tasks.evaluation_page import show
 from tasks.job import Job
 from tasks.signals import PoolSignals
 from tasks.stage import Inputs, StageWork, as_task
+from tasks.student import named_student
 from tasks.targets import read_targets
 
 STAGE: Stage = "evaluation"
@@ -24,10 +27,13 @@ _NOT_CAUSES = frozenset({"execution", "simulator"})  # no version depends on the
 
 def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     from echoingecg.evaluation.evaluate import evaluate  # torch, matplotlib: not for a cached run
+    from echoingecg.evaluation.external import read_external
     from echoingecg.evaluation.inputs import EvaluationInputs, Provenance
     from echoingecg.student.store import load
+    from echoingecg.teacher.model import load_teacher
     from tasks.device import device
 
+    settings, where = job.recipe.evaluation, device(job.recipe.execution)
     signals = PoolSignals(job.workspace, inputs["ecg"])
     studies, mean, log_var = read_targets(inputs["teacher"])
     patients, ecg_echo, labels, filters = (
@@ -35,7 +41,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     )
     lineage = job.store.lineage(inputs["student"])
     judged = EvaluationInputs(
-        student=load(inputs["student"].folder, device(job.recipe.execution)),
+        student=load(inputs["student"].folder, where),
         signals=signals,
         record_ids=signals.record_ids,
         patients=patients,
@@ -54,11 +60,38 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
             ecg_findings=finding_counts(inputs["ecg"]),
             ecg_page=sample_page(job.workspace, inputs["ecg"]),
         ),
+        teacher=load_teacher(job.recipe.teacher, where),
+        training_texts=_training_texts(inputs["pairs"]) if settings.centre else (),
+        compared={name: load(_compared(job, name).folder, where) for name in settings.compare},
+        external={name: read_external(name, Path(path)) for name, path in settings.external.items()},
+        content_hashes=signals.content_hashes,
     )
-    counts = evaluate(judged, job.recipe.evaluation, folder, progress)
+    counts = evaluate(judged, settings, folder, progress)
     for table in contract.TABLES:
         table.read(folder)
     return Built(counts)
+
+
+def _training_texts(paired: Artefact) -> list[str]:
+    """Echo reports of the training split."""
+    rows = pairs.ECG_TEXT.read(paired.folder).select(["method", "split", "text"]).to_pylist()
+    return [row["text"] for row in rows if (row["method"], row["split"]) == ("ECHO", "train")]
+
+
+def _compared(job: Job, name: str) -> Artefact:
+    return named_student(job, name, "evaluation.compare")
+
+
+def _source(job: Job) -> dict[str, str]:
+    """Names and paths may come to mean something else; the content decides."""
+    settings = job.recipe.evaluation
+    found = {f"compare {name}": _compared(job, name).manifest.content for name in settings.compare}
+    for name, path in settings.external.items():
+        try:
+            found[f"external {name}"] = hash_files([Path(path)])
+        except OSError as fault:
+            raise UserError(f"evaluation.external '{name}': {path}: {fault.strerror}") from fault
+    return found
 
 
 def _quarantine(job: Job, lineage: dict[Stage, str]) -> dict[str, dict[str, int]]:
@@ -72,5 +105,5 @@ def _reasons(artefact: Artefact) -> Counter[str]:
     return Counter(QUARANTINE.read(artefact.folder)["reason"].to_pylist())
 
 
-WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build, show=show, report=contract.REPORT)
+WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build, _source, show, contract.REPORT)
 evaluation = as_task(WORK)

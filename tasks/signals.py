@@ -19,7 +19,7 @@ from tasks.workspace import Workspace, writing_to
 
 
 class PoolSignals:
-    """Random access to the signals of one ecg artefact; row i belongs to `record_ids[i]`.
+    """Random access to the signals of one ecg artefact; row i belongs to `record_ids[i]` and `content_hashes[i]`.
 
     The first read copies the artefact's signals from the pool into `scratch/ecg/<version>/signals.f32`;
     later runs find the file there. Every record is held against the artefact's SHA-256 when it is first
@@ -36,10 +36,11 @@ class PoolSignals:
     def __init__(self, workspace: Workspace, artefact: Artefact) -> None:
         records = records_of(artefact.manifest.contract_version).read(artefact.folder)
         self.record_ids: list[str] = records["record_id"].to_pylist()
+        self.content_hashes: list[str] = records["content_hash"].to_pylist()
         self._workspace = workspace
         self._artefact = artefact
         self._path = workspace.scratch(artefact.stage, artefact.version) / "signals.f32"
-        rows = rows_in_pool(_open_pool(workspace, artefact), records["content_hash"].to_pylist())
+        rows = rows_in_pool(_open_pool(workspace, artefact), self.content_hashes)
         self._rows, self._place = np.unique(rows, return_inverse=True)
         self._sha256 = key_rows(records["signal_sha256"].to_pylist())
         self._proven = np.zeros(len(self.record_ids), dtype=bool)

@@ -81,26 +81,35 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
 
 
 def earlier_student(job: Job) -> Artefact | None:
-    """The artefact that student.warm_start names; None when it is empty.
+    """The artefact that student.warm_start names; None when it is empty. Raises StoreError like `named_student`."""
+    name = job.recipe.student.warm_start
+    return named_student(job, name, "student.warm_start") if name else None
+
+
+def named_student(job: Job, name: str, field: str) -> Artefact:
+    """A published student that knows none of this recipe's test patients, as far as its lineage tells.
+
+    Args:
+        job: its workspace holds the student.
+        name: artefact name or alias.
+        field: of the recipe, for the error.
 
     Raises:
         StoreError: no such student, or one whose training patients may be this recipe's test patients.
     """
-    if not (name := job.recipe.student.warm_start):
-        return None
     try:
         found = job.store.get(name)
     except StoreError as fault:
-        raise StoreError(f"student.warm_start: {fault}") from fault
+        raise StoreError(f"{field}: {fault}") from fault
     if found.stage != STAGE:
-        raise StoreError(f"student.warm_start: {found} is no student")
+        raise StoreError(f"{field}: {found} is no student")
     lineage = job.store.lineage(found)
-    for stage, field in _SPLIT_BY:
+    for stage, key in _SPLIT_BY:
         made = job.store.find(stage, lineage[stage]) if stage in lineage else None
-        if made is not None and made.manifest.recipe[field] != job.recipe.part(stage)[field]:
+        if made is not None and made.manifest.recipe[key] != job.recipe.part(stage)[key]:
             raise StoreError(
-                f"student.warm_start: {found} was trained on patients split by another {stage}.{field}, so it may know "
-                f"test patients: use the same {stage}.{field}, or leave warm_start empty"
+                f"{field}: {found} was trained on patients split by another {stage}.{key}, so it may know "
+                f"test patients: use the same {stage}.{key}, or leave it out"
             )
     return found
 

@@ -6,7 +6,6 @@ Thresholds and the probe's strength come from the validation cases; test labels 
 from typing import Any, Final
 
 import numpy as np
-from sklearn.metrics import log_loss
 
 from benchmarks.science.arms import Arm, Tower
 from benchmarks.science.hospital import Hospital
@@ -14,10 +13,12 @@ from benchmarks.science.labels import DRAWS, labelled
 from benchmarks.science.noise import LEVELS, variance_under_noise
 from echoingecg.evaluation.embedding import embed_ecgs, embed_prompts
 from echoingecg.evaluation.gaussians import Gaussians, sampled_distances
-from echoingecg.evaluation.linear_probe import Skipped, linear_probe_scores
+from echoingecg.evaluation.linear_probe import linear_probe_scores
 from echoingecg.evaluation.retrieval import retrieve
+from echoingecg.evaluation.skipped import Skipped
 from echoingecg.evaluation.thresholds import choose_threshold
 from echoingecg.evaluation.zero_shot import zero_shot_scores
+from echoingecg.student.classifier import balanced_loss
 from echoingecg.student.inference import LoadedStudent
 
 STRENGTHS: Final = (0.01, 0.1, 1.0)  # of the probe, C; like the two rates of training from scratch
@@ -59,8 +60,7 @@ def prompts(hospital: Hospital, student: LoadedStudent, tower: Tower) -> tuple[G
             embed_prompts(student, endpoint.negative_prompts, dim),
         )
     positive, negative = (
-        Gaussians(mean, np.zeros(len(mean)), np.zeros(len(mean)))
-        for mean in (hospital.prompts["positive"], hospital.prompts["negative"])
+        Gaussians.points(mean) for mean in (hospital.prompts["positive"], hospital.prompts["negative"])
     )
     return positive, negative
 
@@ -83,12 +83,6 @@ def probe(hospital: Hospital, features: np.ndarray, training: np.ndarray) -> dic
         if (loss := balanced_loss(label[validation], score[validation])) < least:
             best, least, chosen = score, loss, strength
     return {**decided(hospital, best), "c": chosen}
-
-
-def balanced_loss(label: np.ndarray, score: np.ndarray) -> float:
-    """Cross-entropy in which both classes weigh the same; scores (n,) in [0, 1]."""
-    weight = 1 / np.bincount(label, minlength=2)[label]
-    return float(log_loss(label, score, sample_weight=weight, labels=[0, 1]))
 
 
 def recall(hospital: Hospital, student: LoadedStudent, ecgs: Gaussians) -> dict[str, list[float]]:
@@ -115,7 +109,7 @@ def companions(hospital: Hospital, student: LoadedStudent, ecgs: Gaussians) -> d
     """
     cases = hospital.cases
     test, training = cases.split == "test", cases.split == "train"
-    sure = Gaussians(ecgs.mean, np.zeros(len(ecgs)), np.zeros(len(ecgs)))
+    sure = Gaussians.points(ecgs.mean)
     means = Gaussians(hospital.targets.mean, np.zeros(len(hospital.targets)), hospital.targets.uncertainty)
     to_training = -student.scale * sampled_distances(sure, means[cases.study[training]])
     own = np.square(ecgs.mean - means.mean[cases.study[test]]).sum(axis=1)

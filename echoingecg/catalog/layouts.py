@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Final
 
-from echoingecg.catalog import echonext, generic, mimic_iv, ptb_xl
+from echoingecg.catalog import echonet_dynamic, echonext, generic, mimic_iv, ptb_xl
 from echoingecg.catalog.listing import Layout
 from echoingecg.catalog.tables import ExportTable, find_tables
 from echoingecg.errors import ExportError
 
-_LAYOUTS: Final = (mimic_iv.LAYOUT, generic.LAYOUT, ptb_xl.LAYOUT)
+_LAYOUTS: Final = (mimic_iv.LAYOUT, generic.LAYOUT, ptb_xl.LAYOUT, echonet_dynamic.LAYOUT)
 _UNREADABLE: Final = (echonext.LAYOUT,)
 
 

@@ -2,4 +2,4 @@
 
 from typing import Final
 
-CODE_VERSION: Final = 2  # raised by hand when results change
+CODE_VERSION: Final = 3  # raised by hand when results change

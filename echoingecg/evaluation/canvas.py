@@ -21,8 +21,8 @@ GREEN: Final = "#009e73"
 PURPLE: Final = "#8a3f8f"
 GREY: Final = "#a9b4bf"
 
-PROTOCOL_COLOURS: Final = {"zero_shot": BLUE, "linear_probe": VERMILION}
-PROTOCOL_MARKERS: Final = {"zero_shot": "o", "linear_probe": "s"}
+PROTOCOL_COLOURS: Final = {"zero_shot": BLUE, "zero_shot_teacher": GREEN, "linear_probe": VERMILION}
+PROTOCOL_MARKERS: Final = {"zero_shot": "o", "zero_shot_teacher": "D", "linear_probe": "s"}
 CLASS_COLOURS: Final = {0: GREY, 1: PURPLE}
 
 WIDTH: Final = 4.9  # inches: narrow, so that labels stay readable on a phone

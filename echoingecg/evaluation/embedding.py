@@ -1,5 +1,6 @@
 """Every paired ECG through the student once, in chunks, so that memory does not grow with the signals."""
 
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import numpy as np
@@ -7,12 +8,18 @@ import numpy as np
 from echoingecg.errors import ContractError
 from echoingecg.evaluation.gaussians import Gaussians
 from echoingecg.progress import Progress, silent
+from echoingecg.recipe import TuningSettings
+from echoingecg.recipe.evaluation import TuningMethod
 
 CHUNK: Final = 512  # ECGs a call: 25 MB of signals
 
 
 class StudentModel(Protocol):
     """What evaluation needs of a trained student. Every mean and log_var is (n, D)."""
+
+    @property
+    def dim(self) -> int:
+        """Embedding width, D."""
 
     @property
     def scale(self) -> float:
@@ -27,6 +34,24 @@ class StudentModel(Protocol):
 
     def embed_text(self, texts: list[str], method: str) -> tuple[np.ndarray, np.ndarray]:
         """Mean and log_var of texts that speak of `method`, ECG or ECHO."""
+
+    def classify(
+        self,
+        method: TuningMethod,
+        read: Callable[[np.ndarray], np.ndarray],
+        label: np.ndarray,
+        split: np.ndarray,
+        settings: TuningSettings,
+        seed: int,
+    ) -> np.ndarray:
+        """Scores (n,) in [0, 1] of a classifier made of the ECG encoder, trained on the training ECGs' labels."""
+
+
+class TextTower(Protocol):
+    """The teacher's text tower."""
+
+    def embed_text(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit-length embeddings of texts, (n, D) float32."""
 
 
 class Signals(Protocol):

@@ -1,16 +1,39 @@
 """The stage's one entry point: predictions, metrics, figures and the report, in one folder."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from data_contracts.evaluation import FIGURES, METRICS, PREDICTIONS, REPORT
-from echoingecg.evaluation.embedding import Signals, StudentModel, embed_ecgs
+from data_contracts.evaluation import (
+    FEW_SHOT,
+    FIGURES,
+    METRICS,
+    PREDICTIONS,
+    REGRESSION_METRICS,
+    REGRESSIONS,
+    REPORT,
+)
+from data_contracts.tables import TableContract
+from echoingecg.evaluation.embedding import Signals, StudentModel
 from echoingecg.evaluation.figure_set import draw_figures
 from echoingecg.evaluation.gaussians import Gaussians
 from echoingecg.evaluation.inputs import EvaluationInputs, EvaluationPairs, Provenance
-from echoingecg.evaluation.protocols import EndpointResult, evaluate_endpoint, metric_rows, prediction_columns
+from echoingecg.evaluation.models import read_models
+from echoingecg.evaluation.protocols import (
+    EndpointResult,
+    evaluate_endpoint,
+    few_shot_rows,
+    metric_rows,
+    prediction_columns,
+)
+from echoingecg.evaluation.regression_results import (
+    RegressionResult,
+    evaluate_regression,
+    regression_columns,
+    regression_metric_rows,
+)
 from echoingecg.evaluation.report import render_report
 from echoingecg.evaluation.results import EvaluationResults
 from echoingecg.evaluation.retrieval import Retrieval, retrieve
@@ -30,39 +53,45 @@ def evaluate(
 
     Args:
         inputs: student, signals, pairs, targets, provenance.
-        settings: endpoints, bootstrap, probe.
-        folder: exists; receives predictions.parquet, metrics.parquet, figures/*.png and report.html.
+        settings: endpoints and protocols.
+        folder: exists; receives the tables of data_contracts.evaluation, figures/*.png and report.html.
         progress: told the ECGs embedded, then the endpoint at work.
 
     Returns:
-        counts for the manifest: ecgs, test_ecgs, test_patients, endpoints, predictions, metrics, figures.
+        counts for the manifest: ecgs, test_ecgs, test_patients, endpoints, regressions, predictions, metrics, figures.
 
     Raises:
         ContractError: the inputs contradict each other, a patient stands on two sides of the split, or the
             student's output is not finite or of another width.
+        UserError: an external model lacks a paired ECG.
     """
     pairs = EvaluationPairs.of(inputs)
-    ecgs = embed_ecgs(inputs.student, inputs.signals, pairs.signal_row, inputs.dim, progress)
+    models = read_models(inputs, pairs, settings, progress)
+    ecgs = models.ecgs
     endpoints: list[EndpointResult] = []
     metrics: list[dict[str, object]] = []
     for endpoint in settings.endpoints:
         progress(len(ecgs), len(ecgs), f"endpoint {endpoint.name}")
-        endpoints.append(evaluate_endpoint(endpoint, inputs, pairs, ecgs, settings))
+        endpoints.append(evaluate_endpoint(endpoint, inputs, pairs, models, settings))
         metrics += metric_rows(endpoints[-1], settings)
+    regressions: list[RegressionResult] = []
+    for number in settings.regressions:
+        progress(len(ecgs), len(ecgs), f"number {number.name}")
+        regressions.append(evaluate_regression(number, inputs, pairs, models, settings))
     results = EvaluationResults(
         endpoints=tuple(endpoints),
+        regressions=tuple(regressions),
         metrics=METRICS.build(metrics),
         retrieval=_retrieval(inputs, pairs, ecgs),
         history=inputs.history,
         filters=inputs.filters,
         provenance=inputs.provenance,
         bootstrap_draws=settings.bootstrap_draws,
+        few_shot_draws=settings.few_shot.draws,
         ecgs=_count(pairs.record_id, pairs.split),
         patients=_count(pairs.patient_id, pairs.split),
     )
-    predictions = _predictions(endpoints)
-    PREDICTIONS.write(predictions, folder)
-    METRICS.write(results.metrics, folder)
+    predictions = _written_tables(results, folder)
     progress(len(ecgs), len(ecgs), "figures and report")
     figures = draw_figures(results)
     (folder / FIGURES).mkdir(exist_ok=True)
@@ -74,19 +103,30 @@ def evaluate(
         "test_ecgs": results.ecgs.get("test", 0),
         "test_patients": results.patients.get("test", 0),
         "endpoints": len(endpoints),
-        "predictions": predictions.num_rows,
+        "regressions": len(regressions),
+        "predictions": predictions,
         "metrics": results.metrics.num_rows,
         "figures": len(figures),
     }
 
 
-def _predictions(endpoints: list[EndpointResult]) -> pa.Table:
-    tables = [
-        pa.table(prediction_columns(result, protocol), schema=PREDICTIONS.schema)
-        for result in endpoints
-        for protocol in result.protocols
-    ]
-    return pa.concat_tables(tables).combine_chunks() if tables else PREDICTIONS.schema.empty_table()
+def _written_tables(results: EvaluationResults, folder: Path) -> int:
+    """Writes every table of the artefact; returns the rows of both kinds of predictions."""
+    scores = [prediction_columns(one, of) for one in results.endpoints for of in one.protocols]
+    numbers = [regression_columns(one, protocol) for one in results.regressions for protocol in one.predicted]
+    draws = {"draws": results.few_shot_draws}
+    few = [row | draws for one in results.endpoints for row in few_shot_rows(one)]
+    errors = [row for one in results.regressions for row in regression_metric_rows(one)]
+    predictions = [(PREDICTIONS, _joined(PREDICTIONS, scores)), (REGRESSIONS, _joined(REGRESSIONS, numbers))]
+    measures = [(METRICS, results.metrics), (FEW_SHOT, FEW_SHOT.build(few))]
+    for contract, table in [*predictions, *measures, (REGRESSION_METRICS, REGRESSION_METRICS.build(errors))]:
+        contract.write(table, folder)
+    return sum(table.num_rows for _, table in predictions)
+
+
+def _joined(contract: TableContract, columns: list[dict[str, Any]]) -> pa.Table:
+    tables = [pa.table(one, schema=contract.schema) for one in columns]
+    return pa.concat_tables(tables).combine_chunks() if tables else contract.schema.empty_table()
 
 
 def _retrieval(inputs: EvaluationInputs, pairs: EvaluationPairs, ecgs: Gaussians) -> Retrieval | None:

@@ -20,7 +20,7 @@ from echoingecg.evaluation.metrics import AUROC, BALANCED_ACCURACY
 from echoingecg.evaluation.protocols import EndpointResult
 from echoingecg.evaluation.results import GroupMetrics
 from echoingecg.evaluation.uncertainty import ALL, variance_bins
-from echoingecg.evaluation.words import GROUP_NAMES, PROTOCOL_NAMES, interval_text, probability_text
+from echoingecg.evaluation.words import GROUP_NAMES, interval_text, probability_text, protocol_name
 
 Groups = dict[tuple[str, str, str], GroupMetrics]
 _CERTAIN = 1e-12  # scores are drawn as log-odds, so 0 and 1 need a place on the axis
@@ -28,16 +28,16 @@ _CERTAIN = 1e-12  # scores are drawn as log-odds, so 0 and 1 need a place on the
 
 def roc(result: EndpointResult, groups: Groups) -> Figure:
     """ROC curves on the test split, a dot where the threshold puts the decision. Needs both classes."""
-    figure = new_figure(4.9)
+    figure = new_figure(4.3 + 0.3 * len(result.drawn))  # a line of the legend each
     axes = figure.add_subplot()
     label = result.label[result.test]
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="Chance, AUROC 0.50")
-    for of in result.protocols:
+    for of in result.drawn:
         colour = PROTOCOL_COLOURS[of.protocol]
         found = groups[result.endpoint.name, of.protocol, ALL].estimates[AUROC]
         false_positive, sensitivity, _ = roc_curve(label, of.score[result.test])
         interval = interval_text(found)
-        name = f"{PROTOCOL_NAMES[of.protocol]}, AUROC {found.value:.2f}" + (f" ({interval})" if interval else "")
+        name = f"{protocol_name(of.protocol)}, AUROC {found.value:.2f}" + (f" ({interval})" if interval else "")
         axes.plot(false_positive, sensitivity, color=colour, label=name)
         called = of.decision[result.test] == 1
         axes.plot(
@@ -60,10 +60,10 @@ def roc(result: EndpointResult, groups: Groups) -> Figure:
 
 def score_distribution(result: EndpointResult) -> Figure:
     """Histogram of test scores by class on a log-odds axis, with the threshold; one panel a protocol."""
-    panels = len(result.protocols)
+    panels = len(result.drawn)
     figure = new_figure(1.2 + 2.0 * panels)
     label = result.label[result.test]
-    for at, of in enumerate(result.protocols):
+    for at, of in enumerate(result.drawn):
         axes = figure.add_subplot(panels, 1, at + 1)
         score = logit(np.clip(of.score[result.test], _CERTAIN, 1 - _CERTAIN))
         threshold = float(logit(np.clip(of.threshold.value, _CERTAIN, 1 - _CERTAIN)))
@@ -82,7 +82,7 @@ def score_distribution(result: EndpointResult) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.tick_params(axis="x", labelsize=8.5)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: probability_text(float(expit(place)))))
-        axes.text(1.0, 1.03, PROTOCOL_NAMES[of.protocol], transform=axes.transAxes, ha="right", color=MUTED)
+        axes.text(1.0, 1.03, protocol_name(of.protocol), transform=axes.transAxes, ha="right", color=MUTED)
         if at == 0:
             set_title(axes, result.endpoint.name)
             axes.title.set_y(1.1)
@@ -95,14 +95,14 @@ def score_distribution(result: EndpointResult) -> Figure:
 
 def uncertainty_halves(result: EndpointResult, groups: Groups) -> Figure:
     """Balanced accuracy with intervals for all test ECGs and for each half, over its class counts."""
-    figure = new_figure(4.4)
+    figure = new_figure(3.9 + 0.25 * len(result.drawn))
     axes = figure.add_subplot()
     axes.axhline(0.5, color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
-    for at, of in enumerate(result.protocols):
-        shift = 0.0 if len(result.protocols) == 1 else (at - 0.5) * 0.4
+    for at, of in enumerate(result.drawn):
+        shift = (at - (len(result.drawn) - 1) / 2) * 0.28
         colour = PROTOCOL_COLOURS[of.protocol]
         marker = PROTOCOL_MARKERS[of.protocol]
-        axes.plot([], [], marker, color=colour, markersize=8, label=PROTOCOL_NAMES[of.protocol])
+        axes.plot([], [], marker, color=colour, markersize=8, label=protocol_name(of.protocol))
         for place, group in enumerate(GROUP_NAMES):
             found = groups[result.endpoint.name, of.protocol, group].estimates[BALANCED_ACCURACY]
             if found.value is None:
@@ -110,8 +110,9 @@ def uncertainty_halves(result: EndpointResult, groups: Groups) -> Figure:
             if found.low is not None and found.high is not None:
                 axes.plot([place + shift] * 2, [found.low, found.high], color=colour, solid_capstyle="round")
             axes.plot(place + shift, found.value, marker, color=colour, markersize=8)
-            axes.text(place + shift + 0.06, found.value, f"{found.value:.2f}", va="center", fontsize=9)
-    counts = [groups[result.endpoint.name, result.protocols[0].protocol, group] for group in GROUP_NAMES]
+            under = found.value if found.low is None else found.low
+            axes.text(place + shift, under - 0.03, f"{found.value:.2f}", va="top", ha="center", fontsize=9)
+    counts = [groups[result.endpoint.name, result.drawn[0].protocol, group] for group in GROUP_NAMES]
     ticks = [
         f"{name}\n{count.positives} with label 1\n{count.negatives} with label 0"
         for name, count in zip(GROUP_NAMES.values(), counts, strict=True)
@@ -120,19 +121,19 @@ def uncertainty_halves(result: EndpointResult, groups: Groups) -> Figure:
     axes.grid(axis="x", visible=False)
     axes.set(xlim=(-0.5, 2.6), ylim=(0, 1.02), ylabel="Balanced accuracy")
     set_title(axes, result.endpoint.name)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left")
     return figure
 
 
 def error_against_variance(result: EndpointResult) -> Figure:
     """Error rate in quantile bins of uncertainty, over the share of positives in the same bins."""
-    figure = new_figure(4.4)
+    figure = new_figure(4.2 + 0.25 * len(result.drawn))
     axes = figure.add_subplot()
     test = result.test
-    for of in result.protocols:
+    for of in result.drawn:
         bins = variance_bins(result.uncertainty[test], result.label[test], of.decision[test])
         place = np.arange(len(bins))
-        if of is result.protocols[0]:
+        if of is result.drawn[0]:
             positive_share = [one.positive_share for one in bins]
             axes.bar(place, positive_share, color=GREY, alpha=0.5, width=0.7, label="Share with label 1")
             axes.set_xticks(place, [f"{one.uncertainty:.2f}\n{one.records} ECGs".replace("-", "−") for one in bins])
@@ -142,7 +143,7 @@ def error_against_variance(result: EndpointResult) -> Figure:
             color=PROTOCOL_COLOURS[of.protocol],
             marker=PROTOCOL_MARKERS[of.protocol],
             markersize=7,
-            label=f"Error rate, {PROTOCOL_NAMES[of.protocol].lower()}",
+            label=f"Error rate, {protocol_name(of.protocol).lower()}",
             clip_on=False,
         )
     axes.grid(axis="x", visible=False)
@@ -150,5 +151,5 @@ def error_against_variance(result: EndpointResult) -> Figure:
     axes.set_xlabel("Mean log-variance of the bin\n← more certain        less certain →")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     set_title(axes, result.endpoint.name)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left")
     return figure

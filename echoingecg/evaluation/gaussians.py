@@ -29,6 +29,11 @@ class Gaussians:
         log_var = log_var.astype(np.float64)
         return cls(mean.astype(np.float32), np.exp(log_var).sum(axis=1), log_var.mean(axis=1))
 
+    @classmethod
+    def points(cls, mean: np.ndarray) -> Self:
+        """Means that are certain, (n, D): no variance, so neither of the two scalars says anything."""
+        return cls(mean.astype(np.float32), np.zeros(len(mean)), np.zeros(len(mean)))
+
     def __len__(self) -> int:
         return len(self.mean)
 

@@ -1,6 +1,7 @@
 """What the evaluation reads, and its pairs as arrays."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Self, TypedDict
 
 import numpy as np
@@ -8,7 +9,7 @@ import pyarrow as pa
 
 from data_contracts.pairs import check_no_leakage
 from echoingecg.errors import ContractError
-from echoingecg.evaluation.embedding import Signals, StudentModel
+from echoingecg.evaluation.embedding import Signals, StudentModel, TextTower
 
 
 class Provenance(TypedDict):
@@ -39,6 +40,11 @@ class EvaluationInputs:
         target_log_var: (study, D) float32.
         history: student.HISTORY.
         provenance: shown in the report.
+        teacher: the teacher's text tower, if it has one.
+        training_texts: echo reports of the training split, for centring.
+        compared: other students by name.
+        external: data_contracts.evaluation.EXTERNAL by model name.
+        content_hashes: of the file behind each row of `signals`; read where there is an external model.
     """
 
     student: StudentModel
@@ -53,6 +59,11 @@ class EvaluationInputs:
     target_log_var: np.ndarray
     history: pa.Table
     provenance: Provenance
+    teacher: TextTower | None = None
+    training_texts: Sequence[str] = ()
+    compared: Mapping[str, StudentModel] = field(default_factory=dict)
+    external: Mapping[str, pa.Table] = field(default_factory=dict)
+    content_hashes: Sequence[str] = ()
 
     @property
     def dim(self) -> int:
@@ -102,6 +113,18 @@ class EvaluationPairs:
             study=study,
             gap_hours=table["gap_hours"].to_numpy(),
         )
+
+    def cases(self, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Each ECG that is paired with a known study, and the nearest of these.
+
+        Args:
+            known: (s,) bool.
+
+        Returns:
+            (n,) int64 into the ECGs, (n,) int64 into the studies.
+        """
+        chosen = self.nearest(known[self.study])
+        return self.record[chosen], self.study[chosen]
 
     def nearest(self, allowed: np.ndarray) -> np.ndarray:
         """One pair an ECG: of those allowed the smallest |gap_hours|, then the first study by name.

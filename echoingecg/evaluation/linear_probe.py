@@ -1,7 +1,6 @@
 """Linear probe: logistic regression on the frozen mean embedding."""
 
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -9,14 +8,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from echoingecg.evaluation.skipped import Skipped
+
 MAX_ITERATIONS = 1000
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A protocol that could not run, and why, in words for the report."""
-
-    reason: str
 
 
 def linear_probe_scores(mean: np.ndarray, label: np.ndarray, training: np.ndarray, c: float) -> np.ndarray | Skipped:
@@ -26,7 +20,7 @@ def linear_probe_scores(mean: np.ndarray, label: np.ndarray, training: np.ndarra
     threshold chosen on validation makes up for rare classes. Scores of training ECGs are in-sample.
 
     Args:
-        mean: (n, D) mean embeddings; standardised with the training ECGs' mean and scale.
+        mean: (n, D) mean embeddings, or other features; standardised with the training ECGs' mean and scale.
         label: (n,) 0 or 1; only those of training ECGs are read.
         training: (n,) bool.
         c: inverse L2 strength.

@@ -10,18 +10,22 @@ from data_contracts.conventions import SPLITS, STAGES
 from data_contracts.quarantine import REASONS
 from echoingecg.evaluation.figure_set import DrawnFigure
 from echoingecg.evaluation.metrics import AUROC, BALANCED_ACCURACY, Estimate
-from echoingecg.evaluation.protocols import PROTOCOLS, EndpointResult
+from echoingecg.evaluation.protocols import DRAWN, EndpointResult
+from echoingecg.evaluation.regression import RegressionMetric
+from echoingecg.evaluation.regression_results import RegressionResult
 from echoingecg.evaluation.results import EvaluationResults, GroupMetrics
 from echoingecg.evaluation.uncertainty import ALL
 from echoingecg.evaluation.words import (
     GROUP_NAMES,
     PAIR_NAMES,
-    PROTOCOL_NAMES,
     interval_text,
+    model_name,
     probability_text,
+    protocol_name,
     value_text,
 )
-from echoingecg.recipe.sections import DEMO_TEACHER, Endpoint
+from echoingecg.recipe import Endpoint, RegressionEndpoint
+from echoingecg.recipe.sections import DEMO_TEACHER
 
 TEMPLATE: Final = "report.html.j2"
 Value = TypeVar("Value")
@@ -47,9 +51,11 @@ def render_report(results: EvaluationResults, figures: Iterable[DrawnFigure]) ->
         splits=SPLITS,
         draws=results.bootstrap_draws,
         few=FEW,
-        protocols=PROTOCOL_NAMES,
         figures=_by_topic(figures),
         endpoints=[_endpoint(result, groups) for result in results.endpoints],
+        few_shot=[table for result in results.endpoints if (table := _few_shot(result))],
+        few_shot_draws=results.few_shot_draws,
+        regressions=[_regression(result) for result in results.regressions],
         filters=_filters(results),
         quarantine=_quarantine(provenance["quarantine"]),
         lineage=_in_stage_order(provenance["versions"]),
@@ -75,16 +81,19 @@ def obstacles(result: EndpointResult) -> list[str]:
     elif positives in (0, records):
         all_are = "no" if positives == 0 else "only"
         found.append(f"No metric: {all_are} positive among the {records} labelled test ECGs, so nothing to tell apart.")
-    found += [f"{PROTOCOL_NAMES[name]} left out: {reason}." for name, reason in result.skipped.items()]
-    return found
+    return found + _skipped(result.skipped)
 
 
-def _left_out(result: EndpointResult) -> str:
+def _skipped(reasons: dict[str, str]) -> list[str]:
+    return [f"{protocol_name(name)} left out: {reason}." for name, reason in reasons.items()]
+
+
+def _left_out(result: EndpointResult | RegressionResult) -> str:
     studies, endpoint = result.studies, result.endpoint
     return (
-        f"Of {len(studies.label)} paired studies {studies.absent} have no measurement '{endpoint.measurement}', "
+        f"Of {len(studies.value)} paired studies {studies.absent} have no measurement '{endpoint.measurement}', "
         f"{studies.unit_mismatch} have it in another unit than '{endpoint.unit}', {studies.impossible} hold an "
-        f"impossible value, {studies.labelled} are labelled."
+        f"impossible value, {studies.known.sum()} are labelled."
     )
 
 
@@ -101,25 +110,24 @@ def _data_url(png: bytes) -> str:
 
 def _endpoint(result: EndpointResult, groups: dict[tuple[str, str, str], GroupMetrics]) -> dict[str, Any]:
     endpoint, name = result.endpoint, result.endpoint.name
-    ran = {of.protocol: of for of in result.protocols}
     rows = [
-        _metric_row(protocol, group, groups[name, protocol, group])
-        for protocol in PROTOCOLS
-        for group in GROUP_NAMES
-        if protocol in ran and groups[name, protocol, group].records
+        _metric_row(of.protocol, group, groups[name, of.protocol, group])
+        for of in result.protocols
+        for group in (GROUP_NAMES if of in result.drawn else (ALL,))
+        if groups[name, of.protocol, group].records
     ]
     return {
         "name": name,
         "question": question(endpoint),
-        "valid_range": f"{endpoint.valid_range[0]:g} to {endpoint.valid_range[1]:g} {endpoint.unit}".rstrip(),
+        "valid_range": _range(endpoint),
         "source": endpoint.source,
         "prompts": {"Label 1": endpoint.positive_prompts, "Label 0": endpoint.negative_prompts},
         "obstacles": obstacles(result),
         "rows": rows,
-        "headline": [row for row in rows if row["whole"]],
+        "headline": [row for row in rows if row["whole"] and row["drawn"]],
         "thresholds": [
             {
-                "protocol": PROTOCOL_NAMES[of.protocol],
+                "protocol": protocol_name(of.protocol),
                 "value": probability_text(of.threshold.value),
                 "says": of.threshold.says,
             }
@@ -130,9 +138,46 @@ def _endpoint(result: EndpointResult, groups: dict[tuple[str, str, str], GroupMe
     }
 
 
+def _few_shot(result: EndpointResult) -> dict[str, Any] | None:
+    """AUROC by model and number of cases; None where nothing was drawn."""
+    of_models = {
+        model: {one.cases: Estimate(one.value, one.low, one.high) for one in found if one.metric == AUROC}
+        for model, found in result.few_shot.items()
+    }
+    cases = sorted({size for of_model in of_models.values() for size in of_model})
+    if not cases:
+        return None
+    rows = {model_name(model): [_estimate(found[size]) for size in cases] for model, found in of_models.items()}
+    return {"name": result.endpoint.name, "cases": cases, "rows": rows}
+
+
+def _regression(result: RegressionResult) -> dict[str, Any]:
+    endpoint = result.endpoint
+    rows = [
+        {"protocol": protocol_name(protocol)} | {one.metric: _estimate(one) for one in found}
+        for protocol, found in result.metrics.items()
+    ]
+    return {
+        "name": endpoint.name,
+        "unit": endpoint.unit,
+        "source": endpoint.source,
+        "valid_range": _range(endpoint),
+        "records": int((result.split == "test").sum()),
+        "rows": rows,
+        "obstacles": _skipped(result.skipped),
+        "left_out": _left_out(result),
+        "prompts": endpoint.prompts,
+    }
+
+
+def _range(endpoint: Endpoint | RegressionEndpoint) -> str:
+    return f"{endpoint.valid_range[0]:g} to {endpoint.valid_range[1]:g} {endpoint.unit}".rstrip()
+
+
 def _metric_row(protocol: str, group: str, found: GroupMetrics) -> dict[str, Any]:
     return {
-        "protocol": PROTOCOL_NAMES[protocol],
+        "protocol": protocol_name(protocol),
+        "drawn": protocol in DRAWN,
         "group": GROUP_NAMES[group],
         "whole": group == ALL,
         "auroc": _estimate(found.estimates[AUROC]),
@@ -145,7 +190,7 @@ def _metric_row(protocol: str, group: str, found: GroupMetrics) -> dict[str, Any
     }
 
 
-def _estimate(found: Estimate) -> dict[str, str]:
+def _estimate(found: Estimate | RegressionMetric) -> dict[str, str]:
     return {"value": value_text(found), "interval": interval_text(found)}
 
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 from echoingecg.evaluation.inputs import Provenance
 from echoingecg.evaluation.metrics import Estimate
 from echoingecg.evaluation.protocols import EndpointResult
+from echoingecg.evaluation.regression_results import RegressionResult
 from echoingecg.evaluation.retrieval import Retrieval
 
 
@@ -29,23 +30,26 @@ class EvaluationResults:
     """Results of one evaluation.
 
     Attributes:
-        endpoints: in the recipe's order.
+        endpoints, regressions: in the recipe's order.
         metrics: evaluation.METRICS.
         retrieval: None when the test split has no pair.
         history: student.HISTORY.
         filters: pairs.FILTERS.
         provenance: of the inputs.
         bootstrap_draws: patient resamples behind each interval.
+        few_shot_draws: choices of labelled ECGs behind each few-shot value.
         ecgs, patients: paired ECGs and their patients by split.
     """
 
     endpoints: tuple[EndpointResult, ...]
+    regressions: tuple[RegressionResult, ...]
     metrics: pa.Table
     retrieval: Retrieval | None
     history: pa.Table
     filters: pa.Table
     provenance: Provenance
     bootstrap_draws: int
+    few_shot_draws: int
     ecgs: dict[str, int]
     patients: dict[str, int]
 

@@ -3,10 +3,32 @@
 from typing import Final
 
 from echoingecg.evaluation.metrics import Estimate
-from echoingecg.evaluation.protocols import LINEAR_PROBE, ZERO_SHOT
+from echoingecg.evaluation.names import (
+    CENTRED,
+    ECG_MEASUREMENTS,
+    LINEAR_PROBE,
+    RANKED,
+    RIDGE,
+    STUDENT,
+    TEACHER,
+    TRAINING_MEAN,
+    ZERO_SHOT,
+)
+from echoingecg.evaluation.regression import RegressionMetric
 from echoingecg.evaluation.uncertainty import ALL, HIGH, LOW
 
-PROTOCOL_NAMES: Final = {ZERO_SHOT: "Zero-shot", LINEAR_PROBE: "Linear probe"}
+PROTOCOL_NAMES: Final = {
+    ZERO_SHOT: "Zero-shot",
+    RANKED: "Ranked prompts",
+    LINEAR_PROBE: "Linear probe",
+    RIDGE: "Ridge regression",
+    "fine_tune": "Fine-tuned",
+    "lora": "Fine-tuned by LoRA",
+    "scratch": "Same encoder from scratch",
+    ECG_MEASUREMENTS: "ECG measurements, no network",
+    TRAINING_MEAN: "Always the training mean",
+}
+SPACE_NAMES: Final = {TEACHER: "teacher's texts", CENTRED: "centred"}
 GROUP_NAMES: Final = {ALL: "All test ECGs", LOW: "More certain half", HIGH: "Less certain half"}
 PAIR_NAMES: Final = {
     "ecg_echo": "ECG with echo study",
@@ -15,12 +37,28 @@ PAIR_NAMES: Final = {
 }
 
 
-def value_text(found: Estimate) -> str:
+def protocol_name(protocol: str) -> str:
+    """`Zero-shot, teacher's texts`; another model stands behind its protocol: `Linear probe (merl)`."""
+    own, _, model = protocol.partition("@")
+    found = [""]
+    for suffix, name in reversed(SPACE_NAMES.items()):
+        if own.endswith(suffix):
+            own, found = own.removesuffix(suffix), [name, *found]
+    text = ", ".join([PROTOCOL_NAMES[own], *found[:-1]])
+    return f"{text} ({model})" if model else text
+
+
+def model_name(model: str) -> str:
+    """The student under test, or another model by its name."""
+    return "Student" if model == STUDENT else model
+
+
+def value_text(found: Estimate | RegressionMetric) -> str:
     """`0.87`, or a dash."""
     return "–" if found.value is None else f"{found.value:.2f}"
 
 
-def interval_text(found: Estimate) -> str:
+def interval_text(found: Estimate | RegressionMetric) -> str:
     """`0.80 to 0.93`, or nothing."""
     return "" if found.low is None or found.high is None else f"{found.low:.2f} to {found.high:.2f}"
 

@@ -9,10 +9,15 @@ from pydantic import Field, ValidationError
 from data_contracts.conventions import Stage
 from echoingecg.errors import RecipeError
 from echoingecg.recipe.ecg import EcgSettings
-from echoingecg.recipe.sections import (
-    CatalogSettings,
+from echoingecg.recipe.evaluation import (
     Endpoint,
     EvaluationSettings,
+    FewShotSettings,
+    RegressionEndpoint,
+    TuningSettings,
+)
+from echoingecg.recipe.sections import (
+    CatalogSettings,
     ExecutionSettings,
     ModelSettings,
     PairsSettings,
@@ -29,13 +34,16 @@ __all__ = [
     "Endpoint",
     "EvaluationSettings",
     "ExecutionSettings",
+    "FewShotSettings",
     "ModelSettings",
     "PairsSettings",
     "Recipe",
+    "RegressionEndpoint",
     "SimulatorSettings",
     "StudentSettings",
     "TeacherSettings",
     "TeachingSettings",
+    "TuningSettings",
     "read_recipe",
     "with_overrides",
     "write_recipe",

@@ -42,7 +42,7 @@ class SimulatorSettings(Section):
 
 
 class CatalogSettings(Section):
-    layout: Literal["auto", "mimic-iv", "generic", "ptb-xl", "echonext"] = Field(
+    layout: Literal["auto", "mimic-iv", "generic", "ptb-xl", "echonext", "echonet-dynamic"] = Field(
         "auto", description="how the export is laid out"
     )
     public_key: str = Field(
@@ -69,6 +69,15 @@ class TeacherSettings(Section):
     frame_stride: Count = Field(1, description="take every n-th frame")
     max_frames: Annotated[int, Field(ge=0)] = Field(0, description="frames a clip at most, evenly spread; 0 takes all")
     min_frames: Annotated[int, Field(ge=2)] = Field(2, description="refuse a file with fewer frames: not a cine")
+    colour_doppler: Literal["keep", "refuse"] = Field(
+        "keep", description="whether clips with colour Doppler, stated in the file or seen in its frames, count"
+    )
+    view_filter: str = Field(
+        "",
+        pattern=r"^([\w.]+:\w+)?$",
+        description="'module:function' that takes a clip's frames, uint8 (frame, size, size, 3) in RGB, and says "
+        "whether it counts; empty takes all. Give a changed function another name: versions know it by that",
+    )
     precision: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic of the forward pass")
     batch_frames: Count = Field(64, description="frames a forward pass; a batch never spans two clips")
     variance_epsilon: Positive = Field(1e-8, description="added to the variance before the logarithm (METHOD)")
@@ -202,34 +211,6 @@ class StudentSettings(Section):
     def _losses(self) -> Self:
         if self.echo_weight == 0 and self.text_weight == 0:
             raise ValueError("echo_weight and text_weight are both 0: nothing to learn from")
-        return self
-
-
-class Endpoint(Section):
-    """One yes/no question about the echo, as data."""
-
-    name: str = Field(min_length=1, description="short name, used in tables and figures")
-    measurement: str = Field(min_length=1, description="measurement of the export, for example lvef")
-    unit: str = Field(description="unit the measurement must have; others are not compared")
-    comparison: Literal["<", "<=", ">", ">="] = Field(description="label 1 when `value comparison threshold`")
-    threshold: float = Field(description="in `unit`")
-    valid_range: tuple[float, float] = Field(description="values outside are impossible and left out, in `unit`")
-    positive_prompts: tuple[str, ...] = Field(min_length=1, description="echo sentences that say label 1")
-    negative_prompts: tuple[str, ...] = Field(min_length=1, description="echo sentences that say label 0")
-    source: str = Field("", description="where the threshold comes from")
-
-
-class EvaluationSettings(Section):
-    endpoints: tuple[Endpoint, ...] = Field((), description="questions asked of the student")
-    bootstrap_draws: Annotated[int, Field(ge=10)] = Field(1000, description="patient resamples for the intervals")
-    probe_c: Positive = Field(1.0, description="inverse L2 strength of the linear probe")
-    seed: int = Field(43, description="bootstrap resamples")
-
-    @model_validator(mode="after")
-    def _names(self) -> Self:
-        names = [one.name for one in self.endpoints]
-        if len(names) != len(set(names)):
-            raise ValueError("two endpoints share a name")
         return self
 
 

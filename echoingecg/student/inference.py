@@ -1,6 +1,7 @@
 """A student ready for use: raw ECGs and plain texts in, Gaussians out."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,8 +11,12 @@ from tokenizers import Tokenizer
 
 from data_contracts.conventions import LEADS
 from echoingecg.errors import ContractError
-from echoingecg.recipe import StudentSettings
+from echoingecg.recipe import StudentSettings, TuningSettings
+from echoingecg.recipe.evaluation import TuningMethod
+from echoingecg.student.classifier import Classifier, fit_classifier
+from echoingecg.student.encoder import EcgEncoder
 from echoingecg.student.gaussian import Gaussian
+from echoingecg.student.low_rank import add_adapters
 from echoingecg.student.objective import Objective
 from echoingecg.student.scaler import Scaler
 from echoingecg.student.text import padding
@@ -39,6 +44,11 @@ class LoadedStudent:
     device: torch.device
 
     @property
+    def dim(self) -> int:
+        """Embedding width, D."""
+        return self.settings.model.embed_dim
+
+    @property
     def scale(self) -> float:
         """Learned scale of the match logit, -scale * distance + shift."""
         return float(self.objective.criterion.scale.detach())
@@ -64,9 +74,7 @@ class LoadedStudent:
         if signals.ndim != 3 or signals.shape[1] != len(LEADS):
             raise ContractError(f"signals have shape {signals.shape}, expected (n, {len(LEADS)}, time)")
         return self._joined(
-            self.objective.student.encode_ecg(
-                torch.from_numpy(self.scaler.standardise(signals[first : first + _BATCH])).to(self.device)
-            )
+            self.objective.student.encode_ecg(self._standardised(signals[first : first + _BATCH]))
             for first in range(0, len(signals), _BATCH)
         )
 
@@ -91,8 +99,54 @@ class LoadedStudent:
             for first in range(0, len(texts), _BATCH)
         )
 
+    def classify(
+        self,
+        method: TuningMethod,
+        read: Callable[[np.ndarray], np.ndarray],
+        label: np.ndarray,
+        split: np.ndarray,
+        settings: TuningSettings,
+        seed: int,
+    ) -> np.ndarray:
+        """Trains the ECG encoder on labels and scores all ECGs; this student stays as it is.
+
+        Args:
+            method: from this student's weights, by adapters beside them, or from nothing.
+            read: (k,) int64 into the n ECGs -> (k, 12, T) float32 mV.
+            label: (n,) 0 or 1; training and validation hold both classes, those of test are not read.
+            split: (n,) str.
+            settings: rates, epochs, rank.
+            seed: of weights and order.
+
+        Returns:
+            (n,) float64 in [0, 1].
+        """
+
+        def make() -> Classifier:
+            if method == "scratch":
+                return Classifier(EcgEncoder(self.settings.model), self.dim)
+            encoder = deepcopy(self.objective.student.ecg_encoder).requires_grad_(True)
+            if method == "lora":
+                add_adapters(encoder, settings.rank)
+            return Classifier(encoder, self.dim)
+
+        return fit_classifier(
+            make,
+            lambda rows: self._standardised(read(rows)),
+            label,
+            split == "train",
+            split == "validation",
+            settings.rate(method),
+            settings,
+            seed,
+            frozen=method == "lora",
+        ).score
+
+    def _standardised(self, signals: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(self.scaler.standardise(signals)).to(self.device)
+
     def _joined(self, parts: Iterable[Gaussian]) -> tuple[np.ndarray, np.ndarray]:
-        empty = np.empty((0, self.settings.model.embed_dim), np.float32)
+        empty = np.empty((0, self.dim), np.float32)
         mean, log_var = [empty], [empty]
         for part in parts:
             mean.append(part.mean.float().cpu().numpy())

@@ -8,39 +8,42 @@ import numpy as np
 
 from echoingecg.errors import Refusal
 from echoingecg.recipe.sections import TeacherSettings
-from echoingecg.teacher.decode.dicom_clip import DicomClip, Region, read_dicom_clip
-from echoingecg.teacher.decode.pixels import rgb_frames
+from echoingecg.teacher.cine import check_cine
+from echoingecg.teacher.decode import frames_of, open_clip
+from echoingecg.teacher.decode.clip import Clip, Region
 
 _TWO_DIMENSIONAL: Final = 1  # Region Spatial Format, DICOM PS3.3 C.8.5.5.1.1
 _STRIPS: Final = {2: "M-mode", 3: "spectral Doppler"}
 _MIN_EDGE: Final = 16  # px; less is no image of a heart
 
 Box = tuple[slice, slice]
+_NOWHERE: Final = (slice(0, 0), slice(0, 0))
 
 
 def read_clip(path: Path, settings: TeacherSettings, size: int) -> np.ndarray:
     """Reads the frames that the teacher sees.
 
     Args:
-        path: multi-frame ultrasound DICOM file.
-        settings: frame_stride, max_frames and min_frames are read.
+        path: multi-frame ultrasound DICOM file, AVI or MP4.
+        settings: frame_stride, max_frames, min_frames, colour_doppler and view_filter are read.
         size: edge of the square frames, px. The aspect ratio is not kept (METHOD).
 
     Returns:
         uint8 (frame, size, size, 3), RGB, the two-dimensional region alone.
 
     Raises:
-        Refusal: the file is damaged, no cine, without region, or encoded in an unknown way.
+        Refusal: the file is damaged, no cine, without region, not wanted, or encoded in an unknown way.
         OSError: the disk cannot give the bytes.
     """
-    clip = read_dicom_clip(path)
-    box = two_dimensional_region(clip)
+    clip = open_clip(path)
     if clip.frames < settings.min_frames:
         raise Refusal("not_a_cine", f"frames: {clip.frames}, at least {settings.min_frames} are needed")
+    box = two_dimensional_region(clip)
     wanted = frame_indices(clip.frames, settings.frame_stride, settings.max_frames)
     frames = np.empty((len(wanted), size, size, 3), np.uint8)
-    for index, frame in enumerate(rgb_frames(clip, wanted)):
+    for index, frame in enumerate(frames_of(clip, wanted)):
         cv2.resize(frame[box], (size, size), dst=frames[index], interpolation=cv2.INTER_AREA)
+    check_cine(clip, frames, settings)
     return frames
 
 
@@ -52,23 +55,24 @@ def frame_indices(frames: int, stride: int, max_frames: int) -> list[int]:
     return [strided[i * (len(strided) - 1) // max(max_frames - 1, 1)] for i in range(max_frames)]
 
 
-def two_dimensional_region(clip: DicomClip) -> Box:
+def two_dimensional_region(clip: Clip) -> Box:
     """Rows and columns of the largest two-dimensional region, clipped to the image; the first of equals.
 
     Raises:
-        Refusal: `not_a_cine` where only strips are stated, else `no_region`.
+        Refusal: `not_a_cine` where a strip is larger, or the only thing stated; else `no_region`.
     """
     boxes = [_box(region, clip) for region in clip.regions if region.spatial_format == _TWO_DIMENSIONAL]
-    boxes = [box for box in boxes if min(_edges(box)) >= _MIN_EDGE]
-    if boxes:
-        return max(boxes, key=lambda box: np.prod(_edges(box)))
-    strips = sorted({_STRIPS[one.spatial_format] for one in clip.regions if one.spatial_format in _STRIPS})
-    if strips:
-        raise Refusal("not_a_cine", f"only {' and '.join(strips)} regions")
-    raise Refusal("no_region", f"regions: {len(clip.regions)}, two-dimensional within the image: 0")
+    largest = max((box for box in boxes if min(_edges(box)) >= _MIN_EDGE), key=_area, default=_NOWHERE)
+    strips = [one for one in clip.regions if one.spatial_format in _STRIPS]
+    if any(_area(_box(one, clip)) > _area(largest) for one in strips):
+        kinds = sorted({_STRIPS[one.spatial_format] for one in strips})
+        raise Refusal("not_a_cine", f"{' and '.join(kinds)} over more of the picture than two dimensions")
+    if largest == _NOWHERE:
+        raise Refusal("no_region", f"regions: {len(clip.regions)}, two-dimensional within the image: 0")
+    return largest
 
 
-def _box(region: Region, clip: DicomClip) -> Box:
+def _box(region: Region, clip: Clip) -> Box:
     return (
         slice(max(region.top, 0), min(region.bottom + 1, clip.height)),
         slice(max(region.left, 0), min(region.right + 1, clip.width)),
@@ -78,3 +82,8 @@ def _box(region: Region, clip: DicomClip) -> Box:
 def _edges(box: Box) -> tuple[int, int]:
     rows, columns = box
     return rows.stop - rows.start, columns.stop - columns.start
+
+
+def _area(box: Box) -> int:
+    height, width = _edges(box)
+    return max(height, 0) * max(width, 0)

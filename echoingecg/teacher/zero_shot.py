@@ -4,8 +4,9 @@ from typing import Final
 
 import numpy as np
 
+from echoingecg.ranking import best_median, values_by_rank
+
 LVEF_PROMPT: Final = "LV ejection fraction is {} %."
-BEST_SHARE: Final = 0.2  # of the ranked prompts
 
 
 def finding_score(frames: np.ndarray, prompts: np.ndarray) -> float:
@@ -28,7 +29,4 @@ def ranked_value(frames: np.ndarray, prompts: np.ndarray, values: np.ndarray) ->
         prompts: (prompt, dim) unit-length embeddings, at least one.
         values: (prompt,) the number that each prompt states.
     """
-    order = np.argsort(-(frames.astype(np.float32) @ prompts.T), axis=1, kind="stable")
-    at_rank = values[order].mean(axis=0)
-    best = max(round(BEST_SHARE * len(values)), 1)
-    return float(np.median(at_rank[:best]))
+    return float(best_median(values_by_rank(frames, prompts, values).mean(axis=0)))

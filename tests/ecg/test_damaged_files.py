@@ -8,6 +8,7 @@ from time import monotonic
 import numpy as np
 import pydicom
 import pytest
+from damage import FLIPS, INSERTS, KEPT, damaged
 from ecg_files import (
     ecg_steps,
     write_aecg,
@@ -41,25 +42,8 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "edf": lambda folder: write_edf(folder, STEPS),
     "npy": lambda folder: write_npy(folder, STEPS),
 }
-# Numbers, as text and as bytes, that a decoder must not believe.
-ABSURD = [
-    b"99999999999", b"4294967295", b"-1", b"0", b"1e308", b"nan", b"\xff\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\x7f",
-]  # fmt: skip
-FLIPS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4)
-INSERTS = st.lists(st.tuples(st.floats(0, 0.3), st.sampled_from(ABSURD), st.booleans()), max_size=2)
 FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SECONDS = 20.0  # a file of one second is read in a few hundredths; a busy machine needs room
-
-
-def damaged(content: bytes, flips: list[tuple[float, int]], inserts: list, kept: float) -> bytes:
-    """Bytes changed, absurd numbers put in or over, the end cut off."""
-    out = bytearray(content)
-    for place, value in flips:
-        out[int(place * (len(out) - 1))] = value
-    for place, number, over in inserts:
-        at = int(place * (len(out) - 1))
-        out[at : at + (len(number) if over else 0)] = number
-    return bytes(out[: int(kept * len(out))])
 
 
 def try_to_read(path: Path) -> str:
@@ -91,7 +75,7 @@ def test_damage_is_read_or_refused(tmp_path: Path, form: str) -> None:
     content = path.read_bytes()
     outcomes = set()
 
-    @given(flips=FLIPS, inserts=INSERTS, kept=st.one_of(st.just(1.0), st.floats(0, 1)))
+    @given(flips=FLIPS, inserts=INSERTS, kept=KEPT)
     @FUZZ
     def check(flips: list[tuple[float, int]], inserts: list, kept: float) -> None:
         path.write_bytes(damaged(content, flips, inserts, kept))
@@ -111,7 +95,7 @@ def test_damage_under_right_checksums(tmp_path: Path) -> None:
         number=st.sampled_from(sorted(bodies)),
         flips=FLIPS,
         inserts=INSERTS,
-        kept=st.one_of(st.just(1.0), st.floats(0, 1)),
+        kept=KEPT,
     )
     @FUZZ
     def check(number: int, flips: list[tuple[float, int]], inserts: list, kept: float) -> None:

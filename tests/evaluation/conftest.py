@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from evaluation_case import lvef_below, make_inputs
+from evaluation_case import LVEF, lvef_below, make_inputs
 
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
-from echoingecg.recipe import EvaluationSettings
+from echoingecg.recipe import EvaluationSettings, FewShotSettings
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +16,10 @@ def inputs() -> EvaluationInputs:
 
 @pytest.fixture(scope="session")
 def settings() -> EvaluationSettings:
-    return EvaluationSettings(endpoints=(lvef_below(40), lvef_below(50)), bootstrap_draws=200)
+    few = FewShotSettings(cases=(1, 8, 500), draws=5)
+    return EvaluationSettings(
+        endpoints=(lvef_below(40), lvef_below(50)), regressions=(LVEF,), bootstrap_draws=200, few_shot=few
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """A small evaluation case with a planted signal, whose student is plain NumPy."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +12,27 @@ from data_contracts.pairs import ECG_ECHO, FILTERS, LABELS, PATIENTS
 from data_contracts.student import HISTORY
 from data_contracts.teacher import STUDIES
 from echoingecg.evaluation.inputs import EvaluationInputs
-from echoingecg.recipe import Endpoint
+from echoingecg.recipe import Endpoint, FewShotSettings, RegressionEndpoint
 
 DIM = 16
 SPLIT_OF = ("train", "train", "train", "validation", "test")
+
+
+def unit_numbers(texts: Sequence[str]) -> np.ndarray:
+    """Sentences on the unit circle of dimensions 0 and 12: REDUCED at one end, a number x at x / 100 of the way."""
+    place = [float(found[0]) / 50 - 1 if (found := re.findall(r"\d+", text)) else 1.0 for text in texts]
+    place = [-1.0 if "REDUCED" in text.upper() else one for text, one in zip(texts, place, strict=True)]
+    mean = np.zeros((len(texts), DIM), np.float32)
+    mean[:, 0], mean[:, 12] = np.sin(np.array(place) * np.pi / 2), np.cos(np.array(place) * np.pi / 2)
+    return mean
+
+
+@dataclass(frozen=True)
+class PlantedTeacher:
+    """Sentences in the space of the planted student's ECGs."""
+
+    def embed_text(self, texts: Sequence[str]) -> np.ndarray:
+        return unit_numbers(texts)
 
 
 @dataclass(frozen=True)
@@ -22,6 +41,7 @@ class PlantedStudent:
 
     scale: float = 5.0
     shift: float = 5.0
+    dim: int = DIM
 
     def embed_ecg(self, signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         planted = np.zeros((len(signals), DIM), np.float32)
@@ -37,6 +57,9 @@ class PlantedStudent:
         mean[:, 0] = [-1.0 if "REDUCED" in text.upper() else 1.0 for text in texts]
         mean[:, 1] = [0.01 * len(text) for text in texts]
         return mean, np.full((len(texts), DIM), -4.0, np.float32)
+
+    def classify(self, *arguments: object) -> np.ndarray:
+        raise AssertionError("a NumPy student has no encoder to train: see tests/student")
 
 
 @dataclass(frozen=True)
@@ -61,6 +84,12 @@ def lvef_below(threshold: float, **changes: Any) -> Endpoint:
         "source": "ESC heart failure guideline 2021",
     }
     return Endpoint.model_validate(values | changes)
+
+
+NO_FEW_SHOT = FewShotSettings(cases=())
+LVEF = RegressionEndpoint(
+    name="LVEF", measurement="lvef", unit="%", valid_range=(5, 90), prompts=("LVEF IS <#> %.",), prompt_range=(5, 85)
+)
 
 
 def make_inputs(patients: int = 250, seed: int = 1, **changes: Any) -> EvaluationInputs:
@@ -111,6 +140,8 @@ def make_inputs(patients: int = 250, seed: int = 1, **changes: Any) -> Evaluatio
             "ecg_findings": {"no_qrs": 2, "mains": 1234},
             "ecg_page": None,
         },
+        "teacher": PlantedTeacher(),
+        "training_texts": ("LVEF IS 30 %.", "LVEF IS 55 %.", "NORMAL."),
     }
     return EvaluationInputs(**(values | changes))
 

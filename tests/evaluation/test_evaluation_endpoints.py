@@ -38,7 +38,7 @@ def test_every_way_out_is_counted() -> None:
     )
     found = label_studies(lvef_below(40), table, np.array(list("abcdefgh")))
     assert found.label.tolist() == [1, 0, NO_LABEL, NO_LABEL, NO_LABEL, NO_LABEL, NO_LABEL, 0]
-    assert (found.absent, found.unit_mismatch, found.impossible, found.labelled) == (1, 1, 3, 3)
+    assert (found.absent, found.unit_mismatch, found.impossible, found.known.sum()) == (1, 1, 3, 3)
 
 
 @pytest.mark.parametrize(

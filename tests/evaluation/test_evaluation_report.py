@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib
 import pytest
-from evaluation_case import lvef_below, make_inputs
+from evaluation_case import NO_FEW_SHOT, lvef_below, make_inputs
 from PIL import Image
 
 from data_contracts.student import HISTORY
@@ -53,7 +53,7 @@ class Page(HTMLParser):
 
 
 def page_of(folder: Path, inputs: EvaluationInputs, *endpoints: Any) -> Page:
-    evaluate(inputs, EvaluationSettings(endpoints=endpoints, bootstrap_draws=20), folder)
+    evaluate(inputs, EvaluationSettings(endpoints=endpoints, bootstrap_draws=20, few_shot=NO_FEW_SHOT), folder)
     return Page((folder / "report.html").read_text(encoding="utf-8"))
 
 

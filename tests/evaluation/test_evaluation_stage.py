@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from evaluation_case import lvef_below, make_inputs
+from evaluation_case import NO_FEW_SHOT, lvef_below, make_inputs
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from data_contracts.evaluation import METRICS, PREDICTIONS
+from data_contracts.evaluation import FEW_SHOT, METRICS, PREDICTIONS, REGRESSION_METRICS, REGRESSIONS, TABLES
 from data_contracts.pairs import ECG_ECHO
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
 from echoingecg.recipe import EvaluationSettings
@@ -22,7 +22,8 @@ def test_tables_agree_with_scikit_learn(evaluated: Path) -> None:
     predictions = PREDICTIONS.read(evaluated).to_pandas()
     metrics = METRICS.read(evaluated).to_pandas()
     assert set(predictions["split"]) == {"train", "validation", "test"}
-    assert len(metrics) == 2 * 2 * 3 * 2
+    assert len(metrics) == 2 * len(PROTOCOLS) * 3 * 2
+    assert set(metrics["protocol"]) == set(PROTOCOLS)
     test = predictions[predictions["split"] == "test"]
     for (endpoint, protocol), rows in test.groupby(["endpoint", "protocol"]):
         ordered = rows.sort_values("uncertainty", kind="stable")
@@ -46,12 +47,13 @@ def test_tables_agree_with_scikit_learn(evaluated: Path) -> None:
 
 def test_the_planted_signal_is_found(evaluated: Path) -> None:
     metrics = METRICS.read(evaluated).to_pandas().set_index(["endpoint", "protocol", "group", "metric"])["value"]
-    for protocol in ("zero_shot", "linear_probe"):
+    for protocol in ("zero_shot", "zero_shot_teacher", "linear_probe"):
         assert 0.75 < metrics["LVEF below 50 %", protocol, "all", "auroc"] < 0.97
         certain, vague = (metrics["LVEF below 50 %", protocol, group, "auroc"] for group in GROUPS)
         assert certain > vague
 
 
+PROTOCOLS = ("zero_shot", "zero_shot_teacher", "linear_probe", "ecg_measurements")
 GROUPS = ("low_uncertainty", "high_uncertainty")
 
 
@@ -70,19 +72,20 @@ def test_test_labels_touch_no_threshold_and_no_decision(
     column = inputs.labels.schema.get_field_index("value")
     labels = inputs.labels.set_column(column, inputs.labels.schema.field(column), pa.array(values))
     evaluate(replace(inputs, labels=labels), settings, tmp_path)
-    before, after = (PREDICTIONS.read(folder).to_pandas() for folder in (evaluated, tmp_path))
-    untouched = [name for name in PREDICTIONS.schema.names if name != "label"]
-    assert before[untouched].equals(after[untouched])
-    test = before["split"] == "test"
-    assert (before["label"] != after["label"])[test].sum() > 20
-    assert before["label"][~test].equals(after["label"][~test])
+    for contract, truth in ((PREDICTIONS, "label"), (REGRESSIONS, "measured")):
+        before, after = (contract.read(folder).to_pandas() for folder in (evaluated, tmp_path))
+        untouched = [name for name in contract.schema.names if name != truth]
+        assert before[untouched].equals(after[untouched])
+        test = before["split"] == "test"
+        assert (before[truth] != after[truth])[test].sum() > 20
+        assert before[truth][~test].equals(after[truth][~test])
     reports = [(folder / "report.html").read_text(encoding="utf-8") for folder in (evaluated, tmp_path)]
     assert thresholds_of(reports[0]) == thresholds_of(reports[1])
 
 
 def thresholds_of(report: str) -> list[str]:
     found = [line for line in report.splitlines() if "called label 1 from a score of" in line]
-    assert len(found) == 4
+    assert len(found) == 2 * len(PROTOCOLS)
     return found
 
 
@@ -99,14 +102,14 @@ def test_same_inputs_same_bytes(
     shuffled = inputs.ecg_echo.take(np.random.default_rng(0).permutation(inputs.ecg_echo.num_rows))
     evaluate(replace(inputs, ecg_echo=shuffled), settings, tmp_path)
     names = sorted(path.relative_to(evaluated) for path in evaluated.rglob("*") if path.is_file())
-    assert len(names) == 3 + 2 * 4 + 3
+    assert len(names) == len(TABLES) + 1 + 2 * 4 + 3
     for name in names:
         assert (tmp_path / name).read_bytes() == (evaluated / name).read_bytes(), name
 
 
 def test_counts(tmp_path: Path) -> None:
     notes: list[str] = []
-    settings = EvaluationSettings(endpoints=(lvef_below(50),), bootstrap_draws=20)
+    settings = EvaluationSettings(endpoints=(lvef_below(50),), bootstrap_draws=20, few_shot=NO_FEW_SHOT)
     counts = evaluate(make_inputs(50), settings, tmp_path, lambda done, total, note="": notes.append(note))
     figures = len(list((tmp_path / "figures").iterdir()))
     assert counts == {
@@ -114,8 +117,9 @@ def test_counts(tmp_path: Path) -> None:
         "test_ecgs": 20,
         "test_patients": 10,
         "endpoints": 1,
-        "predictions": 2 * 96,
-        "metrics": 12,
+        "regressions": 0,
+        "predictions": len(PROTOCOLS) * 96,
+        "metrics": len(PROTOCOLS) * 6,
         "figures": figures,
     }
     assert notes == ["ECGs embedded", "endpoint LVEF below 50 %", "figures and report"]
@@ -123,7 +127,7 @@ def test_counts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("patients", [1, 2, 4, 5, 12])
 def test_few_patients_end_well(patients: int, tmp_path: Path) -> None:
-    settings = EvaluationSettings(endpoints=(lvef_below(50), lvef_below(30)), bootstrap_draws=20)
+    settings = EvaluationSettings(endpoints=(lvef_below(50), lvef_below(30)), bootstrap_draws=20, few_shot=NO_FEW_SHOT)
     evaluate(make_inputs(patients), settings, tmp_path)
     METRICS.read(tmp_path)
     PREDICTIONS.read(tmp_path)
@@ -134,7 +138,10 @@ def test_no_pair_at_all_ends_well(inputs: EvaluationInputs, settings: Evaluation
     counts = evaluate(replace(inputs, ecg_echo=ECG_ECHO.schema.empty_table()), settings, tmp_path)
     assert (counts["ecgs"], counts["predictions"], counts["test_ecgs"]) == (0, 0, 0)
     assert PREDICTIONS.read(tmp_path).num_rows == 0
-    assert METRICS.read(tmp_path)["value"].null_count == counts["metrics"] == 12
+    assert (
+        METRICS.read(tmp_path)["value"].null_count == counts["metrics"] == 2 * 2 * 6
+    )  # both towers' prompts ask without a label
+    assert (FEW_SHOT.read(tmp_path).num_rows, REGRESSION_METRICS.read(tmp_path).num_rows) == (0, 0)
 
 
 def test_no_endpoint_ends_well(inputs: EvaluationInputs, tmp_path: Path) -> None:

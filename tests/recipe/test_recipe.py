@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from data_contracts.conventions import STAGES
 from echoingecg.errors import RecipeError
-from echoingecg.recipe import Recipe, read_recipe, sections, teaching, with_overrides, write_recipe
+from echoingecg.recipe import Recipe, evaluation, read_recipe, sections, teaching, with_overrides, write_recipe
 from flows.order import find_recipe, shipped_recipes
 
 
@@ -23,7 +23,7 @@ def test_shipped_recipes_come_back_from_yaml(tmp_path: Path) -> None:
 
 
 def test_every_field_is_described() -> None:
-    known = [*vars(sections).values(), *vars(teaching).values()]
+    known = [*vars(sections).values(), *vars(evaluation).values(), *vars(teaching).values()]
     for section in (one for one in known if isinstance(one, type) and issubclass(one, Recipe.__base__)):
         for name, field in section.model_fields.items():
             nested = isinstance(field.default, sections.Section)
@@ -64,6 +64,9 @@ def test_paper_recipe_holds_the_published_numbers() -> None:
         ("pairs.split.train=0.5", "pairs.split: split shares do not sum to 1"),
         ("student.model.text_width=30", "not a multiple of text_heads"),
         ("student.echo_weight={}", "student.echo_weight"),
+        ("evaluation.external={student: a.parquet}", "one is called 'student'"),
+        ("evaluation.compare=[a@b]", "evaluation.compare.0: String should match pattern"),
+        ("evaluation.regressions=[{prompts: [LVEF IS 5 %.]}]", "evaluation.regressions.0."),
         ("student.epochs", "write section.field=value"),
         ("student.epochs=[", "not YAML"),
     ],

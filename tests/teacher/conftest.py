@@ -9,7 +9,8 @@ import pytest
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, UltrasoundMultiFrameImageStorage, generate_uid
+from pydicom.pixels import pixel_array
+from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit, UltrasoundMultiFrameImageStorage, generate_uid
 from ultrasound_files import WriteClip, region
 
 
@@ -25,7 +26,7 @@ def shipped_clip() -> Path:
 def write_clip(tmp_path: Path) -> WriteClip:
     """Writes pixels (frame, height, width[, 3]) or JPEG streams as a DICOM file; other attributes replace defaults."""
 
-    def write(pixels: np.ndarray | list[bytes], **attributes: Any) -> Path:
+    def write(pixels: np.ndarray | list[bytes], syntax: UID | None = None, **attributes: Any) -> Path:
         dataset = Dataset()
         dataset.file_meta = FileMetaDataset()
         dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = UltrasoundMultiFrameImageStorage
@@ -33,13 +34,13 @@ def write_clip(tmp_path: Path) -> WriteClip:
         dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
         dataset.NumberOfFrames = len(pixels)
         if isinstance(pixels, np.ndarray):
-            dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            dataset.file_meta.TransferSyntaxUID = syntax or ExplicitVRLittleEndian
             dataset.Rows, dataset.Columns = pixels.shape[1:3]
             dataset.SamplesPerPixel = 3 if pixels.ndim == 4 else 1
             dataset.PhotometricInterpretation = "RGB" if pixels.ndim == 4 else "MONOCHROME2"
             dataset.PixelData = pixels.tobytes()
         else:
-            dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+            dataset.file_meta.TransferSyntaxUID = syntax or JPEGBaseline8Bit
             dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 3, "YBR_FULL_422"
             dataset.PixelData = encapsulate(pixels)
         if dataset.SamplesPerPixel == 3:
@@ -54,6 +55,13 @@ def write_clip(tmp_path: Path) -> WriteClip:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def heart(shipped_clip: Path) -> np.ndarray:
+    """Six frames of the shipped clip about its valve: uint8 (frame, 96, 128, 3), RGB."""
+    frames = [pixel_array(shipped_clip, index=index, raw=False) for index in range(0, 30, 5)]
+    return np.stack(frames)[:, 80:176, 100:228]
 
 
 @pytest.fixture

@@ -1,15 +1,12 @@
 """Which frames and which region."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydicom.dataset import Dataset
-from pydicom.uid import JPEGBaseline8Bit
 
-from echoingecg.teacher.decode.dicom_clip import DicomClip, Region
+from echoingecg.errors import Refusal
+from echoingecg.teacher.decode.clip import Clip, Region
 from echoingecg.teacher.frames import frame_indices, two_dimensional_region
 
 counts = st.integers(1, 300)
@@ -32,15 +29,16 @@ def test_a_limit_spreads_evenly_over_the_strided_frames(frames: int, stride: int
     assert steps.size == 0 or (steps.min() >= 1 and steps.max() - steps.min() <= 1)
 
 
-def clip_with(*regions: tuple[Any, ...]) -> DicomClip:
-    return DicomClip(Dataset(), JPEGBaseline8Bit, "RGB", 2, 100, 200, tuple(Region(*one) for one in regions))
+def clip_with(*regions: tuple[int, ...]) -> Clip:
+    return Clip(2, 100, 200, tuple(Region(*one) for one in regions), None)
 
 
 @pytest.mark.parametrize(
     ("regions", "box"),
     [
         ([(1, 10, 20, 109, 79)], (20, 80, 10, 110)),  # right and bottom belong to the region
-        ([(3, 0, 0, 199, 99), (1, 10, 20, 59, 79)], (20, 80, 10, 60)),  # strips do not count
+        ([(3, 0, 80, 199, 89), (1, 10, 20, 59, 79)], (20, 80, 10, 60)),  # a small strip does not count
+        ([(1, 0, 0, 199, 14), (1, 10, 20, 59, 69)], (20, 70, 10, 60)),  # nor does what is too narrow for a heart
         ([(1, 0, 0, 49, 49), (1, 50, 0, 149, 59), (1, 0, 60, 49, 99)], (0, 60, 50, 150)),  # the largest
         ([(1, 0, 0, 49, 49), (1, 50, 0, 99, 49)], (0, 50, 0, 50)),  # the first of equals
         ([(1, 150, 60, 399, 299), (1, 0, 0, 79, 79)], (0, 80, 0, 80)),  # size within the image counts
@@ -51,3 +49,10 @@ def clip_with(*regions: tuple[Any, ...]) -> DicomClip:
 def test_the_region(regions: list[tuple[int, ...]], box: tuple[int, int, int, int]) -> None:
     rows, columns = two_dimensional_region(clip_with(*regions))
     assert (rows.start, rows.stop, columns.start, columns.stop) == box
+
+
+@pytest.mark.parametrize("strip", [2, 3])
+def test_a_strip_larger_than_the_picture_is_no_cine(strip: int) -> None:
+    """The two-dimensional picture beside an M-mode or a spectrum is an inset that shows where the beam lies."""
+    with pytest.raises(Refusal, match="not_a_cine"):
+        two_dimensional_region(clip_with((1, 60, 0, 139, 39), (strip, 0, 40, 199, 99)))

@@ -1,30 +1,31 @@
-"""Encoded DICOM pixels to RGB frames, only those asked for.
+"""DICOM pixels to RGB frames, only those asked for: read by seeking, decoded a few at a time."""
 
-JPEG baseline, what echo machines write, is decoded by OpenCV: the same libjpeg-turbo as pydicom's
-plug-ins, with the colour conversion in the decoder. Every other encoding goes through pydicom.
-"""
-
-from collections.abc import Iterator, Sequence
-from io import BytesIO
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 import cv2
 import numpy as np
-from PIL.JpegImagePlugin import JpegImageFile
-from pydicom.encaps import generate_frames
-from pydicom.pixels import get_decoder, iter_pixels
-from pydicom.uid import JPEGBaseline8Bit
+from pydicom.pixels import apply_color_lut
+from pydicom.uid import JPEG2000, JPEG2000Lossless
 
 from echoingecg.errors import Refusal
-from echoingecg.teacher.decode.dicom_clip import PARSE_FAULTS, DicomClip, parsing
+from echoingecg.teacher.decode.codecs import CODECS, LOSSY_JPEG
+from echoingecg.teacher.decode.dicom_clip import DicomClip
+from echoingecg.teacher.decode.encapsulated import locate_frames, read_parts
+from echoingecg.teacher.decode.parsing import WholeFile, parsing, refusing
 
-_END_OF_IMAGE: Final = b"\xff\xd9"
-_PADDING: Final = 10  # bytes that may follow the end of a JPEG stream within its frame
-_FAMILY: Final = {"MONOCHROME2": "grey", "RGB": "RGB", "YBR_FULL": "YCbCr", "YBR_FULL_422": "YCbCr"}
+_DECODERS: Final = 2  # threads: the codecs leave Python's lock, and the caller resizes beside them
+_AHEAD: Final = 4  # frames in memory, at most
+_OF_JPEG_2000: Final = ("YBR_ICT", "YBR_RCT")
+
+ToRgb = Callable[[np.ndarray], np.ndarray]
 
 
 def rgb_frames(clip: DicomClip, wanted: Sequence[int]) -> Iterator[np.ndarray]:
-    """Decodes frames one at a time, so that one full-size frame is in memory.
+    """Decodes frames in their order; at most four full-size ones are in memory.
 
     Args:
         clip: an opened file.
@@ -35,92 +36,78 @@ def rgb_frames(clip: DicomClip, wanted: Sequence[int]) -> Iterator[np.ndarray]:
 
     Raises:
         Refusal: `truncated`, `unreadable`, `unsupported_pixels`.
+        OSError: the disk cannot give the bytes.
     """
-    return _jpeg_frames(clip, wanted) if clip.transfer_syntax == JPEGBaseline8Bit else _other_frames(clip, wanted)
-
-
-def _jpeg_frames(clip: DicomClip, wanted: Sequence[int]) -> Iterator[np.ndarray]:
-    if clip.photometric not in _FAMILY:
-        raise Refusal("unsupported_pixels", f"{clip.photometric} in a JPEG stream")
-    streams = _streams(clip)
-    for index in wanted:
-        _check_stream(streams[index], clip)
-        frame = cv2.imdecode(
-            np.frombuffer(streams[index], np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-        )
-        if frame is None:
-            raise Refusal("unreadable", "a JPEG frame cannot be decoded")
-        yield frame
-
-
-def _streams(clip: DicomClip) -> list[bytes]:
-    """The encoded frames. Raises Refusal unless there are as many whole ones as the header states."""
-    dataset = clip.dataset
-    extended = None
-    with parsing("the encapsulated pixel data"):
-        if "ExtendedOffsetTable" in dataset:
-            extended = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
-        try:
-            streams = list(generate_frames(dataset.PixelData, number_of_frames=clip.frames, extended_offsets=extended))
-        except ValueError as fault:  # fewer fragments than frames, or an item cut short
-            raise Refusal("truncated", f"pixel data hold fewer than the {clip.frames} frames stated") from fault
-    if len(streams) < clip.frames:
-        raise Refusal("truncated", f"{len(streams)} of {clip.frames} stated frames are there")
-    if len(streams) > clip.frames:
-        raise Refusal("unreadable", f"{len(streams)} frames are there, {clip.frames} are stated")
-    if any(_END_OF_IMAGE not in stream[-_PADDING:] for stream in streams):
-        raise Refusal("truncated", "a JPEG frame has no end")
-    return streams
-
-
-def _check_stream(stream: bytes, clip: DicomClip) -> None:
-    """Size and colour space of a JPEG stream against the header, before memory is taken for its pixels."""
-    try:
-        image = JpegImageFile(BytesIO(stream))
-    except (SyntaxError, *PARSE_FAULTS) as fault:
-        raise Refusal("unreadable", "a JPEG frame has no valid header") from fault
-    if image.size != (clip.width, clip.height):
-        raise Refusal("unreadable", f"a JPEG frame of {image.size}, the header states {(clip.width, clip.height)}")
-    if (found := _colour_family(image)) != _FAMILY[clip.photometric]:
-        raise Refusal("unsupported_pixels", f"{clip.photometric} is stated, the JPEG stream holds {found}")
-
-
-def _colour_family(image: JpegImageFile) -> str:
-    """What libjpeg takes the components for: JFIF, then Adobe's marker, then the component ids."""
-    if len(image.layer) == 1:
-        return "grey"
-    if len(image.layer) != 3:
-        return f"{len(image.layer)} components"
-    if "jfif" in image.info:
-        return "YCbCr"
-    if "adobe_transform" in image.info:
-        return "YCbCr" if image.info["adobe_transform"] else "RGB"
-    return "RGB" if bytes(layer[0] for layer in image.layer) == b"RGB" else "YCbCr"
-
-
-def _other_frames(clip: DicomClip, wanted: Sequence[int]) -> Iterator[np.ndarray]:
     _check_decodable(clip)
-    decoded = iter_pixels(clip.dataset, indices=list(wanted), raw=False)
-    for _ in wanted:
-        with parsing("a frame"):
-            try:
-                frame = next(decoded)
-            except (RuntimeError, StopIteration) as fault:  # a codec's fault
-                raise Refusal("unreadable", "a frame cannot be decoded") from fault
-        yield np.stack([frame] * 3, axis=-1) if frame.ndim == 2 else np.ascontiguousarray(frame)
+    to_rgb = _to_rgb(clip)
+    streams = _streams if clip.pixels_length is None else _plain_streams
+    with WholeFile(clip.path) as file, ThreadPoolExecutor(_DECODERS) as threads:
+        waiting: deque[Future[np.ndarray]] = deque()
+        for stream in streams(file, clip, wanted):
+            waiting.append(threads.submit(_decode, stream, clip, to_rgb))
+            if len(waiting) == _AHEAD:
+                yield _result(waiting.popleft())
+        while waiting:
+            yield _result(waiting.popleft())
+
+
+def _result(frame: "Future[np.ndarray]") -> np.ndarray:
+    with refusing("a frame"):
+        return frame.result()
+
+
+def _decode(stream: bytes, clip: DicomClip, to_rgb: ToRgb) -> np.ndarray:
+    return to_rgb(CODECS[clip.transfer_syntax](stream, clip))
+
+
+def _streams(file: WholeFile, clip: DicomClip, wanted: Sequence[int]) -> Iterator[bytes]:
+    with parsing("the encapsulated pixel data"):
+        frames = locate_frames(file, clip)
+    return (read_parts(file, frames[index]) for index in wanted)
+
+
+def _plain_streams(file: WholeFile, clip: DicomClip, wanted: Sequence[int]) -> Iterator[bytes]:
+    assert clip.pixels_length is not None
+    if clip.photometric == "YBR_FULL_422" and clip.width % 2:
+        raise Refusal("unsupported_pixels", "YBR_FULL_422 of an odd width")
+    samples = 2 if clip.photometric == "YBR_FULL_422" else int(clip.dataset.SamplesPerPixel)
+    size = clip.height * clip.width * samples
+    there, needed = file.size - clip.pixels_at, max(clip.frames * size, clip.pixels_length)
+    if there < needed or clip.pixels_length < clip.frames * size:
+        raise Refusal("truncated", f"{min(there, clip.pixels_length)} bytes of pixels, {needed} are stated")
+    return (read_parts(file, [(clip.pixels_at + index * size, size)]) for index in wanted)
 
 
 def _check_decodable(clip: DicomClip) -> None:
     syntax = clip.transfer_syntax
-    try:
-        available = syntax.is_valid and get_decoder(syntax).is_available
-    except NotImplementedError:
-        available = False
-    if not available:
-        raise Refusal("unsupported_pixels", f"no decoder for transfer syntax {syntax.keyword or 'of an unknown kind'}")
-    if syntax.is_encapsulated:
-        return
-    samples = 2 if clip.photometric == "YBR_FULL_422" else clip.dataset.SamplesPerPixel
-    needed = clip.frames * clip.height * clip.width * samples
-    if len(clip.dataset.PixelData) < needed:
-        raise Refusal("truncated", f"{len(clip.dataset.PixelData)} bytes of pixels, {needed} are stated")
+    if syntax not in CODECS:
+        kind = syntax.keyword if syntax.is_transfer_syntax else "of an unknown kind"
+        raise Refusal("unsupported_pixels", f"no decoder for transfer syntax {kind}")
+    if clip.photometric in _OF_JPEG_2000 and syntax not in (JPEG2000, JPEG2000Lossless):
+        raise Refusal("unsupported_pixels", f"{clip.photometric} in {syntax.keyword}")
+
+
+def _to_rgb(clip: DicomClip) -> ToRgb:
+    """How decoded samples of this file become RGB."""
+    if clip.photometric == "PALETTE COLOR":
+        with parsing("the palette"):
+            return partial(np.take, _palette(clip), axis=0)
+    if clip.photometric.startswith("YBR_FULL") and clip.transfer_syntax not in LOSSY_JPEG:
+        return _from_ybr
+    return _of_three
+
+
+def _of_three(samples: np.ndarray) -> np.ndarray:
+    return cv2.merge([samples] * 3) if samples.ndim == 2 else samples
+
+
+def _from_ybr(samples: np.ndarray) -> np.ndarray:
+    """YCbCr of JPEG, full range (PS3.3 C.7.6.3.1.2)."""
+    return cv2.cvtColor(np.ascontiguousarray(samples[..., [0, 2, 1]]), cv2.COLOR_YCrCb2RGB)
+
+
+def _palette(clip: DicomClip) -> np.ndarray:
+    """uint8 (256, 3): the colour of each value (PS3.3 C.7.6.3.1.5)."""
+    colours = apply_color_lut(np.arange(256, dtype=np.uint8), clip.dataset)
+    sixteen_bits = int(clip.dataset.RedPaletteColorLookupTableDescriptor[2]) == 16
+    return (colours >> 8 if sixteen_bits else colours).astype(np.uint8)

@@ -1,0 +1,118 @@
+"""What is asked of the student, and by which protocols it answers. Sources and a worked example: docs/protocols.md."""
+
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from echoingecg.recipe.sections import Count, NotNegative, Positive, Section
+
+NUMBER: Final = "<#>"  # in a prompt, the place of the number (ECHO-CLIP's sign)
+TuningMethod = Literal["fine_tune", "lora", "scratch"]
+# '@' parts protocol and model in the tables.
+ModelName = Annotated[str, StringConstraints(min_length=1, pattern="^[^@]+$")]
+Prompt = Annotated[str, StringConstraints(min_length=1)]
+NumberPrompt = Annotated[str, StringConstraints(pattern=NUMBER)]
+
+
+class Measured(Section):
+    """A measurement of the echo study, as data."""
+
+    name: str = Field(min_length=1, description="short name, used in tables and figures")
+    measurement: str = Field(min_length=1, description="measurement of the export, for example lvef")
+    unit: str = Field(description="unit the measurement must have; others are not compared")
+    valid_range: tuple[float, float] = Field(description="values outside are impossible and left out, in `unit`")
+    source: str = Field("", description="where threshold or range come from")
+
+    @model_validator(mode="after")
+    def _range(self) -> Self:
+        if self.valid_range[0] >= self.valid_range[1]:
+            raise ValueError(f"valid_range: {self.valid_range[0]:g} is not below {self.valid_range[1]:g}")
+        return self
+
+
+class Endpoint(Measured):
+    """One yes/no question about the echo."""
+
+    comparison: Literal["<", "<=", ">", ">="] = Field(description="label 1 when `value comparison threshold`")
+    threshold: float = Field(description="in `unit`")
+    positive_prompts: tuple[Prompt, ...] = Field(min_length=1, description="echo sentences that say label 1")
+    negative_prompts: tuple[Prompt, ...] = Field(min_length=1, description="echo sentences that say label 0")
+
+
+class RegressionEndpoint(Measured):
+    """One number of the echo."""
+
+    prompts: tuple[NumberPrompt, ...] = Field(min_length=1, description="echo sentences with <#> where a number goes")
+    prompt_range: tuple[float, float] = Field(description="smallest and largest number put in, in `unit`")
+    prompt_step: Positive = Field(1.0, description="from one number to the next, in `unit`")
+
+    @model_validator(mode="after")
+    def _prompts(self) -> Self:
+        if self.prompt_range[0] >= self.prompt_range[1]:
+            raise ValueError(f"prompt_range: {self.prompt_range[0]:g} is not below {self.prompt_range[1]:g}")
+        return self
+
+
+class FewShotSettings(Section):
+    """Logistic regression on the mean embedding of a few labelled training ECGs."""
+
+    cases: tuple[Count, ...] = Field(
+        (1, 2, 4, 8, 16, 32, 64), description="ECGs of each class, each of its own patient; () for none"
+    )
+    draws: Annotated[int, Field(ge=2)] = Field(20, description="random choices of those ECGs")
+    c: Positive = Field(1.0, description="inverse L2 strength")
+
+
+class TuningSettings(Section):
+    """Training of the whole encoder on labels; early stop on the validation split."""
+
+    methods: tuple[TuningMethod, ...] = Field(
+        (),
+        description="'fine_tune' goes on from the student, 'lora' learns low-rank adapters beside its frozen weights, "
+        "'scratch' is the same encoder from nothing; none is quick on a CPU",
+    )
+    epochs: Count = Field(30, description="passes over the labelled training ECGs at most")
+    patience: Count = Field(5, description="stop after this many epochs without a better validation loss")
+    batch_size: Annotated[int, Field(ge=2)] = Field(32, description="ECGs a step")
+    fine_tune_rate: Positive = Field(1e-4, description="AdamW learning rate of fine_tune")
+    lora_rate: Positive = Field(1e-3, description="AdamW learning rate of lora")
+    scratch_rate: Positive = Field(2e-3, description="AdamW learning rate of scratch")
+    weight_decay: NotNegative = Field(0.01, description="AdamW weight decay")
+    rank: Count = Field(4, description="lora: rank of the adapters")
+
+    def rate(self, method: TuningMethod) -> float:
+        """Learning rate of a method."""
+        return {"fine_tune": self.fine_tune_rate, "lora": self.lora_rate, "scratch": self.scratch_rate}[method]
+
+
+class EvaluationSettings(Section):
+    endpoints: tuple[Endpoint, ...] = Field((), description="yes/no questions asked of the student")
+    regressions: tuple[RegressionEndpoint, ...] = Field((), description="numbers asked of the student")
+    bootstrap_draws: Annotated[int, Field(ge=10)] = Field(1000, description="patient resamples for the intervals")
+    probe_c: Positive = Field(1.0, description="inverse L2 strength of the linear probe")
+    ridge: tuple[Positive, ...] = Field(
+        (1.0, 10.0, 100.0, 1000.0), min_length=1, description="L2 strengths tried for regression, chosen on validation"
+    )
+    centre: bool = Field(
+        False, description="zero-shot also with each modality's training mean taken off (Zhang et al., ICLR 2024)"
+    )
+    few_shot: FewShotSettings = FewShotSettings()
+    tuning: TuningSettings = TuningSettings()
+    compare: tuple[ModelName, ...] = Field(
+        (), description="artefact names or aliases of other students, judged on the same patients"
+    )
+    external: dict[ModelName, str] = Field(
+        {}, description="embeddings of other models: name -> Parquet file with content_hash and embedding"
+    )
+    seed: int = Field(43, description="bootstrap resamples, few-shot draws, tuning")
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        for kind in (self.endpoints, self.regressions):
+            names = [one.name for one in kind]
+            if len(names) != len(set(names)):
+                raise ValueError("two endpoints share a name")
+        models = ["student", *self.compare, *self.external]  # the first is the one under test
+        if len(models) != len(set(models)):
+            raise ValueError("compare and external: two models share a name, or one is called 'student'")
+        return self

@@ -1,0 +1,144 @@
+"""One encoded frame to samples, a function a transfer syntax; its own header is checked before memory is taken.
+
+Each returns uint8 (height, width) or (height, width, 3), in the colours of PhotometricInterpretation; those of lossy
+JPEG and of JPEG 2000 are RGB, as their decoders convert. JPEG goes through OpenCV, that is libjpeg-turbo.
+"""
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import Final
+
+import cv2
+import numpy as np
+from _CharLS import read_header as read_jpeg_ls_header
+from jpeg_ls import decode_pixel_data as decode_jpeg_ls
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+from rle.rle import decode_frame as decode_rle
+
+from echoingecg.errors import Refusal
+from echoingecg.teacher.decode.dicom_clip import DicomClip
+from echoingecg.teacher.decode.encapsulated import END_OF_IMAGE, PADDING
+
+LOSSY_JPEG: Final = (JPEGBaseline8Bit, JPEGExtended12Bit)
+_LOSSLESS_JPEG: Final = (JPEGLossless, JPEGLosslessSV1)
+_UNMARKED: Final = "three components without a colour marker"
+_FAMILIES: Final = {
+    "MONOCHROME2": ("grey",),
+    "RGB": ("RGB", _UNMARKED),
+    "YBR_FULL": ("YCbCr", _UNMARKED),
+    "YBR_FULL_422": ("YCbCr", _UNMARKED),
+}
+
+
+def _jpeg(stream: bytes, clip: DicomClip) -> np.ndarray:
+    image = JpegImageFile(BytesIO(stream))
+    _check_end(stream)
+    _check_header(clip, image.size, len(image.layer))
+    family = _colour_family(image)
+    if family not in _FAMILIES.get(clip.photometric, ()):
+        raise Refusal("unsupported_pixels", f"{clip.photometric} is stated, the JPEG stream holds {family}")
+    if (clip.photometric, family) == ("RGB", _UNMARKED) and clip.transfer_syntax in LOSSY_JPEG:
+        # libjpeg would take it for YCbCr, as it takes an unmarked lossless stream for RGB: DICOM's word decides.
+        image.draft("YCbCr", None)
+        return np.asarray(image)
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    frame = cv2.imdecode(np.frombuffer(stream, np.uint8), flags)
+    if frame is None:
+        raise Refusal("unreadable", "a JPEG frame cannot be decoded")
+    return frame
+
+
+def _colour_family(image: JpegImageFile) -> str:
+    """What libjpeg takes the components for: JFIF, then Adobe's marker, then the component ids."""
+    if len(image.layer) == 1:
+        return "grey"
+    if "jfif" in image.info:
+        return "YCbCr"
+    if "adobe_transform" in image.info:
+        return "YCbCr" if image.info["adobe_transform"] else "RGB"
+    return "RGB" if bytes(layer[0] for layer in image.layer) == b"RGB" else _UNMARKED
+
+
+def _jpeg_2000(stream: bytes, clip: DicomClip) -> np.ndarray:
+    """The decoder undoes the multiple component transformation that YBR_ICT and YBR_RCT name (PS3.3 C.7.6.3.1.2)."""
+    image = Jpeg2KImageFile(BytesIO(stream))
+    _check_end(stream)
+    _check_header(clip, image.size, {"L": 1, "RGB": 3}.get(image.mode, 0))
+    return np.asarray(image)
+
+
+def _jpeg_ls(stream: bytes, clip: DicomClip) -> np.ndarray:
+    _check_end(stream)
+    header = read_jpeg_ls_header(stream)
+    _check_header(clip, (header["width"], header["height"]), header["components"])
+    if header["bits_per_sample"] > 8:
+        raise Refusal("unsupported_pixels", "pixels are not of 8 bits")
+    samples, header = decode_jpeg_ls(stream)
+    by_plane = header["components"] > 1 and header["interleave_mode"] == 0
+    return _shaped(samples, clip, by_plane)
+
+
+def _rle(stream: bytes, clip: DicomClip) -> np.ndarray:
+    planes = decode_rle(stream, clip.height * clip.width, 8, "<")
+    return _shaped(planes, clip, by_plane=True)
+
+
+def _plain(stream: bytes, clip: DicomClip) -> np.ndarray:
+    if clip.photometric != "YBR_FULL_422":
+        return _shaped(stream, clip, by_plane=bool(clip.dataset.get("PlanarConfiguration")))
+    # Two luminances, then the blue and the red difference that both pixels share (PS3.3 C.7.6.3.1.2).
+    pairs = np.frombuffer(stream, np.uint8).reshape(clip.height, clip.width // 2, 4)
+    blue, red = (np.repeat(pairs[..., at], 2, axis=1) for at in (2, 3))
+    return np.dstack([pairs[..., :2].reshape(clip.height, clip.width), blue, red])
+
+
+CODECS: Final[dict[UID, Callable[[bytes, DicomClip], np.ndarray]]] = {
+    **dict.fromkeys((*LOSSY_JPEG, *_LOSSLESS_JPEG), _jpeg),
+    JPEGLSLossless: _jpeg_ls,
+    JPEGLSNearLossless: _jpeg_ls,
+    JPEG2000: _jpeg_2000,
+    JPEG2000Lossless: _jpeg_2000,
+    RLELossless: _rle,
+    ImplicitVRLittleEndian: _plain,
+    ExplicitVRLittleEndian: _plain,
+}
+
+
+def _shaped(samples: bytes, clip: DicomClip, by_plane: bool) -> np.ndarray:
+    """Samples as (height, width[, 3]), one plane after another or pixel by pixel. Raises Refusal: `unreadable`."""
+    count = int(clip.dataset.SamplesPerPixel)
+    flat = np.frombuffer(samples, np.uint8)
+    if flat.size != count * clip.height * clip.width:
+        raise Refusal("unreadable", f"{flat.size} samples in a frame of {clip.width} x {clip.height} px")
+    if count == 1:
+        return flat.reshape(clip.height, clip.width)
+    if by_plane:
+        return cv2.merge(list(flat.reshape(count, clip.height, clip.width)))
+    return flat.reshape(clip.height, clip.width, count)
+
+
+def _check_end(stream: bytes) -> None:
+    if END_OF_IMAGE not in stream[-PADDING:]:
+        raise Refusal("truncated", "a frame has no end")
+
+
+def _check_header(clip: DicomClip, size: tuple[int, int], components: int) -> None:
+    if size != (clip.width, clip.height):
+        raise Refusal("unreadable", f"a frame of {size}, the header states {(clip.width, clip.height)}")
+    if components != clip.dataset.SamplesPerPixel:
+        raise Refusal("unsupported_pixels", f"{components} components in a frame of {clip.photometric}")

@@ -1,0 +1,92 @@
+"""AVI and MP4 through OpenCV's FFmpeg, frame after frame.
+
+A video states no ultrasound regions: the whole picture counts as one two-dimensional region.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+
+from echoingecg.errors import Refusal
+from echoingecg.teacher.decode.clip import Clip, Region, check_size
+from echoingecg.teacher.decode.parsing import WholeFile, refusing
+
+_TWO_DIMENSIONAL: Final = 1
+
+
+@dataclass(frozen=True)
+class VideoClip(Clip):
+    """A video whose container has been read.
+
+    Attributes:
+        path: of the file.
+    """
+
+    path: Path
+
+
+def is_video(head: bytes) -> bool:
+    """Whether a file that begins with these bytes (12 or more) is an AVI or an ISO base media file (MP4, MOV)."""
+    return (head[:4], head[8:12]) == (b"RIFF", b"AVI ") or head[4:8] == b"ftyp"
+
+
+def read_video_clip(path: Path) -> VideoClip:
+    """Reads the container's header.
+
+    Raises:
+        Refusal: `unreadable`, `unsupported_pixels`.
+    """
+    with _opened(path) as video:
+        frames, height, width = (
+            round(video.get(one))
+            for one in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)
+        )
+        rate = video.get(cv2.CAP_PROP_FPS)
+    check_size(frames, height, width)
+    whole = Region(_TWO_DIMENSIONAL, 0, 0, width - 1, height - 1)
+    return VideoClip(frames, height, width, (whole,), rate if 0 < rate < np.inf else None, path)
+
+
+def video_frames(clip: VideoClip, wanted: Sequence[int]) -> Iterator[np.ndarray]:
+    """Decodes up to the last frame asked for, as later ones build on earlier ones; one is in memory.
+
+    Args:
+        clip: an opened file.
+        wanted: frame numbers from 0, rising.
+
+    Yields:
+        uint8 (height, width, 3), RGB.
+
+    Raises:
+        Refusal: `truncated`, `unreadable`.
+    """
+    with _opened(clip.path) as video:
+        at = -1
+        for index in wanted:
+            while at < index:
+                if not video.grab():
+                    raise Refusal("truncated", f"{at + 1} of {clip.frames} stated frames are there")
+                at += 1
+            there, frame = video.retrieve()
+            if not there or frame.shape != (clip.height, clip.width, 3):
+                raise Refusal("unreadable", "a frame of the video cannot be decoded")
+            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
+    """From the bytes alone: given a name, FFmpeg would take `%03d` in it for a row of files."""
+    with WholeFile(path) as file, refusing("the video"):
+        video = cv2.VideoCapture(file, cv2.CAP_FFMPEG, [])  # type: ignore[call-overload]  # a stub of C++ alone
+        try:
+            if not video.isOpened():
+                raise Refusal("unreadable", "the video cannot be opened")
+            video.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+            yield video
+        finally:
+            video.release()
