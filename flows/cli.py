@@ -129,16 +129,24 @@ def teach(
 
 
 @app.command()
-def serve(workspace: WorkspaceOption = "workspace") -> None:
+def serve(
+    recipe: RecipeArgument = "demo",
+    workspace: WorkspaceOption = "workspace",
+    inbox: Annotated[str, typer.Option("--inbox", help="Folder in which exports arrive, for retrain.")] = "inbox",
+    cron: Annotated[str, typer.Option("--cron", help="When retrain looks for exports; default: every 15 min.")] = "",
+) -> None:
     """Offer the pipeline in the UI of the Prefect server at PREFECT_API_URL, and run what is started there."""
     _no_telemetry()
     from flows.doctor import server
+    from flows.order import find_recipe, folder_of, shipped_recipes
 
+    find_recipe(recipe, [])
     if not os.environ.get("PREFECT_API_URL") or server().state == "fail":
         raise UserError("PREFECT_API_URL names no server that answers: start one with `prefect server start`")
     from flows.deployments import serve_all
 
-    serve_all(Path(workspace))
+    chosen = {"recipe": recipe} if recipe in shipped_recipes() else {"recipe_file": str(folder_of(recipe))}
+    serve_all(chosen | {"workspace": str(folder_of(workspace)), "inbox": str(folder_of(inbox))}, cron)
 
 
 @app.command()

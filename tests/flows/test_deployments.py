@@ -43,9 +43,16 @@ def test_every_field_of_a_form_is_told_and_asks_for_a_value_at_once(deployment: 
 def test_runs_of_a_deployment_do_not_pile_up_and_its_defaults_are_its_own(deployment: Described) -> None:
     served = deployment.served({"workspace": "/data/w", "nobody_asks": "/"})
     assert served.concurrency_limit == 1
-    assert served.parameters == deployment.parameters | {"workspace": "/data/w"}
+    assert served.parameters == {"workspace": "/data/w"}
     assert served.tags == ["echoingecg"]
     assert served.description
+
+
+def test_retrain_alone_starts_by_itself_and_never_beside_itself() -> None:
+    served = {name: one.served({}, cron="1 2 * * *") for name, one in BY_NAME.items()}
+    assert [name for name, one in served.items() if one.schedules or one.triggers] == ["retrain"]
+    assert served["retrain"].schedules[0].schedule.cron == "1 2 * * *"
+    assert BY_NAME["retrain"].collision == "CANCEL_NEW"
 
 
 def test_recipes_and_stages_are_choices() -> None:
