@@ -161,7 +161,9 @@ def _show(artefact: Artefact, cached: bool) -> None:
     rows += [{"what": name, "value": count} for name, count in manifest.counts.items()]
     rows += [{"what": f"refused: {reason}", "value": count} for reason, count in sorted(reasons.items())]
     rows += [{"what": f"from {stage}", "value": version} for stage, version in manifest.inputs.items()]
-    create_table_artifact(rows, key=f"{artefact.stage}-result", description=f"Stage {artefact.stage}")
+    create_table_artifact(
+        rows, key=f"{artefact.stage}-result", description=f"{artefact}, {'reused' if cached else 'made'}"
+    )
 
 
 def _link(artefact: Artefact, report: str) -> None:
