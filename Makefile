@@ -34,7 +34,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,ui]'
 	touch $@
 
 # The demo teacher that the package ships, made anew: half an hour on 2 cores.
@@ -48,7 +48,7 @@ pictures: $(VENV)/.demo
 # Renews constraints.txt from the ranges, in an environment of its own.
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/pip install --quiet $(TORCH) '.[test]'
+	build/lock/bin/pip install --quiet $(TORCH) '.[test,ui]'
 	(echo '# Every version of a tested environment. Renew with: make lock'; \
 		build/lock/bin/pip freeze --exclude echoingecg --exclude pip --exclude setuptools) > constraints.txt
 

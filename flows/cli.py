@@ -59,7 +59,7 @@ def run(
 ) -> None:
     """Run the whole pipeline; stages whose version exists are skipped."""
     _no_telemetry()
-    from flows.order import find_recipe, make_job
+    from flows.order import find_recipe, make_job, shipped_recipes
 
     make_job(find_recipe(recipe, overrides), export, workspace, start_from, only, force)  # fail before a server starts
     from flows.doctor import server
@@ -67,16 +67,17 @@ def run(
     if (prefect := server()).state == "fail":
         raise UserError(f"PREFECT_API_URL: {prefect.says}")
     from flows.distil import distil
+    from flows.forms import typed_overrides
     from flows.summary import print_run
 
     state = distil(
-        recipe=recipe,
+        **({"recipe": recipe} if recipe in shipped_recipes() else {"recipe_file": recipe}),
         export=export,
         workspace=workspace,
-        start_from=start_from or None,
+        start_from=start_from,
         only=only,
         force=force,
-        overrides=overrides,
+        overrides=typed_overrides(overrides),
         return_state=True,
     )
     print_run(cast("dict[Stage, Artefact]", _outcome(state)))
@@ -134,6 +135,27 @@ def teach(
 
     arguments = {"recipe": recipe, "export": export, "workspace": workspace, "overrides": overrides}
     typer.echo(_outcome(flow(folder, **arguments, return_state=True)))
+
+
+@app.command()
+def serve(
+    recipe: RecipeArgument = "demo",
+    workspace: WorkspaceOption = "workspace",
+    inbox: Annotated[str, typer.Option("--inbox", help="Folder in which exports arrive, for retrain.")] = "inbox",
+    cron: Annotated[str, typer.Option("--cron", help="When retrain looks for exports; default: every 15 min.")] = "",
+) -> None:
+    """Offer the pipeline in the UI of the Prefect server at PREFECT_API_URL, and run what is started there."""
+    _no_telemetry()
+    from flows.doctor import server
+    from flows.order import find_recipe, folder_of, shipped_recipes
+
+    find_recipe(recipe, [])
+    if not os.environ.get("PREFECT_API_URL") or server().state == "fail":
+        raise UserError("PREFECT_API_URL names no server that answers: start one with `prefect server start`")
+    from flows.deployments import serve_all
+
+    chosen = {"recipe": recipe} if recipe in shipped_recipes() else {"recipe_file": str(folder_of(recipe))}
+    serve_all(chosen | {"workspace": str(folder_of(workspace)), "inbox": str(folder_of(inbox))}, cron)
 
 
 @app.command()

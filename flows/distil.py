@@ -9,11 +9,13 @@ from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from data_contracts.conventions import Stage
-from echoingecg.errors import UserError
+from flows.faults import one_line_faults
+from flows.forms import FirstStage, Override, ShippedRecipe
 from flows.order import find_recipe, make_job
 from tasks.catalog import catalog
 from tasks.ecg import ecg
 from tasks.evaluation import evaluation
+from tasks.job import Job
 from tasks.pairs import pairs
 from tasks.simulate import simulate
 from tasks.student import student
@@ -22,10 +24,15 @@ from tasks.teacher import teacher
 
 def run_name(parameters: dict[str, Any]) -> str:
     """What a run is called in the UI: `demo on its simulated export, from student`."""
-    name = f"{parameters['recipe']} on {parameters['export'] or 'its simulated export'}"
+    name = what_on_what(parameters)
     if parameters["start_from"]:
         name += f", from {parameters['start_from']}"
     return f"{name}, only {' '.join(parameters['only'])}" if parameters["only"] else name
+
+
+def what_on_what(parameters: dict[str, Any]) -> str:
+    """Recipe and export of a run: `demo on its simulated export`."""
+    return f"{parameters['recipe_file'] or parameters['recipe']} on {parameters['export'] or 'its simulated export'}"
 
 
 @flow(
@@ -34,33 +41,37 @@ def run_name(parameters: dict[str, Any]) -> str:
     task_runner=ThreadPoolTaskRunner(max_workers=4),  # type: ignore[arg-type]
     persist_result=False,
 )
+@one_line_faults
 def distil(
-    recipe: str = "demo",
+    recipe: ShippedRecipe = "demo",
+    recipe_file: str = "",
     export: str = "",
     workspace: str = "workspace",
-    start_from: Stage | None = None,
+    start_from: FirstStage = "",
     only: list[Stage] = [],  # noqa: B006 - Prefect's form shows a plain list; it is never changed
     force: bool = False,
-    overrides: list[str] = [],  # noqa: B006
+    overrides: list[Override] = [],  # noqa: B006
 ) -> State:
     """Train and judge an ECG student from an export of ECGs and echo studies.
 
     Stages whose version exists are shown as cached and cost nothing.
 
     Args:
-        recipe: name of a shipped recipe (demo, paper, smoke) or path of a YAML file.
+        recipe: a recipe that comes with the package; paper needs an export.
+        recipe_file: path of your own YAML recipe, used instead.
         export: folder of the hospital export; empty for the recipe's simulated one.
         workspace: folder that holds pools and artefacts.
-        start_from: redo this stage and all that depend on it.
-        only: build these stages alone; what they need must be there.
+        start_from: redo this stage and all that depend on it; empty to build only what is missing.
+        only: build these stages alone; what they need must be there. Empty for all.
         force: redo every stage that runs.
-        overrides: recipe fields to replace, `section.field=value`.
+        overrides: recipe fields to replace.
     """
-    try:
-        job = make_job(find_recipe(recipe, overrides), export, workspace, start_from or "", list(only), force)
-    except UserError as fault:
-        return Failed(message=str(fault), data=fault)
+    order = find_recipe(recipe_file or recipe, [str(one) for one in overrides])
+    return run_stages(make_job(order, export, workspace, start_from, list(only), force))
 
+
+def run_stages(job: Job) -> State:
+    """Submits the DAG and waits for it. Needs a flow run."""
     export_ready = simulate.submit(job)
     listed = catalog.submit(job, wait_for=[export_ready])
     signals = ecg.submit(job, catalog=listed)

@@ -34,6 +34,11 @@ def find_recipe(name: str, overrides: list[str]) -> Recipe:
     return with_overrides(read_recipe(Path(name)), overrides)
 
 
+def folder_of(text: str) -> Path:
+    """A folder as a person types it, absolute."""
+    return Path(text).expanduser().resolve()
+
+
 def make_job(
     recipe: Recipe,
     export: str,
@@ -48,12 +53,12 @@ def make_job(
         UserError: no export, or a choice of stages that makes no sense.
     """
     build, redo = stages_to_run(start_from, only or [], force)
-    place = Workspace(Path(workspace).expanduser().resolve())
+    place = Workspace(folder_of(workspace))
     if not export and recipe.simulator is None:
         raise UserError("give --export DIR: this recipe simulates none")
     if export and not Path(export).is_dir():
         raise UserError(f"export {export}: not a folder")
-    folder = Path(export).expanduser().resolve() if export else simulated_export(place, recipe)
+    folder = folder_of(export) if export else simulated_export(place, recipe)
     needed = frozenset(stage for stage in STAGES if any(stage in {one, *above(one)} for one in build))
     return Job(recipe, place, folder, build, redo, needed)
 

@@ -16,6 +16,7 @@ from echoingecg.progress import Progress
 from echoingecg.recipe import EcgSettings, write_recipe
 from tasks.artefacts import Artefact, Built
 from tasks.ecg_page import finding_counts, sample_page
+from tasks.evaluation_page import show
 from tasks.job import Job
 from tasks.signals import PoolSignals
 from tasks.stage import Inputs, StageWork, as_task
@@ -123,5 +124,5 @@ def _reasons(artefact: Artefact) -> Counter[str]:
     return Counter(QUARANTINE.read(artefact.folder)["reason"].to_pylist())
 
 
-WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build, _source)
+WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build, _source, show, contract.REPORT)
 evaluation = as_task(WORK)

@@ -54,7 +54,7 @@ class Job:
             return public.encode()
         path = self.workspace.private / "pseudonym.key"
         with writing_to(self.workspace.root):
-            _private_folder(path.parent)
+            private_folder(path.parent)
             if not path.exists():
                 beside = path.with_suffix(f".{os.getpid()}")
                 beside.touch(mode=0o600)
@@ -76,7 +76,7 @@ class Job:
         previous = pq.read_table(self.index_file) if self.index_file.is_file() else None
         found = scan(self.export, self.recipe.catalog, self.key, previous, Reporter("catalog"))
         with writing_to(self.workspace.root):
-            _private_folder(self.index_file.parent)
+            private_folder(self.index_file.parent)
             beside = self.index_file.with_suffix(f".{os.getpid()}")
             pq.write_table(found.sources, beside)
             beside.chmod(0o600)
@@ -123,6 +123,7 @@ def above(stage: Stage) -> frozenset[Stage]:
     return frozenset(direct).union(*(above(one) for one in direct))
 
 
-def _private_folder(folder: Path) -> None:
+def private_folder(folder: Path) -> None:
+    """Makes a folder that its owner alone can open."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)

@@ -5,17 +5,20 @@ import time
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.context import TaskRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_run_logger
 
 EVERY = 3.0  # seconds between two reports
 
 
+def in_run() -> bool:
+    """Whether this is called inside a Prefect task or flow, where logs and artifacts have a home."""
+    return TaskRunContext.get() is not None or FlowRunContext.get() is not None
+
+
 def logger() -> logging.Logger | logging.LoggerAdapter:
-    """The run's logger inside a Prefect task, a plain one elsewhere."""
-    if TaskRunContext.get() is None:
-        return logging.getLogger("echoingecg")
-    return get_run_logger()
+    """The run's logger inside a Prefect run, a plain one elsewhere."""
+    return get_run_logger() if in_run() else logging.getLogger("echoingecg")
 
 
 class Reporter:
@@ -38,7 +41,7 @@ class Reporter:
         rate = (done - self.first) / max(now - self.started, 1e-9)
         left = f", {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
         logger().info(f"{self.stage}: {done}/{total} ({share:.0f} %), {rate:.1f}/s{left}{', ' if note else ''}{note}")
-        if TaskRunContext.get() is not None:
+        if in_run():
             self._publish(share, note)
 
     def _publish(self, share: float, note: str) -> None:

@@ -5,15 +5,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect import Task, task
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.context import TaskRunContext
 from prefect.states import Completed, Failed, State
+from prefect.variables import Variable
 
 from data_contracts.conventions import UPSTREAM, Stage
 from data_contracts.quarantine import QUARANTINE, REASONS
@@ -21,10 +21,11 @@ from echoingecg.errors import StoreError, UserError
 from echoingecg.progress import Progress
 from tasks.artefacts import Artefact, Built, Plan
 from tasks.job import Job
-from tasks.progress import Reporter, logger
+from tasks.progress import Reporter, in_run, logger
 from tasks.workspace import Workspace, writing_to
 
 Inputs = Mapping[Stage, Artefact]
+ARTEFACTS_URL: Final = "echoingecg_artefacts"  # Prefect variable: where a web server offers <workspace>/artefacts
 
 
 def _nothing_else(job: Job) -> dict[str, str]:
@@ -42,6 +43,7 @@ class StageWork:
         build: (job, inputs, folder, progress) -> Built; writes the artefact's files into the folder.
         source: what else the version depends on: the export's content, the teacher's weights.
         show: publishes a look at a new artefact to Prefect, inside the task run.
+        report: name of the artefact's file that a person opens; Prefect shows a link to it.
     """
 
     stage: Stage
@@ -50,6 +52,7 @@ class StageWork:
     build: Callable[[Job, Inputs, Path, Progress], Built]
     source: Callable[[Job], dict[str, str]] = _nothing_else
     show: Callable[[Workspace, Artefact], None] | None = None
+    report: str = ""
 
     def plan(self, job: Job, versions: Mapping[Stage, str]) -> Plan:
         """The version that this recipe and these input versions lead to, whether it exists or not."""
@@ -107,6 +110,8 @@ def as_task(work: StageWork) -> Task[..., Any]:
             return Failed(message=str(fault), data=fault)
         counts = ", ".join(f"{count} {name}" for name, count in artefact.manifest.counts.items())
         _show(artefact, cached)
+        if work.report:
+            _link(artefact, work.report)
         if work.show is not None and not cached:
             work.show(job.workspace, artefact)
         if cached:
@@ -149,11 +154,22 @@ def _show(artefact: Artefact, cached: bool) -> None:
     reasons = Counter(pq.read_table(path, columns=["reason"])["reason"].to_pylist()) if path.is_file() else Counter()
     for reason, count in sorted(reasons.items()):
         logger().info(f"{artefact.stage}: refused {count}: {REASONS[reason]}")
-    if TaskRunContext.get() is None:
+    if not in_run():
         return
     rows: list[dict[str, Any]] = [{"what": "version", "value": str(artefact)}]
     rows += [{"what": "made", "value": "reused" if cached else f"in {manifest.run.seconds:.1f} s"}]
     rows += [{"what": name, "value": count} for name, count in manifest.counts.items()]
     rows += [{"what": f"refused: {reason}", "value": count} for reason, count in sorted(reasons.items())]
     rows += [{"what": f"from {stage}", "value": version} for stage, version in manifest.inputs.items()]
-    create_table_artifact(rows, key=f"{artefact.stage}-result", description=f"Stage {artefact.stage}")
+    create_table_artifact(
+        rows, key=f"{artefact.stage}-result", description=f"{artefact}, {'reused' if cached else 'made'}"
+    )
+
+
+def _link(artefact: Artefact, report: str) -> None:
+    """A Prefect link artifact: to the web server that offers the artefacts, or to the file where there is none."""
+    if (base := str(Variable.get(ARTEFACTS_URL, default=""))).startswith(("http://", "https://")):
+        link = f"{base.rstrip('/')}/{artefact.stage}/{artefact.version}/{report}"
+    else:
+        link = (artefact.folder / report).as_uri()
+    create_link_artifact(link, f"report of {artefact}", key=f"{artefact.stage}-report", description=link)

@@ -1,0 +1,47 @@
+"""Care of a workspace: are the artefacts sound, and which does nothing need any more."""
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from prefect.states import Completed, Failed, State
+
+from flows.cli_artefacts import open_store
+from flows.faults import one_line_faults
+from tasks.collect import collect
+from tasks.progress import Reporter
+from tasks.verify import faults
+
+
+@flow(name="verify", flow_run_name="verify {workspace}", persist_result=False)
+@one_line_faults
+def verify(workspace: str = "workspace", artefacts: list[str] = []) -> State:  # noqa: B006 - see distil
+    """Compare every file of the artefacts, and every row in the pools, with its checksum.
+
+    Args:
+        workspace: folder that holds pools and artefacts.
+        artefacts: STAGE-VERSION or aliases; empty for all.
+    """
+    store = open_store(workspace)
+    chosen = [store.get(name) for name in artefacts] or store.published()
+    report, found = Reporter("verify"), []
+    for done, artefact in enumerate(chosen, start=1):
+        found += [{"artefact": str(artefact), "fault": fault} for fault in faults(store, artefact)]
+        report(done, len(chosen), str(artefact))
+    says = f"{len(chosen)} artefacts, {len(found)} faults"
+    if not found:
+        return Completed(message=says)
+    create_table_artifact(found, key="verify-faults", description=says)
+    return Failed(message=f"{says}, the first: {found[0]['fault']}; run again from the stage at fault")
+
+
+@flow(name="gc", flow_run_name="gc {workspace}", persist_result=False)
+@one_line_faults
+def gc(workspace: str = "workspace", delete: bool = False) -> State:
+    """List, or delete, artefacts that no alias and no newest evaluation needs, and leftovers of killed runs.
+
+    Args:
+        workspace: folder that holds pools and artefacts.
+        delete: delete them; without it, they are only listed.
+    """
+    lines = list(collect(open_store(workspace), delete))
+    create_table_artifact([{"folder": line} for line in lines], key="gc-folders", description=f"{len(lines)} folders")
+    return Completed(message=f"{len(lines)} folders {'deleted' if delete else 'would be deleted'}")

@@ -1,0 +1,67 @@
+"""Which exports are finished, and that each is met once."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from data_contracts.export_record import ExportRecord
+from echoingecg.errors import StoreError
+from tasks.inbox import TRIES, ExportRecords, landed, only_one
+from tasks.workspace import Workspace
+
+DAY = 86_400
+
+
+def put(inbox: Path, name: str, file: str, age: float) -> Path:
+    (inbox / name).mkdir(exist_ok=True)
+    path = inbox / name / file
+    path.touch()
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def names(inbox: Path, marker: str = "_COMPLETE", quiet_minutes: float = 0) -> list[str]:
+    return [one.folder.name for one in landed(inbox, marker, quiet_minutes)]
+
+
+def test_finished_by_marker_or_by_quiet_oldest_first(tmp_path: Path) -> None:
+    put(tmp_path, "new", "_COMPLETE", 10)
+    put(tmp_path, "old", "_COMPLETE", DAY)
+    put(tmp_path, "still", "a.csv", 300)
+    put(tmp_path, "moving", "a.csv", 300)
+    put(tmp_path, "moving", "b.csv", 1)
+    put(tmp_path, "half.partial", "_COMPLETE", DAY)
+    (tmp_path / "empty").mkdir()
+    assert names(tmp_path) == ["old", "new"]
+    assert names(tmp_path, quiet_minutes=2) == ["old", "still", "new"]
+    assert names(tmp_path, marker="", quiet_minutes=10) == ["old"]
+    with pytest.raises(StoreError, match="not a folder"):
+        landed(tmp_path / "nowhere", "_COMPLETE", 0)
+
+
+def test_an_export_waits_until_it_is_brought_to_an_end_or_tried_too_often(tmp_path: Path) -> None:
+    (inbox := tmp_path / "inbox").mkdir()
+    marker = put(inbox, "may", "_COMPLETE", DAY)
+    records = ExportRecords(Workspace(tmp_path / "workspace"))
+    (may,) = landed(inbox, "_COMPLETE", 0)
+    assert records.waiting([may]) == [may]
+    records.keep(may, ExportRecord(export="may", tries=TRIES - 1))
+    assert records.waiting([may]) == [may]
+    records.keep(may, ExportRecord(export="may", tries=TRIES))
+    assert (records.waiting([may]), records.summary([may])) == ([], "1 set aside")
+    records.keep(may, ExportRecord(export="may", state="refused"))
+    assert (records.waiting([may]), records.summary([may])) == ([], "1 refused")
+    assert records.folder.stat().st_mode & 0o077 == 0
+    marker.touch()
+    (again,) = landed(inbox, "_COMPLETE", 0)
+    assert records.waiting([again]) == [again], "a renewed marker is a new chance"
+
+
+def test_one_retrain_at_a_time(tmp_path: Path) -> None:
+    place = Workspace(tmp_path)
+    with only_one(place) as first, only_one(place) as second:
+        assert (first, second) == (True, False)
+    with only_one(place) as again:
+        assert again

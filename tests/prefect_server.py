@@ -1,0 +1,98 @@
+"""A real Prefect server with the deployments served, in processes of their own on free ports."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMIT = 240.0  # seconds that anything here may take
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where its UI is, and the environment of its clients."""
+
+    ui: str
+    environment: dict[str, str]
+
+    def prefect(self, *command: str) -> str:
+        """What a command of Prefect's own prints."""
+        called = (sys.executable, "-m", "prefect", *command)
+        return subprocess.run(called, check=True, capture_output=True, text=True, env=self.environment).stdout
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """Answer of the API."""
+        return httpx.post(f"{self.ui}/api/{path}", json=body, timeout=30).raise_for_status().json()
+
+
+@contextmanager
+def process(*command: str, log: Path, environment: dict[str, str]) -> Iterator[None]:
+    """A process that is ended with the block."""
+    with (
+        log.open("w") as out,
+        subprocess.Popen(command, stdout=out, stderr=out, cwd=ROOT, env=environment) as running,
+    ):
+        try:
+            yield
+        finally:
+            running.terminate()
+
+
+def free_address() -> str:
+    """`http://127.0.0.1:PORT`, the port free when asked."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{one.getsockname()[1]}"
+
+
+def wait_for(happened: Callable[[], Any], what: str) -> None:
+    """Returns once it has happened; fails after LIMIT."""
+    end = time.monotonic() + LIMIT
+    while not happened():
+        assert time.monotonic() < end, f"{what}: not within {LIMIT:.0f} s"
+        time.sleep(0.5)
+
+
+def answers(url: str) -> bool:
+    """Whether a page is there."""
+    try:
+        return httpx.get(url, timeout=10).is_success
+    except httpx.HTTPError:
+        return False
+
+
+@contextmanager
+def served(home: Path, *arguments: str) -> Iterator[Server]:
+    """The server, and `echoingecg serve` with these arguments."""
+    ui = free_address()
+    server = Server(
+        ui,
+        os.environ
+        | {
+            "PREFECT_HOME": str(home / "prefect"),
+            "PREFECT_API_URL": f"{ui}/api",
+            "PREFECT_SERVER_UI_API_URL": f"{ui}/api",
+            "PREFECT_SERVER_UI_V2_ENABLED": "false",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+            "DO_NOT_TRACK": "1",
+            "PYTHONPATH": str(ROOT),
+        },
+    )
+    host, port = ui.removeprefix("http://").split(":")
+    start = (sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", port)
+    serve = (sys.executable, "-m", "flows.cli", "serve", *arguments)
+    with process(*start, log=home / "server.log", environment=server.environment):
+        wait_for(lambda: answers(f"{ui}/api/health"), "Prefect server")
+        with process(*serve, log=home / "serve.log", environment=server.environment):
+            wait_for(lambda: answers(f"{ui}/api/deployments/name/gc/gc"), "deployments")
+            yield server
