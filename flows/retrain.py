@@ -95,7 +95,7 @@ def _job(order: Recipe, place: Workspace, one: Landed, record: ExportRecord, ali
 def _conclude(job: Job, made: dict, one: Landed, alias: str) -> str:
     """Shows what was new, lets the challenger meet the champion, and says how it ended."""
     rows = growth(job.store, made, champion_of(job.store, alias))
-    says = crown(job.store, made["evaluation"], alias)
+    says = crown(job.store, made["evaluation"], alias, job.recipe.promotion)
     create_table_artifact(rows, key="retrain-growth", description=f"{one.folder.name}: {says}")
     new = ", ".join(f"{row['new']} new and {row['reused']} known {row['what']}" for row in rows)
     return f"{one.folder.name}: {new}; {says}"

@@ -1,6 +1,9 @@
 """Who is champion. Everything that moves the alias after a retrain goes through `crown`."""
 
+from echoingecg.errors import UserError
+from echoingecg.recipe import PromotionSettings
 from tasks.artefacts import Artefact, ArtefactStore
+from tasks.promote import promote
 
 
 def champion_of(store: ArtefactStore, alias: str) -> Artefact | None:
@@ -8,8 +11,19 @@ def champion_of(store: ArtefactStore, alias: str) -> Artefact | None:
     return store.get(alias) if alias in store.aliases() else None
 
 
-def crown(store: ArtefactStore, challenger: Artefact, alias: str) -> str:
-    """Points the alias at the challenger's evaluation; one line that says what was decided."""
-    before = store.aliases().get(alias, "nobody")
-    store.set_alias(alias, challenger)
-    return f"{alias}: {challenger} takes the place of {before}"
+def crown(store: ArtefactStore, challenger: Artefact, alias: str, rule: PromotionSettings) -> str:
+    """Lets a challenger's evaluation meet the champion; one line that says what was decided.
+
+    Two that cannot be compared, as when the export has changed the labels of the champion's test ECGs, leave the
+    champion in its place.
+    """
+    champion = champion_of(store, alias)
+    if champion is not None and champion.version == challenger.version:
+        return f"{alias}: {challenger} stays"
+    try:
+        decision, _ = promote(store, str(challenger), alias, rule)
+    except UserError as fault:
+        return f"{alias}: {champion} stays: {fault}"
+    if decision.verdict == "promote":
+        return f"{alias}: {challenger} takes the place of {champion or 'nobody'}: {decision.says}"
+    return f"{alias}: {champion} stays: {decision.says}"
