@@ -79,7 +79,7 @@ def _newest_sound_one(
             return Failed(message=f"{one.folder.name}, try {record.tries} of {TRIES}: {state.message}", data=fault)
         records.keep(one, record.model_copy(update={"state": "refused", "says": str(fault)}))
         refused.append(f"{one.folder.name} refused: {fault}")
-    create_table_artifact([{"refused": line} for line in refused], key="retrain-refused")
+        create_table_artifact([{"refused": line} for line in refused], key="retrain-refused")
     return Failed(message=f"{'; '.join(refused)}; mend it, then renew its marker", data=UserError(refused[0]))
 
 

@@ -46,6 +46,8 @@ def test_help_is_quick() -> None:
         (["simulate", "/tmp", "--recipe", "smoke"], "exists"),
         (["simulate", "/tmp/x", "--recipe", "paper"], "no simulator section"),
         (["teach", "/tmp/x", "--recipe", "smoke"], "no teaching section"),
+        (["serve", "nonsense"], "no recipe 'nonsense'"),
+        (["serve", "smoke"], "PREFECT_API_URL names no server that answers"),
     ],
 )
 def test_faults_are_one_line_and_exit_code_2(arguments: list[str], says: str, tmp_path: Path) -> None:
