@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from benchmarks.science.arms import ARMS, REMEDIES
 from benchmarks.science.noise import KINDS, LEVELS
 from benchmarks.science.results import Results
-from echoingecg.evaluation.canvas import BLUE, GREEN, GREY, INK, MUTED, VERMILION, new_figure, set_title
+from echoingecg.canvas import BLUE, GREEN, GREY, INK, MUTED, VERMILION, new_figure, set_title
 from echoingecg.evaluation.risk_coverage import selective_risk, threshold_nearness
 
 SAYS = {arm.family: arm.says for arm in ARMS}

@@ -15,7 +15,7 @@ from benchmarks.science.labels import DRAWS
 from benchmarks.science.order import Order
 from benchmarks.science.results import Results
 from benchmarks.science.scratch import RATES
-from echoingecg.evaluation.canvas import png, styled
+from echoingecg.canvas import png, styled
 
 
 def write_page(order: Order, results: Results, out: Path) -> None:

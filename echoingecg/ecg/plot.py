@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 
 from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
+from echoingecg.canvas import INK, png, styled
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.leads import arrange
 from echoingecg.ecg.process import choose
 from echoingecg.ecg.qrs import find_beats, heart_rate, slope_energy
 from echoingecg.ecg.quality import names, recorded_samples
-from echoingecg.evaluation.canvas import INK, png, styled
 from echoingecg.recipe import EcgSettings
 
 _ROWS: Final = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))

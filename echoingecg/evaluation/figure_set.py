@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from data_contracts.evaluation import RELIABILITY, RISK_COVERAGE
-from echoingecg.evaluation.canvas import png, styled
+from echoingecg.canvas import png, styled
 from echoingecg.evaluation.figures import error_against_variance, roc, score_distribution, uncertainty_halves
 from echoingecg.evaluation.results import EvaluationResults
 from echoingecg.evaluation.run_figures import dataset_flow, retrieval_recall, training_history

@@ -6,8 +6,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from scipy.special import expit
 from sklearn.metrics import roc_curve
 
-from echoingecg.evaluation.calibration import log_odds
-from echoingecg.evaluation.canvas import (
+from echoingecg.canvas import (
     CLASS_COLOURS,
     GREY,
     INK,
@@ -17,6 +16,7 @@ from echoingecg.evaluation.canvas import (
     new_figure,
     set_title,
 )
+from echoingecg.evaluation.calibration import log_odds
 from echoingecg.evaluation.metrics import AUROC, BALANCED_ACCURACY
 from echoingecg.evaluation.protocols import EndpointResult
 from echoingecg.evaluation.results import GroupMetrics

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from echoingecg.evaluation.canvas import (
+from echoingecg.canvas import (
     BLUE,
     GREEN,
     GREY,

@@ -7,8 +7,7 @@ import pyarrow.compute as pc
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from echoingecg.evaluation.answers import MEAN_LOG_VAR, SCORE_DISTANCE
-from echoingecg.evaluation.canvas import (
+from echoingecg.canvas import (
     BLUE,
     GREEN,
     MUTED,
@@ -17,6 +16,7 @@ from echoingecg.evaluation.canvas import (
     new_figure,
     set_title,
 )
+from echoingecg.evaluation.answers import MEAN_LOG_VAR, SCORE_DISTANCE
 from echoingecg.evaluation.curve_rows import RAW
 from echoingecg.evaluation.words import protocol_name
 

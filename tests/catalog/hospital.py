@@ -6,8 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import wfdb
 from pydicom.data import get_testdata_file
+
+from echoingecg.catalog.build import build
+from echoingecg.catalog.scan import scan
+from echoingecg.recipe import CatalogSettings
 
 CLINICAL = ["I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"]
 KEY = b"a key of the tests"
@@ -170,3 +175,15 @@ def append_row(table: Path, /, **changes: Any) -> None:
     """The table's last row once more, with changes."""
     rows = read_csv(table)
     write_csv(table, [*rows, rows[-1] | changes])
+
+
+def tables_of(export: Path, key: bytes = KEY) -> dict[str, pa.Table]:
+    return build(scan(export, CatalogSettings(), key), key)
+
+
+def rows(table: pa.Table) -> list[dict[str, Any]]:
+    return table.to_pylist()
+
+
+def refused(export: Path) -> list[str]:
+    return sorted(row["reason"] for row in rows(tables_of(export)["quarantine"]))

@@ -13,7 +13,7 @@ from evaluation_case import NO_FEW_SHOT, lvef_below, make_inputs
 from PIL import Image
 
 from data_contracts.student import HISTORY
-from echoingecg.evaluation.canvas import drawable, new_figure, png, set_title, styled
+from echoingecg.canvas import drawable, new_figure, png, set_title, styled
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
 from echoingecg.evaluation.words import probability_text
 from echoingecg.recipe import EvaluationSettings

@@ -1,4 +1,7 @@
-"""On a simulated hospital the student knows something of hearts it has never seen; shuffled pairs teach nothing."""
+"""On a simulated hospital the student knows something of hearts it has never seen; shuffled pairs teach nothing.
+
+Asked by the teacher's texts: the echo loss alone brings the ECGs to the teacher's echoes, beside which these lie.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,18 +14,20 @@ from sklearn.metrics import roc_auc_score
 from data_contracts import pairs
 from echoingecg.evaluation.gaussians import Gaussians
 from echoingecg.evaluation.zero_shot import zero_shot_scores
-from echoingecg.student.data import EchoPairs, Pairs, TextPairs, TrainingData
+from echoingecg.student.data import EchoPairs, Pairs, TrainingData
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.store import load, save
 from echoingecg.student.train import train
+from echoingecg.teacher.model import load_teacher
 from flows.order import find_recipe, make_job
 from support import Run, run_stages
 from tasks.student import training_data
 
 RECIPE = (
-    "simulator.patients=240",
+    "simulator.patients=480",
     "pairs.split={train: 0.6, validation: 0.1, test: 0.3}",
-    "student.epochs=10",
+    "student.text_weight=0",
+    "student.epochs=16",
     "student.batch_size=16",
     "student.learning_rate=2.0e-3",
     "student.checkpoint_steps=200",
@@ -63,23 +68,19 @@ def auroc(hospital: Run, data: TrainingData, student: LoadedStudent) -> float:
     judged = [(row_of[one["record_id"]], value[one["study_id"]]) for one in held_out if one["study_id"] in value]
     rows, lvef = (np.array(part) for part in zip(*judged, strict=True))
     ecgs = Gaussians.of(*student.embed_ecg(data.signals.read(rows)))
+    teacher = load_teacher(hospital.job.recipe.teacher, "cpu")
     sides = (
-        Gaussians.of(*student.embed_text(list(prompts), "ECHO"))
+        Gaussians.certain(teacher.embed_text(list(prompts)))
         for prompts in (endpoint.positive_prompts, endpoint.negative_prompts)
     )
     return float(roc_auc_score(lvef < endpoint.threshold, zero_shot_scores(ecgs, *sides, student.scale)))
 
 
 def shuffled(data: TrainingData, seed: int) -> TrainingData:
-    """Studies and texts dealt out to other ECGs, within the training split and within what a text speaks of."""
-    random = np.random.default_rng(seed)
-    echo, text = data.train.echo, data.train.text
-    method, order = np.array(text.method), np.arange(len(text))
-    for one in np.unique(method):
-        order[method == one] = random.permutation(order[method == one])
-    words = tuple(text.text[at] for at in order)
-    echo = EchoPairs(echo.ecg, random.permutation(echo.study))
-    return replace(data, train=Pairs(echo, TextPairs(text.ecg, words, text.method)))
+    """Studies dealt out to other ECGs, within the training split."""
+    echo = data.train.echo
+    dealt = EchoPairs(echo.ecg, np.random.default_rng(seed).permutation(echo.study))
+    return replace(data, train=Pairs(dealt, data.train.text))
 
 
 @pytest.mark.slow
@@ -87,7 +88,7 @@ def test_the_student_beats_chance_and_shuffled_pairs_do_not(hospital: Run, tmp_p
     data = training_data(hospital.job, hospital.artefacts)
     found = auroc(hospital, data, student_of(hospital, data, tmp_path / "real"))
     chance = [
-        auroc(hospital, data, student_of(hospital, shuffled(data, seed), tmp_path / str(seed))) for seed in range(3)
+        auroc(hospital, data, student_of(hospital, shuffled(data, seed), tmp_path / str(seed))) for seed in range(2)
     ]
     assert found > 0.7
     assert np.mean(chance) < 0.62
