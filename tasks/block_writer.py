@@ -90,7 +90,7 @@ class BlockWriter:
         joined = self._joined()
         self._draft.add({name: values[:count] for name, values in joined.items()})
         self._held += count
-        self._rows = [{name: values[count:] for name, values in joined.items()}]
+        self._rows = [{name: values[count:].copy() for name, values in joined.items()}]  # lets go of the rest
 
     def _add_all(self) -> None:
         if count := self._waiting():
