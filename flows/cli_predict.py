@@ -23,7 +23,9 @@ StudentOption = Annotated[
 def predict(
     files: FilesArgument,
     student: StudentOption = "",
-    protocol: Annotated[str, typer.Option("--protocol", help="zero_shot or linear_probe.")] = "zero_shot",
+    protocol: Annotated[
+        str, typer.Option("--protocol", help="zero_shot, zero_shot_teacher or linear_probe.")
+    ] = "zero_shot",
     workspace: WorkspaceOption = "workspace",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     parquet: Annotated[Path | None, typer.Option("--parquet", help="Write a Parquet file.")] = None,

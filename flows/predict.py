@@ -27,7 +27,7 @@ def predict(
         files: ECG files of any accepted format, WFDB records, or folders of them.
         output: Parquet file to write: a row for each ECG and endpoint, one for a refused file.
         student: student or evaluation, by STAGE-VERSION or alias.
-        protocol: by which the probabilities are come by, zero_shot or linear_probe.
+        protocol: by which the probabilities are come by, zero_shot, zero_shot_teacher or linear_probe.
         workspace: folder that holds pools and artefacts.
         workers: processes that read; 1 is two threads of this one.
         dask: address of an existing Dask scheduler instead.
