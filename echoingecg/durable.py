@@ -18,6 +18,14 @@ def to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file that is there whole or, after a kill or a power cut, as it was before. Raises OSError."""
+    beside = path.with_name(f".{path.name}-{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    to_disk(beside)
+    beside.replace(path)
+
+
 def save_tensors(tensors: "dict[str, Tensor]", path: Path, about: dict[str, str] | None = None) -> None:
     """Writes tensors as safetensors and waits for the disk.
 

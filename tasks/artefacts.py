@@ -1,7 +1,6 @@
 """The artefact store: versions by fingerprint, published whole or not at all, never changed."""
 
 import hashlib
-import os
 import platform
 import shutil
 import tempfile
@@ -20,7 +19,7 @@ from pydantic import ValidationError
 
 from data_contracts.conventions import STAGES, Stage
 from data_contracts.manifest import FILENAME, Checksum, Manifest, PoolSnapshot, Run
-from echoingecg.durable import to_disk
+from echoingecg.durable import to_disk, write_whole
 from echoingecg.errors import StoreError
 from echoingecg.fingerprint import canonical_json, fingerprint, hash_files
 from tasks.workspace import Workspace, writing_to
@@ -232,10 +231,7 @@ class ArtefactStore:
             raise StoreError(f"'{name}' cannot be an alias: use letters, digits, '.' and '_', and no stage's name")
         with writing_to(self.workspace.root):
             path.parent.mkdir(parents=True, exist_ok=True)
-            beside = path.with_name(f".{name}-{os.getpid()}")
-            beside.write_text(f"{artefact}\n", encoding="utf-8")
-            to_disk(beside)
-            beside.replace(path)
+            write_whole(path, f"{artefact}\n")
 
     def aliases(self) -> dict[str, str]:
         """Alias -> artefact name."""

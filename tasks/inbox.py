@@ -1,6 +1,5 @@
 """Exports that arrive in a folder: which are finished, and what became of each, recorded once."""
 
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from data_contracts.export_record import ExportRecord
-from echoingecg.durable import to_disk
+from echoingecg.durable import write_whole
 from echoingecg.errors import StoreError
 from echoingecg.fingerprint import fingerprint
 from tasks.job import private_folder
@@ -85,10 +84,7 @@ class ExportRecords:
         with writing_to(self.folder):
             private_folder(self.folder.parent)
             private_folder(self.folder)
-            beside = self._path(one).with_suffix(f".{os.getpid()}")
-            beside.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            to_disk(beside)
-            beside.replace(self._path(one))
+            write_whole(self._path(one), record.model_dump_json(indent=2) + "\n")
 
     def waiting(self, exports: list[Landed]) -> list[Landed]:
         """Those to be retrained on: not met before, or begun and not brought to an end."""

@@ -1,6 +1,5 @@
 """Champion and challenger: compared, decided by the rule, written down, and only then the alias moved."""
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from filelock import FileLock
 
 from data_contracts.decision import Compared, Decision
 from data_contracts.evaluation import PREDICTIONS
-from echoingecg.durable import to_disk
+from echoingecg.durable import write_whole
 from echoingecg.errors import StoreError
 from echoingecg.fingerprint import fingerprint
 from echoingecg.recipe.promotion import PromotionSettings
@@ -72,8 +71,5 @@ def _keep(store: ArtefactStore, decision: Decision) -> Path:
     folder = store.workspace.decisions
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{decision.alias}-{fingerprint(decision.model_dump(mode='json'))}.json"
-    beside = path.with_name(f".{path.name}-{os.getpid()}")
-    beside.write_text(decision.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    to_disk(beside)
-    beside.replace(path)
+    write_whole(path, decision.model_dump_json(indent=2) + "\n")
     return path
