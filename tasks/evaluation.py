@@ -25,9 +25,8 @@ from tasks.targets import read_targets
 from tasks.teacher_page import contact_sheet, embedding_map
 
 STAGE: Stage = "evaluation"
-_NOT_CAUSES = frozenset(
-    {"execution", "promotion", "simulator"}
-)  # no version depends on them: the report must not either
+# No version depends on them: the report must not either.
+_NOT_CAUSES = frozenset({"execution", "promotion", "simulator"})
 
 
 def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:

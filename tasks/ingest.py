@@ -62,7 +62,7 @@ def ingest_blocks(
 ) -> int:
     """Brings the pool up to date with `missing`, block by block; returns how many files were processed.
 
-    Rows are written by another thread while the next blocks are made; three blocks wait at most.
+    Rows are written by another thread while the next blocks are made.
 
     Args:
         pool: being written to.

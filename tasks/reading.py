@@ -92,7 +92,8 @@ def read_files(
     """
     import torch
 
-    from echoingecg.reading.reader import BLOCK, ZERO_SHOT
+    from echoingecg.evaluation.names import ZERO_SHOT
+    from echoingecg.reading.reader import BLOCK
 
     reader = judged.reader()  # a fault of the artefacts is found before any worker starts
     if work == "predict":

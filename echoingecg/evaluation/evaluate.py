@@ -81,7 +81,7 @@ def evaluate(
         ecgs=_count(pairs.record_id, pairs.split),
         patients=_count(pairs.patient_id, pairs.split),
     )
-    validation = models.ecgs.uncertainty[pairs.split == "validation"]
+    validation = ecgs.uncertainty[pairs.split == "validation"]
     make_card(endpoints, inputs, validation, settings.refer_share).save(folder)
     progress(len(ecgs), len(ecgs), "figures and report")
     figures = draw_figures(results)

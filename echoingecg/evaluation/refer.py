@@ -3,11 +3,9 @@
 from math import ceil
 
 import numpy as np
-from scipy.special import logit
 
 from data_contracts.reading_card import ReferBand
-
-_NEAREST = 1e-12  # to 0 and to 1: beyond it a logit says no more
+from echoingecg.evaluation.risk_coverage import threshold_nearness
 
 
 def choose_refer_band(score: np.ndarray, threshold: float, share: float) -> ReferBand:
@@ -23,8 +21,6 @@ def choose_refer_band(score: np.ndarray, threshold: float, share: float) -> Refe
     count = ceil(share * len(score))
     if count == 0:
         return ReferBand(low=1.0, high=0.0, says="nothing: the recipe's share is 0")
-    logits = logit(np.clip(score, _NEAREST, 1 - _NEAREST))
-    distance = np.abs(logits - logit(np.clip(threshold, _NEAREST, 1 - _NEAREST)))
-    near = score[np.argsort(distance, kind="stable")[:count]]
+    near = score[np.argsort(-threshold_nearness(score, threshold), kind="stable")[:count]]
     says = f"the {count} of {len(score)} validation ECGs nearest to the threshold"
     return ReferBand(low=min(near.min(), threshold), high=max(near.max(), threshold), says=says)

@@ -19,6 +19,7 @@ from data_contracts.readings import GAUSSIANS, READINGS
 from echoingecg.ecg.process import Processed
 from echoingecg.errors import ContractError, Refusal
 from echoingecg.evaluation.gaussians import Gaussians
+from echoingecg.evaluation.names import ZERO_SHOT
 from echoingecg.evaluation.reading_card import Judged
 from echoingecg.reading.signals import findings, read_signals
 from echoingecg.recipe import EcgSettings
@@ -27,7 +28,6 @@ from echoingecg.student.store import load
 
 MASS: Final = 0.95  # of the ECG's Gaussian, between `low` and `high`
 BLOCK: Final = 128  # files whose signals are held at once: 6 MB
-ZERO_SHOT: Final = "zero_shot"
 
 
 @dataclass(frozen=True)

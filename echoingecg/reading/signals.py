@@ -11,6 +11,7 @@ from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
 from echoingecg.ecg.attempts import finish_each
 from echoingecg.ecg.decode.wfdb_fast import read_plain
 from echoingecg.ecg.process import Loaded, Processed, load
+from echoingecg.ecg.quality import names
 from echoingecg.errors import Refusal, outcome_of
 from echoingecg.recipe import EcgSettings
 
@@ -32,9 +33,7 @@ def read_signals(files: Sequence[str], settings: EcgSettings) -> Iterator[Proces
 
 def findings(one: Processed) -> list[str]:
     """Names of what was found in the recording, then in any lead."""
-    in_leads = np.bitwise_or.reduce(one.quality)
-    masks = ((RECORD_FLAGS, one.findings), (QUALITY_FLAGS, in_leads))
-    return [name for flags, mask in masks for name, bit in flags.items() if mask & bit]
+    return [*names(one.findings, RECORD_FLAGS), *names(int(np.bitwise_or.reduce(one.quality)), QUALITY_FLAGS)]
 
 
 def _load(path: Path, settings: EcgSettings) -> Loaded | Refusal:
