@@ -170,6 +170,7 @@ def vectors_made(counted: Path) -> int:
     return sum(map(int, counted.read_text().split())) if counted.is_file() else 0
 
 
+@pytest.mark.slow
 def test_two_at_once_embed_nothing_twice(export: Path, usual: Run, tmp_path: Path) -> None:
     """Two versions over one pool, each in a process: one embeds, the other says that it waits."""
     orders = ("teacher.target=frames", "teacher.target=clips")
