@@ -62,6 +62,14 @@ def interval_text(found: Estimate) -> str:
     return "" if found.low is None or found.high is None else f"{found.low:.2f} to {found.high:.2f}"
 
 
+def percent_text(found: Estimate) -> dict[str, str]:
+    """`78.9` and `75.1 to 82.3`, in per cent; a dash and nothing where there is none."""
+    if found.value is None:
+        return {"value": "–", "interval": ""}
+    interval = "" if found.low is None or found.high is None else f"{100 * found.low:.1f} to {100 * found.high:.1f}"
+    return {"value": f"{100 * found.value:.1f}", "interval": interval}
+
+
 def probability_text(probability: float) -> str:
     """Two significant digits of the distance to the nearer end: `0.0045`, `0.31`, `0.9955`."""
     if probability <= 0.5:
