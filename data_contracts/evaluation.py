@@ -1,4 +1,4 @@
-"""Evaluation artefact: predictions, metrics, a `reading_card`; drawn from its tables a report, figures, a model card."""
+"""Evaluation artefact: predictions, metrics, a `reading_card`; from its tables a report, figures and a model card."""
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -37,6 +37,8 @@ def rebuild_report(store: ArtefactStore, name: str, out: Path) -> int:
         )
     if out.resolve().is_relative_to(store.workspace.artefacts.resolve()):
         raise StoreError(f"{out} is among the published artefacts, which never change: choose another --out")
+    if out.exists() and not out.is_dir():
+        raise StoreError(f"{out} is a file: --out takes a folder")
     settings = EvaluationSettings.model_validate(artefact.manifest.recipe)
     provenance = provenance_of(store.workspace, _inputs(store, artefact), artefact.manifest.recipe)
     with writing_to(out):
