@@ -2,7 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from scipy.special import expit
 from sklearn.metrics import roc_curve
 
@@ -20,7 +20,7 @@ from echoingecg.evaluation.calibration import log_odds
 from echoingecg.evaluation.metrics import AUROC, BALANCED_ACCURACY
 from echoingecg.evaluation.results import Answered, GroupMetrics
 from echoingecg.evaluation.uncertainty import ALL, variance_bins
-from echoingecg.evaluation.words import GROUP_NAMES, interval_text, probability_text, protocol_name
+from echoingecg.evaluation.words import GROUP_NAMES, interval_text, probability_texts, protocol_name
 
 Groups = dict[tuple[str, str, str], GroupMetrics]
 
@@ -78,9 +78,8 @@ def score_distribution(of: Answered) -> Figure:
         axes.axvline(threshold, color=INK, linewidth=1.5, linestyle="--", label="Decision threshold")
         axes.set(xlim=(edges[0], edges[-1]), ylabel="Share of class")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.tick_params(axis="x", labelsize=8.5)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: probability_text(float(expit(place)))))
+        places = [one for one in MaxNLocator(4).tick_values(edges[0], edges[-1]) if edges[0] <= one <= edges[-1]]
+        axes.set_xticks(places, probability_texts([float(expit(one)) for one in places]), fontsize=8.5)
         axes.text(1.0, 1.03, protocol_name(protocol), transform=axes.transAxes, ha="right", color=MUTED)
         if at == 0:
             set_title(axes, of.endpoint)

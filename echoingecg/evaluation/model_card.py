@@ -11,9 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from data_contracts.conventions import SPLITS
 from echoingecg.evaluation.report import in_stage_order, refusals
-from echoingecg.evaluation.report_tables import FEW, endpoint_tables, number_tables
+from echoingecg.evaluation.report_tables import FEW, endpoint_tables, judged_strata, judged_trust, number_tables
 from echoingecg.evaluation.results import EvaluationResults
-from echoingecg.evaluation.trust_tables import STRATA_METRICS, shift_table, strata_tables, trust_tables
+from echoingecg.evaluation.trust_tables import STRATA_METRICS, shift_table
 from echoingecg.recipe.sections import DEMO_TEACHER
 
 TEMPLATE: Final = "model_card.md.j2"
@@ -51,7 +51,8 @@ def render_model_card(results: EvaluationResults) -> str:
         keep_trailing_newline=True,
     )
     provenance = results.provenance
-    strata = strata_tables(results)
+    endpoints = endpoint_tables(results)
+    strata = judged_strata(results, endpoints)
     first = {one["name"]: one["protocol"] for one in reversed(strata)}
     page = environment.get_template(TEMPLATE).render(
         demo=provenance["teacher"] == DEMO_TEACHER,
@@ -63,9 +64,9 @@ def render_model_card(results: EvaluationResults) -> str:
         splits=SPLITS,
         settings=results.settings,
         few=FEW,
-        endpoints=endpoint_tables(results),
+        endpoints=endpoints,
         regressions=list(number_tables(results)),
-        trust=trust_tables(results),
+        trust=judged_trust(results, endpoints),
         strata=[one for one in strata if one["protocol"] == first[one["name"]]],
         strata_metrics=STRATA_METRICS,
         shift=shift_table(results),

@@ -11,10 +11,18 @@ from data_contracts.conventions import SPLITS, STAGES
 from data_contracts.quarantine import REASONS
 from echoingecg.evaluation.figure_set import STRIPS, DrawnFigure
 from echoingecg.evaluation.flow import lanes
-from echoingecg.evaluation.report_tables import FEW, endpoint_tables, few_shot_tables, number_tables, question
+from echoingecg.evaluation.report_tables import (
+    FEW,
+    endpoint_tables,
+    few_shot_tables,
+    judged_strata,
+    judged_trust,
+    number_tables,
+    question,
+)
 from echoingecg.evaluation.results import EvaluationResults
 from echoingecg.evaluation.strips import Strip
-from echoingecg.evaluation.trust_tables import STRATA_METRICS, shift_table, strata_tables, trust_tables
+from echoingecg.evaluation.trust_tables import STRATA_METRICS, shift_table
 from echoingecg.recipe.sections import DEMO_TEACHER
 
 __all__ = ["question", "render_report"]
@@ -33,6 +41,7 @@ def render_report(results: EvaluationResults, figures: Iterable[DrawnFigure], st
         lstrip_blocks=True,
     )
     provenance, settings = results.provenance, results.settings
+    endpoints = endpoint_tables(results)
     by_topic = _by_topic(figures)
     return environment.get_template(TEMPLATE).render(
         demo=provenance["teacher"] == DEMO_TEACHER,
@@ -43,12 +52,12 @@ def render_report(results: EvaluationResults, figures: Iterable[DrawnFigure], st
         few=FEW,
         figures=by_topic,
         strips=[{"of": one, "figure": seen} for one, seen in zip(strips, by_topic.get(STRIPS, []), strict=True)],
-        trust=trust_tables(results),
+        trust=judged_trust(results, endpoints),
         miscoverage=settings.miscoverage,
-        strata=strata_tables(results),
+        strata=judged_strata(results, endpoints),
         strata_metrics=STRATA_METRICS,
         shift=shift_table(results),
-        endpoints=endpoint_tables(results),
+        endpoints=endpoints,
         few_shot=list(few_shot_tables(results)),
         few_shot_draws=settings.few_shot.draws,
         regressions=list(number_tables(results)),

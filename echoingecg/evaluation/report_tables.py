@@ -10,10 +10,11 @@ from echoingecg.evaluation.bootstrap import Estimate
 from echoingecg.evaluation.metrics import AUPRC, AUROC, BALANCED_ACCURACY
 from echoingecg.evaluation.protocols import DRAWN
 from echoingecg.evaluation.results import EvaluationResults, GroupMetrics
-from echoingecg.evaluation.trust_tables import NOTHING, Cell, cell
+from echoingecg.evaluation.trust_tables import NOTHING, Cell, cell, strata_tables, trust_tables
 from echoingecg.evaluation.uncertainty import ALL
 from echoingecg.evaluation.words import (
     GROUP_NAMES,
+    NONE,
     model_name,
     percent_text,
     probability_text,
@@ -56,6 +57,7 @@ def _endpoint(results: EvaluationResults, endpoint: Endpoint, groups: Groups) ->
         "source": endpoint.source,
         "prompts": {"Label 1": endpoint.positive_prompts, "Label 0": endpoint.negative_prompts},
         "no_metric": no_metric,
+        "few": not no_metric and min(labelled["test"]["positives"], _negatives(labelled["test"])) < FEW,
         "obstacles": no_metric + _obstacles(attempts),
         "rows": rows if not no_metric else [],
         "headline": [row for row in rows if row["whole"] and row["drawn"]] if not no_metric else [],
@@ -67,6 +69,10 @@ def _endpoint(results: EvaluationResults, endpoint: Endpoint, groups: Groups) ->
         "splits": {side: labelled[side] for side in SPLITS},
         "left_out": _left_out(results, QUESTION, endpoint),
     }
+
+
+def _negatives(of_split: Mapping[str, int]) -> int:
+    return of_split["records"] - of_split["positives"]
 
 
 def _no_metric(test: Mapping[str, int], left_out: str) -> list[str]:
@@ -81,7 +87,12 @@ def _no_metric(test: Mapping[str, int], left_out: str) -> list[str]:
 
 
 def _obstacles(attempts: list[dict[str, Any]]) -> list[str]:
-    return [f"{protocol_name(row['protocol'])} left out: {row['left_out']}." for row in attempts if row["left_out"]]
+    """A line a reason."""
+    reasons: dict[str, list[str]] = {}
+    for row in attempts:
+        if row["left_out"] is not None:
+            reasons.setdefault(row["left_out"], []).append(protocol_name(row["protocol"]))
+    return [f"{' · '.join(names)} left out: {reason}." for reason, names in reasons.items()]
 
 
 def _left_out(results: EvaluationResults, kind: str, endpoint: Endpoint | RegressionEndpoint) -> str:
@@ -123,6 +134,22 @@ def _metric_row(protocol: str, group: str, found: GroupMetrics) -> dict[str, Any
         "negatives": found.negatives,
         "few": min(found.positives, found.negatives) < FEW,
     }
+
+
+def judged_trust(results: EvaluationResults, endpoints: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`trust_tables` of the questions that have metrics, without the rows that say nothing."""
+    judged = {one["name"] for one in endpoints if one["results"]}
+    return [
+        one | {"rows": [row for row in one["rows"] if any(found["value"] != NONE for found in row["cells"])]}
+        for one in trust_tables(results)
+        if one["name"] in judged
+    ]
+
+
+def judged_strata(results: EvaluationResults, endpoints: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`strata_tables` of the same questions."""
+    judged = {one["name"] for one in endpoints if one["results"]}
+    return [one for one in strata_tables(results) if one["name"] in judged]
 
 
 def few_shot_tables(results: EvaluationResults) -> Iterator[dict[str, Any]]:

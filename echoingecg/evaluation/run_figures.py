@@ -50,7 +50,7 @@ def retrieval_recall(rows: Sequence[dict[str, Any]]) -> Figure:
     bars = ((-0.2, recall, BLUE, "Student"), (0.2, chance, GREY, "Chance"))
     for shift, values, colour, name in bars:
         drawn = axes.bar(place + shift, values, width=0.38, color=colour, label=name)
-        axes.bar_label(drawn, [f"{100 * value:.1f} %" for value in values], padding=3, fontsize=9.5)
+        axes.bar_label(drawn, [f"{100 * value:.3g} %" for value in values], padding=3, fontsize=9.5)
     axes.set_xticks(place, [f"{row['k']} nearest" if row["k"] > 1 else "nearest" for row in rows])
     axes.grid(axis="x", visible=False)
     axes.set(ylim=(0, min(1.12, 1.25 * max(*recall, *chance))), ylabel="ECGs whose study is found")

@@ -6,12 +6,14 @@ from typing import Any, Final
 
 from data_contracts.evaluation import PREDICTIONS, REGRESSIONS, UNCERTAINTY
 from echoingecg.ecg.plot import draw
+from echoingecg.evaluation.names import RANKED, RIDGE, TEACHER
 from echoingecg.evaluation.protocols import DRAWN
 from echoingecg.evaluation.results import EvaluationResults
 from echoingecg.evaluation.words import probability_text, protocol_name
 
 _OF_EACH: Final = 2
 _DPI: Final = 96  # a page 1,020 pixels wide, 100 to 200 kB
+_NUMBERS: Final = (RANKED, RANKED + TEACHER, RIDGE)  # as DRAWN for questions
 _YES: Final = {1: "yes", 0: "no"}
 
 
@@ -88,7 +90,7 @@ def _answers(results: EvaluationResults, record_id: str) -> Iterator[Answer]:
 def _numbers(results: EvaluationResults, record_id: str) -> Iterator[Answer]:
     rows = results.rows(REGRESSIONS, record_id=record_id)
     for number in results.settings.regressions:
-        of = [row for row in rows if row["endpoint"] == number.name and "@" not in row["protocol"]]
+        of = [row for row in rows if row["endpoint"] == number.name and row["protocol"] in _NUMBERS]
         if of:
             student = (f"{protocol_name(row['protocol'])}: {row['predicted']:.1f} {number.unit}".rstrip() for row in of)
             yield Answer(number.name, f"{of[0]['measured']:.1f} {number.unit}".rstrip(), tuple(student))

@@ -51,7 +51,7 @@ def reliability(endpoint: str, table: pa.Table) -> Figure:
             true = [row["positives"] / row["records"] for row in bins]
             most = max((row["records"] for row in bins), default=1)
             area = [12 + 130 * row["records"] / most for row in bins]
-            axes.plot(predicted, true, color=colour, linewidth=1.2, label=name)
+            axes.plot(predicted, true, color=colour, linewidth=1.2, label=name if bins else None)
             axes.scatter(predicted, true, s=area, color=colour, alpha=0.7, linewidths=0, clip_on=False)
         axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="Share with label 1")
         axes.text(1.0, 1.03, protocol_name(protocol), transform=axes.transAxes, ha="right", color=MUTED)

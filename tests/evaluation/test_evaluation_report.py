@@ -145,9 +145,9 @@ def test_what_could_not_be_evaluated_is_said(inputs: EvaluationInputs, tmp_path:
     assert "no ECG of the test split has a label. Of 275 paired studies 275 have no measurement 'septum'" in words
     assert "275 have it in another unit than '1'" in words
     assert "no positive among the 86 labelled test ECGs" in words
-    assert "Linear probe left out: all 300 labelled training ECGs have label 0" in words
+    assert "Linear probe · ECG measurements, no network left out: all 300 labelled training ECGs have label 0" in words
     assert "0.5 by default: no positive among 100 validation ECGs" in words
-    assert "Linear probe left out: there is no labelled training ECG." in words
+    assert "Linear probe · ECG measurements, no network left out: there is no labelled training ECG." in words
 
 
 def test_few_positives_are_marked(inputs: EvaluationInputs, tmp_path: Path) -> None:
