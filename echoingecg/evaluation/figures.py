@@ -31,13 +31,14 @@ def roc(of: Answered, groups: Groups) -> Figure:
     axes = figure.add_subplot()
     label = of.label
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="Chance, AUROC 0.50")
-    for protocol, score in of.score.items():
+    for at, (protocol, score) in enumerate(of.score.items()):
         colour = PROTOCOL_COLOURS[protocol]
         found = groups[of.endpoint, protocol, ALL].estimates[AUROC]
         false_positive, sensitivity, _ = roc_curve(label, score)
         interval = interval_text(found)
         name = f"{protocol_name(protocol)}, AUROC {found.value:.2f}" + (f" ({interval})" if interval else "")
-        axes.plot(false_positive, sensitivity, color=colour, label=name)
+        # The first ones wider, so that curves which lie on each other are all seen.
+        axes.plot(false_positive, sensitivity, color=colour, linewidth=4 - at, label=name)
         called = of.decision[protocol] == 1
         axes.plot(
             called[label == 0].mean(),

@@ -53,7 +53,6 @@ def render_model_card(results: EvaluationResults) -> str:
     provenance = results.provenance
     endpoints = endpoint_tables(results)
     strata = judged_strata(results, endpoints)
-    first = {one["name"]: one["protocol"] for one in reversed(strata)}
     page = environment.get_template(TEMPLATE).render(
         demo=provenance["teacher"] == DEMO_TEACHER,
         student=provenance["versions"]["student"],
@@ -67,7 +66,7 @@ def render_model_card(results: EvaluationResults) -> str:
         endpoints=endpoints,
         regressions=list(number_tables(results)),
         trust=judged_trust(results, endpoints),
-        strata=[one for one in strata if one["protocol"] == first[one["name"]]],
+        strata=[one for one in strata if one["first"]],
         strata_metrics=STRATA_METRICS,
         shift=shift_table(results),
         quarantine=refusals(provenance["quarantine"]),

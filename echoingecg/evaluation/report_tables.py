@@ -147,9 +147,14 @@ def judged_trust(results: EvaluationResults, endpoints: list[dict[str, Any]]) ->
 
 
 def judged_strata(results: EvaluationResults, endpoints: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`strata_tables` of the same questions."""
-    judged = {one["name"] for one in endpoints if one["results"]}
-    return [one for one in strata_tables(results) if one["name"] in judged]
+    """`strata_tables` of the same questions; `first` marks the first protocol of each, the others are folded away."""
+    judged, seen = {one["name"] for one in endpoints if one["results"]}, set[str]()
+    found = []
+    for one in strata_tables(results):
+        if one["name"] in judged:
+            found.append(one | {"first": one["name"] not in seen})
+            seen.add(one["name"])
+    return found
 
 
 def few_shot_tables(results: EvaluationResults) -> Iterator[dict[str, Any]]:

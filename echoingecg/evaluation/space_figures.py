@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from echoingecg.canvas import BLUE, CLASS_COLOURS, GREEN, INK, MUTED, new_figure, set_title
 from echoingecg.evaluation.results import Answered
@@ -44,7 +44,8 @@ def uncertainty_histogram(table: pa.Table) -> Figure:
     axes.axvline(middle, color=MUTED, linewidth=1.5, linestyle=":", label="median of the test split: parts the halves")
     axes.set(xlim=(edges[0], edges[-1]), ylim=(0, None), ylabel="Share of the split's ECGs")
     axes.set_xlabel("Mean log-variance\n← more certain        less certain →")
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     set_title(axes, "Uncertainty of every ECG")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
     return figure

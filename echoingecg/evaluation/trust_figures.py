@@ -82,7 +82,7 @@ def risk_coverage(endpoint: str, table: pa.Table) -> Figure:
     rows = table.filter(pc.equal(table["endpoint"], endpoint)).to_pylist()
     figure = new_figure(4.4)
     axes = figure.add_subplot()
-    for protocol in dict.fromkeys(row["protocol"] for row in rows):
+    for at, protocol in enumerate(dict.fromkeys(row["protocol"] for row in rows)):
         colour = PROTOCOL_COLOURS[protocol]
         for doubt, name, line in _DOUBTS:
             points = [row for row in rows if row["protocol"] == protocol and row["doubt"] == doubt]
@@ -92,6 +92,7 @@ def risk_coverage(endpoint: str, table: pa.Table) -> Figure:
                 [row["risk"] for row in points],
                 color=colour,
                 linestyle=line,
+                linewidth=4 - at,  # the first ones wider, so that curves which lie on each other are all seen
                 label=label,
             )
     axes.set(xlim=(0, 1), ylim=(0, None), ylabel="Error rate among those kept")
