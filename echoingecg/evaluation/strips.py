@@ -1,8 +1,8 @@
 """The most and the least certain test ECGs, drawn, with what the student answered and what echo said."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from data_contracts.evaluation import PREDICTIONS, REGRESSIONS, UNCERTAINTY
 from echoingecg.ecg.plot import draw
@@ -11,6 +11,7 @@ from echoingecg.evaluation.protocols import DRAWN
 from echoingecg.evaluation.results import EvaluationResults
 from echoingecg.evaluation.words import probability_text, protocol_name
 
+Row = TypeVar("Row")
 _OF_EACH: Final = 2
 _DPI: Final = 96  # a page 1,020 pixels wide, 100 to 200 kB
 _NUMBERS: Final = (RANKED, RANKED + TEACHER, RIDGE)  # as DRAWN for questions
@@ -49,7 +50,7 @@ def strips(results: EvaluationResults) -> list[Strip]:
     """Two test ECGs of the lowest and two of the highest mean log-variance, fewer where there are not four."""
     rows = results.rows(UNCERTAINTY, split="test")
     rows.sort(key=lambda row: (row["mean_log_var"], row["record_id"]))
-    chosen = _chosen(rows)
+    chosen = ends(rows)
     pages = results.provenance["pages"]([row["record_id"] for _, row in chosen])
     return [
         Strip(
@@ -63,8 +64,8 @@ def strips(results: EvaluationResults) -> list[Strip]:
     ]
 
 
-def _chosen(rows: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """From the most certain to the least, none twice."""
+def ends(rows: Sequence[Row]) -> list[tuple[str, Row]]:
+    """The first and the last two, from the most certain to the least, in words; none twice."""
     low, high = min(_OF_EACH, (len(rows) + 1) // 2), min(_OF_EACH, len(rows) // 2)
     found = [("Most certain" if at == 0 else "Second most certain", rows[at]) for at in range(low)]
     return found + [("Least certain" if at == 1 else "Second least certain", rows[-at]) for at in range(high, 0, -1)]
