@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from data_contracts.evaluation import FIGURES, METRICS, MODEL_CARD, REPORT
+from data_contracts.evaluation import CONTRACT_VERSION, FIGURES, METRICS, MODEL_CARD, REPORT
 from data_contracts.manifest import FILENAME
 from echoingecg.errors import StoreError
 from support import Run
@@ -42,7 +42,7 @@ def test_the_tables_are_what_the_page_shows(copied: Run, tmp_path: Path) -> None
 
 def _of_version_4(run: Run) -> str:
     path = run.job.store.get(str(run.artefacts["evaluation"])).folder / FILENAME
-    path.write_text(path.read_text().replace('"contract_version": 5', '"contract_version": 4'))
+    path.write_text(path.read_text().replace(f'"contract_version": {CONTRACT_VERSION}', '"contract_version": 4'))
     return str(run.artefacts["evaluation"])
 
 
@@ -54,7 +54,7 @@ def _of_no_student(run: Run) -> str:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (_of_version_4, "is of contract version 4, and this release makes reports of version 5"),
+        (_of_version_4, f"is of contract version 4, and this release makes reports of version {CONTRACT_VERSION}"),
         (_of_no_student, r"was made of student-\w+, which is gone: run the pipeline again"),
         (lambda run: str(run.artefacts["pairs"]), "has no report: name an evaluation"),
         (lambda run: "nobody", "'nobody' names no artefact"),
