@@ -30,7 +30,7 @@ from tasks.workers import mapper
 SIZE, BATCH = 224, 15
 FILES = 2  # of 30 frames
 FEW, MANY = 200, 2_000
-REPEATS = 2
+REPEATS = 5
 _LOOPED = 5  # frames
 
 
