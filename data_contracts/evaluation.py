@@ -6,10 +6,12 @@ from typing import Any, Final
 import pyarrow as pa
 
 from data_contracts.conventions import SPLITS
+from data_contracts.readings import ADVICE
 from data_contracts.tables import TableContract, column
 
-# 1 had `predictions` and `metrics` alone, 2 had not all tables, 3 had no reading card; all are read as they are.
-CONTRACT_VERSION: Final = 4
+# 1 had `predictions` and `metrics` alone, 2 had not all tables, 3 no reading card, 4 no `answers`, and another rule of
+# referral: its `rules` and card are refused. All else is read as it is.
+CONTRACT_VERSION: Final = 5
 
 REPORT: Final = "report.html"
 FIGURES: Final = "figures"
@@ -50,6 +52,13 @@ def _prediction_checks() -> Mapping[str, Any]:
     }
 
 
+def _answer_checks() -> Mapping[str, Any]:
+    import pandera.pandas as pandera
+
+    known = _prediction_checks()
+    return {"probability": known["score"], "split": known["split"], "advice": pandera.Check.isin(ADVICE)}
+
+
 PREDICTIONS: Final = TableContract(
     "predictions",
     pa.schema(
@@ -64,6 +73,22 @@ PREDICTIONS: Final = TableContract(
         ]
     ),
     _prediction_checks,
+    unique=("endpoint", "protocol", "record_id"),
+)
+
+ANSWERS: Final = TableContract(
+    "answers",
+    pa.schema(
+        [
+            _ENDPOINT,
+            _PROTOCOL,
+            column("record_id", pa.string(), "keyed pseudonym of the ECG recording"),
+            column("split", pa.string(), "split of the patient"),
+            column("probability", pa.float64(), "calibrated probability of label 1"),
+            column("advice", pa.string(), "predict: answered with the decision; refer: to echo"),
+        ]
+    ),
+    _answer_checks,
     unique=("endpoint", "protocol", "record_id"),
 )
 
@@ -165,8 +190,11 @@ RULES: Final = TableContract(
                 "lowest threshold with the recipe's specificity; null without label 0",
                 optional=True,
             ),
-            column("one_from", pa.float64(), "conformal: label 1 is possible from this score; -inf with too few of it"),
-            column("zero_to", pa.float64(), "conformal: label 0 is possible up to this score; inf with too few of it"),
+            column("referral", pa.string(), "how the limits were chosen: conformal or nearest"),
+            column("one_from", pa.float64(), "label 1 is possible from this score; -inf with too few of it"),
+            column("zero_to", pa.float64(), "label 0 is possible up to this score; inf with too few of it"),
+            column("most_uncertain", pa.float64(), "more uncertain ECGs are referred; -inf without a validation ECG"),
+            column("calibration", pa.string(), "what makes the score a probability: platt, isotonic or none"),
             column("platt_slope", pa.float64(), "of the score's log-odds; null when a class is absent", optional=True),
             column("platt_intercept", pa.float64(), "beside platt_slope; null as it", optional=True),
             column(
@@ -260,7 +288,7 @@ RETRIEVAL: Final = TableContract(
 )
 
 TABLES: Final = (
-    PREDICTIONS, METRICS, FEW_SHOT, REGRESSIONS, REGRESSION_METRICS, STRATA, RULES, RELIABILITY, RISK_COVERAGE,
+    PREDICTIONS, ANSWERS, METRICS, FEW_SHOT, REGRESSIONS, REGRESSION_METRICS, STRATA, RULES, RELIABILITY, RISK_COVERAGE,
     UNCERTAINTY, SHIFT, RETRIEVAL,
 )  # fmt: skip
 

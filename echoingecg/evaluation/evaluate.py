@@ -82,7 +82,7 @@ def evaluate(
         patients=_count(pairs.patient_id, pairs.split),
     )
     validation = ecgs.uncertainty[pairs.split == "validation"]
-    make_card(endpoints, inputs, validation, settings.refer_share).save(folder)
+    make_card(endpoints, inputs, validation).save(folder)
     progress(len(ecgs), len(ecgs), "figures and report")
     figures = draw_figures(results)
     (folder / FIGURES).mkdir(exist_ok=True)

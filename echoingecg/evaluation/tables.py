@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from data_contracts.evaluation import (
+    ANSWERS,
     FEW_SHOT,
     METRICS,
     PREDICTIONS,
@@ -27,7 +28,7 @@ from echoingecg.evaluation.curve_rows import reliability_rows, risk_coverage_row
 from echoingecg.evaluation.gaussians import Gaussians
 from echoingecg.evaluation.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.metric_rows import metric_rows, strata_rows
-from echoingecg.evaluation.protocols import DRAWN, EndpointResult, few_shot_rows, prediction_columns
+from echoingecg.evaluation.protocols import DRAWN, EndpointResult, answer_columns, few_shot_rows, prediction_columns
 from echoingecg.evaluation.regression_results import RegressionResult, regression_columns, regression_metric_rows
 from echoingecg.evaluation.retrieval import Retrieval
 from echoingecg.evaluation.shift_rows import embedding_rows, prevalence_rows, share_rows
@@ -35,7 +36,7 @@ from echoingecg.evaluation.strata import strata_of
 from echoingecg.recipe import EvaluationSettings
 
 Rows = dict[str, list[dict[str, Any]]]
-_BY_COLUMN: Final = (PREDICTIONS, REGRESSIONS, UNCERTAINTY)  # a row an ECG: too many for a dict each
+_BY_COLUMN: Final = (PREDICTIONS, ANSWERS, REGRESSIONS, UNCERTAINTY)  # a row an ECG: too many for a dict each
 
 
 def build_tables(
@@ -72,9 +73,10 @@ def build_tables(
     for direction, found in retrieved.items():
         rows[RETRIEVAL.name] += found.rows(direction)
     scores = [prediction_columns(one, of) for one in endpoints for of in one.protocols]
+    told = [answer_columns(one, of) for one in endpoints for of in one.protocols]
     numbers = [regression_columns(one, protocol) for one in regressions for protocol in one.predicted]
     uncertainty = {"record_id": pairs.record_id, "split": pairs.split, **summaries(ecgs)}
-    columns = ((PREDICTIONS, scores), (REGRESSIONS, numbers), (UNCERTAINTY, [uncertainty]))
+    columns = ((PREDICTIONS, scores), (ANSWERS, told), (REGRESSIONS, numbers), (UNCERTAINTY, [uncertainty]))
     built = {contract.name: contract.build(rows[contract.name]) for contract in TABLES if contract.name in rows}
     return built | {contract.name: _joined(contract, of) for contract, of in columns}
 
@@ -82,7 +84,7 @@ def build_tables(
 def _add_answers(
     rows: Rows, result: EndpointResult, ecgs: Gaussians, levels: Mapping[str, np.ndarray], settings: EvaluationSettings
 ) -> None:
-    for answers in answers_of(result, ecgs, levels, settings):
+    for answers in answers_of(result, ecgs, levels):
         rows[RULES.name].append(answers.name | answers.rules.row())
         rows[METRICS.name] += metric_rows(answers, settings)
         if answers.protocol in DRAWN:

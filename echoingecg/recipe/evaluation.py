@@ -4,9 +4,11 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from data_contracts.reading_card import ReferralKind
 from echoingecg.recipe.sections import Count, NotNegative, OpenShare, Positive, Section, Share
 
 NUMBER: Final = "<#>"  # in a prompt, the place of the number (ECHO-CLIP's sign)
+CalibrationChoice = Literal["validation", "platt", "isotonic", "none"]
 TuningMethod = Literal["fine_tune", "lora", "scratch"]
 # '@' parts protocol and model in the tables.
 ModelName = Annotated[str, StringConstraints(min_length=1, pattern="^[^@]+$")]
@@ -88,8 +90,16 @@ class TuningSettings(Section):
 class EvaluationSettings(Section):
     endpoints: tuple[Endpoint, ...] = Field((), description="yes/no questions asked of the student")
     regressions: tuple[RegressionEndpoint, ...] = Field((), description="numbers asked of the student")
+    calibration: CalibrationChoice = Field(
+        "validation",
+        description="makes scores probabilities; 'validation': the better of Platt and isotonic on patients held out",
+    )
+    referral: ReferralKind = Field(
+        "conformal",
+        description="who is referred to echo: 'conformal' keeps miscoverage, 'nearest' refers about refer_share",
+    )
     refer_share: Share = Field(
-        0.2, description="share of the validation ECGs, those nearest to the threshold, that are referred to echo"
+        0.2, description="referral 'nearest': share of the validation ECGs, those nearest to the threshold"
     )
     bootstrap_draws: Annotated[int, Field(ge=10)] = Field(1000, description="patient resamples for the intervals")
     probe_c: Positive = Field(1.0, description="inverse L2 strength of the linear probe")
@@ -109,7 +119,7 @@ class EvaluationSettings(Section):
     )
     specificity: OpenShare = Field(0.9, description="sensitivity is told at this specificity of the validation ECGs")
     miscoverage: OpenShare = Field(
-        0.1, description="conformal sets miss the true label of at most this share of each class; others are referred"
+        0.1, description="referral 'conformal': at most this share of each class is answered wrongly"
     )
     reliability_bins: Count = Field(10, description="bins of equal width behind the reliability diagram and ECE")
     age_bands: tuple[Positive, ...] = Field(

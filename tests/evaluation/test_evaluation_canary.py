@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_contracts.evaluation import (
+    ANSWERS,
     FEW_SHOT,
     METRICS,
     PREDICTIONS,
@@ -21,6 +22,7 @@ from data_contracts.evaluation import (
     STRATA,
     UNCERTAINTY,
 )
+from data_contracts.reading_card import FILENAME
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
 from echoingecg.evaluation.names import ECG_MEASUREMENTS
 from echoingecg.recipe import EvaluationSettings
@@ -56,7 +58,7 @@ def test_test_labels_touch_nothing_that_is_chosen(
         assert before[truth][~test].equals(after[truth][~test])
         untouched = [name for name in contract.schema.names if name != truth]
         assert before[untouched].equals(after[untouched])
-    same = [RULES.filename, UNCERTAINTY.filename, RETRIEVAL.filename]
+    same = [RULES.filename, ANSWERS.filename, FILENAME, UNCERTAINTY.filename, RETRIEVAL.filename]
     same += [f"figures/{name}.png" for name in ("retrieval", "training", "flow")]
     for name in same:
         assert (evaluated / name).read_bytes() == (tmp_path / name).read_bytes(), name
