@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 
 from echoingecg.evaluation.calibration import calibrate
-from echoingecg.evaluation.endpoints import StudyLabels, label_studies
+from echoingecg.evaluation.endpoints import StudyLabels, label_studies, sex_of_patients
 from echoingecg.evaluation.few_shot import FewShot, few_shot
 from echoingecg.evaluation.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.line import Line
@@ -17,6 +17,7 @@ from echoingecg.evaluation.names import ECG_MEASUREMENTS, LINEAR_PROBE, STUDENT,
 from echoingecg.evaluation.refer import advice, answered, decided
 from echoingecg.evaluation.rules import Rules, choose_rules
 from echoingecg.evaluation.skipped import Skipped
+from echoingecg.evaluation.strata import strata_of
 from echoingecg.evaluation.thresholds import Threshold, choose_threshold
 from echoingecg.evaluation.zero_shot import zero_shot_line
 from echoingecg.recipe import Endpoint, EvaluationSettings
@@ -111,7 +112,7 @@ def evaluate_endpoint(
         models: of the same pairs.
         settings: of all protocols.
     """
-    studies = label_studies(endpoint, inputs.labels, pairs.study_id)
+    studies = label_studies(endpoint, inputs.labels, pairs.study_id, _sex(inputs, pairs))
     record, study = pairs.cases(studies.known)
     label, split, patient = studies.label[study], pairs.split[record], pairs.patient_id[record]
     attempts = list(_attempts(endpoint, inputs, pairs, models, settings, record, label))
@@ -140,6 +141,15 @@ def evaluate_endpoint(
             for model, features in models.features.items()
         },
     )
+
+
+def _sex(inputs: EvaluationInputs, pairs: EvaluationPairs) -> np.ndarray:
+    """F or M of each study's patient, (s,) str; empty where it is not known."""
+    stated = strata_of(pairs.record_id, inputs.subgroups, inputs.records, ()).get("sex")
+    sex = {} if stated is None else sex_of_patients(pairs.patient_id, stated)
+    of_study = np.array([""] * len(pairs.study_id), dtype="<U1")
+    of_study[pairs.study] = [sex.get(name, "") for name in pairs.patient_id[pairs.record].tolist()]
+    return of_study
 
 
 def _attempts(

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from data_contracts.reading_card import ReferralKind
 from echoingecg.recipe.sections import Count, NotNegative, OpenShare, Positive, Section, Share
@@ -32,13 +32,41 @@ class Measured(Section):
         return self
 
 
+class BySex(Section):
+    """A threshold for each sex; a patient whose sex the export does not state as F or M gets no label."""
+
+    F: float = Field(description="of women, in the endpoint's unit")
+    M: float = Field(description="of men, in the endpoint's unit")
+
+    def __format__(self, spec: str) -> str:
+        """Both, each by the format of a number: `52.2 (F), 58.4 (M)`."""
+        return ", ".join(f"{value:{spec}} ({sex})" for sex, value in self)
+
+
+def _number_or_sexes(value: object) -> str:
+    return "by_sex" if isinstance(value, dict | BySex) else "number"
+
+
 class Endpoint(Measured):
     """One yes/no question about the echo."""
 
     comparison: Literal["<", "<=", ">", ">="] = Field(description="label 1 when `value comparison threshold`")
-    threshold: float = Field(description="in `unit`")
+    threshold: Annotated[
+        Annotated[float, Tag("number")] | Annotated[BySex, Tag("by_sex")], Discriminator(_number_or_sexes)
+    ] = Field(description="in `unit`: a number, or one for each sex as {F: 52.2, M: 58.4}")
     positive_prompts: tuple[Prompt, ...] = Field(min_length=1, description="echo sentences that say label 1")
     negative_prompts: tuple[Prompt, ...] = Field(min_length=1, description="echo sentences that say label 0")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        low, high = self.valid_range
+        of = self.threshold
+        for value in (of.F, of.M) if isinstance(of, BySex) else (of,):
+            if not low <= value <= high:
+                raise ValueError(
+                    f"threshold: {value:g} is outside valid_range, {low:g} to {high:g} {self.unit}".rstrip()
+                )
+        return self
 
 
 class RegressionEndpoint(Measured):
