@@ -265,6 +265,11 @@ SHIFT: Final = TableContract(
             column("value", pa.float64(), "compared less reference; for embedding the squared MMD"),
             _LOW,
             _HIGH,
+            *(
+                column(f"{side}_{what}", pa.int64(), f"{what} of the {side} that were compared")
+                for side in ("reference", "compared")
+                for what in ("records", "patients")
+            ),
             column("p", pa.float64(), "share of permutations of patients as far apart; embedding only", optional=True),
         ]
     ),

@@ -26,7 +26,7 @@ from tasks.teacher_page import contact_sheet, embedding_map
 
 STAGE: Stage = "evaluation"
 # No version depends on them: the report must not either.
-_NOT_CAUSES = frozenset({"execution", "promotion", "simulator"})
+_NOT_CAUSES = frozenset({"drift", "execution", "promotion", "simulator"})
 
 
 def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:

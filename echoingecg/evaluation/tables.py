@@ -31,7 +31,7 @@ from echoingecg.evaluation.metric_rows import metric_rows, strata_rows
 from echoingecg.evaluation.protocols import DRAWN, EndpointResult, answer_columns, few_shot_rows, prediction_columns
 from echoingecg.evaluation.regression_results import RegressionResult, regression_columns, regression_metric_rows
 from echoingecg.evaluation.retrieval import Retrieval
-from echoingecg.evaluation.shift_rows import embedding_rows, prevalence_rows, share_rows
+from echoingecg.evaluation.shift_rows import Shifts
 from echoingecg.evaluation.strata import strata_of
 from echoingecg.recipe import EvaluationSettings
 
@@ -60,14 +60,16 @@ def build_tables(
     """
     rows: Rows = {contract.name: [] for contract in TABLES if contract not in _BY_COLUMN}
     strata = strata_of(pairs.record_id, inputs.subgroups, inputs.records, settings.age_bands)
+    shifts = Shifts("train", "test", settings.bootstrap_draws, settings.seed)
     for result in endpoints:
         own = np.searchsorted(pairs.record_id, result.record_id)
         levels = {name: level[own] for name, level in strata.items()}
         _add_answers(rows, result, ecgs[own], levels, settings)
         rows[FEW_SHOT.name] += [row | {"draws": settings.few_shot.draws} for row in few_shot_rows(result)]
-        rows[SHIFT.name] += prevalence_rows(result, settings)
-    rows[SHIFT.name] += share_rows(strata, pairs.split, pairs.patient_id, settings)
-    rows[SHIFT.name] += embedding_rows(ecgs.mean, pairs.split, pairs.patient_id, settings.seed)
+        name, holds = result.endpoint.name, result.label == 1
+        rows[SHIFT.name] += shifts.share("prevalence", name, holds, result.split, result.patient_id)
+    rows[SHIFT.name] += shifts.shares(strata, pairs.split, pairs.patient_id)
+    rows[SHIFT.name] += shifts.embedding(ecgs.mean, pairs.split, pairs.patient_id)
     for regression in regressions:
         rows[REGRESSION_METRICS.name] += regression_metric_rows(regression)
     for direction, found in retrieved.items():
