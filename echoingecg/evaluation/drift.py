@@ -75,7 +75,8 @@ def measure_drift(
     for column, flags in (("record_findings", RECORD_FLAGS), ("lead_findings", QUALITY_FLAGS)):
         mask = np.concatenate([one.records[column].to_numpy() for one in (trained, new)])
         for name, bit in flags.items():
-            rows += shifts.share("share", f"finding: {name}", (mask & bit) > 0, side, patient)
+            if (holds := (mask & bit) > 0).any():
+                rows += shifts.share("share", f"finding: {name}", holds, side, patient)
     return DRIFT.build([row | _judged(row, rule) for row in rows])
 
 
