@@ -148,10 +148,12 @@ def drift(
     """Compare a new export with what a student was trained on, and say whether it has drifted."""
     _no_telemetry()
     from flows.drift import drift as flow
+    from flows.drift import drift_job
     from flows.forms import typed_overrides
-    from flows.order import shipped_recipes
+    from flows.order import find_recipe, shipped_recipes
     from flows.summary import print_drift
 
+    drift_job(find_recipe(recipe, overrides), export, student, workspace)  # fail before a server starts
     chosen = {"recipe": recipe} if recipe in shipped_recipes() else {"recipe_file": recipe}
     arguments = chosen | {"student": student, "workspace": workspace, "overrides": typed_overrides(overrides)}
     print_drift(_outcome(flow(export, **arguments, return_state=True)))

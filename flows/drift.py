@@ -15,7 +15,8 @@ from tasks.catalog import catalog
 from tasks.drift import Found, as_trained
 from tasks.drift import drift as compare
 from tasks.ecg import ecg
-from tasks.reading import find_student
+from tasks.job import Job
+from tasks.reading import JudgedStudent, find_student
 from tasks.workspace import Workspace
 
 
@@ -41,18 +42,27 @@ def drift(
         workspace: folder that holds pools and artefacts.
         overrides: recipe fields to replace.
     """
-    order: Recipe = find_recipe(recipe_file or recipe, [str(one) for one in overrides])
-    store = ArtefactStore(Workspace(folder_of(workspace)))
-    judged = find_student(store, student)
-    job = make_job(as_trained(order, store, judged), export, workspace, only=["catalog", "ecg"])
+    order = find_recipe(recipe_file or recipe, [str(one) for one in overrides])
+    job, judged = drift_job(order, export, student, workspace)
     listed = catalog.submit(job)
     signals = ecg.submit(job, catalog=listed)
     made = conclude([listed, signals])
     if not made.is_completed():
         return made
-    done = compare.submit(store, judged, listed.result(), signals.result(), order.drift)
+    done = compare.submit(job.store, judged, listed.result(), signals.result(), order.drift)
     done.wait()
     if not done.state.is_completed():
         return Failed(message=done.state.message, data=done.state.result(raise_on_failure=False))
     found = cast(Found, done.result())
     return Completed(name=found.drift.verdict.capitalize(), message=done.state.message, data=found)
+
+
+def drift_job(order: Recipe, export: str, student: str, workspace: str) -> tuple[Job, JudgedStudent]:
+    """Checks the order as a whole before anything runs: catalog and ecg of the export, made as the student's were.
+
+    Raises:
+        UserError: no such export or student, or what the student was trained on is gone.
+    """
+    store = ArtefactStore(Workspace(folder_of(workspace)))
+    judged = find_student(store, student)
+    return make_job(as_trained(order, store, judged), export, workspace, only=["catalog", "ecg"]), judged

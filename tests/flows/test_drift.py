@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 from test_cli import call
@@ -11,9 +12,10 @@ from data_contracts.ecg import RECORDS
 from echoingecg.errors import StoreError
 from echoingecg.recipe import DriftSettings
 from echoingecg.simulator.export import simulate
-from flows.order import find_recipe, make_job
+from flows.drift import drift_job
+from flows.order import find_recipe
 from support import Run, run_stages
-from tasks.drift import as_trained, compare_export
+from tasks.drift import compare_export
 from tasks.job import Job
 from tasks.reading import find_student
 
@@ -21,9 +23,8 @@ RULE = DriftSettings(draws=50, least_patients=3)
 
 
 def job_on(run: Run, export: Path) -> Job:
-    store = run.job.store
-    recipe = as_trained(find_recipe("demo", ["ecg.band_high=30"]), store, find_student(store, ""))
-    return make_job(recipe, str(export), str(run.job.workspace.root), only=["catalog", "ecg"])
+    job, _ = drift_job(find_recipe("demo", ["ecg.band_high=30"]), str(export), "", str(run.job.workspace.root))
+    return job
 
 
 def test_a_new_export_and_the_old_one_again(copied: Run, tmp_path: Path) -> None:
@@ -50,16 +51,21 @@ def test_a_new_export_and_the_old_one_again(copied: Run, tmp_path: Path) -> None
 
 
 def test_without_the_students_pairs_there_is_nothing_to_compare_with(copied: Run) -> None:
-    from shutil import rmtree
-
-    judged, of = find_student(copied.job.store, ""), copied.artefacts
-    rmtree(of["pairs"].folder)
+    store, of = copied.job.store, copied.artefacts
+    rmtree(store.get(str(of["pairs"])).folder)  # the copy's
     with pytest.raises(StoreError, match="its pairs artefact is not in this workspace"):
-        compare_export(copied.job.store, judged, of["catalog"], of["ecg"], RULE)
+        compare_export(store, find_student(store, ""), of["catalog"], of["ecg"], RULE)
 
 
-def test_faults_are_one_line(finished: Run, tmp_path: Path) -> None:
-    place = {"ECHOINGECG_WORKSPACE": str(finished.job.workspace.root)}
-    done = call("drift", str(tmp_path), "--set", "drift.share=2", **place)
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([".", "--set", "drift.share=2"], "drift.share"),
+        ([".", "--student", "nobody"], "'nobody' names no artefact"),
+        (["nowhere"], "export nowhere: not a folder"),
+    ],
+)
+def test_faults_are_one_line(finished: Run, arguments: list[str], says: str) -> None:
+    done = call("drift", *arguments, ECHOINGECG_WORKSPACE=str(finished.job.workspace.root))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert "drift.share" in done.stderr
+    assert says in done.stderr
