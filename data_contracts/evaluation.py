@@ -296,23 +296,3 @@ TABLES: Final = (
     PREDICTIONS, ANSWERS, METRICS, FEW_SHOT, REGRESSIONS, REGRESSION_METRICS, STRATA, RULES, RELIABILITY, RISK_COVERAGE,
     UNCERTAINTY, SHIFT, RETRIEVAL,
 )  # fmt: skip
-
-
-def _external_checks() -> Mapping[str, Any]:
-    import pandera.pandas as pandera
-
-    return {"content_hash": pandera.Check.str_matches(r"^[0-9a-f]{64}$")}
-
-
-# What a user hands in (evaluation.external), not a file of the artefact.
-EXTERNAL: Final = TableContract(
-    "external",
-    pa.schema(
-        [
-            column("content_hash", pa.string(), "as in ecg.RECORDS: SHA-256 of the ECG file, or ecg.window_key of it"),
-            column("embedding", pa.list_(pa.float32()), "of another model, the same length in every row"),
-        ]
-    ),
-    _external_checks,
-    unique=("content_hash",),
-)

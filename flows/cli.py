@@ -153,9 +153,14 @@ def drift(
     from flows.order import find_recipe, shipped_recipes
     from flows.summary import print_drift
 
-    drift_job(find_recipe(recipe, overrides), export, student, workspace)  # fail before a server starts
+    # Fail before a server starts.
+    _, judged = drift_job(find_recipe(recipe, overrides), export, student, workspace)
     chosen = {"recipe": recipe} if recipe in shipped_recipes() else {"recipe_file": recipe}
-    arguments = chosen | {"student": student, "workspace": workspace, "overrides": typed_overrides(overrides)}
+    arguments = chosen | {
+        "student": str(judged.evaluation),
+        "workspace": workspace,
+        "overrides": typed_overrides(overrides),
+    }
     print_drift(_outcome(flow(export, **arguments, return_state=True)))
 
 
