@@ -13,6 +13,7 @@ from data_contracts.reading_card import Calibration
 from echoingecg.recipe.evaluation import CalibrationChoice
 
 FOLDS: Final = 5
+FEWEST: Final = 10  # validation patients of each class: a sigmoid through fewer runs to 0 or 1 beyond them
 _CERTAIN: Final = 1e-12  # scores of 0 and 1 need a place among the log-odds
 
 
@@ -87,13 +88,16 @@ def choose_calibration(
         patient: (n,) str.
         platt, isotonic: fitted on all of them; None when a class is absent.
         choice: a method by name, or `validation`: that of the lower Brier score on patients it was not fitted on, in
-            five folds of patients; Platt's where a fold would lack a class.
+            five folds of patients; Platt's where a fold would lack a class, none with under FEWEST patients of one.
     """
     if choice == "none" or platt is None or isotonic is None:
         why = "not calibrated" + ("" if choice == "none" else ": the validation ECGs lack a class")
         return Calibration(method="none", says=why)
     method, says = choice, "asked for by the recipe"
     if choice == "validation":
+        fewest = min(len(np.unique(patient[label == one])) for one in (0, 1))
+        if fewest < FEWEST:
+            return Calibration(method="none", says=f"not calibrated: {fewest} validation patients of one class")
         of_platt, of_isotonic = (_brier_of_others(label, score, patient, fit) for fit in (fit_platt, fit_isotonic))
         if of_platt is None or of_isotonic is None:
             method, says = "platt", "by default: too few validation patients of a class to compare on"

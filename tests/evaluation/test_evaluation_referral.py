@@ -148,8 +148,18 @@ def test_the_brier_scores_that_choose_are_those_of_held_out_patients() -> None:
 def test_few_validation_patients_and_the_recipes_word() -> None:
     label, score = np.array([0, 0, 0, 1]), np.array([0.1, 0.2, 0.3, 0.9])
     patient = np.array(["a", "b", "c", "d"])
-    assert chosen(label, score, patient, "validation").method == "platt"  # a fold without d lacks label 1
     assert chosen(label, score, patient, "isotonic").method == "isotonic"
-    for found in (chosen(label, score, patient, "none"), chosen(label * 0, score, patient, "validation")):
+    unasked = [chosen(label, score, patient, "none"), chosen(label * 0, score, patient, "validation")]
+    for found in (*unasked, chosen(label, score, patient, "validation")):
         assert found.method == "none"
         np.testing.assert_array_equal(calibrate(found, score), score)
+
+
+def test_ten_patients_of_each_class_are_needed_and_all_of_one_fold_are_too_few() -> None:
+    generator = np.random.default_rng(7)
+    patient = np.array([f"p-{at:03d}" for at in range(100)])
+    for positives, method in ((9, "none"), (10, "platt")):  # every fifth patient is of one fold
+        label = ((np.arange(100) % 5 == 0) & (np.arange(100) < 5 * positives)).astype(np.int8)
+        found = chosen(label, expit(generator.normal(size=100)), patient, "validation")
+        assert found.method == method
+        assert ("9 validation patients" if method == "none" else "too few") in found.says

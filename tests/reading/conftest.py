@@ -55,7 +55,9 @@ def judgement(tmp_path_factory: pytest.TempPathFactory) -> Judgement:
         write_wfdb(file, np.roll(hearts[number % 8], 37 * number, axis=1) * (0.8 + number / 200))
     signals = ArraySignals(np.stack([process(file, ECG).signal for file in files]))
     inputs = make_inputs(PATIENTS, student=load(student), signals=signals, ecg=ECG)
-    judge = EvaluationSettings(endpoints=(lvef_below(50), lvef_below(60)), few_shot=NO_FEW_SHOT, miscoverage=0.3)
+    judge = EvaluationSettings(
+        endpoints=(lvef_below(50), lvef_below(60)), few_shot=NO_FEW_SHOT, miscoverage=0.3, calibration="platt"
+    )
     pairs = EvaluationPairs.of(inputs)
     models = read_models(inputs, pairs, judge, silent)
     results = [evaluate_endpoint(endpoint, inputs, pairs, models, judge) for endpoint in judge.endpoints]
