@@ -11,7 +11,7 @@ from data_contracts.errors import UserError
 from flows.cli_artefacts import app as artefacts
 from flows.cli_ecg import plot
 from flows.cli_echo import echo
-from flows.cli_predict import embed, predict
+from flows.cli_predict import StudentOption, embed, predict
 from flows.cli_promote import promote
 from flows.cli_released import export_released, import_released
 from flows.cli_search import search
@@ -135,6 +135,33 @@ def teach(
 
     arguments = {"recipe": recipe, "export": export, "workspace": workspace, "overrides": overrides}
     typer.echo(_outcome(flow(folder, **arguments, return_state=True)))
+
+
+@app.command()
+def drift(
+    export: Annotated[str, typer.Argument(help="The new export.")],
+    student: StudentOption = "",
+    recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose drift section is the rule.")] = "demo",
+    workspace: WorkspaceOption = "workspace",
+    overrides: SetOption = [],  # noqa: B006
+) -> None:
+    """Compare a new export with what a student was trained on, and say whether it has drifted."""
+    _no_telemetry()
+    from flows.drift import drift as flow
+    from flows.drift import drift_job
+    from flows.forms import typed_overrides
+    from flows.order import find_recipe, shipped_recipes
+    from flows.summary import print_drift
+
+    # Fail before a server starts.
+    _, judged = drift_job(find_recipe(recipe, overrides), export, student, workspace)
+    chosen = {"recipe": recipe} if recipe in shipped_recipes() else {"recipe_file": recipe}
+    arguments = chosen | {
+        "student": str(judged.evaluation),
+        "workspace": workspace,
+        "overrides": typed_overrides(overrides),
+    }
+    print_drift(_outcome(flow(export, **arguments, return_state=True)))
 
 
 @app.command()

@@ -11,6 +11,7 @@ from prefect.events import DeploymentEventTrigger, DeploymentTriggerTypes, Trigg
 from prefect.flows import EntrypointType
 
 from flows.distil import distil
+from flows.drift import drift
 from flows.predict import predict
 from flows.retrain import retrain
 from flows.stage import one_stage
@@ -97,6 +98,7 @@ DEPLOYMENTS: Final = (
         event=f"{_RESOURCE}.landed",
     ),
     Described(predict, "Reads echo findings off ECG files with a published student. Not for clinical use."),
+    Described(drift, "Compares a new export with what a student was trained on, and says whether it has drifted."),
     Described(verify, "Compares every artefact, and every row in the pools, with its checksum."),
     Described(gc, "Lists, or deletes, artefacts that nothing needs and leftovers of killed runs."),
 )
