@@ -11,7 +11,9 @@ from deploy.secrets import random_secrets
 from echoingecg.errors import UserError
 
 app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False)
-Data = Annotated[Path, typer.Option(help="Folder that keeps database, workspace, logs and passwords.", resolve_path=True)]
+Data = Annotated[
+    Path, typer.Option(help="Folder that keeps database, workspace, logs and passwords.", resolve_path=True)
+]
 _DATA = Path("build/stack")
 
 

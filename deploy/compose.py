@@ -1,4 +1,4 @@
-"""What docker-compose.yml says of a service, with its variables filled in: the one place where services are described."""
+"""What docker-compose.yml, the one place where services are described, says of one, its variables filled in."""
 
 import re
 from collections.abc import Mapping

@@ -43,7 +43,9 @@ def start_postgres(service: Service, port: str, folder: Path, log: Path, environ
             if owner:
                 shutil.chown(password.name, owner)
             arguments = ("--pgdata", str(folder), "--username", told["POSTGRES_USER"], "--pwfile", password.name)
-            _run((programs / "initdb", *arguments, "--no-instructions", told["POSTGRES_INITDB_ARGS"]), owner, environment)
+            _run(
+                (programs / "initdb", *arguments, "--no-instructions", told["POSTGRES_INITDB_ARGS"]), owner, environment
+            )
     settings = (f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=")
     command = [str(programs / "postgres"), "-D", str(folder), *(part for one in settings for part in ("-c", one))]
     at = ("--host=127.0.0.1", f"--port={port}", f"--username={told['POSTGRES_USER']}")
@@ -71,7 +73,9 @@ def _reachable(folder: Path, owner: str | None) -> None:
     """Root's own folders are often closed to others."""
     closed = [one for one in (folder, *folder.parents) if not one.stat().st_mode & 0o001]
     if owner and closed:
-        raise UserError(f"{closed[-1]} is closed to the user '{owner}', who runs Postgres for root: choose another --data")
+        raise UserError(
+            f"{closed[-1]} is closed to the user '{owner}', who runs Postgres for root: choose another --data"
+        )
 
 
 def _run(command: tuple[str | Path, ...], owner: str | None, environment: Mapping[str, str]) -> str:

@@ -42,12 +42,16 @@ class Running:
         """Raises UserError when it has ended."""
         if (code := self.process.poll()) is not None:
             lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            raise UserError(f"{self.name} has ended ({code}): {lines[-1] if lines else 'without a word'}; see {self.log}")
+            raise UserError(
+                f"{self.name} has ended ({code}): {lines[-1] if lines else 'without a word'}; see {self.log}"
+            )
 
     def wait_until_ready(self) -> None:
         """Returns once the probe succeeds. Raises UserError when it has ended, or takes too long."""
         end = time.monotonic() + _READY
-        while self.probe and subprocess.run(self.probe, env=self.environment, capture_output=True, check=False).returncode:
+        while (
+            self.probe and subprocess.run(self.probe, env=self.environment, capture_output=True, check=False).returncode
+        ):
             self.check()
             if time.monotonic() > end:
                 raise UserError(f"{self.name} cannot be used after {_READY:.0f} s; see {self.log}")

@@ -1,6 +1,7 @@
 """Every service of docker-compose.yml as a process of this machine: up together, down together."""
 
 import os
+import random
 import shlex
 import shutil
 import signal
@@ -27,6 +28,7 @@ PORTS: Final = {
     "POSTGRES_PORT": 15432, "SERVER_PORT": 4200, "SCHEDULER_PORT": 8786, "DASHBOARD_PORT": 8787, "STORAGE_PORT": 8333,
     "WORKER_CPU_PORT": 18080, "WORKER_GPU_PORT": 18081, "DASK_WORKER_PORT": 8790, "DASK_WORKER_2_PORT": 8791,
 }  # fmt: skip
+_ANY: Final = range(20000, 32768)  # below what the system gives to outgoing connections, which come and go
 _PID: Final = "stack.pid"
 
 
@@ -48,7 +50,7 @@ def up(data: Path, any_ports: bool, say: Callable[[str], None]) -> None:
         variables = _variables(data, any_ports)
         everything = _start_all(data, variables, running, say)
         client = service("pipeline", variables).environment
-        _keep(data / CLIENT, client | {"ECHOINGECG_DASK": f"tcp://127.0.0.1:{variables['SCHEDULER_PORT']}"})
+        _keep(data / CLIENT, {**client, "ECHOINGECG_DASK": f"tcp://127.0.0.1:{variables['SCHEDULER_PORT']}"})
         say(f"ready: {client['PREFECT_API_URL'].removesuffix('/api')}, user and password in {data / '.env'}")
         say(f"a client's shell: . {data / CLIENT}; end with Ctrl-C or `make stack-down`")
         while True:
@@ -74,7 +76,9 @@ def down(data: Path) -> int:
     return left
 
 
-def _start_all(data: Path, variables: Mapping[str, str], running: ExitStack, say: Callable[[str], None]) -> list[Running]:
+def _start_all(
+    data: Path, variables: Mapping[str, str], running: ExitStack, say: Callable[[str], None]
+) -> list[Running]:
     found: list[Running] = []
 
     def started(one: Running) -> None:
@@ -115,7 +119,7 @@ def _start(told: Service, name: str, data: Path) -> Running:
 
 
 def _start_storage(data: Path, variables: Mapping[str, str]) -> Running:
-    """An S3 server that keeps everything in memory and asks for no password: moto, in place of the image's SeaweedFS."""
+    """moto in place of SeaweedFS: an S3 server that keeps everything in memory and takes any password."""
     port, url = variables["STORAGE_PORT"], variables["AWS_ENDPOINT_URL"]
     command = ("moto_server", "--host", "127.0.0.1", "--port", port)
     probe = (sys.executable, "-c", f"import urllib.request as r; r.urlopen({url!r}, timeout=5)")
@@ -136,12 +140,12 @@ def _variables(data: Path, any_ports: bool) -> dict[str, str]:
     Raises:
         UserError: a port is taken.
     """
-    for name in ("logs", "scratch", "tmp", "workspace"):
+    for name in ("inbox", "logs", "scratch", "tmp", "workspace"):
         (data / name).mkdir(exist_ok=True)
     ports = _free_ports(any_ports)
     known = kept_secrets(data / ".env") | {name: str(port) for name, port in ports.items()}
     hosts = dict.fromkeys(("BIND", "SERVER_HOST", "POSTGRES_HOST", "SCHEDULER_HOST"), "127.0.0.1")
-    places = {"SCRATCH": data / "scratch", "WORKSPACE": data / "workspace", "PROJECT": ROOT}
+    places = {"SCRATCH": data / "scratch", "WORKSPACE": data / "workspace", "INBOX": data / "inbox", "PROJECT": ROOT}
     storage = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['STORAGE_PORT']}"}
     return known | hosts | {name: str(path) for name, path in places.items()} | storage
 
@@ -149,15 +153,21 @@ def _variables(data: Path, any_ports: bool) -> dict[str, str]:
 def _free_ports(any_ports: bool) -> dict[str, int]:
     with ExitStack() as held:  # all at once, or two names could be given the same port
         found = {}
-        for name, port in PORTS.items():
+        for name, usual in PORTS.items():
             one = held.enter_context(socket.socket())
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                one.bind(("127.0.0.1", 0 if any_ports else port))
-            except OSError as fault:
-                raise UserError(f"port {port} is taken ({name}): end what listens there, or say --any-ports") from fault
+            if not any(_bound(one, port) for port in (random.sample(_ANY, 100) if any_ports else [usual])):
+                raise UserError(f"port {usual} is taken ({name}): end what listens there, or say --any-ports")
             found[name] = one.getsockname()[1]
         return found
+
+
+def _bound(one: socket.socket, port: int) -> bool:
+    try:
+        one.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
 
 
 def _environment(data: Path, told: Mapping[str, str]) -> dict[str, str]:
@@ -165,7 +175,7 @@ def _environment(data: Path, told: Mapping[str, str]) -> dict[str, str]:
     foreign = ("PREFECT_", "AWS_", "ECHOINGECG_", "PG")
     base = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     path = os.pathsep.join((str(Path(sys.executable).parent), base.get("PATH", os.defpath)))
-    return base | {"PATH": path, "TMPDIR": str(data / "tmp"), MARK: str(data)} | told
+    return {**base, "PATH": path, "TMPDIR": str(data / "tmp"), MARK: str(data), **told}
 
 
 def _keep(path: Path, environment: Mapping[str, str]) -> None:
