@@ -1,4 +1,4 @@
-"""`python -m deploy up | down | secrets`."""
+"""`python -m deploy up | down | secrets | estimate`."""
 
 import sys
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from deploy import stack
+from deploy.estimate import Assumptions, tables
 from deploy.secrets import random_secrets
 from echoingecg.errors import UserError
 
@@ -37,6 +38,22 @@ def down(data: Data = _DATA) -> None:
 def secrets() -> None:
     """Print `.env.example` with random passwords."""
     typer.echo(random_secrets(), nl=False)
+
+
+@app.command()
+def estimate(
+    changed: Annotated[list[str] | None, typer.Option("--set", help="assumption=number")] = None,
+    gpus: Annotated[list[int] | None, typer.Option(help="Numbers of GPUs to compare.")] = None,
+) -> None:
+    """Hours and price of all of MIMIC-IV, on paper."""
+    try:
+        told = Assumptions.model_validate(dict(one.split("=", 1) for one in changed or []))
+    except ValueError as fault:
+        raise UserError(
+            f"--set takes an assumption of the table and a number: {' '.join(str(fault).split())}"
+        ) from fault
+    for line in tables(told, tuple(gpus or (1, 8))):
+        typer.echo(line)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import yaml
 
 from deploy import stack
 from deploy.compose import FILE, ROOT, service
+from deploy.estimate import Assumptions, costs, tables
 from deploy.secrets import EXAMPLE, kept_secrets, random_secrets
 from echoingecg.errors import UserError
 
@@ -118,3 +119,18 @@ def test_a_taken_port_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         with pytest.raises(UserError, match=r"port \d+ is taken"):
             stack.up(tmp_path, any_ports=False, say=print)
     assert not (tmp_path / "tmp").exists()
+
+
+def test_hours_and_dollars_in_the_docs_are_what_the_assumptions_lead_to() -> None:
+    page = (ROOT / "docs" / "cluster.md").read_text()
+    told = page.split("<!-- estimate -->\n")[1].split("<!-- /estimate -->")[0]
+    assert told.splitlines() == [*tables(Assumptions())], "python -m deploy estimate"
+
+
+def test_a_stage_takes_what_its_slowest_part_takes() -> None:
+    told = Assumptions(clips=1000, frames_a_clip=36, cores_a_gpu=1, frames_a_core_second=1, echo_terabytes=0)
+    teacher = next(one for one in costs(told) if one.stage == "teacher")
+    assert (teacher.hours, teacher.limit) == (10, "cores")
+    more = told.model_copy(update={"frames_a_core_second": 1e9, "tflops": 31e-3, "share_embedding": 1.0})
+    gpu = next(one for one in costs(more) if one.stage == "teacher")
+    assert (gpu.hours, gpu.limit) == (10, "GPU"), "31 GFLOP a frame at 31 GFLOP/s: a frame a second"
