@@ -8,7 +8,6 @@ hashed again, every checksum proved, the quality findings, digests, an Icechunk 
 """
 
 import multiprocessing
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from tasks.workspace import Workspace
 
 RECORDS = 5_000
 FEW, MANY = 2_000, 20_000
+_TOGETHER = 8  # records that the stage judges together
 PLAIN = "rdsamp + sosfiltfilt + resample_poly + one .npy a record"
 
 
@@ -52,14 +52,16 @@ def plain(headers: list[str], folder: str) -> None:
 
 
 def peaks(export: str, workspace: str, workers: int) -> list[float]:
-    """Peak resident MB during the stage: of this process and of the largest worker (0 where there is none)."""
-    job = ecg_job(export, workspace)
-    WORKS["catalog"].run(job, {})
-    before, children = peak_mb(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    stage(ecg_job(export, workspace, workers=workers))
-    after = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    assert peak_mb() >= before
-    return [peak_mb(), after * 1024 / 1e6 if after > children else 0.0]
+    """Peak resident MB when the stage is done: of its process and of the largest worker (0 where there is none)."""
+    if workers == 1:
+        stage(ecg_job(export, workspace))
+        return [peak_mb(), 0.0]
+    from distributed import Client, LocalCluster
+
+    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster:
+        stage(ecg_job(export, workspace, dask=cluster.scheduler_address))
+        with Client(cluster) as client:
+            return [peak_mb(), max(client.run(peak_mb).values())]
 
 
 def _two(headers: list[str], folder: str) -> None:
@@ -80,12 +82,13 @@ def _breakdown(headers: list[str]) -> Iterator[tuple[str, float]]:
     """Seconds of each step by itself, one after another, one thread, over all records."""
     from echoingecg.ecg.batch import filter_record
     from echoingecg.ecg.decode.wfdb_fast import decode_plain, read_plain
+    from echoingecg.ecg.plausibility import check_plausible
     from echoingecg.ecg.quality import judge
     from echoingecg.fingerprint import hash_array
     from echoingecg.recipe import EcgSettings
 
     settings = EcgSettings()
-    steps = ("reading, header parsed", "hashing", "decoding", "filtering", "quality", "digest")
+    steps = ("reading, header parsed", "hashing", "decoding", "filtering", "plausibility", "quality", "digest")
     spent = dict.fromkeys(steps, 0.0)
 
     def timed(step: str, work: Callable[[], Any]) -> Any:
@@ -95,13 +98,18 @@ def _breakdown(headers: list[str]) -> Iterator[tuple[str, float]]:
         return made
 
     filter_record(np.zeros((12, 5000), np.float32), 500.0, settings)  # the matrices are made once a process
-    for header in headers:
-        record = timed(steps[0], partial(read_plain, Path(header)))
-        timed("hashing", record.content_hash)
-        raw, rate = timed("decoding", partial(decode_plain, record, None, None))
-        signal = timed("filtering", partial(filter_record, raw, rate, settings))
-        timed("quality", partial(judge, raw, np.zeros(12), signal, rate, settings))
-        timed("digest", partial(hash_array, signal))
+    for start in range(0, len(headers), _TOGETHER):
+        raws, signals, rate = [], [], 500.0
+        for header in headers[start : start + _TOGETHER]:
+            record = timed(steps[0], partial(read_plain, Path(header)))
+            timed("hashing", record.content_hash)
+            raw, rate = timed("decoding", partial(decode_plain, record, None, None))
+            raws.append(raw)
+            signals.append(timed("filtering", partial(filter_record, raw, rate, settings)))
+            timed("plausibility", partial(check_plausible, signals[-1], 100.0, settings))
+            timed("digest", partial(hash_array, signals[-1]))
+        missing = np.zeros((len(raws), 12))
+        timed("quality", lambda: judge(np.stack(raws), missing, np.stack(signals), rate, settings))  # noqa: B023
     yield from spent.items()
 
 

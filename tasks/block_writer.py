@@ -88,9 +88,9 @@ class BlockWriter:
     def _add(self, count: int) -> None:
         """Writes the first `count` of the rows that wait, where each key has one."""
         joined = self._joined()
+        self._rows = [{name: values[count:].copy() for name, values in joined.items()}]  # lets go of all else
         self._draft.add({name: values[:count] for name, values in joined.items()})
         self._held += count
-        self._rows = [{name: values[count:].copy() for name, values in joined.items()}]  # lets go of the rest
 
     def _add_all(self) -> None:
         if count := self._waiting():

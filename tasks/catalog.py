@@ -29,7 +29,9 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         contract.write(tables[contract.name], folder)
     patients = {patient for one in (ECGS, ECHOES) for patient in tables[one.name]["patient_id"].to_pylist()}
     counts = {contract.name: tables[contract.name].num_rows for contract in TABLES}
-    return Built({"patients": len(patients), **counts}, new_keys=job.scan.read_files)
+    read_files = job.scan.read_files
+    job.forget_scan()
+    return Built({"patients": len(patients), **counts}, new_keys=read_files)
 
 
 def read(artefact: Artefact, name: str) -> "pa.Table":  # type: ignore[name-defined]  # noqa: F821

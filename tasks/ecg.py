@@ -18,11 +18,10 @@ from echoingecg.ecg import CODE_VERSION
 from echoingecg.fingerprint import fingerprint
 from echoingecg.progress import Progress
 from tasks.artefacts import Built
-from tasks.blocks import SourceFile
 from tasks.ecg_page import show
-from tasks.ingest import ingest_blocks, missing_files, quarantine_rows
+from tasks.ingest import SourceFiles, ingest_blocks, missing_files, quarantine_rows
 from tasks.job import Job
-from tasks.pools import Pool, PoolArray, array_of, rows_by_key, rows_of
+from tasks.pools import Pool, PoolArray, array_of, hexadecimal, rows_by_key, rows_of
 from tasks.stage import Inputs, StageWork, as_task, check_refusals
 from tasks.workers import mapper
 
@@ -41,7 +40,7 @@ LAYOUT = (
 )
 
 
-def _ingest(pool: Pool, missing: list[SourceFile], job: Job, progress: Progress) -> int:
+def _ingest(pool: Pool, missing: SourceFiles, job: Job, progress: Progress) -> int:
     if not missing:
         return 0
     from tasks.ecg_blocks import process_block  # scipy: not for a cached run
@@ -62,7 +61,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         new = _ingest(pool, missing_files(pool, job, listed), job, progress)
         snapshot, refused = pool.snapshot(), pool.refused()
     group = Pool.read(job.workspace, snapshot)
-    records = _records(group, listed)
+    records = _records(group, listed, settings.long == "several")
     quarantine = QUARANTINE.build(quarantine_rows(listed, refused))
     check_refusals(job, STAGE, quarantine, listed.num_rows, settings.max_refused_share)
     for array in contract.ARRAYS:
@@ -73,14 +72,14 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     return Built({"records": records.num_rows, "flagged": flagged, "refused": quarantine.num_rows}, snapshot, new)
 
 
-def _records(group: zarr.Group, listed: pa.Table) -> pa.Table:
-    """RECORDS: every signal in the pool of every listed recording."""
+def _records(group: zarr.Group, listed: pa.Table, several: bool) -> pa.Table:
+    """RECORDS: every signal in the pool of every listed recording; `several`: a recording may have more than one."""
     row_of = rows_by_key(group)
     recordings = (listed[name].to_pylist() for name in ("record_id", "patient_id", "content_hash"))
     signals = [
         (contract.window_name(recording, window), patient, key, recording)
         for recording, patient, content_hash in zip(*recordings, strict=True)
-        for window, key in enumerate(_keys(content_hash, row_of))
+        for window, key in enumerate(_keys(content_hash, row_of, several))
     ]
     rows = np.array([row_of[key] for _, _, key, _ in signals], dtype=np.int64)
     quality, findings, digests = (
@@ -89,7 +88,7 @@ def _records(group: zarr.Group, listed: pa.Table) -> pa.Table:
     names = ("record_id", "patient_id", "content_hash", "recording_id")
     columns: dict[str, Any] = {name: [one[at] for one in signals] for at, name in enumerate(names)}
     columns |= {
-        "signal_sha256": [digest.tobytes().hex() for digest in digests],
+        "signal_sha256": hexadecimal(digests),
         "flagged_leads": np.count_nonzero(quality, axis=1),
         "lead_findings": np.bitwise_or.reduce(quality, axis=1),
         "record_findings": findings,
@@ -97,9 +96,10 @@ def _records(group: zarr.Group, listed: pa.Table) -> pa.Table:
     return pa.table(columns, schema=contract.RECORDS.schema)
 
 
-def _keys(content_hash: str, known: Container[str]) -> Iterator[str]:
+def _keys(content_hash: str, known: Container[str], several: bool) -> Iterator[str]:
     """Of a file's signals in the pool."""
-    return takewhile(known.__contains__, (contract.window_key(content_hash, window) for window in count()))
+    windows = count() if several else range(1)
+    return takewhile(known.__contains__, (contract.window_key(content_hash, window) for window in windows))
 
 
 WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build, show=show)

@@ -1,9 +1,13 @@
 """Files into a pool: only those it lacks, in blocks, a commit every few. Shared by `ecg` and `teacher`."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import zarr
 
 from data_contracts.arrays import ArrayContract
@@ -12,49 +16,85 @@ from echoingecg.progress import Progress
 from tasks.block_writer import BlockWriter
 from tasks.blocks import Block, SourceFile
 from tasks.job import Job
-from tasks.pools import Pool, rows_by_key, rows_of
+from tasks.pools import Pool, hexadecimal, rows_by_key, rows_of
 from tasks.progress import logger
 
+_NEEDED: Final = ("content_hash", "path", "stated_unit", "stated_sampling_frequency", "stated_leads")
+_AT_ONCE: Final = 1024  # rows that are Python objects at a time
 
-def source_files(job: Job, listed: pa.Table) -> dict[str, SourceFile]:
-    """Content hash -> file, for rows of a catalog table (`ecgs` or `echoes`), in the order of the hash.
 
-    Raises:
-        StoreError: the private index does not know a file.
+@dataclass(frozen=True)
+class SourceFiles:
+    """Files of a catalog table. Each is made when asked for: all of a large export at once would fill the memory.
+
+    Attributes:
+        export: the folder.
+        table: content_hash and path, and what the catalog states of the file.
     """
-    index = job.sources()
-    paths = dict(zip(index["source_id"].to_pylist(), index["path"].to_pylist(), strict=True))
-    found: dict[str, SourceFile] = {}
-    for row in listed.to_pylist():
-        if row["source_id"] not in paths:
-            raise StoreError(f"the index of {job.export} lacks {row['source_id']}: run from 'catalog'")
-        found[row["content_hash"]] = SourceFile(
-            job.export / paths[row["source_id"]],
+
+    export: Path
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __iter__(self) -> Iterator[SourceFile]:
+        for some in self.groups(_AT_ONCE):
+            yield from some
+
+    def groups(self, together: int) -> Iterator[list[SourceFile]]:
+        """The files in order, so many at a time."""
+        for start in range(0, len(self), together):
+            yield [self._file(row) for row in self.table.slice(start, together).to_pylist()]
+
+    def _file(self, row: dict[str, Any]) -> SourceFile:
+        return SourceFile(
+            self.export / row["path"],
             row["content_hash"],
             row.get("stated_unit"),
             row.get("stated_sampling_frequency"),
             tuple(leads.split(";")) if (leads := row.get("stated_leads")) else None,
         )
-    return dict(sorted(found.items()))
 
 
-def missing_files(pool: Pool, job: Job, listed: pa.Table) -> list[SourceFile]:
-    """Those of a catalog table's files that the pool lacks, in the order of the hash; a refused one is not tried again.
+def source_files(job: Job, listed: pa.Table, *order: str) -> SourceFiles:
+    """One file for each content of a catalog table (`ecgs` or `echoes`), in the order of the columns, then of the hash.
+
+    Raises:
+        StoreError: the private index does not know a file.
+    """
+    index = job.sources()
+    at = pc.index_in(listed["source_id"], index["source_id"].combine_chunks())
+    if at.null_count:
+        unknown = listed["source_id"].filter(pc.is_null(at))[0]
+        raise StoreError(f"the index of {job.export} lacks {unknown}: run from 'catalog'")
+    table = listed.append_column("path", index["path"].take(at)).sort_by("content_hash")
+    keys = table["content_hash"].to_numpy()
+    last = np.ones(len(keys), dtype=bool)
+    last[:-1] = keys[:-1] != keys[1:]
+    table = table.filter(pa.array(last))
+    if order:
+        table = table.sort_by([(name, "ascending") for name in (*order, "content_hash")])
+    return SourceFiles(job.export, table.select([name for name in table.column_names if name in _NEEDED]))
+
+
+def missing_files(pool: Pool, job: Job, listed: pa.Table, *order: str) -> SourceFiles:
+    """Those of a catalog table's files that the pool lacks, ordered as `source_files`; no refused one again.
 
     Raises:
         StoreError: the private index does not know a file.
     """
     known = rows_by_key(Pool.read(pool.workspace, pool.snapshot())).keys() | pool.refused().keys()
-    keys = listed["content_hash"].to_pylist()
-    missing = source_files(job, listed.filter(pa.array([key not in known for key in keys], pa.bool_())))
-    files = len(set(keys))
+    new = pc.invert(pc.is_in(listed["content_hash"], pa.array(known, pa.string())))
+    missing = source_files(job, listed.filter(new), *order)
+    files = pc.count_distinct(listed["content_hash"]).as_py()
     logger().info(f"{files} files: {files - len(missing)} in the pool, {len(missing)} to process")
-    return list(missing.values())
+    return missing
 
 
 def ingest_blocks(
     pool: Pool,
-    missing: Sequence[SourceFile],
+    missing: SourceFiles,
     blocks: Callable[[Iterable[Sequence[SourceFile]]], Iterator[Block]],
     together: int,
     commit_every: int,
@@ -72,10 +112,9 @@ def ingest_blocks(
         commit_every: files a commit, and what may be lost; rounded up to whole shards.
         progress: told after every block.
     """
-    groups = (missing[start : start + together] for start in range(0, len(missing), together))
     done = 0
     with BlockWriter(pool, commit_every) as writer:
-        for block in blocks(groups):
+        for block in blocks(missing.groups(together)):
             writer.put(block)
             done += block.files
             progress(done, len(missing))
@@ -85,15 +124,16 @@ def ingest_blocks(
 def index_rows(group: zarr.Group, listed: pa.Table, digest: ArrayContract) -> list[tuple[dict[str, Any], int, str]]:
     """(catalog row, row in the pool, SHA-256 of the content) for every listed file that the pool holds."""
     rows = rows_by_key(group)
-    digests = rows_of(group, digest)
+    digests = hexadecimal(rows_of(group, digest))
     found = ((row, rows[row["content_hash"]]) for row in listed.to_pylist() if row["content_hash"] in rows)
-    return [(row, at, bytes(digests[at]).hex()) for row, at in found]
+    return [(row, at, digests[at]) for row, at in found]
 
 
 def quarantine_rows(listed: pa.Table, refused: Mapping[str, tuple[str, str]]) -> list[dict[str, str]]:
     """Quarantine rows for every listed file whose content was refused."""
+    some = listed.filter(pc.is_in(listed["content_hash"], pa.array(refused, pa.string())))
     return [
         {"source_id": row["source_id"], "reason": refused[key][0], "detail": refused[key][1]}
-        for row in listed.to_pylist()
-        if (key := row["content_hash"]) in refused
+        for row in some.to_pylist()
+        for key in [row["content_hash"]]
     ]

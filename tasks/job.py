@@ -83,15 +83,19 @@ class Job:
             beside.replace(self.index_file)
         return found
 
+    def forget_scan(self) -> None:
+        """Lets go of what the catalog stage alone needs, 2 kB a file. Asked for again, the export is scanned again."""
+        self.__dict__.pop("scan", None)
+
     def sources(self) -> pa.Table:
-        """The private index as the catalog stage left it.
+        """Which file is where, (source_id, path), as the catalog stage left it.
 
         Raises:
             StoreError: the export was never catalogued in this workspace.
         """
         if not self.index_file.is_file():
             raise StoreError(f"export {self.export} has no index in {self.workspace.root}: run the catalog stage")
-        return pq.read_table(self.index_file)
+        return pq.read_table(self.index_file, columns=["source_id", "path"])
 
 
 def stages_to_run(start_from: str, only: list[str], force: bool) -> tuple[frozenset[Stage], frozenset[Stage]]:

@@ -217,7 +217,13 @@ def rows_by_key(group: zarr.Group) -> dict[str, int]:
     """Content hash -> row of the pool's arrays."""
     key = group["key"]
     assert isinstance(key, zarr.Array)
-    return {bytes(one).hex(): row for row, one in enumerate(np.asarray(key[:]))}
+    return {one: row for row, one in enumerate(hexadecimal(np.asarray(key[:])))}
+
+
+def hexadecimal(digests: np.ndarray) -> list[str]:
+    """SHA-256 digests, uint8 (digest, 32), as 64 hexadecimal digits each."""
+    digits = digests.tobytes().hex()
+    return [digits[at : at + 64] for at in range(0, len(digits), 64)]
 
 
 def _locked(lock: FileLock) -> AcquireReturnProxy:

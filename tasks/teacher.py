@@ -5,8 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import pyarrow as pa
-
 from data_contracts import teacher as contract
 from data_contracts.catalog import ECHOES
 from data_contracts.conventions import Stage
@@ -16,8 +14,7 @@ from echoingecg.progress import Progress
 from echoingecg.teacher import CODE_VERSION
 from echoingecg.teacher.identity import teacher_identity
 from tasks.artefacts import Built
-from tasks.blocks import SourceFile
-from tasks.ingest import index_rows, ingest_blocks, missing_files, quarantine_rows
+from tasks.ingest import SourceFiles, index_rows, ingest_blocks, missing_files, quarantine_rows
 from tasks.job import Job
 from tasks.pools import Pool, PoolArray, array_of, rows_of
 from tasks.stage import Inputs, StageWork, as_task, check_refusals
@@ -50,13 +47,7 @@ def _source(job: Job) -> dict[str, str]:
     return teacher_identity(job.recipe.teacher)
 
 
-def _by_study(files: list[SourceFile], listed: pa.Table) -> list[SourceFile]:
-    """A study's clips side by side, so that its target is made from one read."""
-    study = dict(zip(listed["content_hash"].to_pylist(), listed["study_id"].to_pylist(), strict=True))
-    return sorted(files, key=lambda file: (study[file.content_hash], file.content_hash))
-
-
-def _ingest(pool: Pool, missing: list[SourceFile], teachers: "Sequence[Teacher]", job: Job, progress: Progress) -> int:
+def _ingest(pool: Pool, missing: SourceFiles, teachers: "Sequence[Teacher]", job: Job, progress: Progress) -> int:
     if not missing:
         return 0
     execution = job.recipe.execution
@@ -78,7 +69,8 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, embedded_by, _source(job)])
     pool = Pool(job.workspace, f"{STAGE}/{key}", _layout(teachers[0].dim))
     with pool.writing():
-        missing = _by_study(missing_files(pool, job, listed), listed)
+        # A study's clips side by side, so that its target is made from one read.
+        missing = missing_files(pool, job, listed, "study_id")
         new = _ingest(pool, missing, teachers, job, progress)
         snapshot, refused = pool.snapshot(), pool.refused()
     group = Pool.read(job.workspace, snapshot)

@@ -1,10 +1,12 @@
 """Amplitudes that no ECG has: a gain or a unit that the file states wrongly."""
 
+from functools import lru_cache
 from math import isnan
 from typing import Final
 
 import numpy as np
 
+from echoingecg.ecg.levels import median
 from echoingecg.errors import Refusal
 from echoingecg.recipe import EcgSettings
 
@@ -27,14 +29,19 @@ def typical_amplitude(signal: np.ndarray, sampling_frequency: float) -> float:
     count = signal.shape[1] // width
     alive = signal[np.ptp(signal, axis=1) != 0]  # NaN is not 0
     windows = alive[:, : count * width].reshape(len(alive), count, width)
-    time = np.linspace(-1.0, 1.0, width, dtype=signal.dtype)
+    time = _ramp(width).astype(signal.dtype, copy=False)
     slope = (windows @ time / max(float(time @ time), 1.0))[..., None]
     straight = windows - slope * time
     heights = straight.max(axis=2) - straight.min(axis=2)
     if np.isfinite(heights).all():
-        return float(np.median(np.median(heights, axis=1))) if heights.size else float("nan")
+        return float(median(median(heights))) if heights.size else float("nan")
     leads = [np.median(row[np.isfinite(row)]) for row in heights if np.isfinite(row).any()]
     return float(np.median(leads)) if leads else float("nan")
+
+
+@lru_cache(maxsize=8)
+def _ramp(width: int) -> np.ndarray:
+    return np.linspace(-1.0, 1.0, width, dtype=np.float32)
 
 
 def check_plausible(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from data_contracts.conventions import SAMPLING_FREQUENCY
+from echoingecg.ecg.levels import median
 
 _WIDTH: Final = 12  # samples, 120 ms: the widest normal QRS
 _REFRACTORY: Final = 20  # samples, 200 ms (Pan and Tompkins, section III)
@@ -34,7 +35,7 @@ def slope_energy(signal: np.ndarray) -> np.ndarray:
     slope = energy[..., 1:-1]
     np.subtract(signal[..., 2:], signal[..., :-2], out=slope)
     slope *= slope
-    usual = np.median(_peaks(energy), axis=-1)
+    usual = median(_peaks(energy))
     return np.minimum(energy, 2 * usual[..., None], out=energy)
 
 
@@ -51,7 +52,7 @@ def find_beats(energy: np.ndarray) -> np.ndarray:
     weight = np.where(mean > _SILENT**2, 1 / np.maximum(mean, _SILENT**2), 0).astype(energy.dtype)
     together = (weight[..., None, :] @ energy)[..., 0, :]
     together = ndimage.uniform_filter1d(together, _WIDTH, axis=-1, mode="nearest")
-    needed = _SHARE * np.median(_peaks(together), axis=-1, keepdims=True)
+    needed = _SHARE * median(_peaks(together))[..., None]
     around = ndimage.maximum_filter1d(together, 2 * _REFRACTORY + 1, axis=-1, mode="nearest")
     return (together == around) & (together > needed)
 
@@ -77,8 +78,8 @@ def contrast(energy: np.ndarray, beats: np.ndarray) -> np.ndarray:
     """
     near = ndimage.maximum_filter1d(beats.view(np.uint8), 2 * _AROUND + 1, axis=-1).astype(energy.dtype)
     edge = min(_EDGE, energy.shape[-1] // 8)
-    energy, near = (one[..., edge : one.shape[-1] - edge] for one in (energy, near))
     both = np.stack([near, 1 - near], axis=-1)  # (..., time, 2)
+    both[..., :edge, :] = both[..., near.shape[-1] - edge :, :] = 0
     at, between = np.moveaxis(energy @ both / np.maximum(both.sum(axis=-2), 1)[..., None, :], -1, 0)
     return np.where(at > _SILENT**2, at / np.maximum(between, _SILENT**2), 0)
 

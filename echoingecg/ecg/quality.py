@@ -89,8 +89,10 @@ def level_and_mains(
     """
     basis = _basis(min(round(sampling_frequency), raw.shape[-1]), sampling_frequency, frequencies)
     seconds = raw.shape[-1] // len(basis)
-    cut = raw[..., : seconds * len(basis)].reshape(*raw.shape[:-1], seconds, len(basis))
-    level, *waves = np.moveaxis(np.median(_powers(cut @ basis), axis=-2), -1, 0)
+    # One product a recording: of the same shape whatever else is in the batch.
+    rows = raw[..., : seconds * len(basis)].reshape(*raw.shape[:-2], -1, len(basis))
+    projected = (rows @ basis.astype(raw.dtype)).reshape(*raw.shape[:-1], seconds, -1)
+    level, *waves = np.moveaxis(np.median(_powers(projected), axis=-2), -1, 0)
     return level, np.max(waves, axis=0) if waves else np.zeros_like(level)
 
 

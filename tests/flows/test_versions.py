@@ -91,7 +91,14 @@ def test_two_dask_processes_give_the_same_version_and_bytes(finished: Run, tmp_p
         assert run.content[stage] == finished.content[stage]
 
 
-@pytest.mark.parametrize(("stage", "after"), [("ecg", 15), ("teacher", 20), ("student", 5)])
+@pytest.mark.parametrize(
+    ("stage", "after"),
+    [
+        pytest.param("ecg", 15, marks=pytest.mark.slow),
+        pytest.param("teacher", 20, marks=pytest.mark.slow),
+        ("student", 5),
+    ],
+)
 def test_kill_9_and_run_again(stage: Stage, after: int, finished: Run, tmp_path: Path) -> None:
     job = make_job(finished.job.recipe, str(finished.job.export), str(tmp_path / "workspace"))
     run_and_kill(job, "smoke", stage, after)

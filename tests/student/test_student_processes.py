@@ -63,6 +63,7 @@ def _rank(rank: int, folder: str) -> None:
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_gathered_gradients_are_those_of_the_whole_batch(tmp_path):
     multiprocessing.spawn(_rank, (str(tmp_path),), nprocs=2)
     for loss in LOSSES:

@@ -49,6 +49,20 @@ def test_motion_jpeg_has_the_colours_of_a_second_decoder(tmp_path: Path, heart: 
     assert np.abs(decoded(path) - second).max() <= 2
 
 
+def test_h264_frames_come_in_the_order_they_are_shown() -> None:
+    """Ten grey frames, each lighter, stored as I B B B P I B B B P; OpenCV's build has no encoder for it, so by
+
+    ffmpeg -f lavfi -i color=black:size=64x48:rate=25:duration=0.4 -vf "geq=lum='40+20*N':cb=128:cr=128" \
+        -c:v libx264 -bf 3 -b_strategy 0 -pix_fmt yuv420p -bitexact h264_b_frames.mp4
+    """
+    path = Path(__file__).with_name("h264_b_frames.mp4")
+    luma = 40 + 20 * np.arange(10)
+    assert open_clip(path).frame_rate == 25
+    np.testing.assert_allclose(decoded(path).mean(axis=(1, 2, 3)), (luma - 16) * 255 / 219, atol=2)
+    taken = np.stack(list(frames_of(open_clip(path), [2, 7])))
+    np.testing.assert_array_equal(taken, decoded(path)[[2, 7]])
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_sampled_frames_are_those_of_the_whole(tmp_path: Path, heart: np.ndarray, form: str) -> None:
     name, codec = FORMS[form]
