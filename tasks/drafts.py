@@ -91,6 +91,8 @@ class Draft:
             if refused:
                 there: dict[str, Any] = self._group.attrs[REFUSED]  # type: ignore[assignment]
                 self._group.attrs[REFUSED] = {**there, **{key: list(value) for key, value in refused.items()}}
+            if self._known is not None and not self._session.has_uncommitted_changes:
+                return  # all of it came from elsewhere in the meantime
             try:
                 self._session.commit(f"{self._added} more, {len(refused)} refused")
                 return

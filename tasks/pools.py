@@ -143,8 +143,7 @@ class Pool:
         text = str(fault)
         if "No space left" in text or "os error 28" in text:
             return StoreError(f"{self.workspace.root}: the disk is full: free some space and run again")
-        line = next((line for line in text.splitlines() if any(sign.isalpha() for sign in line)), "unknown fault")
-        return StoreError(f"pool {self.place}: {' '.join(line.split())}")
+        return StoreError(f"pool {self.place}: {_cause(fault)}")
 
 
 def array_of(group: zarr.Group, contract: ArrayContract) -> zarr.Array:
@@ -186,8 +185,12 @@ def _locked(lock: FileLock) -> AcquireReturnProxy:
 
 
 def _not_served(place: str, fault: Exception) -> StoreError:
-    """Icechunk's report ends with what S3 has said."""
-    lines = [" ".join(line.lstrip("|`-> ").split()) for line in str(fault).splitlines()]
-    said = next((line for line in reversed(lines) if line), type(fault).__name__)
     check = "check AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and that the bucket is there"
-    return StoreError(f"pool {place}: {said}; {check}")
+    return StoreError(f"pool {place}: {_cause(fault)}; {check}")
+
+
+def _cause(fault: Exception) -> str:
+    """Of Icechunk's report the first line, or the last of its chain of causes."""
+    lines = [" ".join(line.split()) for line in str(fault).splitlines()]
+    told = [line.split("-> ", 1)[1] for line in lines if "-> " in line][-1:]
+    return next((line for line in [*told, *lines] if any(sign.isalpha() for sign in line)), "unknown fault")
