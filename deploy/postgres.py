@@ -30,7 +30,7 @@ def start_postgres(service: Service, port: str, folder: Path, log: Path, environ
     Raises:
         UserError: Postgres is not installed, or the folder cannot be reached by who runs it.
     """
-    programs, owner = _programs(), _OWNER if os.geteuid() == 0 else None
+    found, owner = programs(), _OWNER if os.geteuid() == 0 else None
     told = service.environment
     if not (folder / "PG_VERSION").exists():
         _reachable(folder.parent, owner)
@@ -43,23 +43,21 @@ def start_postgres(service: Service, port: str, folder: Path, log: Path, environ
             if owner:
                 shutil.chown(password.name, owner)
             arguments = ("--pgdata", str(folder), "--username", told["POSTGRES_USER"], "--pwfile", password.name)
-            _run(
-                (programs / "initdb", *arguments, "--no-instructions", told["POSTGRES_INITDB_ARGS"]), owner, environment
-            )
+            _run((found / "initdb", *arguments, "--no-instructions", told["POSTGRES_INITDB_ARGS"]), owner, environment)
     settings = (f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=")
-    command = [str(programs / "postgres"), "-D", str(folder), *(part for one in settings for part in ("-c", one))]
+    command = [str(found / "postgres"), "-D", str(folder), *(part for one in settings for part in ("-c", one))]
     at = ("--host=127.0.0.1", f"--port={port}", f"--username={told['POSTGRES_USER']}")
-    probe = (str(programs / "pg_isready"), *at)
+    probe = (str(found / "pg_isready"), *at)
     running = start("postgres", command, log, environment, folder, probe, owner, stop=signal.SIGINT)
     running.wait_until_ready()
     login = {**environment, "PGPASSWORD": told["POSTGRES_PASSWORD"]}
-    databases = _run((programs / "psql", *at, "--list", "--tuples-only", "--no-align", "postgres"), None, login)
+    databases = _run((found / "psql", *at, "--list", "--tuples-only", "--no-align", "postgres"), None, login)
     if not any(line.startswith(f"{told['POSTGRES_DB']}|") for line in databases.splitlines()):
-        _run((programs / "createdb", *at, told["POSTGRES_DB"]), None, login)
+        _run((found / "createdb", *at, told["POSTGRES_DB"]), None, login)
     return running
 
 
-def _programs() -> Path:
+def programs() -> Path:
     """Folder of Postgres' programs, the newest that Debian has, or that of the path."""
     versions = sorted(_DEBIAN.glob("[0-9]*/bin"), key=lambda one: int(one.parent.name))
     if versions:
