@@ -31,7 +31,7 @@ from tasks.workspace import Workspace
 
 RECORDS = 5_000
 FEW, MANY = 2_000, 20_000
-_TOGETHER = 8  # records that the stage judges together
+_TOGETHER = 16  # records that the stage judges together
 PLAIN = "rdsamp + sosfiltfilt + resample_poly + one .npy a record"
 
 
@@ -80,9 +80,9 @@ def _cat(headers: list[str]) -> None:
 
 def _breakdown(headers: list[str]) -> Iterator[tuple[str, float]]:
     """Seconds of each step by itself, one after another, one thread, over all records."""
-    from echoingecg.ecg.batch import filter_record
+    from echoingecg.ecg.batch import filter_records
     from echoingecg.ecg.decode.wfdb_fast import decode_plain, read_plain
-    from echoingecg.ecg.plausibility import check_plausible
+    from echoingecg.ecg.plausibility import typical_amplitude
     from echoingecg.ecg.quality import judge
     from echoingecg.fingerprint import hash_array
     from echoingecg.recipe import EcgSettings
@@ -91,25 +91,26 @@ def _breakdown(headers: list[str]) -> Iterator[tuple[str, float]]:
     steps = ("reading, header parsed", "hashing", "decoding", "filtering", "plausibility", "quality", "digest")
     spent = dict.fromkeys(steps, 0.0)
 
-    def timed(step: str, work: Callable[[], Any]) -> Any:
+    def timed(step: str, work: Callable[..., Any], *given: Any) -> Any:
         start = time.perf_counter()
-        made = work()
+        made = work(*given)
         spent[step] += time.perf_counter() - start
         return made
 
-    filter_record(np.zeros((12, 5000), np.float32), 500.0, settings)  # the matrices are made once a process
+    filter_records(np.zeros((1, 12, 5000), np.float32), 500.0, settings)  # the matrices are made once a process
     for start in range(0, len(headers), _TOGETHER):
-        raws, signals, rate = [], [], 500.0
+        raws, rate = [], 500.0
         for header in headers[start : start + _TOGETHER]:
-            record = timed(steps[0], partial(read_plain, Path(header)))
+            record = timed(steps[0], read_plain, Path(header))
             timed("hashing", record.content_hash)
-            raw, rate = timed("decoding", partial(decode_plain, record, None, None))
+            raw, rate = timed("decoding", decode_plain, record, None, None)
             raws.append(raw)
-            signals.append(timed("filtering", partial(filter_record, raw, rate, settings)))
-            timed("plausibility", partial(check_plausible, signals[-1], 100.0, settings))
-            timed("digest", partial(hash_array, signals[-1]))
-        missing = np.zeros((len(raws), 12))
-        timed("quality", lambda: judge(np.stack(raws), missing, np.stack(signals), rate, settings))  # noqa: B023
+        together, missing = np.stack(raws), np.zeros((len(raws), 12))
+        signals = timed("filtering", filter_records, together, rate, settings)
+        timed("plausibility", typical_amplitude, signals, 100.0)
+        timed("quality", judge, together, missing, signals, rate, settings)
+        for signal in signals:
+            timed("digest", hash_array, signal)
     yield from spent.items()
 
 

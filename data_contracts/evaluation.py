@@ -1,17 +1,20 @@
-"""Evaluation artefact: predictions, metrics, figures, one self-contained report, and a `reading_card`."""
+"""Evaluation artefact: predictions, metrics, a `reading_card`; from its tables a report, figures and a model card."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 import pyarrow as pa
 
+from data_contracts import evaluation_page
 from data_contracts.conventions import SPLITS
 from data_contracts.tables import TableContract, column
 
-# 1 had `predictions` and `metrics` alone, 2 had not all tables, 3 had no reading card; all are read as they are.
-CONTRACT_VERSION: Final = 4
+# 1 had `predictions` and `metrics` alone, 2 had not all tables, 3 had no reading card, 4 not the tables of
+# `evaluation_page`; all are read as they are, and only the report of version 5 can be made again.
+CONTRACT_VERSION: Final = 5
 
 REPORT: Final = "report.html"
+MODEL_CARD: Final = "model_card.md"
 FIGURES: Final = "figures"
 
 _ENDPOINT: Final = column("endpoint", pa.string(), "name of the endpoint in the recipe")
@@ -261,7 +264,7 @@ RETRIEVAL: Final = TableContract(
 
 TABLES: Final = (
     PREDICTIONS, METRICS, FEW_SHOT, REGRESSIONS, REGRESSION_METRICS, STRATA, RULES, RELIABILITY, RISK_COVERAGE,
-    UNCERTAINTY, SHIFT, RETRIEVAL,
+    UNCERTAINTY, SHIFT, RETRIEVAL, *evaluation_page.TABLES,
 )  # fmt: skip
 
 

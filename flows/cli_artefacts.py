@@ -4,7 +4,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="List, show, compare, verify and tidy published artefacts.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, show, compare, verify and tidy published artefacts; make reports again.", no_args_is_help=True
+)
 
 WorkspaceOption = Annotated[
     str, typer.Option("--workspace", "-w", envvar="ECHOINGECG_WORKSPACE", help="Folder of pools and artefacts.")
@@ -34,6 +36,23 @@ def lineage(name: NameArgument, workspace: WorkspaceOption = "workspace") -> Non
     store = open_store(workspace)
     for stage, version in store.lineage(store.get(name)).items():
         typer.echo(f"{stage}-{version}")
+
+
+@app.command()
+def report(
+    name: NameArgument,
+    out: Annotated[str, typer.Option("--out", "-o", help="Folder for report.html, model_card.md and figures.")],
+    workspace: WorkspaceOption = "workspace",
+) -> None:
+    """Make the report of an evaluation again, from published artefacts alone."""
+    from pathlib import Path
+
+    from data_contracts.evaluation import REPORT
+    from tasks.evaluation_report import rebuild_report
+
+    folder = Path(out).expanduser()
+    rebuild_report(open_store(workspace), name, folder)
+    typer.echo(folder / REPORT)
 
 
 @app.command()

@@ -2,17 +2,23 @@
 
 import base64
 from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from data_contracts import ecg as contract
 from data_contracts.quarantine import QUARANTINE, REASONS
+from echoingecg.errors import StoreError
 from echoingecg.recipe import EcgSettings
 from tasks.artefacts import Artefact
 from tasks.pools import Pool, array_of
 from tasks.signals import rows_in_pool
 from tasks.workspace import Workspace
+
+if TYPE_CHECKING:
+    from echoingecg.ecg.plot import Page
 
 _DPI = 60  # 80 kB a page: Prefect keeps it in its database
 
@@ -27,25 +33,40 @@ def sample_page(workspace: Workspace, artefact: Artefact) -> bytes | None:
     Raises:
         StoreError: the pool is gone or lacks a signal.
     """
-    from echoingecg.ecg.plot import draw, filtered_page  # matplotlib: not for a cached run
+    from echoingecg.ecg.plot import draw  # matplotlib: not for a cached run
 
-    table = contract.RECORDS.read(artefact.folder).select(
-        ["record_id", "content_hash", "flagged_leads", "record_findings"]
-    )
+    table = contract.RECORDS.read(artefact.folder).select(["record_id", "flagged_leads", "record_findings"])
     records = sorted(table.to_pylist(), key=lambda row: row["record_id"])
     if not records:
         return None
+    shown = dict.fromkeys(one["record_id"] for one in (min(records, key=_found), max(records, key=_found)))
+    return draw(pages_of(workspace, artefact, list(shown)), _DPI)
+
+
+def pages_of(workspace: Workspace, artefact: Artefact, record_ids: Sequence[str]) -> "list[Page]":
+    """Pages of filtered ECGs in the order asked for.
+
+    Args:
+        workspace, artefact: as for `sample_page`.
+        record_ids: of the artefact's records.
+
+    Raises:
+        StoreError: the pool is gone or lacks a signal, or there is no such record.
+    """
+    from echoingecg.ecg.plot import filtered_page
+
+    table = contract.RECORDS.read(artefact.folder)
+    key = dict(zip(table["record_id"].to_pylist(), table["content_hash"].to_pylist(), strict=True))
+    if missing := [name for name in record_ids if name not in key]:
+        raise StoreError(f"{artefact} holds no record '{missing[0]}': was it made again?")
     assert artefact.manifest.run.pool is not None
     group = Pool.read(workspace, artefact.manifest.run.pool)
     signal, quality, findings = (array_of(group, one) for one in (contract.SIGNAL, contract.QUALITY, contract.FINDINGS))
     settings = EcgSettings.model_validate(artefact.manifest.recipe)
-    pages = []
-    shown = dict.fromkeys((min(records, key=_found)["content_hash"], max(records, key=_found)["content_hash"]))
-    for row in rows_in_pool(group, list(shown)):
-        pages.append(
-            filtered_page(np.asarray(signal[row]), np.asarray(quality[row]), int(np.asarray(findings[row])), settings)
-        )
-    return draw(pages, _DPI)
+    return [
+        filtered_page(np.asarray(signal[row]), np.asarray(quality[row]), int(np.asarray(findings[row])), settings)
+        for row in rows_in_pool(group, [key[name] for name in record_ids])
+    ]
 
 
 def _found(row: dict) -> tuple[int, int]:

@@ -1,38 +1,33 @@
 """Stage evaluation: what the student knows, on patients it has never seen; ends in report.html."""
 
-from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
 
-from data_contracts import catalog, ecg, pairs, student
+from data_contracts import catalog, ecg, pairs
 from data_contracts import evaluation as contract
 from data_contracts.conventions import Stage
-from data_contracts.quarantine import QUARANTINE
 from echoingecg.errors import UserError
 from echoingecg.evaluation import CODE_VERSION
 from echoingecg.fingerprint import hash_files
 from echoingecg.progress import Progress
-from echoingecg.recipe import EcgSettings, write_recipe
+from echoingecg.recipe import EcgSettings
 from tasks.artefacts import Artefact, Built
-from tasks.ecg_page import finding_counts, sample_page
 from tasks.evaluation_page import show
 from tasks.job import Job
+from tasks.provenance import provenance_of
 from tasks.signals import PoolSignals
 from tasks.stage import Inputs, StageWork, as_task
 from tasks.student import named_student
 from tasks.targets import read_targets
-from tasks.teacher_page import contact_sheet, embedding_map
 
 STAGE: Stage = "evaluation"
-# No version depends on them: the report must not either.
-_NOT_CAUSES = frozenset({"execution", "promotion", "simulator"})
 
 
 def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     from echoingecg.evaluation.evaluate import evaluate  # torch, matplotlib: not for a cached run
     from echoingecg.evaluation.external import read_external
-    from echoingecg.evaluation.inputs import EvaluationInputs, Provenance
+    from echoingecg.evaluation.inputs import EvaluationInputs
     from echoingecg.student.store import load
     from echoingecg.teacher.model import load_teacher
     from tasks.device import device
@@ -40,11 +35,10 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     settings, where = job.recipe.evaluation, device(job.recipe.execution)
     signals = PoolSignals(job.workspace, inputs["ecg"])
     studies, mean, log_var = read_targets(inputs["teacher"])
-    patients, ecg_echo, labels, filters = (
-        table.read(inputs["pairs"].folder) for table in (pairs.PATIENTS, pairs.ECG_ECHO, pairs.LABELS, pairs.FILTERS)
+    patients, ecg_echo, labels = (
+        table.read(inputs["pairs"].folder) for table in (pairs.PATIENTS, pairs.ECG_ECHO, pairs.LABELS)
     )
     tower = load_teacher(job.recipe.teacher, where)
-    lineage = job.store.lineage(inputs["student"])
     judged = EvaluationInputs(
         student=load(inputs["student"].folder, where),
         signals=signals,
@@ -53,33 +47,19 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         patients=patients,
         ecg_echo=ecg_echo,
         labels=labels,
-        filters=filters,
         studies=studies,
         target_mean=mean,
         target_log_var=log_var,
-        history=student.HISTORY.read(inputs["student"].folder),
-        subgroups=_subgroups(job, lineage),
+        subgroups=_subgroups(job, inputs),
         records=ecg.RECORDS.read(inputs["ecg"].folder),
-        provenance=Provenance(
-            teacher=inputs["teacher"].manifest.recipe["model"],
-            versions={str(stage): version for stage, version in lineage.items()},
-            quarantine=_quarantine(job, lineage),
-            recipe=write_recipe(job.recipe, _NOT_CAUSES),
-            ecg_findings=finding_counts(inputs["ecg"]),
-            ecg_page=sample_page(job.workspace, inputs["ecg"]),
-            echo_sheet=contact_sheet(inputs["teacher"]),
-            echo_map=embedding_map(job.workspace, inputs["teacher"]),
-        ),
+        provenance=provenance_of(job.workspace, inputs, job.recipe.part(STAGE)),
         teacher=tower if tower.reads else None,
         training_texts=_training_texts(inputs["pairs"]) if settings.centre else (),
         compared={name: load(_compared(job, name).folder, where) for name in settings.compare},
         external={name: read_external(name, Path(path)) for name, path in settings.external.items()},
         content_hashes=signals.content_hashes,
     )
-    counts = evaluate(judged, settings, folder, progress)
-    for table in contract.TABLES:
-        table.read(folder)
-    return Built(counts)
+    return Built(evaluate(judged, settings, folder, progress))
 
 
 def _training_texts(paired: Artefact) -> list[str]:
@@ -104,23 +84,12 @@ def _source(job: Job) -> dict[str, str]:
     return found
 
 
-def _subgroups(job: Job, lineage: dict[Stage, str]) -> pa.Table:
+def _subgroups(job: Job, inputs: Inputs) -> pa.Table:
     """What the export states of its ECGs; nothing where the catalog is gone or of a contract without that table."""
-    found = job.store.find("catalog", lineage["catalog"])
+    found = job.store.find("catalog", job.store.lineage(inputs["student"])["catalog"])
     if found is None or found.manifest.contract_version < catalog.CONTRACT_VERSION:
         return catalog.SUBGROUPS.schema.empty_table()
     return catalog.SUBGROUPS.read(found.folder)
-
-
-def _quarantine(job: Job, lineage: dict[Stage, str]) -> dict[str, dict[str, int]]:
-    """Refusals by stage and reason, of every artefact of the lineage that has a quarantine."""
-    artefacts = (job.store.find(stage, version) for stage, version in lineage.items())
-    with_table = [one for one in artefacts if one is not None and (one.folder / QUARANTINE.filename).is_file()]
-    return {one.stage: dict(sorted(_reasons(one).items())) for one in with_table}
-
-
-def _reasons(artefact: Artefact) -> Counter[str]:
-    return Counter(QUARANTINE.read(artefact.folder)["reason"].to_pylist())
 
 
 WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build, _source, show, contract.REPORT)

@@ -6,6 +6,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from data_contracts import teacher as contract
@@ -25,6 +26,7 @@ def decode(settings: TeacherSettings, size: int, file: SourceFile) -> Attempt:
     Raises:
         StoreError: the file cannot be read or has changed since the catalog.
     """
+    cv2.setNumThreads(1)  # clips are what runs side by side: OpenCV's own threads would be in their way
     return attempt(lambda one: read_clip(one.path, settings, size), file)
 
 

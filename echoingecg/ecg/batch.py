@@ -17,6 +17,7 @@ many threads a product is split over: `process.finish` allows one.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import Final
 
 import numpy as np
@@ -55,67 +56,71 @@ class Operator:
     ends: np.ndarray
 
     def __call__(self, raw: np.ndarray) -> np.ndarray:
-        """One record.
+        """Many records.
 
         Args:
-            raw: float32 (12, time), mV, 10 s without NaN.
+            raw: float32 (..., 12, time), mV, 10 s without NaN.
 
         Returns:
-            float32 (12, 1000), mV at 100 Hz.
+            float32 (..., 12, 1000), mV at 100 Hz.
         """
         filtered = self.linear(raw)
         if self.ends.size:
-            level = median(filtered)[:, None]  # of the result: `clean` takes that of the result at the source's rate
-            filtered[:, :_OUT] += level * self.ends[:_OUT]
-            filtered[:, -_OUT:] += level * self.ends[_OUT:]
+            level = median(filtered)[..., None]  # of the result: `clean` takes that of the result at the source's rate
+            filtered[..., :_OUT] += level * self.ends[:_OUT]
+            filtered[..., -_OUT:] += level * self.ends[_OUT:]
         return filtered
 
     def linear(self, raw: np.ndarray) -> np.ndarray:
         """The same with the resampler padded by zeros."""
-        leads, size = len(raw), len(self.near)
-        parts = (raw.reshape(-1, size) @ self.near).reshape(leads, _BLOCKS, -1)
-        result = np.ascontiguousarray(parts[:, :, _OUT : 2 * _OUT])
-        result[:, :-1] += parts[:, 1:, :_OUT]
-        result[:, 1:] += parts[:, :-1, 2 * _OUT : 3 * _OUT]
-        smooth = parts[:, 1:-1, 3 * _OUT :].reshape(leads, -1)
-        spread = np.concatenate([smooth, raw[:, :size], raw[:, -size:]], axis=1) @ self.far
-        inner = smooth.shape[1]
-        result[:, 1:-1] += (spread[:, :inner].reshape(-1, _DEGREES) @ self.spread).reshape(leads, -1, _OUT)
-        result[:, 0] += spread[:, inner : inner + _OUT]
-        result[:, -1] += spread[:, inner + _OUT :]
-        return result.reshape(leads, SAMPLES)
+        *records, leads, _ = raw.shape
+        size = len(self.near)
+        parts = (raw.reshape(*records, -1, size) @ self.near).reshape(*records, leads, _BLOCKS, -1)
+        result = np.ascontiguousarray(parts[..., _OUT : 2 * _OUT])
+        result[..., :-1, :] += parts[..., 1:, :_OUT]
+        result[..., 1:, :] += parts[..., :-1, 2 * _OUT : 3 * _OUT]
+        smooth = parts[..., 1:-1, 3 * _OUT :].reshape(*records, leads, -1)
+        spread = np.concatenate([smooth, raw[..., :size], raw[..., -size:]], axis=-1) @ self.far
+        inner = smooth.shape[-1]
+        polynomials = spread[..., :inner].reshape(*records, -1, _DEGREES)
+        result[..., 1:-1, :] += (polynomials @ self.spread).reshape(*records, leads, -1, _OUT)
+        result[..., 0, :] += spread[..., inner : inner + _OUT]
+        result[..., -1, :] += spread[..., inner + _OUT :]
+        return result.reshape(*records, leads, SAMPLES)
 
 
-def filter_record(raw: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
-    """One record as `clean` filters it, to 1 uV.
+def filter_records(raw: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
+    """Records as `clean` filters them, to 1 uV; each gets the same bytes whatever is beside it.
 
     Args:
-        raw: float32 (12, time), mV, without NaN.
+        raw: float32 (record, 12, time), mV, without NaN.
         sampling_frequency: of `raw`, Hz.
         settings: the recipe's section `ecg`.
 
     Returns:
-        float32 (12, 1000), mV at 100 Hz.
+        float32 (record, 12, 1000), mV at 100 Hz.
 
     Raises:
         Refusal: as `clean`.
     """
     size = sampling_frequency * SAMPLES / SAMPLING_FREQUENCY
-    operator = _operator(sampling_frequency, _relevant(settings)) if raw.shape[1] == size else None
-    if operator is None or not (raw.max() < _MOST_MV and raw.min() > -_MOST_MV):
-        return clean(raw.astype(np.float64), sampling_frequency, settings)
-    return operator(raw)
+    operator = _operator(sampling_frequency, *_band(settings)) if raw.shape[-1] == size else None
+    if operator is not None and raw.max() < _MOST_MV and raw.min() > -_MOST_MV:
+        return operator(raw)
+    if operator is not None and len(raw) > 1:
+        return np.concatenate([filter_records(one[None], sampling_frequency, settings) for one in raw])
+    return np.stack([clean(one.astype(np.float64), sampling_frequency, settings) for one in raw])
 
 
-def _relevant(settings: EcgSettings) -> EcgSettings:
-    """Settings that differ in thresholds alone share their operator."""
-    kept = ("band_low", "band_high", "edge_limit", "filter_order", "kaiser_beta")
-    return EcgSettings(**settings.model_dump(include=set(kept)))
+# What the filter reads of the settings: those that differ in thresholds alone share their operator.
+_BAND: Final = ("band_low", "band_high", "edge_limit", "filter_order", "kaiser_beta")
+_band: Final = attrgetter(*_BAND)
 
 
 @lru_cache(maxsize=16)
-def _operator(sampling_frequency: float, settings: EcgSettings) -> Operator | None:
+def _operator(sampling_frequency: float, *band: float) -> Operator | None:
     """None where blocks do not hold whole samples, the filter refuses, or the matrices do not agree with it."""
+    settings = EcgSettings(**dict(zip(_BAND, band, strict=True)))
     size = sampling_frequency / _BLOCKS * SAMPLES / SAMPLING_FREQUENCY
     if size != int(size) or not SAMPLING_FREQUENCY <= sampling_frequency <= _MOST_HERTZ:
         return None

@@ -13,12 +13,12 @@ from typing import Final
 import numpy as np
 
 from data_contracts.conventions import SAMPLING_FREQUENCY
-from echoingecg.ecg.batch import filter_record
+from echoingecg.ecg.batch import filter_records
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.wfdb_fast import PlainRecord, decode_plain, read_plain
 from echoingecg.ecg.leads import arrange
 from echoingecg.ecg.one_thread import one_thread
-from echoingecg.ecg.plausibility import check_plausible
+from echoingecg.ecg.plausibility import check_plausible, typical_amplitude
 from echoingecg.ecg.quality import judge, recorded_samples, refuse
 from echoingecg.ecg.windows import burden, check_length, fill_up, windows
 from echoingecg.errors import Refusal
@@ -27,7 +27,7 @@ from echoingecg.recipe import EcgSettings
 # Beyond this the gain must be wrong: surface ECGs stay under 10 mV, pacing spikes included (filtered).
 _MAX_MV: Final = 50.0
 _FAR_BEYOND_MV: Final = 1e30  # float32 holds it; a gain that gives more is as wrong as one that gives this
-_TOGETHER: Final = 8  # windows that are judged together: 2 MB at 500 Hz
+_TOGETHER: Final = 16  # windows that are filtered and judged together: 4 MB at 500 Hz
 
 
 @dataclass(frozen=True)
@@ -201,28 +201,58 @@ def _admitted(best: Processed | Refusal, settings: EcgSettings) -> Processed | R
 
 
 def _judged(parts: list[tuple[Window, float]], settings: EcgSettings) -> list[Processed | Refusal]:
-    """One outcome a window, in order; windows of equal rate and length are judged together."""
+    """One outcome a window, in order; windows of equal rate and length go together."""
     outcomes: dict[int, Processed | Refusal] = {}
     alike: dict[tuple[float, int], list[int]] = {}
-    signals: dict[int, np.ndarray] = {}
     for at, (window, frequency) in enumerate(parts):
-        try:
-            signals[at] = _filtered(window, frequency, settings)
-        except Refusal as refusal:
-            outcomes[at] = refusal
-        else:
-            alike.setdefault((frequency, window.raw.shape[1]), []).append(at)
-    for (frequency, time), members in alike.items():
-        recorded = recorded_samples(time, frequency)
+        alike.setdefault((frequency, window.raw.shape[1]), []).append(at)
+    for (frequency, _), members in alike.items():
         for start in range(0, len(members), _TOGETHER):
             some = members[start : start + _TOGETHER]
-            raw, missing = (np.stack([getattr(parts[at][0], name) for at in some]) for name in ("raw", "missing"))
-            quality, findings = judge(raw, missing, np.stack([signals[at] for at in some]), frequency, settings)
-            for at, leads, whole in zip(some, quality, findings, strict=True):
-                window, found = parts[at][0], int(whole)
-                signal = fill_up(signals[at], recorded, settings)
-                outcomes[at] = Processed(signal, leads, found, window.start, burden(leads, found, window.missing))
+            found = _judged_together([parts[at][0] for at in some], frequency, settings)
+            outcomes.update(zip(some, found, strict=True))
     return [outcomes[at] for at in range(len(parts))]
+
+
+def _judged_together(
+    windows: Sequence[Window], sampling_frequency: float, settings: EcgSettings
+) -> Sequence[Processed | Refusal]:
+    """One outcome for each window of one rate and length."""
+    raw = np.stack([window.raw for window in windows])
+    try:
+        filtered = filter_records(raw, sampling_frequency, settings)
+    except Refusal as refusal:
+        return [refusal] * len(windows)
+    recorded = recorded_samples(raw.shape[-1], sampling_frequency)
+    refusals = _implausible(filtered, recorded, settings)
+    kept = [at for at in range(len(windows)) if at not in refusals]
+    outcomes: dict[int, Processed | Refusal] = {**refusals}
+    if refusals:
+        raw, filtered = raw[kept], filtered[kept]
+    if kept:
+        missing = np.stack([windows[at].missing for at in kept])
+        judged = zip(kept, filtered, *judge(raw, missing, filtered, sampling_frequency, settings), strict=True)
+        for at, signal, leads, whole in judged:
+            window, findings = windows[at], int(whole)
+            against = burden(leads, findings, window.missing)
+            signal = fill_up(signal, recorded, settings)
+            outcomes[at] = Processed(signal, leads, findings, window.start, against)
+    return [outcomes[at] for at in range(len(windows))]
+
+
+def _implausible(filtered: np.ndarray, recorded: int, settings: EcgSettings) -> dict[int, Refusal]:
+    """By their place, those of (record, 12, 1000) whose gain must be wrong."""
+    refusals: dict[int, Refusal] = {}
+    largest = np.maximum(filtered.max(axis=(1, 2)), -filtered.min(axis=(1, 2)))
+    amplitudes = typical_amplitude(filtered[..., :recorded], SAMPLING_FREQUENCY)
+    for at, (most, amplitude) in enumerate(zip(largest, amplitudes, strict=True)):
+        try:
+            if not most <= _MAX_MV:
+                raise Refusal("implausible", f"{most:.3g} mV after filtering")
+            check_plausible(float(amplitude), settings)
+        except Refusal as refusal:
+            refusals[at] = refusal
+    return refusals
 
 
 def _stored(
@@ -238,16 +268,6 @@ def _stored(
     recording = decode(path, stated_unit, stated_sampling_frequency, stated_leads)
     signal = np.clip(arrange(recording), -_FAR_BEYOND_MV, _FAR_BEYOND_MV)
     return signal.astype(np.float32), recording.sampling_frequency
-
-
-def _filtered(window: Window, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
-    filtered = filter_record(window.raw, sampling_frequency, settings)
-    largest = np.abs(filtered).max()
-    if not largest <= _MAX_MV:
-        raise Refusal("implausible", f"{largest:.3g} mV after filtering")
-    recorded = filtered[:, : recorded_samples(window.raw.shape[1], sampling_frequency)]
-    check_plausible(recorded, SAMPLING_FREQUENCY, settings)
-    return filtered
 
 
 def fill_gaps(signal: np.ndarray, max_share: float) -> tuple[np.ndarray, np.ndarray]:

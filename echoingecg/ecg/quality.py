@@ -11,7 +11,7 @@ import numpy as np
 
 from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
-from echoingecg.ecg.levels import count_equal
+from echoingecg.ecg.levels import count_equal, median
 from echoingecg.ecg.limb_leads import limb_lead_error
 from echoingecg.ecg.qrs import contrast, find_beats, heart_rate, slope_energy
 from echoingecg.errors import Refusal
@@ -92,7 +92,7 @@ def level_and_mains(
     # One product a recording: of the same shape whatever else is in the batch.
     rows = raw[..., : seconds * len(basis)].reshape(*raw.shape[:-2], -1, len(basis))
     projected = (rows @ basis.astype(raw.dtype)).reshape(*raw.shape[:-1], seconds, -1)
-    level, *waves = np.moveaxis(np.median(_powers(projected), axis=-2), -1, 0)
+    level, *waves = np.moveaxis(median(np.moveaxis(_powers(projected), -2, -1)), -1, 0)
     return level, np.max(waves, axis=0) if waves else np.zeros_like(level)
 
 

@@ -1,30 +1,26 @@
 """The stage's one entry point: predictions, metrics, figures and the report, in one folder."""
 
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
-from data_contracts.evaluation import FIGURES, METRICS, PREDICTIONS, REGRESSIONS, REPORT, TABLES
+from data_contracts.evaluation import METRICS, PREDICTIONS, REGRESSIONS, TABLES
+from data_contracts.evaluation_page import COHORT
 from echoingecg.evaluation.embedding import Signals, StudentModel
-from echoingecg.evaluation.figure_set import draw_figures
 from echoingecg.evaluation.gaussians import Gaussians
-from echoingecg.evaluation.inputs import EvaluationInputs, EvaluationPairs, Provenance
+from echoingecg.evaluation.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.make_card import make_card
 from echoingecg.evaluation.models import read_models
 from echoingecg.evaluation.protocols import EndpointResult, evaluate_endpoint
+from echoingecg.evaluation.provenance import Provenance
 from echoingecg.evaluation.regression_results import RegressionResult, evaluate_regression
-from echoingecg.evaluation.report import render_report
-from echoingecg.evaluation.results import EvaluationResults
-from echoingecg.evaluation.retrieval import Retrieval, retrieve
+from echoingecg.evaluation.retrieval import ECG_TO_ECHO, ECHO_TO_ECG, Retrieval, retrieve
 from echoingecg.evaluation.tables import build_tables
+from echoingecg.evaluation.write_report import write_report
 from echoingecg.progress import Progress, silent
 from echoingecg.recipe import EvaluationSettings
 
 __all__ = ["EvaluationInputs", "Provenance", "Signals", "StudentModel", "evaluate"]
-
-ECG_TO_ECHO: Final = "ecg_to_echo"
-ECHO_TO_ECG: Final = "echo_to_ecg"
 
 
 def evaluate(
@@ -39,8 +35,8 @@ def evaluate(
     Args:
         inputs: student, signals, pairs, targets, provenance.
         settings: endpoints, protocols, bootstrap, rules.
-        folder: exists; receives the tables of data_contracts.evaluation, reading_card.safetensors, figures/*.png and
-            report.html.
+        folder: exists; receives the tables of data_contracts.evaluation, reading_card.safetensors, and what
+            `write_report` makes of the tables.
         progress: told the ECGs embedded, then the endpoint at work.
 
     Returns:
@@ -67,37 +63,20 @@ def evaluate(
     tables = build_tables(endpoints, regressions, retrieved, inputs, pairs, ecgs, settings)
     for contract in TABLES:
         contract.write(tables[contract.name], folder)
-    results = EvaluationResults(
-        endpoints=tuple(endpoints),
-        regressions=tuple(regressions),
-        tables=tables,
-        retrieval=retrieved.get(ECG_TO_ECHO),
-        history=inputs.history,
-        filters=inputs.filters,
-        provenance=inputs.provenance,
-        bootstrap_draws=settings.bootstrap_draws,
-        few_shot_draws=settings.few_shot.draws,
-        miscoverage=settings.miscoverage,
-        ecgs=_count(pairs.record_id, pairs.split),
-        patients=_count(pairs.patient_id, pairs.split),
-    )
     validation = ecgs.uncertainty[pairs.split == "validation"]
     make_card(endpoints, inputs, validation, settings.refer_share).save(folder)
     progress(len(ecgs), len(ecgs), "figures and report")
-    figures = draw_figures(results)
-    (folder / FIGURES).mkdir(exist_ok=True)
-    for figure in figures:
-        (folder / FIGURES / figure.filename).write_bytes(figure.png)
-    (folder / REPORT).write_text(render_report(results, figures), encoding="utf-8")
+    figures = write_report(folder, settings, inputs.provenance, folder)
+    test = next(row for row in tables[COHORT.name].to_pylist() if row["split"] == "test")
     return {
         "ecgs": len(ecgs),
-        "test_ecgs": results.ecgs.get("test", 0),
-        "test_patients": results.patients.get("test", 0),
+        "test_ecgs": test["ecgs"],
+        "test_patients": test["patients"],
         "endpoints": len(endpoints),
         "regressions": len(regressions),
         "predictions": sum(tables[contract.name].num_rows for contract in (PREDICTIONS, REGRESSIONS)),
         "metrics": tables[METRICS.name].num_rows,
-        "figures": len(figures),
+        "figures": figures,
     }
 
 
@@ -114,8 +93,3 @@ def _retrieval(inputs: EvaluationInputs, pairs: EvaluationPairs, ecgs: Gaussians
         ECG_TO_ECHO: retrieve(ecgs[record], studies, query, match),
         ECHO_TO_ECG: retrieve(studies, ecgs[record], match, query),
     }
-
-
-def _count(names: np.ndarray, split: np.ndarray) -> dict[str, int]:
-    """Distinct names on each side."""
-    return {side: len(np.unique(names[split == side])) for side in np.unique(split).tolist()}

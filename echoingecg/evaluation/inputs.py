@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self, TypedDict
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -10,20 +10,8 @@ import pyarrow as pa
 from data_contracts.pairs import check_no_leakage
 from echoingecg.errors import ContractError
 from echoingecg.evaluation.embedding import Signals, StudentModel, TextTower
+from echoingecg.evaluation.provenance import Provenance
 from echoingecg.recipe import EcgSettings
-
-
-class Provenance(TypedDict):
-    """Where the numbers come from, for the report."""
-
-    teacher: str  # teacher.model of the recipe
-    versions: dict[str, str]  # artefact version by stage
-    quarantine: dict[str, dict[str, int]]  # refused records by stage and reason
-    recipe: str  # the whole recipe as YAML
-    ecg_findings: dict[str, int]  # ECGs with each quality finding
-    ecg_page: bytes | None  # PNG of some filtered ECGs, if there are any
-    echo_sheet: bytes | None  # PNG of some masked echo clips, if there are any
-    echo_map: bytes | None  # PNG of the study targets on a plane, if there are enough
 
 
 @dataclass(frozen=True)
@@ -38,11 +26,9 @@ class EvaluationInputs:
         patients: pairs.PATIENTS.
         ecg_echo: pairs.ECG_ECHO.
         labels: pairs.LABELS.
-        filters: pairs.FILTERS.
         studies: teacher.STUDIES; row i of the targets belongs to row i.
         target_mean: (study, D) float32.
         target_log_var: (study, D) float32.
-        history: student.HISTORY.
         subgroups: catalog.SUBGROUPS; what the export states of its ECGs.
         records: ecg.RECORDS; what was found on the ECGs.
         provenance: shown in the report.
@@ -60,11 +46,9 @@ class EvaluationInputs:
     patients: pa.Table
     ecg_echo: pa.Table
     labels: pa.Table
-    filters: pa.Table
     studies: pa.Table
     target_mean: np.ndarray
     target_log_var: np.ndarray
-    history: pa.Table
     subgroups: pa.Table
     records: pa.Table
     provenance: Provenance

@@ -8,6 +8,8 @@ import numpy as np
 
 from echoingecg.evaluation.gaussians import Gaussians, sampled_distances
 
+ECG_TO_ECHO: Final = "ecg_to_echo"
+ECHO_TO_ECG: Final = "echo_to_ecg"
 KS: Final = (1, 5, 10)
 _ELEMENTS: Final = 8_000_000  # distances held at once: 64 MB
 _TILE: Final = 4096  # gallery rows turned into float64 at once: 16 MB at 512 dimensions

@@ -1,7 +1,8 @@
 """Figures of the whole run: retrieval, training, data flow. To be rendered within `canvas.styled`."""
 
 import textwrap
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -21,10 +22,9 @@ from echoingecg.canvas import (
     new_figure,
     set_title,
 )
-from echoingecg.evaluation.retrieval import KS, Retrieval
-from echoingecg.evaluation.words import PAIR_NAMES
+from echoingecg.evaluation.flow import ECGS, ECHOES, Lane
 
-_PAIR_COLOURS: Final = {"ecg_echo": BLUE, "ecg_text": GREEN, "labels": PURPLE}
+_LANE_COLOURS: Final = {ECGS: BLUE, ECHOES: GREEN, "ecg_echo": BLUE, "ecg_text": GREEN, "labels": PURPLE}
 _LOSSES: Final = (
     ("train_loss_ecg_echo", "ECG to echo, training", BLUE, "--"),
     ("validation_loss_ecg_echo", "ECG to echo, validation", BLUE, "-"),
@@ -37,21 +37,26 @@ _RECALLS: Final = (
 )
 
 
-def retrieval_recall(found: Retrieval) -> Figure:
-    """Recall at k as bars, chance beside it."""
+def retrieval_recall(rows: Sequence[dict[str, Any]]) -> Figure:
+    """Recall at k as bars, chance beside it.
+
+    Args:
+        rows: of evaluation.RETRIEVAL, from ECG to echo study; at least one.
+    """
     figure = new_figure(3.9)
     axes = figure.add_subplot()
-    place = np.arange(len(KS))
-    bars = ((-0.2, found.recall, BLUE, "Student"), (0.2, found.chance, GREY, "Chance"))
+    place = np.arange(len(rows))
+    recall, chance = ([row[name] for row in rows] for name in ("recall", "chance"))
+    bars = ((-0.2, recall, BLUE, "Student"), (0.2, chance, GREY, "Chance"))
     for shift, values, colour, name in bars:
         drawn = axes.bar(place + shift, values, width=0.38, color=colour, label=name)
-        axes.bar_label(drawn, [f"{100 * value:.1f} %" for value in values], padding=3, fontsize=9.5)
-    axes.set_xticks(place, [f"{k} nearest" if k > 1 else "nearest" for k in KS])
+        axes.bar_label(drawn, [f"{100 * value:.3g} %" for value in values], padding=3, fontsize=9.5)
+    axes.set_xticks(place, [f"{row['k']} nearest" if row["k"] > 1 else "nearest" for row in rows])
     axes.grid(axis="x", visible=False)
-    axes.set(ylim=(0, min(1.12, 1.25 * max(*found.recall, *found.chance))), ylabel="ECGs whose study is found")
+    axes.set(ylim=(0, min(1.12, 1.25 * max(*recall, *chance))), ylabel="ECGs whose study is found")
     axes.set_xlabel("Where the ECG's own study is looked for")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    set_title(axes, f"{found.queries:,} test ECGs, {found.gallery:,} echo studies")
+    set_title(axes, f"{rows[0]['queries']:,} test ECGs, {rows[0]['gallery']:,} echo studies")
     axes.legend(loc="upper left", ncols=2)
     return figure
 
@@ -86,22 +91,20 @@ def _curves(axes: Axes, history: pa.Table, curves: tuple[tuple[str, str, str, st
             axes.plot(epoch, values, color=colour, linestyle=line, label=name, marker="." if len(values) < 3 else "")
 
 
-def dataset_flow(filters: pa.Table) -> Figure:
-    """Rows left after every filter: a panel a kind of pair, a bar a step."""
-    steps: dict[str, list[tuple[str, int]]] = {}
-    for row in filters.to_pylist():
-        steps.setdefault(row["pair"], []).append((row["step"], row["kept"]))
-    sizes = [len(of_pair) for of_pair in steps.values()]
+def data_flow(lanes: Sequence[Lane]) -> Figure:
+    """What is left after every step: a panel a lane, a bar a step. Needs a lane."""
+    sizes = [len(lane.steps) for lane in lanes]
     figure = new_figure(0.2 + 0.5 * len(sizes) + 0.54 * sum(sizes))
     panels = figure.subplots(len(sizes), 1, squeeze=False, height_ratios=sizes)[:, 0]
-    for axes, (pair, of_pair) in zip(panels, steps.items(), strict=True):
-        most = max(kept for _, kept in of_pair) or 1
-        for place, (step, kept) in enumerate(of_pair):
-            axes.barh(place, kept, height=0.36, color=_PAIR_COLOURS.get(pair, GREY))
-            text = textwrap.shorten(drawable(step), 56, placeholder=" …")
+    for axes, lane in zip(panels, lanes, strict=True):
+        most = max(step.kept for step in lane.steps) or 1
+        for place, step in enumerate(lane.steps):
+            axes.barh(place, step.kept, height=0.36, color=_LANE_COLOURS.get(lane.name, GREY))
+            text = textwrap.shorten(drawable(step.says), 56, placeholder=" …")
+            text += f" ({step.refused:,} refused)" if step.refused else ""
             axes.text(0, place - 0.28, text, va="bottom", fontsize=9.5)
-            axes.text(most * 1.02, place, f"{kept:,}", va="center", fontsize=10, weight="bold", color=INK)
-        axes.set(xlim=(0, most * 1.2), ylim=(len(of_pair) - 0.6, -0.6))
+            axes.text(most * 1.02, place, f"{step.kept:,}", va="center", fontsize=10, weight="bold", color=INK)
+        axes.set(xlim=(0, most * 1.2), ylim=(len(lane.steps) - 0.6, -0.6))
         axes.set_axis_off()
-        set_title(axes, PAIR_NAMES.get(pair, pair))
+        set_title(axes, lane.says)
     return figure

@@ -21,12 +21,14 @@ from data_contracts.evaluation import (
     TABLES,
     UNCERTAINTY,
 )
+from data_contracts.evaluation_page import ASKED, ATTEMPTS, COHORT, EMBEDDING_MAP, LABELLED
 from data_contracts.tables import TableContract
 from echoingecg.evaluation.answers import answers_of, summaries
 from echoingecg.evaluation.curve_rows import reliability_rows, risk_coverage_rows
 from echoingecg.evaluation.gaussians import Gaussians
 from echoingecg.evaluation.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.metric_rows import metric_rows, strata_rows
+from echoingecg.evaluation.page_rows import asked_rows, attempt_rows, cohort_rows, labelled_rows, map_rows
 from echoingecg.evaluation.protocols import DRAWN, EndpointResult, few_shot_rows, prediction_columns
 from echoingecg.evaluation.regression_results import RegressionResult, regression_columns, regression_metric_rows
 from echoingecg.evaluation.retrieval import Retrieval
@@ -71,6 +73,12 @@ def build_tables(
         rows[REGRESSION_METRICS.name] += regression_metric_rows(regression)
     for direction, found in retrieved.items():
         rows[RETRIEVAL.name] += found.rows(direction)
+    asked: list[EndpointResult | RegressionResult] = [*endpoints, *regressions]
+    rows[COHORT.name] += cohort_rows(pairs)
+    rows[ASKED.name] += asked_rows(asked)
+    rows[LABELLED.name] += labelled_rows(asked)
+    rows[ATTEMPTS.name] += attempt_rows(asked)
+    rows[EMBEDDING_MAP.name] += map_rows(pairs, ecgs, inputs.target_mean)
     scores = [prediction_columns(one, of) for one in endpoints for of in one.protocols]
     numbers = [regression_columns(one, protocol) for one in regressions for protocol in one.predicted]
     uncertainty = {"record_id": pairs.record_id, "split": pairs.split, **summaries(ecgs)}

@@ -17,7 +17,7 @@ from echoingecg.evaluation.metrics import AUROC, BALANCED_ACCURACY, BRIER, ECE, 
 from echoingecg.evaluation.protocols import DRAWN
 from echoingecg.evaluation.results import EvaluationResults
 from echoingecg.evaluation.uncertainty import ALL
-from echoingecg.evaluation.words import interval_text, probability_text, protocol_name, value_text
+from echoingecg.evaluation.words import interval_text, percent_text, probability_text, protocol_name, value_text
 
 Cell = dict[str, str]
 NOTHING: Final = Estimate(None, None, None)
@@ -106,7 +106,7 @@ def shift_table(results: EvaluationResults) -> dict[str, Any]:
                 "says": f"label 1: {row['name']}" if row["measure"] == "prevalence" else row["name"],
                 "reference": f"{100 * row['reference_value']:.1f} %",
                 "compared": f"{100 * row['compared_value']:.1f} %",
-                "difference": cell(Estimate(row["value"], row["low"], row["high"])),
+                "difference": percent_text(Estimate(row["value"], row["low"], row["high"])),
             }
             for row in rows
             if row["reference_value"] is not None

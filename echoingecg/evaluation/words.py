@@ -1,5 +1,6 @@
 """Names and numbers as the figures and the report show them."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from echoingecg.evaluation.bootstrap import Estimate
@@ -36,6 +37,9 @@ PAIR_NAMES: Final = {
 }
 
 
+NONE: Final = "–"  # where there is no value
+
+
 def protocol_name(protocol: str) -> str:
     """`Zero-shot, teacher's texts`; another model stands behind its protocol: `Linear probe (merl)`."""
     own, _, model = protocol.partition("@")
@@ -54,16 +58,37 @@ def model_name(model: str) -> str:
 
 def value_text(found: Estimate) -> str:
     """`0.87`, or a dash."""
-    return "–" if found.value is None else f"{found.value:.2f}"
+    return NONE if found.value is None else _signed(found.value)
 
 
 def interval_text(found: Estimate) -> str:
     """`0.80 to 0.93`, or nothing."""
-    return "" if found.low is None or found.high is None else f"{found.low:.2f} to {found.high:.2f}"
+    return "" if found.low is None or found.high is None else f"{_signed(found.low)} to {_signed(found.high)}"
 
 
-def probability_text(probability: float) -> str:
-    """Two significant digits of the distance to the nearer end: `0.0045`, `0.31`, `0.9955`."""
+def percent_text(found: Estimate) -> dict[str, str]:
+    """`78.9` and `75.1 to 82.3`, in per cent; a dash and nothing where there is none."""
+    value, low, high = (None if one is None else _signed(100 * one, 1) for one in (found.value, found.low, found.high))
+    return {"value": value or NONE, "interval": "" if low is None or high is None else f"{low} to {high}"}
+
+
+def _signed(value: float, digits: int = 2) -> str:
+    """With a minus sign that is as wide as a plus, and none before a zero."""
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def probability_text(probability: float, digits: int = 2) -> str:
+    """Significant digits of the distance to the nearer end: `0.0045`, `0.31`, `0.9955`."""
     if probability <= 0.5:
-        return f"{probability:.2g}"
-    return f"{1 - float(f'{1 - probability:.2g}'):.12g}"
+        return f"{probability:.{digits}g}"
+    return f"{1 - float(f'{1 - probability:.{digits}g}'):.12g}"
+
+
+def probability_texts(probabilities: Sequence[float]) -> list[str]:
+    """Each with as many digits as it takes to tell them apart, five at most: marks of an axis."""
+    for digits in (2, 3, 4, 5):
+        found = [probability_text(one, digits) for one in probabilities]
+        if len(set(found)) == len(found):
+            break
+    return found

@@ -101,9 +101,9 @@ def read_recipe(path: Path) -> Recipe:
     return Recipe.parse(values if values is not None else {}, f"recipe {path}")
 
 
-def write_recipe(recipe: Recipe, leave_out: frozenset[str] = frozenset()) -> str:
-    """The recipe as YAML; `read_recipe` of it gives an equal recipe, if no section is left out."""
-    return yaml.safe_dump(recipe.model_dump(mode="json", exclude=set(leave_out)), sort_keys=False, allow_unicode=True)
+def write_recipe(recipe: Recipe) -> str:
+    """The recipe as YAML; `read_recipe` of it gives an equal recipe."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def with_overrides(recipe: Recipe, assignments: list[str]) -> Recipe:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 from wfdb_files import heartbeats
 
-from echoingecg.ecg.batch import filter_record, measure
+from echoingecg.ecg.batch import filter_records, measure
 from echoingecg.ecg.clean import clean
 from echoingecg.ecg.levels import count_equal, median
 from echoingecg.ecg.process import Loaded, Processed, Window, finish, load
@@ -18,6 +18,10 @@ from echoingecg.recipe import EcgSettings
 
 SETTINGS = EcgSettings()
 MIDDLE = slice(100, 900)
+
+
+def filter_record(raw: np.ndarray, fs: float, recipe: EcgSettings) -> np.ndarray:
+    return filter_records(raw[None], fs, recipe)[0]
 
 
 def microvolts(raw: np.ndarray, fs: float, recipe: EcgSettings = SETTINGS) -> np.ndarray:

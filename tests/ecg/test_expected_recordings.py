@@ -62,7 +62,7 @@ def arranged(recordings: Path) -> dict[str, tuple[np.ndarray, float]]:
 
 def test_no_genuine_record_is_implausible(arranged: dict[str, tuple[np.ndarray, float]]) -> None:
     for signal, frequency in arranged.values():
-        check_plausible(signal, frequency, SETTINGS)
+        check_plausible(float(typical_amplitude(signal, frequency)), SETTINGS)
 
 
 def test_wrong_gains_are_implausible(arranged: dict[str, tuple[np.ndarray, float]]) -> None:
@@ -75,7 +75,7 @@ def test_wrong_gains_are_implausible(arranged: dict[str, tuple[np.ndarray, float
     signal, frequency = arranged["ecg_dicom/pydicom/waveform_ecg.dcm"]
     for factor in (5.0, 1000.0, 0.2, 0.001):
         with pytest.raises(Refusal, match="implausible"):
-            check_plausible(signal * factor, frequency, SETTINGS)
+            check_plausible(float(typical_amplitude(signal * factor, frequency)), SETTINGS)
 
 
 def limb_share(signal: np.ndarray) -> float:

@@ -13,6 +13,7 @@ from data_contracts.ecg import RECORDS
 from data_contracts.pairs import ECG_ECHO, FILTERS, LABELS, PATIENTS
 from data_contracts.student import HISTORY
 from data_contracts.teacher import STUDIES
+from echoingecg.ecg.plot import filtered_page
 from echoingecg.evaluation.inputs import EvaluationInputs
 from echoingecg.recipe import EcgSettings, Endpoint, FewShotSettings, RegressionEndpoint
 
@@ -130,18 +131,26 @@ def make_inputs(patients: int = 250, seed: int = 1, **changes: Any) -> Evaluatio
         "patients": PATIENTS.build([{"patient_id": f"patient-{at:04d}", "split": split[at]} for at in range(patients)]),
         "ecg_echo": ECG_ECHO.build(pairs),
         "labels": LABELS.build(labels),
-        "filters": make_filters(len(pairs), len(labels)),
         "studies": STUDIES.build(studies),
         "target_mean": np.array(targets, np.float32).reshape(-1, DIM),
         "target_log_var": np.full((len(targets), DIM), -3.0, np.float32),
-        "history": make_history(),
         "subgroups": make_subgroups(record_ids),
         "records": make_records(record_ids),
         "provenance": {
             "teacher": "demo",
             "versions": {"catalog": "0" * 16, "ecg": "1" * 16, "student": "2" * 16},
             "quarantine": {"ecg": {"missing_units": 3, "too_short": 12}, "teacher": {"not_a_cine": 40}, "catalog": {}},
-            "recipe": "evaluation:\n  seed: 43\n",
+            "stages": {
+                "catalog": {"contract_version": 3, "code_version": 2, "counts": {"ecgs": 615, "echoes": 400}},
+                "ecg": {"contract_version": 3, "code_version": 4, "counts": {"records": 600, "refused": 15}},
+            },
+            "recipe": {"student": {"epochs": 30, "model": {"embed_dim": 16}}, "evaluation": {"seed": 43}},
+            "history": make_history(),
+            "filters": make_filters(len(pairs), len(labels)),
+            "pages": lambda names: [
+                filtered_page(signals[record_ids.index(name)], np.zeros(12, np.uint8), 0, EcgSettings())
+                for name in names
+            ],
             "ecg_findings": {"no_qrs": 2, "mains": 1234},
             "ecg_page": None,
             "echo_sheet": None,

@@ -12,6 +12,8 @@ import pytest
 from evaluation_case import NO_FEW_SHOT, lvef_below, make_inputs
 from PIL import Image
 
+from data_contracts.catalog import SUBGROUPS
+from data_contracts.evaluation import MODEL_CARD
 from data_contracts.student import HISTORY
 from echoingecg.canvas import drawable, new_figure, png, set_title, styled
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
@@ -116,11 +118,18 @@ def test_names_from_outside_stay_text(tmp_path: Path) -> None:
     evil = "<script>alert('x')</script>\"><img src=x onerror=y> $\\frac{$ 心 40 %"
     endpoint = lvef_below(50, name=evil, source=evil, positive_prompts=(evil,), measurement="lvef")
     inputs = make_inputs(60)
-    provenance = inputs.provenance | {"teacher": evil, "recipe": evil, "versions": {evil: evil, "student": evil}}
-    page = page_of(tmp_path, replace(inputs, provenance=provenance), endpoint)
+    rows = [row | {"site": evil if at % 2 else "b"} for at, row in enumerate(inputs.subgroups.to_pylist())]
+    provenance = inputs.provenance | {"teacher": evil, "versions": {evil: evil, "student": evil}}
+    provenance |= {"recipe": {evil: {evil: evil}, "student": {"precision": evil}}, "ecg_findings": {evil: 1}}
+    outside = replace(inputs, provenance=provenance, subgroups=SUBGROUPS.build(rows))
+    page = page_of(tmp_path, outside, endpoint)
+    assert f"site: {evil}" in page.words
     assert "script" not in page.tags
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     assert evil in page.words
+    card = (tmp_path / MODEL_CARD).read_text(encoding="utf-8")
+    assert "<" not in card
+    assert "&lt;script&gt;alert('x')&lt;/script&gt;" in card
     names = [path.name for path in (tmp_path / "figures").iterdir()]
     assert all(name.replace("-", "").replace(".png", "").isalnum() for name in names)
 
@@ -136,9 +145,9 @@ def test_what_could_not_be_evaluated_is_said(inputs: EvaluationInputs, tmp_path:
     assert "no ECG of the test split has a label. Of 275 paired studies 275 have no measurement 'septum'" in words
     assert "275 have it in another unit than '1'" in words
     assert "no positive among the 86 labelled test ECGs" in words
-    assert "Linear probe left out: all 300 labelled training ECGs have label 0" in words
+    assert "Linear probe · ECG measurements, no network left out: all 300 labelled training ECGs have label 0" in words
     assert "0.5 by default: no positive among 100 validation ECGs" in words
-    assert "Linear probe left out: there is no labelled training ECG." in words
+    assert "Linear probe · ECG measurements, no network left out: there is no labelled training ECG." in words
 
 
 def test_few_positives_are_marked(inputs: EvaluationInputs, tmp_path: Path) -> None:
@@ -153,9 +162,12 @@ def test_a_history_of_nulls_and_no_filters_still_draw(inputs: EvaluationInputs, 
     start = HISTORY.build(
         [dict.fromkeys(HISTORY.schema.names) | {"epoch": 0, "steps": 0, "learning_rate": 0.0, "best": False}]
     )
-    page = page_of(tmp_path, replace(inputs, history=start, filters=inputs.filters.slice(0, 0)))
-    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["retrieval.png", "training.png"]
-    assert "From the export to the pairs" not in page.words
+    filters = inputs.provenance["filters"].slice(0, 0)
+    gone = inputs.provenance | {"history": start, "filters": filters, "stages": {}}
+    page_of(tmp_path, replace(inputs, provenance=gone))
+    drawn = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert drawn >= {"retrieval.png", "training.png", "flow.png"}
+    assert "flow-pairs.png" not in drawn
 
 
 def test_the_users_matplotlib_settings_do_not_show(tmp_path: Path) -> None:

@@ -152,7 +152,8 @@ def test_same_inputs_same_bytes(
     shuffled = inputs.ecg_echo.take(np.random.default_rng(0).permutation(inputs.ecg_echo.num_rows))
     evaluate(replace(inputs, ecg_echo=shuffled), settings, tmp_path)
     names = sorted(path.relative_to(evaluated) for path in evaluated.rglob("*") if path.is_file())
-    assert len(names) == len(TABLES) + 2 + 2 * 6 + 3
+    run_figures, strips, others = 6, 4, 3  # report, model card, reading card
+    assert len(names) == len(TABLES) + 2 * 6 + run_figures + strips + others
     for name in names:
         assert (tmp_path / name).read_bytes() == (evaluated / name).read_bytes(), name
 
@@ -196,7 +197,7 @@ def test_no_pair_at_all_ends_well(inputs: EvaluationInputs, settings: Evaluation
 
 def test_no_endpoint_ends_well(inputs: EvaluationInputs, tmp_path: Path) -> None:
     counts = evaluate(inputs, EvaluationSettings(), tmp_path)
-    assert (counts["predictions"], counts["metrics"], counts["figures"]) == (0, 0, 3)
+    assert (counts["predictions"], counts["metrics"], counts["figures"]) == (0, 0, 6 + 4)
     assert "The recipe names no endpoint" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 

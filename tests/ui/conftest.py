@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +10,6 @@ from prefect_server import free_address, process, served
 
 from flows.order import find_recipe, make_job
 from support import Run, run_stages
-
-CHROMIUM = Path("/usr/bin/chromium")
 
 
 @dataclass(frozen=True)
@@ -22,18 +19,6 @@ class Place:
     ui: str
     artefacts: str
     first: Run
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    if not CHROMIUM.exists():
-        pytest.skip(f"needs {CHROMIUM}: apt-get install chromium")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra `ui`")
-    with sync_api.sync_playwright() as playwright:
-        # Chromium's own sandbox needs user namespaces, which a container may not grant.
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ JPEG and of JPEG 2000 are RGB, as their decoders convert. JPEG goes through Open
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from io import BytesIO
 from typing import Final
 
@@ -36,6 +37,7 @@ from echoingecg.teacher.decode.encapsulated import END_OF_IMAGE, PADDING
 
 LOSSY_JPEG: Final = (JPEGBaseline8Bit, JPEGExtended12Bit)
 _LOSSLESS_JPEG: Final = (JPEGLossless, JPEGLosslessSV1)
+_START_OF_SCAN: Final = b"\xff\xda"
 _UNMARKED: Final = "three components without a colour marker"
 _FAMILIES: Final = {
     "MONOCHROME2": ("grey",),
@@ -46,14 +48,15 @@ _FAMILIES: Final = {
 
 
 def _jpeg(stream: bytes, clip: DicomClip) -> np.ndarray:
-    image = JpegImageFile(BytesIO(stream))
+    scan = stream.find(_START_OF_SCAN) + len(_START_OF_SCAN)
+    size, components, family = _jpeg_header(stream[: scan + int.from_bytes(stream[scan : scan + 2])])
     _check_end(stream)
-    _check_header(clip, image.size, len(image.layer))
-    family = _colour_family(image)
+    _check_header(clip, size, components)
     if family not in _FAMILIES.get(clip.photometric, ()):
         raise Refusal("unsupported_pixels", f"{clip.photometric} is stated, the JPEG stream holds {family}")
     if (clip.photometric, family) == ("RGB", _UNMARKED) and clip.transfer_syntax in LOSSY_JPEG:
         # libjpeg would take it for YCbCr, as it takes an unmarked lossless stream for RGB: DICOM's word decides.
+        image = JpegImageFile(BytesIO(stream))
         image.draft("YCbCr", None)
         return np.asarray(image)
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -61,6 +64,13 @@ def _jpeg(stream: bytes, clip: DicomClip) -> np.ndarray:
     if frame is None:
         raise Refusal("unreadable", "a JPEG frame cannot be decoded")
     return frame
+
+
+@lru_cache(maxsize=64)
+def _jpeg_header(header: bytes) -> tuple[tuple[int, int], int, str]:
+    """(width, height), components and colour family; remembered, as most frames of a clip have one header."""
+    image = JpegImageFile(BytesIO(header))
+    return image.size, len(image.layer), _colour_family(image)
 
 
 def _colour_family(image: JpegImageFile) -> str:

@@ -1,8 +1,9 @@
-"""DICOM pixels to RGB frames, only those asked for: read by seeking, decoded a few at a time."""
+"""DICOM pixels to RGB frames, only those asked for: read by seeking, decoded one after another.
 
-from collections import deque
+Threads take whole clips (tasks/workers.py): threads for the frames of one would only wait for each other.
+"""
+
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
@@ -17,15 +18,13 @@ from echoingecg.teacher.decode.dicom_clip import DicomClip
 from echoingecg.teacher.decode.encapsulated import locate_frames, read_parts
 from echoingecg.teacher.decode.parsing import WholeFile, parsing, refusing
 
-_DECODERS: Final = 2  # threads: the codecs leave Python's lock, and the caller resizes beside them
-_AHEAD: Final = 4  # frames in memory, at most
 _OF_JPEG_2000: Final = ("YBR_ICT", "YBR_RCT")
 
 ToRgb = Callable[[np.ndarray], np.ndarray]
 
 
 def rgb_frames(clip: DicomClip, wanted: Sequence[int]) -> Iterator[np.ndarray]:
-    """Decodes frames in their order; at most four full-size ones are in memory.
+    """Decodes frames in their order; one is in memory.
 
     Args:
         clip: an opened file.
@@ -41,23 +40,11 @@ def rgb_frames(clip: DicomClip, wanted: Sequence[int]) -> Iterator[np.ndarray]:
     _check_decodable(clip)
     to_rgb = _to_rgb(clip)
     streams = _streams if clip.pixels_length is None else _plain_streams
-    with WholeFile(clip.path) as file, ThreadPoolExecutor(_DECODERS) as threads:
-        waiting: deque[Future[np.ndarray]] = deque()
+    with WholeFile(clip.path) as file:
         for stream in streams(file, clip, wanted):
-            waiting.append(threads.submit(_decode, stream, clip, to_rgb))
-            if len(waiting) == _AHEAD:
-                yield _result(waiting.popleft())
-        while waiting:
-            yield _result(waiting.popleft())
-
-
-def _result(frame: "Future[np.ndarray]") -> np.ndarray:
-    with refusing("a frame"):
-        return frame.result()
-
-
-def _decode(stream: bytes, clip: DicomClip, to_rgb: ToRgb) -> np.ndarray:
-    return to_rgb(CODECS[clip.transfer_syntax](stream, clip))
+            with refusing("a frame"):
+                frame = to_rgb(CODECS[clip.transfer_syntax](stream, clip))
+            yield frame
 
 
 def _streams(file: WholeFile, clip: DicomClip, wanted: Sequence[int]) -> Iterator[bytes]:
