@@ -19,7 +19,9 @@ class Assumptions(BaseModel):
     echo_terabytes: float = Field(1.5, description="assumed: 3 MB a clip")
     ecg_terabytes: float = Field(0.1, description="12 x 5000 samples of 2 bytes an ECG, and its header")
     disk_gigabytes_a_second: float = Field(1, gt=0, description="assumed: one NVMe disk or a good network folder")
-    ecgs_a_core_second: float = Field(890, gt=0, description="measured: 5,000 in 2.8 s on 2 cores (docs/performance.md)")
+    ecgs_a_core_second: float = Field(
+        890, gt=0, description="measured: 5,000 in 2.8 s on 2 cores (docs/performance.md)"
+    )
     frames_a_core_second: float = Field(420, gt=0, description="measured, 640 x 480 px (docs/teacher.md)")
     frames_a_process_second: float = Field(
         10e3, gt=0, description="assumed: 1.5 GB/s from decoding workers into the one process that embeds"
