@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -188,7 +188,7 @@ class ArtefactStore:
             files=files,
             content=content.hexdigest(),
             run=Run(
-                finished=datetime.now(UTC).isoformat(timespec="seconds"),
+                finished=self._next_time(plan.stage),
                 seconds=round(time.monotonic() - started, 3),
                 packages=_packages(),
                 pool=built.pool,
@@ -212,6 +212,13 @@ class ArtefactStore:
         folder.rename(target)
         to_disk(target.parent)
         return Artefact(target, manifest)
+
+    def _next_time(self, stage: Stage) -> str:
+        """Now; just after the newest version where the clock has gone back, so that `published` keeps the order."""
+        now = datetime.now(UTC)
+        if newest := self.published(stage)[-1:]:
+            now = max(now, datetime.fromisoformat(newest[0].manifest.run.finished) + timedelta(seconds=1))
+        return now.isoformat(timespec="seconds")
 
     def faults(self, artefact: Artefact) -> list[str]:
         """What differs between the files on disk and the manifest; empty when sound."""

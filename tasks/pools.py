@@ -8,6 +8,7 @@ process killed between two commits leaves the last snapshot whole. Only calls th
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Self
@@ -26,7 +27,7 @@ from tasks.progress import logger
 from tasks.workspace import Workspace, writing_to
 
 __all__ = [
-    "BRANCH", "Draft", "Pool", "PoolArray", "array_of", "key_rows", "rows_by_key", "rows_of",
+    "BRANCH", "Draft", "Pool", "PoolArray", "array_of", "key_rows", "rows_by_key", "rows_of", "sweep",
 ]  # fmt: skip
 
 BRANCH: Final = "main"
@@ -194,6 +195,18 @@ class Draft:
             known: dict[str, Any] = self._group.attrs[_REFUSED]  # type: ignore[assignment]
             self._group.attrs[_REFUSED] = {**known, **{key: list(value) for key, value in refused.items()}}
         self._session.commit(f"{self._added} more, {len(refused)} refused")
+
+
+def sweep(folder: Path, before: datetime, delete: bool) -> int:
+    """Bytes written before that time which no commit holds, as a killed run leaves them; removed with `delete`.
+
+    Args:
+        folder: of a repository on this disk, which nobody writes to.
+        before: with its time zone.
+        delete: remove them; without it, count them.
+    """
+    lost = _repository(folder).garbage_collect(before, dry_run=not delete)
+    return int(lost.bytes_deleted)
 
 
 def array_of(group: zarr.Group, contract: ArrayContract) -> zarr.Array:

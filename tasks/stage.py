@@ -1,5 +1,6 @@
 """What all six stages share: find the version, or build it and publish it."""
 
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -87,7 +88,10 @@ class StageWork:
             with job.store.building(plan) as folder:
                 built = self.build(job, inputs, folder, Reporter(self.stage))
                 pa.default_memory_pool().release_unused()  # Arrow keeps what a stage's tables took
-                return job.store.publish(plan, folder, built, started), False
+                artefact = job.store.publish(plan, folder, built, started)
+            # Not before it is published: a checkpoint may be days of work.
+            shutil.rmtree(job.workspace.scratch(self.stage, plan.version), ignore_errors=True)
+            return artefact, False
 
     def _found(self, job: Job, plan: Plan) -> Artefact | None:
         return None if self.stage in job.redo else job.store.find(plan.stage, plan.version)
