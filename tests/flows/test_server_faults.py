@@ -2,13 +2,16 @@
 
 import signal
 import subprocess
+import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from prefect_server import Server, server_at, serving, started, wait_for
+from postgres import postgres
+from prefect_server import Server, kill_group, server_at, serving, started, wait_for
 
 from data_contracts.manifest import Manifest
 
@@ -72,3 +75,43 @@ def test_worker_and_run_killed(tmp_path: Path) -> None:
     print(made.run.new_keys, made.counts)  # noqa: T201
     assert made.run.new_keys is not None
     assert 0 < made.run.new_keys <= made.counts["records"] - 20
+
+
+def test_server_restarted(tmp_path: Path) -> None:
+    """Twenty seconds without a server in the middle of a stage: the run goes on, and its end is told."""
+    server, workspace = server_at(tmp_path), tmp_path / "workspace"
+    with ExitStack() as stack:
+        with started(server, tmp_path) as first:
+            stack.enter_context(serving(server, tmp_path, "smoke", "--workspace", str(workspace)))
+            run = start(server, workspace)
+            wait_until_half_done(workspace)
+            kill_group(first)
+        time.sleep(20)
+        with started(server, tmp_path):
+            state = ends(server, run)
+            print(state)  # noqa: T201
+            again = ends(server, start(server, workspace))
+            print(again)  # noqa: T201
+
+
+def test_database_gone_for_a_minute(tmp_path: Path) -> None:
+    """A server on Postgres, which stops for a minute in the middle of a stage."""
+    with tempfile.TemporaryDirectory() as outside:
+        Path(outside).chmod(0o755)
+        database = postgres(Path(outside) / "database")
+        server = server_at(tmp_path, PREFECT_API_DATABASE_CONNECTION_URL=database.url)
+        workspace = tmp_path / "workspace"
+        database.start()
+        try:
+            with started(server, tmp_path), serving(server, tmp_path, "smoke", "--workspace", str(workspace)):
+                run = start(server, workspace)
+                wait_until_half_done(workspace)
+                database.stop()
+                time.sleep(60)
+                database.start()
+                state = ends(server, run)
+                print(state)  # noqa: T201
+                again = ends(server, start(server, workspace))
+                print(again)  # noqa: T201
+        finally:
+            database.stop()
