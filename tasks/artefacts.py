@@ -202,7 +202,7 @@ class ArtefactStore:
         to_disk(path)
         target = self.folder(plan.stage, plan.version)
         old = self.find(plan.stage, plan.version)
-        if old is not None and old.manifest.content == manifest.content and not self.faults(old):
+        if old is not None and old.manifest.content == manifest.content and self._is_whole(old):
             return old
         if target.exists():
             aside = target.parent / _REPLACED
@@ -219,6 +219,17 @@ class ArtefactStore:
         if newest := self.published(stage)[-1:]:
             now = max(now, datetime.fromisoformat(newest[0].manifest.run.finished) + timedelta(seconds=1))
         return now.isoformat(timespec="seconds")
+
+    def _is_whole(self, artefact: Artefact) -> bool:
+        """Whether its files are sound and its pool's snapshot is there: pools may be deleted and made again."""
+        from tasks.pools import Pool  # Icechunk and Zarr: not for listing artefacts
+
+        try:
+            if pool := artefact.manifest.run.pool:
+                Pool.read(self.workspace, pool)
+        except StoreError:
+            return False
+        return not self.faults(artefact)
 
     def faults(self, artefact: Artefact) -> list[str]:
         """What differs between the files on disk and the manifest; empty when sound."""

@@ -5,6 +5,7 @@ process killed between two commits leaves the last snapshot whole. Only calls th
 2.x both offer are used; 1.1 (Python 3.11) writes on-disk format 1, which 2.x reads.
 """
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ __all__ = [
 ]  # fmt: skip
 
 BRANCH: Final = "main"
+_SMALL_STEP: Final = 60.0  # s that a clock may go back without more than a wait
 _BIT_SHUFFLED: Final = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle", typesize=4)
 _REFUSED: Final = "refused"  # group attribute: content hash -> [reason, detail]
 
@@ -98,6 +100,7 @@ class Pool:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             with _locked(FileLock(self.folder.with_suffix(".lock"))):
                 try:
+                    self._wait_for_the_clock()
                     self._create()
                     yield self
                 except icechunk.IcechunkError as fault:
@@ -106,6 +109,24 @@ class Pool:
     @cached_property
     def _repo(self) -> icechunk.Repository:
         return _repository(self.folder)
+
+    def _wait_for_the_clock(self) -> None:
+        """Icechunk commits nothing that would be older than the snapshot before it.
+
+        Raises:
+            StoreError: the clock has gone back by more than a minute, or was wrong at the newest commit.
+        """
+        written = next(iter(self._repo.ancestry(branch=BRANCH))).written_at
+        ahead = written.timestamp() - time.time()
+        if ahead > _SMALL_STEP:
+            raise StoreError(
+                f"pool {self.folder.relative_to(self.workspace.root)}: its newest commit is of "
+                f"{written:%Y-%m-%d %H:%M} UTC, later than this machine's clock: set the clock, or wait; if that commit's time is wrong, "
+                f"delete the pool and run again from '{self.name.partition('/')[0]}'"
+            )
+        if ahead > 0:
+            logger().info(f"the clock has gone back: waiting {ahead:.0f} s")
+            time.sleep(ahead)
 
     def _create(self) -> None:
         """Writes the empty arrays, once."""
@@ -157,6 +178,11 @@ class Pool:
         text = str(fault)
         if "No space left" in text or "os error 28" in text:
             return StoreError(f"{self.workspace.root}: the disk is full: free some space and run again")
+        if "snapshot timestamp" in text:
+            return StoreError(
+                f"pool {self.folder.relative_to(self.workspace.root)}: this machine's clock has gone back, or is not "
+                f"that of the storage: set the clock and run again"
+            )
         line = next((line for line in text.splitlines() if any(sign.isalpha() for sign in line)), "unknown fault")
         return StoreError(f"pool {self.folder.relative_to(self.workspace.root)}: {' '.join(line.split())}")
 
