@@ -43,6 +43,8 @@ _PREFECT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # s, the least that Prefect takes; flows/crashed.py counts on it
+    "PREFECT_CLIENT_MAX_RETRIES": "6",  # two minutes in all, for a server or a database that restarts
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # what a server says whose database is away
 }
 WorkspaceOption = Annotated[
     str, typer.Option("--workspace", "-w", envvar="ECHOINGECG_WORKSPACE", help="Folder of pools and artefacts.")
@@ -199,7 +201,7 @@ def _outcome(state: "State") -> Any:
 
 
 def _prefect_defaults() -> None:
-    """No telemetry, and a heartbeat of runs that shows soon when it stays away, unless the user wants it otherwise."""
+    """No telemetry, patience with the server, a heartbeat that is soon missed, unless the user wants it otherwise."""
     for name, value in _PREFECT.items():
         os.environ.setdefault(name, value)
 

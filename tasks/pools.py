@@ -121,8 +121,8 @@ class Pool:
         if ahead > _SMALL_STEP:
             raise StoreError(
                 f"pool {self.folder.relative_to(self.workspace.root)}: its newest commit is of "
-                f"{written:%Y-%m-%d %H:%M} UTC, later than this machine's clock: set the clock, or wait; if that commit's time is wrong, "
-                f"delete the pool and run again from '{self.name.partition('/')[0]}'"
+                f"{written:%Y-%m-%d %H:%M} UTC, later than this machine's clock: set the clock, or wait; if that time "
+                f"is wrong, delete the pool and run again from '{self.name.partition('/')[0]}'"
             )
         if ahead > 0:
             logger().info(f"the clock has gone back: waiting {ahead:.0f} s")

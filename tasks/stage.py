@@ -22,7 +22,7 @@ from echoingecg.errors import StoreError, UserError
 from echoingecg.progress import Progress
 from tasks.artefacts import Artefact, Built, Plan
 from tasks.job import Job
-from tasks.progress import Reporter, in_run, logger
+from tasks.progress import Reporter, in_run, logger, only_shown
 from tasks.workspace import Workspace, writing_to
 
 Inputs = Mapping[Stage, Artefact]
@@ -113,11 +113,12 @@ def as_task(work: StageWork) -> Task[..., Any]:
         except UserError as fault:
             return Failed(message=str(fault), data=fault)
         counts = ", ".join(f"{count} {name}" for name, count in artefact.manifest.counts.items())
-        _show(artefact, cached)
-        if work.report:
-            _link(artefact, work.report)
-        if work.show is not None and not cached:
-            work.show(job.workspace, artefact)
+        with only_shown():
+            _show(artefact, cached)
+            if work.report:
+                _link(artefact, work.report)
+            if work.show is not None and not cached:
+                work.show(job.workspace, artefact)
         if cached:
             return Completed(name="Cached", message=f"{artefact}: {counts}", data=artefact)
         return Completed(message=f"{artefact}: {counts}", data=artefact)
