@@ -5,9 +5,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
 from benchmarks.ecg_export import write_export
@@ -20,6 +21,16 @@ from tasks.registry import WORKS
 
 MANY = 20_000  # ECGs
 _ADDED = Goal("ours - plain < 10", lambda plain, ours: ours - plain < 10)
+
+
+@contextmanager
+def _server() -> Iterator[None]:
+    """A Prefect server in a process of its own; PREFECT_API_URL names it."""
+    with (
+        temporary_settings({PREFECT_SERVER_ANALYTICS_ENABLED: False}),
+        prefect_test_harness(server_startup_timeout=120),
+    ):
+        yield
 
 
 def _run(job: Job) -> None:
@@ -63,7 +74,7 @@ def rows() -> Iterator[Row]:
     """The plain route of a rerun is the first run; of the server, the stages alone; of the help page, Python."""
     from echoingecg.simulator.export import simulate
 
-    with tempfile.TemporaryDirectory() as folder, prefect_test_harness(server_startup_timeout=120):
+    with tempfile.TemporaryDirectory() as folder, _server():
         recipe = find_recipe("smoke", [])
         assert recipe.simulator is not None
         export = Path(folder) / "export"

@@ -155,3 +155,17 @@ def test_two_operators_start_the_same(tmp_path: Path) -> None:
     assert made.run.new_keys == made.counts["records"] + made.counts["refused"]
     for stage in STAGES:
         assert sorted(state for name, state in runs if name == stage) == ["Cached", "Completed"]
+
+
+def test_a_false_alarm_costs_nothing(tmp_path: Path) -> None:
+    """A run that is called crashed though it lives goes on; the next one starts beside it, and takes its turns."""
+    server, workspace = server_at(tmp_path), tmp_path / "workspace"
+    with started(server, tmp_path), a_serve(server, tmp_path, workspace):
+        run = start(server, workspace)
+        wait_until_half_done(workspace)
+        server.post(f"flow_runs/{run}/set_state", {"state": {"type": "CRASHED", "message": "false"}, "force": False})
+        again = start(server, workspace)
+        assert ends(server, again)["type"] == "COMPLETED"
+        wait_for(lambda: server.state(run)["type"] == "COMPLETED", "the true end of the first")
+    assert manifest(workspace, "ecg").run.new_keys == 188
+    assert not list(workspace.glob("artefacts/*/.replaced"))
