@@ -79,11 +79,11 @@ def free_address() -> str:
         return f"http://127.0.0.1:{one.getsockname()[1]}"
 
 
-def wait_for(happened: Callable[[], Any], what: str) -> None:
-    """Returns once it has happened; fails after LIMIT."""
-    end = time.monotonic() + LIMIT
+def wait_for(happened: Callable[[], Any], what: str, limit: float = LIMIT) -> None:
+    """Returns once it has happened; fails after the limit, s."""
+    end = time.monotonic() + limit
     while not happened():
-        assert time.monotonic() < end, f"{what}: not within {LIMIT:.0f} s"
+        assert time.monotonic() < end, f"{what}: not within {limit:.0f} s"
         time.sleep(0.5)
 
 

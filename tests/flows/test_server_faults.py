@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 from postgres import Postgres, postgres
@@ -18,7 +19,7 @@ from prefect_server import LIMIT, ROOT, Server, kill_group, process, server_at, 
 from data_contracts.conventions import STAGES
 from data_contracts.manifest import Manifest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
 COMMIT_EVERY = 20
 SETTINGS = {"simulator.patients": "120", "execution.commit_every": str(COMMIT_EVERY)}  # the ecg stage is met half done
@@ -39,7 +40,7 @@ def wait_until_half_done(workspace: Path) -> None:
 def ends(server: Server, run: str) -> dict[str, Any]:
     """The run's final state."""
     final = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-    wait_for(lambda: server.state(run)["type"] in final, f"the end of run {run}")
+    wait_for(lambda: server.state(run)["type"] in final, f"the end of run {run}", 4 * LIMIT)
     return server.state(run)
 
 
@@ -147,7 +148,7 @@ def test_two_operators_start_the_same(tmp_path: Path) -> None:
     ):
         run = start(server, workspace)
         assert ends(server, run)["type"] == "COMPLETED"
-        assert terminal.wait(LIMIT) == 0, (tmp_path / "run.log").read_text()
+        assert terminal.wait(4 * LIMIT) == 0, (tmp_path / "run.log").read_text()
         runs = [(one["name"], one["state"]["name"]) for one in server.post("task_runs/filter", {})]
     assert len([manifest(workspace, stage) for stage in STAGES]) == len(STAGES)
     assert not list(workspace.glob("artefacts/*/.replaced"))
@@ -155,6 +156,27 @@ def test_two_operators_start_the_same(tmp_path: Path) -> None:
     assert made.run.new_keys == made.counts["records"] + made.counts["refused"]
     for stage in STAGES:
         assert sorted(state for name, state in runs if name == stage) == ["Cached", "Completed"]
+
+
+def test_the_watch_is_set_once_and_doctor_tells(tmp_path: Path) -> None:
+    server = server_at(tmp_path)
+
+    def doctor() -> str:
+        command = (sys.executable, "-m", "flows.cli", "doctor", "--workspace", str(tmp_path))
+        environment = server.environment | {"COLUMNS": "200"}
+        return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT, env=environment).stdout
+
+    with started(server, tmp_path):
+        assert "stay Running for ever" in doctor()
+        for _ in range(2):
+            subprocess.run((sys.executable, "-m", "flows.crashed"), check=True, cwd=ROOT, env=server.environment)
+        assert "marks a run crashed" in doctor()
+        [made] = server.post("automations/filter", {})
+        httpx.patch(f"{server.ui}/api/automations/{made['id']}", json={"enabled": False}).raise_for_status()
+        assert "stay Running for ever" in doctor()
+        subprocess.run((sys.executable, "-m", "flows.crashed"), check=True, cwd=ROOT, env=server.environment)
+        assert "marks a run crashed" in doctor()
+        assert len(server.post("automations/filter", {})) == 1
 
 
 def test_a_false_alarm_costs_nothing(tmp_path: Path) -> None:
@@ -166,6 +188,6 @@ def test_a_false_alarm_costs_nothing(tmp_path: Path) -> None:
         server.post(f"flow_runs/{run}/set_state", {"state": {"type": "CRASHED", "message": "false"}, "force": False})
         again = start(server, workspace)
         assert ends(server, again)["type"] == "COMPLETED"
-        wait_for(lambda: server.state(run)["type"] == "COMPLETED", "the true end of the first")
+        wait_for(lambda: server.state(run)["type"] == "COMPLETED", "the true end of the first", 4 * LIMIT)
     assert manifest(workspace, "ecg").run.new_keys == 188
     assert not list(workspace.glob("artefacts/*/.replaced"))
