@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +20,25 @@ def to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write; at the end it takes its place, once it is on the disk.
+
+    `path` is there whole or, after a kill or a power cut, as it was before. A kill leaves `.<name>-<pid>` behind.
+    """
+    beside = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        yield beside
+        to_disk(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
 def write_whole(path: Path, text: str) -> None:
     """Writes a file that is there whole or, after a kill or a power cut, as it was before. Raises OSError."""
-    beside = path.with_name(f".{path.name}-{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    to_disk(beside)
-    beside.replace(path)
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def save_tensors(tensors: "dict[str, Tensor]", path: Path, about: dict[str, str] | None = None) -> None:

@@ -5,9 +5,12 @@ process killed between two commits leaves the last snapshot whole. Only calls th
 2.x both offer are used; 1.1 (Python 3.11) writes on-disk format 1, which 2.x reads.
 """
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Final, Self
 
 import icechunk
@@ -26,9 +29,10 @@ from tasks.progress import logger
 from tasks.workspace import Workspace, writing_to
 
 __all__ = [
-    "Draft", "Pool", "PoolArray", "array_of", "key_rows", "rows_by_key", "rows_of",
+    "Draft", "Pool", "PoolArray", "array_of", "key_rows", "rows_by_key", "rows_of", "sweep",
 ]  # fmt: skip
 
+_SMALL_STEP: Final = 60.0  # s that a clock may go back without more than a wait
 _BIT_SHUFFLED: Final = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle", typesize=4)
 
 
@@ -80,6 +84,7 @@ class Pool:
             self._lock.parent.mkdir(parents=True, exist_ok=True)
             with _locked(FileLock(self._lock)):
                 try:
+                    self._wait_for_the_clock()
                     self._create()
                     yield self
                 except icechunk.IcechunkError as fault:
@@ -88,6 +93,24 @@ class Pool:
     @cached_property
     def _repo(self) -> icechunk.Repository:
         return open_repository(self.workspace.root, self.place, create=True)
+
+    def _wait_for_the_clock(self) -> None:
+        """Icechunk commits nothing that would be older than the snapshot before it.
+
+        Raises:
+            StoreError: the clock has gone back by more than a minute, or was wrong at the newest commit.
+        """
+        written = next(iter(self._repo.ancestry(branch=BRANCH))).written_at
+        ahead = written.timestamp() - time.time()
+        if ahead > _SMALL_STEP:
+            raise StoreError(
+                f"pool {self.place}: its newest commit is of "
+                f"{written:%Y-%m-%d %H:%M} UTC, later than this machine's clock: set the clock, or wait; if that time "
+                f"is wrong, delete the pool and run again from '{self.name.partition('/')[0]}'"
+            )
+        if ahead > 0:
+            logger().info(f"the clock has gone back: waiting {ahead:.0f} s")
+            time.sleep(ahead)
 
     def _create(self) -> None:
         """Writes the empty arrays, once."""
@@ -143,7 +166,24 @@ class Pool:
         text = str(fault)
         if "No space left" in text or "os error 28" in text:
             return StoreError(f"{self.workspace.root}: the disk is full: free some space and run again")
+        if "snapshot timestamp" in text:
+            return StoreError(
+                f"pool {self.place}: this machine's clock has gone back, or is not that of the storage: "
+                f"set the clock and run again"
+            )
         return StoreError(f"pool {self.place}: {_cause(fault)}")
+
+
+def sweep(folder: Path, before: datetime, delete: bool) -> int:
+    """Bytes written before that time which no commit holds, as a killed run leaves them; removed with `delete`.
+
+    Args:
+        folder: of a repository on this disk, which nobody writes to.
+        before: with its time zone.
+        delete: remove them; without it, count them.
+    """
+    lost = open_repository(folder.parent, folder.name).garbage_collect(before, dry_run=not delete)
+    return int(lost.bytes_deleted)
 
 
 def array_of(group: zarr.Group, contract: ArrayContract) -> zarr.Array:

@@ -138,6 +138,15 @@ def _column(run: Run, stage: Stage, table: str, name: str) -> list:
     return pq.read_table(path)[name].to_pylist()
 
 
+def test_a_deleted_pool_comes_back_from_its_stage(copied: Run) -> None:
+    shutil.rmtree(copied.job.workspace.pools / "ecg")
+    with pytest.raises(StoreError, match="run again from its stage"):
+        Pool.read(copied.job.workspace, copied.artefacts["ecg"].manifest.run.pool)
+    run = run_stages(job_like(copied, start_from="ecg"), "catalog", "ecg")
+    assert run.content["ecg"] == copied.content["ecg"]
+    assert list(faults(run.job.store, run.artefacts["ecg"])) == []
+
+
 def test_damage_in_files_and_pools_is_found(copied: Run) -> None:
     store = copied.job.store
     artefact = store.get(str(copied.artefacts["ecg"]))
