@@ -18,9 +18,17 @@ def to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file that is there whole or, after a kill or a power cut, as it was before. Raises OSError."""
+def write_whole(path: Path, text: str, mode: int = 0o666) -> None:
+    """Writes a file that is there whole or, after a kill or a power cut, as it was before. Raises OSError.
+
+    Args:
+        path: replaced if it exists.
+        text: UTF-8.
+        mode: permissions, less what the process's umask takes away.
+    """
     beside = path.with_name(f".{path.name}-{os.getpid()}")
+    beside.unlink(missing_ok=True)
+    beside.touch(mode)
     beside.write_text(text, encoding="utf-8")
     to_disk(beside)
     beside.replace(path)

@@ -78,8 +78,9 @@ class Job:
         with writing_to(self.workspace.root):
             private_folder(self.index_file.parent)
             beside = self.index_file.with_suffix(f".{os.getpid()}")
+            beside.unlink(missing_ok=True)
+            beside.touch(mode=0o600)
             pq.write_table(found.sources, beside)
-            beside.chmod(0o600)
             beside.replace(self.index_file)
         return found
 
