@@ -21,7 +21,7 @@ class PoolSnapshot(BaseModel):
     """Where an artefact's arrays live: a snapshot of an Icechunk repository in the workspace."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    path: str = Field(description="repository, relative to the workspace")
+    path: str = Field(description="repository, relative to the workspace, or s3://bucket/prefix")
     snapshot: str = Field(description="Icechunk snapshot id; differs between machines, the content does not")
 
 

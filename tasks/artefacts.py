@@ -200,6 +200,8 @@ class ArtefactStore:
         path = folder / FILENAME
         path.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
         to_disk(path)
+        for name in files:  # one mode for all: safetensors writes files that their owner alone can read
+            (folder / name).chmod(path.stat().st_mode)
         target = self.folder(plan.stage, plan.version)
         old = self.find(plan.stage, plan.version)
         if old is not None and old.manifest.content == manifest.content and self._is_whole(old):
