@@ -23,7 +23,7 @@ from data_contracts.manifest import PoolSnapshot
 from echoingecg.errors import StoreError
 from tasks.blocks import key_rows
 from tasks.drafts import BRANCH, REFUSED, Draft, Known, PoolArray
-from tasks.pool_storage import is_shared, open_repository
+from tasks.pool_storage import is_made, is_shared, open_repository
 from tasks.progress import logger
 from tasks.workspace import Workspace, writing_to
 
@@ -182,6 +182,8 @@ def sweep(workspace: Workspace, place: str, before: datetime, delete: bool) -> i
         before: with its time zone.
         delete: remove them; without it, count them.
     """
+    if not is_made(workspace.root, place):
+        return 0
     lost = open_repository(workspace.root, place).garbage_collect(before, dry_run=not delete)
     return int(lost.bytes_deleted)
 
