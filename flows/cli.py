@@ -15,6 +15,7 @@ from flows.cli_predict import StudentOption, embed, predict
 from flows.cli_promote import promote
 from flows.cli_released import export_released, import_released
 from flows.cli_search import search
+from flows.defaults import OWN_SERVER, QUIET, RUNS
 
 if TYPE_CHECKING:
     from prefect.states import State
@@ -39,14 +40,6 @@ app.command()(promote)
 app.command()(import_released)
 app.command()(export_released)
 
-_PREFECT = {
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "DO_NOT_TRACK": "1",
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # s, the least that Prefect takes; flows/crashed.py counts on it
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # s; Prefect's 20 fail a busy machine
-    "PREFECT_CLIENT_MAX_RETRIES": "6",  # two minutes in all, for a server or a database that restarts
-    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # what a server says whose database is away
-}
 WorkspaceOption = Annotated[
     str, typer.Option("--workspace", "-w", envvar="ECHOINGECG_WORKSPACE", help="Folder of pools and artefacts.")
 ]
@@ -230,7 +223,7 @@ def _outcome(state: "State") -> Any:
 
 def _prefect_defaults() -> None:
     """No telemetry, patience with the server, a heartbeat that is soon missed, unless the user wants it otherwise."""
-    for name, value in _PREFECT.items():
+    for name, value in (QUIET | RUNS | OWN_SERVER).items():
         os.environ.setdefault(name, value)
 
 

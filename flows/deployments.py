@@ -10,6 +10,7 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.events import DeploymentEventTrigger, DeploymentTriggerTypes, TriggerTypes
 from prefect.flows import EntrypointType
 
+from flows.defaults import RUNS
 from flows.distil import distil
 from flows.drift import drift
 from flows.predict import predict
@@ -99,7 +100,7 @@ class Described:
             "schedules": [{"cron": self.cron}] if self.cron else [],
             "triggers": [one.model_dump(mode="json", exclude_defaults=True) for one in self.triggers],
             "concurrency_limit": self.limit.model_dump(mode="json", exclude_none=True),
-            "work_pool": {"name": self.pool},
+            "work_pool": {"name": self.pool, "job_variables": {"env": RUNS}},
         }
 
 

@@ -32,7 +32,8 @@ def collect(store: ArtefactStore, delete: bool) -> Iterator[str]:
     """Lists, and with `delete` removes, artefacts outside every kept lineage, old leftovers, lost chunks of pools.
 
     Kept is the lineage of the newest evaluation and of every alias. Whatever a commit of a pool has ever held is
-    kept too: pools are shared by versions and hold what was costly.
+    kept too: pools are shared by versions and hold what was costly. Pools on S3 are left alone: nobody here knows who
+    writes to them.
 
     Yields:
         one line for every folder.
@@ -56,8 +57,9 @@ def collect(store: ArtefactStore, delete: bool) -> Iterator[str]:
         yield f"{did} {path.relative_to(root)}"
     for pool in sorted(store.workspace.pools.glob("*/*/")):
         with writing_to(root):
-            if lost := sweep(pool, datetime.fromtimestamp(old, UTC), delete):
-                yield f"{did} {lost:,} bytes that no commit holds in {pool.relative_to(root)}"
+            place = str(pool.relative_to(root))
+            if lost := sweep(store.workspace, place, datetime.fromtimestamp(old, UTC), delete):
+                yield f"{did} {lost:,} bytes that no commit holds in {place}"
 
 
 def _roots(store: ArtefactStore) -> list[Artefact]:

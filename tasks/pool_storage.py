@@ -1,6 +1,7 @@
 """Where a pool is kept: a folder of the workspace, or S3. Nothing else in the project opens a repository."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Final
 
@@ -33,10 +34,23 @@ def open_repository(root: Path, place: str, create: bool = False) -> icechunk.Re
     storage = _s3(place) if is_shared(place) else icechunk.local_filesystem_storage(str(root / place))
     if not create:
         return icechunk.Repository.open(storage)
+    if not is_shared(place):
+        _clear_half_made(root / place, storage)
     try:
         return icechunk.Repository.open_or_create(storage)
     except icechunk.IcechunkError:
         return icechunk.Repository.open(storage)  # another writer may have made it in the same moment
+
+
+def is_made(root: Path, place: str) -> bool:
+    """Whether a repository stands at a place of this disk: a run killed while it made one leaves less."""
+    return bool(icechunk.Repository.exists(icechunk.local_filesystem_storage(str(root / place))))
+
+
+def _clear_half_made(folder: Path, storage: icechunk.Storage) -> None:
+    """Icechunk neither opens nor replaces a first snapshot that no branch names yet; it holds nothing."""
+    if folder.is_dir() and not (folder / "chunks").exists() and not icechunk.Repository.exists(storage):
+        shutil.rmtree(folder)
 
 
 def _s3(place: str) -> icechunk.Storage:

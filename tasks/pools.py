@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Final, Self
 
 import icechunk
@@ -24,7 +23,7 @@ from data_contracts.manifest import PoolSnapshot
 from echoingecg.errors import StoreError
 from tasks.blocks import key_rows
 from tasks.drafts import BRANCH, REFUSED, Draft, Known, PoolArray
-from tasks.pool_storage import is_shared, open_repository
+from tasks.pool_storage import is_made, is_shared, open_repository
 from tasks.progress import logger
 from tasks.workspace import Workspace, writing_to
 
@@ -104,9 +103,9 @@ class Pool:
         ahead = written.timestamp() - time.time()
         if ahead > _SMALL_STEP:
             raise StoreError(
-                f"pool {self.place}: its newest commit is of "
-                f"{written:%Y-%m-%d %H:%M} UTC, later than this machine's clock: set the clock, or wait; if that time "
-                f"is wrong, delete the pool and run again from '{self.name.partition('/')[0]}'"
+                f"pool {self.place}: its newest commit is of {written:%Y-%m-%d %H:%M} UTC, later than this machine's "
+                f"clock: set the clock, or wait; if that time is wrong, delete the pool and run again from "
+                f"'{self.name.partition('/')[0]}'"
             )
         if ahead > 0:
             logger().info(f"the clock has gone back: waiting {ahead:.0f} s")
@@ -161,28 +160,31 @@ class Pool:
         return Draft(self._repo, self.arrays, self._known)
 
     def _fault(self, fault: Exception) -> StoreError:
-        if is_shared(self.place):
-            return _not_served(self.place, fault)
         text = str(fault)
-        if "No space left" in text or "os error 28" in text:
-            return StoreError(f"{self.workspace.root}: the disk is full: free some space and run again")
         if "snapshot timestamp" in text:
             return StoreError(
-                f"pool {self.place}: this machine's clock has gone back, or is not that of the storage: "
-                f"set the clock and run again"
+                f"pool {self.place}: this machine's clock has gone back, or is not that of the storage: set the clock "
+                f"and run again"
             )
+        if is_shared(self.place):
+            return _not_served(self.place, fault)
+        if "No space left" in text or "os error 28" in text:
+            return StoreError(f"{self.workspace.root}: the disk is full: free some space and run again")
         return StoreError(f"pool {self.place}: {_cause(fault)}")
 
 
-def sweep(folder: Path, before: datetime, delete: bool) -> int:
+def sweep(workspace: Workspace, place: str, before: datetime, delete: bool) -> int:
     """Bytes written before that time which no commit holds, as a killed run leaves them; removed with `delete`.
 
     Args:
-        folder: of a repository on this disk, which nobody writes to.
+        workspace: the pool's place is relative to it.
+        place: of a pool on this disk, which nobody writes to.
         before: with its time zone.
         delete: remove them; without it, count them.
     """
-    lost = open_repository(folder.parent, folder.name).garbage_collect(before, dry_run=not delete)
+    if not is_made(workspace.root, place):
+        return 0
+    lost = open_repository(workspace.root, place).garbage_collect(before, dry_run=not delete)
     return int(lost.bytes_deleted)
 
 

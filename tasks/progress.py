@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import dataclass
 from uuid import UUID
 
 import httpx
@@ -12,6 +12,15 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_run_logger
 
 EVERY = 3.0  # seconds between two reports
+_LET_ALONE = 600.0  # s for which a server that did not answer is not asked to show anything
+
+
+@dataclass
+class _Away:
+    until: float = 0.0  # time.monotonic()
+
+
+_away = _Away()
 
 
 def in_run() -> bool:
@@ -24,12 +33,17 @@ def logger() -> logging.Logger | logging.LoggerAdapter:
     return get_run_logger() if in_run() else logging.getLogger("echoingecg")
 
 
-@contextmanager
-def only_shown() -> Iterator[None]:
-    """What is merely shown must not cost a stage: a server that cannot be reached is a line of the log."""
+def only_shown(show: Callable[[], object]) -> None:
+    """Calls what is merely shown in the UI: a server that does not answer is a line of the log, and costs no stage.
+
+    Prefect's client tries for minutes before it gives up; after that nothing is shown for a while.
+    """
+    if time.monotonic() < _away.until:
+        return
     try:
-        yield
+        show()
     except httpx.HTTPError as fault:
+        _away.until = time.monotonic() + _LET_ALONE
         logger().warning(f"not shown in the UI: {' '.join(str(fault).split())}")
 
 
@@ -54,8 +68,7 @@ class Reporter:
         left = f", {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
         logger().info(f"{self.stage}: {done}/{total} ({share:.0f} %), {rate:.1f}/s{left}{', ' if note else ''}{note}")
         if in_run():
-            with only_shown():
-                self._publish(share, note)
+            only_shown(lambda: self._publish(share, note))
 
     def _publish(self, share: float, note: str) -> None:
         if self.artifact is None:

@@ -113,12 +113,7 @@ def as_task(work: StageWork) -> Task[..., Any]:
         except UserError as fault:
             return Failed(message=str(fault), data=fault)
         counts = ", ".join(f"{count} {name}" for name, count in artefact.manifest.counts.items())
-        with only_shown():
-            _show(artefact, cached)
-            if work.report:
-                _link(artefact, work.report)
-            if work.show is not None and not cached:
-                work.show(job.workspace, artefact)
+        only_shown(lambda: _show(job.workspace, work, artefact, cached))
         if cached:
             return Completed(name="Cached", message=f"{artefact}: {counts}", data=artefact)
         return Completed(message=f"{artefact}: {counts}", data=artefact)
@@ -152,7 +147,16 @@ def check_refusals(job: Job, stage: Stage, quarantine: pa.Table, tried: int, lim
     )
 
 
-def _show(artefact: Artefact, cached: bool) -> None:
+def _show(workspace: Workspace, work: StageWork, artefact: Artefact, cached: bool) -> None:
+    """What Prefect shows of a stage: its result, a link to its report, a look at what is new."""
+    _table(artefact, cached)
+    if work.report:
+        _link(artefact, work.report)
+    if work.show is not None and not cached:
+        work.show(workspace, artefact)
+
+
+def _table(artefact: Artefact, cached: bool) -> None:
     """The result as a Prefect table artifact, and refusals in the log."""
     manifest = artefact.manifest
     path = artefact.folder / QUARANTINE.filename

@@ -94,7 +94,7 @@ def test_twenty_kills_at_random_moments(
             if not killed(begun(workspace, tmp_path / "prefect"), after):
                 break
             kills += 1
-            span *= 0.8  # a run that goes on has less to do
+            span = max(0.8 * span, 0.4 * SPAN)  # a run that goes on has less to do
             says = f"kill {kills} in round {round_} after {after:.1f} s; published: {published(workspace)}"
             with capsys.disabled():
                 print(f"\n{says}", end="")  # noqa: T201 - a run of many minutes

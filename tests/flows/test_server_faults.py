@@ -78,7 +78,7 @@ def a_serve(server: Server, home: Path, workspace: Path) -> AbstractContextManag
 @pytest.mark.parametrize("whatever_runs_it", [a_serve, a_worker])
 def test_worker_and_run_killed(whatever_runs_it: Any, tmp_path: Path) -> None:
     """The run is seen as crashed, its place goes to the one that waits, and that one goes on from the last commit."""
-    server = server_at(tmp_path, PREFECT_FLOWS_HEARTBEAT_FREQUENCY="30")
+    server = server_at(tmp_path)
     workspace = tmp_path / "workspace"
     with started(server, tmp_path):
         with whatever_runs_it(server, tmp_path, workspace) as worker:

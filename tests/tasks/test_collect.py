@@ -85,18 +85,18 @@ def test_chunks_of_a_killed_commit_go_and_every_commit_stays(store: ArtefactStor
         pool.append(rows(1), {})
         first = pool.snapshot()
         pool.append(rows(2), {})
-        sound = set(files(pool.folder))
+        sound = set(files(workspace.root / pool.place))
         pool.draft().add(rows(3, 4, 5))
-        lost = set(files(pool.folder)) - sound
+        lost = set(files(workspace.root / pool.place)) - sound
         assert lost
         second = pool.snapshot()
     assert list(collect(store, delete=True)) == [], "they may be young"
-    age(pool.folder, A_DAY)
+    age(workspace.root / pool.place, A_DAY)
     [listed] = collect(store, delete=False)
     assert listed.endswith("bytes that no commit holds in pools/ecg/test")
-    assert lost <= set(files(pool.folder))
+    assert lost <= set(files(workspace.root / pool.place))
     assert len(list(collect(store, delete=True))) == 1
-    assert set(files(pool.folder)) & lost == set()
+    assert set(files(workspace.root / pool.place)) & lost == set()
     assert list(collect(store, delete=True)) == []
     with pool.writing():
         pool.append(rows(6), {})

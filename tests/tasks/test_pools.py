@@ -1,9 +1,11 @@
 """Pools: append-only, transactional, readable in xarray, one committer at a time."""
 
+import shutil
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,8 @@ from data_contracts.arrays import ArrayContract
 from data_contracts.errors import ContractError
 from data_contracts.manifest import PoolSnapshot
 from echoingecg.errors import StoreError
-from tasks.pools import Pool, PoolArray, key_rows, rows_by_key
+from tasks.pool_storage import open_repository
+from tasks.pools import Pool, PoolArray, key_rows, rows_by_key, sweep
 from tasks.workspace import Workspace
 
 KEY = ArrayContract("key", ("record", "byte"), "uint8", "", "SHA-256 of the source file", (("byte", 32),))
@@ -132,3 +135,20 @@ def test_a_clock_that_has_gone_back_is_one_line_or_a_short_wait(pool: Pool, monk
     with pool.writing():
         pool.append(rows(2), {})
     assert 15 < slept[0] <= 20
+
+
+@pytest.mark.parametrize("lost", ["refs", "snapshots", "*"])
+def test_a_pool_whose_making_was_killed_is_made_again(lost: str, workspace: Workspace) -> None:
+    open_repository(workspace.root, "pools/ecg/test", create=True)
+    for folder in (workspace.pools / "ecg" / "test").glob(lost):
+        shutil.rmtree(folder)
+    if lost != "snapshots":  # the branch is written last
+        assert sweep(workspace, "pools/ecg/test", datetime.now(UTC), delete=True) == 0
+    pool = Pool(workspace, "ecg/test", LAYOUT)
+    if lost == "snapshots":
+        with pytest.raises(StoreError, match="pool pools/ecg/test"), pool.writing():
+            raise AssertionError
+        return
+    with pool.writing():
+        pool.append(rows(1), {})
+    assert rows_by_key(Pool.read(workspace, pool.snapshot())) == {key(1): 0}

@@ -1,0 +1,29 @@
+"""What is shown never costs a stage."""
+
+import httpx
+import pytest
+
+from echoingecg.errors import StoreError
+from tasks import progress
+
+
+def test_a_server_that_does_not_answer_costs_no_stage_and_is_let_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[int] = []
+
+    def refused() -> None:
+        calls.append(1)
+        raise httpx.ConnectError("nobody there")
+
+    monkeypatch.setattr(progress, "_away", progress._Away())
+    for _ in range(3):
+        progress.only_shown(refused)
+    assert len(calls) == 1
+    assert [record.getMessage() for record in caplog.records] == ["not shown in the UI: nobody there"]
+    later = progress.time.monotonic() + progress._LET_ALONE + 1
+    monkeypatch.setattr(progress.time, "monotonic", lambda: later)
+    progress.only_shown(lambda: calls.append(2))
+    assert calls == [1, 2]
+    with pytest.raises(StoreError):
+        progress.only_shown(lambda: (_ for _ in ()).throw(StoreError("a fault of the stage")))
