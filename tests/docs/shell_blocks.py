@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,11 +18,17 @@ _SETTING: Final = re.compile(r"[A-Z_]+=\S*")
 
 @dataclass(frozen=True)
 class Command:
-    """One line to type. `needs` says what a machine without it cannot run; empty when it runs anywhere."""
+    """One line to type.
+
+    Attributes:
+        needs: what it cannot be run without; empty when it runs anywhere.
+        typed: whether it stands in a block of its own, not in running text.
+    """
 
     page: str
     words: tuple[str, ...]
     needs: str = ""
+    typed: bool = True
 
     def __str__(self) -> str:
         return f"{self.page}: {' '.join(self.words)}"
@@ -44,7 +50,7 @@ def commands() -> Iterator[Command]:
     for path in PAGES:
         outside = _FENCE.sub("", path.read_text(encoding="utf-8"))
         for found in _INLINE.findall(outside):
-            yield from _of_block(_name(path), found)
+            yield from (replace(one, typed=False) for one in _of_block(_name(path), found))
 
 
 def _of_block(page: str, text: str) -> Iterator[Command]:
