@@ -44,6 +44,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     simulate(settings, root / "export")
     done = run_stages(make_job(find_recipe("smoke", []), str(root / "export"), str(root / "workspace")))
     done.job.store.set_alias("production", done.artefacts["evaluation"])
+    job = make_job(find_recipe("smoke", ["student.seed=1"]), str(root / "export"), str(root / "workspace"))
+    done = run_stages(job)  # a challenger
     (root / "my-recipe.yaml").write_text((ROOT / "flows/recipes/smoke.yaml").read_text())
     return done
 
@@ -54,6 +56,7 @@ def as_here(words: tuple[str, ...], run: Run, folder: Path) -> list[str]:
     ecg = next((export / "mimic-iv-ecg").rglob("*.hea"))
     clip = next((export / "mimic-iv-echo").rglob("*_0001.dcm"))
     names = {
+        r"^FILE$": str(clip if words[1] == "echo" else ecg),
         r"^demo$": "smoke",
         r"^my-recipe\.yaml$": str(workspace.parent / "my-recipe.yaml"),
         r"^(/data/workspace|workspace)$": str(workspace),
@@ -63,7 +66,7 @@ def as_here(words: tuple[str, ...], run: Run, folder: Path) -> list[str]:
         r"^(FILE(\.\.\.)?|.*\.hea|.*/signals/\w+|.*\.scp|scp_ecg/.*|.*\.xml)$": str(ecg),
         r"^(page|sheet|out)\.png$": str(folder / "page.png"),
         r"^CHALLENGER$": str(run.artefacts["evaluation"]),
-        r"^(catalog|ecg|teacher|pairs|student|evaluation)-\w+$": "",
+        r"^(catalog|ecg|teacher|pairs|student|evaluation)-[\w.]+$": "",
         r"^teacher\.model=local-dir:.*$": "teacher.model=demo",
     }
     found = []
