@@ -1,25 +1,36 @@
-# Locked install, no root. Build: docker build -t echoingecg .
-# A CPU-only image is half the size: --build-arg TORCH_INDEX=<index of CPU wheels>
-FROM python:3.11-slim-bookworm AS build
-ARG TORCH_INDEX=""
+# Locked install, no root. A CPU image, or one with CUDA:
+#   docker build -t echoingecg:cpu .
+#   docker build -t echoingecg:cuda --build-arg VARIANT=cuda .
+FROM python:3.11.14-slim-bookworm AS build
+ARG VARIANT=cpu
 WORKDIR /src
-COPY constraints.txt pyproject.toml README.md LICENSE ./
+RUN python -m venv /opt/echoingecg
+COPY constraints.txt ./
+# PyPI's wheels of torch bring CUDA; those of the CPU are half the size and come from PyTorch's own index.
+RUN case "$VARIANT" in \
+        cpu) /opt/echoingecg/bin/pip install --no-cache-dir --no-deps --constraint constraints.txt \
+            --index-url https://download.pytorch.org/whl/cpu torch torchvision ;; \
+        cuda) ;; \
+        *) echo "VARIANT is cpu or cuda, not $VARIANT" >&2; exit 1 ;; \
+    esac
+COPY pyproject.toml README.md LICENSE ./
 COPY data_contracts data_contracts
 COPY echoingecg echoingecg
 COPY tasks tasks
 COPY flows flows
-RUN python -m venv /opt/echoingecg \
-    && /opt/echoingecg/bin/pip install --no-cache-dir --constraint constraints.txt \
-        ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} .
+RUN /opt/echoingecg/bin/pip install --no-cache-dir --constraint constraints.txt .
 
-FROM python:3.11-slim-bookworm
+FROM python:3.11.14-slim-bookworm
 RUN useradd --create-home --uid 10001 echoingecg && install --directory --owner echoingecg /workspace
 COPY --from=build /opt/echoingecg /opt/echoingecg
+COPY prefect.yaml /opt/project/
+COPY flows /opt/project/flows
 ENV PATH=/opt/echoingecg/bin:$PATH \
+    ECHOINGECG_HOME=/opt/project \
     ECHOINGECG_WORKSPACE=/workspace \
     PREFECT_SERVER_ANALYTICS_ENABLED=false \
     DO_NOT_TRACK=1
-USER echoingecg
+USER 10001:10001
 WORKDIR /home/echoingecg
 VOLUME /workspace
 ENTRYPOINT ["echoingecg"]

@@ -6,7 +6,7 @@ WORKSPACE ?= workspace
 TORCH := torch==2.14.1 torchvision==0.29.1
 SBOM := cyclonedx-bom==7.5.0
 
-.PHONY: demo test test-all lint bench teacher pictures bench-science docs sbom lock clean
+.PHONY: demo test test-all lint bench teacher pictures bench-science stack stack-down docs sbom lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/echoingecg run demo --workspace $(WORKSPACE)
@@ -27,6 +27,14 @@ bench: $(VENV)/.test
 
 bench-science: $(VENV)/.test
 	$(BIN)/python -m benchmarks.science
+
+# The services of docker-compose.yml without containers, until Ctrl-C or `make stack-down`. Needs Postgres from apt.
+STACK ?= build/stack
+stack: $(VENV)/.test
+	$(BIN)/python -m deploy up --data $(STACK)
+
+stack-down:
+	$(BIN)/python -m deploy down --data $(STACK)
 
 # The lock file names every version; pyproject.toml names the ranges.
 $(VENV)/.demo: pyproject.toml constraints.txt

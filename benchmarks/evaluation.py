@@ -1,6 +1,8 @@
 """Measures of the test split: every metric with its interval against scikit-learn a resample; retrieval at size."""
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import (
@@ -19,11 +21,12 @@ from echoingecg.evaluation.metric_rows import metric_rows, strata_rows
 from echoingecg.evaluation.metrics import binary_metrics
 from echoingecg.evaluation.retrieval import retrieve
 from echoingecg.evaluation.rules import choose_rules
+from echoingecg.reading.search import chunks, nearest
 from echoingecg.recipe import EvaluationSettings
 
 PREDICTIONS, PATIENTS, DRAWS = 50_000, 30_000, 1000
 FEW = 5  # resamples of the plain route: one takes as long as the other
-GALLERIES, DIM = (5_000, 20_000), 512
+GALLERIES, MOST, DIM, MATCHES = (5_000, 20_000), 100_000, 512, 3  # MOST by MOST takes a quarter of an hour: not here
 
 
 def answers(records: int) -> Answers:
@@ -35,7 +38,8 @@ def answers(records: int) -> Answers:
     doubts = {name: generator.normal(size=records) for name in ("mean_log_var", "total_variance", "max_log_var", "far")}
     levels = {name: generator.choice(["a", "b", "c"], records) for name in ("age", "device", "rhythm", "sex", "site")}
     decision = (score >= 0.5).astype(np.int8)
-    rules = choose_rules(label[:5000], score[:5000], 0.5, EvaluationSettings())
+    few = slice(5000)
+    rules = choose_rules(label[few], score[few], names[few], doubts["mean_log_var"][few], 0.5, EvaluationSettings())
     return Answers("question", "zero_shot", label, score, decision, names, doubts, levels, rules)
 
 
@@ -71,13 +75,28 @@ def in_one_pass(of: Answers, draws: int) -> None:
 
 
 def found(size: int) -> tuple[float, float]:
-    """(seconds, extra MB at the peak) of ranking `size` studies for `size` ECGs."""
+    """(seconds, extra MB at the peak) of ranking `size` studies for `size` ECGs, each with three true matches."""
     generator = np.random.default_rng(1)
     ecgs = Gaussians.certain(generator.normal(size=(size, DIM)).astype(np.float32))
     studies = Gaussians.certain((ecgs.mean + generator.normal(size=(size, DIM))).astype(np.float32))
-    own, before = np.arange(size), peak_mb()
-    taken = once(lambda: retrieve(ecgs, studies, own, own))
+    query = np.repeat(np.arange(size), MATCHES)
+    match = (query + np.tile(np.arange(MATCHES), size)) % size
+    before = peak_mb()
+    taken = once(lambda: retrieve(ecgs, studies, query, match))
     return taken, peak_mb() - before
+
+
+def searched(size: int) -> tuple[float, float]:
+    """(seconds, extra MB at the peak) of the ten nearest among `size` studies for one ECG, read in chunks from disk."""
+    generator = np.random.default_rng(1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "mean.npy"
+        np.save(path, generator.normal(size=(size, DIM)).astype(np.float32))
+        none = np.zeros(size)
+        gallery = Gaussians(np.load(path, mmap_mode="r"), none, none, none)
+        query, before = Gaussians.certain(np.ones((1, DIM), np.float32)), peak_mb()
+        nearest(query, chunks(gallery), 10)
+        return once(lambda: nearest(query, chunks(gallery), 10)), peak_mb() - before
 
 
 def rows() -> Iterator[Row]:
@@ -94,3 +113,6 @@ def rows() -> Iterator[Row]:
         spent, megabytes = in_fresh_process("evaluation", "found", size)
         yield Row(f"retrieval, {size:,} ECGs among {size:,} studies, D {DIM}", "", None, spent)
         yield Row("its extra memory", "all distances at once", size**2 * 8 / 1e6, megabytes, below(500), "MB")
+    spent, megabytes = in_fresh_process("evaluation", "searched", MOST)
+    yield Row(f"search, one ECG among {MOST:,} studies, D {DIM}", "", None, spent, below(1))
+    yield Row("its extra memory, the studies' mapped file included", "", None, megabytes, below(500), "MB")

@@ -17,7 +17,7 @@ from benchmarks.ecg_export import write_export
 from benchmarks.measure import Row, at_least, at_most, below, in_fresh_process, once, peak_mb
 from data_contracts.conventions import LEADS
 from data_contracts.manifest import Manifest
-from data_contracts.reading_card import ReadingCard, ReferBand
+from data_contracts.reading_card import Calibration, ReadingCard, Referral
 from data_contracts.readings import READINGS
 from data_contracts.student import HISTORY
 from echoingecg.ecg.process import process
@@ -49,8 +49,11 @@ def make_student(root: Path) -> None:
     for name in ("student", "evaluation"):
         (root / name).mkdir()
     save(Trained(settings, objective, tower.tokenizer, scaler, HISTORY.build([]), 1, 0), root / "student")
-    reading = {"question": "?", "protocol": "zero_shot", "threshold": 0.5, "threshold_says": ""}
-    reading["refer"] = ReferBand(low=0.4, high=0.6, says="")
+    limits = {"threshold": 0.5, "one_from": 0.4, "zero_to": 0.6, "most_uncertain": -4}
+    reading = {"question": "?", "protocol": "zero_shot", "threshold_says": ""}
+    reading["referral"] = Referral(kind="conformal", says="", **limits)
+    points = tuple(np.linspace(0, 1, 50).tolist())
+    reading["calibration"] = Calibration(method="isotonic", score=points, probability=points, says="")
     readings = tuple(reading | {"endpoint": str(number)} for number in range(ENDPOINTS))
     card = ReadingCard(student="", ecg=EcgSettings().model_dump(mode="json"), readings=readings)
     random = np.random.default_rng(0)

@@ -71,7 +71,7 @@ def _speed() -> Iterator[Row]:
 
     def decoded() -> None:
         with mapper(ExecutionSettings(), len(files), 2) as run:
-            list(embedded_blocks(run, TeacherSettings(), [half], 0, 8, [files]))
+            list(embedded_blocks(run, TeacherSettings(), [half], 8, [files]))
 
     alone = seconds(bare, REPEATS)
     ours = seconds(lambda: list(embed_clips([(0, frames)], [half])), REPEATS)

@@ -7,10 +7,11 @@ import pyarrow as pa
 
 from data_contracts import evaluation_page
 from data_contracts.conventions import SPLITS
+from data_contracts.readings import ADVICE
 from data_contracts.tables import TableContract, column
 
-# 1 had `predictions` and `metrics` alone, 2 had not all tables, 3 had no reading card, 4 not the tables of
-# `evaluation_page`; all are read as they are, and only the report of version 5 can be made again.
+# 1 had `predictions` and `metrics` alone, 2 not all tables, 3 no reading card, 4 neither `answers` nor the tables of
+# `evaluation_page`, and another rule of referral: its `rules`, card and report are refused. All else is read as it is.
 CONTRACT_VERSION: Final = 5
 
 REPORT: Final = "report.html"
@@ -53,6 +54,13 @@ def _prediction_checks() -> Mapping[str, Any]:
     }
 
 
+def _answer_checks() -> Mapping[str, Any]:
+    import pandera.pandas as pandera
+
+    known = _prediction_checks()
+    return {"probability": known["score"], "split": known["split"], "advice": pandera.Check.isin(ADVICE)}
+
+
 PREDICTIONS: Final = TableContract(
     "predictions",
     pa.schema(
@@ -67,6 +75,22 @@ PREDICTIONS: Final = TableContract(
         ]
     ),
     _prediction_checks,
+    unique=("endpoint", "protocol", "record_id"),
+)
+
+ANSWERS: Final = TableContract(
+    "answers",
+    pa.schema(
+        [
+            _ENDPOINT,
+            _PROTOCOL,
+            column("record_id", pa.string(), "keyed pseudonym of the ECG recording"),
+            column("split", pa.string(), "split of the patient"),
+            column("probability", pa.float64(), "calibrated probability of label 1"),
+            column("advice", pa.string(), "predict: answered with the decision; refer: to echo"),
+        ]
+    ),
+    _answer_checks,
     unique=("endpoint", "protocol", "record_id"),
 )
 
@@ -168,8 +192,11 @@ RULES: Final = TableContract(
                 "lowest threshold with the recipe's specificity; null without label 0",
                 optional=True,
             ),
-            column("one_from", pa.float64(), "conformal: label 1 is possible from this score; -inf with too few of it"),
-            column("zero_to", pa.float64(), "conformal: label 0 is possible up to this score; inf with too few of it"),
+            column("referral", pa.string(), "how the limits were chosen: conformal or nearest"),
+            column("one_from", pa.float64(), "label 1 is possible from this score; -inf with too few of it"),
+            column("zero_to", pa.float64(), "label 0 is possible up to this score; inf with too few of it"),
+            column("most_uncertain", pa.float64(), "more uncertain ECGs are referred; -inf without a validation ECG"),
+            column("calibration", pa.string(), "what makes the score a probability: platt, isotonic or none"),
             column("platt_slope", pa.float64(), "of the score's log-odds; null when a class is absent", optional=True),
             column("platt_intercept", pa.float64(), "beside platt_slope; null as it", optional=True),
             column(
@@ -240,6 +267,11 @@ SHIFT: Final = TableContract(
             column("value", pa.float64(), "compared less reference; for embedding the squared MMD"),
             _LOW,
             _HIGH,
+            *(
+                column(f"{side}_{what}", pa.int64(), f"{what} of the {side} that were compared")
+                for side in ("reference", "compared")
+                for what in ("records", "patients")
+            ),
             column("p", pa.float64(), "share of permutations of patients as far apart; embedding only", optional=True),
         ]
     ),
@@ -263,26 +295,6 @@ RETRIEVAL: Final = TableContract(
 )
 
 TABLES: Final = (
-    PREDICTIONS, METRICS, FEW_SHOT, REGRESSIONS, REGRESSION_METRICS, STRATA, RULES, RELIABILITY, RISK_COVERAGE,
+    PREDICTIONS, ANSWERS, METRICS, FEW_SHOT, REGRESSIONS, REGRESSION_METRICS, STRATA, RULES, RELIABILITY, RISK_COVERAGE,
     UNCERTAINTY, SHIFT, RETRIEVAL, *evaluation_page.TABLES,
 )  # fmt: skip
-
-
-def _external_checks() -> Mapping[str, Any]:
-    import pandera.pandas as pandera
-
-    return {"content_hash": pandera.Check.str_matches(r"^[0-9a-f]{64}$")}
-
-
-# What a user hands in (evaluation.external), not a file of the artefact.
-EXTERNAL: Final = TableContract(
-    "external",
-    pa.schema(
-        [
-            column("content_hash", pa.string(), "as in ecg.RECORDS: SHA-256 of the ECG file, or ecg.window_key of it"),
-            column("embedding", pa.list_(pa.float32()), "of another model, the same length in every row"),
-        ]
-    ),
-    _external_checks,
-    unique=("content_hash",),
-)

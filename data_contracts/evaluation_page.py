@@ -51,6 +51,7 @@ ASKED: Final = TableContract(
             column("absent", pa.int64(), "of these without the measurement"),
             column("unit_mismatch", pa.int64(), "of these with another unit than the endpoint's"),
             column("impossible", pa.int64(), "of these with a value outside the endpoint's valid_range"),
+            column("sex_unknown", pa.int64(), "of these whose threshold depends on a sex that is not known"),
             column("labelled", pa.int64(), "of these with a value that counts"),
         ]
     ),

@@ -21,7 +21,7 @@ class PoolSnapshot(BaseModel):
     """Where an artefact's arrays live: a snapshot of an Icechunk repository in the workspace."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    path: str = Field(description="repository, relative to the workspace")
+    path: str = Field(description="repository, relative to the workspace, or s3://bucket/prefix")
     snapshot: str = Field(description="Icechunk snapshot id; differs between machines, the content does not")
 
 
@@ -29,7 +29,7 @@ class Run(BaseModel):
     """How this copy came about. Not part of the content: it differs from run to run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    finished: str = Field(description="UTC, ISO 8601")
+    finished: str = Field(description="UTC, ISO 8601; later than any version of the stage before it")
     seconds: float = Field(ge=0)
     packages: dict[str, str] = Field(description="versions of the packages that shape the result")
     pool: PoolSnapshot | None = None

@@ -20,6 +20,7 @@ def _checks() -> Mapping[str, Any]:
     share = pandera.Check.in_range(0, 1)
     return {
         "probability": share,
+        "score": share,
         "low": share,
         "high": share,
         "uncertainty_percentile": pandera.Check.in_range(0, 100),
@@ -46,10 +47,11 @@ READINGS: Final = TableContract(
             _FILE,
             column("endpoint", pa.string(), "name of the endpoint in the recipe", optional=True),
             column("protocol", pa.string(), "how the probability was come by", optional=True),
-            column("probability", pa.float64(), "predicted probability of label 1", optional=True),
+            column("probability", pa.float64(), "calibrated probability of label 1", optional=True),
             column("low", pa.float64(), "2.5 % of the probability over the ECG's own Gaussian", optional=True),
             column("high", pa.float64(), "97.5 % of the probability over the ECG's own Gaussian", optional=True),
-            column("decision", pa.int8(), "1 when the probability reaches the threshold", optional=True),
+            column("score", pa.float64(), "what is calibrated: as in evaluation.PREDICTIONS", optional=True),
+            column("decision", pa.int8(), "1 when the score reaches the threshold", optional=True),
             column("uncertainty", pa.float64(), "mean over dimensions of the ECG's log-variance", optional=True),
             column(
                 "uncertainty_percentile",
@@ -58,7 +60,7 @@ READINGS: Final = TableContract(
                 "%",
                 optional=True,
             ),
-            column("advice", pa.string(), "predict, or refer to echo", optional=True),
+            column("advice", pa.string(), "predict: answered with the decision; refer: to echo", optional=True),
             _FINDINGS,
             *_REFUSAL,
         ],

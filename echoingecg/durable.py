@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,20 +20,31 @@ def to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_whole(path: Path, text: str, mode: int = 0o666) -> None:
-    """Writes a file that is there whole or, after a kill or a power cut, as it was before. Raises OSError.
+@contextmanager
+def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
+    """A file beside `path` to write; at the end it takes its place, once it is on the disk.
+
+    `path` is there whole or, after a kill or a power cut, as it was before. A kill leaves `.<name>-<pid>` behind.
 
     Args:
         path: replaced if it exists.
-        text: UTF-8.
         mode: permissions, less what the process's umask takes away.
     """
     beside = path.with_name(f".{path.name}-{os.getpid()}")
-    beside.unlink(missing_ok=True)
-    beside.touch(mode)
-    beside.write_text(text, encoding="utf-8")
-    to_disk(beside)
-    beside.replace(path)
+    try:
+        beside.unlink(missing_ok=True)
+        beside.touch(mode)
+        yield beside
+        to_disk(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str, mode: int = 0o666) -> None:
+    """Writes a file that is there whole or, after a kill or a power cut, as it was before. `mode` as `replacing`."""
+    with replacing(path, mode) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def save_tensors(tensors: "dict[str, Tensor]", path: Path, about: dict[str, str] | None = None) -> None:

@@ -11,7 +11,7 @@ from data_contracts.errors import UserError
 from flows.cli_artefacts import app as artefacts
 from flows.cli_ecg import plot
 from flows.cli_echo import echo
-from flows.cli_predict import embed, predict
+from flows.cli_predict import StudentOption, embed, predict
 from flows.cli_promote import promote
 from flows.cli_released import export_released, import_released
 from flows.cli_search import search
@@ -39,6 +39,14 @@ app.command()(promote)
 app.command()(import_released)
 app.command()(export_released)
 
+_PREFECT = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # s, the least that Prefect takes; flows/crashed.py counts on it
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # s; Prefect's 20 fail a busy machine
+    "PREFECT_CLIENT_MAX_RETRIES": "6",  # two minutes in all, for a server or a database that restarts
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # what a server says whose database is away
+}
 WorkspaceOption = Annotated[
     str, typer.Option("--workspace", "-w", envvar="ECHOINGECG_WORKSPACE", help="Folder of pools and artefacts.")
 ]
@@ -58,7 +66,7 @@ def run(
     overrides: SetOption = [],  # noqa: B006
 ) -> None:
     """Run the whole pipeline; stages whose version exists are skipped."""
-    _no_telemetry()
+    _prefect_defaults()
     from flows.order import find_recipe, make_job, shipped_recipes
 
     make_job(find_recipe(recipe, overrides), export, workspace, start_from, only, force)  # fail before a server starts
@@ -91,7 +99,7 @@ def status(
     overrides: SetOption = [],  # noqa: B006
 ) -> None:
     """Which stages of a recipe are published, which are missing. Changes no artefact."""
-    _no_telemetry()
+    _prefect_defaults()
     from flows.order import find_recipe, make_job
     from flows.summary import print_status
 
@@ -127,7 +135,7 @@ def teach(
     overrides: SetOption = [],  # noqa: B006
 ) -> None:
     """Teach a small teacher on echo frames and report sentences; how the demo's was made."""
-    _no_telemetry()
+    _prefect_defaults()
     from flows.order import find_recipe, make_teaching_job
 
     make_teaching_job(find_recipe(recipe, overrides), export, workspace)  # fail before a server starts
@@ -138,6 +146,33 @@ def teach(
 
 
 @app.command()
+def drift(
+    export: Annotated[str, typer.Argument(help="The new export.")],
+    student: StudentOption = "",
+    recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose drift section is the rule.")] = "demo",
+    workspace: WorkspaceOption = "workspace",
+    overrides: SetOption = [],  # noqa: B006
+) -> None:
+    """Compare a new export with what a student was trained on, and say whether it has drifted."""
+    _prefect_defaults()
+    from flows.drift import drift as flow
+    from flows.drift import drift_job
+    from flows.forms import typed_overrides
+    from flows.order import find_recipe, shipped_recipes
+    from flows.summary import print_drift
+
+    # Fail before a server starts.
+    _, judged = drift_job(find_recipe(recipe, overrides), export, student, workspace)
+    chosen = {"recipe": recipe} if recipe in shipped_recipes() else {"recipe_file": recipe}
+    arguments = chosen | {
+        "student": str(judged.evaluation),
+        "workspace": workspace,
+        "overrides": typed_overrides(overrides),
+    }
+    print_drift(_outcome(flow(export, **arguments, return_state=True)))
+
+
+@app.command()
 def serve(
     recipe: RecipeArgument = "demo",
     workspace: WorkspaceOption = "workspace",
@@ -145,15 +180,17 @@ def serve(
     cron: Annotated[str, typer.Option("--cron", help="When retrain looks for exports; default: every 15 min.")] = "",
 ) -> None:
     """Offer the pipeline in the UI of the Prefect server at PREFECT_API_URL, and run what is started there."""
-    _no_telemetry()
+    _prefect_defaults()
     from flows.doctor import server
     from flows.order import find_recipe, folder_of, shipped_recipes
 
     find_recipe(recipe, [])
     if not os.environ.get("PREFECT_API_URL") or server().state == "fail":
         raise UserError("PREFECT_API_URL names no server that answers: start one with `prefect server start`")
+    from flows.crashed import watch
     from flows.deployments import serve_all
 
+    watch()
     chosen = {"recipe": recipe} if recipe in shipped_recipes() else {"recipe_file": str(folder_of(recipe))}
     serve_all(chosen | {"workspace": str(folder_of(workspace)), "inbox": str(folder_of(inbox))}, cron)
 
@@ -161,7 +198,7 @@ def serve(
 @app.command()
 def doctor(workspace: WorkspaceOption = "workspace") -> None:
     """Check this machine: packages, disk, device, Prefect server."""
-    _no_telemetry()
+    _prefect_defaults()
     from flows.doctor import examine, print_findings
 
     if not print_findings(examine(Path(workspace))):
@@ -191,9 +228,9 @@ def _outcome(state: "State") -> Any:
     raise typer.Exit(1)
 
 
-def _no_telemetry() -> None:
-    """No telemetry unless the user has asked for it."""
-    for name, value in {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}.items():
+def _prefect_defaults() -> None:
+    """No telemetry, patience with the server, a heartbeat that is soon missed, unless the user wants it otherwise."""
+    for name, value in _PREFECT.items():
         os.environ.setdefault(name, value)
 
 

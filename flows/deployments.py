@@ -11,16 +11,20 @@ from prefect.events import DeploymentEventTrigger, DeploymentTriggerTypes, Trigg
 from prefect.flows import EntrypointType
 
 from flows.distil import distil
+from flows.drift import drift
 from flows.predict import predict
 from flows.retrain import retrain
+from flows.spread import GPU_STAGE, spread
 from flows.stage import one_stage
 from flows.upkeep import gc, verify
 
 TAGS: Final = ["echoingecg"]
 _RESOURCE: Final = "echoingecg.export"  # prefix of the event that says that an export has landed
+_PLACES: Final = {"workspace": "{{ $ECHOINGECG_WORKSPACE }}", "inbox": "{{ $ECHOINGECG_INBOX }}"}
 _HEAD: Final = """\
 # Written by `python -m flows.deployments`; a test compares. Deployments for a process worker:
-#   prefect work-pool create cpu --type process; ECHOINGECG_HOME=$PWD prefect deploy --all; prefect worker start -p cpu
+#   prefect work-pool create cpu --type process; prefect deploy --all; prefect worker start --pool cpu
+# `deploy` needs ECHOINGECG_HOME (this folder), ECHOINGECG_WORKSPACE and ECHOINGECG_INBOX set; a worker the first.
 """
 
 
@@ -29,11 +33,13 @@ class Described:
     """One deployment.
 
     Attributes:
-        flow: what runs; the deployment has its name.
+        flow: what runs.
         says: one line for the UI's list.
         collision: what happens to a run that comes while another of this deployment goes on.
         cron: when it starts by itself; empty for never.
         event: name of the event that starts it.
+        pool: work pool of the machines that run it.
+        called: its name, where that is not the flow's.
     """
 
     flow: Flow[..., Any]
@@ -41,6 +47,16 @@ class Described:
     collision: ConcurrencyLimitStrategy = ConcurrencyLimitStrategy.ENQUEUE
     cron: str = ""
     event: str = ""
+    pool: str = "cpu"
+    called: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.called or self.flow.name
+
+    def fields(self, values: dict[str, str]) -> dict[str, str]:
+        """Those of the values that the flow has a parameter for."""
+        return {name: value for name, value in values.items() if name in self.flow.parameters.properties}
 
     @property
     def limit(self) -> ConcurrencyLimitConfig:
@@ -61,10 +77,10 @@ class Described:
         """
         return RunnerDeployment.from_flow(
             self.flow,
-            name=self.flow.name,
+            name=self.name,
             description=self.says,
             tags=TAGS,
-            parameters={name: value for name, value in defaults.items() if name in self.flow.parameters.properties},
+            parameters=self.fields(defaults),
             cron=(cron or self.cron) if self.cron else None,
             triggers=self.triggers,
             concurrency_limit=self.limit,
@@ -75,20 +91,23 @@ class Described:
         """As an entry of prefect.yaml, for a worker."""
         module, function = self.flow.fn.__module__, self.flow.fn.__name__
         return {
-            "name": self.flow.name,
+            "name": self.name,
             "description": self.says,
             "entrypoint": f"{module.replace('.', '/')}.py:{function}",
             "tags": TAGS,
+            "parameters": self.fields(_PLACES),
             "schedules": [{"cron": self.cron}] if self.cron else [],
             "triggers": [one.model_dump(mode="json", exclude_defaults=True) for one in self.triggers],
             "concurrency_limit": self.limit.model_dump(mode="json", exclude_none=True),
-            "work_pool": {"name": "cpu"},
+            "work_pool": {"name": self.pool},
         }
 
 
 DEPLOYMENTS: Final = (
     Described(distil, "The whole pipeline: from a hospital export to an evaluated student and its report."),
     Described(one_stage, "One stage alone, on what the stages before it have made."),
+    Described(one_stage, "The same on a machine with a GPU.", pool="gpu", called=GPU_STAGE),
+    Described(spread, "The whole pipeline, each stage on a machine that is made for it."),
     Described(
         retrain,
         "Looks for finished exports, retrains on the newest, lets the new student meet the champion.",
@@ -97,6 +116,7 @@ DEPLOYMENTS: Final = (
         event=f"{_RESOURCE}.landed",
     ),
     Described(predict, "Reads echo findings off ECG files with a published student. Not for clinical use."),
+    Described(drift, "Compares a new export with what a student was trained on, and says whether it has drifted."),
     Described(verify, "Compares every artefact, and every row in the pools, with its checksum."),
     Described(gc, "Lists, or deletes, artefacts that nothing needs and leftovers of killed runs."),
 )

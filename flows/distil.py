@@ -85,10 +85,17 @@ def run_stages(job: Job) -> State:
 
 def conclude(futures: list[PrefectFuture[Any]]) -> State:
     """The run's final state: the first fault's own line, or the artefacts by stage."""
+    if fault := first_fault(futures):
+        return fault
+    artefacts = [future.result() for future in futures]
+    made = {one.stage: one for one in artefacts if one is not None}
+    return Completed(message=", ".join(str(one) for one in made.values()), data=made)
+
+
+def first_fault(futures: list[PrefectFuture[Any]]) -> State | None:
+    """Waits for all; what went wrong first, in their order, as the run's state."""
     wait(futures)
     for future in futures:
         if future.state.is_failed() or future.state.is_crashed():
             return Failed(message=future.state.message, data=future.state.result(raise_on_failure=False))
-    artefacts = [future.result() for future in futures]
-    made = {one.stage: one for one in artefacts if one is not None}
-    return Completed(message=", ".join(str(one) for one in made.values()), data=made)
+    return None

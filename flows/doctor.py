@@ -37,7 +37,9 @@ def examine(workspace: Path) -> Iterator[Finding]:
     yield _disk(workspace)
     yield _device()
     yield _pools()
-    yield server()
+    yield (found := server())
+    if os.environ.get("PREFECT_API_URL") and found.state == "ok":
+        yield _crashed()
 
 
 def _packages() -> Iterator[Finding]:
@@ -101,6 +103,16 @@ def server() -> Finding:
     except httpx.HTTPError as fault:
         return Finding("prefect", "fail", f"{url} ({type(fault).__name__}): start it or unset PREFECT_API_URL")
     return Finding("prefect", "ok", f"{url} answers")
+
+
+def _crashed() -> Finding:
+    from flows.crashed import is_watched
+
+    if is_watched():
+        return Finding("killed runs", "ok", "the server marks a run crashed when its heartbeat stays away")
+    return Finding(
+        "killed runs", "warn", "would stay Running for ever: `echoingecg serve` or `python -m flows.crashed`"
+    )
 
 
 def print_findings(findings: Iterator[Finding]) -> bool:

@@ -7,12 +7,14 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from data_contracts.conventions import Stage
 from data_contracts.evaluation import REPORT
 from data_contracts.quarantine import QUARANTINE
 from echoingecg.progress import Progress as Listener
 from tasks.artefacts import Artefact, ArtefactStore
+from tasks.drift import Found
 from tasks.job import Job
 from tasks.registry import plans
 
@@ -24,6 +26,29 @@ def print_run(made: Mapping[Stage, Artefact]) -> None:
     _console.print(_table("run", made.values()))
     if "evaluation" in made:
         print(made["evaluation"].folder / REPORT)  # noqa: T201 - plain, so that scripts can read it
+
+
+def print_drift(found: Found) -> None:
+    """Every measure with its sizes, the verdict, and the paths of both files on the last lines."""
+    columns = ("measure", "trained", "new", "difference (95 %)", "limit", "ECGs", "patients", "")
+    table = Table(*columns, title=f"{found.drift.student}, {found.drift.evaluation}", title_justify="left")
+    for row in found.table.to_pylist():
+        of_embedding = row["measure"] == "embedding"
+        spread = f"p {row['p']:.3f}" if of_embedding else "one patient"
+        if row["low"] is not None:
+            spread = f"{row['low']:+.3f} to {row['high']:+.3f}"
+        table.add_row(
+            Text(f"{row['measure']} {row['name']}"),
+            *("" if of_embedding else f"{row[f'{side}_value']:.3f}" for side in ("reference", "compared")),
+            f"{row['value']:+.3f} ({spread})",
+            f"{row['limit']:g}",
+            *(f"{row[f'reference_{what}']:,} / {row[f'compared_{what}']:,}" for what in ("records", "patients")),
+            "drifted" if row["drifted"] else "",
+        )
+    _console.print(table)
+    _console.print(Text(f"{found.drift.verdict}: {found.drift.says}"))
+    for path in found.files:
+        print(path)  # noqa: T201
 
 
 def print_status(job: Job) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -188,7 +188,7 @@ class ArtefactStore:
             files=files,
             content=content.hexdigest(),
             run=Run(
-                finished=datetime.now(UTC).isoformat(timespec="seconds"),
+                finished=self._next_time(plan.stage),
                 seconds=round(time.monotonic() - started, 3),
                 packages=_packages(),
                 pool=built.pool,
@@ -200,9 +200,11 @@ class ArtefactStore:
         path = folder / FILENAME
         path.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
         to_disk(path)
+        for name in files:  # one mode for all: safetensors writes files that their owner alone can read
+            (folder / name).chmod(path.stat().st_mode)
         target = self.folder(plan.stage, plan.version)
         old = self.find(plan.stage, plan.version)
-        if old is not None and old.manifest.content == manifest.content and not self.faults(old):
+        if old is not None and old.manifest.content == manifest.content and self._is_whole(old):
             return old
         if target.exists():
             aside = target.parent / _REPLACED
@@ -212,6 +214,24 @@ class ArtefactStore:
         folder.rename(target)
         to_disk(target.parent)
         return Artefact(target, manifest)
+
+    def _next_time(self, stage: Stage) -> str:
+        """Now; just after the newest version where the clock has gone back, so that `published` keeps the order."""
+        now = datetime.now(UTC)
+        if newest := self.published(stage)[-1:]:
+            now = max(now, datetime.fromisoformat(newest[0].manifest.run.finished) + timedelta(seconds=1))
+        return now.isoformat(timespec="seconds")
+
+    def _is_whole(self, artefact: Artefact) -> bool:
+        """Whether its files are sound and its pool's snapshot is there: pools may be deleted and made again."""
+        from tasks.pools import Pool  # Icechunk and Zarr: not for listing artefacts
+
+        try:
+            if pool := artefact.manifest.run.pool:
+                Pool.read(self.workspace, pool)
+        except StoreError:
+            return False
+        return not self.faults(artefact)
 
     def faults(self, artefact: Artefact) -> list[str]:
         """What differs between the files on disk and the manifest; empty when sound."""

@@ -105,3 +105,4 @@ class BlockWriter:
     def _commit(self) -> None:
         self._draft.commit(self._refused)
         self._draft, self._refused, self._files = self._pool.draft(), {}, 0
+        self._held = len(self._draft)  # another machine may have added to it

@@ -3,31 +3,61 @@
 import shutil
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
 
 from data_contracts.conventions import STAGES
+from echoingecg.errors import StoreError
 from tasks.artefacts import Artefact, ArtefactStore
-from tasks.workspace import writing_to
+from tasks.pools import sweep
+from tasks.workspace import Workspace, writing_to
 
-_LEFTOVER_AGE = 24 * 3600.0  # seconds; younger ones may belong to a run that is still going
+_LEFTOVER_AGE: Final = 24 * 3600.0  # seconds; on shared disks a lock may not show, and younger ones may be in use
+_LEFTOVERS: Final = (
+    "artefacts/*/.building-*",
+    "artefacts/*/.replaced/*",
+    "scratch/*/*/",
+    "exports/*.partial/",
+    "private/.*-*",  # these: files that durable.replacing had not renamed yet
+    "private/exports/.*-*",
+    "artefacts/aliases/.*-*",
+    "decisions/.*-*",
+)
 
 
 def collect(store: ArtefactStore, delete: bool) -> Iterator[str]:
-    """Lists, and with `delete` removes, artefacts outside every kept lineage and old leftovers.
+    """Lists, and with `delete` removes, artefacts outside every kept lineage, old leftovers, lost chunks of pools.
 
-    Kept is the lineage of the newest evaluation and of every alias. Pools are never touched: they are
-    shared by versions and hold what was costly.
+    Kept is the lineage of the newest evaluation and of every alias. Whatever a commit of a pool has ever held is
+    kept too: pools are shared by versions and hold what was costly.
 
     Yields:
         one line for every folder.
+
+    Raises:
+        StoreError: a run is going on, which may need what nothing names yet.
     """
+    root = store.workspace.root
+    with writing_to(root):
+        busy = next(_held(store.workspace), None)
+    if busy:
+        raise StoreError(f"{root}: a run is going on ({busy}): collect when it has ended")
+    did = "deleted" if delete else "would delete"
     kept = {name for artefact in _roots(store) for name in store.lineage(artefact).items()}
     surplus = [one.folder for one in store.published() if (one.stage, one.version) not in kept]
-    for folder in [*surplus, *_leftovers(store)]:
+    old = time.time() - _LEFTOVER_AGE
+    for path in [*surplus, *_leftovers(store.workspace, old)]:
         if delete:
-            with writing_to(store.workspace.root):
-                shutil.rmtree(folder)
-        yield f"{'deleted' if delete else 'would delete'} {folder.relative_to(store.workspace.root)}"
+            with writing_to(root):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        yield f"{did} {path.relative_to(root)}"
+    for pool in sorted(store.workspace.pools.glob("*/*/")):
+        with writing_to(root):
+            if lost := sweep(pool, datetime.fromtimestamp(old, UTC), delete):
+                yield f"{did} {lost:,} bytes that no commit holds in {pool.relative_to(root)}"
 
 
 def _roots(store: ArtefactStore) -> list[Artefact]:
@@ -35,8 +65,16 @@ def _roots(store: ArtefactStore) -> list[Artefact]:
     return newest + [store.get(name) for name in store.aliases()]
 
 
-def _leftovers(store: ArtefactStore) -> list[Path]:
-    old = time.time() - _LEFTOVER_AGE
-    folders = [*store.workspace.artefacts.glob("*/.building-*"), *store.workspace.artefacts.glob("*/.replaced/*")]
-    folders += [path for path in store.workspace.root.glob("scratch/*/*") if path.is_dir()]
-    return sorted(folder for folder in folders if folder.stat().st_mtime < old)
+def _held(workspace: Workspace) -> Iterator[str]:
+    """Locks that some process holds."""
+    for pattern in ("artefacts/.locks/*.lock", "pools/*/*.lock", "exports/*.lock"):
+        for path in sorted(workspace.root.glob(pattern)):
+            try:
+                FileLock(path).acquire(blocking=False).lock.release()
+            except Timeout:
+                yield path.stem
+
+
+def _leftovers(workspace: Workspace, before: float) -> list[Path]:
+    found = (path for pattern in _LEFTOVERS for path in workspace.root.glob(pattern))
+    return sorted(path for path in found if path.stat().st_mtime < before)

@@ -56,7 +56,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     listed = ECGS.read(inputs["catalog"].folder)
     settings = job.recipe.ecg
     key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, settings.model_dump(exclude={"max_refused_share"})])
-    pool = Pool(job.workspace, f"{STAGE}/{key}", LAYOUT)
+    pool = Pool(job.workspace, f"{STAGE}/{key}", LAYOUT, job.recipe.execution.pools)
     with pool.writing():
         new = _ingest(pool, missing_files(pool, job, listed), job, progress)
         snapshot, refused = pool.snapshot(), pool.refused()

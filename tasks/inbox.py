@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from echoingecg.fingerprint import fingerprint
 from tasks.job import private_folder
 from tasks.workspace import Workspace, writing_to
 
+_CLOCKS_APART: Final = 300.0  # s by which the clocks of two machines may differ
 TRIES: Final = 3  # retrains begun on an export before it is set aside
 
 
@@ -44,7 +46,7 @@ def landed(inbox: Path, marker: str, quiet_minutes: float) -> list[Landed]:
         quiet_minutes: an export without it is finished once no file has changed for so long; 0 for never.
 
     Raises:
-        StoreError: no such inbox.
+        StoreError: no such inbox, or an export from the future: which is the newest is not known then.
     """
     if not inbox.is_dir():
         raise StoreError(f"inbox {inbox}: not a folder")
@@ -59,10 +61,16 @@ def _look(folder: Path, marker: str, quiet_minutes: float) -> Landed | None:
         finished = at.stat().st_mtime_ns
     elif quiet_minutes > 0:
         finished = max((one.stat().st_mtime_ns for one in folder.rglob("*") if one.is_file()), default=0)
-        if not finished or time.time_ns() - finished < quiet_minutes * 60e9:
+        if not finished or abs(time.time_ns() - finished) < quiet_minutes * 60e9:
             return None
     else:
         return None
+    if finished > time.time_ns() + _CLOCKS_APART * 1e9:
+        says = datetime.fromtimestamp(finished / 1e9, UTC).isoformat(timespec="minutes")
+        raise StoreError(
+            f"export {folder} is dated {says}, later than this machine's clock: set the clock, or renew "
+            f"{'its marker' if at.is_file() else 'its newest file'} (touch)"
+        )
     return Landed(folder, finished, fingerprint([folder.name, finished]))
 
 

@@ -1,6 +1,5 @@
 """What a run was asked to do: passed to every task, so that nothing is read from the environment."""
 
-import os
 import secrets
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,8 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock
 
 from data_contracts.conventions import STAGES, UPSTREAM, Stage
+from echoingecg.durable import replacing
 from echoingecg.errors import StoreError, UserError
 from echoingecg.fingerprint import fingerprint
 from echoingecg.recipe import Recipe
@@ -55,12 +56,11 @@ class Job:
         path = self.workspace.private / "pseudonym.key"
         with writing_to(self.workspace.root):
             private_folder(path.parent)
-            if not path.exists():
-                beside = path.with_suffix(f".{os.getpid()}")
-                beside.touch(mode=0o600)
-                beside.write_bytes(secrets.token_bytes(_KEY_BYTES))
-                beside.replace(path)
-            return path.read_bytes()
+            with FileLock(path.with_suffix(".lock")):  # two first runs must not each make one
+                if not path.exists():
+                    with replacing(path, 0o600) as beside:
+                        beside.write_bytes(secrets.token_bytes(_KEY_BYTES))
+                return path.read_bytes()
 
     @property
     def index_file(self) -> Path:
@@ -77,11 +77,8 @@ class Job:
         found = scan(self.export, self.recipe.catalog, self.key, previous, Reporter("catalog"))
         with writing_to(self.workspace.root):
             private_folder(self.index_file.parent)
-            beside = self.index_file.with_suffix(f".{os.getpid()}")
-            beside.unlink(missing_ok=True)
-            beside.touch(mode=0o600)
-            pq.write_table(found.sources, beside)
-            beside.replace(self.index_file)
+            with replacing(self.index_file, 0o600) as beside:
+                pq.write_table(found.sources, beside)
         return found
 
     def forget_scan(self) -> None:

@@ -5,12 +5,13 @@ process killed between two commits leaves the last snapshot whole. Only calls th
 2.x both offer are used; 1.1 (Python 3.11) writes on-disk format 1, which 2.x reads.
 """
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import icechunk
 import numpy as np
@@ -22,38 +23,17 @@ from data_contracts.arrays import ArrayContract
 from data_contracts.manifest import PoolSnapshot
 from echoingecg.errors import StoreError
 from tasks.blocks import key_rows
+from tasks.drafts import BRANCH, REFUSED, Draft, Known, PoolArray
+from tasks.pool_storage import is_shared, open_repository
 from tasks.progress import logger
 from tasks.workspace import Workspace, writing_to
 
 __all__ = [
-    "BRANCH", "Draft", "Pool", "PoolArray", "array_of", "key_rows", "rows_by_key", "rows_of",
+    "Draft", "Pool", "PoolArray", "array_of", "key_rows", "rows_by_key", "rows_of", "sweep",
 ]  # fmt: skip
 
-BRANCH: Final = "main"
+_SMALL_STEP: Final = 60.0  # s that a clock may go back without more than a wait
 _BIT_SHUFFLED: Final = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle", typesize=4)
-_REFUSED: Final = "refused"  # group attribute: content hash -> [reason, detail]
-
-
-@dataclass(frozen=True)
-class PoolArray:
-    """An array of the pool and how it is cut along its first dimension.
-
-    Attributes:
-        contract: dims, dtype and unit; the first dimension grows.
-        tail: sizes of the other dimensions.
-        chunk: rows that are read and decompressed together.
-        shard: rows that share a file; a multiple of `chunk`.
-        shuffled: bits of equal weight are stored together, compressed by LZ4: for floating-point signals faster
-            and smaller than Zstandard.
-        ragged: it has any number of rows for a key, not one.
-    """
-
-    contract: ArrayContract
-    tail: tuple[int, ...]
-    chunk: int
-    shard: int
-    shuffled: bool = False
-    ragged: bool = False
 
 
 class Pool:
@@ -63,12 +43,15 @@ class Pool:
         workspace: the pool's place is stored relative to it.
         name: `<stage>/<key>`.
         arrays: layout; the array called `key` holds the content hashes.
+        kept: `s3://bucket/prefix` under which pools are kept; empty for the workspace.
     """
 
-    def __init__(self, workspace: Workspace, name: str, arrays: tuple[PoolArray, ...]) -> None:
-        self.workspace, self.name = workspace, name
-        self.folder = workspace.pools / name
-        self.arrays = arrays
+    def __init__(self, workspace: Workspace, name: str, arrays: tuple[PoolArray, ...], kept: str = "") -> None:
+        self.workspace, self.name, self.arrays, self.kept = workspace, name, arrays, kept
+        folder = workspace.pools / name
+        self._lock = folder.with_suffix(".lock")
+        self.place = f"{kept.rstrip('/')}/{name}" if kept else str(folder.relative_to(workspace.root))
+        self._known = Known() if is_shared(self.place) else None
 
     @classmethod
     def read(cls, workspace: Workspace, snapshot: PoolSnapshot) -> zarr.Group:
@@ -77,26 +60,31 @@ class Pool:
         Raises:
             StoreError: the pool or the snapshot is gone.
         """
-        folder = workspace.root / snapshot.path
-        if not folder.is_dir():  # opening would create it
-            raise StoreError(f"pool {snapshot.path} is gone from {workspace.root}: run again from its stage")
+        place = snapshot.path
+        if not is_shared(place) and not (workspace.root / place).is_dir():  # Icechunk would make it
+            raise StoreError(f"pool {place} is gone from {workspace.root}: run again from its stage")
         try:
-            session = _repository(folder).readonly_session(snapshot_id=snapshot.snapshot)
+            session = open_repository(workspace.root, place).readonly_session(snapshot_id=snapshot.snapshot)
             return zarr.open_group(session.store, mode="r")
         except (icechunk.IcechunkError, FileNotFoundError) as fault:
+            if is_shared(place):
+                raise _not_served(place, fault) from fault
             raise StoreError(f"pool {snapshot.path}: snapshot {snapshot.snapshot} cannot be read") from fault
 
     @contextmanager
     def writing(self) -> Iterator[Self]:
         """Holds the pool's lock: Icechunk on a local disk is not safe for two committers. The second says it waits.
 
+        On S3 the lock spares runs of one workspace the same work; those of others meet in `Draft.commit`.
+
         Raises:
-            StoreError: the disk is full or cannot be written.
+            StoreError: the disk is full or cannot be written; S3 does not let us in.
         """
         with writing_to(self.workspace.root):
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(FileLock(self.folder.with_suffix(".lock"))):
+            self._lock.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(FileLock(self._lock)):
                 try:
+                    self._wait_for_the_clock()
                     self._create()
                     yield self
                 except icechunk.IcechunkError as fault:
@@ -104,7 +92,25 @@ class Pool:
 
     @cached_property
     def _repo(self) -> icechunk.Repository:
-        return _repository(self.folder)
+        return open_repository(self.workspace.root, self.place, create=True)
+
+    def _wait_for_the_clock(self) -> None:
+        """Icechunk commits nothing that would be older than the snapshot before it.
+
+        Raises:
+            StoreError: the clock has gone back by more than a minute, or was wrong at the newest commit.
+        """
+        written = next(iter(self._repo.ancestry(branch=BRANCH))).written_at
+        ahead = written.timestamp() - time.time()
+        if ahead > _SMALL_STEP:
+            raise StoreError(
+                f"pool {self.place}: its newest commit is of "
+                f"{written:%Y-%m-%d %H:%M} UTC, later than this machine's clock: set the clock, or wait; if that time "
+                f"is wrong, delete the pool and run again from '{self.name.partition('/')[0]}'"
+            )
+        if ahead > 0:
+            logger().info(f"the clock has gone back: waiting {ahead:.0f} s")
+            time.sleep(ahead)
 
     def _create(self) -> None:
         """Writes the empty arrays, once."""
@@ -123,18 +129,20 @@ class Pool:
                 dimension_names=one.contract.dims,
                 attributes={**one.contract.attributes},
             )
-        group.attrs[_REFUSED] = {}
-        session.commit("create")
+        group.attrs[REFUSED] = {}
+        try:
+            session.commit("create")
+        except icechunk.ConflictError:
+            assert is_shared(self.place)  # another machine has made the same
 
     def snapshot(self) -> PoolSnapshot:
         """The newest snapshot."""
-        path = str(self.folder.relative_to(self.workspace.root))
-        return PoolSnapshot(path=path, snapshot=self._repo.lookup_branch(BRANCH))
+        return PoolSnapshot(path=self.place, snapshot=self._repo.lookup_branch(BRANCH))
 
     def refused(self) -> dict[str, tuple[str, str]]:
         """Content hash -> (reason, detail) of the files that were tried and refused."""
         group = Pool.read(self.workspace, self.snapshot())
-        values: dict[str, tuple[str, str]] = group.attrs[_REFUSED]  # type: ignore[assignment]
+        values: dict[str, tuple[str, str]] = group.attrs[REFUSED]  # type: ignore[assignment]
         return {key: (reason, detail) for key, (reason, detail) in values.items()}
 
     def append(self, rows: Mapping[str, np.ndarray], refused: Mapping[str, tuple[str, str]]) -> None:
@@ -150,50 +158,32 @@ class Pool:
 
     def draft(self) -> "Draft":
         """What the next commit will hold. One at a time. Needs `writing()`."""
-        return Draft(self._repo.writable_session(BRANCH))
+        return Draft(self._repo, self.arrays, self._known)
 
     def _fault(self, fault: Exception) -> StoreError:
+        if is_shared(self.place):
+            return _not_served(self.place, fault)
         text = str(fault)
         if "No space left" in text or "os error 28" in text:
             return StoreError(f"{self.workspace.root}: the disk is full: free some space and run again")
-        line = next((line for line in text.splitlines() if any(sign.isalpha() for sign in line)), "unknown fault")
-        return StoreError(f"pool {self.folder.relative_to(self.workspace.root)}: {' '.join(line.split())}")
+        if "snapshot timestamp" in text:
+            return StoreError(
+                f"pool {self.place}: this machine's clock has gone back, or is not that of the storage: "
+                f"set the clock and run again"
+            )
+        return StoreError(f"pool {self.place}: {_cause(fault)}")
 
 
-class Draft:
-    """Rows that are written but not yet part of any snapshot.
+def sweep(folder: Path, before: datetime, delete: bool) -> int:
+    """Bytes written before that time which no commit holds, as a killed run leaves them; removed with `delete`.
 
     Args:
-        session: of the newest snapshot.
+        folder: of a repository on this disk, which nobody writes to.
+        before: with its time zone.
+        delete: remove them; without it, count them.
     """
-
-    def __init__(self, session: icechunk.Session) -> None:
-        self._session = session
-        self._group = zarr.open_group(session.store, mode="a")
-        self._added = 0
-
-    def __len__(self) -> int:
-        """Rows that the pool will hold after the commit."""
-        key = self._group["key"]
-        assert isinstance(key, zarr.Array)
-        return key.shape[0]
-
-    def add(self, rows: Mapping[str, np.ndarray]) -> None:
-        """Writes rows at the end of every array. A shard that is not filled is written again by the next call."""
-        for name, values in rows.items():
-            array = self._group[name]
-            assert isinstance(array, zarr.Array)
-            start = array.shape[0]
-            array.resize((start + len(values), *array.shape[1:]))
-            array[start:] = values
-        self._added += len(rows.get("key", ()))
-
-    def commit(self, refused: Mapping[str, tuple[str, str]]) -> None:
-        """Makes the rows and the refusals (content hash -> reason, detail) a snapshot."""
-        if refused:
-            known: dict[str, Any] = self._group.attrs[_REFUSED]  # type: ignore[assignment]
-            self._group.attrs[_REFUSED] = {**known, **{key: list(value) for key, value in refused.items()}}
-        self._session.commit(f"{self._added} more, {len(refused)} refused")
+    lost = open_repository(folder.parent, folder.name).garbage_collect(before, dry_run=not delete)
+    return int(lost.bytes_deleted)
 
 
 def array_of(group: zarr.Group, contract: ArrayContract) -> zarr.Array:
@@ -234,7 +224,13 @@ def _locked(lock: FileLock) -> AcquireReturnProxy:
         return lock.acquire()
 
 
-def _repository(folder: Path) -> icechunk.Repository:
-    icechunk.set_logs_filter("error")  # its warning about concurrent committers is answered by our lock
-    storage = icechunk.local_filesystem_storage(str(folder))
-    return icechunk.Repository.open_or_create(storage)
+def _not_served(place: str, fault: Exception) -> StoreError:
+    check = "check AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and that the bucket is there"
+    return StoreError(f"pool {place}: {_cause(fault)}; {check}")
+
+
+def _cause(fault: Exception) -> str:
+    """Of Icechunk's report the first line, or the last of its chain of causes."""
+    lines = [" ".join(line.split()) for line in str(fault).splitlines()]
+    told = [line.split("-> ", 1)[1] for line in lines if "-> " in line][-1:]
+    return next((line for line in [*told, *lines] if any(sign.isalpha() for sign in line)), "unknown fault")

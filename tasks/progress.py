@@ -2,8 +2,11 @@
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_run_logger
@@ -19,6 +22,15 @@ def in_run() -> bool:
 def logger() -> logging.Logger | logging.LoggerAdapter:
     """The run's logger inside a Prefect run, a plain one elsewhere."""
     return get_run_logger() if in_run() else logging.getLogger("echoingecg")
+
+
+@contextmanager
+def only_shown() -> Iterator[None]:
+    """What is merely shown must not cost a stage: a server that cannot be reached is a line of the log."""
+    try:
+        yield
+    except httpx.HTTPError as fault:
+        logger().warning(f"not shown in the UI: {' '.join(str(fault).split())}")
 
 
 class Reporter:
@@ -42,7 +54,8 @@ class Reporter:
         left = f", {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
         logger().info(f"{self.stage}: {done}/{total} ({share:.0f} %), {rate:.1f}/s{left}{', ' if note else ''}{note}")
         if in_run():
-            self._publish(share, note)
+            with only_shown():
+                self._publish(share, note)
 
     def _publish(self, share: float, note: str) -> None:
         if self.artifact is None:

@@ -1,5 +1,6 @@
 """What all six stages share: find the version, or build it and publish it."""
 
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ from echoingecg.errors import StoreError, UserError
 from echoingecg.progress import Progress
 from tasks.artefacts import Artefact, Built, Plan
 from tasks.job import Job
-from tasks.progress import Reporter, in_run, logger
+from tasks.progress import Reporter, in_run, logger, only_shown
 from tasks.workspace import Workspace, writing_to
 
 Inputs = Mapping[Stage, Artefact]
@@ -87,7 +88,10 @@ class StageWork:
             with job.store.building(plan) as folder:
                 built = self.build(job, inputs, folder, Reporter(self.stage))
                 pa.default_memory_pool().release_unused()  # Arrow keeps what a stage's tables took
-                return job.store.publish(plan, folder, built, started), False
+                artefact = job.store.publish(plan, folder, built, started)
+            # Not before it is published: a checkpoint may be days of work.
+            shutil.rmtree(job.workspace.scratch(self.stage, plan.version), ignore_errors=True)
+            return artefact, False
 
     def _found(self, job: Job, plan: Plan) -> Artefact | None:
         return None if self.stage in job.redo else job.store.find(plan.stage, plan.version)
@@ -109,11 +113,12 @@ def as_task(work: StageWork) -> Task[..., Any]:
         except UserError as fault:
             return Failed(message=str(fault), data=fault)
         counts = ", ".join(f"{count} {name}" for name, count in artefact.manifest.counts.items())
-        _show(artefact, cached)
-        if work.report:
-            _link(artefact, work.report)
-        if work.show is not None and not cached:
-            work.show(job.workspace, artefact)
+        with only_shown():
+            _show(artefact, cached)
+            if work.report:
+                _link(artefact, work.report)
+            if work.show is not None and not cached:
+                work.show(job.workspace, artefact)
         if cached:
             return Completed(name="Cached", message=f"{artefact}: {counts}", data=artefact)
         return Completed(message=f"{artefact}: {counts}", data=artefact)

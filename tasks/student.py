@@ -1,6 +1,5 @@
 """Stage student: learns from signals, targets and pairs; goes on from its checkpoint after a kill."""
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,7 +75,6 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     trained = train_student(job, inputs, progress)
     save(trained, folder)
     history = contract.HISTORY.read(folder).to_pylist()
-    shutil.rmtree(_scratch(job, inputs), ignore_errors=True)
     return Built({"epochs": history[-1]["epoch"], "steps": history[-1]["steps"]})
 
 

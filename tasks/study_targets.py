@@ -56,7 +56,7 @@ def write_targets(
         PoolArray(_KEY, (32,), _COMMIT, _COMMIT),
         *(PoolArray(one, (dim,), 64, _COMMIT) for one in contract.TARGETS),
     )
-    pool = Pool(embeddings.workspace, f"{embeddings.name}-targets-{estimator}", layout)
+    pool = Pool(embeddings.workspace, f"{embeddings.name}-targets-{estimator}", layout, embeddings.kept)
     with pool.writing():
         known = rows_by_key(Pool.read(pool.workspace, pool.snapshot()))
         _add(pool, group, {keys[one]: clips[one] for one in studies if keys[one] not in known}, settings)

@@ -36,9 +36,9 @@ _NOT_EMBEDDED: Final = {"model", "weights", "batch_frames", "target", "variance_
 def _layout(dim: int) -> tuple[PoolArray, ...]:
     return (
         PoolArray(contract.KEY, (32,), 8192, 8192),
-        PoolArray(contract.CLIP_START, (), 8192, 8192),
+        PoolArray(contract.CLIP_START, (), 8192, 8192, starts=contract.EMBEDDING.name),
         PoolArray(contract.CLIP_FRAMES, (), 8192, 8192),
-        PoolArray(contract.EMBEDDING, (dim,), 512, 65536, ragged=True),
+        PoolArray(contract.EMBEDDING, (dim,), 512, 65536, ragged=contract.CLIP_FRAMES.name),
         PoolArray(contract.DIGEST, (32,), 8192, 8192),
     )
 
@@ -52,9 +52,8 @@ def _ingest(pool: Pool, missing: SourceFiles, teachers: "Sequence[Teacher]", job
         return 0
     execution = job.recipe.execution
     together = min(_TOGETHER, execution.commit_every)
-    before = array_of(Pool.read(job.workspace, pool.snapshot()), contract.EMBEDDING).shape[0]
     with mapper(execution, len(missing), execution.decode_threads) as run:
-        blocks = partial(embedded_blocks, run, job.recipe.teacher, teachers, before, together)
+        blocks = partial(embedded_blocks, run, job.recipe.teacher, teachers, together)
         return ingest_blocks(pool, missing, blocks, together, execution.commit_every, progress)
 
 
@@ -67,7 +66,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     teachers = [load_teacher(settings, one, execution.compile_teacher) for one in replicas(execution)]
     embedded_by = settings.model_dump(exclude=_NOT_EMBEDDED)
     key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, embedded_by, _source(job)])
-    pool = Pool(job.workspace, f"{STAGE}/{key}", _layout(teachers[0].dim))
+    pool = Pool(job.workspace, f"{STAGE}/{key}", _layout(teachers[0].dim), execution.pools)
     with pool.writing():
         # A study's clips side by side, so that its target is made from one read.
         missing = missing_files(pool, job, listed, "study_id")

@@ -34,7 +34,6 @@ def embedded_blocks(
     run: Map,
     settings: TeacherSettings,
     teachers: "Sequence[Teacher]",
-    before: int,
     together: int,
     groups: Iterable[Sequence[SourceFile]],
 ) -> Iterator[Block]:
@@ -44,7 +43,6 @@ def embedded_blocks(
         run: maps over the workers that decode.
         settings: which frames to take.
         teachers: replicas of one teacher.
-        before: vectors that the pool holds already.
         together: files a block.
         groups: the files.
     """
@@ -53,8 +51,7 @@ def embedded_blocks(
     decoded = run(partial(decode, settings, teachers[0].image_size), chain.from_iterable(groups))
     embedded = (replace(one, value=found) for one, found in embed_clips(map(_apart, decoded), teachers))
     while batch := list(islice(embedded, together)):
-        yield block_of(batch, partial(_rows, before))
-        before += sum(len(one.value) for one in batch)
+        yield block_of(batch, _rows)
 
 
 def _apart(one: Attempt) -> tuple[Attempt, np.ndarray]:
@@ -63,11 +60,10 @@ def _apart(one: Attempt) -> tuple[Attempt, np.ndarray]:
     return replace(one, value=None), frames
 
 
-def _rows(before: int, batch: list[Attempt]) -> Rows:
+def _rows(batch: list[Attempt]) -> Rows:
     lengths = np.array([len(one.value) for one in batch], dtype=np.int64)
     return {
         contract.KEY.name: key_rows([one.content_hash for one in batch]),
-        contract.CLIP_START.name: before + np.cumsum(lengths) - lengths,
         contract.CLIP_FRAMES.name: lengths,
         contract.EMBEDDING.name: np.concatenate([one.value for one in batch]),
         contract.DIGEST.name: key_rows([hash_array(one.value) for one in batch]),

@@ -50,6 +50,11 @@ class Workspace:
         return self.root / "decisions"
 
     @property
+    def drift(self) -> Path:
+        """Verdicts on new exports, a folder each."""
+        return self.root / "drift"
+
+    @property
     def exports(self) -> Path:
         """Simulated exports."""
         return self.root / "exports"

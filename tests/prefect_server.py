@@ -1,6 +1,7 @@
 """A real Prefect server with the deployments served, in processes of their own on free ports."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -29,22 +30,46 @@ class Server:
         called = (sys.executable, "-m", "prefect", *command)
         return subprocess.run(called, check=True, capture_output=True, text=True, env=self.environment).stdout
 
+    def get(self, path: str) -> Any:
+        """Answer of the API."""
+        return httpx.get(f"{self.ui}/api/{path}", timeout=30).raise_for_status().json()
+
+    def start_run(self, deployment: str, **parameters: Any) -> str:
+        """Starts a deployment, called `flow/name`; returns the run's id."""
+        found = self.get(f"deployments/name/{deployment}")
+        made = self.post(f"deployments/{found['id']}/create_flow_run", {"parameters": parameters})
+        return str(made["id"])
+
+    def state(self, run: str) -> dict[str, Any]:
+        """Of a flow run: type, name, message."""
+        return dict(self.get(f"flow_runs/{run}")["state"])
+
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """Answer of the API."""
         return httpx.post(f"{self.ui}/api/{path}", json=body, timeout=30).raise_for_status().json()
 
 
 @contextmanager
-def process(*command: str, log: Path, environment: dict[str, str]) -> Iterator[None]:
-    """A process that is ended with the block."""
+def process(
+    *command: str, log: Path, environment: dict[str, str], group: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is ended with the block; with `group`, one that leads a group of its own, to be killed with it."""
     with (
-        log.open("w") as out,
-        subprocess.Popen(command, stdout=out, stderr=out, cwd=ROOT, env=environment) as running,
+        log.open("a") as out,
+        subprocess.Popen(
+            command, stdout=out, stderr=out, cwd=ROOT, env=environment, start_new_session=group
+        ) as running,
     ):
         try:
-            yield
+            yield running
         finally:
             running.terminate()
+
+
+def kill_group(running: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to a process and all that it has started."""
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
 
 
 def free_address() -> str:
@@ -54,11 +79,11 @@ def free_address() -> str:
         return f"http://127.0.0.1:{one.getsockname()[1]}"
 
 
-def wait_for(happened: Callable[[], Any], what: str) -> None:
-    """Returns once it has happened; fails after LIMIT."""
-    end = time.monotonic() + LIMIT
+def wait_for(happened: Callable[[], Any], what: str, limit: float = LIMIT) -> None:
+    """Returns once it has happened; fails after the limit, s."""
+    end = time.monotonic() + limit
     while not happened():
-        assert time.monotonic() < end, f"{what}: not within {LIMIT:.0f} s"
+        assert time.monotonic() < end, f"{what}: not within {limit:.0f} s"
         time.sleep(0.5)
 
 
@@ -70,11 +95,10 @@ def answers(url: str) -> bool:
         return False
 
 
-@contextmanager
-def served(home: Path, *arguments: str) -> Iterator[Server]:
-    """The server, and `echoingecg serve` with these arguments."""
+def server_at(home: Path, **settings: str) -> Server:
+    """A server that is not started yet: its address, and the environment of its clients and of itself."""
     ui = free_address()
-    server = Server(
+    return Server(
         ui,
         os.environ
         | {
@@ -86,13 +110,33 @@ def served(home: Path, *arguments: str) -> Iterator[Server]:
             "PREFECT_RUNNER_POLL_FREQUENCY": "1",
             "DO_NOT_TRACK": "1",
             "PYTHONPATH": str(ROOT),
-        },
+        }
+        | settings,
     )
-    host, port = ui.removeprefix("http://").split(":")
+
+
+@contextmanager
+def started(server: Server, home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The server runs."""
+    host, port = server.ui.removeprefix("http://").split(":")
     start = (sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", port)
+    with process(*start, log=home / "server.log", environment=server.environment, group=True) as running:
+        wait_for(lambda: answers(f"{server.ui}/api/health"), "Prefect server")
+        yield running
+
+
+@contextmanager
+def serving(server: Server, home: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`echoingecg serve` runs with these arguments."""
     serve = (sys.executable, "-m", "flows.cli", "serve", *arguments)
-    with process(*start, log=home / "server.log", environment=server.environment):
-        wait_for(lambda: answers(f"{ui}/api/health"), "Prefect server")
-        with process(*serve, log=home / "serve.log", environment=server.environment):
-            wait_for(lambda: answers(f"{ui}/api/deployments/name/gc/gc"), "deployments")
-            yield server
+    with process(*serve, log=home / "serve.log", environment=server.environment, group=True) as running:
+        wait_for(lambda: answers(f"{server.ui}/api/deployments/name/gc/gc"), "deployments")
+        yield running
+
+
+@contextmanager
+def served(home: Path, *arguments: str) -> Iterator[Server]:
+    """The server, and `echoingecg serve` with these arguments."""
+    server = server_at(home)
+    with started(server, home), serving(server, home, *arguments):
+        yield server

@@ -12,37 +12,17 @@ from typing import Final
 
 import numpy as np
 
-from data_contracts.conventions import SAMPLING_FREQUENCY
-from echoingecg.ecg.batch import filter_records
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.wfdb_fast import PlainRecord, decode_plain, read_plain
+from echoingecg.ecg.judged import Processed, Window, judged
 from echoingecg.ecg.leads import arrange
 from echoingecg.ecg.one_thread import one_thread
-from echoingecg.ecg.plausibility import check_plausible, typical_amplitude
-from echoingecg.ecg.quality import judge, recorded_samples, refuse
-from echoingecg.ecg.windows import burden, check_length, fill_up, windows
+from echoingecg.ecg.quality import refuse
+from echoingecg.ecg.windows import check_length, windows
 from echoingecg.errors import Refusal
 from echoingecg.recipe import EcgSettings
 
-# Beyond this the gain must be wrong: surface ECGs stay under 10 mV, pacing spikes included (filtered).
-_MAX_MV: Final = 50.0
 _FAR_BEYOND_MV: Final = 1e30  # float32 holds it; a gain that gives more is as wrong as one that gives this
-_TOGETHER: Final = 16  # windows that are filtered and judged together: 4 MB at 500 Hz
-
-
-@dataclass(frozen=True)
-class Window:
-    """At most 10 s of a recording.
-
-    Attributes:
-        raw: float32 (12, time), mV, without NaN, leads in the order of data_contracts.conventions.LEADS.
-        missing: (12,) share of samples that were missing.
-        start: in the recording, samples of the source.
-    """
-
-    raw: np.ndarray
-    missing: np.ndarray
-    start: int
 
 
 @dataclass(frozen=True)
@@ -62,25 +42,6 @@ class Loaded:
         if settings.long != "several":
             return [self]
         return [Loaded((window,), self.sampling_frequency) for window in self.windows]
-
-
-@dataclass(frozen=True)
-class Processed:
-    """One ECG, ready for the pool.
-
-    Attributes:
-        signal: float32 (12, 1000), mV at 100 Hz, leads in the order of data_contracts.conventions.LEADS.
-        quality: uint8 (12,), bit mask of data_contracts.ecg.QUALITY_FLAGS.
-        findings: bit mask of data_contracts.ecg.RECORD_FLAGS.
-        start: of the window in the recording, samples of the source.
-        burden: what speaks against it, to be compared with another window.
-    """
-
-    signal: np.ndarray
-    quality: np.ndarray
-    findings: int
-    start: int
-    burden: tuple[int, int, float]
 
 
 def process(
@@ -163,8 +124,8 @@ def finish(loaded: Sequence[Loaded], settings: EcgSettings) -> list[Processed | 
     """
     parts = [(window, one.sampling_frequency) for one in loaded for window in one.windows]
     with one_thread():
-        judged = iter(_judged(parts, settings))
-    return [_admitted(_best([next(judged) for _ in one.windows]), settings) for one in loaded]
+        found = iter(judged(parts, settings))
+    return [_admitted(_best([next(found) for _ in one.windows]), settings) for one in loaded]
 
 
 def choose(stored: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> Processed:
@@ -180,7 +141,7 @@ def choose(stored: np.ndarray, sampling_frequency: float, settings: EcgSettings)
     """
     loaded = cut(stored.astype(np.float32), sampling_frequency, settings)
     with one_thread():
-        best = _best(_judged([(window, sampling_frequency) for window in loaded.windows], settings))
+        best = _best(judged([(window, sampling_frequency) for window in loaded.windows], settings))
     if isinstance(best, Refusal):
         raise best
     return best
@@ -198,61 +159,6 @@ def _admitted(best: Processed | Refusal, settings: EcgSettings) -> Processed | R
         except Refusal as refusal:
             return refusal
     return best
-
-
-def _judged(parts: list[tuple[Window, float]], settings: EcgSettings) -> list[Processed | Refusal]:
-    """One outcome a window, in order; windows of equal rate and length go together."""
-    outcomes: dict[int, Processed | Refusal] = {}
-    alike: dict[tuple[float, int], list[int]] = {}
-    for at, (window, frequency) in enumerate(parts):
-        alike.setdefault((frequency, window.raw.shape[1]), []).append(at)
-    for (frequency, _), members in alike.items():
-        for start in range(0, len(members), _TOGETHER):
-            some = members[start : start + _TOGETHER]
-            found = _judged_together([parts[at][0] for at in some], frequency, settings)
-            outcomes.update(zip(some, found, strict=True))
-    return [outcomes[at] for at in range(len(parts))]
-
-
-def _judged_together(
-    windows: Sequence[Window], sampling_frequency: float, settings: EcgSettings
-) -> Sequence[Processed | Refusal]:
-    """One outcome for each window of one rate and length."""
-    raw = np.stack([window.raw for window in windows])
-    try:
-        filtered = filter_records(raw, sampling_frequency, settings)
-    except Refusal as refusal:
-        return [refusal] * len(windows)
-    recorded = recorded_samples(raw.shape[-1], sampling_frequency)
-    refusals = _implausible(filtered, recorded, settings)
-    kept = [at for at in range(len(windows)) if at not in refusals]
-    outcomes: dict[int, Processed | Refusal] = {**refusals}
-    if refusals:
-        raw, filtered = raw[kept], filtered[kept]
-    if kept:
-        missing = np.stack([windows[at].missing for at in kept])
-        judged = zip(kept, filtered, *judge(raw, missing, filtered, sampling_frequency, settings), strict=True)
-        for at, signal, leads, whole in judged:
-            window, findings = windows[at], int(whole)
-            against = burden(leads, findings, window.missing)
-            signal = fill_up(signal, recorded, settings)
-            outcomes[at] = Processed(signal, leads, findings, window.start, against)
-    return [outcomes[at] for at in range(len(windows))]
-
-
-def _implausible(filtered: np.ndarray, recorded: int, settings: EcgSettings) -> dict[int, Refusal]:
-    """By their place, those of (record, 12, 1000) whose gain must be wrong."""
-    refusals: dict[int, Refusal] = {}
-    largest = np.maximum(filtered.max(axis=(1, 2)), -filtered.min(axis=(1, 2)))
-    amplitudes = typical_amplitude(filtered[..., :recorded], SAMPLING_FREQUENCY)
-    for at, (most, amplitude) in enumerate(zip(largest, amplitudes, strict=True)):
-        try:
-            if not most <= _MAX_MV:
-                raise Refusal("implausible", f"{most:.3g} mV after filtering")
-            check_plausible(float(amplitude), settings)
-        except Refusal as refusal:
-            refusals[at] = refusal
-    return refusals
 
 
 def _stored(

@@ -9,8 +9,7 @@ import numpy as np
 from echoingecg.evaluation.gaussians import Gaussians
 from echoingecg.evaluation.protocols import EndpointResult
 from echoingecg.evaluation.risk_coverage import threshold_nearness
-from echoingecg.evaluation.rules import Rules, choose_rules
-from echoingecg.recipe import EvaluationSettings
+from echoingecg.evaluation.rules import Rules
 
 MEAN_LOG_VAR: Final = "mean_log_var"
 SCORE_DISTANCE: Final = "score_distance"
@@ -55,20 +54,16 @@ def summaries(ecgs: Gaussians) -> dict[str, np.ndarray]:
     }
 
 
-def answers_of(
-    result: EndpointResult, ecgs: Gaussians, levels: Mapping[str, np.ndarray], settings: EvaluationSettings
-) -> Iterator[Answers]:
+def answers_of(result: EndpointResult, ecgs: Gaussians, levels: Mapping[str, np.ndarray]) -> Iterator[Answers]:
     """Every protocol that ran.
 
     Args:
         result: n labelled ECGs of all splits.
         ecgs: their n embeddings.
         levels: (n,) str by stratum.
-        settings: of the rules.
     """
-    test, validation = result.test, result.split == "validation"
+    test = result.test
     for of in result.protocols:
-        rules = choose_rules(result.label[validation], of.score[validation], of.threshold.value, settings)
         score = of.score[test]
         yield Answers(
             endpoint=result.endpoint.name,
@@ -77,7 +72,7 @@ def answers_of(
             score=score,
             decision=of.decision[test],
             patient=result.patient_id[test],
-            doubts=summaries(ecgs[test]) | {SCORE_DISTANCE: threshold_nearness(score, rules.threshold)},
+            doubts=summaries(ecgs[test]) | {SCORE_DISTANCE: threshold_nearness(score, of.threshold.value)},
             levels={stratum: level[test] for stratum, level in levels.items()},
-            rules=rules,
+            rules=of.rules,
         )

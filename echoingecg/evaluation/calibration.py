@@ -1,5 +1,6 @@
-"""Scores made into probabilities on the validation split: Platt's sigmoid, and isotonic regression."""
+"""Scores made into probabilities on the validation split: Platt's sigmoid, isotonic regression, and which of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,6 +9,11 @@ from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
+from data_contracts.reading_card import Calibration
+from echoingecg.recipe.evaluation import CalibrationChoice
+
+FOLDS: Final = 5
+FEWEST: Final = 10  # validation patients of each class: a sigmoid through fewer runs to 0 or 1 beyond them
 _CERTAIN: Final = 1e-12  # scores of 0 and 1 need a place among the log-odds
 
 
@@ -57,6 +63,65 @@ def fit_isotonic(label: np.ndarray, score: np.ndarray) -> Isotonic:
     """The never falling function of least squared error (Zadrozny and Elkan, KDD 2002). Arrays as in `fit_platt`."""
     fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(score, label)
     return Isotonic(tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist()))
+
+
+def calibrate(by: Calibration, score: np.ndarray) -> np.ndarray:
+    """(n,) scores -> (n,) probabilities."""
+    if by.method == "platt":
+        return Platt(by.slope, by.intercept)(score)
+    return Isotonic(by.score, by.probability)(score) if by.method == "isotonic" else score
+
+
+def choose_calibration(
+    label: np.ndarray,
+    score: np.ndarray,
+    patient: np.ndarray,
+    platt: Platt | None,
+    isotonic: Isotonic | None,
+    choice: CalibrationChoice,
+) -> Calibration:
+    """The calibrator that the card carries.
+
+    Args:
+        label: (n,) 0 or 1, of the validation ECGs alone.
+        score: (n,) in [0, 1], of the same.
+        patient: (n,) str.
+        platt, isotonic: fitted on all of them; None when a class is absent.
+        choice: a method by name, or `validation`: that of the lower Brier score on patients it was not fitted on, in
+            five folds of patients; Platt's where a fold would lack a class, none with under FEWEST patients of one.
+    """
+    if choice == "none" or platt is None or isotonic is None:
+        why = "not calibrated" + ("" if choice == "none" else ": the validation ECGs lack a class")
+        return Calibration(method="none", says=why)
+    method, says = choice, "asked for by the recipe"
+    if choice == "validation":
+        fewest = min(len(np.unique(patient[label == one])) for one in (0, 1))
+        if fewest < FEWEST:
+            return Calibration(method="none", says=f"not calibrated: {fewest} validation patients of one class")
+        of_platt, of_isotonic = (_brier_of_others(label, score, patient, fit) for fit in (fit_platt, fit_isotonic))
+        if of_platt is None or of_isotonic is None:
+            method, says = "platt", "by default: too few validation patients of a class to compare on"
+        else:
+            method = "platt" if of_platt <= of_isotonic else "isotonic"
+            says = f"Brier score on other validation patients: Platt {of_platt:.4f}, isotonic {of_isotonic:.4f}"
+    says = f"{method}, fitted on {len(label)} validation ECGs; {says}"
+    if method == "platt":
+        return Calibration(method="platt", slope=platt.slope, intercept=platt.intercept, says=says)
+    return Calibration(method="isotonic", score=isotonic.score, probability=isotonic.probability, says=says)
+
+
+def _brier_of_others(
+    label: np.ndarray, score: np.ndarray, patient: np.ndarray, fit: Callable[..., Platt | Isotonic]
+) -> float | None:
+    """Of a calibrator that has seen the other folds' patients; None where they lack a class."""
+    fold = np.unique(patient, return_inverse=True)[1] % FOLDS
+    found = np.empty(len(score))
+    for one in np.unique(fold):
+        out = fold == one
+        if len(np.unique(label[~out])) < 2:
+            return None
+        found[out] = fit(label[~out], score[~out])(score[out])
+    return float(((found - label) ** 2).mean())
 
 
 def log_odds(score: np.ndarray) -> np.ndarray:

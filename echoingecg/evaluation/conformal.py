@@ -1,39 +1,23 @@
-"""Prediction sets with a guarantee, and when to refer to echo.
+"""Limits of a score with a guarantee: which labels stay possible.
 
 Split conformal prediction, class by class (Mondrian): Vovk, Gammerman and Shafer, Algorithmic Learning in a Random
 World, 2005, section 4.5; Vovk, ACML 2012; in plain words Angelopoulos and Bates, arXiv 2107.07511, section 4.1.
 """
 
-from dataclasses import dataclass
 from math import ceil, inf
+from typing import NamedTuple
 
 import numpy as np
 
 
-@dataclass(frozen=True)
-class ConformalLimits:
-    """Which labels a score leaves possible.
-
-    A score that leaves one label possible is answered with it; one that leaves both or neither is referred to echo.
-
-    Attributes:
-        one_from: label 1 is possible from this score on; -inf when validation holds too few of label 1.
-        zero_to: label 0 is possible up to this score; inf when validation holds too few of label 0.
-    """
+class Limits(NamedTuple):
+    """Label 1 is possible from the score `one_from` on, label 0 up to `zero_to`; -inf and inf for always."""
 
     one_from: float
     zero_to: float
 
-    def possible(self, score: np.ndarray) -> np.ndarray:
-        """(n,) scores -> (n, 2) bool: label 0, label 1."""
-        return np.stack([score <= self.zero_to, score >= self.one_from], axis=1)
 
-    def answered(self, score: np.ndarray) -> np.ndarray:
-        """(n,) bool: exactly one label is possible."""
-        return np.asarray(self.possible(score).sum(axis=1) == 1)
-
-
-def conformal_limits(label: np.ndarray, score: np.ndarray, miscoverage: float) -> ConformalLimits:
+def conformal_limits(label: np.ndarray, score: np.ndarray, miscoverage: float) -> Limits:
     """Limits such that a new record's label is possible with probability at least 1 - miscoverage, in each class.
 
     The k-th most extreme score of a class is its limit, k = ceil((n + 1)(1 - miscoverage)) of its n records; with
@@ -45,9 +29,7 @@ def conformal_limits(label: np.ndarray, score: np.ndarray, miscoverage: float) -
         score: (n,) of the same.
         miscoverage: in (0, 1).
     """
-    return ConformalLimits(
-        one_from=-_limit(-score[label == 1], miscoverage), zero_to=_limit(score[label == 0], miscoverage)
-    )
+    return Limits(one_from=-_limit(-score[label == 1], miscoverage), zero_to=_limit(score[label == 0], miscoverage))
 
 
 def _limit(strangeness: np.ndarray, miscoverage: float) -> float:

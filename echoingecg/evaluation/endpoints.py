@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from echoingecg.recipe import Endpoint
-from echoingecg.recipe.evaluation import Measured
+from echoingecg.recipe.evaluation import BySex, Measured
 
 NO_LABEL: Final = -1
-COMPARISONS: Final[dict[str, Callable[[np.ndarray, float], np.ndarray]]] = {
+COMPARISONS: Final[dict[str, Callable[[np.ndarray, float | np.ndarray], np.ndarray]]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
@@ -45,9 +45,15 @@ class StudyValues:
 
 @dataclass(frozen=True)
 class StudyLabels(StudyValues):
-    """The same with labels: (s,) int8, 1, 0, or NO_LABEL."""
+    """The same with labels.
+
+    Attributes:
+        label: (s,) int8, 1, 0, or NO_LABEL.
+        sex_unknown: studies without a value for this alone: the threshold depends on sex, which is not known.
+    """
 
     label: np.ndarray
+    sex_unknown: int
 
 
 def study_values(endpoint: Measured, labels: pa.Table, study_id: np.ndarray) -> StudyValues:
@@ -76,8 +82,39 @@ def study_values(endpoint: Measured, labels: pa.Table, study_id: np.ndarray) -> 
     return StudyValues(value, absent, unit_mismatch, impossible)
 
 
-def label_studies(endpoint: Endpoint, labels: pa.Table, study_id: np.ndarray) -> StudyLabels:
-    """Does each study's value meet the endpoint's comparison? Arguments as `study_values`."""
+def label_studies(
+    endpoint: Endpoint, labels: pa.Table, study_id: np.ndarray, sex: np.ndarray | None = None
+) -> StudyLabels:
+    """Does each study's value meet the endpoint's comparison?
+
+    Args:
+        endpoint, labels, study_id: as of `study_values`.
+        sex: (s,) str, F or M of the study's patient, anything else where it is not known; None for none known.
+    """
     found = study_values(endpoint, labels, study_id)
-    meets = COMPARISONS[endpoint.comparison](found.value, endpoint.threshold)
-    return StudyLabels(**vars(found), label=np.where(found.known, meets, NO_LABEL).astype(np.int8))
+    asked = endpoint.threshold
+    limit: float | np.ndarray = np.nan
+    if isinstance(asked, BySex):
+        if sex is not None:
+            limit = np.select([sex == "F", sex == "M"], [asked.F, asked.M], np.nan)
+    else:
+        limit = asked
+    value = np.where(np.isnan(limit), np.nan, found.value)
+    meets = COMPARISONS[endpoint.comparison](value, limit)
+    label = np.where(np.isfinite(value), meets, NO_LABEL).astype(np.int8)
+    return StudyLabels(
+        **vars(found) | {"value": value}, label=label, sex_unknown=int((found.known & np.isnan(value)).sum())
+    )
+
+
+def sex_of_patients(patient: np.ndarray, sex: np.ndarray) -> dict[str, str]:
+    """F or M by patient, for those whose ECGs state one of them and nothing else.
+
+    Args:
+        patient: (r,) str, of the ECGs.
+        sex: (r,) str, as the export states it of each; empty where it does not.
+    """
+    stated = np.unique(np.stack([patient, sex], axis=1)[sex != ""], axis=0)
+    names, count = np.unique(stated[:, 0], return_counts=True)
+    once = set(names[count == 1].tolist())
+    return {name: of for name, of in stated.tolist() if name in once and of in ("F", "M")}

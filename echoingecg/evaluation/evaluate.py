@@ -64,7 +64,7 @@ def evaluate(
     for contract in TABLES:
         contract.write(tables[contract.name], folder)
     validation = ecgs.uncertainty[pairs.split == "validation"]
-    make_card(endpoints, inputs, validation, settings.refer_share).save(folder)
+    make_card(endpoints, inputs, validation).save(folder)
     progress(len(ecgs), len(ecgs), "figures and report")
     figures = write_report(folder, settings, inputs.provenance, folder)
     test = next(row for row in tables[COHORT.name].to_pylist() if row["split"] == "test")

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_contracts.evaluation import EXTERNAL
+from data_contracts.external import EXTERNAL
 from echoingecg.errors import ContractError, UserError
 
 
@@ -16,7 +16,7 @@ def read_external(name: str, path: Path) -> pa.Table:
 
     Args:
         name: of the model in the recipe.
-        path: Parquet with data_contracts.evaluation.EXTERNAL's columns; other columns are not read, and lists
+        path: Parquet with data_contracts.external.EXTERNAL's columns; other columns are not read, and lists
             of other floats or of fixed size are taken too.
 
     Raises:

@@ -35,7 +35,7 @@ class EvaluationInputs:
         teacher: the teacher's text tower, if it has one.
         training_texts: echo reports of the training split, for centring.
         compared: other students by name.
-        external: data_contracts.evaluation.EXTERNAL by model name.
+        external: data_contracts.external.EXTERNAL by model name.
         content_hashes: of the file behind each row of `signals`; read where there is an external model.
     """
 

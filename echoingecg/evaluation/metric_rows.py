@@ -8,6 +8,7 @@ import numpy as np
 from echoingecg.evaluation.answers import MEAN_LOG_VAR, Answers
 from echoingecg.evaluation.bootstrap import Metric, Patients, estimates
 from echoingecg.evaluation.metrics import binary_metrics, calibration_metrics, mean
+from echoingecg.evaluation.refer import answered, possible
 from echoingecg.evaluation.risk_coverage import aurc_metrics
 from echoingecg.evaluation.strata import parts
 from echoingecg.evaluation.uncertainty import ALL, groups
@@ -17,19 +18,18 @@ ANSWERED: Final = "answered"
 SENSITIVITY_AT: Final = "sensitivity_at_specificity"
 SPECIFICITY_ATTAINED: Final = "specificity_attained"
 COVERAGE: Final = "conformal_coverage"
+WRONGLY_ANSWERED: Final = "wrongly_answered"
 ANSWERED_SHARE: Final = "answered_share"
 AURC: Final = "aurc"
 EXCESS_AURC: Final = "excess_aurc"
 
 
 def metric_rows(of: Answers, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
-    """Rows of METRICS: all test ECGs, halves by the variance, and those that the conformal rule answers."""
+    """Rows of METRICS: all test ECGs, halves by the variance, and those that the rule of referral answers."""
     for group, members in groups(of.doubts[MEAN_LOG_VAR]).items():
         more = _of_the_whole(of, settings.reliability_bins) if group == ALL else {}
         yield from _rows(of, of.decision, members, {"group": group}, settings, more)
-    conformal = of.rules.conformal
-    answer = conformal.possible(of.score)[:, 1].astype(np.int8)
-    yield from _rows(of, answer, conformal.answered(of.score), {"group": ANSWERED}, settings)
+    yield from _rows(of, of.decision, _answered(of), {"group": ANSWERED}, settings)
 
 
 def strata_rows(of: Answers, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
@@ -53,11 +53,19 @@ def _of_the_whole(of: Answers, bins: int) -> dict[str, Metric]:
     error = (of.decision != label).astype(np.float64)
     for name, doubt in of.doubts.items():
         found[f"{AURC}_{name}"], found[f"{EXCESS_AURC}_{name}"] = aurc_metrics(error, doubt, patients)
-    possible = rules.conformal.possible(of.score)
+    told = _answered(of)
+    wrong = (told & (of.decision != label)).astype(np.float64)
+    kept = possible(rules.referral, of.score).astype(np.float64)
     for one in (0, 1):
-        found[f"{COVERAGE}_{one}"] = mean(possible[:, one].astype(np.float64), patients, label == one)
-    found[ANSWERED_SHARE] = mean(rules.conformal.answered(of.score).astype(np.float64), patients)
+        if rules.referral.kind == "conformal":
+            found[f"{COVERAGE}_{one}"] = mean(kept[:, one], patients, label == one)
+        found[f"{WRONGLY_ANSWERED}_{one}"] = mean(wrong, patients, label == one)
+    found[ANSWERED_SHARE] = mean(told.astype(np.float64), patients)
     return found
+
+
+def _answered(of: Answers) -> np.ndarray:
+    return answered(of.rules.referral, of.score, of.doubts[MEAN_LOG_VAR])
 
 
 def _rows(

@@ -32,6 +32,7 @@ def asked_rows(results: Sequence[EndpointResult | RegressionResult]) -> Iterator
             "absent": found.absent,
             "unit_mismatch": found.unit_mismatch,
             "impossible": found.impossible,
+            "sex_unknown": one.studies.sex_unknown if isinstance(one, EndpointResult) else 0,
             "labelled": int(found.known.sum()),
         }
 

@@ -6,14 +6,18 @@ from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
-from echoingecg.evaluation.endpoints import StudyLabels, label_studies
+from echoingecg.evaluation.calibration import calibrate
+from echoingecg.evaluation.endpoints import StudyLabels, label_studies, sex_of_patients
 from echoingecg.evaluation.few_shot import FewShot, few_shot
 from echoingecg.evaluation.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.line import Line
 from echoingecg.evaluation.linear_probe import linear_probe_line
 from echoingecg.evaluation.models import Models
 from echoingecg.evaluation.names import ECG_MEASUREMENTS, LINEAR_PROBE, STUDENT, ZERO_SHOT, ZERO_SHOT_TEACHER, at_model
+from echoingecg.evaluation.refer import advice, answered, decided
+from echoingecg.evaluation.rules import Rules, choose_rules
 from echoingecg.evaluation.skipped import Skipped
+from echoingecg.evaluation.strata import strata_of
 from echoingecg.evaluation.thresholds import Threshold, choose_threshold
 from echoingecg.evaluation.zero_shot import zero_shot_line
 from echoingecg.recipe import Endpoint, EvaluationSettings
@@ -45,13 +49,18 @@ class Attempt(NamedTuple):
 
 @dataclass(frozen=True)
 class ProtocolResult:
-    """Scores (n,) float64 and decisions (n,) int8 of one protocol, for all splits; `line` as in Attempt."""
+    """Scores (n,) float64 of one protocol, for all splits; `line` as in Attempt; the rest is chosen on validation."""
 
     protocol: str
     line: Line | None
     score: np.ndarray
-    decision: np.ndarray
     threshold: Threshold
+    rules: Rules
+
+    @property
+    def decision(self) -> np.ndarray:
+        """(n,) int8."""
+        return decided(self.rules.referral, self.score)
 
 
 @dataclass(frozen=True)
@@ -103,18 +112,20 @@ def evaluate_endpoint(
         models: of the same pairs.
         settings: of all protocols.
     """
-    studies = label_studies(endpoint, inputs.labels, pairs.study_id)
+    studies = label_studies(endpoint, inputs.labels, pairs.study_id, _sex(inputs, pairs))
     record, study = pairs.cases(studies.known)
     label, split, patient = studies.label[study], pairs.split[record], pairs.patient_id[record]
     attempts = list(_attempts(endpoint, inputs, pairs, models, settings, record, label))
+    uncertainty = models.ecgs.uncertainty[record]
     validation = split == "validation"
+    known = label[validation], patient[validation], uncertainty[validation]
     results = []
     for protocol, score, line in attempts:
         if isinstance(score, Skipped):
             continue
-        threshold = choose_threshold(label[validation], score[validation])
-        decision = (score >= threshold.value).astype(np.int8)
-        results.append(ProtocolResult(protocol, line, score, decision, threshold))
+        threshold = choose_threshold(known[0], score[validation])
+        rules = choose_rules(known[0], score[validation], *known[1:], threshold.value, settings)
+        results.append(ProtocolResult(protocol, line, score, threshold, rules))
     return EndpointResult(
         endpoint=endpoint,
         studies=studies,
@@ -122,7 +133,7 @@ def evaluate_endpoint(
         patient_id=patient,
         split=split,
         label=label,
-        uncertainty=models.ecgs.uncertainty[record],
+        uncertainty=uncertainty,
         protocols=tuple(results),
         skipped={protocol: score.reason for protocol, score, _ in attempts if isinstance(score, Skipped)},
         few_shot={
@@ -130,6 +141,15 @@ def evaluate_endpoint(
             for model, features in models.features.items()
         },
     )
+
+
+def _sex(inputs: EvaluationInputs, pairs: EvaluationPairs) -> np.ndarray:
+    """F or M of each study's patient, (s,) str; empty where it is not known."""
+    stated = strata_of(pairs.record_id, inputs.subgroups, inputs.records, ()).get("sex")
+    sex = {} if stated is None else sex_of_patients(pairs.patient_id, stated)
+    of_study = np.array([""] * len(pairs.study_id), dtype="<U1")
+    of_study[pairs.study] = [sex.get(name, "") for name in pairs.patient_id[pairs.record].tolist()]
+    return of_study
 
 
 def _attempts(
@@ -181,6 +201,19 @@ def prediction_columns(result: EndpointResult, of: ProtocolResult) -> dict[str, 
         "score": of.score,
         "decision": of.decision,
         "uncertainty": result.uncertainty,
+    }
+
+
+def answer_columns(result: EndpointResult, of: ProtocolResult) -> dict[str, Any]:
+    """Columns of evaluation.ANSWERS: what reading the same ECGs says."""
+    told = answered(of.rules.referral, of.score, result.uncertainty)
+    return {
+        "endpoint": [result.endpoint.name] * len(result.label),
+        "protocol": [of.protocol] * len(result.label),
+        "record_id": result.record_id,
+        "split": result.split,
+        "probability": calibrate(of.rules.calibration, of.score),
+        "advice": advice(told),
     }
 
 

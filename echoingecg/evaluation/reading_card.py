@@ -22,7 +22,7 @@ class Judged:
     """A card with its arrays.
 
     Attributes:
-        card: names, thresholds, bands.
+        card: names and rules.
         lines: one a reading.
         uncertainty: (q,) float64, ascending: of the validation ECGs, or 1,001 quantiles of it.
     """
@@ -51,11 +51,6 @@ class Judged:
         if len(self.uncertainty) == 0:
             return np.full(len(uncertainty), None)
         return 100.0 * np.searchsorted(self.uncertainty, uncertainty, side="right") / len(self.uncertainty)
-
-    def referred(self, reading: Reading, score: np.ndarray, uncertainty: np.ndarray) -> np.ndarray:
-        """Whether an ECG goes to echo, (n,) bool: near the threshold, or more uncertain than all of validation."""
-        near = (score >= reading.refer.low) & (score <= reading.refer.high)
-        return near | (uncertainty > self.uncertainty[-1]) if len(self.uncertainty) else np.ones_like(near)
 
     def save(self, folder: Path) -> None:
         """Writes the card; equal cards give equal bytes."""

@@ -53,7 +53,7 @@ def render_report(results: EvaluationResults, figures: Iterable[DrawnFigure], st
         figures=by_topic,
         strips=[{"of": one, "figure": seen} for one, seen in zip(strips, by_topic.get(STRIPS, []), strict=True)],
         trust=judged_trust(results, endpoints),
-        miscoverage=settings.miscoverage,
+        settings=settings,
         strata=judged_strata(results, endpoints),
         strata_metrics=STRATA_METRICS,
         shift=shift_table(results),

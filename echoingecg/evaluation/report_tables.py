@@ -101,6 +101,7 @@ def _left_out(results: EvaluationResults, kind: str, endpoint: Endpoint | Regres
         f"Of {found['studies']} paired studies {found['absent']} have no measurement '{endpoint.measurement}', "
         f"{found['unit_mismatch']} have it in another unit than '{endpoint.unit}', {found['impossible']} hold an "
         f"impossible value, {found['labelled']} are labelled."
+        + (f" {found['sex_unknown']} lack the sex that the threshold depends on." if found["sex_unknown"] else "")
     )
 
 

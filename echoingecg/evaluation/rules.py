@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from echoingecg.evaluation.calibration import Isotonic, Platt, fit_isotonic, fit_platt
-from echoingecg.evaluation.conformal import ConformalLimits, conformal_limits
+from data_contracts.reading_card import Calibration, Referral
+from echoingecg.evaluation.calibration import Isotonic, Platt, choose_calibration, fit_isotonic, fit_platt
+from echoingecg.evaluation.refer import choose_referral
 from echoingecg.evaluation.thresholds import threshold_at_specificity
 from echoingecg.recipe import EvaluationSettings
 
@@ -17,17 +18,17 @@ class Rules:
 
     Attributes:
         records, positives: validation ECGs they were chosen on, and those of label 1.
-        threshold: a score that reaches it is decided as label 1.
         at_specificity: the threshold of the recipe's specificity; None without a validation ECG of label 0.
-        conformal: which labels a score leaves possible; the others are referred to echo.
-        platt, isotonic: calibrators; None when validation lacks a class.
+        referral: what is decided, and which ECGs are referred to echo.
+        calibration: makes the score a probability.
+        platt, isotonic: both calibrators, to be compared; None when validation lacks a class.
     """
 
     records: int
     positives: int
-    threshold: float
     at_specificity: float | None
-    conformal: ConformalLimits
+    referral: Referral
+    calibration: Calibration
     platt: Platt | None
     isotonic: Isotonic | None
 
@@ -36,10 +37,13 @@ class Rules:
         return {
             "records": self.records,
             "positives": self.positives,
-            "threshold": self.threshold,
+            "threshold": self.referral.threshold,
             "threshold_at_specificity": self.at_specificity,
-            "one_from": self.conformal.one_from,
-            "zero_to": self.conformal.zero_to,
+            "referral": self.referral.kind,
+            "one_from": self.referral.one_from,
+            "zero_to": self.referral.zero_to,
+            "most_uncertain": self.referral.most_uncertain,
+            "calibration": self.calibration.method,
             "platt_slope": self.platt.slope if self.platt else None,
             "platt_intercept": self.platt.intercept if self.platt else None,
             "isotonic_score": list(self.isotonic.score) if self.isotonic else [],
@@ -47,22 +51,32 @@ class Rules:
         }
 
 
-def choose_rules(label: np.ndarray, score: np.ndarray, threshold: float, settings: EvaluationSettings) -> Rules:
+def choose_rules(
+    label: np.ndarray,
+    score: np.ndarray,
+    patient: np.ndarray,
+    uncertainty: np.ndarray,
+    threshold: float,
+    settings: EvaluationSettings,
+) -> Rules:
     """Rules from the validation ECGs.
 
     Args:
         label: (n,) 0 or 1, of the validation ECGs alone.
         score: (n,) in [0, 1], of the same.
+        patient: (n,) str, of the same.
+        uncertainty: (n,), of the same.
         threshold: already chosen on the same.
-        settings: specificity, miscoverage.
+        settings: specificity, referral and calibration.
     """
     both = 0 < label.sum() < len(label)
+    platt, isotonic = (fit_platt(label, score), fit_isotonic(label, score)) if both else (None, None)
     return Rules(
         records=len(label),
         positives=int(label.sum()),
-        threshold=threshold,
         at_specificity=threshold_at_specificity(label, score, settings.specificity),
-        conformal=conformal_limits(label, score, settings.miscoverage),
-        platt=fit_platt(label, score) if both else None,
-        isotonic=fit_isotonic(label, score) if both else None,
+        referral=choose_referral(label, score, uncertainty, threshold, settings),
+        calibration=choose_calibration(label, score, patient, platt, isotonic, settings.calibration),
+        platt=platt,
+        isotonic=isotonic,
     )

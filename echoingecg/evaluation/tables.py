@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from data_contracts.evaluation import (
+    ANSWERS,
     FEW_SHOT,
     METRICS,
     PREDICTIONS,
@@ -29,15 +30,15 @@ from echoingecg.evaluation.gaussians import Gaussians
 from echoingecg.evaluation.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.metric_rows import metric_rows, strata_rows
 from echoingecg.evaluation.page_rows import asked_rows, attempt_rows, cohort_rows, labelled_rows, map_rows
-from echoingecg.evaluation.protocols import DRAWN, EndpointResult, few_shot_rows, prediction_columns
+from echoingecg.evaluation.protocols import DRAWN, EndpointResult, answer_columns, few_shot_rows, prediction_columns
 from echoingecg.evaluation.regression_results import RegressionResult, regression_columns, regression_metric_rows
 from echoingecg.evaluation.retrieval import Retrieval
-from echoingecg.evaluation.shift_rows import embedding_rows, prevalence_rows, share_rows
+from echoingecg.evaluation.shift_rows import Shifts
 from echoingecg.evaluation.strata import strata_of
 from echoingecg.recipe import EvaluationSettings
 
 Rows = dict[str, list[dict[str, Any]]]
-_BY_COLUMN: Final = (PREDICTIONS, REGRESSIONS, UNCERTAINTY)  # a row an ECG: too many for a dict each
+_BY_COLUMN: Final = (PREDICTIONS, ANSWERS, REGRESSIONS, UNCERTAINTY)  # a row an ECG: too many for a dict each
 
 
 def build_tables(
@@ -61,14 +62,16 @@ def build_tables(
     """
     rows: Rows = {contract.name: [] for contract in TABLES if contract not in _BY_COLUMN}
     strata = strata_of(pairs.record_id, inputs.subgroups, inputs.records, settings.age_bands)
+    shifts = Shifts("train", "test", settings.bootstrap_draws, settings.seed)
     for result in endpoints:
         own = np.searchsorted(pairs.record_id, result.record_id)
         levels = {name: level[own] for name, level in strata.items()}
         _add_answers(rows, result, ecgs[own], levels, settings)
         rows[FEW_SHOT.name] += [row | {"draws": settings.few_shot.draws} for row in few_shot_rows(result)]
-        rows[SHIFT.name] += prevalence_rows(result, settings)
-    rows[SHIFT.name] += share_rows(strata, pairs.split, pairs.patient_id, settings)
-    rows[SHIFT.name] += embedding_rows(ecgs.mean, pairs.split, pairs.patient_id, settings.seed)
+        name, holds = result.endpoint.name, result.label == 1
+        rows[SHIFT.name] += shifts.share("prevalence", name, holds, result.split, result.patient_id)
+    rows[SHIFT.name] += shifts.shares(strata, pairs.split, pairs.patient_id)
+    rows[SHIFT.name] += shifts.embedding(ecgs.mean, pairs.split, pairs.patient_id)
     for regression in regressions:
         rows[REGRESSION_METRICS.name] += regression_metric_rows(regression)
     for direction, found in retrieved.items():
@@ -80,9 +83,10 @@ def build_tables(
     rows[ATTEMPTS.name] += attempt_rows(asked)
     rows[EMBEDDING_MAP.name] += map_rows(pairs, ecgs, inputs.target_mean)
     scores = [prediction_columns(one, of) for one in endpoints for of in one.protocols]
+    told = [answer_columns(one, of) for one in endpoints for of in one.protocols]
     numbers = [regression_columns(one, protocol) for one in regressions for protocol in one.predicted]
     uncertainty = {"record_id": pairs.record_id, "split": pairs.split, **summaries(ecgs)}
-    columns = ((PREDICTIONS, scores), (REGRESSIONS, numbers), (UNCERTAINTY, [uncertainty]))
+    columns = ((PREDICTIONS, scores), (ANSWERS, told), (REGRESSIONS, numbers), (UNCERTAINTY, [uncertainty]))
     built = {contract.name: contract.build(rows[contract.name]) for contract in TABLES if contract.name in rows}
     return built | {contract.name: _joined(contract, of) for contract, of in columns}
 
@@ -90,7 +94,7 @@ def build_tables(
 def _add_answers(
     rows: Rows, result: EndpointResult, ecgs: Gaussians, levels: Mapping[str, np.ndarray], settings: EvaluationSettings
 ) -> None:
-    for answers in answers_of(result, ecgs, levels, settings):
+    for answers in answers_of(result, ecgs, levels):
         rows[RULES.name].append(answers.name | answers.rules.row())
         rows[METRICS.name] += metric_rows(answers, settings)
         if answers.protocol in DRAWN:

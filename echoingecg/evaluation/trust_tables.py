@@ -12,6 +12,7 @@ from echoingecg.evaluation.metric_rows import (
     COVERAGE,
     SENSITIVITY_AT,
     SPECIFICITY_ATTAINED,
+    WRONGLY_ANSWERED,
 )
 from echoingecg.evaluation.metrics import AUROC, BALANCED_ACCURACY, BRIER, ECE, ERROR_RATE, SENSITIVITY, SPECIFICITY
 from echoingecg.evaluation.protocols import DRAWN
@@ -27,6 +28,8 @@ _MEASURES: Final = (
     (ALL, f"{COVERAGE}_1", "Conformal sets that hold the truth, label 1"),
     (ALL, f"{COVERAGE}_0", "Conformal sets that hold the truth, label 0"),
     (ALL, ANSWERED_SHARE, "Answered, not referred to echo"),
+    (ALL, f"{WRONGLY_ANSWERED}_1", "Answered wrongly, of label 1"),
+    (ALL, f"{WRONGLY_ANSWERED}_0", "Answered wrongly, of label 0"),
     (ALL, ERROR_RATE, "Error rate, all test ECGs"),
     (ANSWERED, ERROR_RATE, "Error rate, answered ECGs"),
     (ALL, f"{AURC}_{MEAN_LOG_VAR}", "AURC, ranked by variance"),
@@ -76,7 +79,8 @@ def trust_tables(results: EvaluationResults) -> list[dict[str, Any]]:
 def _rule(row: dict[str, Any]) -> str:
     one = f"from {probability_text(row['one_from'])} on" if row["one_from"] >= 0 else "whatever the score"
     zero = f"up to {probability_text(row['zero_to'])}" if row["zero_to"] <= 1 else "whatever the score"
-    return f"{protocol_name(row['protocol'])}: label 1 is possible {one}, label 0 {zero}."
+    made = "" if row["calibration"] == "none" else f" Probabilities are calibrated by {row['calibration']}."
+    return f"{protocol_name(row['protocol'])}: label 1 is possible {one}, label 0 {zero}.{made}"
 
 
 def strata_tables(results: EvaluationResults) -> list[dict[str, Any]]:

@@ -18,9 +18,11 @@ from data_contracts.conventions import LEADS, SAMPLES
 from data_contracts.readings import GAUSSIANS, READINGS
 from echoingecg.ecg.process import Processed
 from echoingecg.errors import ContractError, Refusal
+from echoingecg.evaluation.calibration import calibrate
 from echoingecg.evaluation.gaussians import Gaussians
 from echoingecg.evaluation.names import ZERO_SHOT
 from echoingecg.evaluation.reading_card import Judged
+from echoingecg.evaluation.refer import advice, answered, decided
 from echoingecg.reading.signals import findings, read_signals
 from echoingecg.recipe import EcgSettings
 from echoingecg.student.inference import LoadedStudent
@@ -121,18 +123,24 @@ class Reader:
     def _predicted(self, files: Sequence[str], protocol: str) -> Iterator[dict[str, Any]]:
         read = self.read(files)
         uncertainty = Gaussians.of(read.mean, read.log_var).uncertainty
-        columns = [
-            {
-                "endpoint": [reading.endpoint] * len(uncertainty),
-                "probability": (score := line.scores(read.mean)),
-                **dict(zip(("low", "high"), line.interval(read.mean, read.log_var, MASS), strict=True)),
-                "decision": (score >= reading.threshold).astype(np.int8),
-                "uncertainty": uncertainty,
-                "uncertainty_percentile": self.judged.percentile(uncertainty),
-                "advice": np.where(self.judged.referred(reading, score, uncertainty), "refer", "predict").tolist(),
-            }
-            for reading, line in self.judged.under(protocol)
-        ]
+        percentile = self.judged.percentile(uncertainty)
+        columns = []
+        for reading, line in self.judged.under(protocol):
+            score, rule = line.scores(read.mean), reading.referral
+            ends = [calibrate(reading.calibration, end) for end in line.interval(read.mean, read.log_var, MASS)]
+            columns.append(
+                {
+                    "endpoint": [reading.endpoint] * len(score),
+                    "probability": calibrate(reading.calibration, score),
+                    "low": np.minimum(*ends),  # a sigmoid may be fitted falling
+                    "high": np.maximum(*ends),
+                    "score": score,
+                    "decision": decided(rule, score),
+                    "uncertainty": uncertainty,
+                    "uncertainty_percentile": percentile,
+                    "advice": advice(answered(rule, score, uncertainty)).tolist(),
+                }
+            )
 
         def of(at: int) -> Iterator[dict[str, Any]]:
             yield from ({"protocol": protocol} | {name: values[at] for name, values in one.items()} for one in columns)

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 
 from data_contracts.conventions import Stage
 from echoingecg.errors import RecipeError
+from echoingecg.recipe.drift import DriftSettings
 from echoingecg.recipe.ecg import EcgSettings
 from echoingecg.recipe.evaluation import (
     Endpoint,
@@ -31,6 +32,7 @@ from echoingecg.recipe.teaching import TeachingSettings
 
 __all__ = [
     "CatalogSettings",
+    "DriftSettings",
     "EcgSettings",
     "Endpoint",
     "EvaluationSettings",
@@ -62,6 +64,7 @@ class Recipe(Section):
     pairs: PairsSettings = PairsSettings()
     student: StudentSettings = StudentSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    drift: DriftSettings = DriftSettings()
     promotion: PromotionSettings = PromotionSettings()
     teaching: TeachingSettings | None = Field(None, description="how `echoingecg teach` makes a small teacher")
     execution: ExecutionSettings = ExecutionSettings()

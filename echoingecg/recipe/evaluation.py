@@ -2,11 +2,13 @@
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
+from data_contracts.reading_card import ReferralKind
 from echoingecg.recipe.sections import Count, NotNegative, OpenShare, Positive, Section, Share
 
 NUMBER: Final = "<#>"  # in a prompt, the place of the number (ECHO-CLIP's sign)
+CalibrationChoice = Literal["validation", "platt", "isotonic", "none"]
 TuningMethod = Literal["fine_tune", "lora", "scratch"]
 # '@' parts protocol and model in the tables.
 ModelName = Annotated[str, StringConstraints(min_length=1, pattern="^[^@]+$")]
@@ -30,13 +32,41 @@ class Measured(Section):
         return self
 
 
+class BySex(Section):
+    """A threshold for each sex; a patient whose sex the export does not state as F or M gets no label."""
+
+    F: float = Field(description="of women, in the endpoint's unit")
+    M: float = Field(description="of men, in the endpoint's unit")
+
+    def __format__(self, spec: str) -> str:
+        """Both, each by the format of a number: `52.2 (F), 58.4 (M)`."""
+        return ", ".join(f"{value:{spec}} ({sex})" for sex, value in self)
+
+
+def _number_or_sexes(value: object) -> str:
+    return "by_sex" if isinstance(value, dict | BySex) else "number"
+
+
 class Endpoint(Measured):
     """One yes/no question about the echo."""
 
     comparison: Literal["<", "<=", ">", ">="] = Field(description="label 1 when `value comparison threshold`")
-    threshold: float = Field(description="in `unit`")
+    threshold: Annotated[
+        Annotated[float, Tag("number")] | Annotated[BySex, Tag("by_sex")], Discriminator(_number_or_sexes)
+    ] = Field(description="in `unit`: a number, or one for each sex as {F: 52.2, M: 58.4}")
     positive_prompts: tuple[Prompt, ...] = Field(min_length=1, description="echo sentences that say label 1")
     negative_prompts: tuple[Prompt, ...] = Field(min_length=1, description="echo sentences that say label 0")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        low, high = self.valid_range
+        of = self.threshold
+        for value in (of.F, of.M) if isinstance(of, BySex) else (of,):
+            if not low <= value <= high:
+                raise ValueError(
+                    f"threshold: {value:g} is outside valid_range, {low:g} to {high:g} {self.unit}".rstrip()
+                )
+        return self
 
 
 class RegressionEndpoint(Measured):
@@ -88,8 +118,16 @@ class TuningSettings(Section):
 class EvaluationSettings(Section):
     endpoints: tuple[Endpoint, ...] = Field((), description="yes/no questions asked of the student")
     regressions: tuple[RegressionEndpoint, ...] = Field((), description="numbers asked of the student")
+    calibration: CalibrationChoice = Field(
+        "validation",
+        description="makes scores probabilities; 'validation': the better of Platt and isotonic on patients held out",
+    )
+    referral: ReferralKind = Field(
+        "conformal",
+        description="who is referred to echo: 'conformal' keeps miscoverage, 'nearest' refers about refer_share",
+    )
     refer_share: Share = Field(
-        0.2, description="share of the validation ECGs, those nearest to the threshold, that are referred to echo"
+        0.2, description="referral 'nearest': share of the validation ECGs, those nearest to the threshold"
     )
     bootstrap_draws: Annotated[int, Field(ge=10)] = Field(1000, description="patient resamples for the intervals")
     probe_c: Positive = Field(1.0, description="inverse L2 strength of the linear probe")
@@ -109,7 +147,7 @@ class EvaluationSettings(Section):
     )
     specificity: OpenShare = Field(0.9, description="sensitivity is told at this specificity of the validation ECGs")
     miscoverage: OpenShare = Field(
-        0.1, description="conformal sets miss the true label of at most this share of each class; others are referred"
+        0.1, description="referral 'conformal': at most this share of each class is answered wrongly"
     )
     reliability_bins: Count = Field(10, description="bins of equal width behind the reliability diagram and ECE")
     age_bands: tuple[Positive, ...] = Field(

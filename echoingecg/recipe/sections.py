@@ -233,6 +233,11 @@ class ExecutionSettings(Section):
 
     workers: Count = Field(1, description="processes for decoding; above 1 a local Dask cluster is started")
     dask: str = Field("", description="address of an existing Dask scheduler, for example tcp://host:8786")
+    pools: str = Field(
+        "",
+        pattern=r"^(s3://[^/\s]+(/\S*)?)?$",
+        description="s3://bucket/prefix for signals and embeddings; empty keeps them in the workspace",
+    )
     decode_threads: Count = Field(
         4, description="threads that decode echo clips while the teacher runs, where no Dask workers do"
     )

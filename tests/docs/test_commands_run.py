@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from shell_blocks import ROOT, Command, commands
 
+from data_contracts.teacher import STUDIES
 from flows.order import find_recipe, make_job
 from support import Run, run_stages
 
@@ -60,11 +61,12 @@ def as_here(words: tuple[str, ...], run: Run, folder: Path) -> list[str]:
         r"^demo$": "smoke",
         r"^my-recipe\.yaml$": str(workspace.parent / "my-recipe.yaml"),
         r"^(/data/workspace|workspace)$": str(workspace),
-        r"^(/data/export|/data/mimic.*)$": str(export),
+        r"^(EXPORT|/data/export|/data/inbox/\w+)$": str(export),
         r"^(DIR|FOLDER|/tmp/hospital)$": str(folder / "new"),
         r"^(.*\.dcm|CLIP)$": str(clip),
         r"^(FILE(\.\.\.)?|.*\.hea|.*/signals/\w+|.*\.scp|scp_ecg/.*|.*\.xml)$": str(ecg),
         r"^(page|sheet|out)\.png$": str(folder / "page.png"),
+        r"^s-[0-9a-f]+$": STUDIES.read(run.artefacts["teacher"].folder)["study_id"][0].as_py(),
         r"^CHALLENGER$": str(run.artefacts["evaluation"]),
         r"^(catalog|ecg|teacher|pairs|student|evaluation)-[\w.]+$": "",
         r"^teacher\.model=local-dir:.*$": "teacher.model=demo",

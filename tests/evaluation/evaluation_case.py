@@ -69,6 +69,9 @@ class PlantedStudent:
 class ArraySignals:
     values: np.ndarray
 
+    def __len__(self) -> int:
+        return len(self.values)
+
     def read(self, rows: np.ndarray) -> np.ndarray:
         assert rows.dtype == np.int64
         return self.values[rows]

@@ -1,4 +1,7 @@
-"""No test label touches a threshold, a calibrator, a conformal limit or a score: a canary proves it."""
+"""No test label touches a threshold, calibrator, referral, early stop, few-shot draw or score: a canary proves it.
+
+That the fine-tuned classifiers stop without them is proved beside their training: tests/student.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from evaluation_case import SPLIT_OF
 
 from data_contracts.evaluation import (
+    ANSWERS,
     FEW_SHOT,
     METRICS,
     PREDICTIONS,
@@ -21,11 +26,17 @@ from data_contracts.evaluation import (
     STRATA,
     UNCERTAINTY,
 )
+from data_contracts.pairs import ECG_TEXT
+from data_contracts.reading_card import FILENAME
+from echoingecg.evaluation.champion import compare
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
+from echoingecg.evaluation.few_shot import few_shot
 from echoingecg.evaluation.names import ECG_MEASUREMENTS
-from echoingecg.recipe import EvaluationSettings
+from echoingecg.recipe import EvaluationSettings, FewShotSettings, PromotionSettings
+from echoingecg.student.data import TrainingData
 
 COUNTED = {"label", "value", "low", "high", "positives", "risk", "compared_value"}  # columns that test labels make
+RULES_OF_LABELS = ("threshold", "threshold_at_specificity", "one_from", "zero_to", "platt_slope", "isotonic_score")
 EDGES = ("low", "high")  # of reliability bins: no label makes them
 
 
@@ -56,7 +67,7 @@ def test_test_labels_touch_nothing_that_is_chosen(
         assert before[truth][~test].equals(after[truth][~test])
         untouched = [name for name in contract.schema.names if name != truth]
         assert before[untouched].equals(after[untouched])
-    same = [RULES.filename, UNCERTAINTY.filename, RETRIEVAL.filename]
+    same = [RULES.filename, ANSWERS.filename, FILENAME, UNCERTAINTY.filename, RETRIEVAL.filename]
     same += [f"figures/{name}.png" for name in ("retrieval", "training", "flow")]
     for name in same:
         assert (evaluated / name).read_bytes() == (tmp_path / name).read_bytes(), name
@@ -81,8 +92,72 @@ def test_the_canary_would_sing(
         if was["protocol"] == ECG_MEASUREMENTS:
             assert len(set(was["isotonic_probability"])) == 1  # the planted ECGs have no beat to measure
             continue
-        for rule in ("threshold", "threshold_at_specificity", "one_from", "zero_to", "platt_slope", "isotonic_score"):
+        for rule in RULES_OF_LABELS:
             assert was[rule] != became[rule], rule
+
+
+def test_few_shot_draws_models_and_thresholds_are_blind_to_test_labels() -> None:
+    """With the test labels turned round, every AUROC and balanced accuracy is 1 less itself: the scores, the
+    thresholds and so the ECGs drawn are the same. With the validation labels turned round, the thresholds move."""
+    generator = np.random.default_rng(8)
+    mean, split = generator.normal(size=(400, 6)), np.array(SPLIT_OF)[np.arange(400) // 2 % 5]
+    label = (mean[:, 0] + generator.normal(size=400) > 0).astype(np.int8)
+    patient = np.array([f"p-{at // 2}" for at in range(400)])
+
+    def found(side: str) -> list[tuple[float, float, float]]:
+        turned = np.where(split == side, 1 - label, label)
+        asked = FewShotSettings(cases=(1, 4, 16), draws=7)
+        return [(one.value, one.low, one.high) for one in few_shot(mean, turned, patient, split, asked, 43)]
+
+    plain = found("nobody")
+    assert len(plain) == 6
+    np.testing.assert_allclose([(1 - value, 1 - high, 1 - low) for value, low, high in found("test")], plain)
+    moved = np.array(found("validation")) != np.array(plain)
+    assert not moved[::2].any()  # AUROC has no threshold
+    assert moved[1::2, 0].all()
+
+
+def test_the_champion_rule_reads_test_rows_alone_and_refits_nothing(evaluated: Path) -> None:
+    """Labels of training and validation ECGs in the tables say nothing to it; scores and decisions are as stored."""
+    rule, table = PromotionSettings(draws=20), PREDICTIONS.read(evaluated)
+    frame = table.to_pandas()
+    blind = frame["label"].where(frame["split"] == "test", 1 - frame["label"]).astype("int8")
+    turned = table.set_column(table.schema.get_field_index("label"), table.schema.field("label"), pa.array(blind))
+    assert compare(turned, turned, rule) == compare(table, table, rule)
+    accuracy = compare(table, table, PromotionSettings(draws=20, metric="balanced_accuracy"))
+    metrics = METRICS.read(evaluated).to_pandas()
+    for one in accuracy:
+        own = metrics[(metrics["endpoint"] == one.endpoint) & (metrics["protocol"] == rule.protocol)]
+        own = own[(own["group"] == "all") & (own["metric"] == "balanced_accuracy")]
+        assert one.champion == own["value"].item()
+
+
+def test_training_and_its_early_stop_are_given_no_test_pair(inputs: EvaluationInputs) -> None:
+    """What the student learns from and stops on is the same whether the test split's pairs are there or not."""
+    pairs = inputs.ecg_echo
+    texts = ECG_TEXT.build(
+        [
+            {"record_id": row["record_id"], "report_id": f"t-{at}", "text": "Normal.", "method": "ECHO"}
+            | {name: row[name] for name in ("patient_id", "split")}
+            for at, row in enumerate(pairs.to_pylist())
+        ]
+    )
+    given = {
+        TrainingData.from_tables(
+            inputs.signals,
+            inputs.record_ids,
+            inputs.studies["study_id"].to_pylist(),
+            inputs.target_mean,
+            inputs.target_log_var,
+            *tables,
+        ).fingerprint()
+        for tables in ((pairs, texts), (without_test(pairs), without_test(texts)))
+    }
+    assert len(given) == 1
+
+
+def without_test(pairs: pa.Table) -> pa.Table:
+    return pairs.filter(pc.not_equal(pairs["split"], "test"))
 
 
 def thresholds_of(report: str) -> list[str]:

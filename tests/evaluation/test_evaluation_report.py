@@ -140,7 +140,7 @@ def test_what_could_not_be_evaluated_is_said(inputs: EvaluationInputs, tmp_path:
         inputs,
         lvef_below(15, name="absent", measurement="septum"),
         lvef_below(0.4, name="other unit", unit="1", valid_range=(0.0, 1.0)),
-        lvef_below(0, name="no positive"),
+        lvef_below(5, name="no positive"),
     ).words
     assert "no ECG of the test split has a label. Of 275 paired studies 275 have no measurement 'septum'" in words
     assert "275 have it in another unit than '1'" in words

@@ -19,6 +19,7 @@ from sklearn.metrics import (
 )
 
 from data_contracts.evaluation import (
+    ANSWERS,
     FEW_SHOT,
     METRICS,
     PREDICTIONS,
@@ -46,14 +47,15 @@ def test_tables_agree_with_scikit_learn(evaluated: Path) -> None:
     for (endpoint, protocol), rows in test.groupby(["endpoint", "protocol"]):
         rule = rules.loc[(endpoint, protocol)]
         possible = (rows["score"] <= rule["zero_to"], rows["score"] >= rule["one_from"])
-        answered = possible[0] != possible[1]
+        answered = (possible[0] != possible[1]) & (possible[1] == (rows["decision"] == 1))
+        answered &= rows["uncertainty"] <= rule["most_uncertain"]
         ordered = rows.sort_values("uncertainty", kind="stable")
         half = (len(rows) + 1) // 2
         of_groups = {
             "all": rows,
             "low_uncertainty": ordered[:half],
             "high_uncertainty": ordered[half:],
-            "answered": rows.assign(decision=possible[1].astype(int))[answered],
+            "answered": rows[answered],
         }
         for group, of_group in of_groups.items():
             at = (metrics["endpoint"] == endpoint) & (metrics["protocol"] == protocol) & (metrics["group"] == group)
@@ -84,6 +86,8 @@ def test_tables_agree_with_scikit_learn(evaluated: Path) -> None:
                     "conformal_coverage_0": possible[0][label == 0].mean(),
                     "conformal_coverage_1": possible[1][label == 1].mean(),
                     "answered_share": answered.mean(),
+                    "wrongly_answered_0": (answered & (decision == 1))[label == 0].mean(),
+                    "wrongly_answered_1": (answered & (decision == 0))[label == 1].mean(),
                 }
             for metric, value in expected.items():
                 row = found.loc[metric]
@@ -92,6 +96,35 @@ def test_tables_agree_with_scikit_learn(evaluated: Path) -> None:
                 assert row["records"] == len(of_group)
                 assert row["positives"] == of_group["label"].sum()
                 assert row["patients"] == of_group["patient_id"].nunique()
+
+
+def test_answers_are_the_rules_applied(evaluated: Path) -> None:
+    """Each ECG's probability and advice from the columns of `rules`, once more by plain formulas."""
+    joined = PREDICTIONS.read(evaluated).to_pandas().merge(ANSWERS.read(evaluated).to_pandas())
+    rules = RULES.read(evaluated).to_pandas()
+    assert len(joined) == ANSWERS.read(evaluated).num_rows
+    assert "platt" in set(rules["calibration"]) <= {"none", "platt", "isotonic"}
+    assert set(joined["advice"]) == {"predict", "refer"}
+    for (endpoint, protocol), rows in joined.groupby(["endpoint", "protocol"]):
+        rule = rules[(rules["endpoint"] == endpoint) & (rules["protocol"] == protocol)].iloc[0]
+        score = rows["score"].to_numpy()
+        if rule["calibration"] == "platt":
+            expected = expit(rule["platt_slope"] * logit(score.clip(1e-12, 1 - 1e-12)) + rule["platt_intercept"])
+        elif rule["calibration"] == "isotonic":
+            expected = np.interp(score, rule["isotonic_score"], rule["isotonic_probability"])
+        else:
+            expected = score
+        np.testing.assert_allclose(rows["probability"], expected, atol=1e-12)
+        validation = rows[rows["split"] == "validation"]
+        assert rule["most_uncertain"] == validation["uncertainty"].max()
+        for row in rows.itertuples():
+            labels = [
+                label
+                for label, holds in enumerate((row.score <= rule["zero_to"], row.score >= rule["one_from"]))
+                if holds
+            ]
+            told = labels == [row.decision] and row.uncertainty <= rule["most_uncertain"]
+            assert row.advice == ("predict" if told else "refer")
 
 
 def alone(rows: pd.DataFrame) -> bool:
@@ -170,7 +203,7 @@ def test_counts(tmp_path: Path) -> None:
         "endpoints": 1,
         "regressions": 0,
         "predictions": len(PROTOCOLS) * 96,
-        "metrics": len(PROTOCOLS) * (25 + 3 * 8),
+        "metrics": len(PROTOCOLS) * (27 + 3 * 8),
         "figures": figures,
     }
     assert notes == ["ECGs embedded", "endpoint LVEF below 50 %", "measures", "figures and report"]

@@ -8,13 +8,13 @@ import yaml
 from prefect.flows import load_flow_from_entrypoint
 
 from data_contracts.conventions import STAGES
-from flows import distil, stage
+from flows import distil, spread, stage
 from flows.deployments import DEPLOYMENTS, Described, prefect_yaml
 from flows.forms import ShippedRecipe, typed_overrides
 from flows.order import find_recipe, shipped_recipes
 
 ROOT = Path(__file__).resolve().parents[2]
-BY_NAME = {one.flow.name: one for one in DEPLOYMENTS}
+BY_NAME = {one.name: one for one in DEPLOYMENTS}
 each = pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=BY_NAME)
 
 
@@ -29,7 +29,14 @@ def test_prefect_yaml_is_the_description() -> None:
 def test_entrypoints_of_prefect_yaml_load() -> None:
     for entry in yaml.safe_load(prefect_yaml())["deployments"]:
         file, function = entry["entrypoint"].split(":")
-        assert load_flow_from_entrypoint(f"{ROOT / file}:{function}").name == entry["name"]
+        assert load_flow_from_entrypoint(f"{ROOT / file}:{function}").name == BY_NAME[entry["name"]].flow.name
+
+
+def test_prefect_yaml_places_a_stage_where_its_machine_is() -> None:
+    entries = {entry["name"]: entry for entry in yaml.safe_load(prefect_yaml())["deployments"]}
+    assert [name for name, entry in entries.items() if entry["work_pool"]["name"] == "gpu"] == ["stage-gpu"]
+    assert entries["stage-gpu"]["entrypoint"] == entries["stage"]["entrypoint"]
+    assert entries["retrain"]["parameters"].keys() == {"workspace", "inbox"}, "none is a folder below the worker's own"
 
 
 @each
@@ -79,6 +86,7 @@ def test_an_override_typed_in_a_form_is_that_of_the_command_line() -> None:
         (distil.run_name, {"recipe_file": "mine.yaml", "export": "/e"}, "mine.yaml on /e"),
         (distil.run_name, {"start_from": "student"}, "demo on its simulated export, from student"),
         (distil.run_name, {"only": ["ecg", "pairs"]}, "demo on its simulated export, only ecg pairs"),
+        (spread.run_name, {"export": "/e"}, "spread: demo on /e"),
         (stage.run_name, {"stage": "ecg"}, "ecg alone: demo on its simulated export"),
         (stage.run_name, {"stage": "ecg", "again": True}, "ecg alone, again: demo on its simulated export"),
     ],

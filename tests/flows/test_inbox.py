@@ -59,6 +59,27 @@ def test_an_export_waits_until_it_is_brought_to_an_end_or_tried_too_often(tmp_pa
     assert records.waiting([again]) == [again], "a renewed marker is a new chance"
 
 
+@pytest.mark.parametrize(("marker", "file"), [("_COMPLETE", "_COMPLETE"), ("", "a.csv")])
+def test_an_export_from_the_future_is_one_line(tmp_path: Path, marker: str, file: str) -> None:
+    put(tmp_path, "now", file, DAY)
+    put(tmp_path, "a clock ahead", file, -60)
+    names(tmp_path, marker, quiet_minutes=5)
+    put(tmp_path, "tomorrow", file, -DAY)
+    with pytest.raises(StoreError, match=r"tomorrow is dated .*later than this machine's clock.*\(touch\)"):
+        names(tmp_path, marker, quiet_minutes=5)
+
+
+def test_an_export_is_met_once_whatever_the_clock_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (inbox := tmp_path / "inbox").mkdir()
+    put(inbox, "may", "_COMPLETE", DAY)
+    records, real = ExportRecords(Workspace(tmp_path / "workspace")), time.time_ns
+    (may,) = records.waiting(landed(inbox, "_COMPLETE", 0))
+    records.keep(may, ExportRecord(export="may", state="trained"))
+    for days in (-0.9, 0, 400):
+        monkeypatch.setattr(time, "time_ns", lambda days=days: real() + int(days * DAY * 1e9))
+        assert records.waiting(landed(inbox, "_COMPLETE", 0)) == []
+
+
 def test_one_retrain_at_a_time(tmp_path: Path) -> None:
     place = Workspace(tmp_path)
     with only_one(place) as first, only_one(place) as second:

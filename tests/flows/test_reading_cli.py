@@ -12,7 +12,7 @@ from test_cli import call
 
 from data_contracts.conventions import SAMPLES
 from data_contracts.ecg import RECORDS
-from data_contracts.evaluation import PREDICTIONS
+from data_contracts.evaluation import ANSWERS, PREDICTIONS
 from data_contracts.readings import GAUSSIANS, NOTICE, READINGS
 from data_contracts.teacher import STUDIES
 from echoingecg.errors import UserError
@@ -45,14 +45,19 @@ def test_the_command_gives_the_evaluations_numbers(finished: Run, tmp_path: Path
     assert document["student"] == str(finished.artefacts["student"])
     rows = [row for row in document["readings"] if row["file"] != "nowhere"]
     assert {row["file"] for row in rows} >= set(ecg_files(finished))
-    found = {(row["endpoint"], round(row["probability"], 5)) for row in rows if "probability" in row}
-    judged = PREDICTIONS.read(finished.artefacts["evaluation"].folder).to_pandas()
-    zero_shot = judged[judged["protocol"] == "zero_shot"]
-    known = {(row.endpoint, row.score) for row in zero_shot.itertuples()}
-    assert known
-    for endpoint, score in known:
-        near = (round(score + step, 5) for step in (-1e-5, 0, 1e-5))
-        assert any((endpoint, one) in found for one in near)
+    found = {(row["endpoint"], round(row["score"], 5)): row for row in rows if "score" in row}
+    folder_of_evaluation = finished.artefacts["evaluation"].folder
+    judged = PREDICTIONS.read(folder_of_evaluation).to_pandas().merge(ANSWERS.read(folder_of_evaluation).to_pandas())
+    tested = judged[(judged["protocol"] == "zero_shot") & (judged["split"] == "test")]
+    assert len(tested)
+    for row in tested.itertuples():
+        ours = next(
+            found[row.endpoint, near]
+            for near in (round(row.score + step, 5) for step in (0, -1e-5, 1e-5))
+            if (row.endpoint, near) in found
+        )
+        assert ours["probability"] == pytest.approx(row.probability, abs=1e-4)
+        assert (ours["decision"], ours["advice"]) == (row.decision, row.advice)
 
 
 @pytest.mark.parametrize(

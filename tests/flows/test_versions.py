@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import xarray
 import zarr
+from s3_server import s3_bucket
 from safetensors.numpy import load_file
 
 from data_contracts import ecg, pairs, teacher
@@ -137,6 +138,15 @@ def _column(run: Run, stage: Stage, table: str, name: str) -> list:
     return pq.read_table(path)[name].to_pylist()
 
 
+def test_a_deleted_pool_comes_back_from_its_stage(copied: Run) -> None:
+    shutil.rmtree(copied.job.workspace.pools / "ecg")
+    with pytest.raises(StoreError, match="run again from its stage"):
+        Pool.read(copied.job.workspace, copied.artefacts["ecg"].manifest.run.pool)
+    run = run_stages(job_like(copied, start_from="ecg"), "catalog", "ecg")
+    assert run.content["ecg"] == copied.content["ecg"]
+    assert list(faults(run.job.store, run.artefacts["ecg"])) == []
+
+
 def test_damage_in_files_and_pools_is_found(copied: Run) -> None:
     store = copied.job.store
     artefact = store.get(str(copied.artefacts["ecg"]))
@@ -191,3 +201,17 @@ def test_no_identifier_leaves_the_private_folder(finished: Run) -> None:
 def test_the_split_is_the_leakage_contract(finished: Run) -> None:
     folder = finished.artefacts["pairs"].folder
     pairs.check_no_leakage(*(one.read(folder) for one in (pairs.PATIENTS, pairs.ECG_ECHO, pairs.ECG_TEXT)))
+
+
+@pytest.mark.slow
+def test_pools_on_s3_give_the_same_versions_and_bytes(finished: Run, tmp_path: Path) -> None:
+    with s3_bucket(tmp_path / "moto.log") as bucket:
+        recipe = find_recipe("smoke", [f"execution.pools={bucket}/pools"])
+        run = run_stages(make_job(recipe, str(finished.job.export), str(tmp_path / "workspace")))
+        assert (run.versions, run.content) == (finished.versions, finished.content)
+        for stage in ("ecg", "teacher"):
+            pool = run.artefacts[stage].manifest.run.pool
+            assert pool is not None
+            assert pool.path.startswith(f"{bucket}/pools/{stage}/")
+            assert [*faults(run.job.store, run.artefacts[stage])] == []
+    assert not [*(tmp_path / "workspace" / "pools").rglob("chunks")]

@@ -13,7 +13,7 @@ from echoingecg.ecg.process import process
 from echoingecg.evaluation.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.make_card import make_card
 from echoingecg.evaluation.models import read_models
-from echoingecg.evaluation.protocols import evaluate_endpoint, prediction_columns
+from echoingecg.evaluation.protocols import answer_columns, evaluate_endpoint, prediction_columns
 from echoingecg.progress import silent
 from echoingecg.reading.reader import Reader
 from echoingecg.recipe import EcgSettings, EvaluationSettings
@@ -55,13 +55,17 @@ def judgement(tmp_path_factory: pytest.TempPathFactory) -> Judgement:
         write_wfdb(file, np.roll(hearts[number % 8], 37 * number, axis=1) * (0.8 + number / 200))
     signals = ArraySignals(np.stack([process(file, ECG).signal for file in files]))
     inputs = make_inputs(PATIENTS, student=load(student), signals=signals, ecg=ECG)
-    judge = EvaluationSettings(endpoints=(lvef_below(50), lvef_below(60)), few_shot=NO_FEW_SHOT)
+    judge = EvaluationSettings(
+        endpoints=(lvef_below(50), lvef_below(60)), few_shot=NO_FEW_SHOT, miscoverage=0.3, calibration="platt"
+    )
     pairs = EvaluationPairs.of(inputs)
     models = read_models(inputs, pairs, judge, silent)
     results = [evaluate_endpoint(endpoint, inputs, pairs, models, judge) for endpoint in judge.endpoints]
-    make_card(results, inputs, models.ecgs.uncertainty[pairs.split == "validation"], judge.refer_share).save(evaluation)
+    make_card(results, inputs, models.ecgs.uncertainty[pairs.split == "validation"]).save(evaluation)
     predictions = pd.concat(
-        pd.DataFrame(prediction_columns(result, of)) for result in results for of in result.protocols
+        pd.DataFrame(prediction_columns(result, of) | answer_columns(result, of))
+        for result in results
+        for of in result.protocols
     )
     return Judgement(student, evaluation, inputs, [f"{file}.hea" for file in files], predictions)
 

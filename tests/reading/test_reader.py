@@ -12,7 +12,7 @@ from echoingecg.ecg.process import process
 from echoingecg.errors import Refusal, UserError
 from echoingecg.reading.reader import Reader
 
-NUMBERS = ["probability", "low", "high", "uncertainty"]
+NUMBERS = ["score", "probability", "low", "high", "uncertainty"]
 
 
 def test_every_real_recording_is_answered_or_refused_with_its_reason(reader: Reader, recordings: Path) -> None:
@@ -47,9 +47,12 @@ def test_the_evaluation_gave_the_same_numbers(judgement, reader: Reader, protoco
     assert len(judged) > 100
     for row in judged.itertuples():
         ours = found.loc[(number[row.record_id], row.endpoint)]
-        assert ours["probability"] == pytest.approx(row.score, abs=1e-6)
+        assert ours["score"] == pytest.approx(row.score, abs=1e-6)
+        assert ours["probability"] == pytest.approx(row.probability, abs=1e-4)  # a calibrator may be steep
         assert ours["uncertainty"] == pytest.approx(row.uncertainty, abs=1e-5)
-        assert ours["decision"] == row.decision
+        if row.split == "test":  # validation ECGs lie on the limits themselves
+            assert (ours["decision"], ours["advice"]) == (row.decision, row.advice)
+    assert judged[judged["split"] == "test"]["advice"].nunique() == 2
 
 
 def test_order_company_and_blocks_do_not_matter(judgement, reader: Reader) -> None:
@@ -60,7 +63,7 @@ def test_order_company_and_blocks_do_not_matter(judgement, reader: Reader) -> No
         alone = reader.predict([file]).to_pandas().set_index(["file", "endpoint"])
         for other in (together, backwards):
             chosen = other.loc[alone.index]
-            np.testing.assert_allclose(chosen[NUMBERS], alone[NUMBERS], atol=1e-6)
+            np.testing.assert_allclose(chosen[NUMBERS], alone[NUMBERS], atol=1e-5)  # a calibrator may be steep
             assert (chosen[["decision", "advice"]] == alone[["decision", "advice"]]).all(axis=None)
 
 

@@ -1,18 +1,16 @@
-"""Card, interval and refer rule: round trip, oracles, damage."""
+"""Card and interval: round trip, oracles, damage, cards of earlier releases."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from pydantic import ValidationError
 from safetensors.numpy import save_file
 
-from data_contracts.reading_card import FILENAME, METADATA, ReadingCard
+from data_contracts.reading_card import FILENAME, METADATA, Calibration, Reading, ReadingCard, Referral
 from echoingecg.errors import ContractError, StoreError
 from echoingecg.evaluation.line import Line
 from echoingecg.evaluation.reading_card import QUANTILES, Judged, quantiles
-from echoingecg.evaluation.refer import choose_refer_band
 
 
 def test_the_interval_holds_the_middle_of_the_draws() -> None:
@@ -26,45 +24,25 @@ def test_the_interval_holds_the_middle_of_the_draws() -> None:
         np.testing.assert_allclose([below, above], 0.05, atol=0.0025)  # five standard errors
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.floats(0, 1), st.floats(0, 1))
-def test_the_band_holds_the_share_nearest_to_the_threshold(scores: list[float], threshold: float, share: float) -> None:
-    score = np.array(scores)
-    band = choose_refer_band(score, threshold, share)
-    inside = (score >= band.low) & (score <= band.high)
-    assert inside.sum() >= min(len(score), share * len(score))
-    if share > 0:
-        assert band.low <= threshold <= band.high
-        distance = np.abs(score - threshold)
-        for side in (score < threshold, score > threshold):  # on either side the nearer ones are in
-            assert distance[side & inside].max(initial=0) <= distance[side & ~inside].min(initial=1)
-    else:
-        assert not inside.any()
-
-
-def judged(uncertainty: list[float], share: float = 0.25) -> Judged:
-    score = np.array([0.1, 0.3, 0.6, 0.9])
-    values = {"endpoint": "e", "question": "q", "protocol": "p", "threshold": 0.5, "threshold_says": "so"}
-    reading = values | {"refer": choose_refer_band(score, 0.5, share)}
+def judged(uncertainty: list[float]) -> Judged:
+    limits = {"one_from": -np.inf, "zero_to": 0.25, "most_uncertain": -2.0}
+    reading = Reading(
+        endpoint="e",
+        question="q",
+        protocol="p",
+        threshold_says="so",
+        calibration=Calibration(method="isotonic", score=(0.1, 0.9), probability=(0.0, 1.0), says="so"),
+        referral=Referral(kind="conformal", threshold=0.5, says="so", **limits),
+    )
     return Judged(
         ReadingCard(student="s", ecg={}, readings=(reading,)), (Line(np.ones(2), 0.0),), np.array(uncertainty)
     )
 
 
-def test_referred_are_the_near_and_those_more_uncertain_than_all_of_validation() -> None:
-    card = judged([-3.0, -2.0])
-    (reading,) = card.card.readings
-    assert (reading.refer.low, reading.refer.high) == (0.5, 0.6)
-    score, uncertainty = np.array([0.55, 0.6, 0.61, 0.1, 0.1]), np.array([-3.0, -3.0, -2.0, -2.0, -1.9])
-    assert card.referred(reading, score, uncertainty).tolist() == [True, True, False, False, True]
-    assert card.percentile(np.array([-4.0, -3.0, -2.5, -2.0, 0.0])).tolist() == [0, 50, 50, 100, 100]
-
-
-def test_without_validation_everything_is_referred() -> None:
-    card = judged([])
-    assert card.referred(card.card.readings[0], np.array([0.0, 1.0]), np.zeros(2)).all()
-    assert card.percentile(np.zeros(1)).tolist() == [None]
-    band = choose_refer_band(np.empty(0), 0.5, 0.2)
-    assert (band.low, band.high) == (0, 1)
+def test_percentiles_by_hand() -> None:
+    uncertainty = np.array([-4.0, -3.0, -2.5, -2.0, 0.0])
+    assert judged([-3.0, -2.0]).percentile(uncertainty).tolist() == [0, 50, 50, 100, 100]
+    assert judged([]).percentile(np.zeros(1)).tolist() == [None]
 
 
 def test_many_uncertainties_become_quantiles() -> None:
@@ -99,3 +77,20 @@ def test_a_card_that_is_absent_cut_or_of_another_kind(tmp_path: Path) -> None:
     save_file({"weight": np.ones((1, 2))}, path, {METADATA: "{}"})
     with pytest.raises(ContractError, match="another release"):
         Judged.load(tmp_path)
+
+
+def test_a_card_of_the_release_before_is_refused_in_one_line(tmp_path: Path) -> None:
+    """As evaluation contract version 4 wrote it: a band about the threshold, no calibrator."""
+    reading = '{"endpoint":"e","question":"q","protocol":"p","threshold":0.5,"threshold_says":"so","refer":'
+    reading += '{"low":0.4,"high":0.6,"says":"so"}}'
+    arrays = {"weight": np.ones((1, 2)), "bias": np.zeros(1), "uncertainty": np.zeros(3)}
+    save_file(arrays, tmp_path / FILENAME, {METADATA: f'{{"student":"s","ecg":{{}},"readings":[{reading}]}}'})
+    with pytest.raises(ContractError, match="of another release: run stage evaluation again") as refused:
+        Judged.load(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("points", [{"score": (0.5,)}, {"score": (0.5,), "probability": (0.5,), "method": "platt"}, {}])
+def test_points_of_a_calibrator_are_checked(points: dict) -> None:
+    with pytest.raises(ValidationError, match="as many probabilities as scores"):
+        Calibration(**({"method": "isotonic", "says": ""} | points))

@@ -21,6 +21,7 @@ def publish(store: ArtefactStore, plan: Plan, text: str = "content") -> Artefact
     with store.locked(plan), store.building(plan) as folder:
         (folder / "deep").mkdir()
         (folder / "deep" / "file.txt").write_text(text)
+        (folder / "deep" / "file.txt").chmod(0o600)
         return store.publish(plan, folder, Built({"rows": 1}), time.monotonic())
 
 
@@ -47,6 +48,8 @@ def test_publish_find_and_lineage(store: ArtefactStore, plan: Plan) -> None:
     assert list(found.manifest.files) == ["deep/file.txt"]
     assert store.lineage(found) == {"catalog": "c", "ecg": "e", "teacher": "t", "pairs": plan.version}
     assert store.faults(found) == []
+    modes = {path.stat().st_mode for path in found.folder.rglob("*") if path.is_file()}
+    assert len(modes) == 1, "whoever may read the manifest may read the weights"
     assert not list(found.folder.parent.glob(".building-*"))
 
 

@@ -115,3 +115,20 @@ def test_a_missing_pool_is_one_line(workspace: Workspace) -> None:
         Pool.read(workspace, PoolSnapshot(path="pools/ecg/none", snapshot="1X8TRYPR83E05C4C5CZG"))
     assert "\n" not in str(fault.value)
     assert not (workspace.root / "pools").exists()
+
+
+def test_a_clock_that_has_gone_back_is_one_line_or_a_short_wait(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pool.writing():
+        pool.append(rows(1), {})
+    real, slept = time.time, []
+    monkeypatch.setattr("tasks.pools.time.time", lambda: real() - 7200)
+    with (
+        pytest.raises(StoreError, match=r"newest commit is of 20.* UTC, later than .*: set the clock"),
+        pool.writing(),
+    ):
+        raise AssertionError
+    monkeypatch.setattr("tasks.pools.time.time", lambda: real() - 20)
+    monkeypatch.setattr("tasks.pools.time.sleep", slept.append)
+    with pool.writing():
+        pool.append(rows(2), {})
+    assert 15 < slept[0] <= 20

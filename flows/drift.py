@@ -1,0 +1,68 @@
+"""Is a new export still like what a student was trained on? For the command line, the Prefect UI and schedules."""
+
+from typing import cast
+
+from prefect import flow
+from prefect.states import Completed, Failed, State
+
+from echoingecg.recipe import Recipe
+from flows.distil import conclude
+from flows.faults import one_line_faults
+from flows.forms import Override, ShippedRecipe
+from flows.order import find_recipe, folder_of, make_job
+from tasks.artefacts import ArtefactStore
+from tasks.catalog import catalog
+from tasks.drift import Found, as_trained
+from tasks.drift import drift as compare
+from tasks.ecg import ecg
+from tasks.job import Job
+from tasks.reading import JudgedStudent, find_student
+from tasks.workspace import Workspace
+
+
+@flow(name="drift", flow_run_name="{export} against {student}", persist_result=False)
+@one_line_faults
+def drift(
+    export: str,
+    student: str = "production",
+    recipe: ShippedRecipe = "demo",
+    recipe_file: str = "",
+    workspace: str = "workspace",
+    overrides: list[Override] = [],  # noqa: B006 - Prefect's form shows a plain list; it is never changed
+) -> State:
+    """Compare an export with what a student was trained on: embeddings, prevalence, subgroups, quality findings.
+
+    Only the stages catalog and ecg are run on the export, as the student's own were; a later retrain finds them done.
+
+    Args:
+        export: folder of the new export; what the student's own export held is left out.
+        student: student or evaluation, by STAGE-VERSION or alias; empty for production, or the only one.
+        recipe: a recipe that comes with the package; its section drift is the rule.
+        recipe_file: path of your own YAML recipe, used instead.
+        workspace: folder that holds pools and artefacts.
+        overrides: recipe fields to replace.
+    """
+    order = find_recipe(recipe_file or recipe, [str(one) for one in overrides])
+    job, judged = drift_job(order, export, student, workspace)
+    listed = catalog.submit(job)
+    signals = ecg.submit(job, catalog=listed)
+    made = conclude([listed, signals])
+    if not made.is_completed():
+        return made
+    done = compare.submit(job.store, judged, listed.result(), signals.result(), order.drift)
+    done.wait()
+    if not done.state.is_completed():
+        return Failed(message=done.state.message, data=done.state.result(raise_on_failure=False))
+    found = cast(Found, done.result())
+    return Completed(name=found.drift.verdict.capitalize(), message=done.state.message, data=found)
+
+
+def drift_job(order: Recipe, export: str, student: str, workspace: str) -> tuple[Job, JudgedStudent]:
+    """Checks the order as a whole before anything runs: catalog and ecg of the export, made as the student's were.
+
+    Raises:
+        UserError: no such export or student, or what the student was trained on is gone.
+    """
+    store = ArtefactStore(Workspace(folder_of(workspace)))
+    judged = find_student(store, student)
+    return make_job(as_trained(order, store, judged), export, workspace, only=["catalog", "ecg"]), judged

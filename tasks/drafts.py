@@ -1,0 +1,144 @@
+"""What the next commit to a pool will hold, and what becomes of it when another writer commits first."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+import icechunk
+import numpy as np
+import zarr
+
+from data_contracts.arrays import ArrayContract
+
+BRANCH: Final = "main"
+REFUSED: Final = "refused"  # group attribute: content hash -> [reason, detail]
+Rows = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class PoolArray:
+    """An array of the pool and how it is cut along its first dimension.
+
+    Attributes:
+        contract: dims, dtype and unit; the first dimension grows.
+        tail: sizes of the other dimensions.
+        chunk: rows that are read and decompressed together.
+        shard: rows that share a file; a multiple of `chunk`.
+        shuffled: bits of equal weight are stored together, compressed by LZ4: for floating-point signals faster
+            and smaller than Zstandard.
+        ragged: it has any number of rows for a key: the array that counts them; empty where each key has one.
+        starts: it holds each key's first row in this ragged array, filled in when rows are written.
+    """
+
+    contract: ArrayContract
+    tail: tuple[int, ...]
+    chunk: int
+    shard: int
+    shuffled: bool = False
+    ragged: str = ""
+    starts: str = ""
+
+
+@dataclass
+class Known:
+    """Keys of a pool, read on from where the last look ended: a pool only grows."""
+
+    keys: set[bytes] = field(default_factory=set)
+    seen: int = 0
+
+    def after(self, group: zarr.Group) -> Self:
+        """Those of this later state too."""
+        key = _array(group, "key")
+        self.keys.update(bytes(one) for one in np.asarray(key[self.seen :]))
+        self.seen = key.shape[0]
+        return self
+
+
+class Draft:
+    """Rows that are written but not yet part of any snapshot.
+
+    Args:
+        repository: of the pool.
+        arrays: its layout.
+        known: of a pool that others may write to at the same time: keys that are there are not written again, and
+            rows are held until they are committed. None where a lock keeps others out.
+    """
+
+    def __init__(
+        self, repository: icechunk.Repository, arrays: Iterable[PoolArray], known: Known | None = None
+    ) -> None:
+        self._repository, self._arrays, self._known = repository, tuple(arrays), known
+        self._held: list[Rows] = []
+        self._begin()
+
+    def __len__(self) -> int:
+        """Rows that the pool will hold after the commit."""
+        return _array(self._group, "key").shape[0]
+
+    def add(self, rows: Rows) -> None:
+        """Writes rows at the end of every array. A shard that is not filled is written again by the next call."""
+        if self._known is not None:
+            self._held.append(rows)
+        self._write(rows)
+
+    def commit(self, refused: Mapping[str, tuple[str, str]]) -> None:
+        """Makes the rows and the refusals (content hash -> reason, detail) a snapshot.
+
+        Where another writer has committed since, its rows stand, and ours are written after them. Icechunk sees that
+        both have changed the same arrays; its own rebase refuses, as two appends claim the same rows.
+        """
+        while True:
+            if refused:
+                there: dict[str, Any] = self._group.attrs[REFUSED]  # type: ignore[assignment]
+                self._group.attrs[REFUSED] = {**there, **{key: list(value) for key, value in refused.items()}}
+            if self._known is not None and not self._session.has_uncommitted_changes:
+                return  # all of it came from elsewhere in the meantime
+            try:
+                self._session.commit(f"{self._added} more, {len(refused)} refused")
+                return
+            except icechunk.ConflictError:
+                if self._known is None:
+                    raise
+            self._begin()  # somebody has come further: this ends
+            for rows in self._held:
+                self._write(rows)
+
+    def _begin(self) -> None:
+        self._session = self._repository.writable_session(BRANCH)
+        self._group = zarr.open_group(self._session.store, mode="a")
+        self._added = 0
+        if self._known is not None:
+            self._known.after(self._group)
+
+    def _write(self, rows: Rows) -> None:
+        if not rows:
+            return
+        if self._known is not None:
+            rows = self._without_known(rows)
+        starts = {one.contract.name: self._starts(one.starts, rows) for one in self._arrays if one.starts}
+        for name, values in {**rows, **starts}.items():
+            array = _array(self._group, name)
+            start = array.shape[0]
+            array.resize((start + len(values), *array.shape[1:]))
+            array[start:] = values
+        self._added += len(rows["key"])
+
+    def _starts(self, ragged: str, rows: Rows) -> np.ndarray:
+        """First row of each key in a ragged array, to which its rows are yet to be added."""
+        lengths = rows[next(one.ragged for one in self._arrays if one.contract.name == ragged)]
+        return _array(self._group, ragged).shape[0] + np.cumsum(lengths) - lengths
+
+    def _without_known(self, rows: Rows) -> Rows:
+        assert self._known is not None
+        new = np.array([bytes(one) not in self._known.keys for one in rows["key"]], dtype=bool)
+        if new.all():
+            return rows
+        counts = {one.contract.name: one.ragged for one in self._arrays if one.ragged}
+        wanted = {name: np.repeat(new, rows[count]) for name, count in counts.items()}
+        return {name: values[wanted.get(name, new)] for name, values in rows.items()}
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array:
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    return array

@@ -1,0 +1,53 @@
+"""Where a pool is kept: a folder of the workspace, or S3. Nothing else in the project opens a repository."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+import icechunk
+
+_S3: Final = "s3://"
+
+
+def is_shared(place: str) -> bool:
+    """Whether writers of several machines may meet there: S3, where no lock of ours reaches."""
+    return place.startswith(_S3)
+
+
+def open_repository(root: Path, place: str, create: bool = False) -> icechunk.Repository:
+    """The repository of a pool.
+
+    On S3 the endpoint, where it is not AWS, is AWS_ENDPOINT_URL; region and credentials come from the
+    environment too (AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, or whatever else the AWS chain
+    finds), never from a recipe.
+
+    Args:
+        root: of the workspace.
+        place: `s3://bucket/prefix`, or a path relative to the root.
+        create: make an empty one if there is none.
+
+    Raises:
+        IcechunkError: there is none, or S3 does not let us in.
+    """
+    icechunk.set_logs_filter("error")  # its warning about concurrent committers is answered by our lock
+    storage = _s3(place) if is_shared(place) else icechunk.local_filesystem_storage(str(root / place))
+    if not create:
+        return icechunk.Repository.open(storage)
+    try:
+        return icechunk.Repository.open_or_create(storage)
+    except icechunk.IcechunkError:
+        return icechunk.Repository.open(storage)  # another writer may have made it in the same moment
+
+
+def _s3(place: str) -> icechunk.Storage:
+    bucket, _, prefix = place.removeprefix(_S3).partition("/")
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return icechunk.s3_storage(
+        bucket=bucket,
+        prefix=prefix,
+        endpoint_url=endpoint,
+        region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
+        allow_http=(endpoint or "").startswith("http://"),
+        force_path_style=endpoint is not None,  # bucket.localhost is no host
+        from_env=True,
+    )

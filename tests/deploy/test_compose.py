@@ -1,0 +1,136 @@
+"""docker-compose.yml and the Dockerfile: valid, and hardened as docs/cluster.md says. No Docker engine is needed."""
+
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy import stack
+from deploy.compose import FILE, ROOT, service
+from deploy.estimate import Assumptions, costs, tables
+from deploy.secrets import EXAMPLE, kept_secrets, random_secrets
+from echoingecg.errors import UserError
+
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text())["services"]
+SECRETS = ("POSTGRES_PASSWORD", "PREFECT_AUTH", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+GIVEN = dict.fromkeys(SECRETS, "given")
+ENDS = ("deployments", "pipeline")  # the others stay up
+each = pytest.mark.parametrize("name", SERVICES)
+
+
+def is_compose(file: Path) -> bool:
+    called = (sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(file))
+    return subprocess.run(called, capture_output=True, check=False).returncode == 0
+
+
+def complaints(dockerfile: Path) -> str:
+    hadolint = shutil.which("hadolint", path=Path(sys.executable).parent)
+    assert hadolint, "needs the extra `test`"
+    return subprocess.run([hadolint, "--no-color", dockerfile], capture_output=True, text=True, check=False).stdout
+
+
+def test_compose_file_fits_the_schema_of_compose(tmp_path: Path) -> None:
+    wrong = tmp_path / "docker-compose.yml"
+    wrong.write_text(FILE.read_text().replace("healthcheck:", "healthchek:", 1))
+    assert is_compose(FILE)
+    assert not is_compose(wrong)
+
+
+def test_dockerfile_has_no_complaint_of_hadolint(tmp_path: Path) -> None:
+    wrong = tmp_path / "Dockerfile"
+    wrong.write_text((ROOT / "Dockerfile").read_text().replace("python:3.11.14-slim-bookworm", "python:latest"))
+    assert complaints(ROOT / "Dockerfile") == ""
+    assert "DL3007" in complaints(wrong)
+
+
+def test_image_installs_the_lock_file_and_is_not_root() -> None:
+    lines = (ROOT / "Dockerfile").read_text()
+    assert lines.count("--constraint constraints.txt") == lines.count("pip install") == 2
+    assert lines.split("\nUSER ")[-1].startswith("10001:10001\n")
+
+
+@each
+def test_a_service_is_pinned_limited_and_without_more_rights_than_it_needs(name: str) -> None:
+    told = SERVICES[name]
+    _, _, tag = told["image"].partition(":")
+    assert tag, "an image without a tag is another one tomorrow"
+    assert tag != "latest"
+    assert told["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}
+    assert told["security_opt"] == ["no-new-privileges:true"]
+    assert told["image"].startswith("echoingecg:") or told.get("user") or name == "storage"  # it gives up root itself
+    assert all(port.startswith("127.0.0.1:") for port in told.get("ports", []))
+    assert "privileged" not in told
+    if name not in ENDS:
+        assert told["healthcheck"]["test"]
+        assert told["restart"] == "unless-stopped"
+
+
+def test_prefect_asks_for_a_password_and_tells_nobody() -> None:
+    server = service("server", GIVEN).environment
+    assert server["PREFECT_SERVER_API_AUTH_STRING"] == "given"
+    assert server["PREFECT_SERVER_CSRF_PROTECTION_ENABLED"] == "true"
+    for name in ("server", "worker-cpu", "worker-gpu", "deployments", "pipeline"):
+        told = service(name, GIVEN).environment
+        assert (told["PREFECT_SERVER_ANALYTICS_ENABLED"], told["DO_NOT_TRACK"]) == ("false", "1")
+    assert [name for name, told in SERVICES.items() if "ports" in told] == ["server"]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_that_is_not_set_stops_everything(secret: str) -> None:
+    without = {name: value for name, value in GIVEN.items() if name != secret}
+    users = [name for name, told in SERVICES.items() if f"${{{secret}:?" in yaml.dump(told, width=1000)]
+    assert users
+    for name in users:
+        with pytest.raises(UserError, match=f"{secret} is not set"):
+            service(name, without)
+
+
+def test_variables_keep_the_containers_values_unless_set() -> None:
+    assert service("scheduler", GIVEN).command == (
+        "dask", "scheduler", "--host=0.0.0.0", "--port=8786", "--dashboard-address=127.0.0.1:8787",
+    )  # fmt: skip
+    worker = service("worker-cpu", GIVEN | {"SERVER_HOST": "127.0.0.1", "SERVER_PORT": "1"})
+    assert worker.environment["PREFECT_API_URL"] == "http://127.0.0.1:1/api"
+    assert worker.environment["ECHOINGECG_HOME"] == "/opt/project"
+    assert '"$ECHOINGECG_HOME"' in service("deployments", GIVEN).command[-1], "$$ is a dollar"
+    assert service("dask-worker", GIVEN).replicas == 2
+
+
+def test_example_has_no_default_and_its_passwords_are_random(tmp_path: Path) -> None:
+    example = [line for line in EXAMPLE.read_text().splitlines() if not line.startswith("#")]
+    assert all(line.endswith("=") for line in example)
+    assert random_secrets() != random_secrets()
+    made = kept_secrets(tmp_path / ".env")
+    assert {*SECRETS} == made.keys()
+    assert kept_secrets(tmp_path / ".env") == made
+    assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_taken_port_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        monkeypatch.setattr(stack, "PORTS", {"SERVER_PORT": other.getsockname()[1]})
+        with pytest.raises(UserError, match=r"port \d+ is taken"):
+            stack.up(tmp_path, any_ports=False, say=print)
+    assert not (tmp_path / "tmp").exists()
+
+
+def test_hours_and_dollars_in_the_docs_are_what_the_assumptions_lead_to() -> None:
+    page = (ROOT / "docs" / "cluster.md").read_text()
+    told = page.split("<!-- estimate -->\n")[1].split("<!-- /estimate -->")[0]
+    assert told.splitlines() == [*tables(Assumptions())], "python -m deploy estimate"
+
+
+def test_a_stage_takes_what_its_slowest_part_takes() -> None:
+    told = Assumptions(clips=1000, frames_a_clip=36, cores_a_gpu=1, frames_a_core_second=1, echo_terabytes=0)
+    teacher = next(one for one in costs(told) if one.stage == "teacher")
+    assert (teacher.hours, teacher.limit) == (10, "cores")
+    more = told.model_copy(update={"frames_a_core_second": 1e9, "tflops": 31e-3, "share_embedding": 1.0})
+    gpu = next(one for one in costs(more) if one.stage == "teacher")
+    assert (gpu.hours, gpu.limit) == (10, "GPU"), "31 GFLOP a frame at 31 GFLOP/s: a frame a second"

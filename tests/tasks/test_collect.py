@@ -1,0 +1,121 @@
+"""Garbage collection: what killed runs leave goes, what a run may need stays, whatever the clocks say."""
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from data_contracts.arrays import ArrayContract
+from data_contracts.manifest import FILENAME
+from echoingecg.errors import StoreError
+from tasks.artefacts import Artefact, ArtefactStore, Built, Plan
+from tasks.collect import collect
+from tasks.pools import Pool, PoolArray, key_rows, rows_by_key
+from tasks.workspace import Workspace
+
+A_DAY = 25 * 3600.0
+KEY = ArrayContract("key", ("record", "byte"), "uint8", "", "SHA-256 of the file", (("byte", 32),))
+NOISE = ArrayContract("noise", ("record", "sample"), "float32", "mV", "too large to stand in the manifest")
+LAYOUT = (PoolArray(KEY, (32,), 4, 4), PoolArray(NOISE, (1000,), 1, 4))
+
+
+def publish(store: ArtefactStore, plan: Plan, number: int) -> Artefact:
+    one = dataclasses.replace(plan, source={"export": str(number)})
+    with store.locked(one), store.building(one) as folder:
+        (folder / "file.txt").write_text(str(number))
+        return store.publish(one, folder, Built({"rows": 1}), time.monotonic())
+
+
+def files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+
+
+def age(folder: Path, seconds: float) -> None:
+    for path in [folder, *folder.rglob("*")]:
+        os.utime(path, (time.time() - seconds,) * 2)
+
+
+def rows(*numbers: int) -> dict[str, np.ndarray]:
+    noise = np.random.default_rng(numbers).normal(size=(len(numbers), 1000)).astype(np.float32)
+    return {"key": key_rows([f"{number:064x}" for number in numbers]), "noise": noise}
+
+
+@pytest.mark.parametrize("lock", ["artefacts/.locks/student-ab.lock", "pools/ecg/cd.lock", "exports/simulated-ef.lock"])
+def test_nothing_is_collected_while_a_run_goes_on(store: ArtefactStore, lock: str) -> None:
+    path = store.workspace.root / lock
+    path.parent.mkdir(parents=True)
+    with FileLock(path), pytest.raises(StoreError, match=rf"a run is going on \({path.stem}\): collect when it has"):
+        list(collect(store, delete=True))
+    assert list(collect(store, delete=True)) == []
+
+
+LEFT = (
+    "artefacts/ecg/.building-ab-x/file", "artefacts/ecg/.replaced/ab-1/file", "scratch/student/ab/checkpoint",
+    "exports/simulated-ab.partial/file", "private/.sources-ab.parquet-7", "private/.pseudonym.key-7",
+    "private/exports/.ab.json-7", "artefacts/aliases/.production-7", "decisions/.ab.json-7",
+)  # fmt: skip
+KEPT = (
+    "private/sources-ab.parquet", "private/pseudonym.key", "private/exports/ab.json", "decisions/ab.json",
+    "exports/simulated-ab/file", "artefacts/ecg/ab/file",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("seconds", "left"), [(A_DAY, set()), (60, set(LEFT)), (-A_DAY, set(LEFT))])
+def test_leftovers_go_once_they_are_a_day_old(store: ArtefactStore, seconds: float, left: set[str]) -> None:
+    root = store.workspace.root
+    for name in (*LEFT, *KEPT):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    age(root, seconds)
+    listed = list(collect(store, delete=False))
+    assert len(listed) == len(LEFT) - len(left)
+    assert [line.replace("deleted", "would delete") for line in collect(store, delete=True)] == listed
+    assert {str(path.relative_to(root)) for path in files(root)} == left | set(KEPT)
+
+
+def test_chunks_of_a_killed_commit_go_and_every_commit_stays(store: ArtefactStore, workspace: Workspace) -> None:
+    pool = Pool(workspace, "ecg/test", LAYOUT)
+    with pool.writing():
+        pool.append(rows(1), {})
+        first = pool.snapshot()
+        pool.append(rows(2), {})
+        sound = set(files(pool.folder))
+        pool.draft().add(rows(3, 4, 5))
+        lost = set(files(pool.folder)) - sound
+        assert lost
+        second = pool.snapshot()
+    assert list(collect(store, delete=True)) == [], "they may be young"
+    age(pool.folder, A_DAY)
+    [listed] = collect(store, delete=False)
+    assert listed.endswith("bytes that no commit holds in pools/ecg/test")
+    assert lost <= set(files(pool.folder))
+    assert len(list(collect(store, delete=True))) == 1
+    assert set(files(pool.folder)) & lost == set()
+    assert list(collect(store, delete=True)) == []
+    with pool.writing():
+        pool.append(rows(6), {})
+    for snapshot, count in ((first, 1), (second, 2), (pool.snapshot(), 3)):
+        assert len(rows_by_key(Pool.read(workspace, snapshot))) == count
+
+
+@pytest.mark.parametrize("finished", ["2099-01-01T00:00:00+00:00", "1970-01-01T00:00:00+00:00"])
+def test_the_newest_is_kept_though_clocks_jump(store: ArtefactStore, plan: Plan, finished: str) -> None:
+    old = publish(store, plan, 1)
+    manifest = json.loads((old.folder / FILENAME).read_text())
+    manifest["run"]["finished"] = finished
+    (old.folder / FILENAME).write_text(json.dumps(manifest))
+    new = publish(store, plan, 2)
+    assert [one.version for one in store.published("pairs")] == [old.version, new.version]
+    assert list(collect(store, delete=True)) == [f"deleted artefacts/pairs/{old.version}"]
+    assert store.find("pairs", new.version)
+
+
+def test_versions_of_one_second_keep_their_order(store: ArtefactStore, plan: Plan) -> None:
+    made = [publish(store, plan, number).version for number in range(6)]
+    assert [one.version for one in store.published("pairs")] == made
