@@ -43,7 +43,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,ui]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,ui,docs]'
 	touch $@
 
 # The demo teacher that the package ships, made anew: half an hour on 2 cores.

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import typer
 from mkdocs.config.defaults import MkDocsConfig
@@ -35,22 +35,6 @@ def pages() -> dict[str, str]:
         "reference/commands.md": command_page(),
         EXPORT: (ROOT / "data_contracts/README.md").read_text(encoding="utf-8"),
     }
-
-
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Pages of the navigation that another part of the project may not have written yet are left out."""
-    later = {"cluster.md"}
-    missing = {one for one in later if not (Path(config.docs_dir) / one).is_file()}
-    config.nav = _without(config.nav, missing)
-    return config
-
-
-def _without(nav: Any, missing: set[str]) -> Any:
-    if isinstance(nav, list):
-        return [kept for one in nav if (kept := _without(one, missing)) != {}]
-    if isinstance(nav, dict):
-        return {key: _without(one, missing) for key, one in nav.items() if isinstance(one, list) or one not in missing}
-    return nav
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

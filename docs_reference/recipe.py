@@ -69,11 +69,6 @@ def _kind(kind: typing.Any) -> str:
 
 def _limits(one: FieldInfo) -> str:
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-    found = [
-        f"{sign} {getattr(rule, name)}" for rule in one.metadata for name, sign in signs.items() if _has(rule, name)
-    ]
+    stated = ((sign, getattr(rule, name, None)) for rule in one.metadata for name, sign in signs.items())
+    found = [f"{sign} {value}" for sign, value in stated if value is not None]
     return f" {', '.join(found)}" if found else ""
-
-
-def _has(rule: object, name: str) -> bool:
-    return getattr(rule, name, None) is not None

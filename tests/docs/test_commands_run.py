@@ -1,0 +1,101 @@
+"""The commands of README and docs, run on the smoke recipe's workspace with names of its own for the readers'."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from shell_blocks import ROOT, Command, commands
+
+from data_contracts.teacher import STUDIES
+from flows.order import find_recipe, make_job
+from support import Run, run_stages
+
+FAST = "test_commands.py proves that it names what exists"
+SERVICE = "it runs until it is stopped: tests/ui runs it"
+LONG = "hours, or the whole of what runs this test"
+BY_PROGRAM = {"prefect": SERVICE, "docker": "no Docker engine", "make": LONG, "export": FAST, "dask": SERVICE}
+BY_COMMAND = {"serve": SERVICE, "teach": "half an hour: tests/teacher", "import-released": "tests/student"}
+BY_COMMAND |= {"export-released": "tests/student"}
+
+
+def reason(one: Command) -> str:
+    """Why a command is not run here; empty for one that is."""
+    if one.needs:
+        return one.needs
+    if one.words[0] != "echoingecg":
+        return BY_PROGRAM.get(one.words[0], "" if one.typed and "-m" not in one.words else FAST)
+    if len(one.words) < 3 or {"paper", "released", "RECIPE"} & set(one.words):
+        return FAST if not one.typed or len(one.words) < 3 else ""
+    return BY_COMMAND.get(one.words[1], "")
+
+
+WANTED = sorted({one.words for one in commands() if not reason(one) and one.words[0] == "echoingecg"})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    from echoingecg.simulator.export import simulate
+
+    root = tmp_path_factory.mktemp("typed")
+    settings = find_recipe("smoke", []).simulator
+    assert settings is not None
+    simulate(settings, root / "export")
+    done = run_stages(make_job(find_recipe("smoke", []), str(root / "export"), str(root / "workspace")))
+    done.job.store.set_alias("production", done.artefacts["evaluation"])
+    job = make_job(find_recipe("smoke", ["student.seed=1"]), str(root / "export"), str(root / "workspace"))
+    done = run_stages(job)  # a challenger
+    (root / "my-recipe.yaml").write_text((ROOT / "flows/recipes/smoke.yaml").read_text())
+    return done
+
+
+def as_here(words: tuple[str, ...], run: Run, folder: Path) -> list[str]:
+    """The command with this workspace's names."""
+    export, workspace = run.job.export, run.job.workspace.root
+    ecg = next((export / "mimic-iv-ecg").rglob("*.hea"))
+    clip = next((export / "mimic-iv-echo").rglob("*_0001.dcm"))
+    names = {
+        r"^FILE$": str(clip if words[1] == "echo" else ecg),
+        r"^demo$": "smoke",
+        r"^my-recipe\.yaml$": str(workspace.parent / "my-recipe.yaml"),
+        r"^(/data/workspace|workspace)$": str(workspace),
+        r"^(EXPORT|/data/export|/data/inbox/\w+)$": str(export),
+        r"^(DIR|FOLDER|/tmp/hospital)$": str(folder / "new"),
+        r"^(.*\.dcm|CLIP)$": str(clip),
+        r"^(FILE(\.\.\.)?|.*\.hea|.*/signals/\w+|.*\.scp|scp_ecg/.*|.*\.xml)$": str(ecg),
+        r"^(page|sheet|out)\.png$": str(folder / "page.png"),
+        r"^s-[0-9a-f]+$": STUDIES.read(run.artefacts["teacher"].folder)["study_id"][0].as_py(),
+        r"^CHALLENGER$": str(run.artefacts["evaluation"]),
+        r"^(catalog|ecg|teacher|pairs|student|evaluation)-[\w.]+$": "",
+        r"^teacher\.model=local-dir:.*$": "teacher.model=demo",
+    }
+    found = []
+    for word in words[1:]:
+        for pattern, here in names.items():
+            if re.match(pattern, word):
+                stage = word.partition("-")[0]
+                word = here or str(run.artefacts[stage])  # type: ignore[index]
+                break
+        found.append(word)
+    return found
+
+
+def test_what_is_not_run_says_why() -> None:
+    """A block that needs what is not here begins with `# needs ...`, for readers and for this test."""
+    assert [str(one) for one in commands() if not reason(one) and one.words not in WANTED] == []
+    assert not [words for words in WANTED if {"paper", "released", "RECIPE"} & set(words)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", WANTED, ids=" ".join)
+def test_it_runs(words: tuple[str, ...], run: Run, tmp_path: Path) -> None:
+    typed = as_here(words, run, tmp_path)
+    place = {"ECHOINGECG_WORKSPACE": str(run.job.workspace.root), "PREFECT_HOME": str(tmp_path / "prefect")}
+    place |= {"PYTHONPATH": str(ROOT), "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"}
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *typed], capture_output=True, text=True, check=False, cwd=tmp_path,
+        env={**os.environ, **place},
+    )  # fmt: skip
+    assert done.returncode == 0, f"{typed}: {done.stderr[-2000:]}"
