@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKSPACE ?= workspace
 TORCH := torch==2.14.1 torchvision==0.29.1
+SBOM := cyclonedx-bom==7.5.0
 
-.PHONY: demo test test-all lint bench teacher pictures bench-science stack stack-down lock clean
+.PHONY: demo test test-all lint bench teacher pictures bench-science stack stack-down docs sbom lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/echoingecg run demo --workspace $(WORKSPACE)
@@ -53,10 +54,25 @@ teacher: $(VENV)/.demo
 pictures: $(VENV)/.demo
 	$(BIN)/python -m echoingecg.simulator.pictures docs/images
 
+# The documentation as a site that needs no network: build/site/index.html. Warnings are errors.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+$(VENV)/.docs: $(VENV)/.demo
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+# Software bill of materials of .venv, CycloneDX: build/sbom.json
+sbom: $(VENV)/.demo
+	test -x build/sbom/bin/cyclonedx-py || $(PYTHON) -m venv build/sbom
+	build/sbom/bin/pip install --quiet $(SBOM)
+	build/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file build/sbom.json $(BIN)/python
+
 # Renews constraints.txt from the ranges, in an environment of its own.
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/pip install --quiet $(TORCH) '.[test,ui]'
+	build/lock/bin/pip install --quiet $(TORCH) '.[test,ui,docs]'
 	(echo '# Every version of a tested environment. Renew with: make lock'; \
 		build/lock/bin/pip freeze --exclude echoingecg --exclude pip --exclude setuptools) > constraints.txt
 

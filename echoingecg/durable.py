@@ -21,13 +21,19 @@ def to_disk(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """A file beside `path` to write; at the end it takes its place, once it is on the disk.
 
     `path` is there whole or, after a kill or a power cut, as it was before. A kill leaves `.<name>-<pid>` behind.
+
+    Args:
+        path: replaced if it exists.
+        mode: permissions, less what the process's umask takes away.
     """
     beside = path.with_name(f".{path.name}-{os.getpid()}")
     try:
+        beside.unlink(missing_ok=True)
+        beside.touch(mode)
         yield beside
         to_disk(beside)
         beside.replace(path)
@@ -35,9 +41,9 @@ def replacing(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file that is there whole or, after a kill or a power cut, as it was before. Raises OSError."""
-    with replacing(path) as beside:
+def write_whole(path: Path, text: str, mode: int = 0o666) -> None:
+    """Writes a file that is there whole or, after a kill or a power cut, as it was before. `mode` as `replacing`."""
+    with replacing(path, mode) as beside:
         beside.write_text(text, encoding="utf-8")
 
 

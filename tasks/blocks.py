@@ -1,7 +1,7 @@
 """What a worker is given and gives back. Imports little: every worker process pays for it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ Rows = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of the export: where it is, and what it must hold."""
+    """One file of the export: where it is, and what it must hold. Its path may hold a name: Dask logs arguments."""
 
-    path: Path
+    path: Path = field(repr=False)
     content_hash: str
     stated_unit: str | None = None
     stated_sampling_frequency: float | None = None

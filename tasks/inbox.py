@@ -92,7 +92,7 @@ class ExportRecords:
         with writing_to(self.folder):
             private_folder(self.folder.parent)
             private_folder(self.folder)
-            write_whole(self._path(one), record.model_dump_json(indent=2) + "\n")
+            write_whole(self._path(one), record.model_dump_json(indent=2) + "\n", mode=0o600)
 
     def waiting(self, exports: list[Landed]) -> list[Landed]:
         """Those to be retrained on: not met before, or begun and not brought to an end."""

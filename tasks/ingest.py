@@ -1,7 +1,7 @@
 """Files into a pool: only those it lacks, in blocks, a commit every few. Shared by `ecg` and `teacher`."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ class SourceFiles:
     """
 
     export: Path
-    table: pa.Table
+    table: pa.Table = field(repr=False)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

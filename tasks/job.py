@@ -58,8 +58,7 @@ class Job:
             private_folder(path.parent)
             with FileLock(path.with_suffix(".lock")):  # two first runs must not each make one
                 if not path.exists():
-                    with replacing(path) as beside:
-                        beside.touch(mode=0o600)
+                    with replacing(path, 0o600) as beside:
                         beside.write_bytes(secrets.token_bytes(_KEY_BYTES))
                 return path.read_bytes()
 
@@ -78,9 +77,8 @@ class Job:
         found = scan(self.export, self.recipe.catalog, self.key, previous, Reporter("catalog"))
         with writing_to(self.workspace.root):
             private_folder(self.index_file.parent)
-            with replacing(self.index_file) as beside:
+            with replacing(self.index_file, 0o600) as beside:
                 pq.write_table(found.sources, beside)
-                beside.chmod(0o600)
         return found
 
     def forget_scan(self) -> None:

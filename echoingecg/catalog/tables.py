@@ -50,7 +50,10 @@ class ExportTable:
         header = _header(self.path, self.name)
         for column in needed:
             if column not in header:
-                raise ExportError(f"{self.name}: column '{column}' is missing; found {', '.join(header)}")
+                # Never what is there instead: without a header line that is a patient.
+                raise ExportError(
+                    f"{self.name}: column '{column}' is missing among its {len(header)}: is the first line a header?"
+                )
         wanted = [*needed, *(column for column in optional if column in header)]
         malformed: list[str] = []
 
@@ -154,7 +157,7 @@ def _header(path: Path, name: str) -> list[str]:
         raise ExportError(f"{name}: not a UTF-8 CSV table") from fault
     if not header:
         raise ExportError(f"{name}: empty, not even a header line")
-    twice = [column for column in header if header.count(column) > 1]
-    if twice:
-        raise ExportError(f"{name}: column '{twice[0]}' stands there twice")
+    if len(set(header)) < len(header):
+        at = next(number for number, column in enumerate(header) if column in header[:number])
+        raise ExportError(f"{name}: columns {header.index(header[at]) + 1} and {at + 1} have the same name")
     return header

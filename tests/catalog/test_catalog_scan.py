@@ -220,7 +220,7 @@ def _empty(export: Path) -> None:
             "ecgs.csv: column 'time' is missing",
         ),
         (lambda export: (export / "ecgs.csv").write_text(""), "ecgs.csv: empty"),
-        (lambda export: (export / "ecgs.csv").write_text("a,a\n"), "column 'a' stands there twice"),
+        (lambda export: (export / "ecgs.csv").write_text("a,a\n"), "columns 1 and 2 have the same name"),
         (lambda export: (export / "ecgs.csv").write_bytes(b"\xff\xfe\x00\n"), "ecgs.csv: not a UTF-8"),
         (
             lambda export: (export / "ecgs.csv").write_bytes(b"patient_id,ecg_id,time,path\n\xff,1,2,3\n"),

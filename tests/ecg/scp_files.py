@@ -51,7 +51,7 @@ def section(number: int, body: bytes, reserved: bytes = bytes(6)) -> bytes:
 
 
 def record(bodies: dict[int, bytes]) -> bytes:
-    """The whole file of these section bodies; section 1 is empty."""
+    """The whole file of these section bodies."""
     parts = {number: section(number, body) for number, body in sorted(bodies.items())}
     at, pointers = 6 + 16 + 12 * 10, b""
     pointers += struct.pack("<HII", 0, 136, 7)
@@ -87,12 +87,15 @@ def write_scp(
     tables: bytes | None = struct.pack("<H", 19999),
     names: Sequence[str] = CLINICAL,
     nanovolts: int = 5000,
+    patient: bytes = b"",
 ) -> Path:
-    """500 Hz; `tables` is the body of section 2, None for none."""
+    """500 Hz; `patient` is the body of section 1, empty for none, `tables` that of section 2, None for none."""
     rows = [differences(row, order) for row in steps]
     bodies = {3: leads_body([(1, steps.shape[1])] * len(names), names, False)}
     bodies[6] = samples_body(rows, encode, nanovolts, 2000, order)
     if tables is not None:
         bodies[2] = tables
+    if patient:
+        bodies[1] = patient
     (folder / "ecg.scp").write_bytes(record(bodies))
     return folder / "ecg.scp"

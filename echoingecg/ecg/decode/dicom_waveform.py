@@ -18,6 +18,7 @@ from echoingecg.ecg.leads import canonical
 from echoingecg.ecg.recording import Recording
 from echoingecg.ecg.units import units_per_millivolt
 from echoingecg.errors import Refusal
+from echoingecg.unquoted import unquoted
 
 _MAGIC_AT: Final = 128
 _TAGS: Final = ["WaveformSequence"]  # names, birth dates and pixel data are not even parsed
@@ -64,7 +65,7 @@ def decode_dicom(path: Path, stated_unit: str | None, stated_sampling_frequency:
 
 
 def _decode(path: Path, stated_unit: str | None, stated_sampling_frequency: float | None) -> Recording:
-    with pydicom.config.disable_value_validation():
+    with unquoted(), pydicom.config.disable_value_validation():
         dataset = pydicom.dcmread(path, specific_tags=_TAGS)
         groups = list(dataset.get("WaveformSequence") or [])
         if not groups:

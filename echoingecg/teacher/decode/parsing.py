@@ -1,19 +1,18 @@
 """Faults of the parsers become refusals; a file is read no further than it goes."""
 
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader, FileIO
 from pathlib import Path
-from threading import RLock
 from typing import Final
 
 import cv2
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from echoingecg.errors import Refusal
+from echoingecg.unquoted import unquoted
 
 # What damage makes pydicom, Pillow and the codecs raise.
 PARSE_FAULTS: Final = (
@@ -34,7 +33,6 @@ PARSE_FAULTS: Final = (
     struct.error,
     zlib.error,
 )
-_FILTERS: Final = RLock()  # Python's list of warning filters is one for all threads
 
 
 class WholeFile(BufferedReader):
@@ -56,8 +54,7 @@ class WholeFile(BufferedReader):
 @contextmanager
 def parsing(what: str) -> Iterator[None]:
     """As `refusing`; warnings are dropped, as they may quote the file's values."""
-    with _FILTERS, warnings.catch_warnings(), refusing(what):
-        warnings.simplefilter("ignore")
+    with unquoted(), refusing(what):
         yield
 
 

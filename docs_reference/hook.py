@@ -1,0 +1,78 @@
+"""A mkdocs hook: adds the generated pages, and makes links to the repository's other files fit the site."""
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from typer.cli import get_docs_for_click
+
+from docs_reference import contracts, recipe
+from flows.cli import app
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+EXPORT: Final = "reference/export.md"
+_LINK: Final = re.compile(r"\[([^\]]*)\]\(((?:\.\./)+)([^)]+)\)")
+
+
+def command_page() -> str:
+    """Every command with its arguments and options, as typer writes it."""
+    command = typer.main.get_command(app)
+    written = get_docs_for_click(
+        obj=command, ctx=typer.Context(command), name="echoingecg", title="Command line"
+    )  # fmt: skip
+    return re.sub(r"<(?=[A-Za-z])", "&lt;", written)
+
+
+def pages() -> dict[str, str]:
+    """Generated pages by their place below docs/."""
+    return {
+        "reference/recipe.md": recipe.page(),
+        "reference/contracts.md": contracts.page(),
+        "reference/commands.md": command_page(),
+        EXPORT: (ROOT / "data_contracts/README.md").read_text(encoding="utf-8"),
+    }
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Pages of the navigation that another part of the project may not have written yet are left out."""
+    later = {"cluster.md"}
+    missing = {one for one in later if not (Path(config.docs_dir) / one).is_file()}
+    config.nav = _without(config.nav, missing)
+    return config
+
+
+def _without(nav: Any, missing: set[str]) -> Any:
+    if isinstance(nav, list):
+        return [kept for one in nav if (kept := _without(one, missing)) != {}]
+    if isinstance(nav, dict):
+        return {key: _without(one, missing) for key, one in nav.items() if isinstance(one, list) or one not in missing}
+    return nav
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Adds the generated pages."""
+    for place, text in pages().items():
+        files.append(File.generated(config, place, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Links to files outside docs/: to their page where there is one, else the file's name."""
+
+    def fitting(link: re.Match[str]) -> str:
+        says, up, path = link.groups()
+        here = ROOT / ("data_contracts" if page.file.src_uri == EXPORT else f"docs/{page.file.src_uri}")
+        path, hash_, anchor = path.partition("#")
+        target = ((here if here.is_dir() else here.parent) / up / path).resolve()
+        inside = target.relative_to(ROOT).as_posix()
+        place = EXPORT if inside == "data_contracts/README.md" else inside.removeprefix("docs/")
+        if place != inside:  # mkdocs checks it
+            return f"[{says}]({'../' * page.file.src_uri.count('/')}{place}{hash_}{anchor})"
+        assert target.exists(), f"{page.file.src_uri} links to {inside}, which is not there"
+        return f"{says} (`{inside}`)" if says.strip("`") != inside else says
+
+    return _LINK.sub(fitting, markdown)
