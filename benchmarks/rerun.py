@@ -20,6 +20,7 @@ from tasks.job import Job
 from tasks.registry import WORKS
 
 MANY = 20_000  # ECGs
+_COMMITS = "execution.commit_every=5000"  # the recipe's 10 would write a shard of 1,024 records a hundred times
 _ADDED = Goal("ours - plain < 10", lambda plain, ours: ours - plain < 10)
 
 
@@ -41,7 +42,7 @@ def _run(job: Job) -> None:
 
 def _flow(export: Path, workspace: str, server: str) -> None:
     """As a person would: the command, in a process of its own, on a server that runs."""
-    command = ["run", "smoke", "--export", str(export), "--workspace", workspace]
+    command = ["run", "smoke", "--export", str(export), "--workspace", workspace, "--set", _COMMITS]
     environment = os.environ | {"PREFECT_API_URL": server}
     called = [sys.executable, "-m", "flows.cli", *command]
     subprocess.run(called, check=True, capture_output=True, env=environment)
