@@ -56,7 +56,7 @@ class Job:
         path = self.workspace.private / "pseudonym.key"
         with writing_to(self.workspace.root):
             private_folder(path.parent)
-            with FileLock(path.with_suffix(".lock")):  # two first runs must not each make one
+            with FileLock(path.with_suffix(".lock"), mode=0o600):  # two first runs must not each make one
                 if not path.exists():
                     with replacing(path, 0o600) as beside:
                         beside.write_bytes(secrets.token_bytes(_KEY_BYTES))

@@ -37,7 +37,7 @@ from flows.order import find_recipe
 
 WORDS = (SURNAME, GIVEN, WARD, TELEPHONE, *BIRTHS, PATIENT, STUDY, ECG, REPORT)
 SETTINGS = ('catalog.public_key=""', *(f"{one}.max_refused_share=0.9" for one in ("catalog", "ecg", "teacher")))
-LINES = [printed(edge, edge) for edge in (64, 80, 100, 120, 150, 180, 224)]  # px: frames are drawn at 120 and 224
+LINES = [printed(edge, edge) for edge in (100, 120, 150, 180, 224)]  # px: frames are drawn at 120 and 224
 ALIKE = 0.75  # correlation from which a picture holds the line
 
 
