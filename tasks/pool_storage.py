@@ -30,8 +30,7 @@ def open_repository(root: Path, place: str, create: bool = False) -> icechunk.Re
     Raises:
         IcechunkError: there is none, or S3 does not let us in.
     """
-    icechunk.set_logs_filter("error")  # its warning about concurrent committers is answered by our lock
-    storage = _s3(place) if is_shared(place) else icechunk.local_filesystem_storage(str(root / place))
+    storage = _s3(place) if is_shared(place) else _on_disk(root / place)
     if not create:
         return icechunk.Repository.open(storage)
     if not is_shared(place):
@@ -44,13 +43,18 @@ def open_repository(root: Path, place: str, create: bool = False) -> icechunk.Re
 
 def is_made(root: Path, place: str) -> bool:
     """Whether a repository stands at a place of this disk: a run killed while it made one leaves less."""
-    return bool(icechunk.Repository.exists(icechunk.local_filesystem_storage(str(root / place))))
+    return bool(icechunk.Repository.exists(_on_disk(root / place)))
 
 
 def _clear_half_made(folder: Path, storage: icechunk.Storage) -> None:
     """Icechunk neither opens nor replaces a first snapshot that no branch names yet; it holds nothing."""
     if folder.is_dir() and not (folder / "chunks").exists() and not icechunk.Repository.exists(storage):
         shutil.rmtree(folder)
+
+
+def _on_disk(folder: Path) -> icechunk.Storage:
+    icechunk.set_logs_filter("error")  # its warning about concurrent committers is answered by our lock
+    return icechunk.local_filesystem_storage(str(folder))
 
 
 def _s3(place: str) -> icechunk.Storage:
