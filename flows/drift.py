@@ -3,11 +3,11 @@
 from typing import cast
 
 from prefect import flow
-from prefect.states import Completed, Failed, State
+from prefect.states import Completed, State
 
 from echoingecg.recipe import Recipe
-from flows.distil import conclude
-from flows.faults import one_line_faults
+from flows.distil import first_fault
+from flows.faults import last_word, one_line_faults
 from flows.forms import Override, ShippedRecipe
 from flows.order import find_recipe, folder_of, make_job
 from tasks.artefacts import ArtefactStore
@@ -46,15 +46,13 @@ def drift(
     job, judged = drift_job(order, export, student, workspace)
     listed = catalog.submit(job)
     signals = ecg.submit(job, catalog=listed)
-    made = conclude([listed, signals])
-    if not made.is_completed():
-        return made
-    done = compare.submit(job.store, judged, listed.result(), signals.result(), order.drift)
-    done.wait()
-    if not done.state.is_completed():
-        return Failed(message=done.state.message, data=done.state.result(raise_on_failure=False))
-    found = cast(Found, done.result())
-    return Completed(name=found.drift.verdict.capitalize(), message=done.state.message, data=found)
+    if fault := first_fault([listed, signals]):
+        return fault
+    done = last_word(compare.submit(job.store, judged, listed.result(), signals.result(), order.drift))
+    if not done.is_completed():
+        return done
+    found = cast(Found, done.data)
+    return Completed(name=found.drift.verdict.capitalize(), message=done.message, data=found)
 
 
 def drift_job(order: Recipe, export: str, student: str, workspace: str) -> tuple[Job, JudgedStudent]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
-from prefect.states import Failed, State
+from prefect.futures import PrefectFuture
+from prefect.states import Completed, Failed, State
 
 from echoingecg.errors import UserError
 
@@ -22,3 +23,11 @@ def one_line_faults(body: Callable[Parameters, State]) -> Callable[Parameters, S
             return Failed(message=str(fault), data=fault)
 
     return guarded
+
+
+def last_word(future: PrefectFuture[Any]) -> State:
+    """Waits for a flow's last task; how it ended, with its message and what it made, as the run's state."""
+    future.wait()
+    if not future.state.is_completed():
+        return Failed(message=future.state.message, data=future.state.result(raise_on_failure=False))
+    return Completed(message=future.state.message, data=future.result())

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from prefect import flow
-from prefect.states import Completed, Failed, State
+from prefect.states import State
 
 from echoingecg.recipe import ExecutionSettings
+from flows.faults import last_word
 from tasks.artefacts import ArtefactStore
 from tasks.predict import predict as task
 from tasks.workspace import Workspace
@@ -34,8 +35,4 @@ def predict(
     """
     execution = ExecutionSettings(workers=workers, dask=dask)
     place, target = Path(workspace).expanduser().resolve(), Path(output).expanduser().resolve()
-    done = task.submit(ArtefactStore(Workspace(place)), student, files, target, protocol, execution)
-    done.wait()
-    if not done.state.is_completed():
-        return Failed(message=done.state.message, data=done.state.result(raise_on_failure=False))
-    return Completed(message=done.state.message, data=done.result())
+    return last_word(task.submit(ArtefactStore(Workspace(place)), student, files, target, protocol, execution))

@@ -3,9 +3,10 @@
 from typing import Any
 
 from prefect import flow
-from prefect.states import Completed, Failed, State
+from prefect.states import Failed, State
 
 from echoingecg.errors import UserError
+from flows.faults import last_word
 from flows.order import find_recipe, make_teaching_job
 from tasks.catalog import catalog
 from tasks.simulate import simulate
@@ -34,8 +35,4 @@ def teach(
     except UserError as fault:
         return Failed(message=str(fault), data=fault)
     listed: Any = catalog.submit(job, wait_for=[simulate.submit(job)])
-    taught = teaching.submit(job, listed, folder)
-    taught.wait()
-    if not taught.state.is_completed():
-        return Failed(message=taught.state.message, data=taught.state.result(raise_on_failure=False))
-    return Completed(message=taught.state.message, data=taught.result())
+    return last_word(teaching.submit(job, listed, folder))

@@ -233,6 +233,11 @@ class ArtefactStore:
             return False
         return not self.faults(artefact)
 
+    def in_lineage(self, artefact: Artefact, stage: Stage) -> Artefact | None:
+        """What a stage gave to an artefact's lineage, if it is still here."""
+        version = self.lineage(artefact).get(stage)
+        return self.find(stage, version) if version else None
+
     def faults(self, artefact: Artefact) -> list[str]:
         """What differs between the files on disk and the manifest; empty when sound."""
         found = []

@@ -3,12 +3,10 @@
 Its ECGs are embedded once and kept in `scratch/student/<version>/`, where they may be deleted at any time.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -17,6 +15,7 @@ import pyarrow.compute as pc
 
 from data_contracts import catalog, pairs, teacher
 from data_contracts.conventions import Stage
+from echoingecg.durable import replacing
 from echoingecg.errors import StoreError, UserError
 from echoingecg.evaluation.embedding import embed_ecgs
 from echoingecg.evaluation.gaussians import Gaussians
@@ -93,21 +92,15 @@ class Cohort:
             with writing_to(self.store.workspace.root):
                 folder.mkdir(parents=True, exist_ok=True)
                 for name, values in zip(names, (getattr(made, part) for part in _PARTS), strict=True):
-                    _write(name, values)
+                    with replacing(name) as beside, beside.open("wb") as file:
+                        np.save(file, values)
         mean, *scalars = (np.load(name, mmap_mode="r" if at == 0 else None) for at, name in enumerate(names))
         return signals.record_ids, Gaussians(mean, *scalars)
 
     def _above(self, stage: Stage) -> Artefact:
-        version = self.store.lineage(self.judged.student).get(stage)
-        found = self.store.find(stage, version) if version else None
+        found = self.store.in_lineage(self.judged.student, stage)
         if found is None:
             raise StoreError(
                 f"{self.judged.student}: its {stage} artefact is not in this workspace: nothing to search in"
             )
         return found
-
-
-def _write(path: Path, values: np.ndarray) -> None:
-    beside = path.with_name(f".{path.stem}-{os.getpid()}.npy")
-    np.save(beside, values)
-    beside.replace(path)

@@ -9,10 +9,10 @@ import numpy as np
 import zarr
 
 from data_contracts.arrays import ArrayContract
+from tasks.blocks import Rows
 
 BRANCH: Final = "main"
 REFUSED: Final = "refused"  # group attribute: content hash -> [reason, detail]
-Rows = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Known:
 
     def after(self, group: zarr.Group) -> Self:
         """Those of this later state too."""
-        key = _array(group, "key")
+        key = named_array(group, "key")
         self.keys.update(bytes(one) for one in np.asarray(key[self.seen :]))
         self.seen = key.shape[0]
         return self
@@ -73,7 +73,7 @@ class Draft:
 
     def __len__(self) -> int:
         """Rows that the pool will hold after the commit."""
-        return _array(self._group, "key").shape[0]
+        return named_array(self._group, "key").shape[0]
 
     def add(self, rows: Rows) -> None:
         """Writes rows at the end of every array. A shard that is not filled is written again by the next call."""
@@ -117,7 +117,7 @@ class Draft:
             rows = self._without_known(rows)
         starts = {one.contract.name: self._starts(one.starts, rows) for one in self._arrays if one.starts}
         for name, values in {**rows, **starts}.items():
-            array = _array(self._group, name)
+            array = named_array(self._group, name)
             start = array.shape[0]
             array.resize((start + len(values), *array.shape[1:]))
             array[start:] = values
@@ -126,7 +126,7 @@ class Draft:
     def _starts(self, ragged: str, rows: Rows) -> np.ndarray:
         """First row of each key in a ragged array, to which its rows are yet to be added."""
         lengths = rows[next(one.ragged for one in self._arrays if one.contract.name == ragged)]
-        return _array(self._group, ragged).shape[0] + np.cumsum(lengths) - lengths
+        return named_array(self._group, ragged).shape[0] + np.cumsum(lengths) - lengths
 
     def _without_known(self, rows: Rows) -> Rows:
         assert self._known is not None
@@ -138,7 +138,8 @@ class Draft:
         return {name: values[wanted.get(name, new)] for name, values in rows.items()}
 
 
-def _array(group: zarr.Group, name: str) -> zarr.Array:
+def named_array(group: zarr.Group, name: str) -> zarr.Array:
+    """An array of a pool, unchecked."""
     array = group[name]
     assert isinstance(array, zarr.Array)
     return array

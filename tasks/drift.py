@@ -125,8 +125,7 @@ def compare_export(
 
 
 def _above(store: ArtefactStore, judged: JudgedStudent, stage: Stage) -> Artefact:
-    version = store.lineage(judged.student).get(stage)
-    found = store.find(stage, version) if version else None
+    found = store.in_lineage(judged.student, stage)
     if found is None:
         raise StoreError(f"{judged.student}: its {stage} artefact is not in this workspace: nothing to compare with")
     current = {"catalog": catalog.CONTRACT_VERSION, "ecg": ecg.CONTRACT_VERSION}.get(stage, 0)

@@ -42,6 +42,10 @@ class SourceFiles:
         for some in self.groups(_AT_ONCE):
             yield from some
 
+    def paths(self) -> dict[str, Path]:
+        """By content hash."""
+        return {file.content_hash: file.path for file in self}
+
     def groups(self, together: int) -> Iterator[list[SourceFile]]:
         """The files in order, so many at a time."""
         for start in range(0, len(self), together):
@@ -132,8 +136,8 @@ def index_rows(group: zarr.Group, listed: pa.Table, digest: ArrayContract) -> li
 def quarantine_rows(listed: pa.Table, refused: Mapping[str, tuple[str, str]]) -> list[dict[str, str]]:
     """Quarantine rows for every listed file whose content was refused."""
     some = listed.filter(pc.is_in(listed["content_hash"], pa.array(refused, pa.string())))
+    told = [refused[key] for key in some["content_hash"].to_pylist()]
     return [
-        {"source_id": row["source_id"], "reason": refused[key][0], "detail": refused[key][1]}
-        for row in some.to_pylist()
-        for key in [row["content_hash"]]
+        {"source_id": source, "reason": reason, "detail": detail}
+        for source, (reason, detail) in zip(some["source_id"].to_pylist(), told, strict=True)
     ]

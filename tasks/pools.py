@@ -22,7 +22,7 @@ from data_contracts.arrays import ArrayContract
 from data_contracts.manifest import PoolSnapshot
 from echoingecg.errors import StoreError
 from tasks.blocks import key_rows
-from tasks.drafts import BRANCH, REFUSED, Draft, Known, PoolArray
+from tasks.drafts import BRANCH, REFUSED, Draft, Known, PoolArray, named_array
 from tasks.pool_storage import is_made, is_shared, open_repository
 from tasks.progress import logger
 from tasks.workspace import Workspace, writing_to
@@ -194,8 +194,7 @@ def array_of(group: zarr.Group, contract: ArrayContract) -> zarr.Array:
     Raises:
         ContractError: its dims, dtype, sizes or unit are not the contract's.
     """
-    array = group[contract.name]
-    assert isinstance(array, zarr.Array)
+    array = named_array(group, contract.name)
     contract.check(array)
     return array
 
@@ -207,9 +206,8 @@ def rows_of(group: zarr.Group, contract: ArrayContract) -> np.ndarray:
 
 def rows_by_key(group: zarr.Group) -> dict[str, int]:
     """Content hash -> row of the pool's arrays."""
-    key = group["key"]
-    assert isinstance(key, zarr.Array)
-    return {one: row for row, one in enumerate(hexadecimal(np.asarray(key[:])))}
+    keys = np.asarray(named_array(group, "key")[:])
+    return {one: row for row, one in enumerate(hexadecimal(keys))}
 
 
 def hexadecimal(digests: np.ndarray) -> list[str]:

@@ -43,7 +43,7 @@ def write_sheet(job: Job, clips: list[dict[str, Any]], listed: pa.Table, folder:
     of_study = {row["study_id"]: row["content_hash"] for row in clips}
     shown = [content_hash for _, content_hash in sorted(of_study.items())[:_CLIPS]]
     files = source_files(job, listed.filter(pc.is_in(listed["content_hash"], pa.array(shown, pa.string()))))
-    paths = {file.content_hash: file.path for file in files}
+    paths = files.paths()
     if sheet := masked_sheet([paths[content_hash] for content_hash in shown], job.recipe.teacher):
         (folder / contract.CONTACT_SHEET).write_bytes(sheet)
 

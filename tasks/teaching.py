@@ -53,7 +53,7 @@ def teach_into(folder: Path, job: Job, catalog: Artefact, progress: Progress) ->
     settings = job.recipe.teaching
     assert settings is not None
     echoes = ECHOES.read(catalog.folder)
-    paths = {file.content_hash: file.path for file in source_files(job, echoes)}
+    paths = source_files(job, echoes).paths()
     reports, measurements = REPORTS.read(catalog.folder), MEASUREMENTS.read(catalog.folder)
     config = demo_config()
     size = config["model_cfg"]["vision_cfg"]["image_size"]

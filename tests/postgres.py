@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from prefect_server import free_address
 
-PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+from deploy.postgres import programs
+from echoingecg.errors import UserError
+
 OWNER = "postgres"
 
 
@@ -38,7 +40,7 @@ class Postgres:
 
     def _run(self, program: str, *arguments: str) -> None:
         as_owner = {"user": OWNER, "group": OWNER, "extra_groups": []} if os.geteuid() == 0 else {}
-        command = (str(PROGRAMS[-1] / program), *arguments)
+        command = (str(programs() / program), *arguments)
         quiet = subprocess.DEVNULL  # pg_ctl's child would hold a pipe open
         subprocess.run(command, check=True, cwd="/", stdout=quiet, stderr=quiet, **as_owner)  # type: ignore[call-overload]
 
@@ -49,8 +51,10 @@ def postgres(folder: Path) -> Postgres:
     Args:
         folder: must not exist; others can reach its parent.
     """
-    if not PROGRAMS:
-        pytest.skip("needs Postgres: apt-get install postgresql")
+    try:
+        programs()
+    except UserError as fault:
+        pytest.skip(str(fault))
     folder.mkdir(parents=True, mode=0o700)
     if os.geteuid() == 0:
         shutil.chown(folder, OWNER, OWNER)

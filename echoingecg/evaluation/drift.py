@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from data_contracts.drift import DRIFT, NEW, TRAINED, Verdict
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
 from echoingecg.evaluation.endpoints import NO_LABEL, label_studies, sex_of_patients
+from echoingecg.evaluation.inputs import strings
 from echoingecg.evaluation.shift import MOST
 from echoingecg.evaluation.shift_rows import Shifts
 from echoingecg.evaluation.strata import strata_of
@@ -34,7 +35,7 @@ class Side:
     @property
     def patient(self) -> np.ndarray:
         """Of each ECG, (n,) str."""
-        return _strings(self.records["patient_id"])
+        return strings(self.records["patient_id"])
 
     def drawn(self, seed: int) -> np.ndarray:
         """Rows of the ECGs that are embedded, one a patient and at most shift.MOST; (k,) int64, ascending."""
@@ -44,7 +45,7 @@ class Side:
 
     def strata(self, age_bands: Sequence[float]) -> Mapping[str, np.ndarray]:
         """As strata.strata_of, of each ECG."""
-        return strata_of(_strings(self.records["record_id"]), self.subgroups, self.records, age_bands)
+        return strata_of(strings(self.records["record_id"]), self.subgroups, self.records, age_bands)
 
 
 def measure_drift(
@@ -111,17 +112,13 @@ def _labels(one: Side, endpoint: Endpoint) -> tuple[np.ndarray, np.ndarray]:
     name = np.arange(count).astype(str)
     table = table.set_column(table.schema.get_field_index("study_id"), "study_id", pa.array(name.tolist(), pa.string()))
     chosen = table.filter(pc.equal(table["measurement"], endpoint.measurement))
-    owner, stated = _strings(chosen["patient_id"]), one.strata(()).get("sex")
+    owner, stated = strings(chosen["patient_id"]), one.strata(()).get("sex")
     sex = {} if stated is None else sex_of_patients(one.patient, stated)
     known = np.array([sex.get(patient, "") for patient in owner.tolist()], dtype="<U1")
-    label = label_studies(endpoint, chosen, _strings(chosen["study_id"]), known).label
+    label = label_studies(endpoint, chosen, strings(chosen["study_id"]), known).label
     return label[label != NO_LABEL], owner[label != NO_LABEL]
 
 
 def _joined(values: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Both sides' values end to end, and the side of each."""
     return np.concatenate(values), np.repeat([TRAINED, NEW], [len(one) for one in values])
-
-
-def _strings(column: pa.ChunkedArray) -> np.ndarray:
-    return np.array(column.to_pylist(), dtype=np.str_)

@@ -93,12 +93,12 @@ class EvaluationPairs:
         """Raises ContractError when a patient stands on two sides, or a pair names an unknown ECG or study."""
         table = inputs.ecg_echo
         check_no_leakage(inputs.patients, table)
-        record_id, first, record = np.unique(_strings(table["record_id"]), return_index=True, return_inverse=True)
-        study_id, study = np.unique(_strings(table["study_id"]), return_inverse=True)
+        record_id, first, record = np.unique(strings(table["record_id"]), return_index=True, return_inverse=True)
+        study_id, study = np.unique(strings(table["study_id"]), return_inverse=True)
         return cls(
             record_id=record_id,
-            patient_id=_strings(table["patient_id"])[first],
-            split=_strings(table["split"])[first],
+            patient_id=strings(table["patient_id"])[first],
+            split=strings(table["split"])[first],
             signal_row=_rows(record_id, inputs.record_ids, "ECG", "ecg"),
             study_id=study_id,
             target_row=_rows(study_id, inputs.studies["study_id"].to_pylist(), "study", "teacher"),
@@ -134,7 +134,8 @@ class EvaluationPairs:
         return at[first]
 
 
-def _strings(column: pa.ChunkedArray) -> np.ndarray:
+def strings(column: pa.ChunkedArray) -> np.ndarray:
+    """A column without nulls as (n,) str."""
     return np.array(column.to_pylist(), dtype=np.str_)
 
 

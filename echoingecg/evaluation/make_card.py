@@ -6,7 +6,7 @@ from data_contracts.reading_card import Reading, ReadingCard
 from echoingecg.evaluation.inputs import EvaluationInputs
 from echoingecg.evaluation.protocols import EndpointResult
 from echoingecg.evaluation.reading_card import Judged, quantiles
-from echoingecg.evaluation.report import question
+from echoingecg.evaluation.report_tables import question
 
 
 def make_card(endpoints: list[EndpointResult], inputs: EvaluationInputs, validation: np.ndarray) -> Judged:

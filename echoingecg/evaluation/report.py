@@ -18,14 +18,11 @@ from echoingecg.evaluation.report_tables import (
     judged_strata,
     judged_trust,
     number_tables,
-    question,
 )
 from echoingecg.evaluation.results import EvaluationResults
 from echoingecg.evaluation.strips import Strip
 from echoingecg.evaluation.trust_tables import STRATA_METRICS, shift_table
 from echoingecg.recipe.sections import DEMO_TEACHER
-
-__all__ = ["question", "render_report"]
 
 TEMPLATE: Final = "report.html.j2"
 Value = TypeVar("Value")

@@ -1,7 +1,6 @@
 """Tables of readings, block by block, into a file: nothing but the block at hand is held in memory."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 
 from data_contracts.readings import NOTICE
 from data_contracts.tables import TableContract
+from echoingecg.durable import replacing
 
 
 def write_parquet(contract: TableContract, tables: Iterable[pa.Table], path: Path) -> Iterator[pa.Table]:
@@ -23,15 +23,10 @@ def write_parquet(contract: TableContract, tables: Iterable[pa.Table], path: Pat
         tables: checked against it.
         path: replaced if it exists.
     """
-    beside = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        with pq.ParquetWriter(beside, contract.schema, compression="zstd") as writer:
-            for table in tables:
-                writer.write_table(table)
-                yield table
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as beside, pq.ParquetWriter(beside, contract.schema, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table)
+            yield table
 
 
 def write_json(tables: Iterable[pa.Table], about: Mapping[str, str], stream: TextIO) -> None:

@@ -17,7 +17,7 @@ from echoingecg.evaluation.endpoints import NO_LABEL, label_studies, sex_of_pati
 from echoingecg.evaluation.inputs import EvaluationPairs
 from echoingecg.evaluation.models import read_models
 from echoingecg.evaluation.protocols import evaluate_endpoint
-from echoingecg.evaluation.report import question
+from echoingecg.evaluation.report_tables import question
 from echoingecg.progress import silent
 from echoingecg.recipe import Endpoint, EvaluationSettings, Recipe, read_recipe, write_recipe
 from echoingecg.recipe.evaluation import BySex

@@ -29,7 +29,7 @@ def unseen_studies(patients: int, folder: Path) -> Examples:
     job = make_job(recipe, str(folder / "export"), str(folder / "workspace"))
     listed = run_stages(job, "catalog").artefacts["catalog"].folder
     echoes = ECHOES.read(listed)
-    paths = {file.content_hash: file.path for file in source_files(job, echoes)}
+    paths = source_files(job, echoes).paths()
     reports, measurements = REPORTS.read(listed), MEASUREMENTS.read(listed)
     return collect(echoes, reports, measurements, paths, TeachingSettings(), PairsSettings(), 112)
 
