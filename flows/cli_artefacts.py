@@ -34,7 +34,7 @@ def show(name: NameArgument, workspace: WorkspaceOption = "workspace") -> None:
 def lineage(name: NameArgument, workspace: WorkspaceOption = "workspace") -> None:
     """What an artefact was made of, stage by stage."""
     store = open_store(workspace)
-    for stage, version in store.lineage(store.get(name)).items():
+    for stage, version in store.lineage(store.named(name)).items():
         typer.echo(f"{stage}-{version}")
 
 
@@ -61,24 +61,29 @@ def diff(one: NameArgument, other: NameArgument, workspace: WorkspaceOption = "w
     from tasks.compare import differences
 
     store = open_store(workspace)
-    found = differences(store.get(one).manifest, store.get(other).manifest)
+    found = differences(store.named(one).manifest, store.named(other).manifest)
     typer.echo("\n".join(found) or "equal")
 
 
 @app.command()
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(help="Artefacts; default: all.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Artefacts; default: all in the workspace.")] = None,
     workspace: WorkspaceOption = "workspace",
+    shared: Annotated[bool, typer.Option("--shared", help="The copies in the shared store instead.")] = False,
 ) -> None:
     """Compare every file, and every row in the pools, with its checksum."""
-    from tasks.verify import faults
+    from tasks.verify import faults, shared_faults
 
     store = open_store(workspace)
-    artefacts = [store.get(name) for name in names] if names else store.published()
-    found = [fault for artefact in artefacts for fault in faults(store, artefact)]
+    if shared:
+        looked = dict(shared_faults(store, names or []))
+    else:
+        artefacts = [store.get(name) for name in names] if names else store.here()
+        looked = {str(artefact): list(faults(store, artefact)) for artefact in artefacts}
+    found = [fault for of_one in looked.values() for fault in of_one]
     for fault in found:
         typer.echo(fault, err=True)
-    typer.echo(f"{len(artefacts)} artefacts, {len(found)} faults")
+    typer.echo(f"{len(looked)} artefacts, {len(found)} faults")
     if found:
         raise typer.Exit(2)
 
@@ -87,7 +92,7 @@ def verify(
 def alias(name: str, artefact: NameArgument, workspace: WorkspaceOption = "workspace") -> None:
     """Point an alias, such as `production`, at an artefact."""
     store = open_store(workspace)
-    target = store.get(artefact)
+    target = store.named(artefact)
     store.set_alias(name, target)
     typer.echo(f"{name} -> {target}")
 
@@ -96,11 +101,30 @@ def alias(name: str, artefact: NameArgument, workspace: WorkspaceOption = "works
 def gc(
     workspace: WorkspaceOption = "workspace",
     delete: Annotated[bool, typer.Option("--delete", help="Delete; without it, only list.")] = False,
+    shared: Annotated[bool, typer.Option("--shared", help="In the shared store instead, for all machines.")] = False,
 ) -> None:
     """Artefacts that no alias and no newest evaluation needs, and leftovers of killed runs."""
-    from tasks.collect import collect
+    from tasks.collect import collect, collect_shared
 
-    for line in collect(open_store(workspace), delete):
+    for line in (collect_shared if shared else collect)(open_store(workspace), delete):
+        typer.echo(line)
+
+
+@app.command()
+def share(
+    address: Annotated[str, typer.Argument(help="s3://BUCKET/PREFIX; without it, say which.", metavar="ADDRESS")] = "",
+    workspace: WorkspaceOption = "workspace",
+    none: Annotated[bool, typer.Option("--none", help="Leave the shared store; nothing is deleted.")] = False,
+) -> None:
+    """Share artefacts and aliases with other machines' workspaces, by a store on S3."""
+    from data_contracts.errors import UserError
+    from tasks.sharing import join, leave, sharing
+
+    if address and none:
+        raise UserError("give an address or --none, not both")
+    place = open_store(workspace).workspace
+    lines = leave(place) if none else join(place, address) if address else iter([f"artefacts: {sharing(place)}"])
+    for line in lines:
         typer.echo(line)
 
 

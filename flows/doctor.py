@@ -37,6 +37,7 @@ def examine(workspace: Path) -> Iterator[Finding]:
     yield _disk(workspace)
     yield _device()
     yield _pools()
+    yield _artefacts(workspace)
     yield (found := server())
     if os.environ.get("PREFECT_API_URL") and found.state == "ok":
         yield _crashed()
@@ -89,6 +90,17 @@ def _pools() -> Finding:
 
     written = "1" if icechunk.__version__.startswith("1.") else "2"
     return Finding("pools", "ok", f"zarr {zarr.__version__}, icechunk {icechunk.__version__}, on-disk format {written}")
+
+
+def _artefacts(workspace: Path) -> Finding:
+    from echoingecg.errors import StoreError
+    from tasks.sharing import sharing
+    from tasks.workspace import Workspace
+
+    try:
+        return Finding("artefacts", "ok", sharing(Workspace(workspace.resolve())))
+    except StoreError as fault:
+        return Finding("artefacts", "fail", str(fault))
 
 
 def server() -> Finding:

@@ -58,8 +58,8 @@ def print_status(job: Job) -> None:
         _console.print(f"export {job.export} is not there yet: nothing has run")
         return
     for plan in plans(job):
-        found = job.store.find(plan.stage, plan.version)
-        state = f"published {_minute(found)}" if found else "missing"
+        found = job.store.seen(plan.stage, plan.version)
+        state = f"{'published' if found.is_here else 'shared'} {_minute(found)}" if found else "missing"
         if found is None and job.workspace.scratch(plan.stage, plan.version).is_dir():
             state = "begun: a run would go on from its checkpoint"
         table.add_row(plan.stage, plan.version, state, _counts(found) if found else "")
@@ -67,19 +67,22 @@ def print_status(job: Job) -> None:
 
 
 def print_artefacts(store: ArtefactStore) -> None:
-    """Every artefact, then the aliases."""
-    _console.print(_table(str(store.workspace.root), store.published()))
+    """Every artefact, where it is if the workspace shares any, then the aliases."""
+    there = None if store.shared is None else {(one.stage, one.version) for one in store.shared.manifests()}
+    title = f"{store.workspace.root}{f', sharing {store.shared}' if store.shared else ''}"
+    _console.print(_table(title, store.published(), there))
     for name, target in store.aliases().items():
         _console.print(f"{name} -> {target}")
 
 
 def print_artefact(store: ArtefactStore, name: str) -> None:
     """Manifest, then the quarantine rows; paths are looked up in this workspace's private index."""
-    artefact = store.get(name)
+    artefact = store.named(name)
     _console.print_json(artefact.manifest.model_dump_json())
-    _console.print(str(artefact.folder))
-    if not (artefact.folder / QUARANTINE.filename).is_file():
+    _console.print(str(artefact.folder) if artefact.is_here else f"in {store.shared}, not in this workspace yet")
+    if QUARANTINE.filename not in artefact.manifest.files:
         return
+    artefact = store.get(str(artefact))
     paths = _private_paths(store)
     for row in QUARANTINE.read(artefact.folder).to_pylist():  # lines, not a table: a path must stay whole
         file = paths.get(row["source_id"], row["source_id"])
@@ -94,17 +97,25 @@ def _private_paths(store: ArtefactStore) -> dict[str, str]:
     return found
 
 
-def _table(title: str, artefacts: Iterable[Artefact]) -> Table:
+def _table(title: str, artefacts: Iterable[Artefact], shared: set[tuple[Stage, str]] | None = None) -> Table:
+    """Rows of artefacts. `shared`: what the shared store holds; None for a workspace that stands alone."""
     table = Table(title=title, title_justify="left")
     table.add_column("artefact", no_wrap=True)  # a name that can be copied
     table.add_column("made", no_wrap=True)
     table.add_column("new files", justify="right")
     table.add_column("counts")
+    if shared is not None:
+        table.add_column("where")
     for one in artefacts:
         run = one.manifest.run
         new = "" if run.new_keys is None else str(run.new_keys)
-        table.add_row(str(one), f"{_minute(one)}\nin {run.seconds:.1f} s", new, _counts(one))
+        where = [] if shared is None else [_where(one, (one.stage, one.version) in shared)]
+        table.add_row(str(one), f"{_minute(one)}\nin {run.seconds:.1f} s", new, _counts(one), *where)
     return table
+
+
+def _where(artefact: Artefact, shared: bool) -> str:
+    return " and ".join(place for place, there in (("here", artefact.is_here), ("shared", shared)) if there)
 
 
 def _minute(artefact: Artefact) -> str:

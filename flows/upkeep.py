@@ -21,7 +21,7 @@ def verify(workspace: str = "workspace", artefacts: list[str] = []) -> State:  #
         artefacts: STAGE-VERSION or aliases; empty for all.
     """
     store = open_store(workspace)
-    chosen = [store.get(name) for name in artefacts] or store.published()
+    chosen = [store.get(name) for name in artefacts] or store.here()
     report, found = Reporter("verify"), []
     for done, artefact in enumerate(chosen, start=1):
         found += [{"artefact": str(artefact), "fault": fault} for fault in faults(store, artefact)]

@@ -1,152 +1,158 @@
 """The artefact store: versions by fingerprint, published whole or not at all, never changed."""
 
-import hashlib
-import platform
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as package_version
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from filelock import FileLock
-from pydantic import ValidationError
 
 from data_contracts.conventions import STAGES, Stage
-from data_contracts.manifest import FILENAME, Checksum, Manifest, PoolSnapshot, Run
-from echoingecg.durable import to_disk, write_whole
+from data_contracts.manifest import FILENAME, Manifest, Run
+from echoingecg.durable import to_disk
 from echoingecg.errors import StoreError
-from echoingecg.fingerprint import canonical_json, fingerprint, hash_files
+from echoingecg.fingerprint import VERSION_LENGTH
+from tasks.aliases import Aliases
+from tasks.shared_store import SharedStore, joined, kept_here
+from tasks.versions import Artefact, Built, Plan, checksum, complete, content_of, packages, read_manifest
 from tasks.workspace import Workspace, writing_to
 
-PACKAGES: Final = ("echoingecg", "numpy", "scipy", "torch", "open_clip_torch", "zarr", "icechunk", "scikit-learn",
-                   "opencv-python-headless", "pydicom", "wfdb", "pyarrow")  # fmt: skip
+__all__ = ["Artefact", "ArtefactStore", "Built", "Plan"]
+
 _BUILDING: Final = ".building-"
+_FETCHING: Final = ".fetching-"
 _REPLACED: Final = ".replaced"
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Everything that a version depends on, and nothing else."""
-
-    stage: Stage
-    contract_version: int
-    code_version: int
-    recipe: dict[str, Any]
-    source: dict[str, str]
-    inputs: dict[Stage, str]
-
-    @property
-    def version(self) -> str:
-        return fingerprint(asdict(self))
-
-
-@dataclass(frozen=True)
-class Built:
-    """What a stage says of the artefact it has just written."""
-
-    counts: dict[str, int]
-    pool: PoolSnapshot | None = None
-    new_keys: int | None = None
-
-
-@dataclass(frozen=True)
-class Artefact:
-    """One published version."""
-
-    folder: Path
-    manifest: Manifest
-
-    @property
-    def stage(self) -> Stage:
-        return self.manifest.stage
-
-    @property
-    def version(self) -> str:
-        return self.manifest.version
-
-    def __str__(self) -> str:
-        return f"{self.stage}-{self.version}"
-
-
 class ArtefactStore:
-    """Reads and publishes artefacts of one workspace."""
+    """Reads and publishes artefacts of one workspace, and of the shared store on S3 if it has joined one."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
+
+    @cached_property
+    def shared(self) -> SharedStore | None:
+        """The store that this workspace has joined."""
+        return joined(self.workspace)
 
     def folder(self, stage: Stage, version: str) -> Path:
         return self.workspace.artefacts / stage / version
 
     def find(self, stage: Stage, version: str) -> Artefact | None:
-        """The published version, or None.
+        """The published version with its files, or None.
+
+        One that only the shared store holds is fetched; one that it lacks, as after a killed upload, is shared.
 
         Raises:
-            StoreError: the manifest cannot be read, or was written by a newer release.
+            StoreError: the manifest cannot be read, or was written by a newer release; a shared copy is damaged,
+                or S3 does not let us in.
         """
-        folder = self.folder(stage, version)
-        path = folder / FILENAME
-        try:
-            return Artefact(folder, Manifest.model_validate_json(path.read_bytes()))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except ValidationError as fault:
-            field = ".".join(str(part) for part in fault.errors()[0]["loc"])
-            raise StoreError(
-                f"artefact {stage}-{version}: {FILENAME} is damaged or of another release (field '{field}'); "
-                f"delete {folder} and run again"
-            ) from fault
-        except OSError as fault:
-            raise StoreError(f"artefact {stage}-{version}: cannot be read: {fault.strerror}") from fault
+        here = self._here(stage, version)
+        if self.shared is None:
+            return here
+        if here is None:
+            return self._fetch(self.shared, stage, version)
+        if not kept_here(here):
+            self.share(here)
+        return here
+
+    def seen(self, stage: Stage, version: str) -> Artefact | None:
+        """The same by its manifest alone: its files may be in the shared store. Changes nothing."""
+        if (here := self._here(stage, version)) is not None or self.shared is None:
+            return here
+        manifest = self.shared.manifest(stage, version)
+        return Artefact(self.folder(stage, version), manifest) if manifest else None
 
     def get(self, name: str) -> Artefact:
         """The artefact called `<stage>-<version>` (a unique start of the version is enough) or by an alias.
 
         Raises:
+            StoreError: no such artefact, or several, or as `find`.
+        """
+        named = self.named(name)
+        if (found := self.find(named.stage, named.version)) is None:
+            raise StoreError(f"{named} has gone meanwhile: 'artefacts list' shows all")
+        return found
+
+    def named(self, name: str) -> Artefact:
+        """The same by its manifest alone: its files may be in the shared store.
+
+        Raises:
             StoreError: no such artefact, or several.
         """
-        alias = self._alias_file(name)
-        if alias is not None and alias.is_file():
-            name = alias.read_text(encoding="utf-8").strip()
+        name = self._aliases.target(name) or name
         stage, _, start = name.partition("-")
         if stage not in STAGES:
             raise StoreError(f"'{name}' names no artefact: write STAGE-VERSION or an alias; 'artefacts list' shows all")
-        found = [one for one in self.published(stage) if one.version.startswith(start)]
+        whole = self.seen(stage, start) if len(start) == VERSION_LENGTH and start.isalnum() else None
+        found = [whole] if whole else [one for one in self.published(stage) if one.version.startswith(start)]
         if len(found) != 1:
             many = "no artefact" if not found else f"{len(found)} artefacts"
-            raise StoreError(f"{many} named '{name}' in {self.workspace.root}: 'artefacts list' shows all")
+            places = f"{self.workspace.root}{f' and {self.shared}' if self.shared else ''}"
+            raise StoreError(f"{many} named '{name}' in {places}: 'artefacts list' shows all")
         return found[0]
 
-    def published(self, *stages: Stage) -> list[Artefact]:
-        """Published artefacts in the order of the stages, oldest first."""
+    def here(self, *stages: Stage) -> list[Artefact]:
+        """Artefacts published in the workspace, in the order of the stages, oldest first."""
         found: list[Artefact] = []
         for stage in stages or STAGES:
             folder = self.workspace.artefacts / stage
             names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-            of_stage = [one for name in names if not name.startswith(".") and (one := self.find(stage, name))]
-            found += sorted(of_stage, key=lambda one: one.manifest.run.finished)
-        return found
+            found += [one for name in names if not name.startswith(".") and (one := self._here(stage, name))]
+        return sorted(found, key=_order)
+
+    def published(self, *stages: Stage) -> list[Artefact]:
+        """The same and, by their manifests alone, those of the shared store."""
+        found = self.here(*stages)
+        if self.shared is not None:
+            known = {(one.stage, one.version) for one in found}
+            there = [one for one in self.shared.manifests(*stages) if (one.stage, one.version) not in known]
+            found += [Artefact(self.folder(one.stage, one.version), one) for one in there]
+        return sorted(found, key=_order)
 
     def lineage(self, artefact: Artefact) -> dict[Stage, str]:
         """Versions of the artefact and of all it was made of, by stage, read from manifests alone."""
         found: dict[Stage, str] = {artefact.stage: artefact.version}
         for stage, version in artefact.manifest.inputs.items():
-            above = self.find(stage, version)
+            above = self.seen(stage, version)
             found |= self.lineage(above) if above else {stage: version}
         return {stage: found[stage] for stage in STAGES if stage in found}
+
+    def share(self, artefact: Artefact) -> None:
+        """Uploads an artefact that is here and that the shared store lacks. Says on one line what happened.
+
+        Raises:
+            StoreError: S3 does not let us in; the artefact stays published here.
+        """
+        from tasks.progress import logger  # Prefect: not for a workspace that stands alone
+
+        if self.shared is None:
+            return
+        try:
+            says = kept_here(artefact) or self.shared.offer(artefact)
+        except StoreError as fault:
+            raise StoreError(f"{artefact} is published here, but not shared: {fault}") from fault
+        if says:
+            logger().info(says)
 
     @contextmanager
     def locked(self, plan: Plan) -> Iterator[None]:
         """Holds the one right to build this version; a second run waits here."""
+        with self._locked(f"{plan.stage}-{plan.version}"):
+            yield
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
         locks = self.workspace.artefacts / ".locks"
         with writing_to(self.workspace.root):
             locks.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(locks / f"{plan.stage}-{plan.version}.lock")
+            lock = FileLock(locks / f"{name}.lock")
             lock.acquire()
         try:
             yield
@@ -156,12 +162,17 @@ class ArtefactStore:
     @contextmanager
     def building(self, plan: Plan) -> Iterator[Path]:
         """A temporary folder beside the versions, removed unless `publish` has moved it. Needs `locked`."""
-        parent = self.workspace.artefacts / plan.stage
+        with self._beside(plan.stage, f"{_BUILDING}{plan.version}-") as folder:
+            yield folder
+
+    @contextmanager
+    def _beside(self, stage: Stage, prefix: str) -> Iterator[Path]:
+        parent = self.workspace.artefacts / stage
         with writing_to(self.workspace.root):
             parent.mkdir(parents=True, exist_ok=True)
-            for stale in parent.glob(f"{_BUILDING}{plan.version}-*"):
+            for stale in parent.glob(f"{prefix}*"):
                 shutil.rmtree(stale)
-            folder = Path(tempfile.mkdtemp(prefix=f"{_BUILDING}{plan.version}-", dir=parent))
+            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
             try:
                 yield folder
             finally:
@@ -180,45 +191,62 @@ class ArtefactStore:
             started: `time.monotonic()` at the start of the build.
         """
         files = {str(path.relative_to(folder)): checksum(path) for path in sorted(folder.rglob("*")) if path.is_file()}
-        content = hashlib.sha256(canonical_json({name: one.sha256 for name, one in files.items()}).encode())
         manifest = Manifest(
             **asdict(plan),
             version=plan.version,
             counts=built.counts,
             files=files,
-            content=content.hexdigest(),
+            content=content_of(files),
             run=Run(
                 finished=self._next_time(plan.stage),
                 seconds=round(time.monotonic() - started, 3),
-                packages=_packages(),
+                packages=packages(),
                 pool=built.pool,
                 new_keys=built.new_keys,
             ),
         )
-        for name in files:
-            to_disk(folder / name)
-        path = folder / FILENAME
-        path.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        to_disk(path)
-        for name in files:  # one mode for all: safetensors writes files that their owner alone can read
-            (folder / name).chmod(path.stat().st_mode)
+        complete(folder, manifest)
         target = self.folder(plan.stage, plan.version)
-        old = self.find(plan.stage, plan.version)
-        if old is not None and old.manifest.content == manifest.content and self._is_whole(old):
-            return old
-        if target.exists():
-            aside = target.parent / _REPLACED
-            aside.mkdir(exist_ok=True)
-            target.rename(aside / f"{plan.version}-{time.time_ns()}")
-        folder.chmod(0o755)  # mkdtemp gives 0700
-        folder.rename(target)
-        to_disk(target.parent)
-        return Artefact(target, manifest)
+        artefact = self._here(plan.stage, plan.version)
+        if artefact is None or artefact.manifest.content != manifest.content or not self._is_whole(artefact):
+            if target.exists():
+                aside = target.parent / _REPLACED
+                aside.mkdir(exist_ok=True)
+                target.rename(aside / f"{plan.version}-{time.time_ns()}")
+            artefact = _into_place(folder, target, manifest)
+        self.share(artefact)
+        return artefact
+
+    def _here(self, stage: Stage, version: str) -> Artefact | None:
+        """The version in this workspace, or None."""
+        folder = self.folder(stage, version)
+        try:
+            text = (folder / FILENAME).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as fault:
+            raise StoreError(f"artefact {stage}-{version}: cannot be read: {fault.strerror}") from fault
+        return Artefact(folder, read_manifest(text, stage, version, f"delete {folder} and run again"))
+
+    def _fetch(self, shared: SharedStore, stage: Stage, version: str) -> Artefact | None:
+        """Takes a version from the shared store, whole or not at all; two processes that want it take turns."""
+        from tasks.progress import logger
+
+        if (manifest := shared.manifest(stage, version)) is None:
+            return None
+        with self._locked(f"fetch-{stage}-{version}"):
+            if (here := self._here(stage, version)) is not None:
+                return here
+            with self._beside(stage, f"{_FETCHING}{version}-") as folder:
+                shared.fetch(manifest, folder)
+                found = _into_place(folder, self.folder(stage, version), manifest)
+        logger().info(f"{found}: taken from {shared}")
+        return found
 
     def _next_time(self, stage: Stage) -> str:
-        """Now; just after the newest version where the clock has gone back, so that `published` keeps the order."""
+        """Now; just after the newest version where the clock has gone back, so that `here` keeps the order."""
         now = datetime.now(UTC)
-        if newest := self.published(stage)[-1:]:
+        if newest := self.here(stage)[-1:]:
             now = max(now, datetime.fromisoformat(newest[0].manifest.run.finished) + timedelta(seconds=1))
         return now.isoformat(timespec="seconds")
 
@@ -231,54 +259,39 @@ class ArtefactStore:
                 Pool.read(self.workspace, pool)
         except StoreError:
             return False
-        return not self.faults(artefact)
+        return not artefact.faults()
 
     def in_lineage(self, artefact: Artefact, stage: Stage) -> Artefact | None:
         """What a stage gave to an artefact's lineage, if it is still here."""
         version = self.lineage(artefact).get(stage)
         return self.find(stage, version) if version else None
 
-    def faults(self, artefact: Artefact) -> list[str]:
-        """What differs between the files on disk and the manifest; empty when sound."""
-        found = []
-        for name, expected in artefact.manifest.files.items():
-            path = artefact.folder / name
-            if not path.is_file():
-                found.append(f"{artefact}: {name} is missing")
-            elif checksum(path) != expected:
-                found.append(f"{artefact}: {name} has changed")
-        return found
-
     def set_alias(self, name: str, artefact: Artefact) -> None:
-        """Points an alias at an artefact, atomically."""
-        path = self._alias_file(name)
-        if path is None:
-            raise StoreError(f"'{name}' cannot be an alias: use letters, digits, '.' and '_', and no stage's name")
-        with writing_to(self.workspace.root):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, f"{artefact}\n")
+        """Points an alias at an artefact, atomically; for all machines once they can have the artefact.
+
+        Raises:
+            StoreError: no alias could be called so; the artefact cannot be shared; the disk or S3 refuses.
+        """
+        if self.shared is not None and artefact.is_here:
+            if why := kept_here(artefact):
+                raise StoreError(f"alias '{name}' stays as it is: {why}")
+            self.share(artefact)
+        self._aliases.set(name, str(artefact))
 
     def aliases(self) -> dict[str, str]:
         """Alias -> artefact name."""
-        folder = self.workspace.artefacts / "aliases"
-        paths = sorted(folder.glob("[!.]*")) if folder.is_dir() else []
-        return {path.name: path.read_text(encoding="utf-8").strip() for path in paths}
+        return self._aliases.all()
 
-    def _alias_file(self, name: str) -> Path | None:
-        sound = name.replace(".", "").replace("_", "").isalnum() and not name.startswith(".") and name not in STAGES
-        return self.workspace.artefacts / "aliases" / name if sound else None
+    @property
+    def _aliases(self) -> Aliases:
+        return Aliases(self.workspace, self.shared)
 
 
-def checksum(path: Path) -> Checksum:
-    """Size and SHA-256 of a file."""
-    return Checksum(bytes=path.stat().st_size, sha256=hash_files([path]))
+def _order(artefact: Artefact) -> tuple[int, str, str]:
+    return STAGES.index(artefact.stage), artefact.manifest.run.finished, artefact.version
 
 
-def _packages() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = package_version(name)
-        except PackageNotFoundError:
-            found[name] = "absent"
-    return found
+def _into_place(folder: Path, target: Path, manifest: Manifest) -> Artefact:
+    folder.rename(target)
+    to_disk(target.parent)
+    return Artefact(target, manifest)

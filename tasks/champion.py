@@ -7,8 +7,8 @@ from tasks.promote import promote
 
 
 def champion_of(store: ArtefactStore, alias: str) -> Artefact | None:
-    """The evaluation that the alias names; None where there is no such alias."""
-    return store.get(alias) if alias in store.aliases() else None
+    """The evaluation that the alias names, by its manifest; None where there is no such alias."""
+    return store.named(alias) if alias in store.aliases() else None
 
 
 def crown(store: ArtefactStore, challenger: Artefact, alias: str, rule: PromotionSettings) -> str:

@@ -1,18 +1,11 @@
 """Where a pool is kept: a folder of the workspace, or S3. Nothing else in the project opens a repository."""
 
-import os
 import shutil
 from pathlib import Path
-from typing import Final
 
 import icechunk
 
-_S3: Final = "s3://"
-
-
-def is_shared(place: str) -> bool:
-    """Whether writers of several machines may meet there: S3, where no lock of ours reaches."""
-    return place.startswith(_S3)
+from tasks.s3 import S3Place, is_s3
 
 
 def open_repository(root: Path, place: str, create: bool = False) -> icechunk.Repository:
@@ -29,11 +22,12 @@ def open_repository(root: Path, place: str, create: bool = False) -> icechunk.Re
 
     Raises:
         IcechunkError: there is none, or S3 does not let us in.
+        StoreError: no address on S3.
     """
-    storage = _s3(place) if is_shared(place) else _on_disk(root / place)
+    storage = _s3(place) if is_s3(place) else _on_disk(root / place)
     if not create:
         return icechunk.Repository.open(storage)
-    if not is_shared(place):
+    if not is_s3(place):
         _clear_half_made(root / place, storage)
     try:
         return icechunk.Repository.open_or_create(storage)
@@ -57,15 +51,14 @@ def _on_disk(folder: Path) -> icechunk.Storage:
     return icechunk.local_filesystem_storage(str(folder))
 
 
-def _s3(place: str) -> icechunk.Storage:
-    bucket, _, prefix = place.removeprefix(_S3).partition("/")
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+def _s3(address: str) -> icechunk.Storage:
+    place = S3Place.of(address)
     return icechunk.s3_storage(
-        bucket=bucket,
-        prefix=prefix,
-        endpoint_url=endpoint,
-        region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
-        allow_http=(endpoint or "").startswith("http://"),
-        force_path_style=endpoint is not None,  # bucket.localhost is no host
+        bucket=place.bucket,
+        prefix=place.prefix,
+        endpoint_url=place.endpoint,
+        region=place.region,
+        allow_http=place.allow_http,
+        force_path_style=place.path_style,
         from_env=True,
     )

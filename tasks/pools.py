@@ -23,8 +23,9 @@ from data_contracts.manifest import PoolSnapshot
 from echoingecg.errors import StoreError
 from tasks.blocks import key_rows
 from tasks.drafts import BRANCH, REFUSED, Draft, Known, PoolArray, named_array
-from tasks.pool_storage import is_made, is_shared, open_repository
+from tasks.pool_storage import is_made, open_repository
 from tasks.progress import logger
+from tasks.s3 import CHECK, is_s3
 from tasks.workspace import Workspace, writing_to
 
 __all__ = [
@@ -50,7 +51,7 @@ class Pool:
         folder = workspace.pools / name
         self._lock = folder.with_suffix(".lock")
         self.place = f"{kept.rstrip('/')}/{name}" if kept else str(folder.relative_to(workspace.root))
-        self._known = Known() if is_shared(self.place) else None
+        self._known = Known() if is_s3(self.place) else None
 
     @classmethod
     def read(cls, workspace: Workspace, snapshot: PoolSnapshot) -> zarr.Group:
@@ -60,13 +61,13 @@ class Pool:
             StoreError: the pool or the snapshot is gone.
         """
         place = snapshot.path
-        if not is_shared(place) and not (workspace.root / place).is_dir():  # Icechunk would make it
+        if not is_s3(place) and not (workspace.root / place).is_dir():  # Icechunk would make it
             raise StoreError(f"pool {place} is gone from {workspace.root}: run again from its stage")
         try:
             session = open_repository(workspace.root, place).readonly_session(snapshot_id=snapshot.snapshot)
             return zarr.open_group(session.store, mode="r")
         except (icechunk.IcechunkError, FileNotFoundError) as fault:
-            if is_shared(place):
+            if is_s3(place):
                 raise _not_served(place, fault) from fault
             raise StoreError(f"pool {snapshot.path}: snapshot {snapshot.snapshot} cannot be read") from fault
 
@@ -132,7 +133,7 @@ class Pool:
         try:
             session.commit("create")
         except icechunk.ConflictError:
-            assert is_shared(self.place)  # another machine has made the same
+            assert is_s3(self.place)  # another machine has made the same
 
     def snapshot(self) -> PoolSnapshot:
         """The newest snapshot."""
@@ -166,7 +167,7 @@ class Pool:
                 f"pool {self.place}: this machine's clock has gone back, or is not that of the storage: set the clock "
                 f"and run again"
             )
-        if is_shared(self.place):
+        if is_s3(self.place):
             return _not_served(self.place, fault)
         if "No space left" in text or "os error 28" in text:
             return StoreError(f"{self.workspace.root}: the disk is full: free some space and run again")
@@ -225,8 +226,7 @@ def _locked(lock: FileLock) -> AcquireReturnProxy:
 
 
 def _not_served(place: str, fault: Exception) -> StoreError:
-    check = "check AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and that the bucket is there"
-    return StoreError(f"pool {place}: {_cause(fault)}; {check}")
+    return StoreError(f"pool {place}: {_cause(fault)}; {CHECK}")
 
 
 def _cause(fault: Exception) -> str:

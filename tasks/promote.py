@@ -36,9 +36,12 @@ def promote(store: ArtefactStore, challenger: str, alias: str, rule: PromotionSe
         locks.mkdir(parents=True, exist_ok=True)
         with FileLock(locks / f"alias-{alias}.lock"):
             new = find_student(store, challenger).evaluation
-            old = find_student(store, alias).evaluation if alias in store.aliases() else None
+            before = store.aliases().get(alias)
+            old = find_student(store, alias).evaluation if before else None
             decision = _decide(store, new, old, alias, rule)
             path = _keep(store, decision)
+            if store.aliases().get(alias) != before:  # by another machine: our lock holds in this workspace alone
+                raise StoreError(f"'{alias}' has moved meanwhile: promote again, against the new one")
             if decision.verdict == "promote":
                 store.set_alias(alias, new)
             return decision, path

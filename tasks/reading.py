@@ -49,7 +49,7 @@ def find_student(store: ArtefactStore, name: str) -> JudgedStudent:
         StoreError: no such artefact, or none or several that it could be.
     """
     if name or PRODUCTION in store.aliases():
-        named = store.get(name or PRODUCTION)
+        named = store.named(name or PRODUCTION)
         evaluations = [named]
         if named.stage != "evaluation":
             evaluations = [one for one in _with_card(store) if one.manifest.inputs["student"] == named.version]
@@ -61,10 +61,11 @@ def find_student(store: ArtefactStore, name: str) -> JudgedStudent:
             f": name one of {', '.join(str(one) for one in evaluations)}" if evaluations else ": run the pipeline first"
         )
         raise StoreError(f"{what} {len(evaluations) or 'no'} evaluation{'s' * (len(evaluations) != 1)}{names}")
-    version = evaluations[0].manifest.inputs["student"]
+    evaluation = store.get(str(evaluations[0]))
+    version = evaluation.manifest.inputs["student"]
     if (student := store.find("student", version)) is None:
-        raise StoreError(f"{evaluations[0]} judged student-{version}, which is not in {store.workspace.root}")
-    return JudgedStudent(student, evaluations[0])
+        raise StoreError(f"{evaluation} judged student-{version}, which is not in {store.workspace.root}")
+    return JudgedStudent(student, evaluation)
 
 
 def _with_card(store: ArtefactStore) -> list[Artefact]:

@@ -11,13 +11,14 @@ from echoingecg.errors import UserError
 from echoingecg.fingerprint import hash_array
 from tasks.artefacts import Artefact, ArtefactStore
 from tasks.pools import Pool, array_of, rows_by_key, rows_of
+from tasks.sharing import shared_store_of
 
 
 def faults(store: ArtefactStore, artefact: Artefact) -> Iterator[str]:
     """One line for every difference; nothing when the artefact is sound."""
-    yield from store.faults(artefact)
+    yield from artefact.faults()
     for stage, version in artefact.manifest.inputs.items():
-        if store.find(stage, version) is None:
+        if store.seen(stage, version) is None:
             yield f"{artefact}: its input {stage}-{version} is missing"
     if artefact.manifest.run.pool is None:
         return
@@ -29,6 +30,19 @@ def faults(store: ArtefactStore, artefact: Artefact) -> Iterator[str]:
             yield from _teacher(artefact, group)
     except UserError as fault:
         yield f"{artefact}: {fault}"
+
+
+def shared_faults(store: ArtefactStore, names: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Artefacts of the shared store (default: all), and a line for every file that is not as its manifest there says.
+
+    Raises:
+        StoreError: the workspace has joined none, no such artefact, or S3 does not let us in.
+    """
+    shared = shared_store_of(store)
+    chosen = {(one.stage, one.version) for one in map(store.named, names)}
+    for manifest in shared.manifests():
+        if not chosen or (manifest.stage, manifest.version) in chosen:
+            yield f"{manifest.stage}-{manifest.version}", list(shared.faults(manifest))
 
 
 def _ecg(artefact: Artefact, group: zarr.Group) -> Iterator[str]:

@@ -35,6 +35,16 @@ class Workspace:
         return self.root / "artefacts"
 
     @property
+    def shared_store(self) -> Path:
+        """Names the store on S3 that this workspace has joined; absent where it stands alone."""
+        return self.root / "shared_store"
+
+    @property
+    def shared_manifests(self) -> Path:
+        """Manifests seen in that store, so that a listing asks for new ones alone."""
+        return self.artefacts / ".shared"
+
+    @property
     def pools(self) -> Path:
         """Icechunk repositories, `<stage>/<pool>/`."""
         return self.root / "pools"

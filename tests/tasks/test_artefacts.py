@@ -47,7 +47,7 @@ def test_publish_find_and_lineage(store: ArtefactStore, plan: Plan) -> None:
     assert (found.folder / "deep/file.txt").read_text() == "content"
     assert list(found.manifest.files) == ["deep/file.txt"]
     assert store.lineage(found) == {"catalog": "c", "ecg": "e", "teacher": "t", "pairs": plan.version}
-    assert store.faults(found) == []
+    assert found.faults() == []
     modes = {path.stat().st_mode for path in found.folder.rglob("*") if path.is_file()}
     assert len(modes) == 1, "whoever may read the manifest may read the weights"
     assert not list(found.folder.parent.glob(".building-*"))
@@ -100,9 +100,9 @@ def test_a_failing_build_publishes_nothing(store: ArtefactStore, plan: Plan) -> 
 def test_damage_is_found(store: ArtefactStore, plan: Plan) -> None:
     made = publish(store, plan)
     (made.folder / "deep/file.txt").write_text("CONTENT")
-    assert store.faults(made) == [f"{made}: deep/file.txt has changed"]
+    assert made.faults() == [f"{made}: deep/file.txt has changed"]
     (made.folder / "deep/file.txt").unlink()
-    assert store.faults(made) == [f"{made}: deep/file.txt is missing"]
+    assert made.faults() == [f"{made}: deep/file.txt is missing"]
     (made.folder / "manifest.json").write_text('{"stage": "pairs"}')
     with pytest.raises(StoreError, match=r"manifest\.json is damaged"):
         store.find("pairs", plan.version)
