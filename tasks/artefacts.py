@@ -130,10 +130,10 @@ class ArtefactStore:
         Raises:
             StoreError: S3 does not let us in; the artefact stays published here.
         """
-        from tasks.progress import logger  # Prefect: not for a workspace that stands alone
-
         if self.shared is None:
             return
+        from tasks.progress import logger  # Prefect: not for a workspace that stands alone
+
         try:
             says = kept_here(artefact) or self.shared.offer(artefact)
         except StoreError as fault:

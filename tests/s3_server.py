@@ -13,8 +13,13 @@ from prefect_server import answers, free_address, process, wait_for
 
 
 @contextmanager
-def s3_bucket(log: Path) -> Iterator[str]:
-    """`s3://bucket` of moto, which knows the conditional writes that Icechunk's commits rest on."""
+def s3_bucket(log: Path, **settings: str) -> Iterator[str]:
+    """`s3://bucket` of moto, which knows the conditional writes that Icechunk's commits rest on.
+
+    Args:
+        log: what it prints.
+        settings: of moto itself, such as INITIAL_NO_AUTH_ACTION_COUNT.
+    """
     program = shutil.which("moto_server", path=Path(sys.executable).parent)
     assert program, "needs the extra `test`"
     address = free_address()
@@ -26,7 +31,7 @@ def s3_bucket(log: Path) -> Iterator[str]:
         "AWS_SECRET_ACCESS_KEY": "b",
     }
     with (
-        process(program, "--host", host, "--port", port, log=log, environment={**os.environ}),
+        process(program, "--host", host, "--port", port, log=log, environment={**os.environ, **settings}),
         pytest.MonkeyPatch.context() as patch,
     ):
         wait_for(lambda: answers(address), "S3 server")
