@@ -26,7 +26,7 @@ def bucket(tmp_path: Path) -> Iterator[str]:
 
 
 def joined_job(workspace: Path, export: Path, bucket: str) -> Job:
-    recipe = find_recipe("smoke", ["catalog.public_key=", f"execution.pools={bucket}/pools"])
+    recipe = find_recipe("smoke", ['catalog.public_key=""', f"execution.pools={bucket}/pools"])
     job = make_job(recipe, str(export), str(workspace))
     list(join(job.workspace, f"{bucket}/artefacts"))
     return job
