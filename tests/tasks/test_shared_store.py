@@ -47,7 +47,8 @@ def address(server: str, tmp_path: Path) -> str:
 def machine(folder: Path, address: str) -> ArtefactStore:
     """A workspace that has joined."""
     workspace = Workspace(folder)
-    assert list(join(workspace, address))[0] == f"{folder} shares artefacts in {address}"
+    said = list(join(workspace, address))
+    assert said[0] == f"{folder} shares artefacts in {address}"
     return ArtefactStore(workspace)
 
 
@@ -83,11 +84,13 @@ def test_what_one_machine_makes_another_takes(
     assert b.lineage(student) == {**plan.inputs, "pairs": plan.version, "student": student.version}
     assert b.named(f"pairs-{plan.version[:6]}").manifest == made.manifest
     seen = b.seen("pairs", plan.version)
-    assert seen and not seen.is_here, "looking takes no files"
+    assert seen
+    assert not seen.is_here, "looking takes no files"
     assert not b.folder("pairs", plan.version).exists()
 
     found = b.find("pairs", plan.version)
-    assert found and found.is_here
+    assert found
+    assert found.is_here
     assert bytes_of(found) == bytes_of(made)
     assert found.folder.stat().st_mode == made.folder.stat().st_mode
     assert not list(found.folder.parent.glob(".*"))
@@ -247,7 +250,7 @@ def test_only_artefacts_leave_the_machine(tmp_path: Path, address: str, plan: Pl
         "aliases/production",
         *(f"{folder}/{name}" for name in ("deep/file.txt", "weights.bin", "empty")),
     }
-    with pytest.raises(StoreError, match="alias 'x' stays as it is: .* its pool is a folder of this workspace"):
+    with pytest.raises(StoreError, match=r"alias 'x' stays as it is: .* its pool is a folder of this workspace"):
         store.set_alias("x", here)
 
 
@@ -452,8 +455,9 @@ def test_gc_takes_from_the_shared_store_only_when_told(
     assert keys(address) == before
     assert list(collect_shared(a, delete=True)) == [], "all of it may be young"
     monkeypatch.setattr(collecting, "_SHARED_AGE", -60.0)
-    gone = [f"{address}/manifests/pairs/{old.version}.json",
-            f"{address}/files/pairs/{old.version}/{old.manifest.content[:16]}", f"{address}/files/pairs/ab/cd"]  # fmt: skip
+    of_old = f"pairs/{old.version}"
+    files = f"files/{of_old}/{old.manifest.content[:16]}"
+    gone = [f"{address}/{name}" for name in (f"manifests/{of_old}.json", files, "files/pairs/ab/cd")]
     assert sorted(collect_shared(a, delete=False)) == sorted(f"would delete {one}" for one in gone)
     assert keys(address) == before
     assert sorted(collect_shared(a, delete=True)) == sorted(f"deleted {one}" for one in gone)
