@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -34,7 +34,6 @@ _MANIFESTS: Final = "manifests"
 _FILES: Final = "files"
 _ALIASES: Final = "aliases"
 _AT_ONCE: Final = 8  # manifests asked for side by side
-_RESUMED: Final = timedelta(days=1)  # older files of a killed upload are sent again: `gc --shared` may be after them
 
 
 class SharedStore:
@@ -95,7 +94,8 @@ class SharedStore:
         if held is None:
             if faults := artefact.faults():
                 raise StoreError(f"{faults[0]}, so it is not shared: run again from '{artefact.stage}' with --from")
-            self._upload(artefact)
+            for name in artefact.manifest.files:  # all of them: what a killed upload left may be old, or damaged
+                self.bucket.write(f"{_files_key(artefact.manifest)}/{name}", artefact.folder / name)
             if self.bucket.write_new(key, artefact.manifest.model_dump_json(indent=2).encode() + b"\n"):
                 size = sum(one.bytes for one in artefact.manifest.files.values())
                 return f"{artefact}: shared, {len(artefact.manifest.files)} files, {size:,} bytes, to {self}"
@@ -169,13 +169,6 @@ class SharedStore:
             if folder not in named and one.changed < before:
                 found.setdefault(f"{self}/{folder}", []).append(one.key)
         return found
-
-    def _upload(self, artefact: Artefact) -> None:
-        folder, recent = _files_key(artefact.manifest), datetime.now(UTC) - _RESUMED
-        there = {one.key: one.size for one in self.bucket.listed(folder) if one.changed > recent}
-        for name, expected in artefact.manifest.files.items():
-            if there.get(key := f"{folder}/{name}") != expected.bytes:
-                self.bucket.write(key, artefact.folder / name)
 
     def _file(self, manifest: Manifest, name: str) -> Iterator[bytes]:
         """A file's blocks; an error after the last where they are not what the manifest says."""

@@ -13,6 +13,7 @@ from data_contracts.evaluation import PREDICTIONS
 from data_contracts.reading_card import FILENAME
 from echoingecg.errors import StoreError, UserError
 from echoingecg.recipe.promotion import PromotionSettings
+from tasks import promote as promoting
 from tasks.artefacts import Artefact, ArtefactStore, Built, Plan
 from tasks.promote import promote
 from tasks.reading import find_student
@@ -54,6 +55,18 @@ def test_the_alias_moves_to_the_better_and_stays_otherwise(store: ArtefactStore)
     assert len(list(store.workspace.decisions.iterdir())) == 3
     with pytest.raises(UserError, match="is 'production' already"):
         promote(store, f"student-{better.manifest.inputs['student']}", "production", RULE)
+
+
+def test_an_alias_that_another_machine_has_moved_meanwhile_stays(
+    store: ArtefactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, better, theirs = judged(store, "a", 0.5), judged(store, "b", 1.5), judged(store, "c", 1.0)
+    promote(store, str(first), "production", RULE)
+    keep = promoting._keep
+    monkeypatch.setattr(promoting, "_keep", lambda *given: store.set_alias("production", theirs) or keep(*given))
+    with pytest.raises(StoreError, match="'production' has moved meanwhile: promote again, against the new one"):
+        promote(store, str(better), "production", RULE)
+    assert store.aliases() == {"production": str(theirs)}
 
 
 def test_no_alias_moves_when_the_decision_cannot_be_written(
