@@ -16,7 +16,7 @@ from typing import Any, Final
 import httpx
 import pytest
 import yaml
-from prefect_server import ROOT, free_address, wait_for
+from prefect_server import ROOT, answers, free_address, wait_for
 from shell_blocks import PAGES, Command, commands
 from test_commands import parsed
 
@@ -143,6 +143,9 @@ class Shell:
                                    start_new_session=True)  # fmt: skip
         self.running.append((one, log))
         wait_for(lambda: ready in log.read_text() or one.poll() is not None, " ".join(words))
+        if words[:2] == ["prefect", "server"]:  # it says so before it listens
+            url = f"http://127.0.0.1:{self.variables['PREFECT_SERVER_API_PORT']}/api/health"
+            wait_for(lambda: answers(url) or one.poll() is not None, url)
         assert one.poll() is None, log.read_text()[-2000:]
 
 
@@ -166,7 +169,8 @@ def shell() -> Iterator[Shell]:
     try:
         shutil.copytree(ROOT, made.folder, ignore=shutil.ignore_patterns(*NOT_COPIED))
         (venv := made.folder / ".venv").mkdir()  # this environment, for the Makefile: it installs nothing
-        (venv / "bin").symlink_to(programs_here)
+        for one in ("bin", "lib", "pyvenv.cfg"):
+            (venv / one).symlink_to(Path(sys.prefix) / one)
         for stamp in (".demo", ".test", ".docs"):
             (venv / stamp).touch()
         (root / "data/workspace/artefacts").mkdir(parents=True)
