@@ -165,7 +165,7 @@ def shell() -> Iterator[Shell]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
-    made = Shell(root / "echoingecg", {"^/data/": f"{root}/data/"}, variables)
+    made = Shell(root / "echoingecg", {"(^|=)/data/": rf"\1{root}/data/"}, variables)
     try:
         shutil.copytree(ROOT, made.folder, ignore=shutil.ignore_patterns(*NOT_COPIED))
         (venv := made.folder / ".venv").mkdir()  # this environment, for the Makefile: it installs nothing
