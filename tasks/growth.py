@@ -21,10 +21,11 @@ def growth(store: ArtefactStore, made: Mapping[Stage, Artefact], champion: Artef
         ContractError: a patient stands on another side of the split than in the champion's pairs.
     """
     listed = made["catalog"].manifest.counts
-    known_artefacts = set(store.lineage(champion).items()) if champion else set()
+    lineage = store.lineage(champion) if champion else {}
+    ecg, teacher = made["ecg"], made["teacher"]
     rows = [
-        _row(what, listed[field], made[stage], (stage, made[stage].version) in known_artefacts)
-        for what, field, stage in (("ECGs", "ecgs", "ecg"), ("echo clips", "echoes", "teacher"))
+        _row("ECGs", listed["ecgs"], ecg, lineage.get("ecg") == ecg.version),
+        _row("echo clips", listed["echoes"], teacher, lineage.get("teacher") == teacher.version),
     ]
     sides, before = _sides(made["pairs"]), _sides_of_champion(store, champion)
     known = sides.keys() & before.keys()
