@@ -33,6 +33,7 @@ TESTS: Final = "it runs this test"
 HERE: Final = "test_commands_run.py runs the command behind it, on a smaller recipe"
 NOT_RUN: Final = {  # by the words a line begins with
     ("make", "test"): TESTS,
+    ("make", "test-docs"): TESTS,
     ("make", "test-all"): TESTS,
     ("make", "demo"): HERE,
     ("make", "bench"): "ten minutes",
