@@ -6,13 +6,17 @@ WORKSPACE ?= workspace
 TORCH := torch==2.14.1 torchvision==0.29.1
 SBOM := cyclonedx-bom==7.5.0
 
-.PHONY: demo test test-all lint bench teacher pictures bench-science stack stack-down docs sbom lock clean
+.PHONY: demo test test-docs test-all lint bench teacher pictures bench-science stack stack-down docs sbom lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/echoingecg run demo --workspace $(WORKSPACE)
 
 test: lint
 	$(BIN)/pytest
+
+# Every command that README and docs tell people to type, as it stands there; for the stack, Postgres from apt.
+test-docs: $(VENV)/.test
+	$(BIN)/pytest -m "" tests/docs
 
 test-all: lint
 	$(BIN)/pytest -m ""

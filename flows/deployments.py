@@ -24,7 +24,8 @@ _RESOURCE: Final = "echoingecg.export"  # prefix of the event that says that an 
 _PLACES: Final = {"workspace": "{{ $ECHOINGECG_WORKSPACE }}", "inbox": "{{ $ECHOINGECG_INBOX }}"}
 _HEAD: Final = """\
 # Written by `python -m flows.deployments`; a test compares. Deployments for a process worker:
-#   prefect work-pool create cpu --type process; prefect deploy --all; prefect worker start --pool cpu
+#   for pool in cpu gpu; do prefect work-pool create $pool --type process; done
+#   prefect deploy --all; prefect worker start --pool cpu
 # `deploy` needs ECHOINGECG_HOME (this folder), ECHOINGECG_WORKSPACE and ECHOINGECG_INBOX set; a worker the first.
 """
 

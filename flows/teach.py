@@ -3,10 +3,9 @@
 from typing import Any
 
 from prefect import flow
-from prefect.states import Failed, State
+from prefect.states import State
 
-from echoingecg.errors import UserError
-from flows.faults import last_word
+from flows.faults import last_word, one_line_faults
 from flows.order import find_recipe, make_teaching_job
 from tasks.catalog import catalog
 from tasks.simulate import simulate
@@ -14,6 +13,7 @@ from tasks.teaching import teaching
 
 
 @flow(name="teach", flow_run_name="{recipe} into {folder}", persist_result=False)
+@one_line_faults
 def teach(
     folder: str,
     recipe: str = "teacher",
@@ -30,9 +30,6 @@ def teach(
         workspace: folder that holds the simulated export and its catalog.
         overrides: recipe fields to replace, `section.field=value`.
     """
-    try:
-        job = make_teaching_job(find_recipe(recipe, overrides), export, workspace)
-    except UserError as fault:
-        return Failed(message=str(fault), data=fault)
+    job = make_teaching_job(find_recipe(recipe, overrides), export, workspace)
     listed: Any = catalog.submit(job, wait_for=[simulate.submit(job)])
     return last_word(teaching.submit(job, listed, folder))

@@ -21,7 +21,12 @@ def growth(store: ArtefactStore, made: Mapping[Stage, Artefact], champion: Artef
         ContractError: a patient stands on another side of the split than in the champion's pairs.
     """
     listed = made["catalog"].manifest.counts
-    rows = [_row("ECGs", listed["ecgs"], made["ecg"]), _row("echo clips", listed["echoes"], made["teacher"])]
+    lineage = store.lineage(champion) if champion else {}
+    ecg, teacher = made["ecg"], made["teacher"]
+    rows = [
+        _row("ECGs", listed["ecgs"], ecg, lineage.get("ecg") == ecg.version),
+        _row("echo clips", listed["echoes"], teacher, lineage.get("teacher") == teacher.version),
+    ]
     sides, before = _sides(made["pairs"]), _sides_of_champion(store, champion)
     known = sides.keys() & before.keys()
     if moved := sum(sides[one] != before[one] for one in known):
@@ -30,8 +35,9 @@ def growth(store: ArtefactStore, made: Mapping[Stage, Artefact], champion: Artef
     return [*rows, {"what": "patients in pairs", "in the export": len(sides), "new": new, "reused": len(known)}]
 
 
-def _row(what: str, total: int, artefact: Artefact) -> dict[str, Any]:
-    new = artefact.manifest.run.new_keys or 0
+def _row(what: str, total: int, artefact: Artefact, is_champions: bool) -> dict[str, Any]:
+    """An artefact of the champion's own says what was new then."""
+    new = 0 if is_champions else artefact.manifest.run.new_keys or 0
     return {"what": what, "in the export": total, "new": new, "reused": total - new}
 
 

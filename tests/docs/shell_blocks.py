@@ -10,9 +10,12 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGES: Final = (ROOT / "README.md", ROOT / "data_contracts/README.md", *sorted((ROOT / "docs").rglob("*.md")))
 PROGRAMS: Final = ("echoingecg", "make", "python", "prefect", "hf", "export", "docker", "torchrun", "pip", "cd", "cp",
-                   "pip-audit", "git", "mkdir", "touch", "dask", "curl", "source", "rclone", "aws")  # fmt: skip
+                   "pip-audit", "git", "mkdir", "touch", "dask", "curl", "source", ".", "cat", "rclone",
+                   "aws")  # fmt: skip
 _FENCE: Final = re.compile(r"^( *)```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
-_INLINE: Final = re.compile(r"`((?:echoingecg|make|python -m) [^`]+)`")
+_INLINE: Final = re.compile(
+    r"`((?:(?:echoingecg|make|python -m|prefect|dask|docker compose|torchrun|export) |\. build/)[^`]+)`"
+)
 _SETTING: Final = re.compile(r"[A-Z_]+=\S*")
 
 
@@ -61,14 +64,16 @@ def _of_block(page: str, text: str) -> Iterator[Command]:
     for line in lines:
         if line.startswith("# needs "):
             needs = line.removeprefix("# needs ")
-        try:
-            words = shlex.split(line, comments=True)
-        except ValueError:
-            continue  # prose or a drawing
-        while words and _SETTING.fullmatch(words[0]):
-            words = words[1:]
-        if words and words[0] in PROGRAMS:
-            yield Command(page, tuple(words[: words.index(">")] if ">" in words else words), needs)
+        for part in line.split(" && "):
+            try:
+                words = shlex.split(part, comments=True)
+            except ValueError:
+                continue  # prose or a drawing
+            while words and _SETTING.fullmatch(words[0]):
+                words = words[1:]
+            if words and words[0] in PROGRAMS:
+                end = next((place for place, word in enumerate(words) if word in (">", "|")), None)
+                yield Command(page, tuple(words[:end]), needs)
 
 
 def _name(path: Path) -> str:

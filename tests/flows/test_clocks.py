@@ -1,18 +1,30 @@
-"""A clock that jumps by years while the stages run: same bytes, and gc still knows what is newest."""
+"""A clock that jumps: by years while the stages run, by hours under the server, its scheduler and a retrain."""
 
+import math
 import os
+import shutil
 import subprocess
 import sys
+import time
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from clock import clock as a_clock
+from prefect_server import LIMIT, Server, server_at, serving, started, wait_for
 
+from data_contracts.conventions import STAGES
 from flows.order import find_recipe, make_job
 from support import Run, run_stages
+from tasks.artefacts import ArtefactStore
 from tasks.collect import collect
 from tasks.verify import faults
+from tasks.workspace import Workspace
 
 LIBRARY = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
+JUMP, QUARTER = 7200, 900  # s
+MISSED = 4  # looks that Prefect has planned ahead, an hour at least, and that the jump makes late
 STAGES_UNDER_JUMPS = """
 import sys, time
 from pathlib import Path
@@ -61,3 +73,45 @@ def test_a_clock_that_jumps_between_the_stages(finished: Run, tmp_path: Path) ->
     gone = list(collect(other.store, delete=True))
     assert gone == [f"deleted artefacts/evaluation/{run.versions['evaluation']}"]
     assert other.store.published("evaluation") == [newest.artefacts["evaluation"]]
+
+
+def looks(server: Server, **asked: object) -> list[dict[str, Any]]:
+    """Retrains in the order of their time."""
+    wanted = {"flows": {"name": {"any_": ["retrain"]}}, "flow_runs": asked, "sort": "EXPECTED_START_TIME_ASC"}
+    return list(server.post("flow_runs/filter", wanted))
+
+
+def seconds_to_next_look(server: Server) -> float:
+    """By the true clock; endless while none is planned."""
+    planned = looks(server, state={"type": {"any_": ["SCHEDULED"]}})
+    times = (datetime.fromisoformat(one["expected_start_time"]).timestamp() for one in planned)
+    return min(times, default=math.inf) - time.time()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_clock_that_jumps_under_the_scheduler(export: Path, tmp_path: Path) -> None:
+    """Two hours ahead in the middle of a retrain, and back: no look runs beside another, nothing is trained twice."""
+    clock = a_clock(tmp_path)
+    server = server_at(tmp_path, **clock.environment)
+    shutil.copytree(export, tmp_path / "inbox" / "one")
+    (tmp_path / "inbox" / "one" / "_COMPLETE").touch()
+    places = ("smoke", "--workspace", str(tmp_path / "workspace"), "--inbox", str(tmp_path / "inbox"))
+    with started(server, tmp_path), serving(server, tmp_path, *places):
+        wait_for(lambda: len(looks(server)) >= MISSED, "the schedule")
+        run = server.start_run("retrain/retrain")
+        wait_for(lambda: server.state(run)["type"] == "RUNNING", "the retrain")
+        clock.set_ahead(JUMP)
+        wait_for(lambda: server.state(run)["type"] == "COMPLETED", "its true end", 4 * LIMIT)
+        wait_for(lambda: seconds_to_next_look(server) > JUMP, "the end of the looks that were missed")
+        missed = [one["state"]["name"] for one in looks(server) if one["id"] != run]
+        ran = [name for name in missed if name not in ("Cancelled", "Scheduled")]
+        assert len(missed) - missed.count("Scheduled") >= MISSED
+        assert set(ran) <= {"Skipped", "NothingNew"}, missed
+        clock.set_ahead(0)
+        time.sleep(70)  # the scheduler looks every minute
+        assert seconds_to_next_look(server) > JUMP - QUARTER, "Prefect has no more looks until the clock is there"
+    with started(server, tmp_path), serving(server, tmp_path, *places):
+        wait_for(lambda: seconds_to_next_look(server) <= QUARTER, "the schedule made anew")
+    store = ArtefactStore(Workspace(tmp_path / "workspace"))
+    assert [len(store.published(stage)) for stage in STAGES] == [1] * len(STAGES)

@@ -116,7 +116,7 @@ def database() -> Iterator[Postgres]:
     """Postgres, in a folder that its own user can reach."""
     with tempfile.TemporaryDirectory() as outside:
         Path(outside).chmod(0o755)
-        made = postgres(Path(outside) / "database")
+        made = postgres(Path(outside))
         made.start()
         yield made
         made.stop()
