@@ -1,8 +1,10 @@
 """A workspace, a plan, and an artefact to publish."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from s3_server import s3_bucket
 
 from tasks.artefacts import ArtefactStore, Plan
 from tasks.workspace import Workspace
@@ -21,3 +23,15 @@ def store(workspace: Workspace) -> ArtefactStore:
 @pytest.fixture
 def plan() -> Plan:
     return Plan("pairs", 1, 1, {"window_hours": 24.0}, {}, {"catalog": "c", "ecg": "e", "teacher": "t"})
+
+
+@pytest.fixture(scope="session")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with s3_bucket(tmp_path_factory.mktemp("s3") / "moto.log") as found:
+        yield found
+
+
+@pytest.fixture
+def address(bucket: str, tmp_path: Path) -> str:
+    """A prefix of its own for each test."""
+    return f"{bucket}/{tmp_path.name}/artefacts"
