@@ -25,7 +25,7 @@ def plan() -> Plan:
     return Plan("pairs", 1, 1, {"window_hours": 24.0}, {}, {"catalog": "c", "ecg": "e", "teacher": "t"})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with s3_bucket(tmp_path_factory.mktemp("s3") / "moto.log") as found:
         yield found
