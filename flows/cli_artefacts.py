@@ -72,14 +72,10 @@ def verify(
     shared: Annotated[bool, typer.Option("--shared", help="The copies in the shared store instead.")] = False,
 ) -> None:
     """Compare every file, and every row in the pools, with its checksum."""
-    from tasks.verify import faults, shared_faults
+    from echoingecg.progress import silent
+    from tasks.verify import examined
 
-    store = open_store(workspace)
-    if shared:
-        looked = dict(shared_faults(store, names or []))
-    else:
-        artefacts = [store.get(name) for name in names] if names else store.here()
-        looked = {str(artefact): list(faults(store, artefact)) for artefact in artefacts}
+    looked = examined(open_store(workspace), names or [], shared, silent)
     found = [fault for of_one in looked.values() for fault in of_one]
     for fault in found:
         typer.echo(fault, err=True)

@@ -9,6 +9,7 @@ from data_contracts import ecg, teacher
 from data_contracts.tables import TableContract
 from echoingecg.errors import UserError
 from echoingecg.fingerprint import hash_array
+from echoingecg.progress import Progress
 from tasks.artefacts import Artefact, ArtefactStore
 from tasks.pools import Pool, array_of, rows_by_key, rows_of
 from tasks.sharing import shared_store_of
@@ -30,6 +31,25 @@ def faults(store: ArtefactStore, artefact: Artefact) -> Iterator[str]:
             yield from _teacher(artefact, group)
     except UserError as fault:
         yield f"{artefact}: {fault}"
+
+
+def examined(store: ArtefactStore, names: list[str], shared: bool, report: Progress) -> dict[str, list[str]]:
+    """Every artefact that was looked at, with its faults.
+
+    Args:
+        store: of a workspace.
+        names: STAGE-VERSION or aliases; empty for all, of the workspace or of the shared store.
+        shared: look at the copies in the shared store.
+        report: told how many are done.
+    """
+    if shared:
+        return dict(shared_faults(store, names))
+    chosen = [store.get(name) for name in names] or store.here()
+    found: dict[str, list[str]] = {}
+    for done, artefact in enumerate(chosen, start=1):
+        found[str(artefact)] = list(faults(store, artefact))
+        report(done, len(chosen), str(artefact))
+    return found
 
 
 def shared_faults(store: ArtefactStore, names: list[str]) -> Iterator[tuple[str, list[str]]]:
