@@ -12,10 +12,13 @@ from benchmarks.science.arms import REMEDIES
 from benchmarks.science.figures import SAYS, draw
 from benchmarks.science.findings import MET, claims
 from benchmarks.science.labels import DRAWS
+from benchmarks.science.noise import KINDS
 from benchmarks.science.order import Order
 from benchmarks.science.results import Results
 from benchmarks.science.scratch import RATES
 from echoingecg.canvas import png, styled
+
+MATCHES = ("own_mean", "own_spread", "same_spread")
 
 
 def write_page(order: Order, results: Results, out: Path) -> None:
@@ -64,6 +67,9 @@ def render(order: Order, results: Results) -> str:
         arms=tables.arm_rows(results),
         recall=tables.recall_rows(results),
         noise=tables.noise_rows(results),
+        noise_changes=tables.noise_change_rows(results),
+        same_way=same_way(results),
+        matches={name: str(results.mean("both", f"matches.{name}")) for name in MATCHES},
         halves=tables.half_rows(results),
         correlations=tables.correlation_rows(results),
         companions=tables.companion_rows(results),
@@ -86,6 +92,17 @@ def unfinished(results: Results, seeds: int) -> list[str]:
         if min(numbers) < seeds:
             found.append(f"{says} ({min(numbers)})")
     return found
+
+
+def same_way(results: Results) -> str:
+    """How often log-variance and crowding of the base arm change the same way under noise: `17 of 20`."""
+    same = [
+        (variance > one["noise"][kind][0]) == (crowding > one["noise_crowding"][kind][0])
+        for one in results.of("both")
+        for kind in KINDS
+        for variance, crowding in zip(one["noise"][kind][1:], one["noise_crowding"][kind][1:], strict=True)
+    ]
+    return f"{sum(same)} of {len(same)}"
 
 
 def why(results: Results) -> str:
