@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.science import tables
-from benchmarks.science.arms import REMEDIES
+from benchmarks.science.arms import REMEDIES, SCRATCH, members
 from benchmarks.science.figures import SAYS, draw
 from benchmarks.science.findings import MET, claims
 from benchmarks.science.labels import DRAWS
@@ -61,7 +61,8 @@ def render(order: Order, results: Results) -> str:
         epochs=recipe.student.epochs,
         batch=recipe.student.batch_size,
         quick=order.quick,
-        unfinished=unfinished(results, len(boths)),
+        controls=len(order.seeds_of(SCRATCH)),
+        unfinished=unfinished(order, results),
         claims=listed,
         met=sum(one.verdict == MET for one in listed),
         arms=tables.arm_rows(results),
@@ -84,13 +85,14 @@ def render(order: Order, results: Results) -> str:
     )
 
 
-def unfinished(results: Results, seeds: int) -> list[str]:
-    """Arms that fewer seeds have than the base arm has, each with its number."""
+def unfinished(order: Order, results: Results) -> list[str]:
+    """Arms of which seeds are missing, each with how many there are: `from scratch (3 of 5)`."""
     found = []
-    for family, says in {**SAYS, "scratch": "from scratch"}.items():
-        numbers = [len(list(results.of(name))) for name in _members(results, family)] or [0]
-        if min(numbers) < seeds:
-            found.append(f"{says} ({min(numbers)})")
+    for family, says in {**SAYS, SCRATCH: "from scratch"}.items():
+        wanted = len(order.seeds_of(family))
+        there = min(len(list(results.of(name))) for name in members(family))
+        if there < wanted:
+            found.append(f"{says} ({there} of {wanted})")
     return found
 
 
@@ -138,20 +140,15 @@ def verdict_on_remedies(results: Results) -> str:
 
 def cost(results: Results) -> list[str]:
     """Mean CPU seconds of an arm (one thread, and one that reads ahead), judging included."""
-    names = {**SAYS, "scratch": "from scratch, all draws and rates"}
+    names = {**SAYS, SCRATCH: "from scratch, all draws and rates"}
     lines = []
     for family, says in names.items():
-        runs = [one for name in _members(results, family) for one in results.of(name)]
+        runs = [one for name in members(family) for one in results.of(name)]
         if runs:
             epochs = [one["best_epoch"] for one in runs if "best_epoch" in one]
             at = f", best epoch {_range(epochs)}" if epochs else ""
             lines.append(f"{says}: {mean(one['cpu_seconds'] for one in runs):.0f} s of CPU each{at}")
     return lines
-
-
-def _members(results: Results, family: str) -> list[str]:
-    names = {name for of_seed in results.raw.values() for name in of_seed}
-    return sorted(name for name in names if name == family or name.rsplit("_", 1)[0] == family)
 
 
 def _range(values: Any) -> str:

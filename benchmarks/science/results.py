@@ -87,6 +87,10 @@ class Results:
                 raw.setdefault(seed, {})[one["name"]] = one
         return cls(raw)
 
+    def first(self, seeds: int) -> "Results":
+        """Those of the first so many seeds."""
+        return Results({seed: self.raw[seed] for seed in sorted(self.raw)[:seeds]})
+
     @cached_property
     def _measured(self) -> dict[int, dict[str, Measures]]:
         return {seed: {name: measures(one) for name, one in of_seed.items()} for seed, of_seed in self.raw.items()}
