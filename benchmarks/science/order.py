@@ -7,7 +7,7 @@ from typing import Final
 from echoingecg.recipe import Recipe
 from flows.order import find_recipe
 
-ENDPOINT: Final = "lvef"
+ENDPOINT: Final = "LVEF < 40 %"  # of the demo recipe
 FIRST_SEED: Final = 101  # none that the demo, the tests or the trials behind the settings use
 COMPARED: Final = ("ceiling", "both", "text", "echo")  # run on every seed: a paired difference wants many
 CONTROL_SEEDS: Final = 5  # all else is run on the first so many

@@ -13,7 +13,7 @@ from benchmarks.science.figures import SAYS, draw
 from benchmarks.science.findings import MET, claims
 from benchmarks.science.labels import DRAWS
 from benchmarks.science.noise import KINDS
-from benchmarks.science.order import Order
+from benchmarks.science.order import ENDPOINT, Order
 from benchmarks.science.results import Results
 from benchmarks.science.scratch import RATES
 from echoingecg.canvas import png, styled
@@ -39,7 +39,6 @@ def render(order: Order, results: Results) -> str:
         results: with at least the arm 'both' and the ceiling of one seed.
     """
     recipe = order.recipe(order.all_seeds[0])
-    endpoint = next(one for one in recipe.evaluation.endpoints if one.measurement == "lvef")
     listed = claims(results)
     ceilings, boths = list(results.of("ceiling")), list(results.of("both"))
     tenths = [one for result in results.of("scratch") for one in result["few"]]
@@ -57,7 +56,7 @@ def render(order: Order, results: Results) -> str:
         **counts,
         seeds=len(boths),
         patients=f"{order.patients:,}",
-        endpoint=endpoint.name,
+        endpoint=ENDPOINT,
         epochs=recipe.student.epochs,
         batch=recipe.student.batch_size,
         quick=order.quick,
@@ -67,6 +66,7 @@ def render(order: Order, results: Results) -> str:
         met=sum(one.verdict == MET for one in listed),
         arms=tables.arm_rows(results),
         recall=tables.recall_rows(results),
+        room=room(results),
         noise=tables.noise_rows(results),
         noise_changes=tables.noise_change_rows(results),
         same_way=same_way(results),
@@ -94,6 +94,20 @@ def unfinished(order: Order, results: Results) -> list[str]:
         if there < wanted:
             found.append(f"{says} ({there} of {wanted})")
     return found
+
+
+def room(results: Results) -> str:
+    """How good the frozen features are, loss by loss, below what the true ECG features allow."""
+    of = {family: results.mean(family, "probe.auroc") for family in ("ceiling", "both", "echo", "text")}
+    if any(one.mean is None for one in of.values()):
+        return ""
+    gains = {rival: results.difference(("both", "probe.auroc"), (rival, "probe.auroc")) for rival in ("echo", "text")}
+    says = {rival: "better" if one.above_zero else "no better" for rival, one in gains.items()}
+    return (
+        f"**Room.** The true features allow an AUROC of {of['ceiling']}. A probe on all labels reaches {of['both']} on "
+        f"the features of both losses, {of['echo']} on those of ECG-echo alone (difference {gains['echo']}: "
+        f"{says['echo']}), {of['text']} on those of ECG-text alone (difference {gains['text']}: {says['text']})."
+    )
 
 
 def same_way(results: Results) -> str:
