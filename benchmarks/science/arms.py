@@ -10,6 +10,8 @@ from echoingecg.student.data import EchoPairs, Pairs, TextPairs, TrainingData
 
 Tower = Literal["student", "teacher"]
 SHUFFLES: Final = 2  # of each control and seed
+CEILING: Final = "ceiling"  # results beside the arms: the true ECG features,
+SCRATCH: Final = "scratch"  # and training on labels alone
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ ARMS: Final = (
     _arm("start_low", "both, log-variance starts at -7", "student.model.log_var_start=-7"),
 )
 REMEDIES: Final = ("augmented", "regularised", "start_published", "start_low")
+
+
+def members(family: str) -> list[str]:
+    """Names of the results that belong to a family."""
+    return [arm.name for arm in ARMS if arm.family == family] or [family]
 
 
 def shuffled(data: TrainingData, seed: tuple[int, int]) -> TrainingData:

@@ -99,7 +99,7 @@ def build(order: Order, seed: int) -> None:
 
 def endpoint_of(order: Order, seed: int) -> Endpoint:
     """The demo recipe's question about LVEF."""
-    return next(one for one in order.recipe(seed).evaluation.endpoints if one.measurement == ENDPOINT)
+    return next(one for one in order.recipe(seed).evaluation.endpoints if one.name == ENDPOINT)
 
 
 def _job(order: Order, seed: int) -> Job:

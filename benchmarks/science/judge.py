@@ -8,11 +8,11 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.science.arms import Arm, Tower
+from benchmarks.science.crowding import crowding, expected_matches, under_noise
 from benchmarks.science.hospital import Hospital
 from benchmarks.science.labels import DRAWS, labelled
-from benchmarks.science.noise import LEVELS, variance_under_noise
 from echoingecg.evaluation.embedding import embed_ecgs, embed_prompts
-from echoingecg.evaluation.gaussians import Gaussians, sampled_distances
+from echoingecg.evaluation.gaussians import Gaussians
 from echoingecg.evaluation.linear_probe import linear_probe_scores
 from echoingecg.evaluation.retrieval import retrieve
 from echoingecg.evaluation.skipped import Skipped
@@ -45,9 +45,12 @@ def judge(hospital: Hospital, arm: Arm, student: LoadedStudent) -> dict[str, Any
         "recall": recall(hospital, student, ecgs[test]),
     }
     if arm.studied:
+        batch = hospital.order.recipe(hospital.seed).student.batch_size
         found["companions"] = companions(hospital, student, ecgs[test])
+        studies = hospital.targets[cases.study[cases.split == "train"]]
+        found["matches"] = expected_matches(ecgs[test], studies, student.scale, student.shift, batch)
         signals = hospital.data.signals.read(cases.ecg[test])
-        found["noise"] = {"levels": LEVELS, **variance_under_noise(student, signals, hospital.seed)}
+        found |= under_noise(student, signals, studies.mean, hospital.seed)
     return found
 
 
@@ -101,17 +104,15 @@ def recall(hospital: Hospital, student: LoadedStudent, ecgs: Gaussians) -> dict[
 def companions(hospital: Hospital, student: LoadedStudent, ecgs: Gaussians) -> dict[str, list[float]]:
     """What the variance may follow, one value a test case.
 
-    'crowding' is log mean exp(-scale * d) over the training studies, d the squared distance of the means: how
-    many studies the ECG cannot be told from. 'own_distance' is the squared distance to its own study.
+    'crowding' is that among the training studies, 'own_distance' the squared distance to the ECG's own study.
     """
     cases = hospital.cases
     test, training = cases.split == "test", cases.split == "train"
-    sure, means = Gaussians.certain(ecgs.mean), Gaussians.certain(hospital.targets.mean)
-    to_training = -student.scale * sampled_distances(sure, means[cases.study[training]])
-    own = np.square(ecgs.mean - means.mean[cases.study[test]]).sum(axis=1)
+    means = hospital.targets.mean
+    own = np.square(ecgs.mean - means[cases.study[test]]).sum(axis=1)
     truth = cases.truth[test]
     return {
-        "crowding": np.log(np.exp(to_training).mean(axis=1)).tolist(),
+        "crowding": crowding(ecgs.mean, means[cases.study[training]], student.scale).tolist(),
         "own_distance": own.tolist(),
         **{name: truth[name].astype(float).tolist() for name in _HEARTS_OWN if name in truth},
     }

@@ -1,4 +1,4 @@
-"""Noise added to filtered ECGs: does the predicted variance rise with it?"""
+"""Noise to be added to filtered ECGs."""
 
 from itertools import pairwise
 from typing import Final, Literal, get_args
@@ -6,7 +6,6 @@ from typing import Final, Literal, get_args
 import numpy as np
 
 from data_contracts.conventions import SAMPLING_FREQUENCY
-from echoingecg.evaluation.embedding import StudentModel
 from echoingecg.student.augment import WANDER_HZ
 
 Noise = Literal["muscle", "wander"]
@@ -29,23 +28,6 @@ def added(kind: Noise, shape: tuple[int, int, int], seed: int) -> np.ndarray:
     wave = np.sin(2 * np.pi * frequency * np.arange(samples) / SAMPLING_FREQUENCY + phase)
     wave -= wave.mean(axis=2, keepdims=True)  # under half a period is far from mean 0, deviation 1
     return (wave / wave.std(axis=2, keepdims=True)).astype(np.float32)
-
-
-def variance_under_noise(student: StudentModel, signals: np.ndarray, seed: int) -> dict[str, list[float]]:
-    """Mean over ECGs of the scalar uncertainty (mean log-variance) at each of LEVELS, by kind of noise.
-
-    The same noise, scaled, at every level.
-
-    Args:
-        student: the trained student.
-        signals: (ecg, 12, time) float32, mV.
-        seed: of the noise.
-    """
-    found: dict[str, list[float]] = {}
-    for kind in KINDS:
-        noise = added(kind, signals.shape, seed)
-        found[kind] = [float(student.embed_ecg(signals + np.float32(level) * noise)[1].mean()) for level in LEVELS]
-    return found
 
 
 def rises(values: list[float]) -> bool:

@@ -8,14 +8,17 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.science import tables
-from benchmarks.science.arms import REMEDIES
+from benchmarks.science.arms import REMEDIES, SCRATCH, members
 from benchmarks.science.figures import SAYS, draw
 from benchmarks.science.findings import MET, claims
 from benchmarks.science.labels import DRAWS
-from benchmarks.science.order import Order
+from benchmarks.science.noise import KINDS
+from benchmarks.science.order import ENDPOINT, Order
 from benchmarks.science.results import Results
 from benchmarks.science.scratch import RATES
 from echoingecg.canvas import png, styled
+
+MATCHES = ("own_mean", "own_spread", "same_spread")
 
 
 def write_page(order: Order, results: Results, out: Path) -> None:
@@ -36,7 +39,6 @@ def render(order: Order, results: Results) -> str:
         results: with at least the arm 'both' and the ceiling of one seed.
     """
     recipe = order.recipe(order.all_seeds[0])
-    endpoint = next(one for one in recipe.evaluation.endpoints if one.measurement == "lvef")
     listed = claims(results)
     ceilings, boths = list(results.of("ceiling")), list(results.of("both"))
     tenths = [one for result in results.of("scratch") for one in result["few"]]
@@ -54,16 +56,21 @@ def render(order: Order, results: Results) -> str:
         **counts,
         seeds=len(boths),
         patients=f"{order.patients:,}",
-        endpoint=endpoint.name,
+        endpoint=ENDPOINT,
         epochs=recipe.student.epochs,
         batch=recipe.student.batch_size,
         quick=order.quick,
-        unfinished=unfinished(results, len(boths)),
+        controls=len(order.seeds_of(SCRATCH)),
+        unfinished=unfinished(order, results),
         claims=listed,
         met=sum(one.verdict == MET for one in listed),
         arms=tables.arm_rows(results),
         recall=tables.recall_rows(results),
+        room=room(results),
         noise=tables.noise_rows(results),
+        noise_changes=tables.noise_change_rows(results),
+        same_way=same_way(results),
+        matches={name: str(results.mean("both", f"matches.{name}")) for name in MATCHES},
         halves=tables.half_rows(results),
         correlations=tables.correlation_rows(results),
         companions=tables.companion_rows(results),
@@ -78,14 +85,40 @@ def render(order: Order, results: Results) -> str:
     )
 
 
-def unfinished(results: Results, seeds: int) -> list[str]:
-    """Arms that fewer seeds have than the base arm has, each with its number."""
+def unfinished(order: Order, results: Results) -> list[str]:
+    """Arms of which seeds are missing, each with how many there are: `from scratch (3 of 5)`."""
     found = []
-    for family, says in {**SAYS, "scratch": "from scratch"}.items():
-        numbers = [len(list(results.of(name))) for name in _members(results, family)] or [0]
-        if min(numbers) < seeds:
-            found.append(f"{says} ({min(numbers)})")
+    for family, says in {**SAYS, SCRATCH: "from scratch"}.items():
+        wanted = len(order.seeds_of(family))
+        there = min(len(list(results.of(name))) for name in members(family))
+        if there < wanted:
+            found.append(f"{says} ({there} of {wanted})")
     return found
+
+
+def room(results: Results) -> str:
+    """How good the frozen features are, loss by loss, below what the true ECG features allow."""
+    of = {family: results.mean(family, "probe.auroc") for family in ("ceiling", "both", "echo", "text")}
+    if any(one.mean is None for one in of.values()):
+        return ""
+    gains = {rival: results.difference(("both", "probe.auroc"), (rival, "probe.auroc")) for rival in ("echo", "text")}
+    says = {rival: "better" if one.above_zero else "no better" for rival, one in gains.items()}
+    return (
+        f"**Room.** The true features allow an AUROC of {of['ceiling']}. A probe on all labels reaches {of['both']} on "
+        f"the features of both losses, {of['echo']} on those of ECG-echo alone (difference {gains['echo']}: "
+        f"{says['echo']}), {of['text']} on those of ECG-text alone (difference {gains['text']}: {says['text']})."
+    )
+
+
+def same_way(results: Results) -> str:
+    """How often log-variance and crowding of the base arm change the same way under noise: `17 of 20`."""
+    same = [
+        (variance > one["noise"][kind][0]) == (crowding > one["noise_crowding"][kind][0])
+        for one in results.of("both")
+        for kind in KINDS
+        for variance, crowding in zip(one["noise"][kind][1:], one["noise_crowding"][kind][1:], strict=True)
+    ]
+    return f"{sum(same)} of {len(same)}"
 
 
 def why(results: Results) -> str:
@@ -121,20 +154,15 @@ def verdict_on_remedies(results: Results) -> str:
 
 def cost(results: Results) -> list[str]:
     """Mean CPU seconds of an arm (one thread, and one that reads ahead), judging included."""
-    names = {**SAYS, "scratch": "from scratch, all draws and rates"}
+    names = {**SAYS, SCRATCH: "from scratch, all draws and rates"}
     lines = []
     for family, says in names.items():
-        runs = [one for name in _members(results, family) for one in results.of(name)]
+        runs = [one for name in members(family) for one in results.of(name)]
         if runs:
             epochs = [one["best_epoch"] for one in runs if "best_epoch" in one]
             at = f", best epoch {_range(epochs)}" if epochs else ""
             lines.append(f"{says}: {mean(one['cpu_seconds'] for one in runs):.0f} s of CPU each{at}")
     return lines
-
-
-def _members(results: Results, family: str) -> list[str]:
-    names = {name for of_seed in results.raw.values() for name in of_seed}
-    return sorted(name for name in names if name == family or name.rsplit("_", 1)[0] == family)
 
 
 def _range(values: Any) -> str:

@@ -24,7 +24,7 @@ def measures(result: dict[str, Any]) -> Measures:
     """Every number of one result, by `protocol.name`.
 
     Protocols: zero_shot_student, zero_shot_teacher, probe (all labels), few (mean over draws), recall, noise,
-    variance (zero-shot by the student's text tower), companion.
+    noise_crowding, matches, variance (zero-shot by the student's text tower), companion.
     """
     label = np.array(result["label"])
     found: Measures = {}
@@ -41,8 +41,10 @@ def measures(result: dict[str, Any]) -> Measures:
         if what in result.get("recall", {}):
             found[f"recall.{what}"] = result["recall"][what][1]
             found[f"recall.{what}_chance"] = result["recall"][f"{what}_chance"][1]
-    for kind, values in result.get("noise", {}).items():
-        found |= {f"noise.{kind}_{at}": value for at, value in enumerate(values)}
+    for what in ("noise", "noise_crowding"):
+        for kind, values in result.get(what, {}).items():
+            found |= {f"{what}.{kind}_{at}": value for at, value in enumerate(values)}
+    found |= _named("matches", result.get("matches", {}))
     if "companions" in result and "student" in result["zero_shot"]:
         uncertainty = np.array(result["uncertainty"])
         by_student = result["zero_shot"]["student"]
@@ -84,6 +86,10 @@ class Results:
                 one = json.loads(path.read_text(encoding="utf-8"))
                 raw.setdefault(seed, {})[one["name"]] = one
         return cls(raw)
+
+    def first(self, seeds: int) -> "Results":
+        """Those of the first so many seeds."""
+        return Results({seed: self.raw[seed] for seed in sorted(self.raw)[:seeds]})
 
     @cached_property
     def _measured(self) -> dict[int, dict[str, Measures]]:

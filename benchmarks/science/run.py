@@ -12,19 +12,17 @@ from typing import Any, Final
 import torch
 
 from benchmarks.science import VERSION
-from benchmarks.science.arms import ARMS, Arm, shuffled
+from benchmarks.science.arms import ARMS, CEILING, SCRATCH, Arm, shuffled
 from benchmarks.science.ceiling import ceiling
 from benchmarks.science.hospital import Hospital, build
 from benchmarks.science.judge import judge
-from benchmarks.science.order import Order
+from benchmarks.science.order import CONTROL_SEEDS, Order
 from benchmarks.science.scratch import scratch
 from echoingecg import evaluation, student
 from echoingecg.fingerprint import fingerprint
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.train import train
 
-CEILING: Final = "ceiling"
-SCRATCH: Final = "scratch"
 _FIRST: Final = (CEILING, "both", "text", "echo", "both_shuffled_1", "echo_shuffled_1", "augmented", SCRATCH)
 NAMES: Final = (*_FIRST, *(arm.name for arm in ARMS if arm.name not in _FIRST))
 SCRATCH_EPOCHS: Final = (80, 15)  # at most, patience
@@ -40,8 +38,10 @@ def run(order: Order, workers: int, say: Callable[[str], None]) -> None:
     """
     with ProcessPoolExecutor(workers, get_context("spawn"), _quiet) as pool:
         _all(pool, build_one, ((order, seed) for seed in order.all_seeds), say)
-        # Arm by arm, the claims' own arms first: a run that is cut short still compares them over every seed.
-        _all(pool, result_of, ((order, seed, name) for name in NAMES for seed in order.all_seeds), say)
+        # Arm by arm, the claims' own arms first, then the seeds beyond the controls': a run that is cut short still
+        # compares them over as many seeds.
+        wanted = [(order, seed, name) for name in NAMES for seed in order.seeds_of(name)]
+        _all(pool, result_of, sorted(wanted, key=lambda one: one[1] in order.all_seeds[CONTROL_SEEDS:]), say)
 
 
 def build_one(order: Order, seed: int) -> str:

@@ -3,7 +3,7 @@
 from benchmarks.science.arms import REMEDIES
 from benchmarks.science.figures import SAYS
 from benchmarks.science.findings import rising
-from benchmarks.science.noise import KINDS
+from benchmarks.science.noise import KINDS, LEVELS
 from benchmarks.science.results import Results
 from benchmarks.science.stats import Interval
 
@@ -38,6 +38,19 @@ def noise_rows(results: Results) -> Rows:
     for name in STUDIED:
         held = (rising(results, name, kind) for kind in KINDS)
         rows.append([SAYS[name], *(f"{rose} of {of}" for rose, of in held)])
+    return rows
+
+
+def noise_change_rows(results: Results) -> Rows:
+    """Of the base arm: by how much the log-variance and the crowding change from the clean ECGs, a row a level."""
+    rows = []
+    for at, level in list(enumerate(LEVELS))[1:]:
+        cells = (
+            str(results.difference(("both", f"{what}.{kind}_{at}"), ("both", f"{what}.{kind}_0")))
+            for kind in KINDS
+            for what in ("noise", "noise_crowding")
+        )
+        rows.append([f"{level:g} mV", *cells])
     return rows
 
 

@@ -50,7 +50,8 @@ def one_result(name: str, seed: int, skill: float) -> dict[str, Any]:
     if arm.studied:
         found["companions"] = {"crowding": random.normal(0, 1, CASES).tolist()}
         rise = [-5 + 0.1 * skill * at for at in range(len(LEVELS))]
-        found["noise"] = {"levels": list(LEVELS), "muscle": rise, "wander": rise}
+        found["noise"] = found["noise_crowding"] = {"muscle": rise, "wander": rise}
+        found["matches"] = {"own_mean": 1.1, "own_spread": 0.2, "same_spread": 0.4}
     return found
 
 

@@ -2,16 +2,24 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
+from scipy.special import expit
+from torch.nn import functional
 
 from benchmarks.science.arms import shuffled
+from benchmarks.science.crowding import crowding, expected_matches
 from benchmarks.science.labels import OF_EACH, labelled
 from benchmarks.science.noise import KINDS, added, rises
 from benchmarks.science.stats import paired, partial_spearman, spearman, t_interval
 from benchmarks.science.uncertainty import uncertainty_measures
+from echoingecg.evaluation.gaussians import Gaussians, sampled_distances
+from echoingecg.recipe import StudentSettings
 from echoingecg.student.data import EchoPairs, Pairs, TextPairs, TrainingData
+from echoingecg.student.gaussian import Gaussian
+from echoingecg.student.loss import PcmeLoss
 
 
 def test_halves_hold_every_case_once() -> None:
@@ -119,3 +127,29 @@ def test_noise_has_deviation_one_in_every_lead(kind: str) -> None:
 def test_rises() -> None:
     assert rises([1.0, 2.0, 3.0])
     assert not rises([1.0, 1.0, 3.0])
+
+
+def test_crowding_counts_the_studies_nearby() -> None:
+    studies = np.eye(4, dtype=np.float32)[[0, 0, 0, 1]]
+    near_three, near_one, near_none = crowding(np.eye(4, dtype=np.float32)[:3], studies, scale=50.0)
+    np.testing.assert_allclose([near_three, near_one], np.log([3 / 4, 1 / 4]), atol=1e-6)
+    assert near_none < -90
+
+
+def test_the_loss_stands_still_where_matches_are_one() -> None:
+    """The derivation that explains the variance, held against the loss itself."""
+    random = np.random.default_rng(3)
+    ecg = functional.normalize(torch.from_numpy(random.normal(0, 1, (24, 8)).astype(np.float32)))
+    study = functional.normalize(ecg + torch.from_numpy(random.normal(0, 0.1, (24, 8)).astype(np.float32)))
+    log_var = torch.from_numpy(random.uniform(-8, -1, (24, 1)).astype(np.float32)).repeat(1, 8).requires_grad_()
+    low = torch.full((24, 8), -5.0)
+    criterion = PcmeLoss(StudentSettings(kl_weight=0, pseudo_positive_weight=0))
+    criterion(Gaussian(ecg, log_var), Gaussian(study, low)).total.backward()
+    ecgs, studies = Gaussians.of(ecg.numpy(), log_var.detach().numpy()), Gaussians.of(study.numpy(), low.numpy())
+    matches = expit(criterion.shift.item() - criterion.scale.item() * sampled_distances(ecgs, studies)).sum(axis=1)
+    assert 2 < (matches < 1).sum() < 22
+    assert log_var.grad is not None
+    rises_with_more_variance = log_var.grad.sum(dim=1).numpy() > 0
+    np.testing.assert_array_equal(rises_with_more_variance, matches < 1)
+    found = expected_matches(ecgs, studies, criterion.scale.item(), criterion.shift.item(), 24)
+    assert found["own_mean"] == pytest.approx(matches.mean())

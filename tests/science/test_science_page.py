@@ -8,6 +8,7 @@ from synthetic_results import results_of
 
 from benchmarks.science.arms import ARMS
 from benchmarks.science.findings import MET, MISSED, NOT_RUN, claims
+from benchmarks.science.hospital import endpoint_of
 from benchmarks.science.order import Order
 from benchmarks.science.page import render, write_page
 from benchmarks.science.results import Results
@@ -63,3 +64,9 @@ def test_page_and_figures_are_written_and_the_same_again(seeds: int, tmp_path: P
     page = (tmp_path / "first" / "science.md").read_text(encoding="utf-8")
     for image in (tmp_path / "first" / "images").iterdir():
         assert f"images/{image.name}" in page
+
+
+def test_the_question_is_that_of_the_list(tmp_path: Path) -> None:
+    endpoint = endpoint_of(Order(tmp_path, 1, 40), 101)
+    assert (endpoint.measurement, endpoint.comparison, endpoint.threshold) == ("lvef", "<", 40)
+    assert f"**{endpoint.name}**" in render(ORDER, results_of({}))
