@@ -238,9 +238,9 @@ def joblib_reads(content: bytes) -> None:
     ],
 )
 def test_tricks_are_refused_at_once(content, tmp_path):
-    started = time.perf_counter()
+    started = time.process_time()
     refusal(content, tmp_path)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_promises_of_huge_arrays_are_refused(tmp_path):
