@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
@@ -37,7 +38,8 @@ class Server:
     def start_run(self, deployment: str, **parameters: Any) -> str:
         """Starts a deployment, called `flow/name`; returns the run's id."""
         found = self.get(f"deployments/name/{deployment}")
-        made = self.post(f"deployments/{found['id']}/create_flow_run", {"parameters": parameters})
+        once = {"idempotency_key": uuid4().hex}  # asked again, it makes no second run
+        made = self.post(f"deployments/{found['id']}/create_flow_run", {"parameters": parameters, **once})
         return str(made["id"])
 
     def state(self, run: str) -> dict[str, Any]:
@@ -45,8 +47,15 @@ class Server:
         return dict(self.get(f"flow_runs/{run}")["state"])
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        """Answer of the API."""
-        return httpx.post(f"{self.ui}/api/{path}", json=body, timeout=30).raise_for_status().json()
+        """Answer of the API, asked again while its database is busy, as every client of the pipeline does."""
+        answer: list[httpx.Response] = []
+
+        def answered() -> bool:
+            answer.append(httpx.post(f"{self.ui}/api/{path}", json=body, timeout=30))
+            return answer[-1].status_code != httpx.codes.SERVICE_UNAVAILABLE
+
+        wait_for(answered, path)
+        return answer[-1].raise_for_status().json()
 
 
 @contextmanager
