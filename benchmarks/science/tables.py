@@ -1,6 +1,6 @@
 """Rows of the page's tables: text in every cell."""
 
-from benchmarks.science.arms import REMEDIES
+from benchmarks.science.arms import CEILING, REMEDIES, SCRATCH
 from benchmarks.science.figures import SAYS
 from benchmarks.science.findings import rising
 from benchmarks.science.noise import KINDS, LEVELS
@@ -14,7 +14,7 @@ _CORRELATIONS = ("label", "error", "error_called_0", "error_called_1")
 
 def arm_rows(results: Results) -> Rows:
     """Every family, then training from scratch and the ceiling."""
-    names = {**SAYS, "scratch": "from scratch, labels alone", "ceiling": "ceiling: the heart's true ECG features"}
+    names = {**SAYS, SCRATCH: "from scratch, labels alone", CEILING: "ceiling: the heart's true ECG features"}
     protocols = ("zero_shot_student", "zero_shot_teacher", "probe", "few")
     return [[says, *(_accuracy(results, family, one) for one in protocols)] for family, says in names.items()]
 
