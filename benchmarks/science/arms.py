@@ -69,6 +69,7 @@ ARMS: Final = (
     _arm("start_published", "both, log-variance starts near 0 (published)", "student.model.log_var_start=null"),
     _arm("start_low", "both, log-variance starts at -7", "student.model.log_var_start=-7"),
 )
+SAYS: Final = {arm.family: arm.says for arm in ARMS}
 REMEDIES: Final = ("augmented", "regularised", "start_published", "start_low")
 
 

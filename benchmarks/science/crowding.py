@@ -14,8 +14,6 @@ from typing import Final
 import numpy as np
 from scipy.special import expit, logsumexp
 
-from benchmarks.science.noise import KINDS, LEVELS, added
-from echoingecg.evaluation.embedding import StudentModel
 from echoingecg.evaluation.gaussians import Gaussians, sampled_distances
 
 RARE: Final = 1e-12  # probabilities below are the same to a logarithm
@@ -49,27 +47,4 @@ def expected_matches(ecgs: Gaussians, studies: Gaussians, scale: float, shift: f
         matches = batch * expit(shift - scale * one).mean(axis=1)
         found[f"{name}_mean"] = float(matches.mean())
         found[f"{name}_spread"] = float(np.log(np.maximum(matches, RARE)).std())
-    return found
-
-
-def under_noise(
-    student: StudentModel, signals: np.ndarray, studies: np.ndarray, seed: int
-) -> dict[str, dict[str, list[float]]]:
-    """What noise does, mean over ECGs at each of LEVELS by kind of noise; the same noise, scaled, at every level.
-
-    Args:
-        student: the trained student.
-        signals: (n, 12, time) float32, mV.
-        studies: (m, D), means of the training studies.
-        seed: of the noise.
-
-    Returns:
-        noise: mean log-variance, the scalar uncertainty; noise_crowding: mean crowding.
-    """
-    found: dict[str, dict[str, list[float]]] = {"noise": {}, "noise_crowding": {}}
-    for kind in KINDS:
-        noise = added(kind, signals.shape, seed)
-        embedded = [student.embed_ecg(signals + np.float32(level) * noise) for level in LEVELS]
-        found["noise"][kind] = [float(log_var.mean()) for _, log_var in embedded]
-        found["noise_crowding"][kind] = [float(crowding(mean, studies, student.scale).mean()) for mean, _ in embedded]
     return found

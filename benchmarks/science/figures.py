@@ -1,17 +1,19 @@
 """The page's figures: arms, noise, risk against coverage, halves. To be rendered within `canvas.styled`."""
 
 from collections.abc import Iterator
+from textwrap import fill
+from typing import Final
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.science.arms import ARMS, REMEDIES
+from benchmarks.science.arms import REMEDIES, SAYS
 from benchmarks.science.noise import KINDS, LEVELS
 from benchmarks.science.results import Results
 from echoingecg.canvas import BLUE, GREEN, GREY, INK, MUTED, VERMILION, new_figure, set_title
 from echoingecg.evaluation.risk_coverage import selective_risk, threshold_nearness
 
-SAYS = {arm.family: arm.says for arm in ARMS}
+_LABEL_WIDTH: Final = 34  # characters
 _COVERAGES = np.linspace(0.02, 1, 50)
 _STUDIED = ("both", *REMEDIES)
 
@@ -46,7 +48,8 @@ def arms(results: Results) -> Figure:
         if found.low is not None and found.high is not None:
             axes.plot([found.low, found.high], [place, place], color=colour, solid_capstyle="round")
         axes.plot(float(np.mean(values)), place, "|", color=INK, markersize=12, markeredgewidth=2)
-    axes.set_yticks(range(len(rows)), [f"{SAYS[family]}\n({tower}'s texts)" for family, tower in rows], fontsize=7.5)
+    names = [fill(f"{SAYS[family]} ({tower}'s texts)", _LABEL_WIDTH) for family, tower in rows]
+    axes.set_yticks(range(len(rows)), names, fontsize=7.5)
     axes.set(xlim=(0.3, 1), ylim=(len(rows) - 0.5, -0.5), xlabel="Balanced accuracy")
     return figure
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
+from benchmarks.science.arms import REMEDIES, SAYS
 from benchmarks.science.noise import KINDS, LEVELS, Noise, rises
 from benchmarks.science.order import CONTROL_SEEDS
 from benchmarks.science.results import Results
@@ -110,14 +111,14 @@ def _both(results: Results) -> list[Claim]:
 def _noise(results: Results) -> list[Claim]:
     found = []
     names = {"muscle": "white muscle noise", "wander": "baseline wander"}
-    for arm, kind in product(("both", "augmented"), KINDS):
+    for arm, kind in product(("both", *REMEDIES), KINDS):
         means = [results.mean(arm, f"noise.{kind}_{at}") for at in range(len(LEVELS))]
         known = [one.mean for one in means if one.mean is not None]
         held, of = rising(results, arm, kind)
         curve = ", ".join(f"{level:g} mV {value:.2f}" for level, value in zip(LEVELS, known, strict=False))
         verdict = NOT_RUN if len(known) < len(LEVELS) else MET if rises(known) else MISSED
         says = f"Mean log-variance rises at every step of {names[kind]}"
-        says += ", with noise added in training" if arm == "augmented" else ""
+        says += "" if arm == "both" else f", arm *{SAYS[arm]}*"
         found.append(Claim("D", says, f"{curve}; in {held} of {of} seeds".replace("-", "−"), verdict))
     return found
 

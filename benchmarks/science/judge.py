@@ -6,11 +6,13 @@ Thresholds and the probe's strength come from the validation cases; test labels 
 from typing import Any, Final
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
 from benchmarks.science.arms import Arm, Tower
-from benchmarks.science.crowding import crowding, expected_matches, under_noise
+from benchmarks.science.crowding import crowding, expected_matches
 from benchmarks.science.hospital import Hospital
 from benchmarks.science.labels import DRAWS, labelled
+from benchmarks.science.noise import under_noise
 from echoingecg.evaluation.embedding import embed_ecgs, embed_prompts
 from echoingecg.evaluation.gaussians import Gaussians
 from echoingecg.evaluation.linear_probe import linear_probe_scores
@@ -49,9 +51,32 @@ def judge(hospital: Hospital, arm: Arm, student: LoadedStudent) -> dict[str, Any
         found["companions"] = companions(hospital, student, ecgs[test])
         studies = hospital.targets[cases.study[cases.split == "train"]]
         found["matches"] = expected_matches(ecgs[test], studies, student.scale, student.shift, batch)
-        signals = hospital.data.signals.read(cases.ecg[test])
-        found |= under_noise(student, signals, studies.mean, hospital.seed)
+        found |= noise_measures(hospital, student, studies.mean)
+        found["log_var_bias"] = float(student.objective.student.ecg_encoder.std_linear.bias.mean())
     return found
+
+
+def noise_measures(hospital: Hospital, student: LoadedStudent, studies: np.ndarray) -> dict[str, Any]:
+    """Under noise: mean log-variance ('noise'), mean crowding, AUROC of zero-shot by the student's texts.
+
+    Args:
+        hospital: its test cases are judged.
+        student: that learned texts.
+        studies: (m, D), means of the training studies.
+    """
+    cases = hospital.cases
+    test = cases.split == "test"
+    asked = prompts(hospital, student, "student")
+
+    def auroc(ecgs: Gaussians) -> float:
+        return float(roc_auc_score(cases.label[test], zero_shot_scores(ecgs, *asked, student.scale)))
+
+    measured = {
+        "noise": lambda ecgs: float(ecgs.uncertainty.mean()),
+        "noise_crowding": lambda ecgs: float(crowding(ecgs.mean, studies, student.scale).mean()),
+        "noise_auroc": auroc,
+    }
+    return under_noise(student, hospital.data.signals.read(cases.ecg[test]), hospital.seed, measured)
 
 
 def prompts(hospital: Hospital, student: LoadedStudent, tower: Tower) -> tuple[Gaussians, Gaussians]:

@@ -1,11 +1,14 @@
-"""Noise to be added to filtered ECGs."""
+"""Noise to be added to filtered ECGs, and what it does to a student."""
 
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Final, Literal, get_args
 
 import numpy as np
 
 from data_contracts.conventions import SAMPLING_FREQUENCY
+from echoingecg.evaluation.embedding import StudentModel
+from echoingecg.evaluation.gaussians import Gaussians
 from echoingecg.student.augment import WANDER_HZ
 
 Noise = Literal["muscle", "wander"]
@@ -33,3 +36,23 @@ def added(kind: Noise, shape: tuple[int, int, int], seed: int) -> np.ndarray:
 def rises(values: list[float]) -> bool:
     """Whether each value is above the one before."""
     return all(later > earlier for earlier, later in pairwise(values))
+
+
+def under_noise(
+    student: StudentModel, signals: np.ndarray, seed: int, measured: Mapping[str, Callable[[Gaussians], float]]
+) -> dict[str, dict[str, list[float]]]:
+    """What noise does at each of LEVELS, by measure and kind of noise; the same noise, scaled, at every level.
+
+    Args:
+        student: the trained student.
+        signals: (n, 12, time) float32, mV.
+        seed: of the noise.
+        measured: by name, a number for the n ECGs.
+    """
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in measured}
+    for kind in KINDS:
+        noise = added(kind, signals.shape, seed)
+        embedded = [Gaussians.of(*student.embed_ecg(signals + np.float32(level) * noise)) for level in LEVELS]
+        for name, measure in measured.items():
+            found[name][kind] = [float(measure(one)) for one in embedded]
+    return found

@@ -8,11 +8,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.science import tables
-from benchmarks.science.arms import REMEDIES, SCRATCH, members
-from benchmarks.science.figures import SAYS, draw
+from benchmarks.science.arms import REMEDIES, SAYS, SCRATCH, members
+from benchmarks.science.figures import draw
 from benchmarks.science.findings import MET, claims
 from benchmarks.science.labels import DRAWS
-from benchmarks.science.noise import KINDS
+from benchmarks.science.noise import KINDS, LEVELS
 from benchmarks.science.order import ENDPOINT, Order
 from benchmarks.science.results import Results
 from benchmarks.science.scratch import RATES
@@ -68,6 +68,7 @@ def render(order: Order, results: Results) -> str:
         recall=tables.recall_rows(results),
         room=room(results),
         noise=tables.noise_rows(results),
+        strongest=LEVELS[-1],
         noise_changes=tables.noise_change_rows(results),
         same_way=same_way(results),
         matches={name: str(results.mean("both", f"matches.{name}")) for name in MATCHES},

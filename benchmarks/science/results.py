@@ -24,7 +24,7 @@ def measures(result: dict[str, Any]) -> Measures:
     """Every number of one result, by `protocol.name`.
 
     Protocols: zero_shot_student, zero_shot_teacher, probe (all labels), few (mean over draws), recall, noise,
-    noise_crowding, matches, variance (zero-shot by the student's text tower), companion.
+    noise_crowding, noise_auroc, matches, variance (zero-shot by the student's text tower), companion, log_var_bias.
     """
     label = np.array(result["label"])
     found: Measures = {}
@@ -41,10 +41,12 @@ def measures(result: dict[str, Any]) -> Measures:
         if what in result.get("recall", {}):
             found[f"recall.{what}"] = result["recall"][what][1]
             found[f"recall.{what}_chance"] = result["recall"][f"{what}_chance"][1]
-    for what in ("noise", "noise_crowding"):
+    for what in ("noise", "noise_crowding", "noise_auroc"):
         for kind, values in result.get(what, {}).items():
             found |= {f"{what}.{kind}_{at}": value for at, value in enumerate(values)}
     found |= _named("matches", result.get("matches", {}))
+    if "log_var_bias" in result:
+        found["log_var_bias"] = result["log_var_bias"]
     if "companions" in result and "student" in result["zero_shot"]:
         uncertainty = np.array(result["uncertainty"])
         by_student = result["zero_shot"]["student"]

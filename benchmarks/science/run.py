@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import torch
 
-from benchmarks.science import VERSION
+from benchmarks.science import STUDY_VERSION, VERSION
 from benchmarks.science.arms import ARMS, CEILING, SCRATCH, Arm, shuffled
 from benchmarks.science.ceiling import ceiling
 from benchmarks.science.hospital import Hospital, build
@@ -57,6 +57,7 @@ def result_of(order: Order, seed: int, name: str) -> str:
     arm = next((one for one in ARMS if one.name == name), None)
     settings = (arm or ARMS[0]).settings(order.recipe(seed)).model_dump(mode="json")
     codes = [VERSION, student.CODE_VERSION, evaluation.CODE_VERSION]
+    codes += [STUDY_VERSION] if arm and arm.studied else []
     key = fingerprint([codes, hospital.versions, hospital.prompts_digest, settings, arm.shuffle if arm else name])
     path = order.results(seed) / f"{name}.json"
     if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["key"] == key:

@@ -1,7 +1,6 @@
 """Rows of the page's tables: text in every cell."""
 
-from benchmarks.science.arms import CEILING, REMEDIES, SCRATCH
-from benchmarks.science.figures import SAYS
+from benchmarks.science.arms import CEILING, REMEDIES, SAYS, SCRATCH
 from benchmarks.science.findings import rising
 from benchmarks.science.noise import KINDS, LEVELS
 from benchmarks.science.results import Results
@@ -34,10 +33,17 @@ def recall_rows(results: Results) -> Rows:
 
 
 def noise_rows(results: Results) -> Rows:
+    """Of each studied arm: seeds in which the log-variance rises, and what the strongest noise costs in AUROC."""
     rows = []
     for name in STUDIED:
         held = (rising(results, name, kind) for kind in KINDS)
-        rows.append([SAYS[name], *(f"{rose} of {of}" for rose, of in held)])
+        lost = (
+            results.difference((name, f"noise_auroc.{kind}_0"), (name, f"noise_auroc.{kind}_{len(LEVELS) - 1}"))
+            for kind in KINDS
+        )
+        clean = str(results.mean(name, f"noise.{KINDS[0]}_0"))
+        bias = str(results.mean(name, "log_var_bias"))
+        rows.append([SAYS[name], *(f"{rose} of {of}" for rose, of in held), clean, bias, *map(str, lost)])
     return rows
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.science.arms import ARMS
-from benchmarks.science.noise import LEVELS
+from benchmarks.science.noise import KINDS, LEVELS
 from benchmarks.science.results import Results
 
 CASES = 80
@@ -51,6 +51,8 @@ def one_result(name: str, seed: int, skill: float) -> dict[str, Any]:
         found["companions"] = {"crowding": random.normal(0, 1, CASES).tolist()}
         rise = [-5 + 0.1 * skill * at for at in range(len(LEVELS))]
         found["noise"] = found["noise_crowding"] = {"muscle": rise, "wander": rise}
+        found["noise_auroc"] = {kind: [0.9 - 0.01 * at for at in range(len(LEVELS))] for kind in KINDS}
+        found["log_var_bias"] = -4.0
         found["matches"] = {"own_mean": 1.1, "own_spread": 0.2, "same_spread": 0.4}
     return found
 
