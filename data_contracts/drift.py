@@ -6,7 +6,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_contracts.conventions import Stage
-from data_contracts.evaluation import SHIFT
+from data_contracts.evaluation_space import SHIFT
 from data_contracts.tables import TableContract, column
 
 Verdict = Literal["drift", "no drift", "too few"]

@@ -52,7 +52,7 @@ def judge(hospital: Hospital, arm: Arm, student: LoadedStudent) -> dict[str, Any
         studies = hospital.targets[cases.study[cases.split == "train"]]
         found["matches"] = expected_matches(ecgs[test], studies, student.scale, student.shift, batch)
         found |= noise_measures(hospital, student, studies.mean)
-        found["log_var_bias"] = float(student.objective.student.ecg_encoder.std_linear.bias.mean())
+        found["log_var_bias"] = float(student.objective.student.ecg_encoder.std_linear.bias.detach().mean())
     return found
 
 

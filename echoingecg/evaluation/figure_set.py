@@ -7,8 +7,9 @@ from typing import Final
 
 from matplotlib.figure import Figure
 
-from data_contracts.evaluation import RELIABILITY, RETRIEVAL, RISK_COVERAGE, UNCERTAINTY
+from data_contracts.evaluation import RELIABILITY, RISK_COVERAGE
 from data_contracts.evaluation_page import EMBEDDING_MAP
+from data_contracts.evaluation_space import RETRIEVAL, UNCERTAINTY
 from echoingecg.canvas import png, styled
 from echoingecg.evaluation.figures import error_against_variance, roc, score_distribution, uncertainty_halves
 from echoingecg.evaluation.flow import ECGS, ECHOES, lanes

@@ -41,7 +41,7 @@ def retrieval_recall(rows: Sequence[dict[str, Any]]) -> Figure:
     """Recall at k as bars, chance beside it.
 
     Args:
-        rows: of evaluation.RETRIEVAL, from ECG to echo study; at least one.
+        rows: of evaluation_space.RETRIEVAL, from ECG to echo study; at least one.
     """
     figure = new_figure(3.9)
     axes = figure.add_subplot()

@@ -1,4 +1,4 @@
-"""Rows of evaluation.SHIFT: training against test patients, or what a student was trained on against a new export."""
+"""Rows of evaluation_space.SHIFT: training against test patients, or those a student knew against a new export."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -21,7 +21,7 @@ def uncertainty_histogram(table: pa.Table) -> Figure:
     """Mean log-variance of the ECGs of every split, each split as a share of itself.
 
     Args:
-        table: evaluation.UNCERTAINTY; holds a test ECG.
+        table: evaluation_space.UNCERTAINTY; holds a test ECG.
     """
     figure = new_figure(4.4)
     axes = figure.add_subplot()

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
-from data_contracts.evaluation import PREDICTIONS, REGRESSIONS, UNCERTAINTY
+from data_contracts.evaluation import PREDICTIONS, REGRESSIONS
+from data_contracts.evaluation_space import UNCERTAINTY
 from echoingecg.ecg.plot import draw
 from echoingecg.evaluation.names import RANKED, RIDGE, TEACHER
 from echoingecg.evaluation.protocols import DRAWN

@@ -14,15 +14,13 @@ from data_contracts.evaluation import (
     REGRESSION_METRICS,
     REGRESSIONS,
     RELIABILITY,
-    RETRIEVAL,
     RISK_COVERAGE,
     RULES,
-    SHIFT,
     STRATA,
     TABLES,
-    UNCERTAINTY,
 )
 from data_contracts.evaluation_page import ASKED, ATTEMPTS, COHORT, EMBEDDING_MAP, LABELLED
+from data_contracts.evaluation_space import RETRIEVAL, SHIFT, UNCERTAINTY
 from data_contracts.tables import TableContract
 from echoingecg.evaluation.answers import answers_of, summaries
 from echoingecg.evaluation.curve_rows import reliability_rows, risk_coverage_rows

@@ -2,7 +2,8 @@
 
 from typing import Any, Final
 
-from data_contracts.evaluation import RULES, SHIFT, STRATA
+from data_contracts.evaluation import RULES, STRATA
+from data_contracts.evaluation_space import SHIFT
 from echoingecg.evaluation.answers import MEAN_LOG_VAR, SCORE_DISTANCE
 from echoingecg.evaluation.bootstrap import Estimate
 from echoingecg.evaluation.metric_rows import (

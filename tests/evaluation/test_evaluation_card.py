@@ -8,8 +8,9 @@ import pytest
 from evaluation_case import NO_FEW_SHOT, lvef_below, make_inputs
 
 from data_contracts.errors import ContractError
-from data_contracts.evaluation import FIGURES, METRICS, MODEL_CARD, PREDICTIONS, REPORT, TABLES, UNCERTAINTY
+from data_contracts.evaluation import FIGURES, METRICS, MODEL_CARD, PREDICTIONS, REPORT, TABLES
 from data_contracts.evaluation_page import EMBEDDING_MAP
+from data_contracts.evaluation_space import UNCERTAINTY
 from echoingecg.ecg.plot import draw
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
 from echoingecg.evaluation.flow import lanes
