@@ -106,6 +106,10 @@ def _both(results: Results) -> list[Claim]:
             losses = "Both losses" if arm == "both" else f"Both losses (arm *{SAYS[arm]}*)"
             says = f"{losses} beat {SAYS[rival]}: zero-shot {metric}, {judged}"
             found.append(Claim("C", says, measured, better(gain)))
+    for rival, what in (("text", "the study's report"), ("echo", "the patient's own echo study")):
+        gain = results.difference(("both", f"recall.{rival}"), (rival, f"recall.{rival}"))
+        says = f"Both losses beat {SAYS[rival]}: recall at 5 of {what}"
+        found.append(Claim("C", says, f"difference {gain}", better(gain)))
     return found
 
 
