@@ -29,8 +29,9 @@ lint: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
 
+SEEDS ?= 5
 bench-science: $(VENV)/.test
-	$(BIN)/python -m benchmarks.science
+	$(BIN)/python -m benchmarks.science --seeds $(SEEDS)
 
 # The services of docker-compose.yml without containers, until Ctrl-C or `make stack-down`. Needs Postgres from apt.
 STACK ?= build/stack

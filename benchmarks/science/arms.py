@@ -51,6 +51,7 @@ ARMS: Final = (
     _arm("both", "ECG-echo and ECG-text"),
     _arm("text", "ECG-text alone", "student.echo_weight=0", towers=("student",)),
     _arm("echo", "ECG-echo alone", *_NO_TEXT, towers=("teacher",)),
+    # The weight was chosen on a hospital of another seed.
     Arm("light_text", "light_text", "both, text weight 0.1 for 1", ("student.text_weight=0.1",)),
     *(
         Arm(f"both_shuffled_{number}", "both_shuffled", "both, shuffled", (), number)

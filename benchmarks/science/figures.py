@@ -48,7 +48,7 @@ def arms(results: Results) -> Figure:
         if found.low is not None and found.high is not None:
             axes.plot([found.low, found.high], [place, place], color=colour, solid_capstyle="round")
         axes.plot(float(np.mean(values)), place, "|", color=INK, markersize=12, markeredgewidth=2)
-    names = [fill(f"{SAYS[family]} ({tower}'s texts)", _LABEL_WIDTH) for family, tower in rows]
+    names = [f"{fill(SAYS[family], _LABEL_WIDTH)}\n({tower}'s texts)" for family, tower in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=7.5)
     axes.set(xlim=(0.3, 1), ylim=(len(rows) - 0.5, -0.5), xlabel="Balanced accuracy")
     return figure
