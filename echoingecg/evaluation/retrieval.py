@@ -33,7 +33,7 @@ class Retrieval:
     median_rank: float
 
     def rows(self, direction: str) -> Iterator[dict[str, Any]]:
-        """Rows of evaluation.RETRIEVAL."""
+        """Rows of evaluation_space.RETRIEVAL."""
         for k, recall, chance in zip(KS, self.recall, self.chance, strict=True):
             yield {
                 "direction": direction,

@@ -19,13 +19,11 @@ from data_contracts.evaluation import (
     REGRESSION_METRICS,
     REGRESSIONS,
     RELIABILITY,
-    RETRIEVAL,
     RISK_COVERAGE,
     RULES,
-    SHIFT,
     STRATA,
-    UNCERTAINTY,
 )
+from data_contracts.evaluation_space import RETRIEVAL, SHIFT, UNCERTAINTY
 from data_contracts.pairs import ECG_TEXT
 from data_contracts.reading_card import FILENAME
 from echoingecg.evaluation.champion import compare
