@@ -73,6 +73,7 @@ ARMS: Final = (
 )
 SAYS: Final = {arm.family: arm.says for arm in ARMS}
 REMEDIES: Final = ("augmented", "regularised", "start_published", "start_low")
+STUDIED: Final = ("both", *REMEDIES)
 
 
 def members(family: str) -> list[str]:

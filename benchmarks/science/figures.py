@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.science.arms import REMEDIES, SAYS
+from benchmarks.science.arms import SAYS, STUDIED
 from benchmarks.science.noise import KINDS, LEVELS
 from benchmarks.science.results import Results
 from echoingecg.canvas import BLUE, GREEN, GREY, INK, MUTED, VERMILION, new_figure, set_title
@@ -15,7 +15,6 @@ from echoingecg.evaluation.risk_coverage import selective_risk, threshold_nearne
 
 _LABEL_WIDTH: Final = 34  # characters
 _COVERAGES = np.linspace(0.02, 1, 50)
-_STUDIED = ("both", *REMEDIES)
 
 
 def draw(results: Results) -> Iterator[tuple[str, str, Figure]]:
@@ -61,7 +60,7 @@ def noise(results: Results) -> Figure:
     colours = (BLUE, VERMILION, GREEN, GREY, INK)
     for axes, kind in zip(panels, KINDS, strict=True):
         axes.axhline(0, color=MUTED, linewidth=1)
-        for name, colour in zip(_STUDIED, colours, strict=True):
+        for name, colour in zip(STUDIED, colours, strict=True):
             curves = np.array([one["noise"][kind] for one in results.of(name)])
             if curves.size:
                 axes.plot(LEVELS, (curves - curves[:, :1]).mean(axis=0), "o-", color=colour, label=SAYS[name])
@@ -100,7 +99,7 @@ def halves(results: Results) -> Figure:
     """Balanced accuracy of the low- and the high-variance half with intervals, class counts below."""
     figure = new_figure(4.2)
     axes = figure.add_subplot()
-    names = [name for name in _STUDIED if results.by_seed(name, "variance.rho_error")]
+    names = [name for name in STUDIED if results.by_seed(name, "variance.rho_error")]
     for side, shift, colour in (("low", -0.12, BLUE), ("high", 0.12, VERMILION)):
         for place, name in enumerate(names):
             found = results.mean(name, f"variance.{side}_balanced_accuracy")

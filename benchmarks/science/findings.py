@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
-from benchmarks.science.arms import REMEDIES, SAYS
+from benchmarks.science.arms import SAYS, STUDIED
 from benchmarks.science.noise import KINDS, LEVELS, Noise, rises
 from benchmarks.science.order import CONTROL_SEEDS
 from benchmarks.science.results import Results
@@ -89,7 +89,7 @@ def _controls(results: Results) -> list[Claim]:
 
 
 def _both(results: Results) -> list[Claim]:
-    found = []
+    found, first = [], results.first(CONTROL_SEEDS)
     for arm, rival, own, other in (
         ("both", "text", "student", "student"),
         ("both", "echo", "teacher", "teacher"),
@@ -99,9 +99,10 @@ def _both(results: Results) -> list[Claim]:
     ):
         for measure, metric in ((ACCURACY, "balanced accuracy"), (AREA, "AUROC")):
             pair = (arm, f"zero_shot_{own}.{measure}"), (rival, f"zero_shot_{other}.{measure}")
-            gain, of_first = results.difference(*pair), results.first(CONTROL_SEEDS).difference(*pair)
-            more = gain.seeds > CONTROL_SEEDS
-            measured = f"difference {gain}" + (f"; the first {CONTROL_SEEDS} seeds alone {of_first}" if more else "")
+            gain = results.difference(*pair)
+            measured = f"difference {gain}"
+            if gain.seeds > CONTROL_SEEDS:
+                measured += f"; the first {CONTROL_SEEDS} seeds alone {first.difference(*pair)}"
             judged = f"judged by the {own}'s text tower" + ("" if own == other else f", it by the {other}'s")
             losses = "Both losses" if arm == "both" else f"Both losses (arm *{SAYS[arm]}*)"
             says = f"{losses} beat {SAYS[rival]}: zero-shot {metric}, {judged}"
@@ -116,7 +117,7 @@ def _both(results: Results) -> list[Claim]:
 def _noise(results: Results) -> list[Claim]:
     found = []
     names = {"muscle": "white muscle noise", "wander": "baseline wander"}
-    for arm, kind in product(("both", *REMEDIES), KINDS):
+    for arm, kind in product(STUDIED, KINDS):
         means = [results.mean(arm, f"noise.{kind}_{at}") for at in range(len(LEVELS))]
         known = [one.mean for one in means if one.mean is not None]
         held, of = rising(results, arm, kind)

@@ -54,5 +54,5 @@ def under_noise(
         noise = added(kind, signals.shape, seed)
         embedded = [Gaussians.of(*student.embed_ecg(signals + np.float32(level) * noise)) for level in LEVELS]
         for name, measure in measured.items():
-            found[name][kind] = [float(measure(one)) for one in embedded]
+            found[name][kind] = [measure(one) for one in embedded]
     return found

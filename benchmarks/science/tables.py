@@ -1,13 +1,12 @@
 """Rows of the page's tables: text in every cell."""
 
-from benchmarks.science.arms import CEILING, REMEDIES, SAYS, SCRATCH
+from benchmarks.science.arms import CEILING, REMEDIES, SAYS, SCRATCH, STUDIED
 from benchmarks.science.findings import rising
 from benchmarks.science.noise import KINDS, LEVELS
 from benchmarks.science.results import Results
 from benchmarks.science.stats import Interval
 
 Rows = list[list[str]]
-STUDIED = ("both", *REMEDIES)
 _CORRELATIONS = ("label", "error", "error_called_0", "error_called_1")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from synthetic_results import results_of
 
-from benchmarks.science.arms import ARMS, REMEDIES
+from benchmarks.science.arms import ARMS, STUDIED
 from benchmarks.science.findings import MET, MISSED, NOT_RUN, claims
 from benchmarks.science.hospital import endpoint_of
 from benchmarks.science.order import Order
@@ -21,7 +21,7 @@ def verdicts(results: Results, group: str) -> list[str]:
 
 
 def test_a_student_that_knows_is_met_and_one_that_does_not_is_missed() -> None:
-    knows = results_of(dict.fromkeys(("both", *REMEDIES), 4.0))
+    knows = results_of(dict.fromkeys(STUDIED, 4.0))
     assert verdicts(knows, "A")[0] == MET
     assert verdicts(knows, "D") == [MET] * 10
     blind = results_of({"text": 4.0, "echo": 4.0, "both_shuffled_1": 4.0})
