@@ -1,0 +1,122 @@
+"""What was published stays published: version ids and stored artefacts of this code's past, read by the code of today.
+
+`tests/data/pinned_versions.json`: the versions of the recipes `demo` and `smoke`. `tests/data/pinned_workspace.tar.xz`:
+a workspace of twelve simulated patients without the evaluation's figures and report. Both were written before the files
+moved to the folders of today, by `echoingecg run smoke` with
+
+    --set simulator.patients=12 --set simulator.real_recordings=false --set student.model.init_dim=2
+    --set student.model.text_width=16 --set student.model.text_heads=2 --set student.model.text_tokens=32
+    --set student.epochs=1 --set evaluation.bootstrap_draws=20
+
+A version of the file changes on purpose only: where a stage's code version is raised.
+"""
+
+import json
+import tarfile
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_contracts import catalog, ecg, pairs, student, teacher
+from data_contracts.conventions import LEADS, STAGES, UPSTREAM
+from echoingecg.evaluation.reading_card import Judged
+from echoingecg.fingerprint import canonical_json, fingerprint
+from echoingecg.student.store import load
+from flows.order import find_recipe
+from tasks.artefacts import ArtefactStore, Plan
+from tasks.registry import WORKS
+from tasks.verify import faults
+from tasks.workspace import Workspace
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+VERSIONS = json.loads((DATA / "pinned_versions.json").read_text())
+
+ROWS = {
+    "ecgs": 19,
+    "echoes": 17,
+    "reports": 31,
+    "measurements": 60,
+    "subgroups": 19,
+    "quarantine": 2,
+    "records": 19,
+    "clips": 15,
+    "studies": 12,
+    "patients": 12,
+    "ecg_echo": 12,
+    "ecg_text": 31,
+    "labels": 60,
+    "filters": 13,
+    "history": 2,
+}
+MEAN = [-0.031304, -0.081723, 0.074961, -0.1801]
+LOG_VAR = [-4.870793, -4.852021, -4.858806, -4.858084]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ArtefactStore:
+    """The stored workspace."""
+    root = tmp_path_factory.mktemp("pinned")
+    with tarfile.open(DATA / "pinned_workspace.tar.xz") as archive:
+        archive.extractall(root, filter="data")
+    return ArtefactStore(Workspace(root))
+
+
+def test_a_fingerprint_is_the_same_for_ever() -> None:
+    value = {"b": [1, 2.5, None, True], "a": {"é": "ü", "A": 1e-4}}
+    assert canonical_json(value) == '{"a":{"A":0.0001,"\\u00e9":"\\u00fc"},"b":[1,2.5,null,true]}'
+    assert fingerprint(value) == "b72f5a5d50fda22d"
+    assert fingerprint(dict(reversed(value.items()))) == "b72f5a5d50fda22d"
+
+
+@pytest.mark.parametrize("name", VERSIONS)
+def test_versions_of_the_shipped_recipes_are_what_they_were(name: str) -> None:
+    recipe, versions = find_recipe(name, []), {}
+    for stage in STAGES:
+        work, pinned = WORKS[stage], VERSIONS[name][stage]
+        inputs = {above: versions[above] for above in UPSTREAM[stage]}
+        plan = Plan(stage, work.contract_version, work.code_version, recipe.part(stage), pinned["source"], inputs)
+        versions[stage] = plan.version
+    assert versions == {stage: VERSIONS[name][stage]["version"] for stage in STAGES}
+
+
+def test_stored_artefacts_follow_from_their_manifests(store: ArtefactStore) -> None:
+    artefacts = store.here()
+    assert [one.stage for one in artefacts] == list(STAGES)
+    for one in artefacts:
+        causes = {field.name: getattr(one.manifest, field.name) for field in fields(Plan)}
+        assert Plan(**causes).version == one.version
+
+
+def test_stored_artefacts_are_sound_to_the_last_row_of_the_pools(store: ArtefactStore) -> None:
+    found = {one.stage: list(faults(store, one)) for one in store.here()}
+    left_out = found.pop("evaluation")
+    assert found == {stage: [] for stage in STAGES[:-1]}
+    assert all("figures/" in line or "report.html" in line for line in left_out), left_out
+
+
+def test_stored_tables_are_read(store: ArtefactStore) -> None:
+    folders = {one.stage: one.folder for one in store.here()}
+    rows = {
+        contract.name: contract.read(folders[stage]).num_rows
+        for stage, module in {"catalog": catalog, "ecg": ecg, "teacher": teacher, "pairs": pairs,
+                              "student": student}.items()
+        for contract in module.TABLES
+    }  # fmt: skip
+    assert rows == ROWS
+
+
+def test_a_stored_student_reads_as_it_did(store: ArtefactStore) -> None:
+    folders = {one.stage: one.folder for one in store.here()}
+    loaded = load(folders["student"])
+    time = np.arange(1000) / 100
+    signal = np.stack([np.sin(2 * np.pi * (1 + lead / 7) * time) for lead in range(len(LEADS))])[None]
+    mean, log_var = loaded.embed_ecg(signal.astype(np.float32))
+    assert mean[0, :4] == pytest.approx(MEAN, abs=2e-5)
+    assert log_var[0, :4] == pytest.approx(LOG_VAR, abs=2e-5)
+
+
+def test_a_stored_reading_card_is_read(store: ArtefactStore) -> None:
+    folder = next(one.folder for one in store.here() if one.stage == "evaluation")
+    assert Judged.load(folder) is not None
