@@ -23,10 +23,10 @@ from threadpoolctl import threadpool_limits
 from benchmarks.ecg_export import ecg_job, write_export
 from benchmarks.measure import Row, at_least, at_most, in_fresh_process, once, peak_mb
 from data_contracts.conventions import LEADS
+from tasks.all_stages import WORKS
 from tasks.ecg import LAYOUT
-from tasks.job import Job
-from tasks.pools import Pool
-from tasks.registry import WORKS
+from tasks.pools.pool import Pool
+from tasks.store.job import Job
 from tasks.workspace import Workspace
 
 RECORDS = 5_000
@@ -80,8 +80,8 @@ def _cat(headers: list[str]) -> None:
 
 def _breakdown(headers: list[str]) -> Iterator[tuple[str, float]]:
     """Seconds of each step by itself, one after another, one thread, over all records."""
-    from echoingecg.ecg.batch import filter_records
     from echoingecg.ecg.decode.wfdb_fast import decode_plain, read_plain
+    from echoingecg.ecg.fast_filter import filter_records
     from echoingecg.ecg.plausibility import typical_amplitude
     from echoingecg.ecg.quality import judge
     from echoingecg.fingerprint import hash_array

@@ -7,12 +7,12 @@ from typing import Final
 
 import numpy as np
 
-from echoingecg.simulator.ecg import DURATION, simulate_ecg
-from echoingecg.simulator.patient import sample_heart
+from echoingecg.simulator.ecg.record import DURATION, simulate_ecg
+from echoingecg.simulator.population.patient import sample_heart
 from echoingecg.simulator.rhythm import draw_beats
 from echoingecg.simulator.wfdb_record import write_wfdb
-from flows.order import find_recipe, make_job
-from tasks.job import Job
+from flows.request import find_recipe, make_job
+from tasks.store.job import Job
 
 _HEARTS: Final = 16
 

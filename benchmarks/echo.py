@@ -12,9 +12,9 @@ from pydicom.pixels import convert_color_space
 from benchmarks.measure import Row, at_least, seconds
 from echoingecg.fingerprint import hash_files
 from echoingecg.recipe import ExecutionSettings, TeacherSettings
+from tasks.base.workers import mapper
 from tasks.blocks import SourceFile
-from tasks.teacher_blocks import decode
-from tasks.workers import mapper
+from tasks.ingest.teacher_worker import decode
 
 SIZE = 224
 CLIPS = 24  # as many as fill two threads evenly

@@ -8,9 +8,9 @@ from typing import Final
 import cv2
 import numpy as np
 
-from echoingecg.simulator.dicom import Acquisition, write_dicom
-from flows.order import find_recipe, make_job
-from tasks.job import Job
+from echoingecg.simulator.echo.study import Acquisition, write_dicom
+from flows.request import find_recipe, make_job
+from tasks.store.job import Job
 
 _EDGE: Final = 64  # px
 _CLIPS: Final = 5  # a study

@@ -15,13 +15,13 @@ from sklearn.metrics import (
 
 from benchmarks.measure import Row, below, in_fresh_process, once, peak_mb
 from echoingecg.evaluation.answers import Answers
-from echoingecg.evaluation.bootstrap import Patients, resampled
 from echoingecg.evaluation.gaussians import Gaussians
-from echoingecg.evaluation.metric_rows import metric_rows, strata_rows
-from echoingecg.evaluation.metrics import binary_metrics
-from echoingecg.evaluation.retrieval import retrieve
+from echoingecg.evaluation.metrics.bootstrap import Patients, resampled
+from echoingecg.evaluation.metrics.classification import binary_metrics
+from echoingecg.evaluation.protocols.retrieval import retrieve
 from echoingecg.evaluation.rules import choose_rules
-from echoingecg.reading.search import chunks, nearest
+from echoingecg.evaluation.tables.rows import metric_rows, strata_rows
+from echoingecg.prediction.search import chunks, nearest
 from echoingecg.recipe import EvaluationSettings
 
 PREDICTIONS, PATIENTS, DRAWS = 50_000, 30_000, 1000

@@ -12,7 +12,7 @@ import torch
 from benchmarks.measure import Row, at_least, at_most, in_fresh_process, once, seconds
 from benchmarks.pool import published
 from echoingecg.student.scaler import Scaler
-from tasks.signals import PoolSignals
+from tasks.pools.signals import PoolSignals
 from tasks.workspace import Workspace
 
 RECORDS = 6_000

@@ -18,7 +18,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ANALYTICS_ENABLED, 
 from prefect.testing.utilities import prefect_test_harness
 
 from benchmarks.measure import Goal, Row, once
-from flows.order import find_recipe
+from flows.request import find_recipe
 
 TURNS: Final = 3  # after one that is not counted
 _ADDED: Final = Goal("ours - plain < 10", lambda plain, ours: ours - plain < 10)
@@ -45,7 +45,7 @@ def server() -> Iterator[str]:
 def flow(export: Path, workspace: str, api: str, *more: str) -> None:
     """The smoke recipe as a person would run it: the command, in a process of its own, on a server that runs."""
     command = ["run", "smoke", "--export", str(export), "--workspace", workspace, *more]
-    called = [sys.executable, "-m", "flows.cli", *command]
+    called = [sys.executable, "-m", "flows.cli.main", *command]
     subprocess.run(called, check=True, capture_output=True, env=os.environ | {"PREFECT_API_URL": api})
 
 

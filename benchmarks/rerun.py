@@ -10,7 +10,7 @@ from benchmarks.ecg_export import write_export
 from benchmarks.measure import Row, below, once, seconds
 from benchmarks.orchestration import flow, server
 from benchmarks.stages import run_stages
-from flows.order import find_recipe, make_job
+from flows.request import find_recipe, make_job
 
 MANY = 20_000  # ECGs
 # The recipe's 10 would write a shard of 1,024 records a hundred times.
@@ -49,6 +49,6 @@ def rows() -> Iterator[Row]:
         yield Row(f"`run smoke` again, {MANY:,} ECGs more", "its first run", first, again, below(10))
     bare = seconds(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True))
     page = seconds(
-        lambda: subprocess.run([sys.executable, "-m", "flows.cli", "--help"], check=True, capture_output=True)
+        lambda: subprocess.run([sys.executable, "-m", "flows.cli.main", "--help"], check=True, capture_output=True)
     )
     yield Row("echoingecg --help", "a bare interpreter", bare, page, below(0.5))

@@ -6,10 +6,10 @@ As a program, `python -m benchmarks.stages EXPORT WORKSPACE`: the smoke recipe, 
 import sys
 
 from data_contracts.conventions import UPSTREAM, Stage
-from flows.order import find_recipe, make_job
-from tasks.artefacts import Artefact
-from tasks.job import Job
-from tasks.registry import WORKS
+from flows.request import find_recipe, make_job
+from tasks.all_stages import WORKS
+from tasks.store.artefacts import Artefact
+from tasks.store.job import Job
 
 
 def run_stages(job: Job) -> None:

@@ -19,13 +19,13 @@ from benchmarks.echo_export import echo_job, write_export
 from benchmarks.measure import Row, at_least, at_most, in_fresh_process, once, peak_mb, seconds
 from echoingecg.fingerprint import hash_files
 from echoingecg.recipe import ExecutionSettings, TeacherSettings
-from echoingecg.teacher.batches import embed_clips
+from echoingecg.teacher.embed import embed_clips
 from echoingecg.teacher.frozen import FrozenTeacher, Preprocessing
+from tasks.all_stages import WORKS
+from tasks.base.workers import mapper
 from tasks.blocks import SourceFile
-from tasks.job import Job
-from tasks.registry import WORKS
-from tasks.teacher_blocks import embedded_blocks
-from tasks.workers import mapper
+from tasks.ingest.teacher_worker import embedded_blocks
+from tasks.store.job import Job
 
 SIZE, BATCH = 224, 15
 FILES = 2  # of 30 frames

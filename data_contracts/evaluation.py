@@ -5,10 +5,11 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from data_contracts import evaluation_page, evaluation_space
+from data_contracts import evaluation_details as evaluation_page
+from data_contracts import evaluation_space
 from data_contracts.conventions import SPLITS
 from data_contracts.evaluation_space import HIGH, LOW
-from data_contracts.readings import ADVICE
+from data_contracts.prediction import ADVICE
 from data_contracts.tables import TableContract, column
 
 # 1 had `predictions` and `metrics` alone, 2 not all tables, 3 no reading card, 4 neither `answers` nor the tables of

@@ -42,7 +42,7 @@ class Calibration(_Part):
 
 
 class Referral(_Part):
-    """The one rule that says which ECGs go to echo; echoingecg.evaluation.refer applies it."""
+    """The one rule that says which ECGs go to echo; the evaluation applies it."""
 
     kind: ReferralKind = Field(description="how its limits were chosen")
     threshold: float = Field(ge=0, le=1, description="a score that reaches it is decided as label 1")

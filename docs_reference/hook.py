@@ -11,7 +11,7 @@ from mkdocs.structure.pages import Page
 from typer.cli import get_docs_for_click
 
 from docs_reference import contracts, recipe
-from flows.cli import app
+from flows.cli.main import app
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 EXPORT: Final = "reference/export.md"

@@ -20,8 +20,8 @@ def echo(
 
     The upper row shows what the scanner printed, a name included: keep the picture where the clip may be.
     """
-    from echoingecg.teacher.contact_sheet import sheet_of_file
-    from flows.order import find_recipe
+    from echoingecg.teacher.pictures import sheet_of_file
+    from flows.request import find_recipe
     from tasks.workspace import writing_to
 
     settings = find_recipe(recipe, overrides).teacher

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli_artefacts import NameArgument, WorkspaceOption, open_store
+from flows.cli.artefacts import NameArgument, WorkspaceOption, open_store
 
 
 def promote(
@@ -17,8 +17,8 @@ def promote(
     ] = [],  # noqa: B006
 ) -> None:
     """Compare two students on the same test patients, and move the alias if the recipe's rule says so."""
-    from flows.order import find_recipe
-    from tasks.promote import promote as decide
+    from flows.request import find_recipe
+    from tasks.operations.promote import promote as decide
 
     decision, path = decide(open_store(workspace), challenger, over, find_recipe(recipe, overrides).promotion)
     for one in decision.compared:

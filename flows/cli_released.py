@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli_artefacts import NameArgument, WorkspaceOption, open_store
+from flows.cli.artefacts import NameArgument, WorkspaceOption, open_store
 
 
 def import_released(
@@ -21,8 +21,8 @@ def import_released(
     ] = None,
 ) -> None:
     """Turn released weights into a student artefact. Downloads nothing, runs nothing that the files hold."""
-    from tasks.released import Files
-    from tasks.released import import_released as make
+    from tasks.operations.released import Files
+    from tasks.operations.released import import_released as make
 
     artefact = make(open_store(workspace), Files(weights, scaler, text, text_config))
     recipe = artefact.manifest.recipe
@@ -40,7 +40,7 @@ def export_released(
     workspace: WorkspaceOption = "workspace",
 ) -> None:
     """Write a student in the released layout: safetensors and JSON, no pickle."""
-    from tasks.released import export_released as export
+    from tasks.operations.released import export_released as export
 
     for path in export(open_store(workspace), student, folder):
         typer.echo(path)

@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from data_contracts.errors import UserError
-from flows.cli_artefacts import WorkspaceOption, open_store
-from flows.cli_predict import StudentOption
+from flows.cli.artefacts import WorkspaceOption, open_store
+from flows.cli.students import StudentOption
 
 
 def search(
@@ -18,10 +18,10 @@ def search(
     workspace: WorkspaceOption = "workspace",
 ) -> None:
     """Nearest echo studies of the cohort, or nearest ECGs. Prints distances, pseudonyms and echo reports."""
-    from data_contracts.readings import NOTICE
-    from flows.summary import progress_line
-    from tasks.cohort import Cohort
-    from tasks.reading import find_student
+    from data_contracts.prediction import NOTICE
+    from flows.cli.output import progress_line
+    from tasks.operations.predict import find_student
+    from tasks.operations.search import Cohort
     from tasks.search import ecgs_like, studies_like
 
     if sum(map(bool, (file, study, text))) != 1:

@@ -12,12 +12,12 @@ from prefect.flows import EntrypointType
 
 from flows.defaults import RUNS
 from flows.distil import distil
+from flows.distil_on_work_pools import GPU_STAGE, spread
 from flows.drift import drift
+from flows.maintenance import gc, verify
 from flows.predict import predict
 from flows.retrain import retrain
-from flows.spread import GPU_STAGE, spread
 from flows.stage import one_stage
-from flows.upkeep import gc, verify
 
 TAGS: Final = ["echoingecg"]
 _RESOURCE: Final = "echoingecg.export"  # prefix of the event that says that an export has landed

@@ -11,13 +11,13 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from data_contracts.conventions import Stage
 from flows.faults import one_line_faults
 from flows.forms import FirstStage, Override, ShippedRecipe
-from flows.order import find_recipe, make_job
+from flows.request import find_recipe, make_job
 from tasks.catalog import catalog
 from tasks.ecg import ecg
 from tasks.evaluation import evaluation
-from tasks.job import Job
 from tasks.pairs import pairs
 from tasks.simulate import simulate
+from tasks.store.job import Job
 from tasks.student import student
 from tasks.teacher import teacher
 

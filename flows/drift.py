@@ -9,14 +9,14 @@ from echoingecg.recipe import Recipe
 from flows.distil import first_fault
 from flows.faults import last_word, one_line_faults
 from flows.forms import Override, ShippedRecipe
-from flows.order import find_recipe, folder_of, make_job
-from tasks.artefacts import ArtefactStore
+from flows.request import find_recipe, folder_of, make_job
 from tasks.catalog import catalog
-from tasks.drift import Found, as_trained
-from tasks.drift import drift as compare
 from tasks.ecg import ecg
-from tasks.job import Job
-from tasks.reading import JudgedStudent, find_student
+from tasks.operations.drift import Found, as_trained
+from tasks.operations.drift import drift as compare
+from tasks.operations.predict import JudgedStudent, find_student
+from tasks.store.artefacts import ArtefactStore
+from tasks.store.job import Job
 from tasks.workspace import Workspace
 
 

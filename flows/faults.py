@@ -7,7 +7,7 @@ from typing import Any, ParamSpec
 from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed, State
 
-from echoingecg.errors import UserError
+from echoingecg.common.errors import UserError
 
 Parameters = ParamSpec("Parameters")
 

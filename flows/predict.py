@@ -7,8 +7,8 @@ from prefect.states import State
 
 from echoingecg.recipe import ExecutionSettings
 from flows.faults import last_word
-from tasks.artefacts import ArtefactStore
 from tasks.predict import predict as task
+from tasks.store.artefacts import ArtefactStore
 from tasks.workspace import Workspace
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from echoingecg.reading.output import Tally
+from echoingecg.prediction.files import Tally
 
 _MOST: Final = 50  # files that anyone reads on a terminal
 _console = Console(soft_wrap=True)

@@ -5,17 +5,17 @@ from prefect.artifacts import create_table_artifact
 from prefect.states import Completed, Failed, State
 
 from data_contracts.export_record import ExportRecord
-from echoingecg.errors import StoreError, TrainingError, UserError
+from echoingecg.common.errors import StoreError, TrainingError, UserError
 from echoingecg.recipe import Recipe, with_overrides
 from flows.distil import run_stages
 from flows.faults import one_line_faults
 from flows.forms import Override, ShippedRecipe
-from flows.order import find_recipe, folder_of, make_job
-from tasks.artefacts import ArtefactStore
+from flows.request import find_recipe, folder_of, make_job
 from tasks.champion import champion_of, crown
 from tasks.growth import growth
-from tasks.inbox import TRIES, ExportRecords, Landed, landed, only_one
-from tasks.job import Job
+from tasks.operations.retrain import TRIES, ExportRecords, Landed, landed, only_one
+from tasks.store.artefacts import ArtefactStore
+from tasks.store.job import Job
 from tasks.workspace import Workspace
 
 

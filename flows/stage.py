@@ -10,7 +10,7 @@ from data_contracts.conventions import Stage
 from flows.distil import run_stages, what_on_what
 from flows.faults import one_line_faults
 from flows.forms import Override, ShippedRecipe
-from flows.order import find_recipe, make_job
+from flows.request import find_recipe, make_job
 
 
 def run_name(parameters: dict[str, Any]) -> str:

@@ -6,10 +6,10 @@ from prefect import flow
 from prefect.states import State
 
 from flows.faults import last_word, one_line_faults
-from flows.order import find_recipe, make_teaching_job
+from flows.request import find_recipe, make_teaching_job
 from tasks.catalog import catalog
+from tasks.operations.teach import teaching
 from tasks.simulate import simulate
-from tasks.teaching import teaching
 
 
 @flow(name="teach", flow_run_name="{recipe} into {folder}", persist_result=False)

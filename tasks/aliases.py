@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from data_contracts.conventions import STAGES
-from echoingecg.durable import write_whole
-from echoingecg.errors import StoreError
-from tasks.shared_store import SharedStore
+from echoingecg.common.errors import StoreError
+from echoingecg.common.files import write_whole
+from tasks.store.shared import SharedStore
 from tasks.workspace import Workspace, writing_to
 
 

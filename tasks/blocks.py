@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from echoingecg.catalog.sources import files_of
-from echoingecg.errors import Refusal, StoreError, outcome_of
+from echoingecg.common.errors import Refusal, StoreError, outcome_of
 from echoingecg.fingerprint import hash_files
 
 Rows = Mapping[str, np.ndarray]

@@ -7,9 +7,9 @@ from data_contracts.catalog import CONTRACT_VERSION, ECGS, ECHOES, QUARANTINE, T
 from data_contracts.conventions import Stage
 from echoingecg.catalog import CODE_VERSION
 from echoingecg.progress import Progress
-from tasks.artefacts import Artefact, Built
-from tasks.job import Job
 from tasks.stage import Inputs, StageWork, as_task, check_refusals
+from tasks.store.artefacts import Artefact, Built
+from tasks.store.job import Job
 
 STAGE: Stage = "catalog"
 

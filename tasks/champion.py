@@ -1,9 +1,9 @@
 """Who is champion. Everything that moves the alias after a retrain goes through `crown`."""
 
-from echoingecg.errors import UserError
+from echoingecg.common.errors import UserError
 from echoingecg.recipe import PromotionSettings
-from tasks.artefacts import Artefact, ArtefactStore
-from tasks.promote import promote
+from tasks.operations.promote import promote
+from tasks.store.artefacts import Artefact, ArtefactStore
 
 
 def champion_of(store: ArtefactStore, alias: str) -> Artefact | None:

@@ -2,7 +2,7 @@
 
 import torch
 
-from echoingecg.errors import UserError
+from echoingecg.common.errors import UserError
 from echoingecg.recipe import ExecutionSettings
 
 

@@ -17,13 +17,13 @@ from data_contracts.quarantine import QUARANTINE
 from echoingecg.ecg import CODE_VERSION
 from echoingecg.fingerprint import fingerprint
 from echoingecg.progress import Progress
-from tasks.artefacts import Built
-from tasks.ecg_page import show
-from tasks.ingest import SourceFiles, ingest_blocks, missing_files, quarantine_rows
-from tasks.job import Job
-from tasks.pools import Pool, PoolArray, array_of, hexadecimal, rows_by_key, rows_of
+from tasks.base.workers import mapper
+from tasks.ingest.ingest import SourceFiles, ingest_blocks, missing_files, quarantine_rows
+from tasks.pages.ecg_page import show
+from tasks.pools.pool import Pool, PoolArray, array_of, hexadecimal, rows_by_key, rows_of
 from tasks.stage import Inputs, StageWork, as_task, check_refusals
-from tasks.workers import mapper
+from tasks.store.artefacts import Built
+from tasks.store.job import Job
 
 STAGE: Stage = "ecg"
 
@@ -43,7 +43,7 @@ LAYOUT = (
 def _ingest(pool: Pool, missing: SourceFiles, job: Job, progress: Progress) -> int:
     if not missing:
         return 0
-    from tasks.ecg_blocks import process_block  # scipy: not for a cached run
+    from tasks.ingest.ecg_worker import process_block  # scipy: not for a cached run
 
     execution = job.recipe.execution
     together = min(_TOGETHER, execution.commit_every)

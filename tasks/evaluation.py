@@ -7,17 +7,17 @@ import pyarrow as pa
 from data_contracts import catalog, ecg, pairs
 from data_contracts import evaluation as contract
 from data_contracts.conventions import Stage
-from echoingecg.errors import UserError
+from echoingecg.common.errors import UserError
 from echoingecg.evaluation import CODE_VERSION
 from echoingecg.fingerprint import hash_files
 from echoingecg.progress import Progress
 from echoingecg.recipe import EcgSettings
-from tasks.artefacts import Artefact, Built
 from tasks.evaluation_page import show
-from tasks.job import Job
-from tasks.provenance import provenance_of
-from tasks.signals import PoolSignals
+from tasks.pages.evaluation_page import provenance_of
+from tasks.pools.signals import PoolSignals
 from tasks.stage import Inputs, StageWork, as_task
+from tasks.store.artefacts import Artefact, Built
+from tasks.store.job import Job
 from tasks.student import named_student
 from tasks.targets import read_targets
 
@@ -25,9 +25,9 @@ STAGE: Stage = "evaluation"
 
 
 def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
+    from echoingecg.evaluation.data.inputs import EvaluationInputs
     from echoingecg.evaluation.evaluate import evaluate  # torch, matplotlib: not for a cached run
     from echoingecg.evaluation.external import read_external
-    from echoingecg.evaluation.inputs import EvaluationInputs
     from echoingecg.student.store import load
     from echoingecg.teacher.model import load_teacher
     from tasks.device import device

@@ -6,7 +6,7 @@ import io
 from prefect.artifacts import create_markdown_artifact
 
 from data_contracts.evaluation import FIGURES
-from tasks.artefacts import Artefact
+from tasks.store.artefacts import Artefact
 from tasks.workspace import Workspace
 
 _SIDE = 560  # pixels of the longer side

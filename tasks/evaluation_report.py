@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from data_contracts.evaluation import CONTRACT_VERSION, REPORT
-from echoingecg.errors import StoreError
+from echoingecg.common.errors import StoreError
 from echoingecg.recipe import EvaluationSettings
-from tasks.artefacts import Artefact, ArtefactStore
-from tasks.provenance import provenance_of
+from tasks.pages.evaluation_page import provenance_of
 from tasks.stage import Inputs
+from tasks.store.artefacts import Artefact, ArtefactStore
 from tasks.workspace import writing_to
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from data_contracts.conventions import Stage
 from data_contracts.pairs import PATIENTS
-from echoingecg.errors import ContractError
-from tasks.artefacts import Artefact, ArtefactStore
+from echoingecg.common.errors import ContractError
+from tasks.store.artefacts import Artefact, ArtefactStore
 
 
 def growth(store: ArtefactStore, made: Mapping[Stage, Artefact], champion: Artefact | None) -> list[dict[str, Any]]:

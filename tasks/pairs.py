@@ -7,9 +7,9 @@ from data_contracts import pairs as contract
 from data_contracts.conventions import Stage
 from echoingecg.pairs import CODE_VERSION
 from echoingecg.progress import Progress
-from tasks.artefacts import Built
-from tasks.job import Job
 from tasks.stage import Inputs, StageWork, as_task
+from tasks.store.artefacts import Built
+from tasks.store.job import Job
 
 STAGE: Stage = "pairs"
 

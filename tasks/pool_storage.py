@@ -5,7 +5,7 @@ from pathlib import Path
 
 import icechunk
 
-from tasks.s3 import S3Place, is_s3
+from tasks.base.workspace import S3Place, is_s3
 
 
 def open_repository(root: Path, place: str, create: bool = False) -> icechunk.Repository:

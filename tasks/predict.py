@@ -8,15 +8,15 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed, State
 
+from data_contracts.prediction import NOTICE, READINGS
 from data_contracts.quarantine import REASONS
-from data_contracts.readings import NOTICE, READINGS
-from echoingecg.errors import UserError
+from echoingecg.common.errors import UserError
+from echoingecg.prediction.files import Tally, write_parquet
 from echoingecg.reading.listing import list_ecgs
-from echoingecg.reading.output import Tally, write_parquet
 from echoingecg.recipe import ExecutionSettings
-from tasks.artefacts import ArtefactStore
-from tasks.progress import Reporter
-from tasks.reading import find_student, read_files
+from tasks.base.progress import Reporter
+from tasks.operations.predict import find_student, read_files
+from tasks.store.artefacts import ArtefactStore
 from tasks.workspace import writing_to
 
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from echoingecg.errors import Refusal, UserError
+from echoingecg.common.errors import Refusal, UserError
 from echoingecg.evaluation.gaussians import Gaussians
-from echoingecg.reading.search import chunks, nearest
-from tasks.cohort import Cohort
+from echoingecg.prediction.search import chunks, nearest
+from tasks.operations.search import Cohort
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 import zarr
 
 from data_contracts.conventions import LEADS, SAMPLES
-from echoingecg.errors import StoreError
+from echoingecg.common.errors import StoreError
 from echoingecg.progress import Progress, silent
 
 RECORD_SHAPE: Final = (len(LEADS), SAMPLES)

@@ -8,12 +8,12 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed, State
 
-from echoingecg.errors import UserError
+from echoingecg.common.errors import UserError
 from echoingecg.fingerprint import fingerprint
 from echoingecg.recipe import Recipe
 from echoingecg.simulator import CODE_VERSION
-from tasks.job import Job
-from tasks.progress import Reporter
+from tasks.base.progress import Reporter
+from tasks.store.job import Job
 from tasks.workspace import Workspace, writing_to
 
 

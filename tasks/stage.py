@@ -18,11 +18,11 @@ from prefect.variables import Variable
 
 from data_contracts.conventions import UPSTREAM, Stage
 from data_contracts.quarantine import QUARANTINE, REASONS
-from echoingecg.errors import StoreError, UserError
+from echoingecg.common.errors import StoreError, UserError
 from echoingecg.progress import Progress
-from tasks.artefacts import Artefact, Built, Plan
-from tasks.job import Job
-from tasks.progress import Reporter, in_run, logger, only_shown
+from tasks.base.progress import Reporter, in_run, logger, only_shown
+from tasks.store.artefacts import Artefact, Built, Plan
+from tasks.store.job import Job
 from tasks.workspace import Workspace, writing_to
 
 Inputs = Mapping[Stage, Artefact]

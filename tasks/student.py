@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 from data_contracts import pairs
 from data_contracts import student as contract
 from data_contracts.conventions import Stage
-from echoingecg.errors import StoreError
+from echoingecg.common.errors import StoreError
 from echoingecg.progress import Progress, silent
 from echoingecg.student import CODE_VERSION
-from tasks.artefacts import Artefact, Built
-from tasks.job import Job
-from tasks.signals import PoolSignals
+from tasks.pools.signals import PoolSignals
 from tasks.stage import Inputs, StageWork, as_task
+from tasks.store.artefacts import Artefact, Built
+from tasks.store.job import Job
 from tasks.targets import read_targets
 
 if TYPE_CHECKING:
-    from echoingecg.student.data import TrainingData
+    from echoingecg.student.data.pairs import TrainingData
     from echoingecg.student.train import Trained
 
 STAGE: Stage = "student"
@@ -31,7 +31,7 @@ def training_data(job: Job, inputs: Inputs) -> "TrainingData":
         job: its workspace holds the pools.
         inputs: artefacts ecg, teacher and pairs.
     """
-    from echoingecg.student.data import TrainingData  # torch: not for a cached run
+    from echoingecg.student.data.pairs import TrainingData  # torch: not for a cached run
 
     signals = PoolSignals(job.workspace, inputs["ecg"])
     studies, mean, log_var = read_targets(inputs["teacher"])

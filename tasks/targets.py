@@ -7,8 +7,8 @@ import pyarrow as pa
 import zarr
 
 from data_contracts import teacher as contract
-from tasks.artefacts import Artefact
-from tasks.pools import array_of, rows_of
+from tasks.pools.pool import array_of, rows_of
+from tasks.store.artefacts import Artefact
 
 
 def read_targets(artefact: Artefact) -> tuple[pa.Table, np.ndarray, np.ndarray]:

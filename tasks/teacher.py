@@ -13,15 +13,15 @@ from echoingecg.fingerprint import fingerprint
 from echoingecg.progress import Progress
 from echoingecg.teacher import CODE_VERSION
 from echoingecg.teacher.identity import teacher_identity
-from tasks.artefacts import Built
-from tasks.ingest import SourceFiles, index_rows, ingest_blocks, missing_files, quarantine_rows
-from tasks.job import Job
-from tasks.pools import Pool, PoolArray, array_of, rows_of
+from tasks.base.workers import mapper
+from tasks.ingest.ingest import SourceFiles, index_rows, ingest_blocks, missing_files, quarantine_rows
+from tasks.ingest.teacher_worker import embedded_blocks
+from tasks.pages.teacher_page import show, write_sheet
+from tasks.pools.pool import Pool, PoolArray, array_of, rows_of
+from tasks.pools.targets import write_targets
 from tasks.stage import Inputs, StageWork, as_task, check_refusals
-from tasks.study_targets import write_targets
-from tasks.teacher_blocks import embedded_blocks
-from tasks.teacher_page import show, write_sheet
-from tasks.workers import mapper
+from tasks.store.artefacts import Built
+from tasks.store.job import Job
 
 if TYPE_CHECKING:
     from echoingecg.teacher.protocol import Teacher

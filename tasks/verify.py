@@ -7,12 +7,12 @@ import zarr
 
 from data_contracts import ecg, teacher
 from data_contracts.tables import TableContract
-from echoingecg.errors import UserError
+from echoingecg.common.errors import UserError
 from echoingecg.fingerprint import hash_array
 from echoingecg.progress import Progress
-from tasks.artefacts import Artefact, ArtefactStore
-from tasks.pools import Pool, array_of, rows_by_key, rows_of
-from tasks.sharing import shared_store_of
+from tasks.pools.pool import Pool, array_of, rows_by_key, rows_of
+from tasks.store.artefacts import Artefact, ArtefactStore
+from tasks.store.join_shared import shared_store_of
 
 
 def faults(store: ArtefactStore, artefact: Artefact) -> Iterator[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_contracts.conventions import Stage
-from echoingecg.errors import StoreError
+from echoingecg.common.errors import StoreError
 
 _ENVIRONMENT_FAULTS = {
     errno.ENOSPC: "the disk is full: free some space and run again",

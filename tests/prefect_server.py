@@ -137,7 +137,7 @@ def started(server: Server, home: Path) -> Iterator[subprocess.Popen[bytes]]:
 @contextmanager
 def serving(server: Server, home: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """`echoingecg serve` runs with these arguments."""
-    serve = (sys.executable, "-m", "flows.cli", "serve", *arguments)
+    serve = (sys.executable, "-m", "flows.cli.main", "serve", *arguments)
     with process(*serve, log=home / "serve.log", environment=server.environment, group=True) as running:
         wait_for(lambda: answers(f"{server.ui}/api/deployments/name/gc/gc"), "deployments")
         yield running

@@ -4,9 +4,9 @@ import time
 from pathlib import Path
 
 from data_contracts.manifest import PoolSnapshot
-from tasks.artefacts import Artefact, ArtefactStore, Built, Plan
-from tasks.s3 import Bucket
-from tasks.sharing import join
+from tasks.base.workspace import Bucket
+from tasks.store.artefacts import Artefact, ArtefactStore, Built, Plan
+from tasks.store.join_shared import join
 from tasks.workspace import Workspace
 
 BIG = 1 << 20

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_contracts.conventions import UPSTREAM, Stage
-from tasks.artefacts import Artefact
-from tasks.job import Job
-from tasks.registry import WORKS
+from tasks.all_stages import WORKS
+from tasks.store.artefacts import Artefact
+from tasks.store.job import Job
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def run_and_kill(job: Job, recipe: str, stage: Stage, after: int) -> None:
     code = f"""
 import os, signal, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from flows.order import find_recipe, make_job
+from flows.request import find_recipe, make_job
 from tasks import progress
 from support import run_stages
 

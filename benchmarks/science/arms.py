@@ -6,7 +6,7 @@ from typing import Final, Literal
 import numpy as np
 
 from echoingecg.recipe import Recipe, StudentSettings, with_overrides
-from echoingecg.student.data import EchoPairs, Pairs, TextPairs, TrainingData
+from echoingecg.student.data.pairs import EchoPairs, Pairs, TextPairs, TrainingData
 
 Tower = Literal["student", "teacher"]
 SHUFFLES: Final = 2  # of each control and seed

@@ -13,11 +13,11 @@ import pyarrow as pa
 from data_contracts import pairs
 from data_contracts.conventions import Stage
 from echoingecg.catalog.pseudonyms import Pseudonyms
-from echoingecg.evaluation.endpoints import NO_LABEL, label_studies
+from echoingecg.evaluation.protocols.labels import NO_LABEL, label_studies
 from echoingecg.recipe import Endpoint
-from echoingecg.student.data import TrainingData
-from tasks.artefacts import Artefact
-from tasks.job import Job
+from echoingecg.student.data.pairs import TrainingData
+from tasks.store.artefacts import Artefact
+from tasks.store.job import Job
 from tasks.targets import read_targets
 
 TRUTH: Final = "simulated_truth.csv"

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from benchmarks.science.arms import SAYS, STUDIED
 from benchmarks.science.noise import KINDS, LEVELS
 from benchmarks.science.results import Results
-from echoingecg.canvas import BLUE, GREEN, GREY, INK, MUTED, VERMILION, new_figure, set_title
-from echoingecg.evaluation.risk_coverage import selective_risk, threshold_nearness
+from echoingecg.common.figure_style import BLUE, GREEN, GREY, INK, MUTED, VERMILION, new_figure, set_title
+from echoingecg.evaluation.metrics.selective import selective_risk, threshold_nearness
 
 _LABEL_WIDTH: Final = 34  # characters
 _COVERAGES = np.linspace(0.02, 1, 50)

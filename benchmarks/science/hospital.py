@@ -15,11 +15,11 @@ from data_contracts.conventions import UPSTREAM, Stage
 from echoingecg.evaluation.gaussians import Gaussians
 from echoingecg.fingerprint import fingerprint, hash_array
 from echoingecg.recipe import Endpoint
-from echoingecg.student.data import TrainingData
-from flows.order import make_job
-from tasks.artefacts import Artefact
-from tasks.job import Job
-from tasks.registry import WORKS
+from echoingecg.student.data.pairs import TrainingData
+from flows.request import make_job
+from tasks.all_stages import WORKS
+from tasks.store.artefacts import Artefact
+from tasks.store.job import Job
 from tasks.student import training_data
 
 STAGES: Final[tuple[Stage, ...]] = ("catalog", "ecg", "teacher", "pairs")

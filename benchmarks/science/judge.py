@@ -13,14 +13,14 @@ from benchmarks.science.crowding import crowding, expected_matches
 from benchmarks.science.hospital import Hospital
 from benchmarks.science.labels import DRAWS, labelled
 from benchmarks.science.noise import under_noise
-from echoingecg.evaluation.embedding import embed_ecgs, embed_prompts
+from echoingecg.evaluation.data.embed import embed_ecgs, embed_prompts
 from echoingecg.evaluation.gaussians import Gaussians
 from echoingecg.evaluation.linear_probe import linear_probe_scores
-from echoingecg.evaluation.retrieval import retrieve
+from echoingecg.evaluation.protocols.retrieval import retrieve
 from echoingecg.evaluation.skipped import Skipped
 from echoingecg.evaluation.thresholds import choose_threshold
 from echoingecg.evaluation.zero_shot import zero_shot_scores
-from echoingecg.student.classifier import balanced_loss
+from echoingecg.student.fine_tuning import balanced_loss
 from echoingecg.student.inference import LoadedStudent
 
 STRENGTHS: Final = (0.01, 0.1, 1.0)  # of the probe, C; like the two rates of training from scratch

@@ -7,9 +7,9 @@ from typing import Final, Literal, get_args
 import numpy as np
 
 from data_contracts.conventions import SAMPLING_FREQUENCY
-from echoingecg.evaluation.embedding import StudentModel
+from echoingecg.evaluation.data.embed import StudentModel
 from echoingecg.evaluation.gaussians import Gaussians
-from echoingecg.student.augment import WANDER_HZ
+from echoingecg.student.data.transforms import WANDER_HZ
 
 Noise = Literal["muscle", "wander"]
 KINDS: Final[tuple[Noise, ...]] = get_args(Noise)

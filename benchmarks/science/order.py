@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from echoingecg.recipe import Recipe
-from flows.order import find_recipe
+from flows.request import find_recipe
 
 ENDPOINT: Final = "LVEF < 40 %"  # of the demo recipe
 FIRST_SEED: Final = 101  # none that the demo, the tests or the trials behind the settings use

@@ -16,7 +16,7 @@ from benchmarks.science.noise import KINDS, LEVELS
 from benchmarks.science.order import ENDPOINT, Order
 from benchmarks.science.results import Results
 from benchmarks.science.scratch import RATES
-from echoingecg.canvas import png, styled
+from echoingecg.common.figure_style import png, styled
 
 MATCHES = ("own_mean", "own_spread", "same_spread")
 

@@ -13,7 +13,7 @@ from benchmarks.science.arms import ARMS
 from benchmarks.science.order import Order
 from benchmarks.science.stats import Interval, paired, t_interval
 from benchmarks.science.uncertainty import companion_measures, uncertainty_measures
-from echoingecg.evaluation.metrics import AUROC, BALANCED_ACCURACY
+from echoingecg.evaluation.metrics.classification import AUROC, BALANCED_ACCURACY
 from echoingecg.evaluation.thresholds import DEFAULT
 
 Measures = dict[str, float | None]

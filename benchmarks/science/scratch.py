@@ -8,8 +8,8 @@ from benchmarks.science.hospital import Hospital
 from benchmarks.science.judge import decided
 from benchmarks.science.labels import DRAWS, labelled
 from echoingecg.recipe import TuningSettings
-from echoingecg.student.classifier import Classifier, fit_classifier
-from echoingecg.student.encoder import EcgEncoder
+from echoingecg.student.fine_tuning import Classifier, fit_classifier
+from echoingecg.student.model.student import EcgEncoder
 from echoingecg.student.scaler import fit_scaler
 
 RATES: Final = (3e-4, 2e-3)

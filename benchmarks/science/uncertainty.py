@@ -7,8 +7,8 @@ import numpy as np
 from sklearn.metrics import balanced_accuracy_score
 
 from benchmarks.science.stats import partial_spearman, spearman
-from echoingecg.evaluation.metrics import BALANCED_ACCURACY
-from echoingecg.evaluation.risk_coverage import aurc, threshold_nearness
+from echoingecg.evaluation.metrics.classification import BALANCED_ACCURACY
+from echoingecg.evaluation.metrics.selective import aurc, threshold_nearness
 from echoingecg.evaluation.uncertainty import HIGH, LOW, groups
 
 

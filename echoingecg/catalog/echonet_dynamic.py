@@ -9,8 +9,8 @@ from typing import Final
 
 import pandas as pd
 
+from echoingecg.catalog.layouts.base import ExportTable, Tables
 from echoingecg.catalog.listing import ECHO_COLUMNS, MEASUREMENT_COLUMNS, Files, Layout, Words, with_columns
-from echoingecg.catalog.tables import ExportTable, Tables
 
 _LIST: Final = "FileList.csv"
 _VIDEOS: Final = "Videos"

@@ -6,9 +6,9 @@ no unit leads back to millivolts. Its table gives the year of an ECG, no time, a
 
 from typing import Final, NoReturn
 
+from echoingecg.catalog.layouts.base import Tables
 from echoingecg.catalog.listing import Layout
-from echoingecg.catalog.tables import Tables
-from echoingecg.errors import ExportError
+from echoingecg.common.errors import ExportError
 
 _METADATA: Final = ("echonext_metadata_100k.csv", "EchoNext_metadata_100k.csv")
 

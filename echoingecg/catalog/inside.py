@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from echoingecg.errors import Refusal
+from echoingecg.common.errors import Refusal
 
 
 class Inside:

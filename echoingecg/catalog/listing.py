@@ -6,7 +6,7 @@ from typing import Final
 
 import pandas as pd
 
-from echoingecg.catalog.tables import Tables
+from echoingecg.catalog.layouts.base import Tables
 
 # Columns, all text. `row` names the row of the export's table for quarantine.
 ECG_COLUMNS: Final = ("row", "patient", "record", "time", "path", "unit", "sampling_frequency", "leads")

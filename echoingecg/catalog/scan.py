@@ -12,13 +12,13 @@ import pandas as pd
 import pyarrow as pa
 
 from echoingecg.catalog.inside import Inside, size_and_time
-from echoingecg.catalog.layouts import find_layout
+from echoingecg.catalog.layouts.base import Tables
+from echoingecg.catalog.layouts.detect import find_layout
 from echoingecg.catalog.listing import Files, Layout
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.catalog.sources import ECG, ECHO, SOURCES
-from echoingecg.catalog.tables import Tables
+from echoingecg.common.errors import ExportError, Refusal
 from echoingecg.ecg.wfdb_header import SUFFIX, files_of_record
-from echoingecg.errors import ExportError, Refusal
 from echoingecg.fingerprint import fingerprint, hash_files
 from echoingecg.progress import Progress, silent
 from echoingecg.recipe import CatalogSettings

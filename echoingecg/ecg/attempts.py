@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from functools import partial
 
+from echoingecg.common.errors import Refusal, outcome_of
 from echoingecg.ecg.process import Loaded, Processed, finish
-from echoingecg.errors import Refusal, outcome_of
 from echoingecg.recipe import EcgSettings
 
 

@@ -10,11 +10,11 @@ from typing import Final
 import numpy as np
 
 from data_contracts.conventions import SAMPLING_FREQUENCY
-from echoingecg.ecg.batch import filter_records
+from echoingecg.common.errors import Refusal
+from echoingecg.ecg.fast_filter import filter_records
 from echoingecg.ecg.plausibility import check_plausible, typical_amplitude
 from echoingecg.ecg.quality import judge, recorded_samples
 from echoingecg.ecg.windows import burden, fill_up
-from echoingecg.errors import Refusal
 from echoingecg.recipe import EcgSettings
 
 # Beyond this the gain must be wrong: surface ECGs stay under 10 mV, pacing spikes included (filtered).

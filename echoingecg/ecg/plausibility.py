@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 
+from echoingecg.common.errors import Refusal
 from echoingecg.ecg.levels import median
-from echoingecg.errors import Refusal
 from echoingecg.recipe import EcgSettings
 
 _WINDOW: Final = 2.0  # s: holds a beat at 30 a minute, and little of the baseline's wander

@@ -12,14 +12,14 @@ from typing import Final
 
 import numpy as np
 
+from echoingecg.common.errors import Refusal
 from echoingecg.ecg.decode import decode
+from echoingecg.ecg.decode.recording import arrange
 from echoingecg.ecg.decode.wfdb_fast import PlainRecord, decode_plain, read_plain
 from echoingecg.ecg.judged import Processed, Window, judged
-from echoingecg.ecg.leads import arrange
 from echoingecg.ecg.one_thread import one_thread
 from echoingecg.ecg.quality import refuse
 from echoingecg.ecg.windows import check_length, windows
-from echoingecg.errors import Refusal
 from echoingecg.recipe import EcgSettings
 
 _FAR_BEYOND_MV: Final = 1e30  # float32 holds it; a gain that gives more is as wrong as one that gives this

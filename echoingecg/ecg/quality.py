@@ -11,10 +11,10 @@ import numpy as np
 
 from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
+from echoingecg.common.errors import Refusal
 from echoingecg.ecg.levels import count_equal, median
 from echoingecg.ecg.limb_leads import limb_lead_error
 from echoingecg.ecg.qrs import contrast, find_beats, heart_rate, slope_energy
-from echoingecg.errors import Refusal
 from echoingecg.recipe import EcgSettings
 
 _ENOUGH_LEADS: Final = 3  # that show the QRS complexes: whatever electrode is off, more than these see the heart

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from echoingecg.errors import Refusal
+from echoingecg.common.errors import Refusal
 
 # Spellings met in WFDB and EDF headers, the UCUM codes of DICOM and aECG, the words of GE MUSE; compared
 # without regard to case: mega- and gigavolts do not occur in an ECG.

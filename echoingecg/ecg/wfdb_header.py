@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from echoingecg.errors import Refusal
+from echoingecg.common.errors import Refusal
 
 SUFFIX: Final = ".hea"
 EMPTY: Final = "~"  # stands for no file and for a gap between segments

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from data_contracts.conventions import SAMPLES, SAMPLING_FREQUENCY
-from echoingecg.errors import Refusal
+from echoingecg.common.errors import Refusal
 from echoingecg.recipe import EcgSettings
 
 DURATION: Final = SAMPLES / SAMPLING_FREQUENCY  # s

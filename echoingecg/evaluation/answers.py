@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 
 from echoingecg.evaluation.gaussians import Gaussians
-from echoingecg.evaluation.protocols import EndpointResult
-from echoingecg.evaluation.risk_coverage import threshold_nearness
+from echoingecg.evaluation.metrics.selective import threshold_nearness
+from echoingecg.evaluation.protocols.classification import EndpointResult
 from echoingecg.evaluation.rules import Rules
 
 MEAN_LOG_VAR: Final = "mean_log_var"

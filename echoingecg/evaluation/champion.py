@@ -7,9 +7,9 @@ import pandas as pd
 import pyarrow as pa
 
 from data_contracts.decision import Compared
-from echoingecg.errors import UserError
-from echoingecg.evaluation.bootstrap import Patients
-from echoingecg.evaluation.metrics import binary_metrics
+from echoingecg.common.errors import UserError
+from echoingecg.evaluation.metrics.bootstrap import Patients
+from echoingecg.evaluation.metrics.classification import binary_metrics
 from echoingecg.evaluation.paired import paired_differences
 from echoingecg.recipe.promotion import PromotionSettings
 

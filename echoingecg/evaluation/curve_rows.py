@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 
 from echoingecg.evaluation.answers import Answers
+from echoingecg.evaluation.metrics.selective import selective_risk
 from echoingecg.evaluation.reliability import reliability_bins
-from echoingecg.evaluation.risk_coverage import selective_risk
 
 POINTS: Final = 50  # of a risk-coverage curve
 RAW: Final = "none"

@@ -5,17 +5,17 @@ from pathlib import Path
 import numpy as np
 
 from data_contracts.evaluation import METRICS, PREDICTIONS, REGRESSIONS, TABLES
-from data_contracts.evaluation_page import COHORT
-from echoingecg.evaluation.embedding import Signals, StudentModel
+from data_contracts.evaluation_details import COHORT
+from echoingecg.evaluation.data.embed import Signals, StudentModel
+from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.gaussians import Gaussians
-from echoingecg.evaluation.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.make_card import make_card
 from echoingecg.evaluation.models import read_models
-from echoingecg.evaluation.protocols import EndpointResult, evaluate_endpoint
+from echoingecg.evaluation.protocols.classification import EndpointResult, evaluate_endpoint
+from echoingecg.evaluation.protocols.regression import RegressionResult, evaluate_regression
+from echoingecg.evaluation.protocols.retrieval import ECG_TO_ECHO, ECHO_TO_ECG, Retrieval, retrieve
 from echoingecg.evaluation.provenance import Provenance
-from echoingecg.evaluation.regression_results import RegressionResult, evaluate_regression
-from echoingecg.evaluation.retrieval import ECG_TO_ECHO, ECHO_TO_ECG, Retrieval, retrieve
-from echoingecg.evaluation.tables import build_tables
+from echoingecg.evaluation.tables.build import build_tables
 from echoingecg.evaluation.write_report import write_report
 from echoingecg.progress import Progress, silent
 from echoingecg.recipe import EvaluationSettings

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_contracts.external import EXTERNAL
-from echoingecg.errors import ContractError, UserError
+from echoingecg.common.errors import ContractError, UserError
 
 
 def read_external(name: str, path: Path) -> pa.Table:

@@ -8,16 +8,16 @@ from typing import Final
 from matplotlib.figure import Figure
 
 from data_contracts.evaluation import RELIABILITY, RISK_COVERAGE
-from data_contracts.evaluation_page import EMBEDDING_MAP
+from data_contracts.evaluation_details import EMBEDDING_MAP
 from data_contracts.evaluation_space import RETRIEVAL, UNCERTAINTY
-from echoingecg.canvas import png, styled
-from echoingecg.evaluation.figures import error_against_variance, roc, score_distribution, uncertainty_halves
+from echoingecg.common.figure_style import png, styled
 from echoingecg.evaluation.flow import ECGS, ECHOES, lanes
-from echoingecg.evaluation.results import Answered, EvaluationResults
-from echoingecg.evaluation.retrieval import ECG_TO_ECHO
-from echoingecg.evaluation.run_figures import data_flow, retrieval_recall, training_history
+from echoingecg.evaluation.protocols.retrieval import ECG_TO_ECHO
+from echoingecg.evaluation.report.all_figures import Strip
+from echoingecg.evaluation.report.figures import error_against_variance, roc, score_distribution, uncertainty_halves
+from echoingecg.evaluation.report.results import Answered, EvaluationResults
+from echoingecg.evaluation.report.run_figures import data_flow, retrieval_recall, training_history
 from echoingecg.evaluation.space_figures import embedding_map, uncertainty_histogram
-from echoingecg.evaluation.strips import Strip
 from echoingecg.evaluation.trust_figures import reliability, risk_coverage
 
 STRIPS: Final = "strips"

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from data_contracts.evaluation_page import QUESTION
-from echoingecg.evaluation.results import EvaluationResults
+from data_contracts.evaluation_details import QUESTION
+from echoingecg.evaluation.report.results import EvaluationResults
 from echoingecg.evaluation.words import PAIR_NAMES
 
 ECGS: Final = "ecgs"

@@ -3,10 +3,10 @@
 import numpy as np
 
 from data_contracts.reading_card import Reading, ReadingCard
-from echoingecg.evaluation.inputs import EvaluationInputs
-from echoingecg.evaluation.protocols import EndpointResult
-from echoingecg.evaluation.reading_card import Judged, quantiles
-from echoingecg.evaluation.report_tables import question
+from echoingecg.evaluation.data.inputs import EvaluationInputs
+from echoingecg.evaluation.decision.reading_card import Judged, quantiles
+from echoingecg.evaluation.protocols.classification import EndpointResult
+from echoingecg.evaluation.report.tables import question
 
 
 def make_card(endpoints: list[EndpointResult], inputs: EvaluationInputs, validation: np.ndarray) -> Judged:

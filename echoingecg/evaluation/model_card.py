@@ -10,11 +10,11 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from data_contracts.conventions import SPLITS
-from echoingecg.evaluation.report import in_stage_order, refusals
-from echoingecg.evaluation.report_tables import FEW, endpoint_tables, judged_strata, judged_trust, number_tables
-from echoingecg.evaluation.results import EvaluationResults
+from echoingecg.evaluation.report.render import in_stage_order, refusals
+from echoingecg.evaluation.report.results import EvaluationResults
+from echoingecg.evaluation.report.tables import FEW, endpoint_tables, judged_strata, judged_trust, number_tables
 from echoingecg.evaluation.trust_tables import STRATA_METRICS, shift_table
-from echoingecg.recipe.sections import DEMO_TEACHER
+from echoingecg.recipe.stages import DEMO_TEACHER
 
 TEMPLATE: Final = "model_card.md.j2"
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]|#~$])")

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from echoingecg.ecg.measure import NAMES, measure_ecgs
-from echoingecg.evaluation.embedding import CHUNK, Signals, embed_ecgs
+from echoingecg.ecg.beats import NAMES, measure_ecgs
+from echoingecg.evaluation.data.embed import CHUNK, Signals, embed_ecgs
+from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
+from echoingecg.evaluation.data.models import Space, all_spaces, student_space
 from echoingecg.evaluation.external import external_features
 from echoingecg.evaluation.gaussians import Gaussians
-from echoingecg.evaluation.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.names import STUDENT, at_model
 from echoingecg.evaluation.skipped import Skipped
-from echoingecg.evaluation.spaces import Space, all_spaces, student_space
 from echoingecg.progress import Progress
 from echoingecg.recipe import EvaluationSettings
 

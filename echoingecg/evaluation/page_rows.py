@@ -1,4 +1,4 @@
-"""Rows of data_contracts.evaluation_page: who was asked what, and where ECGs and echo studies lie."""
+"""Rows of data_contracts.evaluation_details: who was asked what, and where ECGs and echo studies lie."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -6,11 +6,11 @@ from typing import Any, Final
 import numpy as np
 
 from data_contracts.conventions import SPLITS
-from data_contracts.evaluation_page import NUMBER, QUESTION
+from data_contracts.evaluation_details import NUMBER, QUESTION
+from echoingecg.evaluation.data.inputs import EvaluationPairs
 from echoingecg.evaluation.gaussians import Gaussians
-from echoingecg.evaluation.inputs import EvaluationPairs
-from echoingecg.evaluation.protocols import EndpointResult
-from echoingecg.evaluation.regression_results import RegressionResult
+from echoingecg.evaluation.protocols.classification import EndpointResult
+from echoingecg.evaluation.protocols.regression import RegressionResult
 
 Row = dict[str, Any]
 _FEWEST: Final = 3  # points that span a plane

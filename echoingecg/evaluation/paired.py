@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from echoingecg.evaluation.bootstrap import Metric, Patients, estimates, percentiles, resampled
+from echoingecg.evaluation.metrics.bootstrap import Metric, Patients, estimates, percentiles, resampled
 
 
 @dataclass(frozen=True)

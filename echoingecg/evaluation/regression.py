@@ -8,9 +8,9 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from echoingecg.common.prompt_ranking import best_median, values_by_rank
+from echoingecg.evaluation.data.models import Space
 from echoingecg.evaluation.skipped import Skipped
-from echoingecg.evaluation.spaces import Space
-from echoingecg.ranking import best_median, values_by_rank
 from echoingecg.recipe import RegressionEndpoint
 from echoingecg.recipe.evaluation import NUMBER
 

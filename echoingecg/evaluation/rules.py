@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from data_contracts.reading_card import Calibration, Referral
-from echoingecg.evaluation.calibration import Isotonic, Platt, choose_calibration, fit_isotonic, fit_platt
-from echoingecg.evaluation.refer import choose_referral
+from echoingecg.evaluation.decision.calibration import Isotonic, Platt, choose_calibration, fit_isotonic, fit_platt
+from echoingecg.evaluation.decision.threshold_and_referral import choose_referral
 from echoingecg.evaluation.thresholds import threshold_at_specificity
 from echoingecg.recipe import EvaluationSettings
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from echoingecg.evaluation.bootstrap import Patients
-from echoingecg.evaluation.shift import embedding_shift, share_shift
+from echoingecg.evaluation.metrics.bootstrap import Patients
+from echoingecg.evaluation.metrics.shift import embedding_shift, share_shift
 from echoingecg.evaluation.strata import parts
 
 

@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from echoingecg.canvas import BLUE, CLASS_COLOURS, GREEN, INK, MUTED, new_figure, set_title
-from echoingecg.evaluation.results import Answered
+from echoingecg.common.figure_style import BLUE, CLASS_COLOURS, GREEN, INK, MUTED, new_figure, set_title
+from echoingecg.evaluation.report.results import Answered
 
 _BINS: Final = 30
 _MOST: Final = 2000  # points of a kind: more hide each other

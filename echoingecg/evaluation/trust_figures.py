@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from echoingecg.canvas import (
+from echoingecg.common.figure_style import (
     BLUE,
     GREEN,
     GREY,

@@ -5,8 +5,19 @@ from typing import Any, Final
 from data_contracts.evaluation import RULES, STRATA
 from data_contracts.evaluation_space import SHIFT
 from echoingecg.evaluation.answers import MEAN_LOG_VAR, SCORE_DISTANCE
-from echoingecg.evaluation.bootstrap import Estimate
-from echoingecg.evaluation.metric_rows import (
+from echoingecg.evaluation.metrics.bootstrap import Estimate
+from echoingecg.evaluation.metrics.classification import (
+    AUROC,
+    BALANCED_ACCURACY,
+    BRIER,
+    ECE,
+    ERROR_RATE,
+    SENSITIVITY,
+    SPECIFICITY,
+)
+from echoingecg.evaluation.protocols.classification import DRAWN
+from echoingecg.evaluation.report.results import EvaluationResults
+from echoingecg.evaluation.tables.rows import (
     ANSWERED,
     ANSWERED_SHARE,
     AURC,
@@ -15,9 +26,6 @@ from echoingecg.evaluation.metric_rows import (
     SPECIFICITY_ATTAINED,
     WRONGLY_ANSWERED,
 )
-from echoingecg.evaluation.metrics import AUROC, BALANCED_ACCURACY, BRIER, ECE, ERROR_RATE, SENSITIVITY, SPECIFICITY
-from echoingecg.evaluation.protocols import DRAWN
-from echoingecg.evaluation.results import EvaluationResults
 from echoingecg.evaluation.uncertainty import ALL
 from echoingecg.evaluation.words import interval_text, percent_text, probability_text, protocol_name, value_text
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from echoingecg.evaluation.bootstrap import Estimate
+from echoingecg.evaluation.metrics.bootstrap import Estimate
 from echoingecg.evaluation.names import (
     CENTRED,
     ECG_MEASUREMENTS,

@@ -6,9 +6,9 @@ from data_contracts.evaluation import FIGURES, MODEL_CARD, REPORT
 from echoingecg.evaluation.figure_set import draw_figures
 from echoingecg.evaluation.model_card import render_model_card
 from echoingecg.evaluation.provenance import Provenance
-from echoingecg.evaluation.report import render_report
-from echoingecg.evaluation.results import EvaluationResults
-from echoingecg.evaluation.strips import strips
+from echoingecg.evaluation.report.all_figures import strips
+from echoingecg.evaluation.report.render import render_report
+from echoingecg.evaluation.report.results import EvaluationResults
 from echoingecg.recipe import EvaluationSettings
 
 

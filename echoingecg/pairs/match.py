@@ -9,7 +9,7 @@ from echoingecg.pairs.labels import study_labels
 from echoingecg.pairs.nearest import nearest_in_time
 from echoingecg.pairs.split import split_of
 from echoingecg.pairs.steps import Steps
-from echoingecg.recipe.sections import PairsSettings
+from echoingecg.recipe.stages import PairsSettings
 
 
 def build(

@@ -3,7 +3,7 @@
 import hmac
 
 from data_contracts.conventions import Split
-from echoingecg.recipe.sections import SplitShares
+from echoingecg.recipe.stages import SplitShares
 
 _BYTES = 8  # of the digest: 2**64 places on the line from 0 to 1
 

@@ -3,8 +3,8 @@
 import os
 from collections.abc import Iterable, Iterator
 
+from echoingecg.common.errors import UserError
 from echoingecg.ecg.wfdb_header import SUFFIX
-from echoingecg.errors import UserError
 
 
 def list_ecgs(names: Iterable[str]) -> list[str]:

@@ -8,11 +8,11 @@ from typing import Final
 import numpy as np
 
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
+from echoingecg.common.errors import Refusal, outcome_of
 from echoingecg.ecg.attempts import finish_each
 from echoingecg.ecg.decode.wfdb_fast import read_plain
 from echoingecg.ecg.process import Loaded, Processed, load
 from echoingecg.ecg.quality import names
-from echoingecg.errors import Refusal, outcome_of
 from echoingecg.recipe import EcgSettings
 
 _AT_ONCE: Final = 32  # files whose signals are held unfiltered, 8 MB at 500 Hz

@@ -7,7 +7,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from data_contracts.conventions import Stage
-from echoingecg.errors import RecipeError
+from echoingecg.common.errors import RecipeError
 from echoingecg.recipe.drift import DriftSettings
 from echoingecg.recipe.ecg import EcgSettings
 from echoingecg.recipe.evaluation import (
@@ -18,7 +18,7 @@ from echoingecg.recipe.evaluation import (
     TuningSettings,
 )
 from echoingecg.recipe.promotion import PromotionSettings
-from echoingecg.recipe.sections import (
+from echoingecg.recipe.stages import (
     CatalogSettings,
     ExecutionSettings,
     ModelSettings,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from echoingecg.recipe.sections import Count, NotNegative, OpenShare, Section, Share
+from echoingecg.recipe.stages import Count, NotNegative, OpenShare, Section, Share
 
 
 class DriftSettings(Section):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from data_contracts.conventions import LeadFinding, RecordFinding
-from echoingecg.recipe.sections import Count, NotNegative, Positive, Section, Share
+from echoingecg.recipe.stages import Count, NotNegative, Positive, Section, Share
 
 
 class EcgSettings(Section):

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from data_contracts.reading_card import ReferralKind
-from echoingecg.recipe.sections import Count, NotNegative, OpenShare, Positive, Section, Share
+from echoingecg.recipe.stages import Count, NotNegative, OpenShare, Positive, Section, Share
 
 NUMBER: Final = "<#>"  # in a prompt, the place of the number (ECHO-CLIP's sign)
 CalibrationChoice = Literal["validation", "platt", "isotonic", "none"]

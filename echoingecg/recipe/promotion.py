@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from echoingecg.recipe.sections import NotNegative, Section
+from echoingecg.recipe.stages import NotNegative, Section
 
 
 class PromotionSettings(Section):

@@ -5,8 +5,8 @@ from typing import Final
 
 import numpy as np
 
-from echoingecg.recipe.sections import SimulatorSettings
-from echoingecg.simulator.patient import Heart
+from echoingecg.recipe.stages import SimulatorSettings
+from echoingecg.simulator.population.patient import Heart
 from echoingecg.simulator.rhythm import beat_times
 
 _DELAY: Final = 0.05  # s, R peak to the onset of ejection

@@ -7,14 +7,14 @@ from typing import Final
 import cv2
 import numpy as np
 
-from echoingecg.recipe.sections import SimulatorSettings
-from echoingecg.simulator.anatomy import anatomy_of
-from echoingecg.simulator.colour import render_colour
+from echoingecg.recipe.stages import SimulatorSettings
 from echoingecg.simulator.cycle import course_of
-from echoingecg.simulator.echo import render_clip, ventricle_masks
-from echoingecg.simulator.parasternal import place_parasternal, render_parasternal
-from echoingecg.simulator.patient import Heart, sample_heart
-from echoingecg.simulator.view import place
+from echoingecg.simulator.echo.apical import render_clip, ventricle_masks
+from echoingecg.simulator.echo.beating_heart import anatomy_of
+from echoingecg.simulator.echo.colour_doppler import render_colour
+from echoingecg.simulator.echo.parasternal import place_parasternal, render_parasternal
+from echoingecg.simulator.echo.view import place
+from echoingecg.simulator.population.patient import Heart, sample_heart
 
 _SETTINGS: Final = SimulatorSettings()
 _OUTLINE: Final = (255, 210, 0)

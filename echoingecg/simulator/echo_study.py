@@ -7,18 +7,18 @@ from typing import Final
 
 import numpy as np
 
-from echoingecg.recipe.sections import SimulatorSettings
-from echoingecg.simulator import tables
-from echoingecg.simulator.anatomy import Anatomy, anatomy_of
-from echoingecg.simulator.colour import render_colour
+from echoingecg.recipe.stages import SimulatorSettings
 from echoingecg.simulator.cycle import course_of
-from echoingecg.simulator.dicom import Acquisition, write_dicom
-from echoingecg.simulator.echo import render_clip
+from echoingecg.simulator.echo.apical import render_clip
+from echoingecg.simulator.echo.beating_heart import Anatomy, anatomy_of
+from echoingecg.simulator.echo.colour_doppler import render_colour
+from echoingecg.simulator.echo.parasternal import place_parasternal, render_parasternal
+from echoingecg.simulator.echo.study import Acquisition, write_dicom
+from echoingecg.simulator.echo.view import View, place
 from echoingecg.simulator.identifiers import echo_path, stamp
-from echoingecg.simulator.parasternal import place_parasternal, render_parasternal
-from echoingecg.simulator.patient import Heart
-from echoingecg.simulator.tables import Rows
-from echoingecg.simulator.view import View, place
+from echoingecg.simulator.population import tables
+from echoingecg.simulator.population.patient import Heart
+from echoingecg.simulator.population.tables import Rows
 
 _SECOND_CLIP: Final = 0.5
 _STILL: Final = 0.05

@@ -10,12 +10,12 @@ from typing import Final
 
 import cv2
 
-from echoingecg.errors import ExportError
+from echoingecg.common.errors import ExportError
 from echoingecg.progress import Progress, silent
-from echoingecg.recipe.sections import SimulatorSettings
+from echoingecg.recipe.stages import SimulatorSettings
 from echoingecg.simulator.identifiers import MAX_PATIENTS
+from echoingecg.simulator.population.tables import Rows, open_tables
 from echoingecg.simulator.real import write_real_recordings
-from echoingecg.simulator.tables import Rows, open_tables
 from echoingecg.simulator.visits import write_patient
 
 _FEW: Final = 16  # patients that are written sooner than workers start

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from data_contracts.conventions import LEADS
-from echoingecg.simulator.ecg import DURATION, SAMPLING_FREQUENCY, simulate_ecg
+from echoingecg.simulator.ecg.faults import Fault
+from echoingecg.simulator.ecg.record import DURATION, SAMPLING_FREQUENCY, simulate_ecg
 from echoingecg.simulator.echo_pictures import draw_echo
-from echoingecg.simulator.faults import Fault
-from echoingecg.simulator.patient import Heart, sample_heart
+from echoingecg.simulator.population.patient import Heart, sample_heart
 from echoingecg.simulator.rhythm import draw_beats
 
 _PAPER: Final = 25.0  # mm/s

@@ -7,10 +7,10 @@ from typing import Final
 
 from pydicom.data import get_testdata_file
 
-from echoingecg.errors import ExportError
-from echoingecg.simulator import tables
+from echoingecg.common.errors import ExportError
 from echoingecg.simulator.identifiers import REAL_ECG, REAL_ECHO, REAL_SUBJECT, ecg_path, echo_path, stamp
-from echoingecg.simulator.tables import Rows
+from echoingecg.simulator.population import tables
+from echoingecg.simulator.population.tables import Rows
 from echoingecg.simulator.visits import ECG_FOLDER, ECHO_FOLDER, add_report
 
 _CLIP: Final = "examples_ybr_color.dcm"

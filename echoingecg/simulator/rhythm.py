@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from echoingecg.simulator.patient import Heart
+from echoingecg.simulator.population.patient import Heart
 
 _SINUS_ARRHYTHMIA: Final = 0.03  # relative swing of the RR interval with respiration
 _SINUS_JITTER: Final = 0.012  # relative beat-to-beat scatter

@@ -5,8 +5,8 @@ from typing import Final
 
 import numpy as np
 
-from echoingecg.simulator.faults import Fault
-from echoingecg.simulator.patient import Heart
+from echoingecg.simulator.ecg.faults import Fault
+from echoingecg.simulator.population.patient import Heart
 
 _NORMAL: Final = ("Sinus rhythm", "Sinus bradycardia")
 _MINOR: Final = ("prolonged pr", "low qrs", "nonspecific", "right axis")

@@ -5,8 +5,8 @@ from typing import Final
 import cv2
 import numpy as np
 
-from echoingecg.simulator.anatomy import Anatomy, Field
-from echoingecg.simulator.view import View
+from echoingecg.simulator.echo.beating_heart import Anatomy, Field
+from echoingecg.simulator.echo.view import View
 
 _RANGE_SAMPLES: Final = 224
 _BEAMS: Final = 144

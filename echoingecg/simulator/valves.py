@@ -6,8 +6,8 @@ from typing import Final
 import cv2
 import numpy as np
 
-from echoingecg.simulator.anatomy import Anatomy, half_width, material
-from echoingecg.simulator.view import View
+from echoingecg.simulator.echo.beating_heart import Anatomy, half_width, material
+from echoingecg.simulator.echo.view import View
 
 _LEVEL: Final = 150  # above the darkest grey level that tissue has
 _SUBPIXEL: Final = 4  # fractional bits of OpenCV's drawing

@@ -7,18 +7,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from echoingecg.recipe.sections import SimulatorSettings
-from echoingecg.simulator import tables
-from echoingecg.simulator.ecg import DURATION, simulate_ecg
+from echoingecg.recipe.stages import SimulatorSettings
+from echoingecg.simulator.ecg.faults import Fault, draw_fault, frontal_axis
+from echoingecg.simulator.ecg.record import DURATION, simulate_ecg
 from echoingecg.simulator.echo_study import EchoStreams, Visit, write_clips
-from echoingecg.simulator.faults import Fault, draw_fault, frontal_axis
 from echoingecg.simulator.identifiers import ecg_id, ecg_path, echo_id, random_date, stamp, subject_id
-from echoingecg.simulator.patient import Heart, sample_heart
+from echoingecg.simulator.population import tables
+from echoingecg.simulator.population.patient import Heart, sample_heart
+from echoingecg.simulator.population.tables import Rows
+from echoingecg.simulator.reports import echo_report, measurements
 from echoingecg.simulator.rhythm import draw_beats
 from echoingecg.simulator.statements import ecg_statements
-from echoingecg.simulator.tables import Rows
 from echoingecg.simulator.wfdb_record import write_wfdb
-from echoingecg.simulator.words import echo_report, measurements
 
 _SECOND_ECG: Final = 0.4
 _FAR_ECG: Final = 0.1

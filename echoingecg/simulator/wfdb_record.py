@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from data_contracts.conventions import LEADS, SIGNAL_UNIT
-from echoingecg.simulator.ecg import SAMPLING_FREQUENCY
+from echoingecg.simulator.ecg.record import SAMPLING_FREQUENCY
 
 _GAIN: Final = 200.0  # ADC units per mV
 _ADC_LIMIT: Final = 32_767  # -32768 means a missing sample

@@ -10,11 +10,11 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from echoingecg.errors import TrainingError
+from echoingecg.common.errors import TrainingError
 from echoingecg.recipe import ExecutionSettings, StudentSettings
-from echoingecg.student.conditions import accelerator
+from echoingecg.student.checks import accelerator
+from echoingecg.student.data.batches import Batch
 from echoingecg.student.gaussian import Gaussian
-from echoingecg.student.plan import Batch
 
 PRECISION = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 

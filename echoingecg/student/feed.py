@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from echoingecg.prefetch import prefetched
-from echoingecg.student.data import Pairs, TextPairs, TrainingData
+from echoingecg.common.running import prefetched
+from echoingecg.student.data.batches import Batch
+from echoingecg.student.data.pairs import Pairs, TextPairs, TrainingData
 from echoingecg.student.gaussian import Gaussian
+from echoingecg.student.model.text_encoder import TextTower
 from echoingecg.student.objective import Partner, Tokens
-from echoingecg.student.plan import Batch
 from echoingecg.student.scaler import Scaler
-from echoingecg.student.text import TextTower
 from echoingecg.student.tokens import TokenisedTexts, wrap
 
 

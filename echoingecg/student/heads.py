@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from echoingecg.student.gaussian import Gaussian
-from echoingecg.student.gpo import GeneralisedPooling, pool, rank_weights
+from echoingecg.student.model.gaussian_heads import GeneralisedPooling, pool, rank_weights
 
 # With a chosen start the log-variances should differ little between channels and inputs, yet not be
 # blind to the input: a tenth of the default weights leaves a spread of about 0.05 nats.

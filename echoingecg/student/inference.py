@@ -10,16 +10,16 @@ import torch
 from tokenizers import Tokenizer
 
 from data_contracts.conventions import LEADS
-from echoingecg.errors import ContractError
+from echoingecg.common.errors import ContractError
 from echoingecg.recipe import StudentSettings, TuningSettings
 from echoingecg.recipe.evaluation import TuningMethod
-from echoingecg.student.classifier import Classifier, fit_classifier
-from echoingecg.student.encoder import EcgEncoder
+from echoingecg.student.fine_tuning import Classifier, fit_classifier
 from echoingecg.student.gaussian import Gaussian
 from echoingecg.student.low_rank import add_adapters
+from echoingecg.student.model.student import EcgEncoder
+from echoingecg.student.model.text_encoder import padding
 from echoingecg.student.objective import Objective
 from echoingecg.student.scaler import Scaler
-from echoingecg.student.text import padding
 from echoingecg.student.tokens import TokenisedTexts, wrap
 
 _BATCH: Final = 64

@@ -13,26 +13,26 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from data_contracts.student import HISTORY
-from echoingecg.errors import TrainingError
+from echoingecg.common.errors import TrainingError
+from echoingecg.common.training_setup import learning_rate
 from echoingecg.fingerprint import fingerprint
 from echoingecg.progress import Progress, silent
 from echoingecg.recipe import StudentSettings
-from echoingecg.schedule import learning_rate
 from echoingecg.student import CODE_VERSION
-from echoingecg.student.augment import apply, draw, generators
 from echoingecg.student.checkpoint import Checkpoint, Position, Weights, load_checkpoint, save_checkpoint
-from echoingecg.student.conditions import apart, loss_weights, usable_kinds
-from echoingecg.student.data import KINDS, TrainingData
+from echoingecg.student.checks import apart, loss_weights, usable_kinds
+from echoingecg.student.data.batches import Batch, Planner
+from echoingecg.student.data.pairs import KINDS, TrainingData
+from echoingecg.student.data.transforms import apply, draw, generators
 from echoingecg.student.distributed import Share, same_everywhere
 from echoingecg.student.feed import Feed, wrapped
 from echoingecg.student.guard import step_fault, stopped
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.model import Student
+from echoingecg.student.model.text_encoder import text_tower
 from echoingecg.student.objective import Objective, Partner
-from echoingecg.student.plan import Batch, Planner
 from echoingecg.student.scaler import Scaler
-from echoingecg.student.text import text_tower
-from echoingecg.student.validate import Validation, validate
+from echoingecg.student.validation import Validation, validate
 from echoingecg.student.warm_start import digest, earlier_tower, take_weights
 
 

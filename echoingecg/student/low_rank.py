@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from echoingecg.student.encoder import EcgEncoder
+from echoingecg.student.model.student import EcgEncoder
 
 
 class LowRank(nn.Module):

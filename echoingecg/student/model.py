@@ -3,9 +3,9 @@
 from torch import Tensor, nn
 
 from echoingecg.recipe import ModelSettings
-from echoingecg.student.encoder import EcgEncoder
 from echoingecg.student.gaussian import Gaussian
-from echoingecg.student.text import TextEncoder
+from echoingecg.student.model.student import EcgEncoder
+from echoingecg.student.model.text_encoder import TextEncoder
 
 
 class Student(nn.Module):

@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from torch import multiprocessing as torch_multiprocessing
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
-from echoingecg.errors import TrainingError, UserError
+from echoingecg.common.errors import TrainingError, UserError
 from echoingecg.progress import Progress
 
 Work = Callable[..., object]

@@ -8,8 +8,8 @@ import numpy as np
 
 from data_contracts.conventions import LEADS
 from data_contracts.student import check_scaler
-from echoingecg.errors import ContractError
-from echoingecg.student.data import SignalReader
+from echoingecg.common.errors import ContractError
+from echoingecg.student.data.pairs import SignalReader
 
 _CHUNK: Final = 256  # ECGs read at once: 25 MB as float64
 

@@ -7,8 +7,8 @@ from lightning_fabric import Fabric
 from echoingecg.progress import Progress, silent
 from echoingecg.recipe import ExecutionSettings, StudentSettings
 from echoingecg.reproducible import reproducible
-from echoingecg.student.conditions import usable_kinds
-from echoingecg.student.data import TrainingData
+from echoingecg.student.checks import usable_kinds
+from echoingecg.student.data.pairs import TrainingData
 from echoingecg.student.distributed import make_fabric, started_outside
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.loop import Trained, Training

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from sklearn.decomposition import PCA
 
-from echoingecg.canvas import GREY, drawable, new_figure, png, set_title, styled
+from echoingecg.common.figure_style import GREY, drawable, new_figure, png, set_title, styled
 
 _FEWEST: Final = 3  # studies that span a plane
 _COLOURS: Final = "viridis"  # told apart with any colour vision

@@ -9,12 +9,12 @@ from typing import Final
 import cv2
 import numpy as np
 
-from echoingecg.errors import Refusal
-from echoingecg.recipe.sections import TeacherSettings
-from echoingecg.teacher.cine import check_cine
+from echoingecg.common.errors import Refusal
+from echoingecg.recipe.stages import TeacherSettings
+from echoingecg.teacher.cine_check import check_cine
 from echoingecg.teacher.decode import frames_of, open_clip
 from echoingecg.teacher.decode.clip import Clip, Region
-from echoingecg.teacher.sector import LOOKS, find_sector, whole_pixels
+from echoingecg.teacher.sector_mask import LOOKS, find_sector, whole_pixels
 
 _TWO_DIMENSIONAL: Final = 1  # Region Spatial Format, DICOM PS3.3 C.8.5.5.1.1
 _STRIPS: Final = {2: "M-mode", 3: "spectral Doppler"}

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from data_contracts.errors import UserError
-from echoingecg.recipe.sections import TeacherSettings
-from echoingecg.teacher.batches import embed_clips
+from echoingecg.recipe.stages import TeacherSettings
+from echoingecg.teacher.embed import embed_clips
 
 _DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from data_contracts.errors import UserError
 from echoingecg.fingerprint import hash_files
-from echoingecg.recipe.sections import DEMO_TEACHER, TeacherSettings
+from echoingecg.recipe.stages import DEMO_TEACHER, TeacherSettings
 
 CONFIG: Final = "open_clip_config.json"
 # What open_clip prefers in a folder, in its order.

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 
 from data_contracts.errors import UserError
-from echoingecg.recipe.sections import TeacherSettings
+from echoingecg.recipe.stages import TeacherSettings
 from echoingecg.teacher.frozen import FrozenTeacher, Preprocessing
 from echoingecg.teacher.identity import TORCHVISION, Source, teacher_source
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from echoingecg.recipe.sections import TeacherSettings
-from echoingecg.teacher.batches import embed_clips
+from echoingecg.recipe.stages import TeacherSettings
+from echoingecg.teacher.embed import embed_clips
 from echoingecg.teacher.frames import read_clip
 from echoingecg.teacher.protocol import Teacher
 

@@ -9,7 +9,7 @@ from torch import nn
 from torchvision.models import get_model, get_model_weights, list_models, video
 
 from data_contracts.errors import UserError
-from echoingecg.recipe.sections import TeacherSettings
+from echoingecg.recipe.stages import TeacherSettings
 from echoingecg.teacher.frozen import FrozenTeacher, Preprocessing
 from echoingecg.teacher.identity import TORCHVISION
 

@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from echoingecg.ranking import best_median, values_by_rank
+from echoingecg.common.prompt_ranking import best_median, values_by_rank
 
 LVEF_PROMPT: Final = "LV ejection fraction is {} %."
 

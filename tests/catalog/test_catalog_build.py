@@ -26,7 +26,7 @@ from echoingecg.catalog.build import build
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.catalog.scan import scan
 from echoingecg.catalog.times import first_events, hours_since, seconds
-from echoingecg.errors import ExportError
+from echoingecg.common.errors import ExportError
 from echoingecg.recipe import CatalogSettings
 
 

@@ -10,7 +10,7 @@ from hospital import KEY, append_row, generic_export, mimic_export, write_csv, w
 
 from echoingecg.catalog.scan import FoundFile, Scan, scan
 from echoingecg.catalog.sources import SOURCES, files_of
-from echoingecg.errors import ExportError
+from echoingecg.common.errors import ExportError
 from echoingecg.fingerprint import hash_files
 from echoingecg.recipe import CatalogSettings
 

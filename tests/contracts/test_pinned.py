@@ -21,12 +21,12 @@ import pytest
 
 from data_contracts import catalog, ecg, pairs, student, teacher
 from data_contracts.conventions import LEADS, STAGES, UPSTREAM
-from echoingecg.evaluation.reading_card import Judged
+from echoingecg.evaluation.decision.reading_card import Judged
 from echoingecg.fingerprint import canonical_json, fingerprint
 from echoingecg.student.store import load
-from flows.order import find_recipe
-from tasks.artefacts import ArtefactStore, Plan
-from tasks.registry import WORKS
+from flows.request import find_recipe
+from tasks.all_stages import WORKS
+from tasks.store.artefacts import ArtefactStore, Plan
 from tasks.verify import faults
 from tasks.workspace import Workspace
 

@@ -11,8 +11,8 @@ from shell_blocks import PAGES, ROOT, Command, blocks, commands
 from data_contracts.conventions import STAGES
 from docs_reference.recipe import sections
 from echoingecg.recipe import Recipe
-from flows.cli import app
-from flows.order import find_recipe, shipped_recipes
+from flows.cli.main import app
+from flows.request import find_recipe, shipped_recipes
 
 COMMANDS = sorted(set(commands()), key=str)
 OURS = [one for one in COMMANDS if one.words[0] == "echoingecg"]

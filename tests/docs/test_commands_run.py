@@ -10,7 +10,7 @@ import pytest
 from shell_blocks import ROOT, Command, commands
 
 from data_contracts.teacher import STUDIES
-from flows.order import find_recipe, make_job
+from flows.request import find_recipe, make_job
 from support import Run, run_stages
 
 FAST = "test_commands.py proves that it names what exists"
@@ -95,7 +95,7 @@ def test_it_runs(words: tuple[str, ...], run: Run, tmp_path: Path) -> None:
     place = {"ECHOINGECG_WORKSPACE": str(run.job.workspace.root), "PREFECT_HOME": str(tmp_path / "prefect")}
     place |= {"PYTHONPATH": str(ROOT), "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"}
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *typed], capture_output=True, text=True, check=False, cwd=tmp_path,
+        [sys.executable, "-m", "flows.cli.main", *typed], capture_output=True, text=True, check=False, cwd=tmp_path,
         env={**os.environ, **place},
     )  # fmt: skip
     assert done.returncode == 0, f"{typed}: {done.stderr[-2000:]}"

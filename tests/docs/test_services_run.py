@@ -23,7 +23,7 @@ from test_commands import parsed
 from deploy.compose import FILE
 from deploy.postgres import programs
 from deploy.processes import marked
-from echoingecg.errors import UserError
+from echoingecg.common.errors import UserError
 from flows.crashed import NAME
 from flows.deployments import DEPLOYMENTS
 

@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 from scp_files import record, write_scp
 from wfdb_files import CLINICAL
 
+from echoingecg.common.errors import Refusal
 from echoingecg.ecg.decode import decode
+from echoingecg.ecg.decode.recording import arrange
 from echoingecg.ecg.decode.scp_file import read_sections
-from echoingecg.ecg.leads import arrange
-from echoingecg.errors import Refusal
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pydicom tells of what it meets
 

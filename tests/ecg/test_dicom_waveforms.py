@@ -10,9 +10,9 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 
 from data_contracts.conventions import LEADS
+from echoingecg.common.errors import Refusal
 from echoingecg.ecg.decode import decode
-from echoingecg.ecg.leads import arrange, canonical
-from echoingecg.errors import Refusal
+from echoingecg.ecg.decode.recording import arrange, canonical
 
 ECG = Path(str(get_testdata_file("waveform_ecg.dcm")))
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 from wfdb_files import heartbeats
 
-from echoingecg.ecg.batch import filter_records, measure
-from echoingecg.ecg.clean import clean
+from echoingecg.common.errors import Refusal
+from echoingecg.ecg.fast_filter import filter_records, measure
+from echoingecg.ecg.filter import clean
 from echoingecg.ecg.levels import count_equal, median
 from echoingecg.ecg.process import Loaded, Processed, Window, finish, load
-from echoingecg.errors import Refusal
 from echoingecg.recipe import EcgSettings
 
 SETTINGS = EcgSettings()

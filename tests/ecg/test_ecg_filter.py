@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import signal as dsp
 
-from echoingecg.ecg.clean import band_pass, clean, resample
-from echoingecg.errors import Refusal
+from echoingecg.common.errors import Refusal
+from echoingecg.ecg.filter import band_pass, clean, resample
 from echoingecg.recipe import EcgSettings
 
 SETTINGS = EcgSettings()

@@ -5,11 +5,11 @@ import pytest
 from scipy.stats import spearmanr
 
 from data_contracts.conventions import LEADS
-from echoingecg.ecg.clean import clean
-from echoingecg.ecg.measure import NAMES, measure_ecgs
+from echoingecg.ecg.beats import NAMES, measure_ecgs
+from echoingecg.ecg.filter import clean
 from echoingecg.recipe import EcgSettings
-from echoingecg.simulator.ecg import DURATION, SAMPLING_FREQUENCY, simulate_ecg
-from echoingecg.simulator.patient import Heart, sample_heart
+from echoingecg.simulator.ecg.record import DURATION, SAMPLING_FREQUENCY, simulate_ecg
+from echoingecg.simulator.population.patient import Heart, sample_heart
 from echoingecg.simulator.rhythm import draw_beats
 
 TIME = np.arange(1000) / 100

@@ -11,8 +11,8 @@ from wfdb_files import CLINICAL, write_record
 
 from data_contracts.conventions import LEADS
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
+from echoingecg.common.errors import Refusal
 from echoingecg.ecg.plot import Page, draw, findings_text, pages_of_file
-from echoingecg.errors import Refusal
 from echoingecg.recipe import EcgSettings
 
 

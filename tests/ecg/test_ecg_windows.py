@@ -13,13 +13,13 @@ from wfdb_files import write_record
 from data_contracts.conventions import LEADS
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS, RECORDS
 from data_contracts.quarantine import QUARANTINE
+from echoingecg.common.errors import Refusal
 from echoingecg.ecg.process import choose
 from echoingecg.ecg.windows import windows
-from echoingecg.errors import Refusal
 from echoingecg.recipe import EcgSettings
-from flows.order import find_recipe, make_job
+from flows.request import find_recipe, make_job
 from support import run_stages
-from tasks.signals import PoolSignals
+from tasks.pools.signals import PoolSignals
 
 SHORT = twelve_leads(seconds=6.0)
 LONG = twelve_leads(seconds=30.0)

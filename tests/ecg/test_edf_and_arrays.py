@@ -8,8 +8,8 @@ import pytest
 from ecg_files import STEP, ecg_steps, write_edf, write_npy
 from wfdb_files import CLINICAL
 
+from echoingecg.common.errors import Refusal
 from echoingecg.ecg.decode import decode
-from echoingecg.errors import Refusal
 
 STEPS = ecg_steps(seconds=4.0)
 STATED = {"stated_unit": "mV", "stated_sampling_frequency": 500.0, "stated_leads": CLINICAL}

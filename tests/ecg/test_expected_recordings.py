@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from expected_recordings import ENDINGS, EXPECTED, FOLDERS
 
-from echoingecg.ecg.clean import clean
+from echoingecg.common.errors import Refusal
 from echoingecg.ecg.decode import decode
-from echoingecg.ecg.leads import arrange, complete
+from echoingecg.ecg.decode.recording import arrange, complete
+from echoingecg.ecg.filter import clean
 from echoingecg.ecg.limb_leads import limb_lead_error
 from echoingecg.ecg.plausibility import check_plausible, typical_amplitude
-from echoingecg.errors import Refusal
 from echoingecg.recipe import EcgSettings
 
 SETTINGS = EcgSettings()

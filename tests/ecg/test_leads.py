@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from wfdb_files import CLINICAL
 
 from data_contracts.conventions import LEADS
-from echoingecg.ecg.leads import arrange, canonical, complete
+from echoingecg.common.errors import Refusal
+from echoingecg.ecg.decode.recording import arrange, canonical, complete
 from echoingecg.ecg.plausibility import check_plausible, typical_amplitude
 from echoingecg.ecg.recording import Recording
 from echoingecg.ecg.units import units_per_millivolt
-from echoingecg.errors import Refusal
 from echoingecg.recipe import EcgSettings
 
 NOISE = np.random.default_rng(0).normal(size=(12, 500))

@@ -22,7 +22,7 @@ from wfdb_files import CLINICAL, write_record
 
 from data_contracts.conventions import LEADS
 from echoingecg.ecg.decode import decode
-from echoingecg.ecg.leads import arrange, complete
+from echoingecg.ecg.decode.recording import arrange, complete
 
 STEPS = ecg_steps()
 EXPECTED = STEPS[[CLINICAL.index(lead) for lead in LEADS]] * STEP

@@ -13,11 +13,11 @@ from ecg_files import STEP, ecg_steps, write_aecg, write_muse, write_philips, xl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from echoingecg.common.errors import Refusal
 from echoingecg.ecg.decode import decode
+from echoingecg.ecg.decode.recording import arrange
 from echoingecg.ecg.decode.xli import decode_xli
-from echoingecg.ecg.leads import arrange
 from echoingecg.ecg.limb_leads import limb_lead_error
-from echoingecg.errors import Refusal
 
 STEPS = ecg_steps(seconds=2.0)
 

@@ -7,11 +7,11 @@ import pytest
 from wfdb_files import CLINICAL, edit_header, heartbeats, write_record
 
 from echoingecg.catalog.sources import files_of
+from echoingecg.common.errors import Refusal
 from echoingecg.ecg.decode import decode
+from echoingecg.ecg.decode.recording import arrange
 from echoingecg.ecg.decode.wfdb_fast import decode_plain, read_plain
-from echoingecg.ecg.leads import arrange
 from echoingecg.ecg.process import process
-from echoingecg.errors import Refusal
 from echoingecg.fingerprint import hash_files
 from echoingecg.recipe import EcgSettings
 

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from wfdb_files import CLINICAL, edit_header, heartbeats, write_record
 
+from echoingecg.common.errors import Refusal
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.limits import MAX_VALUES
 from echoingecg.ecg.wfdb_header import files_of_record, parse_header
-from echoingecg.errors import Refusal
 
 SIGNAL = heartbeats()
 

@@ -14,7 +14,7 @@ from data_contracts.pairs import ECG_ECHO, FILTERS, LABELS, PATIENTS
 from data_contracts.student import HISTORY
 from data_contracts.teacher import STUDIES
 from echoingecg.ecg.plot import filtered_page
-from echoingecg.evaluation.inputs import EvaluationInputs
+from echoingecg.evaluation.data.inputs import EvaluationInputs
 from echoingecg.recipe import EcgSettings, Endpoint, FewShotSettings, RegressionEndpoint
 
 DIM = 16

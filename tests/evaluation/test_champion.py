@@ -9,7 +9,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from data_contracts.decision import Compared
 from data_contracts.evaluation import PREDICTIONS
-from echoingecg.errors import UserError
+from echoingecg.common.errors import UserError
 from echoingecg.evaluation.champion import compare, decide
 from echoingecg.recipe.promotion import PromotionSettings
 

@@ -28,10 +28,10 @@ from data_contracts.pairs import ECG_TEXT
 from data_contracts.reading_card import FILENAME
 from echoingecg.evaluation.champion import compare
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
-from echoingecg.evaluation.few_shot import few_shot
 from echoingecg.evaluation.names import ECG_MEASUREMENTS
+from echoingecg.evaluation.protocols.zero_shot_and_probe import few_shot
 from echoingecg.recipe import EvaluationSettings, FewShotSettings, PromotionSettings
-from echoingecg.student.data import TrainingData
+from echoingecg.student.data.pairs import TrainingData
 
 COUNTED = {"label", "value", "low", "high", "positives", "risk", "compared_value"}  # columns that test labels make
 RULES_OF_LABELS = ("threshold", "threshold_at_specificity", "one_from", "zero_to", "platt_slope", "isotonic_score")

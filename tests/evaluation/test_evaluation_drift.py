@@ -8,10 +8,10 @@ import pytest
 from evaluation_case import lvef_below, make_records, make_subgroups
 
 from data_contracts.catalog import MEASUREMENTS
-from data_contracts.drift import DRIFT
 from data_contracts.ecg import QUALITY_FLAGS, RECORDS
-from echoingecg.evaluation.drift import Side, measure_drift, verdict_on
-from echoingecg.evaluation.shift import MOST
+from data_contracts.monitoring import DRIFT
+from echoingecg.evaluation.compare import Side, measure_drift, verdict_on
+from echoingecg.evaluation.metrics.shift import MOST
 from echoingecg.recipe import DriftSettings, EvaluationSettings
 from echoingecg.recipe.evaluation import BySex
 

@@ -16,9 +16,9 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from echoingecg.evaluation import metrics
-from echoingecg.evaluation.bootstrap import Patients, estimates, resampled
-from echoingecg.evaluation.metrics import AUROC, BALANCED_ACCURACY, BRIER, ECE, binary_metrics, estimate
+from echoingecg.evaluation.metrics.bootstrap import Patients, estimates, resampled
+from echoingecg.evaluation.metrics.classification import AUROC, BALANCED_ACCURACY, BRIER, ECE, binary_metrics, estimate
+from echoingecg.evaluation.metrics.classification import classification as metrics
 from echoingecg.evaluation.paired import paired_differences
 from echoingecg.evaluation.reliability import reliability_bins
 from echoingecg.evaluation.uncertainty import ALL, HIGH, LOW, groups, variance_bins

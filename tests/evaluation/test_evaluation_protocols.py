@@ -16,15 +16,15 @@ from sklearn.metrics import mean_absolute_error, roc_auc_score
 
 from data_contracts.errors import ContractError, UserError
 from data_contracts.evaluation import FEW_SHOT, METRICS, REGRESSION_METRICS, REGRESSIONS
-from echoingecg.evaluation.bootstrap import Estimate, Patients, estimates
+from echoingecg.evaluation.data.models import Space, all_spaces, centred, student_space, teacher_space
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
 from echoingecg.evaluation.external import external_features, read_external
-from echoingecg.evaluation.few_shot import _draws, few_shot
 from echoingecg.evaluation.gaussians import Gaussians
-from echoingecg.evaluation.metrics import regression_metrics
+from echoingecg.evaluation.metrics.bootstrap import Estimate, Patients, estimates
+from echoingecg.evaluation.metrics.classification import regression_metrics
+from echoingecg.evaluation.protocols.zero_shot_and_probe import _draws, few_shot
 from echoingecg.evaluation.regression import ranked_values, ridge_values
 from echoingecg.evaluation.skipped import Skipped
-from echoingecg.evaluation.spaces import Space, all_spaces, centred, student_space, teacher_space
 from echoingecg.evaluation.words import protocol_name
 from echoingecg.evaluation.zero_shot import zero_shot_scores
 from echoingecg.recipe import EvaluationSettings, FewShotSettings

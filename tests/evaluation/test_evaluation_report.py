@@ -15,7 +15,7 @@ from PIL import Image
 from data_contracts.catalog import SUBGROUPS
 from data_contracts.evaluation import MODEL_CARD
 from data_contracts.student import HISTORY
-from echoingecg.canvas import drawable, new_figure, png, set_title, styled
+from echoingecg.common.figure_style import drawable, new_figure, png, set_title, styled
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
 from echoingecg.evaluation.words import probability_text
 from echoingecg.recipe import EvaluationSettings

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echoingecg.evaluation import retrieval
 from echoingecg.evaluation.gaussians import Gaussians, sampled_distances
-from echoingecg.evaluation.retrieval import KS, retrieve
+from echoingecg.evaluation.protocols.classification import retrieval
+from echoingecg.evaluation.protocols.retrieval import KS, retrieve
 
 
 @settings(max_examples=30, deadline=None)

@@ -11,10 +11,10 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.isotonic import IsotonicRegression
 
-from echoingecg.evaluation.bootstrap import Patients, estimates, resampled
-from echoingecg.evaluation.calibration import fit_isotonic, fit_platt, log_odds
 from echoingecg.evaluation.conformal import conformal_limits
-from echoingecg.evaluation.risk_coverage import aurc, aurc_metrics, selective_risk, threshold_nearness
+from echoingecg.evaluation.decision.calibration import fit_isotonic, fit_platt, log_odds
+from echoingecg.evaluation.metrics.bootstrap import Patients, estimates, resampled
+from echoingecg.evaluation.metrics.selective import aurc, aurc_metrics, selective_risk, threshold_nearness
 from echoingecg.evaluation.thresholds import threshold_at_specificity
 
 

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 
 from data_contracts.errors import ContractError
-from echoingecg.evaluation.embedding import embed_ecgs
+from echoingecg.evaluation.data.embed import embed_ecgs
 from echoingecg.evaluation.gaussians import Gaussians, sampled_distances
 from echoingecg.evaluation.linear_probe import Skipped, linear_probe_scores
 from echoingecg.evaluation.thresholds import choose_threshold

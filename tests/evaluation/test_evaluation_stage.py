@@ -32,8 +32,8 @@ from data_contracts.evaluation import (
 )
 from data_contracts.pairs import ECG_ECHO
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
-from echoingecg.evaluation.protocols import DRAWN
-from echoingecg.evaluation.risk_coverage import aurc
+from echoingecg.evaluation.metrics.selective import aurc
+from echoingecg.evaluation.protocols.classification import DRAWN
 from echoingecg.recipe import EvaluationSettings
 
 

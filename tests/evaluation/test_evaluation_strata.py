@@ -5,8 +5,8 @@ import pytest
 from evaluation_case import make_records, make_subgroups
 
 from data_contracts.catalog import SUBGROUPS
-from echoingecg.evaluation.bootstrap import Patients
-from echoingecg.evaluation.shift import _mmd2, embedding_shift, share_shift
+from echoingecg.evaluation.metrics.bootstrap import Patients
+from echoingecg.evaluation.metrics.shift import _mmd2, embedding_shift, share_shift
 from echoingecg.evaluation.strata import SMALL, parts, strata_of
 
 

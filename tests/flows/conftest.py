@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.order import find_recipe, make_job
+from flows.request import find_recipe, make_job
 from support import Run, run_stages
 
 

@@ -12,7 +12,7 @@ import pytest
 from data_contracts.conventions import STAGES
 from support import Run
 
-COMMAND = [sys.executable, "-m", "flows.cli"]
+COMMAND = [sys.executable, "-m", "flows.cli.main"]
 
 
 def call(*arguments: str, home: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:

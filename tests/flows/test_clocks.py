@@ -15,10 +15,10 @@ from clock import clock as a_clock
 from prefect_server import LIMIT, Server, server_at, serving, started, wait_for
 
 from data_contracts.conventions import STAGES
-from flows.order import find_recipe, make_job
+from flows.request import find_recipe, make_job
 from support import Run, run_stages
-from tasks.artefacts import ArtefactStore
-from tasks.collect import collect
+from tasks.operations.verify_and_collect import collect
+from tasks.store.artefacts import ArtefactStore
 from tasks.verify import faults
 from tasks.workspace import Workspace
 
@@ -28,8 +28,8 @@ MISSED = 4  # looks that Prefect has planned ahead, an hour at least, and that t
 STAGES_UNDER_JUMPS = """
 import sys, time
 from pathlib import Path
-from flows.order import find_recipe, make_job
-from tasks.registry import WORKS
+from flows.request import find_recipe, make_job
+from tasks.all_stages import WORKS
 from data_contracts.conventions import UPSTREAM
 
 clock, export, workspace = sys.argv[1:]

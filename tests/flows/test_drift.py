@@ -7,17 +7,17 @@ from shutil import rmtree
 import pytest
 from test_cli import call
 
-from data_contracts.drift import DRIFT, Drift
 from data_contracts.ecg import RECORDS
-from echoingecg.errors import StoreError
+from data_contracts.monitoring import DRIFT, Drift
+from echoingecg.common.errors import StoreError
 from echoingecg.recipe import DriftSettings
 from echoingecg.simulator.export import simulate
 from flows.drift import drift_job
-from flows.order import find_recipe
+from flows.request import find_recipe
 from support import Run, run_stages
-from tasks.drift import compare_export
-from tasks.job import Job
-from tasks.reading import find_student
+from tasks.operations.drift import compare_export
+from tasks.operations.predict import find_student
+from tasks.store.job import Job
 
 RULE = DriftSettings(draws=50, least_patients=3)
 

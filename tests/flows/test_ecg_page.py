@@ -10,7 +10,7 @@ from PIL import Image
 
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS, RECORDS
 from support import Run
-from tasks.ecg_page import finding_counts, sample_page
+from tasks.pages.ecg_page import finding_counts, sample_page
 
 
 def test_the_report_holds_the_page_and_the_counts(finished: Run) -> None:
@@ -43,7 +43,7 @@ from pathlib import Path
 from prefect import task
 from prefect.client.orchestration import get_client
 from prefect.testing.utilities import prefect_test_harness
-from tasks.artefacts import ArtefactStore
+from tasks.store.artefacts import ArtefactStore
 from tasks import ecg_page, teacher_page
 from tasks.workspace import Workspace
 

@@ -7,8 +7,8 @@ import pytest
 
 from data_contracts.ecg import RECORDS
 from data_contracts.evaluation import PREDICTIONS, REGRESSIONS
-from echoingecg.errors import StoreError, UserError
-from flows.order import find_recipe, make_job
+from echoingecg.common.errors import StoreError, UserError
+from flows.request import find_recipe, make_job
 from support import Run, run_stages
 
 

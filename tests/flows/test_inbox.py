@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from data_contracts.export_record import ExportRecord
-from echoingecg.errors import StoreError
-from tasks.inbox import TRIES, ExportRecords, landed, only_one
+from echoingecg.common.errors import StoreError
+from tasks.operations.retrain import TRIES, ExportRecords, landed, only_one
 from tasks.workspace import Workspace
 
 DAY = 86_400

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.order import find_recipe, make_job
+from flows.request import find_recipe, make_job
 from support import Run, run_stages
-from tasks.artefacts import ArtefactStore
-from tasks.collect import collect
+from tasks.operations.verify_and_collect import collect
+from tasks.store.artefacts import ArtefactStore
 from tasks.verify import faults
 from tasks.workspace import Workspace
 
@@ -30,7 +30,7 @@ def begun(workspace: Path, home: Path) -> subprocess.Popen[str]:
     """`echoingecg run smoke` in a process group of its own, its flow just begun."""
     environment = os.environ | {"PREFECT_HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     environment.pop("PREFECT_API_URL", None)
-    command = [sys.executable, "-m", "flows.cli", "run", "smoke", "--workspace", str(workspace)]
+    command = [sys.executable, "-m", "flows.cli.main", "run", "smoke", "--workspace", str(workspace)]
     pipe = subprocess.PIPE
     run = subprocess.Popen(
         command, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=environment, cwd=ROOT, start_new_session=True
@@ -104,6 +104,6 @@ def test_twenty_kills_at_random_moments(
         assert all(run.cached.values())
         assert run.content == undisturbed.content
         with monkeypatch.context() as tomorrow:
-            tomorrow.setattr("tasks.collect.time.time", lambda: real() + A_DAY)
+            tomorrow.setattr("tasks.operations.verify_and_collect.time.time", lambda: real() + A_DAY)
             assert what_is_left(run) == what_is_left(undisturbed)
         shutil.rmtree(workspace)

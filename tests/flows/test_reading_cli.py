@@ -13,16 +13,16 @@ from test_cli import call
 from data_contracts.conventions import SAMPLES
 from data_contracts.ecg import RECORDS
 from data_contracts.evaluation import ANSWERS, PREDICTIONS
-from data_contracts.readings import GAUSSIANS, NOTICE, READINGS
+from data_contracts.prediction import GAUSSIANS, NOTICE, READINGS
 from data_contracts.teacher import STUDIES
-from echoingecg.errors import UserError
+from echoingecg.common.errors import UserError
 from echoingecg.evaluation.gaussians import Gaussians, sampled_distances
-from flows.cli_predict import embed
+from flows.cli.students import embed
 from support import Run
-from tasks.cohort import Cohort
-from tasks.reading import find_student
+from tasks.operations.predict import find_student
+from tasks.operations.search import Cohort
+from tasks.pools.signals import PoolSignals
 from tasks.search import ecgs_like, studies_like
-from tasks.signals import PoolSignals
 from tasks.targets import read_targets
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_contracts.quarantine import QUARANTINE
-from flows.order import find_recipe, make_job
+from flows.request import find_recipe, make_job
 from support import Run, run_stages
 
 # Beats per file are not known to us; what is known of the echo files is on their face.

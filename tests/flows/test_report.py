@@ -11,7 +11,7 @@ import pytest
 
 from data_contracts.evaluation import CONTRACT_VERSION, FIGURES, METRICS, MODEL_CARD, REPORT
 from data_contracts.manifest import FILENAME
-from echoingecg.errors import StoreError
+from echoingecg.common.errors import StoreError
 from support import Run
 from tasks.evaluation_report import rebuild_report
 
@@ -19,7 +19,9 @@ from tasks.evaluation_report import rebuild_report
 def test_the_page_is_made_again_byte_for_byte(finished: Run, tmp_path: Path) -> None:
     published, root = finished.artefacts["evaluation"], finished.job.workspace.root
     arguments = ["artefacts", "report", str(published), "--workspace", str(root), "--out", str(tmp_path / "again")]
-    done = subprocess.run([sys.executable, "-m", "flows.cli", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli.main", *arguments], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip() == str(tmp_path / "again" / REPORT)
     figures = sorted(path.name for path in (published.folder / FIGURES).iterdir())

@@ -12,8 +12,8 @@ from data_contracts.conventions import Stage
 from data_contracts.pairs import PATIENTS
 from echoingecg.recipe import Recipe, write_recipe
 from echoingecg.simulator.export import simulate
-from flows.order import find_recipe
-from tasks.artefacts import ArtefactStore
+from flows.request import find_recipe
+from tasks.store.artefacts import ArtefactStore
 from tasks.workspace import Workspace
 
 SIZES = (16, 18, 20, 22, 24)  # patients

@@ -140,7 +140,7 @@ def test_two_operators_start_the_same(tmp_path: Path) -> None:
     """One in the UI, the other at a terminal, on an empty workspace: every file is processed once."""
     server, workspace = server_at(tmp_path), tmp_path / "workspace"
     settings = [part for field, value in SETTINGS.items() for part in ("--set", f"{field}={value}")]
-    command = (sys.executable, "-m", "flows.cli", "run", "smoke", "--workspace", str(workspace), *settings)
+    command = (sys.executable, "-m", "flows.cli.main", "run", "smoke", "--workspace", str(workspace), *settings)
     with (
         started(server, tmp_path),
         a_serve(server, tmp_path, workspace),
@@ -162,7 +162,7 @@ def test_the_watch_is_set_once_and_doctor_tells(tmp_path: Path) -> None:
     server = server_at(tmp_path)
 
     def doctor() -> str:
-        command = (sys.executable, "-m", "flows.cli", "doctor", "--workspace", str(tmp_path))
+        command = (sys.executable, "-m", "flows.cli.main", "doctor", "--workspace", str(tmp_path))
         environment = server.environment | {"COLUMNS": "200"}
         return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT, env=environment).stdout
 

@@ -8,12 +8,12 @@ import pytest
 from s3_server import s3_bucket
 
 from data_contracts.conventions import Stage
-from flows.order import find_recipe, make_job
+from flows.request import find_recipe, make_job
 from support import run_stages
-from tasks.job import Job
-from tasks.registry import WORKS
-from tasks.s3 import Bucket
-from tasks.sharing import join
+from tasks.all_stages import WORKS
+from tasks.base.workspace import Bucket
+from tasks.store.job import Job
+from tasks.store.join_shared import join
 from tasks.verify import faults
 
 FIRST: tuple[Stage, ...] = ("catalog", "ecg", "teacher", "pairs")

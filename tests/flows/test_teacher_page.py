@@ -13,7 +13,7 @@ from test_cli import call
 from data_contracts.catalog import ECHOES, MEASUREMENTS
 from data_contracts.teacher import CLIPS, CONTACT_SHEET
 from support import Run
-from tasks.teacher_page import contact_sheet, embedding_map, write_sheet
+from tasks.pages.teacher_page import contact_sheet, embedding_map, write_sheet
 
 
 def test_the_report_holds_both_pictures(finished: Run) -> None:

@@ -6,10 +6,10 @@ import pytest
 from prefect.testing.utilities import prefect_test_harness
 from s3_server import s3_bucket
 
-from flows.upkeep import gc, verify
+from flows.maintenance import gc, verify
 from support import Run
-from tasks.s3 import Bucket
-from tasks.sharing import join
+from tasks.base.workspace import Bucket
+from tasks.store.join_shared import join
 
 
 @pytest.mark.slow

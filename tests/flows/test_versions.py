@@ -13,12 +13,12 @@ from safetensors.numpy import load_file
 from data_contracts import ecg, pairs, teacher
 from data_contracts.conventions import STAGES, Stage
 from data_contracts.student import WEIGHTS
-from echoingecg.errors import StoreError
-from flows.order import find_recipe, make_job
+from echoingecg.common.errors import StoreError
+from flows.request import find_recipe, make_job
 from support import Run, run_and_kill, run_stages
-from tasks.job import Job
-from tasks.pools import Pool
-from tasks.registry import plans
+from tasks.all_stages import plans
+from tasks.pools.pool import Pool
+from tasks.store.job import Job
 from tasks.verify import faults
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from data_contracts import catalog, ecg, teacher
 from echoingecg.pairs.match import build
-from echoingecg.recipe.sections import PairsSettings
+from echoingecg.recipe.stages import PairsSettings
 
 Ecg = tuple[str, str, float]  # record, patient, hours
 Clip = tuple[str, str, float]  # study, patient, hours

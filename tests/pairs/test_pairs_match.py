@@ -13,7 +13,7 @@ from tables_for_pairs import Clip, Ecg, Measurement, Report, clip_table, ecg_tab
 
 from data_contracts import catalog, ecg, pairs, teacher
 from echoingecg.pairs.match import build
-from echoingecg.recipe.sections import PairsSettings
+from echoingecg.recipe.stages import PairsSettings
 
 PATIENTS = ("a", "b", "c")
 WINDOW = PairsSettings(window_hours=5)

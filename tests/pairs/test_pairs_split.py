@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from data_contracts.conventions import SPLITS
 from echoingecg.pairs.split import split_of
-from echoingecg.recipe.sections import SplitShares
+from echoingecg.recipe.stages import SplitShares
 
 IDS = [f"patient-{i}" for i in range(20_000)]
 WRITTEN_DOWN = "rrrerrrerrrrrrrarrrerrerrraarareerrrrrrr"

@@ -13,13 +13,13 @@ from searching import Words
 from data_contracts.export_record import ExportRecord
 from echoingecg.catalog.build import build
 from echoingecg.catalog.scan import scan
+from echoingecg.common.errors import ExportError, StoreError
 from echoingecg.ecg.decode import decode
-from echoingecg.errors import ExportError, StoreError
 from echoingecg.recipe import CatalogSettings, TeacherSettings
 from echoingecg.teacher.frames import read_clip
-from flows.order import find_recipe, make_job
+from flows.request import find_recipe, make_job
 from tasks.blocks import SourceFile
-from tasks.inbox import ExportRecords, Landed
+from tasks.operations.retrain import ExportRecords, Landed
 from tasks.student import earlier_student
 from tasks.workspace import Workspace
 

@@ -32,8 +32,8 @@ from searching import Words, as_numbers, contents, likeness, numbers, pictures
 
 from echoingecg.recipe import TeacherSettings
 from echoingecg.simulator.export import simulate
-from echoingecg.teacher.contact_sheet import sheet_of_file
-from flows.order import find_recipe
+from echoingecg.teacher.pictures import sheet_of_file
+from flows.request import find_recipe
 
 WORDS = (SURNAME, GIVEN, WARD, TELEPHONE, *BIRTHS, PATIENT, STUDY, ECG, REPORT)
 SETTINGS = ('catalog.public_key=""', *(f"{one}.max_refused_share=0.9" for one in ("catalog", "ecg", "teacher")))
@@ -70,7 +70,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     chosen = [part for one in SETTINGS for part in ("--set", one)]
     command = ("run", "smoke", "--export", str(export), "--workspace", str(root / "workspace"), *chosen)
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *command], capture_output=True, text=True, check=False, env=environment,
+        [sys.executable, "-m", "flows.cli.main", *command], capture_output=True, text=True, check=False, env=environment,
         umask=0o022,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -8,11 +8,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from data_contracts.readings import NOTICE, READINGS
-from echoingecg.errors import UserError
+from data_contracts.prediction import NOTICE, READINGS
+from echoingecg.common.errors import UserError
+from echoingecg.prediction.files import Tally, write_json, write_parquet
+from echoingecg.prediction.predictor import Reader
 from echoingecg.reading.listing import list_ecgs
-from echoingecg.reading.output import Tally, write_json, write_parquet
-from echoingecg.reading.reader import Reader
 
 
 def test_a_folder_gives_each_recording_once(tmp_path: Path) -> None:

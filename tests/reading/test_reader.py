@@ -7,10 +7,10 @@ import pyarrow.compute as pc
 import pytest
 from expected_recordings import EXPECTED
 
-from data_contracts.readings import GAUSSIANS, READINGS
+from data_contracts.prediction import GAUSSIANS, READINGS
+from echoingecg.common.errors import Refusal, UserError
 from echoingecg.ecg.process import process
-from echoingecg.errors import Refusal, UserError
-from echoingecg.reading.reader import Reader
+from echoingecg.prediction.predictor import Reader
 
 NUMBERS = ["score", "probability", "low", "high", "uncertainty"]
 

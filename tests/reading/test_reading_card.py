@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from safetensors.numpy import save_file
 
 from data_contracts.reading_card import FILENAME, METADATA, Calibration, Reading, ReadingCard, Referral
-from echoingecg.errors import ContractError, StoreError
+from echoingecg.common.errors import ContractError, StoreError
+from echoingecg.evaluation.decision.reading_card import QUANTILES, Judged, quantiles
 from echoingecg.evaluation.line import Line
-from echoingecg.evaluation.reading_card import QUANTILES, Judged, quantiles
 
 
 def test_the_interval_holds_the_middle_of_the_draws() -> None:

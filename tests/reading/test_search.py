@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echoingecg.evaluation.gaussians import Gaussians
-from echoingecg.reading.search import chunks, nearest
+from echoingecg.prediction.search import chunks, nearest
 
 
 def gaussians(count: int, dim: int, seed: int) -> tuple[Gaussians, np.ndarray, np.ndarray]:

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_contracts.conventions import STAGES
-from echoingecg.errors import RecipeError
-from echoingecg.recipe import Recipe, evaluation, read_recipe, sections, teaching, with_overrides, write_recipe
-from flows.order import find_recipe, shipped_recipes
+from echoingecg.common.errors import RecipeError
+from echoingecg.recipe import Recipe, evaluation, read_recipe, teaching, with_overrides, write_recipe
+from echoingecg.recipe import stages as sections
+from flows.request import find_recipe, shipped_recipes
 
 
 def test_shipped_recipes_come_back_from_yaml(tmp_path: Path) -> None:

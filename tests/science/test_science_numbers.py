@@ -17,7 +17,7 @@ from benchmarks.science.stats import paired, partial_spearman, spearman, t_inter
 from benchmarks.science.uncertainty import uncertainty_measures
 from echoingecg.evaluation.gaussians import Gaussians, sampled_distances
 from echoingecg.recipe import StudentSettings
-from echoingecg.student.data import EchoPairs, Pairs, TextPairs, TrainingData
+from echoingecg.student.data.pairs import EchoPairs, Pairs, TextPairs, TrainingData
 from echoingecg.student.gaussian import Gaussian
 from echoingecg.student.loss import PcmeLoss
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from echoingecg.recipe.sections import SimulatorSettings
+from echoingecg.recipe.stages import SimulatorSettings
 from echoingecg.simulator.export import simulate
-from echoingecg.simulator.patient import Heart, sample_heart
+from echoingecg.simulator.population.patient import Heart, sample_heart
 
 
 @pytest.fixture(scope="session")

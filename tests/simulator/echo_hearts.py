@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from echoingecg.simulator.patient import Heart, sample_heart
+from echoingecg.simulator.population.patient import Heart, sample_heart
 
 
 def heart_with(lvef: float, seed: int = 0) -> Heart:

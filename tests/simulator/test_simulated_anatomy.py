@@ -8,12 +8,19 @@ from echo_hearts import heart_with
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoingecg.recipe.sections import SimulatorSettings
-from echoingecg.simulator.anatomy import Anatomy, anatomy_of, half_width, left_ventricle, material, shortening_of
+from echoingecg.recipe.stages import SimulatorSettings
 from echoingecg.simulator.cycle import contraction_at, course_of, ejection_at, opening_at
-from echoingecg.simulator.echo import motion
+from echoingecg.simulator.echo.apical import motion
+from echoingecg.simulator.echo.beating_heart import (
+    Anatomy,
+    anatomy_of,
+    half_width,
+    left_ventricle,
+    material,
+    shortening_of,
+)
+from echoingecg.simulator.echo.view import place
 from echoingecg.simulator.valves import annulus_depth
-from echoingecg.simulator.view import place
 
 SMALL = SimulatorSettings(frame_rate=30.0, frame_height=120, frame_width=160)
 USUAL = SimulatorSettings()

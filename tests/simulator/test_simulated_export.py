@@ -15,8 +15,8 @@ from pydicom.pixels import pixel_array
 
 import echoingecg.simulator
 from data_contracts.conventions import LEADS
-from echoingecg.errors import ExportError
-from echoingecg.recipe.sections import SimulatorSettings
+from echoingecg.common.errors import ExportError
+from echoingecg.recipe.stages import SimulatorSettings
 from echoingecg.simulator.export import simulate
 from echoingecg.simulator.identifiers import REAL_SUBJECT, subject_id
 from echoingecg.simulator.wfdb_record import write_wfdb

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from data_contracts.conventions import LEADS
-from echoingecg.recipe.sections import SimulatorSettings
-from echoingecg.simulator.ecg import DURATION, simulate_ecg
+from echoingecg.recipe.stages import SimulatorSettings
+from echoingecg.simulator.ecg.faults import Fault, draw_fault, frontal_axis
+from echoingecg.simulator.ecg.record import DURATION, simulate_ecg
 from echoingecg.simulator.export import simulate
-from echoingecg.simulator.faults import Fault, draw_fault, frontal_axis
 from echoingecg.simulator.leads import ELECTRODES, INDEPENDENT
-from echoingecg.simulator.patient import Heart
+from echoingecg.simulator.population.patient import Heart
 from echoingecg.simulator.rhythm import draw_beats
 
 LIMB = {"RA": ("I", "II"), "LA": ("I", "III"), "LL": ("II", "III")}

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from echoingecg.simulator.patient import Heart, sample_heart
+from echoingecg.simulator.population.patient import Heart, sample_heart
 
 
 def ecg_features(hearts: list[Heart]) -> np.ndarray:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from echoingecg.errors import ExportError
-from echoingecg.recipe.sections import SimulatorSettings
+from echoingecg.common.errors import ExportError
+from echoingecg.recipe.stages import SimulatorSettings
 from echoingecg.simulator.export import simulate
 from echoingecg.simulator.identifiers import MAX_PATIENTS, ecg_id, echo_id, subject_id
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from echoingecg.recipe.sections import SimulatorSettings, TeacherSettings
-from echoingecg.simulator.anatomy import Anatomy, anatomy_of, half_width
-from echoingecg.simulator.colour import Box, render_colour
+from echoingecg.recipe.stages import SimulatorSettings, TeacherSettings
 from echoingecg.simulator.cycle import Course, course_of
+from echoingecg.simulator.echo.beating_heart import Anatomy, anatomy_of, half_width
+from echoingecg.simulator.echo.colour_doppler import Box, render_colour
+from echoingecg.simulator.echo.parasternal import place_parasternal, render_parasternal
+from echoingecg.simulator.echo.view import View, place
 from echoingecg.simulator.echo_pictures import draw_echo
 from echoingecg.simulator.echo_study import EchoStreams, Visit, write_clips
-from echoingecg.simulator.parasternal import place_parasternal, render_parasternal
-from echoingecg.simulator.patient import Heart, sample_heart
-from echoingecg.simulator.tables import Rows
-from echoingecg.simulator.view import View, place
+from echoingecg.simulator.population.patient import Heart, sample_heart
+from echoingecg.simulator.population.tables import Rows
 from echoingecg.teacher.frames import read_clip
 
 SETTINGS = SimulatorSettings(parasternal_share=1.0, colour_share=1.0)

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from echoingecg.simulator.faults import Fault
-from echoingecg.simulator.patient import Heart
+from echoingecg.simulator.ecg.faults import Fault
+from echoingecg.simulator.population.patient import Heart
+from echoingecg.simulator.reports import echo_report, measurements
 from echoingecg.simulator.statements import ecg_statements
-from echoingecg.simulator.words import echo_report, measurements
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from sklearn.preprocessing import StandardScaler
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
-from echoingecg.errors import ContractError
-from echoingecg.student.released import Released, read_released
+from echoingecg.common.errors import ContractError
+from echoingecg.student.released.layout import Released, read_released
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 VOCABULARY = 120

@@ -3,7 +3,7 @@
 import numpy as np
 
 from echoingecg.recipe import ExecutionSettings, ModelSettings, StudentSettings
-from echoingecg.student.data import EchoPairs, Pairs, TextPairs, TrainingData
+from echoingecg.student.data.pairs import EchoPairs, Pairs, TextPairs, TrainingData
 
 DIM = 16
 ONE_THREAD = ExecutionSettings(device="cpu", threads=1)

@@ -8,8 +8,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from student_data import ONE_THREAD, settings, training_data
 
-from echoingecg.recipe.sections import AugmentSettings
-from echoingecg.student.augment import apply, draw, generators
+from echoingecg.recipe.stages import AugmentSettings
+from echoingecg.student.data.transforms import apply, draw, generators
 from echoingecg.student.train import train
 
 SAMPLES = 200

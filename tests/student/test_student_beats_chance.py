@@ -14,12 +14,12 @@ from sklearn.metrics import roc_auc_score
 from data_contracts import pairs
 from echoingecg.evaluation.gaussians import Gaussians
 from echoingecg.evaluation.zero_shot import zero_shot_scores
-from echoingecg.student.data import EchoPairs, Pairs, TrainingData
+from echoingecg.student.data.pairs import EchoPairs, Pairs, TrainingData
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.store import load, save
 from echoingecg.student.train import train
 from echoingecg.teacher.model import load_teacher
-from flows.order import find_recipe, make_job
+from flows.request import find_recipe, make_job
 from support import Run, run_stages
 from tasks.student import training_data
 

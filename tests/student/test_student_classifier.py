@@ -10,16 +10,16 @@ from sklearn.metrics import roc_auc_score
 from student_data import settings
 from torch import nn
 
-from echoingecg.errors import TrainingError
+from echoingecg.common.errors import TrainingError
 from echoingecg.recipe import ModelSettings, TuningSettings
-from echoingecg.student.classifier import Classifier, balanced_loss, fit_classifier
-from echoingecg.student.encoder import EcgEncoder
+from echoingecg.student.fine_tuning import Classifier, balanced_loss, fit_classifier
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.low_rank import LowRank, add_adapters
 from echoingecg.student.model import Student
+from echoingecg.student.model.student import EcgEncoder
+from echoingecg.student.model.text_encoder import text_tower
 from echoingecg.student.objective import Objective
 from echoingecg.student.scaler import Scaler
-from echoingecg.student.text import text_tower
 
 Labelled = tuple[np.ndarray, np.ndarray]
 METHODS = ("fine_tune", "lora", "scratch")

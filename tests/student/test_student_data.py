@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from student_data import ArraySignals, settings, training_data
 
 from data_contracts.pairs import ECG_ECHO, ECG_TEXT
-from echoingecg.errors import ContractError
-from echoingecg.schedule import learning_rate
-from echoingecg.student.data import KINDS, EchoPairs, Pairs, TextPairs, TrainingData
-from echoingecg.student.plan import Planner, linked, occurrence
+from echoingecg.common.errors import ContractError
+from echoingecg.common.training_setup import learning_rate
+from echoingecg.student.data.batches import Planner, linked, occurrence
+from echoingecg.student.data.pairs import KINDS, EchoPairs, Pairs, TextPairs, TrainingData
 from echoingecg.student.scaler import Scaler, fit_scaler
 
 

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from student_data import settings, training_data
 
-from echoingecg.prefetch import prefetched
+from echoingecg.common.running import prefetched
+from echoingecg.student.data.batches import Planner
 from echoingecg.student.feed import Feed, wrapped
+from echoingecg.student.model.text_encoder import text_tower
 from echoingecg.student.objective import Partner
-from echoingecg.student.plan import Planner
 from echoingecg.student.scaler import fit_scaler
-from echoingecg.student.text import text_tower
 
 
 def workers() -> list[threading.Thread]:

@@ -15,15 +15,15 @@ from student_data import ArraySignals, settings, training_data
 from tokenizers import Tokenizer
 from torch import distributed, multiprocessing, nn
 
-from echoingecg.errors import ContractError, TrainingError
+from echoingecg.common.errors import ContractError, TrainingError
 from echoingecg.recipe import ExecutionSettings, StudentSettings
-from echoingecg.student.data import TrainingData
+from echoingecg.student.data.batches import Batch
+from echoingecg.student.data.pairs import TrainingData
 from echoingecg.student.distributed import Share, check_share, gathered
 from echoingecg.student.feed import wrapped as prompts
 from echoingecg.student.gaussian import Gaussian
 from echoingecg.student.infonce import InfoNceLoss
 from echoingecg.student.loss import PcmeLoss
-from echoingecg.student.plan import Batch
 from echoingecg.student.tokens import built_in_tokenizer
 from echoingecg.student.train import train
 

@@ -13,23 +13,23 @@ from student_data import settings
 from transformers import AutoModel, BertConfig, DistilBertConfig
 
 from data_contracts.student import HISTORY
-from echoingecg.errors import ContractError, StoreError
+from echoingecg.common.errors import ContractError, StoreError
 from echoingecg.recipe import ModelSettings
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.model import Student
+from echoingecg.student.model.text_encoder import text_tower
 from echoingecg.student.objective import Objective
-from echoingecg.student.released import (
+from echoingecg.student.released.layout import (
     expected_layout,
     export_released,
     implied_architecture,
     read_released,
     save_released,
 )
-from echoingecg.student.released_text import BertSizes, sizes_of
-from echoingecg.student.released_weights import check_layout, read_weights
+from echoingecg.student.released.text_tower import BertSizes, sizes_of
+from echoingecg.student.released.weights import check_layout, read_weights
 from echoingecg.student.scaler import Scaler
 from echoingecg.student.store import load
-from echoingecg.student.text import text_tower
 
 
 def imported(case: Case) -> LoadedStudent:

@@ -5,8 +5,8 @@ import json
 import pytest
 from released_files import edit_config, line_of
 
-from echoingecg.errors import StoreError
-from echoingecg.student.released import read_released
+from echoingecg.common.errors import StoreError
+from echoingecg.student.released.layout import read_released
 
 
 def test_attention_heads_are_never_guessed(case):

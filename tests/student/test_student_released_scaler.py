@@ -22,8 +22,8 @@ from released_files import fitted_scaler
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from data_contracts.conventions import LEADS
-from echoingecg.errors import ContractError, StoreError
-from echoingecg.student.released_scaler import LARGEST, read_released_scaler
+from echoingecg.common.errors import ContractError, StoreError
+from echoingecg.student.released.scaler import LARGEST, read_released_scaler
 from echoingecg.student.scaler import Scaler
 
 SCALER = fitted_scaler()

@@ -14,13 +14,13 @@ from released_files import Case, fitted_scaler, write_case
 from safetensors.torch import load_file
 
 from data_contracts.conventions import LEADS
+from echoingecg.common.errors import StoreError
 from echoingecg.ecg.process import process
-from echoingecg.errors import StoreError
 from echoingecg.fingerprint import hash_files
 from echoingecg.recipe import EcgSettings
 from echoingecg.student.store import load
-from tasks.artefacts import Artefact, ArtefactStore
-from tasks.released import Files, export_released, import_released
+from tasks.operations.released import Files, export_released, import_released
+from tasks.store.artefacts import Artefact, ArtefactStore
 from tasks.verify import faults
 from tasks.workspace import Workspace
 
@@ -110,7 +110,7 @@ def test_real_recordings_are_embedded_whatever_their_lead_order(artefact, record
 
 def call(*arguments: str, workspace: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "ECHOINGECG_WORKSPACE": str(workspace)}
-    command = [sys.executable, "-m", "flows.cli", *arguments]
+    command = [sys.executable, "-m", "flows.cli.main", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from data_contracts.student import HISTORY, WEIGHTS
-from echoingecg.errors import StoreError
+from echoingecg.common.errors import StoreError
 from echoingecg.student.checkpoint import FILENAME
-from flows.order import find_recipe, make_job
+from flows.request import find_recipe, make_job
 from support import Run, run_stages
-from tasks.job import Job
+from tasks.store.job import Job
 from tasks.student import WORK, earlier_student
 
 STAGES = ("catalog", "ecg", "teacher", "pairs", "student")
@@ -94,8 +94,8 @@ def test_two_processes_through_the_stage(finished: Run, tmp_path: Path) -> None:
 
 TORCHRUN = """
 import sys
-from flows.order import find_recipe, make_job
-from tasks.registry import plans
+from flows.request import find_recipe, make_job
+from tasks.all_stages import plans
 from tasks.student import train_student
 
 export, workspace = sys.argv[1:]

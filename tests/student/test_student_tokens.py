@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from echoingecg.errors import TrainingError
+from echoingecg.common.errors import TrainingError
 from echoingecg.recipe import ModelSettings
-from echoingecg.student.text import text_tower
+from echoingecg.student.model.text_encoder import text_tower
 from echoingecg.student.tokens import TokenisedTexts, built_in_tokenizer, wrap
 
 

@@ -15,12 +15,12 @@ import torch
 from safetensors.torch import load_file
 from student_data import DIM, ONE_THREAD, ArraySignals, settings, training_data
 
-from echoingecg.errors import ContractError, TrainingError
+from echoingecg.common.errors import ContractError, TrainingError
 from echoingecg.student.checkpoint import FILENAME, load_checkpoint
-from echoingecg.student.data import EchoPairs, Pairs, TextPairs, TrainingData
+from echoingecg.student.data.pairs import EchoPairs, Pairs, TextPairs, TrainingData
 from echoingecg.student.store import save
 from echoingecg.student.train import Trained, train
-from echoingecg.student.validate import recall_at_k
+from echoingecg.student.validation import recall_at_k
 
 NO_ECHO = EchoPairs(np.empty(0, np.int64), np.empty(0, np.int64))
 NO_TEXT = TextPairs(np.empty(0, np.int64), (), ())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from s3_server import s3_bucket
 
-from tasks.artefacts import ArtefactStore, Plan
+from tasks.store.artefacts import ArtefactStore, Plan
 from tasks.workspace import Workspace
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from echoingecg.errors import StoreError
-from tasks.artefacts import Artefact, ArtefactStore, Built, Plan
+from echoingecg.common.errors import StoreError
 from tasks.compare import differences
+from tasks.store.artefacts import Artefact, ArtefactStore, Built, Plan
 from tasks.workspace import Workspace, writing_to
 
 
@@ -58,7 +58,7 @@ def test_a_killed_build_leaves_no_version_and_its_leftover_is_cleared(store: Art
     code = f"""
 import os, signal
 from pathlib import Path
-from tasks.artefacts import ArtefactStore, Plan
+from tasks.store.artefacts import ArtefactStore, Plan
 from tasks.workspace import Workspace
 store, plan = ArtefactStore(Workspace(Path({root!r}))), Plan(**{dataclasses.asdict(plan)!r})
 with store.locked(plan), store.building(plan) as folder:

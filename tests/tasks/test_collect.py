@@ -13,10 +13,10 @@ from filelock import FileLock
 
 from data_contracts.arrays import ArrayContract
 from data_contracts.manifest import FILENAME
-from echoingecg.errors import StoreError
-from tasks.artefacts import Artefact, ArtefactStore, Built, Plan
-from tasks.collect import collect
-from tasks.pools import Pool, PoolArray, key_rows, rows_by_key
+from echoingecg.common.errors import StoreError
+from tasks.operations.verify_and_collect import collect
+from tasks.pools.pool import Pool, PoolArray, key_rows, rows_by_key
+from tasks.store.artefacts import Artefact, ArtefactStore, Built, Plan
 from tasks.workspace import Workspace
 
 A_DAY = 25 * 3600.0

@@ -16,13 +16,13 @@ import pytest
 
 from benchmarks.ecg_export import ecg_job, write_export
 from data_contracts.quarantine import QUARANTINE
-from echoingecg.errors import StoreError
+from echoingecg.common.errors import StoreError
 from support import Run, run_stages
-from tasks.block_writer import BlockWriter
+from tasks.base.progress import Reporter
 from tasks.blocks import Block, Rows, key_rows
 from tasks.ecg import LAYOUT
-from tasks.pools import Draft, Pool, rows_by_key
-from tasks.progress import Reporter
+from tasks.pools.pool import Draft, Pool, rows_by_key
+from tasks.pools.writer import BlockWriter
 from tasks.workspace import Workspace
 
 RECORDS = 60

@@ -15,9 +15,9 @@ import xarray
 from data_contracts.arrays import ArrayContract
 from data_contracts.errors import ContractError
 from data_contracts.manifest import PoolSnapshot
-from echoingecg.errors import StoreError
+from echoingecg.common.errors import StoreError
 from tasks.pool_storage import open_repository
-from tasks.pools import Pool, PoolArray, key_rows, rows_by_key, sweep
+from tasks.pools.pool import Pool, PoolArray, key_rows, rows_by_key, sweep
 from tasks.workspace import Workspace
 
 KEY = ArrayContract("key", ("record", "byte"), "uint8", "", "SHA-256 of the source file", (("byte", 32),))
@@ -124,14 +124,14 @@ def test_a_clock_that_has_gone_back_is_one_line_or_a_short_wait(pool: Pool, monk
     with pool.writing():
         pool.append(rows(1), {})
     real, slept = time.time, []
-    monkeypatch.setattr("tasks.pools.time.time", lambda: real() - 7200)
+    monkeypatch.setattr("tasks.pools.pool.time.time", lambda: real() - 7200)
     with (
         pytest.raises(StoreError, match=r"newest commit is of 20.* UTC, later than .*: set the clock"),
         pool.writing(),
     ):
         raise AssertionError
-    monkeypatch.setattr("tasks.pools.time.time", lambda: real() - 20)
-    monkeypatch.setattr("tasks.pools.time.sleep", slept.append)
+    monkeypatch.setattr("tasks.pools.pool.time.time", lambda: real() - 20)
+    monkeypatch.setattr("tasks.pools.pool.time.sleep", slept.append)
     with pool.writing():
         pool.append(rows(2), {})
     assert 15 < slept[0] <= 20

@@ -12,8 +12,8 @@ from s3_server import s3_bucket
 
 from data_contracts.arrays import ArrayContract
 from data_contracts.manifest import PoolSnapshot
-from echoingecg.errors import StoreError
-from tasks.pools import Pool, PoolArray, key_rows, rows_by_key
+from echoingecg.common.errors import StoreError
+from tasks.pools.pool import Pool, PoolArray, key_rows, rows_by_key
 from tasks.workspace import Workspace
 
 KEY = ArrayContract("key", ("clip", "byte"), "uint8", "", "SHA-256 of the source file", (("byte", 32),))

@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from echoingecg.errors import StoreError
-from tasks import progress
+from echoingecg.common.errors import StoreError
+from tasks.base import progress
 
 
 def test_a_server_that_does_not_answer_costs_no_stage_and_is_let_alone(

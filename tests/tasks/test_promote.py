@@ -11,12 +11,12 @@ from test_champion import predictions
 from data_contracts.decision import Decision
 from data_contracts.evaluation import PREDICTIONS
 from data_contracts.reading_card import FILENAME
-from echoingecg.errors import StoreError, UserError
+from echoingecg.common.errors import StoreError, UserError
 from echoingecg.recipe.promotion import PromotionSettings
-from tasks import promote as promoting
-from tasks.artefacts import Artefact, ArtefactStore, Built, Plan
-from tasks.promote import promote
-from tasks.reading import find_student
+from tasks.operations import promote as promoting
+from tasks.operations.predict import find_student
+from tasks.operations.promote import promote
+from tasks.store.artefacts import Artefact, ArtefactStore, Built, Plan
 
 RULE = PromotionSettings(draws=50)
 STUDENT = Plan("student", 1, 1, {}, {}, {})

@@ -9,12 +9,12 @@ from s3_server import s3_bucket
 from shared_machines import keys, machine, publish
 
 from data_contracts.manifest import Checksum
-from echoingecg.errors import StoreError
-from tasks.artefacts import ArtefactStore, Plan
-from tasks.s3 import Bucket
-from tasks.sharing import join
+from echoingecg.common.errors import StoreError
+from tasks.base.workspace import Bucket
+from tasks.store.artefact import content_of
+from tasks.store.artefacts import ArtefactStore, Plan
+from tasks.store.join_shared import join
 from tasks.verify import shared_faults
-from tasks.versions import content_of
 from tasks.workspace import Workspace
 
 DAMAGE = {

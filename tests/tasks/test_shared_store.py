@@ -14,12 +14,11 @@ from shared_machines import bytes_of, keys, machine, publish
 from typer.testing import CliRunner
 
 from data_contracts.manifest import FILENAME, PoolSnapshot
-from echoingecg.errors import StoreError
-from flows import doctor
-from flows.cli import app
-from tasks.artefacts import ArtefactStore, Plan
-from tasks.s3 import Bucket
-from tasks.sharing import join, leave, sharing
+from echoingecg.common.errors import StoreError
+from flows.cli.main import app, doctor
+from tasks.base.workspace import Bucket
+from tasks.store.artefacts import ArtefactStore, Plan
+from tasks.store.join_shared import join, leave, sharing
 from tasks.workspace import Workspace
 
 
@@ -167,7 +166,7 @@ def test_a_workspace_that_never_joined_loads_no_client(tmp_path: Path, plan: Pla
     code = f"""
 import sys, time
 from pathlib import Path
-from tasks.artefacts import ArtefactStore, Built, Plan
+from tasks.store.artefacts import ArtefactStore, Built, Plan
 from tasks.workspace import Workspace
 store, plan = ArtefactStore(Workspace(Path({str(tmp_path)!r}))), Plan(**{dataclasses.asdict(plan)!r})
 with store.locked(plan), store.building(plan) as folder:

@@ -18,13 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_contracts.ecg import CONTRACT_VERSION, RECORDS
-from echoingecg.errors import StoreError
+from echoingecg.common.errors import StoreError
 from echoingecg.fingerprint import hash_array
 from tasks import signal_cache
-from tasks.artefacts import Artefact, ArtefactStore, Built, Plan
 from tasks.ecg import LAYOUT
-from tasks.pools import Pool, PoolArray, key_rows
-from tasks.signals import PoolSignals
+from tasks.pools.pool import Pool, PoolArray, key_rows
+from tasks.pools.signals import PoolSignals
+from tasks.store.artefacts import Artefact, ArtefactStore, Built, Plan
 from tasks.workspace import Workspace
 
 COMMIT = 700  # rows; neither a divisor nor a multiple of a shard
@@ -192,7 +192,7 @@ import os, signal
 import numpy as np
 from pathlib import Path
 from tasks import signals
-from tasks.artefacts import ArtefactStore
+from tasks.store.artefacts import ArtefactStore
 from tasks.workspace import Workspace
 
 def deadly(array, rows):

@@ -20,7 +20,7 @@ from data_contracts import teacher as contract
 from data_contracts.quarantine import QUARANTINE
 from echoingecg.teacher.identity import DEMO_FOLDER, WEIGHTS
 from support import Run, run_stages
-from tasks.pools import Pool
+from tasks.pools.pool import Pool
 from tasks.targets import read_targets
 from tasks.verify import faults
 

@@ -8,10 +8,10 @@ import pytest
 from screens import printed_on, simulated
 from ultrasound_files import WriteClip
 
-from echoingecg.recipe.sections import TeacherSettings
-from echoingecg.teacher.contact_sheet import masked_sheet, sheet_of_file
+from echoingecg.recipe.stages import TeacherSettings
 from echoingecg.teacher.embedding_map import draw_map
 from echoingecg.teacher.frames import read_clip
+from echoingecg.teacher.pictures import masked_sheet, sheet_of_file
 
 
 def pixels(png: bytes | None) -> np.ndarray:

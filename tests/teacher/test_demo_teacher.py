@@ -6,13 +6,13 @@ import pytest
 
 from data_contracts.catalog import ECHOES, MEASUREMENTS, REPORTS
 from echoingecg.recipe import PairsSettings, TeacherSettings, TeachingSettings
+from echoingecg.teacher.demo_training.examples import Examples
 from echoingecg.teacher.model import load_teacher
 from echoingecg.teacher.teaching.collect import collect
-from echoingecg.teacher.teaching.examples import Examples
 from echoingecg.teacher.teaching.judge import judge
-from flows.order import find_recipe, make_job
+from flows.request import find_recipe, make_job
 from support import run_stages
-from tasks.ingest import source_files
+from tasks.ingest.ingest import source_files
 
 UNSEEN = 77_001  # a seed of the simulator that no recipe, benchmark or other test uses
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from echoingecg.teacher.teaching.examples import Examples
-from echoingecg.teacher.teaching.number_lines import VALUES, NumberLine, number_lines, number_loss
+from echoingecg.teacher.demo_training.examples import Examples
+from echoingecg.teacher.demo_training.losses import VALUES, NumberLine, number_lines, number_loss
 
 
 def reports(*texts: str) -> Examples:

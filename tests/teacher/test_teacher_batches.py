@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echoingecg.recipe import TeacherSettings
-from echoingecg.teacher.batches import embed_clips
+from echoingecg.teacher.embed import embed_clips
 from echoingecg.teacher.frozen import FrozenTeacher, Preprocessing
 from echoingecg.teacher.identity import DEMO_FOLDER, demo_config
 from echoingecg.teacher.model import load_teacher

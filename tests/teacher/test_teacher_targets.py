@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoingecg.teacher.targets import study_target
+from echoingecg.teacher.study_target import study_target
 
 TINY = 1e-30  # epsilon that no variance here comes near
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prefect_server import free_address, process, served
 
-from flows.order import find_recipe, make_job
+from flows.request import find_recipe, make_job
 from support import Run, run_stages
 
 

@@ -5,20 +5,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from echoingecg.ecg.decode import edf_signals, npy_array, scp_file
-from echoingecg.ecg.decode.aecg_xml import decode_aecg
-from echoingecg.ecg.decode.dicom_waveform import decode_dicom, is_dicom
-from echoingecg.ecg.decode.edf_signals import decode_edf
+from echoingecg.common.errors import Refusal
+from echoingecg.ecg.decode import edf as edf_signals
+from echoingecg.ecg.decode import npy as npy_array
+from echoingecg.ecg.decode import scp_file
+from echoingecg.ecg.decode.aecg import decode_aecg
+from echoingecg.ecg.decode.dicom import decode_dicom, is_dicom
+from echoingecg.ecg.decode.edf import decode_edf
 from echoingecg.ecg.decode.limits import read_whole
-from echoingecg.ecg.decode.muse_xml import decode_muse
-from echoingecg.ecg.decode.npy_array import decode_npy
-from echoingecg.ecg.decode.philips_xml import decode_philips
-from echoingecg.ecg.decode.scp_ecg import decode_scp
-from echoingecg.ecg.decode.wfdb_record import decode_wfdb
-from echoingecg.ecg.decode.xml_text import local, parse_xml
+from echoingecg.ecg.decode.muse import decode_muse
+from echoingecg.ecg.decode.npy import decode_npy
+from echoingecg.ecg.decode.philips import decode_philips
+from echoingecg.ecg.decode.scp import decode_scp
+from echoingecg.ecg.decode.wfdb import decode_wfdb
+from echoingecg.ecg.decode.xml import local, parse_xml
 from echoingecg.ecg.recording import Recording
 from echoingecg.ecg.wfdb_header import SUFFIX, read_header
-from echoingecg.errors import Refusal
 
 __all__ = ["decode"]
 

@@ -5,7 +5,7 @@ from os import fstat
 from pathlib import Path
 from typing import Final
 
-from echoingecg.errors import Refusal
+from echoingecg.common.errors import Refusal
 
 # All signals together: 1 GB as float64, or more than three hours of twelve leads at 1 kHz.
 MAX_VALUES: Final = 1 << 27

@@ -2,7 +2,7 @@
 
 from math import isfinite
 
-from echoingecg.errors import Refusal
+from echoingecg.common.errors import Refusal
 
 
 def number(spelling: str | None) -> float | None:

@@ -5,8 +5,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from echoingecg.common.errors import Refusal
 from echoingecg.ecg.decode.limits import check_size
-from echoingecg.errors import Refusal
 
 SIGNATURE: Final = b"SCPECG"  # in section 0's header, the 17th byte of the file
 SIGNATURE_AT: Final = 16

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from echoingecg.errors import Refusal
+from echoingecg.common.errors import Refusal
 
 DEFAULT: Final = 19999  # stands for a count of tables and means the standard's own
 _ROW: Final = struct.Struct("<BBBhI")

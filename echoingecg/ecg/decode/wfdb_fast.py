@@ -16,11 +16,11 @@ from typing import Final
 import numpy as np
 
 from data_contracts.conventions import LEADS
+from echoingecg.common.errors import Refusal
 from echoingecg.ecg.decode.limits import MAX_VALUES
-from echoingecg.ecg.leads import canonical
+from echoingecg.ecg.decode.recording import canonical
 from echoingecg.ecg.units import units_per_millivolt
 from echoingecg.ecg.wfdb_header import FILE_NAME, SUFFIX, Header, SignalLine, parse_header
-from echoingecg.errors import Refusal
 
 _NAME: Final = re.compile(r"[-\w]+", re.ASCII)
 _MOST_HEADER: Final = 1 << 14

@@ -10,8 +10,8 @@ from typing import Final
 
 import numpy as np
 
+from echoingecg.common.errors import Refusal
 from echoingecg.ecg.decode.limits import check_size
-from echoingecg.errors import Refusal
 
 _HEADER: Final = struct.Struct("<ihh")
 _BITS: Final = 10

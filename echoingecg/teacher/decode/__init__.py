@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from echoingecg.errors import Refusal
+from echoingecg.common.errors import Refusal
 from echoingecg.teacher.decode.clip import Clip
-from echoingecg.teacher.decode.dicom_clip import DicomClip, is_dicom, read_dicom_clip
+from echoingecg.teacher.decode.dicom import DicomClip, is_dicom, read_dicom_clip
 from echoingecg.teacher.decode.pixels import rgb_frames
 from echoingecg.teacher.decode.video import VideoClip, is_video, read_video_clip, video_frames
 

@@ -31,8 +31,8 @@ from pydicom.uid import (
 )
 from rle.rle import decode_frame as decode_rle
 
-from echoingecg.errors import Refusal
-from echoingecg.teacher.decode.dicom_clip import DicomClip
+from echoingecg.common.errors import Refusal
+from echoingecg.teacher.decode.dicom import DicomClip
 from echoingecg.teacher.decode.encapsulated import END_OF_IMAGE, PADDING
 
 LOSSY_JPEG: Final = (JPEGBaseline8Bit, JPEGExtended12Bit)

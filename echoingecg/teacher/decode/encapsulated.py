@@ -7,8 +7,8 @@ from typing import Final
 
 from pydicom.uid import RLELossless
 
-from echoingecg.errors import Refusal
-from echoingecg.teacher.decode.dicom_clip import DicomClip
+from echoingecg.common.errors import Refusal
+from echoingecg.teacher.decode.dicom import DicomClip
 from echoingecg.teacher.decode.parsing import WholeFile
 
 END_OF_IMAGE: Final = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000 alike

@@ -11,7 +11,7 @@ from typing import Final
 import cv2
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
-from echoingecg.errors import Refusal
+from echoingecg.common.errors import Refusal
 from echoingecg.unquoted import unquoted
 
 # What damage makes pydicom, Pillow and the codecs raise.

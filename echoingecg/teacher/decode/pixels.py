@@ -1,6 +1,6 @@
 """DICOM pixels to RGB frames, only those asked for: read by seeking, decoded one after another.
 
-Threads take whole clips (tasks/workers.py): threads for the frames of one would only wait for each other.
+Threads take whole clips (tasks/base/workers.py): threads for the frames of one would only wait for each other.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,9 +12,9 @@ import numpy as np
 from pydicom.pixels import apply_color_lut
 from pydicom.uid import JPEG2000, JPEG2000Lossless
 
-from echoingecg.errors import Refusal
+from echoingecg.common.errors import Refusal
 from echoingecg.teacher.decode.codecs import CODECS, LOSSY_JPEG
-from echoingecg.teacher.decode.dicom_clip import DicomClip
+from echoingecg.teacher.decode.dicom import DicomClip
 from echoingecg.teacher.decode.encapsulated import locate_frames, read_parts
 from echoingecg.teacher.decode.parsing import WholeFile, parsing, refusing
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from echoingecg.errors import Refusal
+from echoingecg.common.errors import Refusal
 from echoingecg.pairs.labels import study_labels
 from echoingecg.pairs.match import frame_of, studies_listed
 from echoingecg.pairs.steps import Steps
 from echoingecg.progress import Progress, silent
 from echoingecg.recipe import PairsSettings, TeacherSettings, TeachingSettings
+from echoingecg.teacher.demo_training.examples import Examples
 from echoingecg.teacher.frames import read_clip
-from echoingecg.teacher.teaching.examples import Examples
 
 LVEF = "lvef"
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from echoingecg.teacher.batches import embed_clips
+from echoingecg.teacher.demo_training.examples import Examples
+from echoingecg.teacher.embed import embed_clips
 from echoingecg.teacher.protocol import Teacher
-from echoingecg.teacher.teaching.examples import Examples
 from echoingecg.teacher.zero_shot import LVEF_PROMPT, ranked_value
 
 CANDIDATES = np.arange(101)  # %

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from echoingecg.teacher.teaching.examples import Examples
+from echoingecg.teacher.demo_training.examples import Examples
 
 RARE: Final = 3  # sentences said less often teach nothing
 

@@ -1,0 +1,163 @@
+"""The export's CSV tables: every value as the text that stands there."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv as arrow_csv
+
+from echoingecg.common.errors import ExportError
+
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class ExportTable:
+    """One CSV file, UTF-8 with or without byte order mark, with a header line.
+
+    Attributes:
+        path: where it is.
+        name: path relative to the export, with `/`.
+        sha256: of the bytes seen at `find`.
+    """
+
+    path: Path
+    name: str
+    sha256: str
+
+    @property
+    def folder(self) -> str:
+        """The table's folder relative to the export, empty for the export itself."""
+        return self.name.rpartition("/")[0]
+
+    def read(self, needed: Sequence[str], optional: Sequence[str] = ()) -> tuple[pd.DataFrame, list[str]]:
+        """The wanted columns as stripped text; an absent optional column is empty.
+
+        Returns:
+            A frame that has `row`, a name of each row for quarantine, beside the wanted columns; and the
+            names of rows with too many or too few values.
+
+        Raises:
+            ExportError: a needed column is missing, the file is not UTF-8, or it changed since `find`.
+        """
+        header = _header(self.path, self.name)
+        for column in needed:
+            if column not in header:
+                # Never what is there instead: without a header line that is a patient.
+                raise ExportError(
+                    f"{self.name}: column '{column}' is missing among its {len(header)}: is the first line a header?"
+                )
+        wanted = [*needed, *(column for column in optional if column in header)]
+        malformed: list[str] = []
+
+        def refuse(row: arrow_csv.InvalidRow) -> str:
+            malformed.append(f"{self.name}#malformed {len(malformed)}")
+            return "skip"
+
+        try:
+            # From the file, block by block: neither its bytes nor its other columns are ever held as a whole.
+            table = arrow_csv.read_csv(
+                pa.OSFile(str(self.path)),
+                read_options=arrow_csv.ReadOptions(use_threads=False),
+                parse_options=arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
+                convert_options=arrow_csv.ConvertOptions(
+                    include_columns=wanted,
+                    column_types=dict.fromkeys(wanted, pa.string()),
+                    strings_can_be_null=False,
+                ),
+            )
+        except OSError as fault:
+            raise ExportError(f"{self.name}: cannot be read: {fault.strerror}") from fault
+        except pa.ArrowInvalid as fault:
+            raise ExportError(f"{self.name}: not a UTF-8 CSV table: {str(fault).splitlines()[0]}") from fault
+        if _sha256(self.path, self.name) != self.sha256:
+            raise ExportError(f"{self.name} changed while it was read: run again")
+        rows = pc.binary_join_element_wise(f"{self.name}#", pc.cast(pa.array(range(len(table))), pa.string()), "")
+        stripped = {column: pc.utf8_trim_whitespace(table[column]) for column in wanted}
+        absent = {column: pa.repeat("", len(table)) for column in optional if column not in header}
+        frame = pd.DataFrame(
+            {
+                name: pd.Series(pd.array(values, dtype="str"))
+                for name, values in {**stripped, **absent, "row": rows}.items()
+            }
+        )
+        return frame, malformed
+
+    def below(self, frame: pd.DataFrame, column: str) -> pd.DataFrame:
+        """The frame with a column's paths relative to the export: the table has them relative to its own folder.
+
+        An absolute path stays absolute, an empty one empty, so that both are refused.
+        """
+        if self.folder:
+            paths = pa.array(frame[column])  # a fifth of the memory that the same takes in pandas
+            own = pc.and_(pc.not_equal(paths, ""), pc.invert(pc.starts_with(paths, "/")))
+            below = pc.if_else(
+                own,
+                pc.binary_join_element_wise(pa.scalar(self.folder, paths.type), paths, pa.scalar("/", paths.type)),
+                paths,
+            )
+            frame[column] = pd.array(below, dtype="str")
+        return frame
+
+
+Tables = Mapping[str, ExportTable]
+
+
+def find_tables(export: Path, names: Sequence[str], depth: int) -> dict[str, ExportTable]:
+    """The named CSV tables of an export, those that are there, by file name.
+
+    Args:
+        export: root folder.
+        names: file names.
+        depth: 0 looks in the root only, 1 in its direct subfolders too.
+
+    Raises:
+        ExportError: a table is there twice, lies outside the export, or cannot be read.
+    """
+    folders = [export]
+    if depth:
+        folders += sorted(folder for folder in export.iterdir() if folder.is_dir())
+    found: dict[str, ExportTable] = {}
+    for name in names:
+        paths = [folder / name for folder in folders if (folder / name).is_file()]
+        if len(paths) > 1:
+            raise ExportError(f"{name} is there {len(paths)} times: leave one in the export or a direct subfolder")
+        for path in paths:
+            if not path.resolve().is_relative_to(export.resolve()):
+                raise ExportError(f"{name} is a link out of the export: copy it into the export")
+            found[name] = ExportTable(path, path.relative_to(export).as_posix(), _sha256(path, name))
+    return found
+
+
+def _sha256(path: Path, name: str) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as fault:
+        raise ExportError(f"{name}: cannot be read: {fault.strerror}") from fault
+
+
+def _header(path: Path, name: str) -> list[str]:
+    """Column names of the first line. Raises ExportError when there is none, or one stands twice."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline().removeprefix(_BOM)
+    except OSError as fault:
+        raise ExportError(f"{name}: cannot be read: {fault.strerror}") from fault
+    try:
+        header = next(csv.reader(io.StringIO(line.decode("utf-8"))), [])
+    except UnicodeDecodeError as fault:
+        raise ExportError(f"{name}: not a UTF-8 CSV table") from fault
+    if not header:
+        raise ExportError(f"{name}: empty, not even a header line")
+    if len(set(header)) < len(header):
+        at = next(number for number, column in enumerate(header) if column in header[:number])
+        raise ExportError(f"{name}: columns {header.index(header[at]) + 1} and {at + 1} have the same name")
+    return header

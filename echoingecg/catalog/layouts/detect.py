@@ -1,0 +1,43 @@
+"""Which layout an export has."""
+
+from pathlib import Path
+from typing import Final
+
+from echoingecg.catalog import echonet_dynamic, echonext
+from echoingecg.catalog.layouts.base import ExportTable, find_tables
+from echoingecg.catalog.layouts.detect import generic, mimic_iv
+from echoingecg.catalog.layouts.detect import public_datasets as ptb_xl
+from echoingecg.catalog.listing import Layout
+from echoingecg.common.errors import ExportError
+
+_LAYOUTS: Final = (mimic_iv.LAYOUT, generic.LAYOUT, ptb_xl.LAYOUT, echonet_dynamic.LAYOUT)
+_UNREADABLE: Final = (echonext.LAYOUT,)
+
+
+def find_layout(export: Path, name: str) -> tuple[Layout, dict[str, ExportTable]]:
+    """The layout and its tables.
+
+    Args:
+        export: root folder.
+        name: a layout's name, or `auto` for the one whose lists are there.
+
+    Raises:
+        ExportError: no folder, no list of files, or the lists of two layouts.
+    """
+    if not export.is_dir():
+        raise ExportError(f"export {export}: no such folder")
+    candidates = [layout for layout in (*_LAYOUTS, *_UNREADABLE) if name in ("auto", layout.name)]
+    found = [(layout, tables) for layout in candidates if (tables := _tables(export, layout))]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        wanted = "; ".join(f"{layout.name}: {' or '.join(layout.lists)}" for layout in candidates if layout in _LAYOUTS)
+        raise ExportError(f"export {export}: no list of files; looked for {wanted}")
+    both = " and ".join(layout.name for layout, _ in found)
+    raise ExportError(f"export {export}: has the lists of {both}; name one as catalog.layout in the recipe")
+
+
+def _tables(export: Path, layout: Layout) -> dict[str, ExportTable]:
+    """The layout's tables; none when no list of files is among them."""
+    tables = find_tables(export, layout.tables, layout.depth)
+    return tables if any(name in tables for name in layout.lists) else {}

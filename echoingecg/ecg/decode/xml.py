@@ -1,0 +1,93 @@
+"""XML as a tree of elements, parsed without entities, outside references or unbounded growth."""
+
+from base64 import b64decode
+from binascii import Error
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from echoingecg.common.errors import Refusal
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+_MAX_ELEMENTS: Final = 500_000  # a 12-lead export has some hundreds to a few thousand
+_MAX_DEPTH: Final = 100
+
+
+def parse_xml(content: bytes) -> "Element":
+    """The root element. A document type may be named, never read; entities are refused (defusedxml).
+
+    Raises:
+        Refusal: unreadable, truncated when the document ends early.
+    """
+    from xml.etree.ElementTree import ParseError, TreeBuilder
+
+    from defusedxml.common import DefusedXmlException
+    from defusedxml.ElementTree import XMLParser
+
+    class Bounded(TreeBuilder):
+        count = depth = 0
+
+        def start(self, tag: Any, attrs: Any, /) -> "Element":
+            self.count, self.depth = self.count + 1, self.depth + 1
+            if self.count > _MAX_ELEMENTS or self.depth > _MAX_DEPTH:
+                raise Refusal("unreadable", "more or deeper XML elements than an ECG needs")
+            return super().start(tag, attrs)
+
+        def end(self, tag: str, /) -> "Element":
+            self.depth -= 1
+            return super().end(tag)
+
+    parser = XMLParser(target=Bounded())  # forbids entities and outside references
+    try:
+        parser.feed(content)
+        return parser.close()
+    except Refusal:
+        raise
+    except DefusedXmlException as fault:
+        raise Refusal("unreadable", "the XML declares entities or refers to outside files") from fault
+    except ParseError as fault:
+        if fault.code in _ENDS_EARLY:
+            raise Refusal("truncated", "the XML document ends early") from fault
+        raise Refusal("unreadable", "not well-formed XML") from fault
+    except (ValueError, LookupError) as fault:  # an encoding that expat or Python does not know
+        raise Refusal("unreadable", "the XML's encoding cannot be read") from fault
+
+
+# expat: no element found, unclosed token, unclosed CDATA section, partial character.
+_ENDS_EARLY: Final = (3, 5, 20, 6)
+
+
+def local(element: "Element") -> str:
+    """The element's name without its namespace."""
+    return element.tag.rpartition("}")[2]
+
+
+def children(element: "Element | None", name: str) -> "Iterator[Element]":
+    """Direct children of that name, in any namespace."""
+    return (child for child in (element if element is not None else ()) if local(child) == name)
+
+
+def child(element: "Element | None", *names: str) -> "Element | None":
+    """The first element at that path of names, in any namespace; None when there is none."""
+    for name in names:
+        element = next(children(element, name), None)
+    return element
+
+
+def descendants(element: "Element", name: str) -> "Iterator[Element]":
+    """All elements of that name below, in document order."""
+    return (one for one in element.iter() if local(one) == name)
+
+
+def text(element: "Element | None") -> str:
+    """The element's own text, stripped; empty when there is no such element."""
+    return (element.text or "").strip() if element is not None else ""
+
+
+def base64_bytes(spelling: str) -> bytes:
+    """Raises Refusal(unreadable) for what is not Base64."""
+    try:
+        return b64decode("".join(spelling.split()), validate=True)
+    except (Error, ValueError) as fault:
+        raise Refusal("unreadable", "samples that are not Base64") from fault

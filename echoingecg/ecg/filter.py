@@ -1,0 +1,77 @@
+"""The filter of EchoingECG: zero-phase Butterworth band-pass at the source rate, then polyphase resampling."""
+
+from fractions import Fraction
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from scipy import signal as dsp
+
+from data_contracts.conventions import SAMPLES, SAMPLING_FREQUENCY
+from echoingecg.common.errors import Refusal
+from echoingecg.recipe import EcgSettings
+
+# Largest term of the resampling ratio: exact for rates of up to 1 kHz with two decimals; bounds the window.
+_MAX_TERM: Final = 100_000
+# Zero crossings of the anti-aliasing sinc on each side, as scipy.signal.resample_poly has it.
+_HALF_LENGTH: Final = 10
+
+
+def clean(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
+    """Band-passed and resampled signal.
+
+    Args:
+        signal: float64 (lead, time), mV, without NaN.
+        sampling_frequency: of `signal`, Hz.
+        settings: band, order and window.
+
+    Returns:
+        float32 (lead, 1000), mV at 100 Hz; zeros, the filter's rest, after the end of a shorter signal.
+
+    Raises:
+        Refusal: the sampling frequency is too low for the band, or the signal too short for the filter.
+    """
+    filtered = band_pass(signal, sampling_frequency, settings)
+    resampled = resample(filtered, sampling_frequency, settings)[:, :SAMPLES]
+    cleaned = np.zeros((len(signal), SAMPLES), dtype=np.float32)
+    cleaned[:, : resampled.shape[1]] = resampled
+    return cleaned
+
+
+def band_pass(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
+    """Butterworth band-pass, forward and backward: no phase shift. float64 (lead, time).
+
+    The upper edge is at most `edge_limit` of both the target's and the source's rate, so that it stays
+    under the source's Nyquist frequency.
+    """
+    high = min(settings.band_high, settings.edge_limit * min(SAMPLING_FREQUENCY, sampling_frequency))
+    if high <= settings.band_low:
+        raise Refusal("missing_sampling_frequency", f"{sampling_frequency:g} Hz is too low for the filter's band")
+    sections = _sections(settings.filter_order, settings.band_low, high, sampling_frequency)
+    try:
+        return dsp.sosfiltfilt(sections, signal, axis=-1)
+    except ValueError as fault:
+        raise Refusal("too_short", f"{signal.shape[-1]} samples are too few for the filter") from fault
+
+
+def resample(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
+    """Rational polyphase resampling to 100 Hz; each lead's median pads its ends. float64 (lead, time)."""
+    exact = Fraction(SAMPLING_FREQUENCY) / Fraction(sampling_frequency)
+    ratio = exact.limit_denominator(int(_MAX_TERM / max(Fraction(1), exact)))
+    if ratio == 1:
+        return signal
+    window = _window(max(ratio.numerator, ratio.denominator), settings.kaiser_beta)
+    return dsp.resample_poly(
+        signal, ratio.numerator, ratio.denominator, axis=-1, window=window, padtype="median"
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=16)
+def _sections(order: int, low: float, high: float, sampling_frequency: float) -> np.ndarray:
+    return dsp.butter(order, (low, high), btype="bandpass", fs=sampling_frequency, output="sos")
+
+
+@lru_cache(maxsize=4)
+def _window(rate: int, kaiser_beta: float) -> np.ndarray:
+    """The low-pass that scipy.signal.resample_poly designs on every call, designed once."""
+    return dsp.firwin(2 * _HALF_LENGTH * rate + 1, 1 / rate, window=("kaiser", kaiser_beta))

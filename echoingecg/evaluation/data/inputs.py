@@ -1,0 +1,147 @@
+"""What the evaluation reads, and its pairs as arrays."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+
+from data_contracts.pairs import check_no_leakage
+from echoingecg.common.errors import ContractError
+from echoingecg.evaluation.data.embed import Signals, StudentModel, TextTower
+from echoingecg.evaluation.provenance import Provenance
+from echoingecg.recipe import EcgSettings
+
+
+@dataclass(frozen=True)
+class EvaluationInputs:
+    """Everything the stage reads, already checked against the contracts.
+
+    Attributes:
+        student: the trained student.
+        signals: the ECG artefact's signals.
+        ecg: by which the signals were made.
+        record_ids: row i of `signals` is the ECG record_ids[i].
+        patients: pairs.PATIENTS.
+        ecg_echo: pairs.ECG_ECHO.
+        labels: pairs.LABELS.
+        studies: teacher.STUDIES; row i of the targets belongs to row i.
+        target_mean: (study, D) float32.
+        target_log_var: (study, D) float32.
+        subgroups: catalog.SUBGROUPS; what the export states of its ECGs.
+        records: ecg.RECORDS; what was found on the ECGs.
+        provenance: shown in the report.
+        teacher: the teacher's text tower, if it has one.
+        training_texts: echo reports of the training split, for centring.
+        compared: other students by name.
+        external: data_contracts.external.EXTERNAL by model name.
+        content_hashes: of the file behind each row of `signals`; read where there is an external model.
+    """
+
+    student: StudentModel
+    signals: Signals
+    ecg: EcgSettings
+    record_ids: list[str]
+    patients: pa.Table
+    ecg_echo: pa.Table
+    labels: pa.Table
+    studies: pa.Table
+    target_mean: np.ndarray
+    target_log_var: np.ndarray
+    subgroups: pa.Table
+    records: pa.Table
+    provenance: Provenance
+    teacher: TextTower | None = None
+    training_texts: Sequence[str] = ()
+    compared: Mapping[str, StudentModel] = field(default_factory=dict)
+    external: Mapping[str, pa.Table] = field(default_factory=dict)
+    content_hashes: Sequence[str] = ()
+
+    @property
+    def dim(self) -> int:
+        """Shared embedding width."""
+        return int(self.target_mean.shape[1])
+
+
+@dataclass(frozen=True)
+class EvaluationPairs:
+    """ECG-echo pairs as arrays: p pairs of r ECGs with s studies.
+
+    Attributes:
+        record_id, patient_id, split: (r,) str, one entry an ECG.
+        signal_row: (r,) int64, row of the ECG in the signals.
+        study_id: (s,) str.
+        target_row: (s,) int64, row of the study in the targets.
+        record: (p,) int64 into the ECGs.
+        study: (p,) int64 into the studies.
+        gap_hours: (p,) float64, ECG time minus echo time.
+    """
+
+    record_id: np.ndarray
+    patient_id: np.ndarray
+    split: np.ndarray
+    signal_row: np.ndarray
+    study_id: np.ndarray
+    target_row: np.ndarray
+    record: np.ndarray
+    study: np.ndarray
+    gap_hours: np.ndarray
+
+    @classmethod
+    def of(cls, inputs: EvaluationInputs) -> Self:
+        """Raises ContractError when a patient stands on two sides, or a pair names an unknown ECG or study."""
+        table = inputs.ecg_echo
+        check_no_leakage(inputs.patients, table)
+        record_id, first, record = np.unique(strings(table["record_id"]), return_index=True, return_inverse=True)
+        study_id, study = np.unique(strings(table["study_id"]), return_inverse=True)
+        return cls(
+            record_id=record_id,
+            patient_id=strings(table["patient_id"])[first],
+            split=strings(table["split"])[first],
+            signal_row=_rows(record_id, inputs.record_ids, "ECG", "ecg"),
+            study_id=study_id,
+            target_row=_rows(study_id, inputs.studies["study_id"].to_pylist(), "study", "teacher"),
+            record=record,
+            study=study,
+            gap_hours=table["gap_hours"].to_numpy(),
+        )
+
+    def cases(self, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Each ECG that is paired with a known study, and the nearest of these.
+
+        Args:
+            known: (s,) bool.
+
+        Returns:
+            (n,) int64 into the ECGs, (n,) int64 into the studies.
+        """
+        chosen = self.nearest(known[self.study])
+        return self.record[chosen], self.study[chosen]
+
+    def nearest(self, allowed: np.ndarray) -> np.ndarray:
+        """One pair an ECG: of those allowed the smallest |gap_hours|, then the first study by name.
+
+        Args:
+            allowed: (p,) bool.
+
+        Returns:
+            (k,) int64 into the pairs, in the order of the ECGs.
+        """
+        at = np.flatnonzero(allowed)
+        at = at[np.lexsort((self.study[at], np.abs(self.gap_hours[at]), self.record[at]))]
+        _, first = np.unique(self.record[at], return_index=True)
+        return at[first]
+
+
+def strings(column: pa.ChunkedArray) -> np.ndarray:
+    """A column without nulls as (n,) str."""
+    return np.array(column.to_pylist(), dtype=np.str_)
+
+
+def _rows(wanted: np.ndarray, known: list[str], what: str, stage: str) -> np.ndarray:
+    row = {name: at for at, name in enumerate(known)}
+    missing = sum(name not in row for name in wanted.tolist())
+    if missing:
+        raise ContractError(f"pairs name {missing} {what} identifiers that the {stage} artefact lacks: run pairs again")
+    return np.array([row[name] for name in wanted.tolist()], dtype=np.int64)

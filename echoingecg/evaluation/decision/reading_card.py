@@ -1,0 +1,96 @@
+"""The reading card: written by an evaluation, applied by whoever reads ECGs with the student it judged."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from data_contracts import reading_card as contract
+from data_contracts.reading_card import Reading, ReadingCard
+from echoingecg.common.errors import ContractError, StoreError, UserError
+from echoingecg.evaluation.line import Line
+
+QUANTILES = 1001  # of the uncertainty, where there are more validation ECGs than that
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A card with its arrays.
+
+    Attributes:
+        card: names and rules.
+        lines: one a reading.
+        uncertainty: (q,) float64, ascending: of the validation ECGs, or 1,001 quantiles of it.
+    """
+
+    card: ReadingCard
+    lines: tuple[Line, ...]
+    uncertainty: np.ndarray
+
+    @property
+    def dim(self) -> int | None:
+        """Embedding width; None when nothing is read."""
+        return len(self.lines[0].weight) if self.lines else None
+
+    def under(self, protocol: str) -> list[tuple[Reading, Line]]:
+        """The readings of one protocol. Raises UserError when there is none."""
+        found = [
+            (one, line) for one, line in zip(self.card.readings, self.lines, strict=True) if one.protocol == protocol
+        ]
+        if not found:
+            known = ", ".join(dict.fromkeys(one.protocol for one in self.card.readings)) or "none"
+            raise UserError(f"no endpoint was judged under protocol '{protocol}': this evaluation knows {known}")
+        return found
+
+    def percentile(self, uncertainty: np.ndarray) -> np.ndarray:
+        """Share of validation ECGs that are no more uncertain, (n,) float64, %; None for each when there were none."""
+        if len(self.uncertainty) == 0:
+            return np.full(len(uncertainty), None)
+        return 100.0 * np.searchsorted(self.uncertainty, uncertainty, side="right") / len(self.uncertainty)
+
+    def save(self, folder: Path) -> None:
+        """Writes the card; equal cards give equal bytes."""
+        weight = np.stack([one.weight for one in self.lines]) if self.lines else np.empty((0, 0))
+        arrays = {
+            contract.WEIGHT: weight,
+            contract.BIAS: np.array([one.bias for one in self.lines], np.float64),
+            contract.UNCERTAINTY: self.uncertainty,
+        }
+        save_file(arrays, folder / contract.FILENAME, {contract.METADATA: self.card.model_dump_json()})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Reads the card of an evaluation.
+
+        Raises:
+            StoreError: there is none, or it cannot be read.
+            ContractError: it is no card of this release.
+        """
+        path = folder / contract.FILENAME
+        if not path.is_file():
+            raise StoreError(f"no {contract.FILENAME} in {folder}: run stage evaluation again with this release")
+        try:
+            with safe_open(path, framework="numpy") as file:
+                card = ReadingCard.model_validate_json((file.metadata() or {}).get(contract.METADATA, ""))
+                weight, bias, uncertainty = (
+                    file.get_tensor(name) for name in (contract.WEIGHT, contract.BIAS, contract.UNCERTAINTY)
+                )
+        except ValidationError as fault:
+            raise ContractError(f"{path}: damaged, or of another release: run stage evaluation again") from fault
+        except (OSError, SafetensorError) as fault:
+            raise StoreError(f"{path}: cannot be read: restore it, or run stage evaluation again") from fault
+        if not len(weight) == len(bias) == len(card.readings):
+            raise ContractError(f"{path}: its arrays are not those of its {len(card.readings)} readings")
+        lines = tuple(Line(of, float(start)) for of, start in zip(weight, bias, strict=True))
+        return cls(card, lines, uncertainty)
+
+
+def quantiles(uncertainty: np.ndarray) -> np.ndarray:
+    """Sorted, and no more than 1,001: of more, the quantiles from 0 to 1 in steps of 0.001."""
+    if len(uncertainty) <= QUANTILES:
+        return np.sort(uncertainty)
+    return np.quantile(uncertainty, np.linspace(0, 1, QUANTILES))

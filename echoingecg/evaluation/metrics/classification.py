@@ -1,0 +1,142 @@
+"""Metrics of scores, decisions and predicted values, each for patients drawn so and so often.
+
+Shape legend: n = records, P = patients, k = resamples, t = distinct scores.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from echoingecg.evaluation.metrics.bootstrap import Estimate, Metric, Patients, Ranking, Statistic, estimates
+from echoingecg.evaluation.reliability import BINS, bin_of
+
+AUROC: Final = "auroc"
+AUPRC: Final = "auprc"
+BALANCED_ACCURACY: Final = "balanced_accuracy"
+SENSITIVITY: Final = "sensitivity"
+SPECIFICITY: Final = "specificity"
+ERROR_RATE: Final = "error_rate"
+BRIER: Final = "brier"
+ECE: Final = "ece"
+MAE: Final = "mae"
+PEARSON: Final = "pearson"
+
+
+def estimate(
+    label: np.ndarray, score: np.ndarray, decision: np.ndarray, patient: np.ndarray, draws: int, seed: int
+) -> dict[str, Estimate]:
+    """`binary_metrics` with their intervals over patients; `patient` (n,) str, others as there and in `estimates`."""
+    patients = Patients.of(patient)
+    return estimates(binary_metrics(label, score, decision, patients), patients, draws, seed)
+
+
+def binary_metrics(
+    label: np.ndarray, score: np.ndarray, decision: np.ndarray, patients: Patients, bins: int = BINS
+) -> dict[str, Metric]:
+    """What is asked of every yes/no question and every part of the test split.
+
+    Args:
+        label: (n,) 0 or 1.
+        score: (n,) in [0, 1], higher for label 1.
+        decision: (n,) 0 or 1.
+        patients: of the n records.
+        bins: of the reliability diagram behind ECE.
+    """
+    positive, negative = label == 1, label == 0
+    error = (decision != label).astype(np.float64)
+    return {
+        AUROC: Metric(_ranked(_auroc, label, score, patients), (positive, negative)),
+        AUPRC: Metric(_ranked(_average_precision, label, score, patients), (positive, negative)),
+        BALANCED_ACCURACY: _balanced(mean(1 - error, patients, positive), mean(1 - error, patients, negative)),
+        SENSITIVITY: mean(1 - error, patients, positive),
+        SPECIFICITY: mean(1 - error, patients, negative),
+        ERROR_RATE: mean(error, patients),
+        **calibration_metrics(label, score, patients, bins),
+    }
+
+
+def calibration_metrics(
+    label: np.ndarray, score: np.ndarray, patients: Patients, bins: int = BINS, suffix: str = ""
+) -> dict[str, Metric]:
+    """Brier score (Brier, Mon Weather Rev 1950) and expected calibration error (Guo et al., ICML 2017, eq. 3)."""
+    return {
+        BRIER + suffix: mean((score - label) ** 2, patients),
+        ECE + suffix: _calibration_error(label, score, patients, bins),
+    }
+
+
+def regression_metrics(measured: np.ndarray, predicted: np.ndarray, patients: Patients) -> dict[str, Metric]:
+    """Mean absolute error and Pearson's correlation of predicted values, both (n,) in the measurement's unit."""
+    return {
+        MAE: mean(np.abs(predicted - measured), patients),
+        PEARSON: _correlation(measured, predicted, patients),
+    }
+
+
+def mean(values: np.ndarray, patients: Patients, among: np.ndarray | None = None) -> Metric:
+    """The mean of the records' values, (n,), over those `among`, (n,) bool, or over all."""
+    counted = np.ones(len(values), dtype=bool) if among is None else among
+    sums, counts = patients.sums(values * counted), patients.sums(counted)
+    return Metric(lambda drawn: _ratio(drawn @ sums, drawn @ counts), (counted,))
+
+
+def _correlation(first: np.ndarray, second: np.ndarray, patients: Patients) -> Metric:
+    """From sums over records, so that a resample is a weighted sum of the patients' sums; nan of a constant."""
+    every = np.ones(len(first), dtype=bool)
+    x, y = (one - one.mean() if len(one) else one for one in (first, second))  # small squares keep their digits
+    sums = np.stack([patients.sums(one) for one in (every, x, y, x * x, y * y, x * y)], axis=1)
+
+    def statistic(drawn: np.ndarray) -> np.ndarray:
+        count, of_x, of_y, xx, yy, xy = (drawn @ sums).T
+        spread = np.sqrt(np.maximum(xx - of_x**2 / count, 0) * np.maximum(yy - of_y**2 / count, 0))
+        return _ratio(xy - of_x * of_y / count, np.where(spread > 1e-9 * count, spread, 0))
+
+    return Metric(statistic, (every,))
+
+
+def _balanced(sensitivity: Metric, specificity: Metric) -> Metric:
+    return Metric(
+        lambda drawn: (sensitivity.statistic(drawn) + specificity.statistic(drawn)) / 2,
+        sensitivity.needs + specificity.needs,
+    )
+
+
+def _calibration_error(label: np.ndarray, score: np.ndarray, patients: Patients, bins: int) -> Metric:
+    place = bin_of(score, bins)
+    surplus = np.stack([patients.sums((score - label) * (place == one)) for one in range(bins)], axis=1)
+    records = patients.sums(np.ones(len(score)))
+    return Metric(
+        lambda drawn: _ratio(np.abs(drawn @ surplus).sum(axis=1), drawn @ records), (np.ones(len(score), dtype=bool),)
+    )
+
+
+def _ranked(
+    metric: Callable[[np.ndarray, np.ndarray], np.ndarray], label: np.ndarray, score: np.ndarray, patients: Patients
+) -> Statistic:
+    """A statistic of the records and the positives drawn, (k, t) each, from the highest score to the lowest."""
+    ranking = Ranking(-score, label == 1, patients)
+    return lambda drawn: metric(*ranking.drawn(drawn))
+
+
+def _auroc(records: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """The probability that a positive outscores a negative, ties counting half (Mann-Whitney)."""
+    found = np.cumsum(positives, axis=1)
+    above = found - positives / 2
+    of_positives = found[:, -1]
+    of_negatives = records.sum(axis=1) - of_positives
+    outscored = np.einsum("kt,kt->k", records, above) - np.einsum("kt,kt->k", positives, above)
+    return _ratio(outscored, of_positives * of_negatives)
+
+
+def _average_precision(records: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """Precision at every distinct score, weighed by the recall gained there; no interpolation."""
+    found, called = np.cumsum(positives, axis=1), np.cumsum(records, axis=1)
+    precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
+    gained = _ratio(np.einsum("kt,kt->k", positives, precision), found[:, -1])
+    return np.where(called[:, -1] > found[:, -1], gained, np.nan)
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """nan where `below` is 0."""
+    return np.divide(above, below, out=np.full_like(above, np.nan, dtype=np.float64), where=below > 0)

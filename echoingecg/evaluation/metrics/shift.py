@@ -1,0 +1,83 @@
+"""How far two groups of patients lie apart: train and test, or what a student was trained on and a later export.
+
+Shape legend: n, m = records of the two groups, D = embedding width.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from echoingecg.evaluation.metrics.bootstrap import Estimate, Patients, percentiles, resampled
+from echoingecg.evaluation.metrics.classification import mean
+
+MOST: Final = 1000  # ECGs of a group in the kernel: 32 MB with both
+PERMUTATIONS: Final = 500
+
+
+@dataclass(frozen=True)
+class EmbeddingShift:
+    """Squared maximum mean discrepancy, and the share of permutations that are as far apart."""
+
+    mmd2: float
+    p: float
+
+
+def embedding_shift(reference: np.ndarray, compared: np.ndarray, seed: int) -> EmbeddingShift | None:
+    """Do two groups of embeddings come from one distribution? (Gretton et al., JMLR 2012, eq. 3, unbiased.)
+
+    Gaussian kernel, as wide as the median distance; p by permuting the rows, which should therefore be one a
+    patient. At most MOST rows of a group are drawn.
+
+    Args:
+        reference: (n, D).
+        compared: (m, D).
+        seed: of the draw and the permutations.
+
+    Returns:
+        None where a group has under two rows.
+    """
+    if min(len(reference), len(compared)) < 2:
+        return None
+    generator = np.random.default_rng(seed)
+    few = [of[np.sort(generator.permutation(len(of))[:MOST])].astype(np.float64) for of in (reference, compared)]
+    squared = cdist(np.concatenate(few), np.concatenate(few), "sqeuclidean")
+    width = float(np.median(squared[np.triu_indices(len(squared), 1)]))
+    kernel = np.exp(-squared / width) if width > 0 else np.ones_like(squared)
+    np.fill_diagonal(kernel, 0.0)
+    own = np.arange(len(kernel)) < len(few[0])
+    members = np.stack([own, *(generator.permutation(own) for _ in range(PERMUTATIONS))]).astype(np.float64)
+    found = _mmd2(kernel, members)
+    return EmbeddingShift(float(found[0]), float((found[1:] >= found[0] - 1e-12).sum() + 1) / (PERMUTATIONS + 1))
+
+
+def _mmd2(kernel: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """For every row of members, 1 in the first group and 0 in the second; the kernel's diagonal is 0."""
+    ours = members @ kernel
+    within = (ours * members).sum(axis=1)
+    across = ours.sum(axis=1) - within
+    beyond = kernel.sum() - within - 2 * across
+    n = members[0].sum()
+    m = members.shape[1] - n
+    return np.asarray(within / (n * (n - 1)) + beyond / (m * (m - 1)) - 2 * across / (n * m))
+
+
+def share_shift(
+    reference: np.ndarray, of_reference: Patients, compared: np.ndarray, of_compared: Patients, draws: int, seed: int
+) -> Estimate:
+    """The share of the compared records that are true, less that of the reference; interval over both's patients.
+
+    Args:
+        reference, compared: (n,) and (m,) bool, at least one each.
+        of_reference, of_compared: their patients.
+        draws, seed: as in `bootstrap.estimates`.
+    """
+    difference = float(compared.mean() - reference.mean())
+    if min(of_reference.count, of_compared.count) < 2:
+        return Estimate(difference, None, None)
+    drawn = [
+        resampled({"share": mean(values.astype(np.float64), patients)}, patients, draws, seed + at)["share"]
+        for at, (values, patients) in enumerate(((reference, of_reference), (compared, of_compared)))
+    ]
+    return Estimate(difference, *percentiles(drawn[1] - drawn[0]))

@@ -1,0 +1,119 @@
+"""One number of the echo through every protocol: predictions, metrics, and the rows of both tables."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
+from echoingecg.evaluation.metrics.bootstrap import Estimate, Patients, estimates
+from echoingecg.evaluation.metrics.classification import regression_metrics
+from echoingecg.evaluation.models import Models
+from echoingecg.evaluation.names import ECG_MEASUREMENTS, RANKED, RIDGE, TRAINING_MEAN, at_model
+from echoingecg.evaluation.protocols.labels import StudyValues, study_values
+from echoingecg.evaluation.regression import ranked_values, ridge_values
+from echoingecg.evaluation.skipped import Skipped
+from echoingecg.recipe import EvaluationSettings, RegressionEndpoint
+
+
+@dataclass(frozen=True)
+class RegressionResult:
+    """One number: n ECGs with a measurement, each with that of its nearest measured study.
+
+    Attributes:
+        endpoint: the number.
+        studies: values of the paired studies, and what was left out.
+        record_id, patient_id, split: (n,) str.
+        measured: (n,) float64.
+        uncertainty: (n,) float64, mean over dimensions of the ECG's log-variance.
+        predicted: (n,) float64 by protocol that ran.
+        metrics: on the test split, by protocol that ran and name; none without test ECGs.
+        skipped: reason by protocol that did not run.
+    """
+
+    endpoint: RegressionEndpoint
+    studies: StudyValues
+    record_id: np.ndarray
+    patient_id: np.ndarray
+    split: np.ndarray
+    measured: np.ndarray
+    uncertainty: np.ndarray
+    predicted: dict[str, np.ndarray]
+    metrics: dict[str, dict[str, Estimate]]
+    skipped: dict[str, str]
+
+
+def evaluate_regression(
+    endpoint: RegressionEndpoint,
+    inputs: EvaluationInputs,
+    pairs: EvaluationPairs,
+    models: Models,
+    settings: EvaluationSettings,
+) -> RegressionResult:
+    """Predicts, and measures on the test split; arguments as `protocols.evaluate_endpoint`."""
+    studies = study_values(endpoint, inputs.labels, pairs.study_id)
+    record, study = pairs.cases(studies.known)
+    measured, split, patient = studies.value[study], pairs.split[record], pairs.patient_id[record]
+    attempts = dict(_attempts(endpoint, models, settings, record, measured, split))
+    predicted = {protocol: one for protocol, one in attempts.items() if not isinstance(one, Skipped)}
+    test = split == "test"
+    patients = Patients.of(patient[test])
+    metrics = {
+        protocol: estimates(
+            regression_metrics(measured[test], one[test], patients), patients, settings.bootstrap_draws, settings.seed
+        )
+        for protocol, one in predicted.items()
+        if test.any()
+    }
+    return RegressionResult(
+        endpoint=endpoint,
+        studies=studies,
+        record_id=pairs.record_id[record],
+        patient_id=patient,
+        split=split,
+        measured=measured,
+        uncertainty=models.ecgs.uncertainty[record],
+        predicted=predicted,
+        metrics=metrics,
+        skipped={protocol: one.reason for protocol, one in attempts.items() if isinstance(one, Skipped)},
+    )
+
+
+def _attempts(
+    endpoint: RegressionEndpoint, models: Models, settings: EvaluationSettings, record: np.ndarray,
+    measured: np.ndarray, split: np.ndarray,
+) -> Iterator[tuple[str, np.ndarray | Skipped]]:  # fmt: skip
+    """Predictions by protocol, in the order of the tables; the training mean is what an ECG has to beat."""
+    for protocol, space in models.prompted(RANKED):
+        yield protocol, space if isinstance(space, Skipped) else ranked_values(space, endpoint, record)
+    for model, features in models.features.items():
+        yield at_model(RIDGE, model), ridge_values(features[record], measured, split, settings.ridge)
+    yield ECG_MEASUREMENTS, ridge_values(models.measurements[record], measured, split, settings.ridge)
+    training = measured[split == "train"]
+    if len(training):
+        yield TRAINING_MEAN, np.full(len(measured), training.mean())
+
+
+def regression_columns(result: RegressionResult, protocol: str) -> dict[str, Any]:
+    """Columns of evaluation.REGRESSIONS."""
+    count = len(result.measured)
+    return {
+        "endpoint": [result.endpoint.name] * count,
+        "protocol": [protocol] * count,
+        "record_id": result.record_id,
+        "patient_id": result.patient_id,
+        "split": result.split,
+        "measured": result.measured,
+        "predicted": result.predicted[protocol],
+        "uncertainty": result.uncertainty,
+    }
+
+
+def regression_metric_rows(result: RegressionResult) -> Iterator[dict[str, Any]]:
+    """Rows of evaluation.REGRESSION_METRICS."""
+    patients = result.patient_id[result.split == "test"]
+    sizes = {"patients": len(np.unique(patients)), "records": len(patients)}
+    for protocol, found in result.metrics.items():
+        for metric, one in found.items():
+            yield {"endpoint": result.endpoint.name, "protocol": protocol, "metric": metric, **asdict(one), **sizes}

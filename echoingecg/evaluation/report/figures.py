@@ -1,0 +1,153 @@
+"""Figures of one endpoint. Every function returns a Figure to be rendered within `canvas.styled`."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from scipy.special import expit
+from sklearn.metrics import roc_curve
+
+from echoingecg.common.figure_style import (
+    CLASS_COLOURS,
+    GREY,
+    INK,
+    MUTED,
+    PROTOCOL_COLOURS,
+    PROTOCOL_MARKERS,
+    new_figure,
+    set_title,
+)
+from echoingecg.evaluation.decision.calibration import log_odds
+from echoingecg.evaluation.metrics.classification import AUROC, BALANCED_ACCURACY
+from echoingecg.evaluation.report.results import Answered, GroupMetrics
+from echoingecg.evaluation.uncertainty import ALL, variance_bins
+from echoingecg.evaluation.words import GROUP_NAMES, interval_text, probability_texts, protocol_name
+
+Groups = dict[tuple[str, str, str], GroupMetrics]
+
+
+def roc(of: Answered, groups: Groups) -> Figure:
+    """ROC curves on the test split, a dot where the threshold puts the decision. Needs both classes."""
+    figure = new_figure(4.3 + 0.3 * len(of.score))  # a line of the legend each
+    axes = figure.add_subplot()
+    label = of.label
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="Chance, AUROC 0.50")
+    for at, (protocol, score) in enumerate(of.score.items()):
+        colour = PROTOCOL_COLOURS[protocol]
+        found = groups[of.endpoint, protocol, ALL].estimates[AUROC]
+        false_positive, sensitivity, _ = roc_curve(label, score)
+        interval = interval_text(found)
+        name = f"{protocol_name(protocol)}, AUROC {found.value:.2f}" + (f" ({interval})" if interval else "")
+        # The first ones wider, so that curves which lie on each other are all seen.
+        axes.plot(false_positive, sensitivity, color=colour, linewidth=4 - at, label=name)
+        called = of.decision[protocol] == 1
+        axes.plot(
+            called[label == 0].mean(),
+            called[label == 1].mean(),
+            PROTOCOL_MARKERS[protocol],
+            color=colour,
+            markersize=9,
+            markeredgecolor="white",
+            markeredgewidth=1.5,
+            clip_on=False,
+            zorder=5,
+        )
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="False positive rate (1 − specificity)", ylabel="Sensitivity")
+    axes.set_box_aspect(0.82)
+    set_title(axes, of.endpoint)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left")
+    return figure
+
+
+def score_distribution(of: Answered) -> Figure:
+    """Histogram of test scores by class on a log-odds axis, with the threshold; one panel a protocol."""
+    panels = len(of.score)
+    figure = new_figure(1.2 + 2.0 * panels)
+    label = of.label
+    for at, (protocol, scores) in enumerate(of.score.items()):
+        axes = figure.add_subplot(panels, 1, at + 1)
+        score = log_odds(scores)
+        threshold = float(log_odds(np.array(of.threshold[protocol])))
+        low, high = min(score.min(), threshold), max(score.max(), threshold)
+        margin = 0.03 * (high - low) or 0.5
+        edges = np.linspace(low - margin, high + margin, 26)
+        for value in (0, 1):
+            of_class = score[label == value]
+            share = np.histogram(of_class, edges)[0] / max(len(of_class), 1)
+            name = f"Label {value} ({len(of_class)} ECGs)"
+            axes.stairs(share, edges, fill=True, color=CLASS_COLOURS[value], alpha=0.6, label=name)
+            axes.stairs(share, edges, color=CLASS_COLOURS[value], linewidth=1.2)
+        axes.axvline(threshold, color=INK, linewidth=1.5, linestyle="--", label="Decision threshold")
+        axes.set(xlim=(edges[0], edges[-1]), ylabel="Share of class")
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        places = [one for one in MaxNLocator(4).tick_values(edges[0], edges[-1]) if edges[0] <= one <= edges[-1]]
+        axes.set_xticks(places, probability_texts([float(expit(one)) for one in places]), fontsize=8.5)
+        axes.text(1.0, 1.03, protocol_name(protocol), transform=axes.transAxes, ha="right", color=MUTED)
+        if at == 0:
+            set_title(axes, of.endpoint)
+            axes.title.set_y(1.1)
+        if at == panels - 1:
+            axes.set_xlabel("Score: predicted probability of label 1 (log-odds scale)")
+            handles, names = axes.get_legend_handles_labels()
+            figure.legend(handles, names, loc="outside lower left", ncols=2)
+    return figure
+
+
+def uncertainty_halves(of: Answered, groups: Groups) -> Figure:
+    """Balanced accuracy with intervals for all test ECGs and for each half, over its class counts."""
+    figure = new_figure(3.9 + 0.25 * len(of.score))
+    axes = figure.add_subplot()
+    axes.axhline(0.5, color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
+    for at, protocol in enumerate(of.score):
+        shift = (at - (len(of.score) - 1) / 2) * 0.28
+        colour = PROTOCOL_COLOURS[protocol]
+        marker = PROTOCOL_MARKERS[protocol]
+        axes.plot([], [], marker, color=colour, markersize=8, label=protocol_name(protocol))
+        for place, group in enumerate(GROUP_NAMES):
+            found = groups[of.endpoint, protocol, group].estimates[BALANCED_ACCURACY]
+            if found.value is None:
+                continue
+            if found.low is not None and found.high is not None:
+                axes.plot([place + shift] * 2, [found.low, found.high], color=colour, solid_capstyle="round")
+            axes.plot(place + shift, found.value, marker, color=colour, markersize=8)
+            under = found.value if found.low is None else found.low
+            axes.text(place + shift, under - 0.03, f"{found.value:.2f}", va="top", ha="center", fontsize=9)
+    counts = [groups[of.endpoint, next(iter(of.score)), group] for group in GROUP_NAMES]
+    ticks = [
+        f"{name}\n{count.positives} with label 1\n{count.negatives} with label 0"
+        for name, count in zip(GROUP_NAMES.values(), counts, strict=True)
+    ]
+    axes.set_xticks(range(len(ticks)), ticks, fontsize=9.5)
+    axes.grid(axis="x", visible=False)
+    axes.set(xlim=(-0.5, 2.6), ylim=(0, 1.02), ylabel="Balanced accuracy")
+    set_title(axes, of.endpoint)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left")
+    return figure
+
+
+def error_against_variance(of: Answered) -> Figure:
+    """Error rate in quantile bins of uncertainty, over the share of positives in the same bins."""
+    figure = new_figure(4.2 + 0.25 * len(of.score))
+    axes = figure.add_subplot()
+    for at, (protocol, decision) in enumerate(of.decision.items()):
+        bins = variance_bins(of.uncertainty, of.label, decision)
+        place = np.arange(len(bins))
+        if at == 0:
+            positive_share = [one.positive_share for one in bins]
+            axes.bar(place, positive_share, color=GREY, alpha=0.5, width=0.7, label="Share with label 1")
+            axes.set_xticks(place, [f"{one.uncertainty:.2f}\n{one.records} ECGs".replace("-", "−") for one in bins])
+        axes.plot(
+            place,
+            [one.error_rate for one in bins],
+            color=PROTOCOL_COLOURS[protocol],
+            marker=PROTOCOL_MARKERS[protocol],
+            markersize=7,
+            label=f"Error rate, {protocol_name(protocol)}",
+            clip_on=False,
+        )
+    axes.grid(axis="x", visible=False)
+    axes.set(ylim=(0, None), ylabel="Share of the bin's ECGs")
+    axes.set_xlabel("Mean log-variance of the bin\n← more certain        less certain →")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    set_title(axes, of.endpoint)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left")
+    return figure

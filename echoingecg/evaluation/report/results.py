@@ -1,0 +1,134 @@
+"""Everything that the figures, the report and the model card show, read from the artefact's tables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_contracts.evaluation import METRICS, PREDICTIONS, RULES, TABLES
+from data_contracts.evaluation_details import COHORT, LABELLED, QUESTION
+from data_contracts.tables import TableContract
+from echoingecg.evaluation.metrics.bootstrap import Estimate
+from echoingecg.evaluation.protocols.classification import DRAWN
+from echoingecg.evaluation.provenance import Provenance
+from echoingecg.recipe import EvaluationSettings
+
+
+@dataclass(frozen=True)
+class GroupMetrics:
+    """The rows of one endpoint, protocol and group, side by side."""
+
+    estimates: dict[str, Estimate]
+    patients: int
+    records: int
+    positives: int
+
+    @property
+    def negatives(self) -> int:
+        return self.records - self.positives
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The n labelled test ECGs of one endpoint, and what the protocols that figures show made of them.
+
+    Attributes:
+        endpoint: name.
+        record_id: (n,) str.
+        label: (n,) int8, 0 or 1.
+        uncertainty: (n,) float64, mean log-variance.
+        score, decision: (n,) float64 and int8 by protocol.
+        threshold: by protocol.
+    """
+
+    endpoint: str
+    record_id: np.ndarray
+    label: np.ndarray
+    uncertainty: np.ndarray
+    score: dict[str, np.ndarray]
+    decision: dict[str, np.ndarray]
+    threshold: dict[str, float]
+
+    @property
+    def both(self) -> bool:
+        """Whether there is an ECG of each class, so that there is something to tell apart."""
+        return len(np.unique(self.label)) == 2
+
+
+@dataclass(frozen=True)
+class EvaluationResults:
+    """Results of one evaluation.
+
+    Attributes:
+        tables: by name, as data_contracts.evaluation has them.
+        settings: of the same evaluation.
+        provenance: of the artefacts behind it.
+    """
+
+    tables: Mapping[str, pa.Table]
+    settings: EvaluationSettings
+    provenance: Provenance
+
+    @classmethod
+    def read(cls, folder: Path, settings: EvaluationSettings, provenance: Provenance) -> Self:
+        """Reads every table of the artefact. Raises ContractError when one is absent or breaks its contract."""
+        return cls({contract.name: contract.read(folder) for contract in TABLES}, settings, provenance)
+
+    def rows(self, contract: TableContract, **equal: str) -> list[dict[str, Any]]:
+        """Rows of a table, in its order; those whose columns hold these values."""
+        table = self.tables[contract.name]
+        for name, value in equal.items():
+            table = table.filter(pc.equal(table[name], value))
+        rows: list[dict[str, Any]] = table.to_pylist()
+        return rows
+
+    @cached_property
+    def cohort(self) -> dict[str, dict[str, int]]:
+        """Paired ECGs and their patients, by split."""
+        return {row["split"]: {name: row[name] for name in ("ecgs", "patients")} for row in self.rows(COHORT)}
+
+    def group_metrics(self) -> dict[tuple[str, str, str], GroupMetrics]:
+        """By endpoint name, protocol and group."""
+        found: dict[tuple[str, str, str], GroupMetrics] = {}
+        for row in self.rows(METRICS):
+            key = (row["endpoint"], row["protocol"], row["group"])
+            of_group = found.setdefault(key, GroupMetrics({}, row["patients"], row["records"], row["positives"]))
+            of_group.estimates[row["metric"]] = Estimate(row["value"], row["low"], row["high"])
+        return found
+
+    def labelled(self, kind: str, endpoint: str) -> dict[str, dict[str, int]]:
+        """Records and positives with a label, by split."""
+        return {row["split"]: row for row in self.rows(LABELLED, kind=kind, endpoint=endpoint)}
+
+    @cached_property
+    def answered(self) -> tuple[Answered, ...]:
+        """Endpoints with a labelled test ECG and a protocol that figures show, in the recipe's order."""
+        table = self.tables[PREDICTIONS.name]
+        table = table.filter(pc.equal(table["split"], "test"))
+        names = [one.name for one in self.settings.endpoints if self.labelled(QUESTION, one.name)["test"]["records"]]
+        found = []
+        for endpoint in names:
+            threshold = {row["protocol"]: row["threshold"] for row in self.rows(RULES, endpoint=endpoint)}
+            drawn = [one for one in threshold if one in DRAWN]
+            of_endpoint = table.filter(pc.equal(table["endpoint"], endpoint))
+            parts = {one: of_endpoint.filter(pc.equal(of_endpoint["protocol"], one)) for one in drawn}
+            if not parts:
+                continue
+            first = parts[drawn[0]]
+            found.append(
+                Answered(
+                    endpoint=endpoint,
+                    record_id=np.array(first["record_id"].to_pylist(), dtype=np.str_),
+                    label=first["label"].to_numpy(),
+                    uncertainty=first["uncertainty"].to_numpy(),
+                    score={one: part["score"].to_numpy() for one, part in parts.items()},
+                    decision={one: part["decision"].to_numpy() for one, part in parts.items()},
+                    threshold={one: threshold[one] for one in drawn},
+                )
+            )
+        return tuple(found)

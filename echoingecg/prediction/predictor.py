@@ -1,0 +1,157 @@
+"""A student and its reading card: ECG files in, tables out.
+
+    reader = Reader.load(student_folder, evaluation_folder)
+    table = reader.predict(["ecg.hea", "ecg.dcm"])
+
+Needs neither teacher nor training data.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+import pyarrow as pa
+
+from data_contracts.conventions import LEADS, SAMPLES
+from data_contracts.prediction import GAUSSIANS, READINGS
+from echoingecg.common.errors import ContractError, Refusal
+from echoingecg.ecg.process import Processed
+from echoingecg.evaluation.decision.calibration import calibrate
+from echoingecg.evaluation.decision.reading_card import Judged
+from echoingecg.evaluation.decision.threshold_and_referral import advice, answered, decided
+from echoingecg.evaluation.gaussians import Gaussians
+from echoingecg.evaluation.names import ZERO_SHOT
+from echoingecg.reading.signals import findings, read_signals
+from echoingecg.recipe import EcgSettings
+from echoingecg.student.inference import LoadedStudent
+from echoingecg.student.store import load
+
+MASS: Final = 0.95  # of the ECG's Gaussian, between `low` and `high`
+BLOCK: Final = 128  # files whose signals are held at once: 6 MB
+
+
+@dataclass(frozen=True)
+class Read:
+    """A block of files, and what became of each.
+
+    Attributes:
+        files: n names.
+        outcomes: n, in the same order.
+        mean, log_var: (k, D) float32, of the k that were not refused, in order.
+    """
+
+    files: Sequence[str]
+    outcomes: Sequence[Processed | Refusal]
+    mean: np.ndarray
+    log_var: np.ndarray
+
+    def rows(self, of: Callable[[int], Iterator[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+        """Rows of a table: what `of` says of Gaussian i, beside its file; or the file's refusal."""
+        at = 0
+        for file, outcome in zip(self.files, self.outcomes, strict=True):
+            if isinstance(outcome, Refusal):
+                yield {"file": file, "reason": outcome.reason, "detail": outcome.detail}
+            else:
+                yield from ({"file": file, "findings": findings(outcome)} | row for row in of(at))
+                at += 1
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads ECGs as one evaluation judged it.
+
+    An ECG's numbers depend on no other ECG, but for the last digits of float32 (1e-6).
+
+    Attributes:
+        student: as judged.
+        judged: the evaluation's card.
+        settings: by which the student's signals were made.
+    """
+
+    student: LoadedStudent
+    judged: Judged
+    settings: EcgSettings
+
+    @classmethod
+    def load(cls, student: Path | str, evaluation: Path | str, device: str = "cpu") -> Self:
+        """Opens two published artefacts.
+
+        Args:
+            student: folder of the student artefact.
+            evaluation: folder of an evaluation of it.
+            device: 'cpu' or 'cuda'.
+
+        Raises:
+            StoreError: a file is absent or unreadable.
+            ContractError: the folders are no student and its evaluation.
+        """
+        judged, opened = Judged.load(Path(evaluation)), load(Path(student), device)
+        width = opened.settings.model.embed_dim
+        if judged.dim not in (None, width):
+            raise ContractError(f"the card reads embeddings of width {judged.dim}, the student's have {width}")
+        return cls(opened, judged, EcgSettings.model_validate(judged.card.ecg))
+
+    def predict(self, files: Iterable[Path | str], protocol: str = ZERO_SHOT) -> pa.Table:
+        """Endpoints of ECG files.
+
+        Args:
+            files: of any accepted format; their signals are held in blocks.
+            protocol: by which the probabilities are come by; the card names those it has.
+
+        Returns:
+            data_contracts.prediction.READINGS: a row for each file and endpoint, one for a refused file.
+
+        Raises:
+            UserError: the card has no such protocol.
+        """
+        self.judged.under(protocol)
+        return READINGS.build([row for block in _blocks(files) for row in self._predicted(block, protocol)])
+
+    def embed(self, files: Iterable[Path | str]) -> pa.Table:
+        """Gaussians of ECG files: data_contracts.prediction.GAUSSIANS, a row a file."""
+        return GAUSSIANS.build([row for block in _blocks(files) for row in self._embedded(block)])
+
+    def read(self, files: Sequence[str]) -> Read:
+        """A block of files, held in memory."""
+        outcomes = list(read_signals(files, self.settings))
+        signals = [one.signal for one in outcomes if isinstance(one, Processed)]
+        stacked = np.stack(signals) if signals else np.empty((0, len(LEADS), SAMPLES), np.float32)
+        return Read(files, outcomes, *self.student.embed_ecg(stacked))
+
+    def _predicted(self, files: Sequence[str], protocol: str) -> Iterator[dict[str, Any]]:
+        read = self.read(files)
+        uncertainty = Gaussians.of(read.mean, read.log_var).uncertainty
+        percentile = self.judged.percentile(uncertainty)
+        columns = []
+        for reading, line in self.judged.under(protocol):
+            score, rule = line.scores(read.mean), reading.referral
+            ends = [calibrate(reading.calibration, end) for end in line.interval(read.mean, read.log_var, MASS)]
+            columns.append(
+                {
+                    "endpoint": [reading.endpoint] * len(score),
+                    "probability": calibrate(reading.calibration, score),
+                    "low": np.minimum(*ends),  # a sigmoid may be fitted falling
+                    "high": np.maximum(*ends),
+                    "score": score,
+                    "decision": decided(rule, score),
+                    "uncertainty": uncertainty,
+                    "uncertainty_percentile": percentile,
+                    "advice": advice(answered(rule, score, uncertainty)).tolist(),
+                }
+            )
+
+        def of(at: int) -> Iterator[dict[str, Any]]:
+            yield from ({"protocol": protocol} | {name: values[at] for name, values in one.items()} for one in columns)
+
+        return read.rows(of)
+
+    def _embedded(self, files: Sequence[str]) -> Iterator[dict[str, Any]]:
+        read = self.read(files)
+        return read.rows(lambda at: iter([{"mean": read.mean[at], "log_var": read.log_var[at]}]))
+
+
+def _blocks(files: Iterable[Path | str]) -> Iterator[list[str]]:
+    names = [str(file) for file in files]
+    yield from (names[start : start + BLOCK] for start in range(0, len(names), BLOCK))

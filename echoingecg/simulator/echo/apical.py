@@ -1,0 +1,158 @@
+"""An apical four-chamber clip: the end-diastolic picture of a heart, moved through its beats.
+
+Each frame looks up, for every pixel, where its tissue stood at end diastole. Speckle comes along, and turns
+into other speckle as the tissue moves. The scanner's attenuation, noise and screen stay where they are.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+
+from echoingecg.simulator.console import Console, sample_console
+from echoingecg.simulator.cycle import Course
+from echoingecg.simulator.echo.beating_heart import Anatomy, Field, cavities, heart_wall, left_ventricle, material
+from echoingecg.simulator.echo.screen import draw_cursor, overlay
+from echoingecg.simulator.echo.view import View
+from echoingecg.simulator.population.patient import Heart
+from echoingecg.simulator.texture import Noise, Speckle, attenuation, dropout
+from echoingecg.simulator.valves import Valves, draw_leaflets
+
+# Grey levels after log compression, at 60 dB and a suitable gain.
+FLOOR: Final = -48.0  # what a tissue value of 0 stands for
+BLOOD: Final = -34.0
+MUSCLE: Final = 108.0
+SURROUNDINGS: Final = 74.0
+_PERICARDIUM: Final = 80.0  # above its surroundings
+_DIES_OUT: Final = 32.0  # mm from the heart over which its surroundings darken: lung
+_LUNG: Final = 44.0  # grey levels by which they do
+_MOTTLE: Final = 9.0  # standard deviation of tissue brightness over _PATCH
+_PATCH: Final = 7.0  # mm
+_DECIBEL: Final = 10 / np.log(10)  # of a natural logarithm of power
+_PIVOT: Final = 120.0  # the grey level that a change of dynamic range leaves alone
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a probe position shows of a heart.
+
+    Attributes:
+        title: the view's name on the screen.
+        tissue: uint8 (height, width) of the sector, at end diastole: grey levels above FLOOR.
+        valves: draws the leaflets of one frame into its tissue.
+    """
+
+    title: str
+    tissue: np.ndarray
+    valves: Callable[[np.ndarray, Valves], None]
+
+
+def render_clip(
+    heart: Heart, anatomy: Anatomy, view: View, course: Course, rng: np.random.Generator, title: str = "A4C"
+) -> np.ndarray:
+    """One apical four-chamber clip.
+
+    Args:
+        heart: rate, rhythm, conduction and image quality are read.
+        anatomy: sizes and shortening.
+        view: probe position.
+        course: of the clip's beats.
+        rng: scanner, speckle, noise.
+        title: the view's name on the screen.
+
+    Returns:
+        uint8 (frame, height, width, 3), RGB.
+    """
+    sector = view.sector()
+
+    def valves(tissue: np.ndarray, now: Valves) -> None:
+        draw_leaflets(tissue, anatomy, sector, now)
+
+    scene = Scene(title, end_diastole(anatomy, sector, rng), valves)
+    return render_scene(scene, heart, anatomy, view, course, sample_console(rng), rng)
+
+
+def render_scene(
+    scene: Scene, heart: Heart, anatomy: Anatomy, view: View, course: Course, console: Console,
+    rng: np.random.Generator,
+) -> np.ndarray:  # fmt: skip
+    """A clip of any scene: uint8 (frame, height, width, 3), RGB. For the arguments see `render_clip`."""
+    sector = view.sector()
+    rest_x, rest_y, move_x, move_y = motion(anatomy, sector)
+    speckle = Speckle(sector, np.hypot(move_x, move_y) * np.float32(sector.spacing), rng)
+    noise = Noise(sector, heart.image_quality, rng)
+    inside = sector.within()
+    lost = attenuation(sector, heart.image_quality, rng) + dropout(anatomy, sector, heart.image_quality, rng)
+    base = np.float32(FLOOR + console.gain * console.grey_per_db) - lost
+    base = np.where(inside, _PIVOT + (base - _PIVOT) * np.float32(console.contrast), np.float32(-1e4))
+    level = inside.astype(np.float32) * np.float32(console.contrast)
+
+    left, top, right, bottom = view.region
+    frames = np.empty((len(course.time), view.height, view.width, 3), np.uint8)
+    frames[:] = overlay(view, scene.title, console, heart, course, rng)
+    for index, frame in enumerate(frames):
+        amount, drift = float(course.contraction[index]), float(course.sway[index] / view.spacing)
+        x = cv2.scaleAdd(move_x, amount, rest_x)
+        y = cv2.add(cv2.scaleAdd(move_y, amount, rest_y), drift)
+        tissue = cv2.remap(scene.tissue, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        scene.valves(tissue, Valves(amount, float(course.opening[index]), float(course.ejection[index]), -drift))
+        echo = speckle.at(x, y, amount, float(course.time[index]))
+        grey = cv2.addWeighted(echo, console.grey_per_db * _DECIBEL, tissue.astype(np.float32), console.contrast, 0)
+        grey = cv2.max(cv2.add(grey, base), cv2.multiply(noise.frame(), level))
+        frame[top : bottom + 1, left : right + 1] = cv2.cvtColor(cv2.convertScaleAbs(grey), cv2.COLOR_GRAY2RGB)
+        draw_cursor(frame, view, course.time[index] / course.duration)
+    return frames
+
+
+def end_diastole(anatomy: Anatomy, view: View, rng: np.random.Generator) -> np.ndarray:
+    """Tissue at end diastole, uint8 (height, width), grey levels above FLOOR."""
+    depth, side = view.of_ventricle()
+    outside = ~heart_wall(anatomy, depth, side)
+    rim = np.clip(depth / anatomy.length, 0.15, 1)
+    return tissue_of(outside, cavities(anatomy, depth, side), rim, view.spacing, rng)
+
+
+def tissue_of(
+    outside: np.ndarray, blood: np.ndarray, rim: Field, spacing: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Grey levels above FLOOR, uint8 (height, width): blood, muscle, and a bright rim where the heart ends.
+
+    Args:
+        outside: bool (height, width), beyond the heart.
+        blood: bool (height, width), chambers and vessels.
+        rim: (height, width) brightness of the pericardium, 0 to 1.
+        spacing: mm a pixel.
+        rng: of the tissue's patches.
+    """
+    edge = cv2.GaussianBlur(outside.astype(np.float32), (0, 0), 2.0 / spacing)
+    away = cv2.distanceTransform(outside.astype(np.uint8), cv2.DIST_L2, 3) * np.float32(spacing / _DIES_OUT)
+    tissue = np.where(outside, np.float32(SURROUNDINGS - _LUNG) + np.float32(_LUNG) * np.exp(-away), np.float32(MUSCLE))
+    tissue += np.float32(4 * _PERICARDIUM) * edge * (1 - edge) * rim
+    height, width = outside.shape
+    patches = rng.standard_normal([round(size * spacing / _PATCH) + 2 for size in outside.shape], dtype=np.float32)
+    tissue += np.float32(_MOTTLE) * cv2.resize(patches, (width, height), interpolation=cv2.INTER_CUBIC)
+    sharp = np.where(blood, np.float32(BLOOD), tissue)
+    return np.clip(cv2.GaussianBlur(sharp, (0, 0), 0.7 / spacing) - FLOOR, 0, 255).astype(np.uint8)
+
+
+def motion(anatomy: Anatomy, view: View) -> tuple[Field, Field, Field, Field]:
+    """Column and row of every pixel, and how far away its tissue stood at end diastole when it is end systole.
+
+    Returns:
+        four float32 (height, width), px. At contraction c, `rest + c * move` is where to look.
+    """
+    rest_x, rest_y = (np.ascontiguousarray(one) for one in view.pixels())
+    x, y = view.to_pixels(*material(anatomy, *view.of_ventricle()))
+    return rest_x, rest_y, (x - rest_x).astype(np.float32), (y - rest_y).astype(np.float32)
+
+
+def ventricle_masks(anatomy: Anatomy, view: View, course: Course) -> np.ndarray:
+    """The left ventricle's cavity as `render_clip` shows it: bool (frame, height, width)."""
+    rest_x, rest_y, move_x, move_y = motion(anatomy, view)
+    masks = np.empty((len(course.time), view.height, view.width), bool)
+    for mask, amount, sway in zip(masks, course.contraction, course.sway, strict=True):
+        x, y = rest_x + amount * move_x, rest_y + amount * move_y + sway / view.spacing
+        mask[:] = left_ventricle(anatomy, *view.from_pixels(x, y))
+    return masks

@@ -1,0 +1,84 @@
+"""What a scanner prints around the sector: settings, depth scale, and the patient's ECG trace below."""
+
+from typing import Final
+
+import cv2
+import numpy as np
+
+from echoingecg.simulator.console import Console
+from echoingecg.simulator.cycle import Course
+from echoingecg.simulator.ecg.record import heart_vector
+from echoingecg.simulator.echo.view import View
+from echoingecg.simulator.leads import DOWER, INDEPENDENT
+from echoingecg.simulator.population.patient import Heart
+
+_FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
+_GREY: Final = (170, 170, 170)
+_DIM: Final = (120, 120, 120)
+_GREEN: Final = (60, 200, 90)
+_SUBPIXEL: Final = 4  # fractional bits of OpenCV's drawing
+_LETTER: Final = 21.0  # px, height of a capital of _FONT at scale 1
+
+
+def overlay(
+    view: View, title: str, console: Console, heart: Heart, course: Course, rng: np.random.Generator
+) -> np.ndarray:
+    """Text, scale and trace on black, uint8 RGB (height, width, 3); nothing lies inside the sector's box.
+
+    The line of the patient's name holds FAKE and a number, since scanners burn one in.
+    """
+    image = np.zeros((view.height, view.width, 3), np.uint8)
+    line = view.top / 2
+    scale = 0.62 * line / _LETTER
+    _write(image, f"FAKE-ID {console.number:06d}", (3, round(line) - 1), scale, _GREY)
+    indices = f"MI {console.mechanical_index:.1f} TI {console.thermal_index:.1f}"
+    _write(image, indices, (round(0.66 * view.width), round(line) - 1), scale, _DIM)
+    settings = f"{title} {console.probe} {course.frame_rate:.0f}Hz {view.depth / 10:.0f}cm"
+    _write(image, settings, (3, view.top - 2), scale, _DIM)
+    gain = f"G {60 + console.gain:.0f} C {console.dynamic_range:.0f}"
+    _write(image, gain, (round(0.66 * view.width), view.top - 2), scale, _DIM)
+    _draw_depth_scale(image, view, scale)
+
+    trace = _trace(view, heart, course, rng)
+    cv2.polylines(image, [trace], False, _GREEN, 1, cv2.LINE_AA, _SUBPIXEL)
+    _write(
+        image,
+        f"HR {heart.heart_rate:.0f}",
+        (round(0.82 * view.width), view.bottom + 3 + round(scale * _LETTER)),
+        scale,
+        _GREEN,
+    )
+    left, top, right, bottom = view.region
+    image[top : bottom + 1, left : right + 1] = 0
+    return image
+
+
+def draw_cursor(image: np.ndarray, view: View, share: float) -> None:
+    """Marks on the trace how much of the clip has passed; `image` is changed."""
+    column = round(share * (view.width - 1))
+    image[view.bottom + 3 : view.height - 2, column] = _GREY
+
+
+def _draw_depth_scale(image: np.ndarray, view: View, scale: float) -> None:
+    """A tick for every centimetre to the right of the box, a longer one with its number for every fifth."""
+    edge = view.region[2] + 3
+    for centimetres in range(int(view.depth / 10) + 1):
+        row = round(view.top + 10 * centimetres / view.spacing)
+        fifth = centimetres % 5 == 0
+        image[row, edge : edge + (5 if fifth else 2)] = _GREY if fifth else _DIM
+        if fifth and centimetres:
+            _write(image, str(centimetres), (edge + 7, row + 3), scale, _DIM)
+
+
+def _write(image: np.ndarray, text: str, corner: tuple[int, int], scale: float, colour: tuple[int, int, int]) -> None:
+    cv2.putText(image, text, corner, _FONT, scale, colour, 1, cv2.LINE_AA)
+
+
+def _trace(view: View, heart: Heart, course: Course, rng: np.random.Generator) -> np.ndarray:
+    """int32 (point, 1, 2): lead II over the clip, across the image, in 1/16 px."""
+    time = np.linspace(0, course.duration, view.width)
+    lead = DOWER[INDEPENDENT.index("II")] @ heart_vector(heart, course.beats, time, rng)
+    low, high = view.bottom + 5, view.height - 4
+    rows = high - (lead - lead.min()) / max(float(np.ptp(lead)), 0.3) * (high - low)
+    points = np.stack([np.arange(view.width), rows], axis=1)
+    return np.round(points * (1 << _SUBPIXEL)).astype(np.int32)[:, None]

@@ -1,0 +1,123 @@
+"""Where the ultrasound sector lies in the image, and where the heart lies in the sector."""
+
+from dataclasses import dataclass, replace
+from typing import Final, Self
+
+import numpy as np
+
+from echoingecg.simulator.echo.beating_heart import Anatomy, Field
+
+_HEADER: Final = 0.08  # share of the image height above the sector: text
+_FOOTER: Final = 0.14  # share below it: the ECG trace
+_DEEPER: Final = 12.0  # mm shown behind the atria
+
+
+@dataclass(frozen=True)
+class View:
+    """One probe position.
+
+    Attributes:
+        height, width: of the image, px.
+        top: row of the transducer, px.
+        bottom: last row of the sector, px.
+        spacing: mm a pixel, the same in both directions.
+        half_angle: of the sector, radians.
+        apex_x, apex_y: the ventricle's apex, mm from the transducer, right and down.
+        tilt: of its long axis against the vertical, radians, positive with the base to the right.
+        mirrored: whether the septum lies on the other side of the long axis.
+    """
+
+    height: int
+    width: int
+    top: int
+    bottom: int
+    spacing: float
+    half_angle: float
+    apex_x: float
+    apex_y: float
+    tilt: float
+    mirrored: bool = False
+
+    @property
+    def depth(self) -> float:
+        """mm."""
+        return (self.bottom - self.top) * self.spacing
+
+    @property
+    def region(self) -> tuple[int, int, int, int]:
+        """Left, top, right, bottom of the sector's box, px, all of them belonging to it."""
+        half = int(np.ceil((self.bottom - self.top) * np.sin(self.half_angle)))
+        centre = self.width // 2
+        return max(centre - half, 0), self.top, min(centre + half, self.width - 1), self.bottom
+
+    def sector(self) -> Self:
+        """The same view of `region` alone, cropped."""
+        left, top, right, bottom = self.region
+        return replace(self, height=bottom - top + 1, width=right - left + 1, top=0, bottom=bottom - top)
+
+    def polar(self) -> tuple[Field, Field]:
+        """Distance from the transducer (mm) and angle to the right (radians) of every pixel, (height, width)."""
+        x, y = self._millimetres(*self.pixels())
+        return np.hypot(x, y), np.arctan2(x, np.maximum(y, 1e-3))
+
+    def within(self) -> np.ndarray:
+        """bool (height, width): the sector that the beams reach."""
+        distance, angle = self.polar()
+        inside = (distance <= self.depth) & (np.abs(angle) <= self.half_angle) & (distance >= 0.02 * self.depth)
+        inside[: self.top] = False
+        return inside
+
+    def pixels(self) -> tuple[Field, Field]:
+        """Column and row of every pixel, float32 (height, width)."""
+        columns, rows = np.arange(self.width, dtype=np.float32), np.arange(self.height, dtype=np.float32)
+        return np.broadcast_to(columns, (self.height, self.width)), np.broadcast_to(
+            rows[:, None], (self.height, self.width)
+        )
+
+    def of_ventricle(self) -> tuple[Field, Field]:
+        """Depth and side (mm, see anatomy) of every pixel, float32 (height, width)."""
+        return self.from_pixels(*self.pixels())
+
+    def from_pixels(self, columns: Field, rows: Field) -> tuple[Field, Field]:
+        """Depth and side (mm) of places of the image (px, fractional)."""
+        x, y = self._millimetres(columns, rows)
+        x, y = x - np.float32(self.apex_x), y - np.float32(self.apex_y)
+        cos, sin = np.float32(np.cos(self.tilt)), np.float32(np.sin(self.tilt))
+        side = x * cos - y * sin
+        return y * cos + x * sin, -side if self.mirrored else side
+
+    def to_pixels(self, depth: np.ndarray, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Column and row (px, fractional) of a place of the ventricle: the inverse of `from_pixels`."""
+        cos, sin = np.float32(np.cos(self.tilt)), np.float32(np.sin(self.tilt))
+        across = -side if self.mirrored else side
+        x = self.apex_x + depth * sin + across * cos
+        y = self.apex_y + depth * cos - across * sin
+        return x / self.spacing + self.width // 2, y / self.spacing + self.top
+
+    def _millimetres(self, columns: Field, rows: Field) -> tuple[Field, Field]:
+        """Right of and below the transducer."""
+        spacing = np.float32(self.spacing)
+        return (columns - self.width // 2) * spacing, (rows - self.top) * spacing
+
+
+def image_rows(height: int) -> tuple[int, int]:
+    """Rows of the transducer and of the sector's end, between text and trace."""
+    return round(_HEADER * height), height - 1 - round(_FOOTER * height)
+
+
+def place(anatomy: Anatomy, height: int, width: int, rng: np.random.Generator) -> View:
+    """A probe position that shows the whole heart, as a sonographer would choose the depth."""
+    top, bottom = image_rows(height)
+    apex_y = rng.uniform(19, 27)
+    depth = apex_y + anatomy.total_depth + _DEEPER + rng.uniform(0, 10)
+    return View(
+        height=height,
+        width=width,
+        top=top,
+        bottom=bottom,
+        spacing=depth / (bottom - top),
+        half_angle=np.radians(rng.uniform(39, 44)),
+        apex_x=rng.uniform(-1, 6),
+        apex_y=apex_y,
+        tilt=np.radians(rng.uniform(0, 7)),
+    )

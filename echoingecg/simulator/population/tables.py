@@ -1,0 +1,88 @@
+"""The CSV tables of an export: named columns, and rows written as patients come."""
+
+import csv
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from echoingecg.simulator.population.patient import Heart
+
+_NOT_KNOWN: Final = 29999  # MIMIC-IV-ECG's mark of a missing number
+_STATEMENTS: Final = tuple(f"report_{number}" for number in range(18))
+
+RECORDS: Final = "mimic-iv-ecg/record_list.csv"
+MACHINE: Final = "mimic-iv-ecg/machine_measurements.csv"
+CLIPS: Final = "mimic-iv-echo/echo-record-list.csv"
+STUDIES: Final = "mimic-iv-echo/echo-study-list.csv"
+MEASUREMENTS: Final = "mimic-iv-echo/structured_measurement.csv"
+NOTES: Final = "mimic-iv-echo/echo_notes.csv"
+TRUTH: Final = "simulated_truth.csv"
+
+_MACHINE_NUMBERS: Final = (
+    "rr_interval", "p_onset", "p_end", "qrs_onset", "qrs_end", "t_end", "p_axis", "qrs_axis", "t_axis",
+)  # fmt: skip
+_DERIVED: Final = (
+    "t_polarity", "body_surface_area", "lv_end_diastolic_volume", "left_bundle_branch_block",
+    "right_bundle_branch_block",
+)  # fmt: skip
+_STATE: Final = (*(one.name for one in fields(Heart)), *_DERIVED)
+_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    RECORDS: ("subject_id", "study_id", "file_name", "ecg_time", "path"),
+    MACHINE: ("subject_id", "study_id", "cart_id", "ecg_time", *_STATEMENTS, "bandwidth", "filtering",
+              *_MACHINE_NUMBERS),
+    CLIPS: ("subject_id", "study_id", "acquisition_datetime", "dicom_filepath"),
+    STUDIES: ("subject_id", "study_id", "study_datetime", "note_id", "note_seq", "note_charttime"),
+    MEASUREMENTS: ("subject_id", "measurement_id", "measurement_datetime", "test_type", "measurement",
+                   "measurement_description", "result", "unit"),
+    NOTES: ("note_id", "subject_id", "note_type", "note_seq", "charttime", "text"),
+    TRUTH: ("subject_id", *_STATE),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one patient, each with its table."""
+
+    rows: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def add(self, table: str, **row: Any) -> None:
+        """Adds one row; a column that is left out stays empty, or 29999 where MIMIC-IV-ECG marks it so."""
+        assert not row.keys() - set(_COLUMNS[table]), row
+        missing = dict.fromkeys(_MACHINE_NUMBERS, _NOT_KNOWN) if table == MACHINE else {}
+        self.rows.append((table, missing | row))
+
+    def add_statements(self, statements: list[str], row: Mapping[str, Any]) -> None:
+        """Adds a row of machine measurements with its statements in report_0, report_1, ..."""
+        self.add(MACHINE, **dict(zip(_STATEMENTS, statements, strict=False)), **row)
+
+    def add_truth(self, subject: int, heart: Heart) -> None:
+        """Adds the state of a heart, and what follows from it."""
+        self.add(TRUTH, subject_id=subject, **{name: getattr(heart, name) for name in _STATE})
+
+
+class Tables:
+    """Open files of every table; nothing is kept of the rows written."""
+
+    def __init__(self, writers: dict[str, "csv.DictWriter[str]"]) -> None:
+        self._writers = writers
+
+    def write(self, rows: Rows) -> None:
+        """Appends a patient's rows. Raises OSError."""
+        for table, row in rows.rows:
+            self._writers[table].writerow(row)
+
+
+@contextmanager
+def open_tables(folder: Path) -> Iterator[Tables]:
+    """Creates all tables under `folder`, UTF-8, with Unix line ends, and closes them at the end. Raises OSError."""
+    with ExitStack() as stack:
+        writers = {}
+        for name, columns in _COLUMNS.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(path.open("w", newline="", encoding="utf-8"))
+            writers[name] = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+            writers[name].writeheader()
+        yield Tables(writers)

@@ -1,0 +1,160 @@
+"""What a hospital writes about a heart that it saw in an echo study: the report and the measurements."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from echoingecg.simulator.population.patient import Heart, Sex
+
+# Grades of LVEF, %: Lang et al., J Am Soc Echocardiogr 2015;28:1 (ASE/EACVI), in round numbers for both sexes.
+_LVEF_GRADES: Final = (
+    (30, ("Severely depressed", "Severely reduced", "Severely impaired", "Severely decreased")),
+    (40, ("Moderately depressed", "Moderately reduced", "Moderately impaired", "Moderately decreased")),
+    (50, ("Mildly depressed", "Mildly reduced", "Mildly impaired", "Mildly decreased")),
+    (55, ("Low normal", "Borderline normal")),
+    (101, ("Normal", "Preserved")),
+)
+_FUNCTION: Final = (
+    "left ventricular systolic function",
+    "global left ventricular systolic function",
+    "LV systolic function",
+    "overall left ventricular contraction",
+)
+# "LV ejection fraction is" is the prompt of ECHO-CLIP (Christensen et al., Nat Med 2024;30:1481).
+_LVEF_NUMBERS: Final = (
+    "LVEF is {} %.",
+    "LVEF = {} %.",
+    "The ejection fraction is {} %.",
+    "LV ejection fraction is {} %.",
+    "Estimated LVEF {} %.",
+    "The left ventricular ejection fraction is estimated at {} %.",
+)
+# Upper limits of a normal, mildly, moderately dilated end-diastolic diameter, mm: Lang et al., J Am Soc
+# Echocardiogr 2005;18:1440 (ASE).
+_DIAMETER_LIMITS: Final[dict[Sex, tuple[float, float, float]]] = {"F": (53, 57, 61), "M": (59, 63, 68)}
+# Upper limits of a normal, mildly, moderately thick septum, mm; 15 mm and more is severe (SLVH).
+_SEPTUM_LIMITS: Final = (11, 12.9, 14.9)
+_GRADES: Final = ("normal", "mildly", "moderately", "severely")
+# Placeholders: the grade as in "mildly", the grade as in "Mildly".
+_NORMAL_CAVITY: Final = (
+    "The left ventricular cavity is normal in size.",
+    "Normal left ventricular cavity size.",
+    "The left ventricle is of normal size.",
+    "The left ventricle is not dilated.",
+)
+_DILATED_CAVITY: Final = (
+    "The left ventricle is {0} dilated.",
+    "{1} dilated left ventricular cavity.",
+    "The left ventricular cavity is {0} enlarged.",
+    "{1} dilated left ventricle.",
+)
+_DIAMETER_NUMBERS: Final = ("LVEDD {} mm.", "LVIDd {} mm.", "End-diastolic diameter {} mm.")
+# Placeholders: the grade as in "Mild", the grade as in "Mildly".
+_NORMAL_WALL: Final = (
+    "Normal left ventricular wall thickness.",
+    "Left ventricular wall thickness is normal.",
+    "No left ventricular wall thickening.",
+)
+_THICK_WALL: Final = (
+    "{0} left ventricular hypertrophy.",
+    "{0} concentric hypertrophy of the left ventricle.",
+    "{1} increased left ventricular wall thickness.",
+)
+_SEPTUM_NUMBERS: Final = ("Septal wall {} mm.", "Interventricular septum {} mm.", "IVSd {} mm.")
+_FIBRILLATION: Final = (
+    "The rhythm was atrial fibrillation during the study.",
+    "The patient was in atrial fibrillation.",
+)
+_SEPTAL_MOTION: Final = (
+    "Abnormal septal motion consistent with left bundle branch block.",
+    "Dyssynchronous septal motion, as in left bundle branch block.",
+)
+_POOR_IMAGES: Final = (
+    "Suboptimal image quality.",
+    "Technically difficult study, poor acoustic windows.",
+    "Poor image quality.",
+)
+_FAIR_IMAGES: Final = ("", "Adequate image quality.", "Fair image quality.")
+_GOOD_IMAGES: Final = ("", "Good image quality.", "Good acoustic windows.")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A row of the structured measurements: name, description, value, unit."""
+
+    name: str
+    description: str
+    value: int
+    unit: str
+
+
+def measurements(heart: Heart) -> tuple[Measurement, ...]:
+    """What the sonographer measured, in whole units."""
+    return (
+        Measurement("lvef", "Left ventricular ejection fraction", round(heart.lvef), "%"),
+        Measurement(
+            "lv_end_diastolic_diameter",
+            "Left ventricular internal diameter at end diastole",
+            round(heart.lv_end_diastolic_diameter),
+            "mm",
+        ),
+        Measurement(
+            "septal_wall_thickness",
+            "Interventricular septal thickness at end diastole",
+            round(heart.septal_wall_thickness),
+            "mm",
+        ),
+        Measurement(
+            "lv_end_diastolic_volume",
+            "Left ventricular volume at end diastole",
+            round(heart.lv_end_diastolic_volume),
+            "mL",
+        ),
+        Measurement("heart_rate", "Heart rate", round(heart.heart_rate), "bpm"),
+    )
+
+
+def echo_report(heart: Heart, rng: np.random.Generator) -> str:
+    """Findings of an echo study in clinical prose; the numbers are those of `measurements`."""
+    sentences = [_quality(heart, rng), _systolic_function(heart, rng), _cavity(heart, rng), _wall(heart, rng)]
+    if heart.atrial_fibrillation and rng.random() < 0.7:
+        sentences.append(str(rng.choice(_FIBRILLATION)))
+    if heart.left_bundle_branch_block and rng.random() < 0.6:
+        sentences.append(str(rng.choice(_SEPTAL_MOTION)))
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _quality(heart: Heart, rng: np.random.Generator) -> str:
+    if heart.image_quality < 0.45:
+        return str(rng.choice(_POOR_IMAGES))
+    return str(rng.choice(_GOOD_IMAGES if heart.image_quality > 0.7 else _FAIR_IMAGES))
+
+
+def _systolic_function(heart: Heart, rng: np.random.Generator) -> str:
+    lvef = round(heart.lvef)
+    grade = str(rng.choice(next(words for limit, words in _LVEF_GRADES if lvef < limit)))
+    value = str(rng.choice(_LVEF_NUMBERS)).format(lvef)
+    return f"{grade} {rng.choice(_FUNCTION)}. {value}"
+
+
+def _cavity(heart: Heart, rng: np.random.Generator) -> str:
+    diameter = round(heart.lv_end_diastolic_diameter)
+    grade = _grade(diameter, _DIAMETER_LIMITS[heart.sex])
+    phrases = _NORMAL_CAVITY if grade == "normal" else _DILATED_CAVITY
+    sentence = str(rng.choice(phrases)).format(grade, grade.capitalize())
+    number = str(rng.choice(_DIAMETER_NUMBERS)).format(diameter)
+    volume = f" LV end-diastolic volume {round(heart.lv_end_diastolic_volume)} mL." if rng.random() < 0.4 else ""
+    return f"{sentence} {number}{volume}"
+
+
+def _wall(heart: Heart, rng: np.random.Generator) -> str:
+    septum = round(heart.septal_wall_thickness)
+    grade = _grade(septum, _SEPTUM_LIMITS)
+    phrases = _NORMAL_WALL if grade == "normal" else _THICK_WALL
+    sentence = str(rng.choice(phrases)).format(grade.removesuffix("ly").capitalize(), grade.capitalize())
+    return f"{sentence} {str(rng.choice(_SEPTUM_NUMBERS)).format(septum)}"
+
+
+def _grade(value: float, limits: tuple[float, float, float]) -> str:
+    return _GRADES[sum(value > limit for limit in limits)]

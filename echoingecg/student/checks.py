@@ -1,0 +1,57 @@
+"""What must hold before training starts."""
+
+import numpy as np
+import torch
+
+from echoingecg.common.errors import TrainingError
+from echoingecg.recipe import ExecutionSettings, StudentSettings
+from echoingecg.student.data.pairs import KINDS, Kind, TrainingData
+
+
+def usable_kinds(data: TrainingData, settings: StudentSettings) -> tuple[Kind, ...]:
+    """The kinds of pairs that have a weight and rows.
+
+    Raises:
+        TrainingError: there are none, one cannot fill a batch, or the widths differ.
+    """
+    weights = loss_weights(settings)
+    kinds = tuple(kind for kind in KINDS if weights[kind] > 0 and data.train.count(kind))
+    if not kinds:
+        raise TrainingError("no training pairs: neither ECG-echo nor ECG-text has rows in the train split")
+    for kind in kinds:
+        if data.train.count(kind) < settings.batch_size:
+            raise TrainingError(
+                f"student.batch_size is {settings.batch_size}, but the train split holds only "
+                f"{data.train.count(kind)} {kind} pairs: lower batch_size, or set that loss's weight to 0"
+            )
+    if "ecg_echo" in kinds and data.dim != settings.model.embed_dim:
+        raise TrainingError(
+            f"student.model.embed_dim is {settings.model.embed_dim}, but the teacher embeds in {data.dim} dimensions: "
+            "they must be equal"
+        )
+    return kinds
+
+
+def loss_weights(settings: StudentSettings) -> dict[Kind, float]:
+    """Weight of each loss."""
+    return {"ecg_echo": settings.echo_weight, "ecg_text": settings.text_weight}
+
+
+def apart(seed: int, rank: int, step: int) -> int:
+    """A seed of its own for each process and checkpoint, so that their dropout masks differ.
+
+    Args:
+        seed: the recipe's.
+        rank: of the process, from 0.
+        step: of the checkpoint.
+    """
+    return int(np.random.SeedSequence([seed % 2**64], spawn_key=(rank, step)).generate_state(1, np.uint64)[0])
+
+
+def accelerator(execution: ExecutionSettings) -> str:
+    """'cpu' or 'cuda'. Raises TrainingError when CUDA is asked for and there is none."""
+    if execution.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if execution.device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("execution.device=cuda, but torch finds no CUDA device: use auto or cpu")
+    return execution.device

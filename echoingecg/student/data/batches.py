@@ -1,0 +1,104 @@
+"""Which pairs make which batch. A pure function of seed and epoch: training resumes at any batch."""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from echoingecg.student.data.pairs import KINDS, Kind, Pairs
+
+VALIDATION: Final = 0  # training epochs count from 1; this one's randomness is the validation's
+
+
+class Batch(NamedTuple):
+    """Pairs of one kind; `rows` (b,) int64 are rows of EchoPairs or TextPairs."""
+
+    kind: Kind
+    rows: np.ndarray
+
+
+class Planner:
+    """Batches of a split. ECG-echo and ECG-text never mix (EchoingECG, section 3).
+
+    The losses call every pair of a batch but the matched one negative, so a batch should hold an ECG
+    and a study once. Pairs linked by a shared ECG or study form a group, and a group is spread
+    over as many batches as it has pairs; a batch repeats one only when there are too few batches.
+
+    Args:
+        pairs: of one split.
+        kinds: which kinds to use; others are left out.
+        batch_size: pairs a batch.
+        seed: any integer.
+    """
+
+    def __init__(self, pairs: Pairs, kinds: tuple[Kind, ...], batch_size: int, seed: int) -> None:
+        self.kinds = kinds
+        self.batch_size = batch_size
+        self.seed = seed % 2**64
+        self._study = {"ecg_echo": pairs.echo.study, "ecg_text": np.zeros(len(pairs.text), np.int64)}
+        self._group = {"ecg_echo": linked(pairs.echo.ecg, pairs.echo.study), "ecg_text": pairs.text.ecg}
+
+    def steps(self, kind: Kind) -> int:
+        """Full batches of one kind."""
+        return len(self._group[kind]) // self.batch_size
+
+    def epoch(self, number: int) -> list[Batch]:
+        """Batches in random order until neither kind can fill another; who is left out differs by epoch.
+
+        Args:
+            number: from 1.
+        """
+        batches = [batch for kind in self.kinds for batch in self._dealt(kind, number, self.steps(kind), whole=False)]
+        order = self._random(number, len(KINDS)).permutation(len(batches))
+        return [batches[at] for at in order]
+
+    def everything(self) -> list[Batch]:
+        """Every pair once, in batches of at least the batch size where there are as many; always the same."""
+        return [
+            batch
+            for kind in self.kinds
+            if len(self._group[kind])
+            for batch in self._dealt(kind, VALIDATION, max(1, self.steps(kind)), whole=True)
+        ]
+
+    def _random(self, epoch: int, stream: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, epoch, stream])
+
+    def _dealt(self, kind: Kind, epoch: int, batches: int, whole: bool) -> list[Batch]:
+        """Deals pairs out like cards, group after group: one group's pairs land in different batches."""
+        random = self._random(epoch, KINDS.index(kind))
+        order = random.permutation(len(self._group[kind]))
+        if not whole:
+            beyond = occurrence(self._group[kind][order]) >= batches
+            order = order[np.argsort(beyond, kind="stable")][: batches * self.batch_size]
+        _, group = np.unique(self._group[kind][order], return_inverse=True)
+        shuffled = random.permutation(group.max(initial=-1) + 1)[group]
+        dealt = order[np.lexsort((self._study[kind][order], shuffled))]
+        return [Batch(kind, dealt[first::batches]) for first in range(batches)]
+
+
+def occurrence(values: np.ndarray) -> np.ndarray:
+    """How often each value stood before: [7, 5, 7, 7] gives [0, 0, 1, 2]."""
+    order = np.argsort(values, kind="stable")
+    _, first, which = np.unique(values[order], return_index=True, return_inverse=True)
+    before = np.empty(len(values), dtype=np.int64)
+    before[order] = np.arange(len(values)) - first[which]
+    return before
+
+
+def linked(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Labels of the connected components of pairs: two pairs that share an a or a b share the label.
+
+    Args:
+        a: (P,) int64.
+        b: (P,) int64.
+
+    Returns:
+        (P,) integers.
+    """
+    left, right = a.max(initial=-1) + 1, b.max(initial=-1) + 1
+    size = int(left + right)
+    graph = coo_array((np.ones(len(a), np.int8), (a, left + b)), shape=(size, size))
+    _, label = connected_components(graph, directed=False)
+    return label[a]

@@ -1,0 +1,117 @@
+"""An ECG encoder with a yes/no head, trained on labels; validation alone stops it.
+
+Shape legend: B = ECGs of a batch, n = labelled ECGs, D = width of the encoder's output.
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from sklearn.metrics import log_loss
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from echoingecg.common.errors import TrainingError
+from echoingecg.recipe import TuningSettings
+from echoingecg.student.model.student import EcgEncoder
+
+_CHUNK: Final = 64  # ECGs scored at once
+Read = Callable[[np.ndarray], Tensor]
+
+
+class Classifier(nn.Module):
+    """An encoder and a linear layer on its mean of width `dim`, scaled so that a coordinate is of order 1."""
+
+    def __init__(self, encoder: EcgEncoder, dim: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(dim, 1)
+        self.unit = dim**0.5
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """(B, 12, T) standardised to (B,) logits."""
+        logits: Tensor = self.head(self.unit * self.encoder(signal).mean)[:, 0]
+        return logits
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The best epoch: class-balanced validation loss, scores (n,) float64 in [0, 1], its number from 1."""
+
+    loss: float
+    score: np.ndarray
+    epoch: int
+
+
+def fit_classifier(
+    make: Callable[[], Classifier],
+    read: Read,
+    label: np.ndarray,
+    training: np.ndarray,
+    validation: np.ndarray,
+    rate: float,
+    settings: TuningSettings,
+    seed: int,
+    frozen: bool = False,
+) -> Fitted:
+    """Class-balanced BCE by AdamW, stopped by the class-balanced validation loss.
+
+    Args:
+        make: what to start from; called once torch is seeded. What needs no gradient stays as it is.
+        read: (k,) int64 into the n ECGs -> (k, 12, T) standardised, on the device to train on.
+        label: (n,) 0 or 1; those of other ECGs than training and validation are not read.
+        training, validation: (n,) bool, each with both classes.
+        rate: learning rate.
+        settings: epochs, patience, batch_size and weight_decay count here.
+        seed: of weights and order.
+        frozen: batch norms keep their running statistics.
+
+    Raises:
+        TrainingError: a score is not finite.
+    """
+    rows, held_out = np.flatnonzero(training), np.flatnonzero(validation)
+    negatives, positives = np.bincount(label[rows], minlength=2)
+    random = np.random.default_rng(seed)
+    least, best, at = np.inf, {}, 0
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = make()
+        device = model.to(read(rows[:1]).device).head.weight.device
+        learned = [one for one in model.parameters() if one.requires_grad]
+        optimizer = torch.optim.AdamW(learned, lr=rate, weight_decay=settings.weight_decay)
+        weight = torch.tensor(negatives / positives, dtype=torch.float32, device=device)
+        wanted = torch.from_numpy(label.astype(np.float32)).to(device)
+        for epoch in range(1, settings.epochs + 1):
+            model.train(not frozen)
+            for batch in np.array_split(random.permutation(rows), max(1, len(rows) // settings.batch_size)):
+                optimizer.zero_grad()
+                F.binary_cross_entropy_with_logits(model(read(batch)), wanted[batch], pos_weight=weight).backward()
+                optimizer.step()
+            score = _scores(model, read, held_out)
+            if not np.isfinite(score).all():
+                raise TrainingError(
+                    f"evaluation.tuning: scores are not finite after epoch {epoch} at learning rate {rate:g}: lower it"
+                )
+            loss = balanced_loss(label[held_out], score)
+            if loss < least:
+                least, best, at = loss, deepcopy(model.state_dict()), epoch
+            if epoch - at >= settings.patience:
+                break
+    model.load_state_dict(best)
+    return Fitted(least, _scores(model, read, np.arange(len(label))), at)
+
+
+def balanced_loss(label: np.ndarray, score: np.ndarray) -> float:
+    """Cross-entropy in which both classes weigh the same; labels (n,) of both classes, scores (n,) in [0, 1]."""
+    weight = 1 / np.bincount(label, minlength=2)[label]
+    return float(log_loss(label, score, sample_weight=weight, labels=[0, 1]))
+
+
+@torch.no_grad()
+def _scores(model: Classifier, read: Read, rows: np.ndarray) -> np.ndarray:
+    model.eval()
+    parts = [torch.sigmoid(model(read(part)).double()) for part in np.split(rows, range(_CHUNK, len(rows), _CHUNK))]
+    return torch.cat(parts).cpu().numpy()

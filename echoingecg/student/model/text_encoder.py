@@ -1,0 +1,122 @@
+"""The text encoder: a BERT through transformers with Gaussian heads, and where its BERT comes from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig
+
+from echoingecg.common.errors import TrainingError
+from echoingecg.recipe import ModelSettings
+from echoingecg.recipe.stages import BUILT_IN_TEXT
+from echoingecg.student.gaussian import Gaussian
+from echoingecg.student.heads import GaussianHeads
+from echoingecg.student.tokens import built_in_tokenizer
+
+FEED_FORWARD: Final = 4  # inner width of a transformer layer as a multiple of its width, as in BERT
+
+
+@dataclass(frozen=True)
+class TextTower:
+    """A BERT and the tokenizer it was made for."""
+
+    backbone: nn.Module
+    tokenizer: Tokenizer
+
+    @property
+    def pad(self) -> int:
+        """Token id that fills a batch; the mask hides it."""
+        return padding(self.backbone)
+
+
+def padding(backbone: nn.Module) -> int:
+    """The backbone's padding token, 0 where it names none."""
+    config: Any = backbone.config
+    return int(config.pad_token_id or 0)
+
+
+class TextEncoder(GaussianHeads):
+    """Token ids to Gaussians.
+
+    Args:
+        backbone: a transformers encoder; its config gives the width.
+        settings: embed_dim and gpo_dim count here.
+    """
+
+    def __init__(self, backbone: nn.Module, settings: ModelSettings) -> None:
+        config: Any = backbone.config
+        super().__init__(config.hidden_size, settings.embed_dim, settings.gpo_dim)
+        self.backbone = backbone
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Gaussian:
+        """Encodes wrapped, tokenised texts.
+
+        Args:
+            ids: (B, T) int64.
+            mask: (B, T) int64, ones, then zeros where a shorter text is padded.
+        """
+        states = self.backbone(input_ids=ids, attention_mask=mask).last_hidden_state
+        return self.pool(states, mask.sum(1))
+
+
+def backbone_from_config(config: Mapping[str, Any]) -> nn.Module:
+    """A backbone with random weights. Needs no network.
+
+    Args:
+        config: as `text_config` gives it.
+    """
+    return AutoModel.from_config(AutoConfig.for_model(**config))
+
+
+def text_config(backbone: nn.Module) -> dict[str, Any]:
+    """The backbone's configuration as JSON values, without what depends on the machine."""
+    config: Any = backbone.config
+    return {name: value for name, value in config.to_diff_dict().items() if name != "transformers_version"}
+
+
+def text_tower(settings: ModelSettings, texts: Sequence[str]) -> TextTower:
+    """The text tower that a recipe names.
+
+    Args:
+        settings: `text` names it; text_tokens and, for the built-in one, text_* size it.
+        texts: wrapped training texts, from which the built-in tokenizer learns its words.
+
+    Raises:
+        TrainingError: the named model is not there or cannot hold text_tokens tokens.
+    """
+    if settings.text != BUILT_IN_TEXT:
+        return _pretrained(settings)
+    tokenizer = built_in_tokenizer(texts, settings.text_tokens)
+    config = BertConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=settings.text_width,
+        num_hidden_layers=settings.text_layers,
+        num_attention_heads=settings.text_heads,
+        intermediate_size=FEED_FORWARD * settings.text_width,
+        max_position_embeddings=settings.text_tokens,
+        attention_probs_dropout_prob=0.0,  # the other dropouts suffice; this one costs a third of the step
+    )
+    return TextTower(AutoModel.from_config(config), tokenizer)
+
+
+def _pretrained(settings: ModelSettings) -> TextTower:
+    try:
+        backbone = AutoModel.from_pretrained(settings.text)
+        tokenizer = AutoTokenizer.from_pretrained(settings.text, use_fast=True).backend_tokenizer
+    except (OSError, ValueError, AttributeError) as fault:
+        first = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+        raise TrainingError(
+            f"student.model.text: '{settings.text}' cannot be loaded ({first}). On a machine with network run "
+            f"`hf download {settings.text} --local-dir FOLDER`, copy FOLDER here and set student.model.text to its "
+            f"path, or set it to '{BUILT_IN_TEXT}'"
+        ) from fault
+    longest = backbone.config.max_position_embeddings
+    if settings.text_tokens > longest:
+        raise TrainingError(
+            f"student.model.text_tokens is {settings.text_tokens}, but '{settings.text}' holds at most {longest}"
+        )
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(settings.text_tokens)
+    return TextTower(backbone.float(), tokenizer)

@@ -1,0 +1,233 @@
+"""Released weights in and out: the published key layout, checked name by name, copied bit for bit.
+
+In: a torch state dict (read with weights_only) or safetensors. Out: safetensors, never a pickle.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+
+from data_contracts.student import HISTORY
+from echoingecg.common.errors import ContractError, StoreError
+from echoingecg.fingerprint import canonical_json
+from echoingecg.recipe import ModelSettings, StudentSettings
+from echoingecg.student.checkpoint import Weights
+from echoingecg.student.inference import LoadedStudent
+from echoingecg.student.model import Student
+from echoingecg.student.model.text_encoder import backbone_from_config
+from echoingecg.student.objective import Objective
+from echoingecg.student.released.scaler import read_released_scaler
+from echoingecg.student.released.text_tower import (
+    CONFIG,
+    TOKENIZER,
+    BertSizes,
+    bert_sizes,
+    model_settings,
+    read_config,
+    read_tokenizer,
+    sizes_of,
+)
+from echoingecg.student.released.weights import check_layout, own_memory, read_weights
+from echoingecg.student.scaler import Scaler
+from echoingecg.student.store import save
+from echoingecg.student.train import Trained
+
+# Raised by hand when the same files would give another artefact.
+CODE_VERSION: Final = 1
+
+WEIGHTS: Final = "echoingecg.safetensors"
+SCALER: Final = "ecg_scaler.json"
+NOTE: Final = "released.json"
+
+_BIOBERT: Final = BertSizes(vocab_size=28_996)
+_IMPORTED: Final = "imported"  # `text` of a tower that is not BioBERT: its own name is not in the files
+_TOWERS: Final = ("ecg", "text")
+_HEADS: Final = ("linear", "std_linear")
+_POOLS: Final = ("gpool", "std_gpool")
+# Where the sizes of the published architecture are read: name of the weight, axis. Several places each, and
+# the commonest size counts: so one damaged key is named as such, instead of making all others look wrong.
+_SIZES: Final = {
+    "init_dim": (("ecg_encoder.conv1.weight", 0), ("ecg_encoder.bn1.weight", 0), ("ecg_encoder.bn1.bias", 0)),
+    "embed_dim": tuple((f"{tower}_encoder.{head}.bias", 0) for tower in _TOWERS for head in _HEADS),
+    "gpo_dim": tuple((f"{tower}_encoder.{gpo}.linear.weight", 1) for tower in _TOWERS for gpo in _POOLS),
+    "vocab_size": (("text_encoder.backbone.embeddings.word_embeddings.weight", 0),),
+    "hidden_size": (
+        ("text_encoder.backbone.pooler.dense.bias", 0),
+        *((f"text_encoder.{head}.weight", 1) for head in _HEADS),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Released:
+    """Released files, read and checked, ready to become an artefact.
+
+    Attributes:
+        settings: the architecture that the weights imply; the rest as published.
+        bert: configuration of the text tower.
+        weights: every parameter and buffer, under the released names; may still lie in the file.
+        tokenizer: of the text tower.
+        scaler: mV, in the order of conventions.LEADS.
+    """
+
+    settings: StudentSettings
+    bert: BertSizes
+    weights: Weights
+    tokenizer: Tokenizer
+    scaler: Scaler
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of what the weights and the scaler do not hold: configuration and tokenizer."""
+        parts = {"text_config": canonical_json(self.bert.as_config()), "tokenizer": self.tokenizer.to_str()}
+        return {name: sha256(text.encode()).hexdigest() for name, text in parts.items()}
+
+    def counts(self) -> dict[str, int]:
+        """Tensors, and the numbers in them."""
+        return {"tensors": len(self.weights), "numbers": sum(one.numel() for one in self.weights.values())}
+
+
+def read_released(weights: Path, scaler: Path, text: str, config: Path | None = None) -> Released:
+    """Reads released files. Nothing in them is run, nothing is downloaded.
+
+    Args:
+        weights: torch state dict, or safetensors, in the released layout.
+        scaler: StandardScaler as joblib or pickle wrote it, or `ecg_scaler.json` of an export.
+        text: folder or cached Hugging Face name of the text tower's tokenizer.
+        config: config.json of the text tower; None takes the one beside the weights, or BERT-base.
+
+    Raises:
+        StoreError: a file is absent or unreadable.
+        ContractError: a file holds something else, or a key is missing, unknown, misshaped, of another
+            dtype or not finite.
+    """
+    found = read_weights(weights)
+    origin = config or weights.with_name(CONFIG)
+    values = read_config(origin, needed=config is not None)
+    model, bert = implied_architecture(found, values, weights, origin)
+    check_layout(found, expected_layout(model, bert), weights)
+    return Released(
+        StudentSettings(model=model),
+        bert,
+        found,
+        read_tokenizer(text, bert.vocab_size, model.text_tokens),
+        read_released_scaler(scaler),
+    )
+
+
+def implied_architecture(
+    weights: Weights, config: Mapping[str, Any], origin: Path, config_origin: Path
+) -> tuple[ModelSettings, BertSizes]:
+    """The architecture of the released layout in the sizes that the weights have.
+
+    Args:
+        weights: by released name; only shapes are read.
+        config: what config.json says; empty when there is none.
+        origin: the weights' file, for errors.
+        config_origin: the configuration's file, for errors.
+
+    Raises:
+        ContractError: the sizes are impossible, or the configuration is of no BERT or needed and not there.
+    """
+    defaults = {**ModelSettings().model_dump(), **_BIOBERT.model_dump()}
+    sizes = {size: _commonest(weights, places, defaults[size]) for size, places in _SIZES.items()}
+    bert = bert_sizes(config, sizes.pop("vocab_size"), sizes.pop("hidden_size"), config_origin)
+    return model_settings(config, config_origin) or _published(sizes, bert, origin), bert
+
+
+def expected_layout(model: ModelSettings, bert: BertSizes) -> Weights:
+    """Names, shapes and dtypes that an architecture leads to, as tensors without memory."""
+    return _empty_student(model, bert).state_dict()
+
+
+def save_released(released: Released, folder: Path) -> None:
+    """Writes the student artefact's files, and a note of what the released files do not hold.
+
+    Args:
+        released: from `read_released`.
+        folder: exists.
+    """
+    student = _empty_student(released.settings.model, released.bert)
+    student.load_state_dict(own_memory(released.weights), assign=True)
+    trained = Trained(
+        settings=released.settings,
+        objective=Objective(student, released.settings),
+        tokenizer=released.tokenizer,
+        scaler=released.scaler,
+        history=HISTORY.build([]),
+        best_epoch=0,
+        steps=0,
+    )
+    save(trained, folder)
+    starts = {"scale": released.settings.scale_start, "shift": released.settings.shift_start}
+    note = "The released layout holds neither scale nor shift of the match logit: these are the published starts."
+    _write_json(folder / NOTE, {"note": note, **starts, **released.counts()})
+
+
+def export_released(student: LoadedStudent, folder: Path) -> list[Path]:
+    """Writes a student in the released layout, as safetensors and JSON.
+
+    `echoingecg.safetensors` holds the released names alone: scale and shift of the match logit are no part
+    of that layout. `config.json` and `tokenizer.json` are what an import needs besides.
+
+    Args:
+        student: any student.
+        folder: made if absent.
+
+    Returns:
+        The files.
+
+    Raises:
+        StoreError: the folder holds something already.
+        ContractError: the text tower is no BERT.
+    """
+    towers = student.objective.student
+    bert = sizes_of(towers.text_encoder.backbone)
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise StoreError(f"{folder} is not empty: name a new folder")
+    weights = {name: tensor.cpu().contiguous() for name, tensor in towers.state_dict().items()}
+    save_file(weights, folder / WEIGHTS)
+    _write_json(folder / SCALER, student.scaler.as_json())
+    _write_json(folder / CONFIG, {"model": student.settings.model.model_dump(mode="json"), "bert": bert.as_config()})
+    (folder / TOKENIZER).write_text(student.tokenizer.to_str(pretty=True), encoding="utf-8")
+    return [folder / name for name in (WEIGHTS, SCALER, CONFIG, TOKENIZER)]
+
+
+def _empty_student(model: ModelSettings, bert: BertSizes) -> Student:
+    with torch.device("meta"):
+        return Student(model, backbone_from_config(bert.as_config()))
+
+
+def _commonest(weights: Weights, places: Iterable[tuple[str, int]], default: int) -> int:
+    """The size most of the places have; the published one where all are missing, which the check will then say."""
+    found = [weights[name].shape[axis] for name, axis in places if name in weights and weights[name].ndim > axis]
+    return Counter(found).most_common(1)[0][0] if found else default
+
+
+def _published(sizes: Mapping[str, int], bert: BertSizes, origin: Path) -> ModelSettings:
+    """The published architecture in these sizes.
+
+    Its numbers of blocks are not read off the file: one that lacks its last block would pass for a smaller model.
+    """
+    published = ModelSettings()
+    try:
+        return ModelSettings(
+            **sizes,
+            text=published.text if bert == _BIOBERT else _IMPORTED,
+            text_tokens=min(published.text_tokens, bert.max_position_embeddings),
+        )
+    except ValidationError as fault:
+        raise ContractError(f"{origin}: not the released layout: sizes {dict(sizes)} are impossible") from fault
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,0 +1,120 @@
+"""What counts as a clip, judged by its frames: a header can lie. docs/echo_formats.md says how limits were found."""
+
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from itertools import pairwise
+from typing import Final
+
+import cv2
+import numpy as np
+
+from echoingecg.common.errors import RecipeError, Refusal
+from echoingecg.recipe.stages import TeacherSettings
+from echoingecg.teacher.decode.clip import Clip
+
+ViewFilter = Callable[[np.ndarray], bool]  # uint8 (frame, size, size, 3) -> whether the clip is wanted
+
+_COLOUR_FLOW: Final = 2  # Region Data Type, DICOM PS3.3 C.8.5.5.1.2
+_LEVELS: Final = 8  # a pixel that differs by more has changed
+_MOVING_SHARE: Final = 0.005  # of the pixels, over the whole clip
+_STRIP_SIZE: Final = (112, 28)  # px, width and height in which strips are looked for
+_NEIGHBOURS: Final = 13  # frames compared, at most
+_SWEEP_SHARE: Final = 0.15  # of the columns, between two frames
+_LAGS: Final = (1, 12)  # frames apart; a slow scroll is under a pixel from one to the next
+_SHIFTED_PAIRS: Final = 4
+_SCROLL_RATIO: Final = 0.15  # of the squared difference that is left after shifting one frame onto the other
+_HUE_LEVELS: Final = 48  # red over green and blue, or blue over red and green
+_HUE_SHARE: Final = 0.001  # of the pixels, for red and for blue
+_COLOUR_FRAMES: Final = 8
+
+
+def check_cine(clip: Clip, frames: np.ndarray, settings: TeacherSettings) -> None:
+    """Refuses what moves as no heart does, and what the recipe does not want.
+
+    Args:
+        clip: its header.
+        frames: uint8 (frame, size, size, 3), RGB, as the teacher sees them; one alone tells nothing of motion.
+        settings: colour_doppler and view_filter are read.
+
+    Raises:
+        Refusal: `not_a_cine`, `unwanted_view`.
+        RecipeError: the view filter cannot be loaded.
+    """
+    if len(frames) > 1:
+        if not is_moving(frames):
+            raise Refusal("not_a_cine", f"the {len(frames)} frames taken show the same picture")
+        if is_strip(frames):
+            raise Refusal("not_a_cine", "the picture scrolls or is swept over as a strip does")
+    if settings.colour_doppler == "refuse":
+        stated = any(region.data_type == _COLOUR_FLOW for region in clip.regions)
+        if stated or shows_flow(frames):
+            raise Refusal("unwanted_view", f"colour Doppler, {'stated' if stated else 'seen'}")
+    if settings.view_filter and not load_view_filter(settings.view_filter)(frames):
+        raise Refusal("unwanted_view", "the view filter does not want this clip")
+
+
+def is_moving(frames: np.ndarray) -> bool:
+    """Whether enough pixels differ from the first frame in any other."""
+    changed = np.zeros(frames.shape[1:3], bool)
+    for frame in frames[1:, ..., 1]:
+        changed |= cv2.absdiff(frame, frames[0, ..., 1]) > _LEVELS
+        if changed.mean() >= _MOVING_SHARE:
+            return True
+    return False
+
+
+def is_strip(frames: np.ndarray) -> bool:
+    """Whether neighbouring frames differ in a narrow band that advances, or are one picture pushed to the left."""
+    start = max(len(frames) - _NEIGHBOURS, 0) // 2
+    small = [cv2.resize(one, _STRIP_SIZE, interpolation=cv2.INTER_AREA) for one in frames[start:][:_NEIGHBOURS, ..., 1]]
+    return _is_swept(small) or any(_scrolls(small, lag) for lag in _LAGS if lag < len(small))
+
+
+def _is_swept(small: list[np.ndarray]) -> bool:
+    changed = np.array([(cv2.absdiff(*pair) > _LEVELS).any(axis=0) for pair in pairwise(small)])  # (pair, column)
+    changed = changed[changed.any(axis=1)]
+    if len(changed) < 2:
+        return False
+    width = np.median(changed.mean(axis=1))
+    return bool(width < _SWEEP_SHARE and changed.any(axis=0).mean() > 2 * width)
+
+
+def _scrolls(small: list[np.ndarray], lag: int) -> bool:
+    pairs = list(zip(small, small[lag:], strict=False))[:_SHIFTED_PAIRS]
+    return bool(np.median([_left_after_shift(*pair) for pair in pairs]) < _SCROLL_RATIO)
+
+
+def _left_after_shift(one: np.ndarray, other: np.ndarray) -> float:
+    """Smallest squared difference over shifts to the left, as a share of that without a shift."""
+    unshifted, *shifted = cv2.matchTemplate(one, other[:, : -(_STRIP_SIZE[0] // 4)], cv2.TM_SQDIFF)[0]
+    return float(min(shifted) / unshifted) if unshifted > other.size else 1.0  # a level a pixel: less is rounding
+
+
+def shows_flow(frames: np.ndarray) -> bool:
+    """Whether both red and blue come and go, as flow toward and away from the probe: print stays, a tint is one hue."""
+    some = frames[:: -(-len(frames) // _COLOUR_FRAMES)].astype(np.int16)
+    red, green, blue = np.moveaxis(some, -1, 0)
+    hues = (red - np.maximum(green, blue), blue - np.maximum(green, red))
+    return all(_come_and_go(hue > _HUE_LEVELS) > _HUE_SHARE for hue in hues)
+
+
+def _come_and_go(coloured: np.ndarray) -> float:
+    return float((coloured.any(axis=0) & ~coloured.all(axis=0)).mean())
+
+
+@cache
+def load_view_filter(name: str) -> ViewFilter:
+    """The function that the recipe names as `module:function`.
+
+    Raises:
+        RecipeError: there is no such function.
+    """
+    module, _, function = name.partition(":")
+    try:
+        found = getattr(import_module(module), function)
+    except (ImportError, AttributeError) as fault:
+        raise RecipeError(f"teacher.view_filter '{name}': {fault}; name it as module:function") from fault
+    if not callable(found):
+        raise RecipeError(f"teacher.view_filter '{name}' is no function")
+    return found

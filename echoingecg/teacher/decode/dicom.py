@@ -1,0 +1,155 @@
+"""Multi-frame ultrasound DICOM: the header facts that a teacher needs, checked before a pixel is decoded.
+
+Only the attributes named here are parsed: names, dates and identifiers of the file are never read.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
+
+from echoingecg.common.errors import Refusal
+from echoingecg.teacher.decode.clip import Clip, Region, check_size
+from echoingecg.teacher.decode.parsing import WholeFile, parsing
+
+_COLOURS: Final = ("Red", "Green", "Blue")
+_ATTRIBUTES: Final = (
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "NumberOfFrames",
+    "FrameTime",
+    "FrameTimeVector",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "SequenceOfUltrasoundRegions",
+    "ExtendedOffsetTable",
+    *(f"{colour}PaletteColorLookupTable{part}" for colour in _COLOURS for part in ("Descriptor", "Data")),
+)
+_PREFIX_AT: Final = 128
+_PIXEL_DATA: Final = b"\xe0\x7f\x10\x00"  # the tag, little endian
+_OTHER_BYTES: Final = (b"OB", b"OW", b"UN")
+_UNDEFINED: Final = 0xFFFFFFFF
+_SAMPLES: Final = {
+    "MONOCHROME2": 1,
+    "PALETTE COLOR": 1,
+    "RGB": 3,
+    "YBR_FULL": 3,
+    "YBR_FULL_422": 3,
+    "YBR_ICT": 3,
+    "YBR_RCT": 3,
+}
+
+
+@dataclass(frozen=True)
+class DicomClip(Clip):
+    """An ultrasound file whose header has been checked.
+
+    Attributes:
+        path: of the file.
+        dataset: the parsed attributes, without pixels.
+        transfer_syntax: of the pixel encoding.
+        photometric: PhotometricInterpretation.
+        pixels_at: where the value of Pixel Data begins, bytes into the file.
+        pixels_length: its bytes; None where it is encapsulated.
+    """
+
+    path: Path
+    dataset: Dataset
+    transfer_syntax: UID
+    photometric: str
+    pixels_at: int
+    pixels_length: int | None
+
+
+def is_dicom(head: bytes) -> bool:
+    """Whether a file that begins with these bytes (132 or more) is a DICOM file (PS3.10, 7.1)."""
+    return head[_PREFIX_AT : _PREFIX_AT + 4] == b"DICM"
+
+
+def read_dicom_clip(path: Path) -> DicomClip:
+    """Reads and checks the header; no pixel is decoded, and none is read.
+
+    Raises:
+        Refusal: `unknown_format`, `unreadable`, `truncated`, `no_pixel_data`, `unsupported_pixels`.
+        OSError: the disk cannot give the bytes.
+    """
+    with WholeFile(path) as file, parsing("the DICOM header"):
+        if not is_dicom(file.read(_PREFIX_AT + 4)):
+            raise Refusal("unknown_format", "no DICOM prefix")
+        # A deflated file can unpack to a thousand times its size, all at once.
+        if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            raise Refusal("unsupported_pixels", "deflated transfer syntax")
+        file.seek(0)
+        dataset = dcmread(file, stop_before_pixels=True, specific_tags=list(_ATTRIBUTES))
+        length = _enter_pixels(file, dataset.file_meta.TransferSyntaxUID)
+        return _checked(path, dataset, file.tell(), length)
+
+
+def _enter_pixels(file: WholeFile, syntax: UID) -> int | None:
+    """Reads the head of Pixel Data (PS3.5, 7.1.2 and 7.1.3); its length, None where it is undefined."""
+    if syntax == ExplicitVRBigEndian:
+        raise Refusal("unsupported_pixels", "big-endian transfer syntax")
+    tag, head = file.read(4), file.read(4)
+    if tag != _PIXEL_DATA:
+        raise Refusal("no_pixel_data", "no pixel data element")
+    # An implicit length is even, as values are padded: none of the three VRs reads as one.
+    if head[:2] in _OTHER_BYTES:
+        head = file.read(4)
+    if len(head) < 4:
+        raise Refusal("truncated", "the file ends within its pixel data")
+    length = int.from_bytes(head, "little")
+    if not length:
+        raise Refusal("no_pixel_data", "the pixel data element is empty")
+    return None if length == _UNDEFINED else length
+
+
+def _checked(path: Path, dataset: Dataset, pixels_at: int, pixels_length: int | None) -> DicomClip:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    clip = DicomClip(
+        frames=int(dataset.get("NumberOfFrames") or 1),
+        height=int(dataset["Rows"].value),
+        width=int(dataset["Columns"].value),
+        regions=tuple(_regions(dataset.get("SequenceOfUltrasoundRegions") or ())),
+        frame_rate=_frame_rate(dataset),
+        path=path,
+        dataset=dataset,
+        transfer_syntax=syntax,
+        photometric=str(dataset.get("PhotometricInterpretation", "")),
+        pixels_at=pixels_at,
+        pixels_length=pixels_length,
+    )
+    check_size(clip.frames, clip.height, clip.width)
+    if clip.photometric not in _SAMPLES:
+        raise Refusal("unsupported_pixels", "photometric interpretation is none of " + ", ".join(_SAMPLES))
+    if dataset.get("SamplesPerPixel") != _SAMPLES[clip.photometric]:
+        raise Refusal("unsupported_pixels", f"samples per pixel do not fit {clip.photometric}")
+    if (dataset.get("BitsAllocated"), dataset.get("PixelRepresentation")) != (8, 0):
+        raise Refusal("unsupported_pixels", "pixels are not unsigned and of 8 bits")
+    if syntax.is_valid and syntax.is_transfer_syntax and syntax.is_encapsulated != (pixels_length is None):
+        raise Refusal("unreadable", "the transfer syntax and the form of the pixel data contradict each other")
+    return clip
+
+
+def _frame_rate(dataset: Dataset) -> float | None:
+    """From Frame Time, else from Frame Time Vector, whose first increment is no interval (PS3.3 C.7.6.5)."""
+    increments = [float(one) for one in dataset.get("FrameTimeVector") or ()][1:]  # ms
+    mean = float(dataset.get("FrameTime") or 0) or (sum(increments) / len(increments) if increments else 0)
+    return 1000 / mean if mean > 0 else None
+
+
+def _regions(items: Any) -> Iterator[Region]:
+    for item in items:
+        corners = [item.get(f"RegionLocation{name}") for name in ("MinX0", "MinY0", "MaxX1", "MaxY1")]
+        if None not in corners and "RegionSpatialFormat" in item:
+            left, top, right, bottom = (int(corner) for corner in corners)
+            data_type = int(item.get("RegionDataType") or 0)
+            yield Region(int(item.RegionSpatialFormat), left, top, right, bottom, data_type)

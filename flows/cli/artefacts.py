@@ -1,0 +1,133 @@
+"""`echoingecg artefacts ...`: look at, compare, check and tidy what is published."""
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="List, show, compare, verify and tidy published artefacts; make reports again.", no_args_is_help=True
+)
+
+WorkspaceOption = Annotated[
+    str, typer.Option("--workspace", "-w", envvar="ECHOINGECG_WORKSPACE", help="Folder of pools and artefacts.")
+]
+NameArgument = Annotated[str, typer.Argument(help="STAGE-VERSION (the start of a version is enough) or an alias.")]
+
+
+@app.command("list")
+def list_(workspace: WorkspaceOption = "workspace") -> None:
+    """All artefacts and aliases."""
+    from flows.cli.output import print_artefacts
+
+    print_artefacts(open_store(workspace))
+
+
+@app.command()
+def show(name: NameArgument, workspace: WorkspaceOption = "workspace") -> None:
+    """One artefact: manifest, files, and what it refused, with the files' paths where this machine knows them."""
+    from flows.cli.output import print_artefact
+
+    print_artefact(open_store(workspace), name)
+
+
+@app.command()
+def lineage(name: NameArgument, workspace: WorkspaceOption = "workspace") -> None:
+    """What an artefact was made of, stage by stage."""
+    store = open_store(workspace)
+    for stage, version in store.lineage(store.named(name)).items():
+        typer.echo(f"{stage}-{version}")
+
+
+@app.command()
+def report(
+    name: NameArgument,
+    out: Annotated[str, typer.Option("--out", "-o", help="Folder for report.html, model_card.md and figures.")],
+    workspace: WorkspaceOption = "workspace",
+) -> None:
+    """Make the report of an evaluation again, from published artefacts alone."""
+    from pathlib import Path
+
+    from data_contracts.evaluation import REPORT
+    from tasks.evaluation_report import rebuild_report
+
+    folder = Path(out).expanduser()
+    rebuild_report(open_store(workspace), name, folder)
+    typer.echo(folder / REPORT)
+
+
+@app.command()
+def diff(one: NameArgument, other: NameArgument, workspace: WorkspaceOption = "workspace") -> None:
+    """Why two artefacts of a stage have different versions, and which files differ."""
+    from tasks.compare import differences
+
+    store = open_store(workspace)
+    found = differences(store.named(one).manifest, store.named(other).manifest)
+    typer.echo("\n".join(found) or "equal")
+
+
+@app.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Artefacts; default: all in the workspace.")] = None,
+    workspace: WorkspaceOption = "workspace",
+    shared: Annotated[bool, typer.Option("--shared", help="The copies in the shared store instead.")] = False,
+) -> None:
+    """Compare every file, and every row in the pools, with its checksum."""
+    from echoingecg.progress import silent
+    from tasks.verify import examined
+
+    looked = examined(open_store(workspace), names or [], shared, silent)
+    found = [fault for of_one in looked.values() for fault in of_one]
+    for fault in found:
+        typer.echo(fault, err=True)
+    typer.echo(f"{len(looked)} artefacts, {len(found)} faults")
+    if found:
+        raise typer.Exit(2)
+
+
+@app.command()
+def alias(name: str, artefact: NameArgument, workspace: WorkspaceOption = "workspace") -> None:
+    """Point an alias, such as `production`, at an artefact."""
+    store = open_store(workspace)
+    target = store.named(artefact)
+    store.set_alias(name, target)
+    typer.echo(f"{name} -> {target}")
+
+
+@app.command()
+def gc(
+    workspace: WorkspaceOption = "workspace",
+    delete: Annotated[bool, typer.Option("--delete", help="Delete; without it, only list.")] = False,
+    shared: Annotated[bool, typer.Option("--shared", help="In the shared store instead, for all machines.")] = False,
+) -> None:
+    """Artefacts that no alias and no newest evaluation needs, and leftovers of killed runs."""
+    from tasks.operations.verify_and_collect import collect, collect_shared
+
+    for line in (collect_shared if shared else collect)(open_store(workspace), delete):
+        typer.echo(line)
+
+
+@app.command()
+def share(
+    address: Annotated[str, typer.Argument(help="s3://BUCKET/PREFIX; without it, say which.", metavar="ADDRESS")] = "",
+    workspace: WorkspaceOption = "workspace",
+    none: Annotated[bool, typer.Option("--none", help="Leave the shared store; nothing is deleted.")] = False,
+) -> None:
+    """Share artefacts and aliases with other machines' workspaces, by a store on S3."""
+    from data_contracts.errors import UserError
+    from tasks.store.join_shared import join, leave, sharing
+
+    if address and none:
+        raise UserError("give an address or --none, not both")
+    place = open_store(workspace).workspace
+    lines = leave(place) if none else join(place, address) if address else iter([f"artefacts: {sharing(place)}"])
+    for line in lines:
+        typer.echo(line)
+
+
+def open_store(workspace: str) -> "ArtefactStore":  # type: ignore[name-defined]  # noqa: F821
+    from pathlib import Path
+
+    from tasks.store.artefacts import ArtefactStore
+    from tasks.workspace import Workspace
+
+    return ArtefactStore(Workspace(Path(workspace).expanduser().resolve()))

@@ -1,0 +1,139 @@
+"""`echoingecg doctor`: is this machine fit to run the pipeline?"""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Literal
+
+from packaging.requirements import Requirement
+from rich.console import Console
+from rich.table import Table
+
+_FREE_GB = 5.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: what, how it stands, and what to do if it is not well."""
+
+    what: str
+    state: Literal["ok", "warn", "fail"]
+    says: str
+
+
+def examine(workspace: Path) -> Iterator[Finding]:
+    """Runs every check; each is quick and changes nothing but a temporary file in the workspace."""
+    good = sys.version_info >= (3, 11)
+    yield Finding(
+        "python", "ok" if good else "fail", sys.version.split()[0] + ("" if good else ": 3.11 or newer needed")
+    )
+    yield from _packages()
+    yield _workspace(workspace)
+    yield _disk(workspace)
+    yield _device()
+    yield _pools()
+    yield _artefacts(workspace)
+    yield (found := server())
+    if os.environ.get("PREFECT_API_URL") and found.state == "ok":
+        yield _crashed()
+
+
+def _packages() -> Iterator[Finding]:
+    wrong = []
+    for line in requires("echoingecg") or []:
+        needed = Requirement(line)
+        if needed.marker and not needed.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = version(needed.name)
+        except PackageNotFoundError:
+            found = ""
+        if not found or not needed.specifier.contains(found, prereleases=True):
+            wrong.append(f"{needed.name} {found or 'absent'}, needed {needed.specifier}")
+    if wrong:
+        yield Finding("packages", "fail", "; ".join(wrong) + ": install with the lock file")
+    else:
+        yield Finding("packages", "ok", f"echoingecg {version('echoingecg')}, all requirements met")
+
+
+def _workspace(workspace: Path) -> Finding:
+    place = next(folder for folder in (workspace.resolve(), *workspace.resolve().parents) if folder.exists())
+    try:
+        with tempfile.NamedTemporaryFile(dir=place):
+            return Finding("workspace", "ok", f"{place} can be written")
+    except OSError as fault:
+        return Finding("workspace", "fail", f"{place}: {fault.strerror}: choose another --workspace")
+
+
+def _disk(workspace: Path) -> Finding:
+    place = next(folder for folder in (workspace.resolve(), *workspace.resolve().parents) if folder.exists())
+    free = shutil.disk_usage(place).free / 1e9
+    return Finding("disk", "ok" if free > _FREE_GB else "warn", f"{free:.1f} GB free")
+
+
+def _device() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        return Finding("device", "ok", f"torch {torch.__version__}, {torch.cuda.get_device_name(0)}")
+    return Finding("device", "ok", f"torch {torch.__version__}, CPU with {torch.get_num_threads()} threads")
+
+
+def _pools() -> Finding:
+    import icechunk
+    import zarr
+
+    written = "1" if icechunk.__version__.startswith("1.") else "2"
+    return Finding("pools", "ok", f"zarr {zarr.__version__}, icechunk {icechunk.__version__}, on-disk format {written}")
+
+
+def _artefacts(workspace: Path) -> Finding:
+    from echoingecg.common.errors import StoreError
+    from tasks.store.join_shared import sharing
+    from tasks.workspace import Workspace
+
+    try:
+        return Finding("artefacts", "ok", sharing(Workspace(workspace.resolve())))
+    except StoreError as fault:
+        return Finding("artefacts", "fail", str(fault))
+
+
+def server() -> Finding:
+    """Whether the Prefect server that PREFECT_API_URL names answers; without the variable there is nothing to reach."""
+    url = os.environ.get("PREFECT_API_URL", "")
+    if not url:
+        return Finding("prefect", "ok", f"{version('prefect')}, no PREFECT_API_URL: runs start their own server")
+    import httpx
+
+    try:
+        httpx.get(f"{url.rstrip('/')}/health", timeout=5).raise_for_status()
+    except httpx.HTTPError as fault:
+        return Finding("prefect", "fail", f"{url} ({type(fault).__name__}): start it or unset PREFECT_API_URL")
+    return Finding("prefect", "ok", f"{url} answers")
+
+
+def _crashed() -> Finding:
+    from flows.crashed import is_watched
+
+    if is_watched():
+        return Finding("killed runs", "ok", "the server marks a run crashed when its heartbeat stays away")
+    return Finding(
+        "killed runs", "warn", "would stay Running for ever: `echoingecg serve` or `python -m flows.crashed`"
+    )
+
+
+def print_findings(findings: Iterator[Finding]) -> bool:
+    """Prints the findings; whether none failed."""
+    colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+    table = Table("check", "state", "finding")
+    sound = True
+    for one in findings:
+        table.add_row(one.what, f"[{colours[one.state]}]{one.state}[/]", one.says)
+        sound &= one.state != "fail"
+    Console().print(table)
+    return sound

@@ -1,0 +1,140 @@
+"""What the command line prints: tables of artefacts, the end of a run, a progress line."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from data_contracts.conventions import Stage
+from data_contracts.evaluation import REPORT
+from data_contracts.quarantine import QUARANTINE
+from echoingecg.progress import Progress as Listener
+from tasks.all_stages import plans
+from tasks.operations.drift import Found
+from tasks.store.artefacts import Artefact, ArtefactStore
+from tasks.store.job import Job
+
+_console = Console(soft_wrap=True)
+
+
+def print_run(made: Mapping[Stage, Artefact]) -> None:
+    """The artefacts of a finished run, and the report's path on the last line."""
+    _console.print(_table("run", made.values()))
+    if "evaluation" in made:
+        print(made["evaluation"].folder / REPORT)  # noqa: T201 - plain, so that scripts can read it
+
+
+def print_drift(found: Found) -> None:
+    """Every measure with its sizes, the verdict, and the paths of both files on the last lines."""
+    columns = ("measure", "trained", "new", "difference (95 %)", "limit", "ECGs", "patients", "")
+    table = Table(*columns, title=f"{found.drift.student}, {found.drift.evaluation}", title_justify="left")
+    for row in found.table.to_pylist():
+        of_embedding = row["measure"] == "embedding"
+        spread = f"p {row['p']:.3f}" if of_embedding else "one patient"
+        if row["low"] is not None:
+            spread = f"{row['low']:+.3f} to {row['high']:+.3f}"
+        table.add_row(
+            Text(f"{row['measure']} {row['name']}"),
+            *("" if of_embedding else f"{row[f'{side}_value']:.3f}" for side in ("reference", "compared")),
+            f"{row['value']:+.3f} ({spread})",
+            f"{row['limit']:g}",
+            *(f"{row[f'reference_{what}']:,} / {row[f'compared_{what}']:,}" for what in ("records", "patients")),
+            "drifted" if row["drifted"] else "",
+        )
+    _console.print(table)
+    _console.print(Text(f"{found.drift.verdict}: {found.drift.says}"))
+    for path in found.files:
+        print(path)  # noqa: T201
+
+
+def print_status(job: Job) -> None:
+    """The six versions a recipe leads to, published or not."""
+    table = Table("stage", "version", "state", "counts", title=f"{job.workspace.root}", title_justify="left")
+    if not job.export.is_dir():
+        _console.print(f"export {job.export} is not there yet: nothing has run")
+        return
+    for plan in plans(job):
+        found = job.store.seen(plan.stage, plan.version)
+        state = f"{'published' if found.is_here else 'shared'} {_minute(found)}" if found else "missing"
+        if found is None and job.workspace.scratch(plan.stage, plan.version).is_dir():
+            state = "begun: a run would go on from its checkpoint"
+        table.add_row(plan.stage, plan.version, state, _counts(found) if found else "")
+    _console.print(table)
+
+
+def print_artefacts(store: ArtefactStore) -> None:
+    """Every artefact, where it is if the workspace shares any, then the aliases."""
+    there = None if store.shared is None else {(one.stage, one.version) for one in store.shared.manifests()}
+    title = f"{store.workspace.root}{f', sharing {store.shared}' if store.shared else ''}"
+    _console.print(_table(title, store.published(), there))
+    for name, target in store.aliases().items():
+        _console.print(f"{name} -> {target}")
+
+
+def print_artefact(store: ArtefactStore, name: str) -> None:
+    """Manifest, then the quarantine rows; paths are looked up in this workspace's private index."""
+    artefact = store.named(name)
+    _console.print_json(artefact.manifest.model_dump_json())
+    _console.print(str(artefact.folder) if artefact.is_here else f"in {store.shared}, not in this workspace yet")
+    if QUARANTINE.filename not in artefact.manifest.files:
+        return
+    artefact = store.get(str(artefact))
+    paths = _private_paths(store)
+    for row in QUARANTINE.read(artefact.folder).to_pylist():  # lines, not a table: a path must stay whole
+        file = paths.get(row["source_id"], row["source_id"])
+        print(f"refused {file}: {row['reason']}: {row['detail']}")  # noqa: T201
+
+
+def _private_paths(store: ArtefactStore) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for index in sorted(store.workspace.private.glob("sources-*.parquet")):
+        table = pq.read_table(index, columns=["source_id", "path"])
+        found |= dict(zip(table["source_id"].to_pylist(), table["path"].to_pylist(), strict=True))
+    return found
+
+
+def _table(title: str, artefacts: Iterable[Artefact], shared: set[tuple[Stage, str]] | None = None) -> Table:
+    """Rows of artefacts. `shared`: what the shared store holds; None for a workspace that stands alone."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("artefact", no_wrap=True)  # a name that can be copied
+    table.add_column("made", no_wrap=True)
+    table.add_column("new files", justify="right")
+    table.add_column("counts")
+    if shared is not None:
+        table.add_column("where")
+    for one in artefacts:
+        run = one.manifest.run
+        new = "" if run.new_keys is None else str(run.new_keys)
+        where = [] if shared is None else [_where(one, (one.stage, one.version) in shared)]
+        table.add_row(str(one), f"{_minute(one)}\nin {run.seconds:.1f} s", new, _counts(one), *where)
+    return table
+
+
+def _where(artefact: Artefact, shared: bool) -> str:
+    return " and ".join(place for place, there in (("here", artefact.is_here), ("shared", shared)) if there)
+
+
+def _minute(artefact: Artefact) -> str:
+    return artefact.manifest.run.finished[:16].replace("T", " ")
+
+
+def _counts(artefact: Artefact) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in artefact.manifest.counts.items())
+
+
+@contextmanager
+def progress_line(what: str) -> Iterator[Listener]:
+    """A progress bar on the terminal, as a listener for long work."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        line = bar.add_task(what, total=None)
+
+        def listen(done: int, total: int, note: str = "") -> None:
+            bar.update(line, completed=done, total=total)
+
+        yield listen

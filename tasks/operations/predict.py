@@ -1,0 +1,123 @@
+"""ECG files through a published student: which one, in blocks over the workers, nothing kept."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pyarrow as pa
+
+from data_contracts.reading_card import FILENAME as CARD
+from echoingecg.common.errors import StoreError
+from echoingecg.progress import Progress, silent
+from echoingecg.recipe import ExecutionSettings
+from tasks.base.workers import mapper
+from tasks.store.artefacts import Artefact, ArtefactStore
+
+if TYPE_CHECKING:
+    from echoingecg.prediction.predictor import Reader
+
+PRODUCTION = "production"
+Work = Literal["predict", "embed"]
+
+
+@dataclass(frozen=True)
+class JudgedStudent:
+    """A student, and the evaluation whose card says how to read it."""
+
+    student: Artefact
+    evaluation: Artefact
+
+    def __str__(self) -> str:
+        return f"{self.student}, judged by {self.evaluation}"
+
+    def reader(self) -> "Reader":
+        """Opened, on the CPU; once a process."""
+        return _reader(self.student.folder, self.evaluation.folder)
+
+
+def find_student(store: ArtefactStore, name: str) -> JudgedStudent:
+    """The student that a person means.
+
+    Args:
+        store: holds it.
+        name: student or evaluation, by STAGE-VERSION or alias; empty for the alias `production`, or where there is
+            none for the only evaluation in the workspace.
+
+    Raises:
+        StoreError: no such artefact, or none or several that it could be.
+    """
+    if name or PRODUCTION in store.aliases():
+        named = store.named(name or PRODUCTION)
+        evaluations = [named]
+        if named.stage != "evaluation":
+            evaluations = [one for one in _with_card(store) if one.manifest.inputs["student"] == named.version]
+    else:
+        named, evaluations = None, _with_card(store)
+    if len(evaluations) != 1:
+        what = f"{named} has" if named else f"there is no alias '{PRODUCTION}', and the workspace has"
+        names = (
+            f": name one of {', '.join(str(one) for one in evaluations)}" if evaluations else ": run the pipeline first"
+        )
+        raise StoreError(f"{what} {len(evaluations) or 'no'} evaluation{'s' * (len(evaluations) != 1)}{names}")
+    evaluation = store.get(str(evaluations[0]))
+    version = evaluation.manifest.inputs["student"]
+    if (student := store.find("student", version)) is None:
+        raise StoreError(f"{evaluation} judged student-{version}, which is not in {store.workspace.root}")
+    return JudgedStudent(student, evaluation)
+
+
+def _with_card(store: ArtefactStore) -> list[Artefact]:
+    """Evaluations that say how to read; those of earlier releases do not."""
+    return [one for one in store.published("evaluation") if CARD in one.manifest.files]
+
+
+def read_files(
+    judged: JudgedStudent,
+    files: Sequence[str],
+    work: Work,
+    protocol: str = "",
+    execution: ExecutionSettings | None = None,
+    progress: Progress = silent,
+) -> Iterator[pa.Table]:
+    """Tables of data_contracts.prediction, block by block in the order of the files; a bounded number at once.
+
+    Args:
+        judged: student and card.
+        files: from echoingecg.reading.listing.
+        work: endpoints, or Gaussians.
+        protocol: for `predict`; empty for zero-shot.
+        execution: workers; by default threads of this process.
+        progress: told the files done.
+    """
+    import torch
+
+    from echoingecg.evaluation.names import ZERO_SHOT
+    from echoingecg.prediction.predictor import BLOCK
+
+    reader = judged.reader()  # a fault of the artefacts is found before any worker starts
+    if work == "predict":
+        reader.judged.under(protocol or ZERO_SHOT)
+    blocks = [files[start : start + BLOCK] for start in range(0, len(files), BLOCK)]
+    if len(blocks) > 1:
+        torch.set_num_threads(1)  # the blocks are what runs side by side
+    read = partial(_read, judged.student.folder, judged.evaluation.folder, work, protocol or ZERO_SHOT)
+    done = 0
+    with mapper(execution or ExecutionSettings(), len(blocks)) as run:
+        for block, table in zip(blocks, run(read, blocks), strict=True):
+            done += len(block)
+            progress(done, len(files))
+            yield table
+
+
+def _read(student: Path, evaluation: Path, work: Work, protocol: str, files: Sequence[str]) -> pa.Table:
+    reader = _reader(student, evaluation)
+    return reader.predict(files, protocol) if work == "predict" else reader.embed(files)
+
+
+@lru_cache(maxsize=1)
+def _reader(student: Path, evaluation: Path) -> "Reader":
+    from echoingecg.prediction.predictor import Reader
+
+    return Reader.load(student, evaluation)

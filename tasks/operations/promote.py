@@ -1,0 +1,78 @@
+"""Champion and challenger: compared, decided by the rule, written down, and only then the alias moved."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock
+
+from data_contracts.decision import Compared, Decision
+from data_contracts.evaluation import PREDICTIONS
+from echoingecg.common.errors import StoreError
+from echoingecg.common.files import write_whole
+from echoingecg.fingerprint import fingerprint
+from echoingecg.recipe.promotion import PromotionSettings
+from tasks.operations.predict import find_student
+from tasks.store.artefacts import Artefact, ArtefactStore
+from tasks.workspace import writing_to
+
+
+def promote(store: ArtefactStore, challenger: str, alias: str, rule: PromotionSettings) -> tuple[Decision, Path]:
+    """Decides whether `alias` moves to the challenger's evaluation. Where there is no such alias yet, it does.
+
+    Args:
+        store: holds both.
+        challenger: student or evaluation, by STAGE-VERSION or alias.
+        alias: names the champion.
+        rule: the recipe's section `promotion`.
+
+    Returns:
+        The decision, and the file that keeps it.
+
+    Raises:
+        UserError: no such student, the two are one, or were not judged on the same test ECGs.
+    """
+    locks = store.workspace.artefacts / ".locks"
+    with writing_to(store.workspace.root):
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / f"alias-{alias}.lock"):
+            new = find_student(store, challenger).evaluation
+            before = store.aliases().get(alias)
+            old = find_student(store, alias).evaluation if before else None
+            decision = _decide(store, new, old, alias, rule)
+            path = _keep(store, decision)
+            if store.aliases().get(alias) != before:  # by another machine: our lock holds in this workspace alone
+                raise StoreError(f"'{alias}' has moved meanwhile: promote again, against the new one")
+            if decision.verdict == "promote":
+                store.set_alias(alias, new)
+            return decision, path
+
+
+def _decide(store: ArtefactStore, new: Artefact, old: Artefact | None, alias: str, rule: PromotionSettings) -> Decision:
+    from echoingecg.evaluation.champion import compare, decide  # scikit-learn
+
+    compared: tuple[Compared, ...] = ()
+    promoted, says = True, f"there was no '{alias}' before"
+    if old is not None:
+        if old.version == new.version:
+            raise StoreError(f"{new} is '{alias}' already")
+        compared = compare(PREDICTIONS.read(old.folder), PREDICTIONS.read(new.folder), rule)
+        promoted, says = decide(compared, rule)
+    return Decision(
+        alias=alias,
+        verdict="promote" if promoted else "keep",
+        says=says,
+        rule=rule.model_dump(mode="json"),
+        champion=str(old) if old else "",
+        challenger=str(new),
+        lineage={str(one): store.lineage(one) for one in (old, new) if one},
+        compared=compared,
+        decided=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _keep(store: ArtefactStore, decision: Decision) -> Path:
+    folder = store.workspace.decisions
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{decision.alias}-{fingerprint(decision.model_dump(mode='json'))}.json"
+    write_whole(path, decision.model_dump_json(indent=2) + "\n")
+    return path

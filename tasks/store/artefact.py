@@ -1,0 +1,140 @@
+"""What a version is: the plan that it follows from, its manifest, its files. Where it is kept is the store's part."""
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from data_contracts.conventions import Stage
+from data_contracts.manifest import FILENAME, Checksum, Manifest, PoolSnapshot
+from echoingecg.common.errors import StoreError
+from echoingecg.common.files import to_disk
+from echoingecg.fingerprint import canonical_json, fingerprint, hash_files
+
+PACKAGES: Final = ("echoingecg", "numpy", "scipy", "torch", "open_clip_torch", "zarr", "icechunk", "scikit-learn",
+                   "opencv-python-headless", "pydicom", "wfdb", "pyarrow")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a version depends on, and nothing else."""
+
+    stage: Stage
+    contract_version: int
+    code_version: int
+    recipe: dict[str, Any]
+    source: dict[str, str]
+    inputs: dict[Stage, str]
+
+    @property
+    def version(self) -> str:
+        return fingerprint(asdict(self))
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a stage says of the artefact it has just written."""
+
+    counts: dict[str, int]
+    pool: PoolSnapshot | None = None
+    new_keys: int | None = None
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One published version.
+
+    Attributes:
+        folder: its files; of one that only the shared store holds, where `ArtefactStore.find` will put them.
+        manifest: what it is.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def stage(self) -> Stage:
+        return self.manifest.stage
+
+    @property
+    def version(self) -> str:
+        return self.manifest.version
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its files are on this disk."""
+        return (self.folder / FILENAME).is_file()
+
+    def __str__(self) -> str:
+        return f"{self.stage}-{self.version}"
+
+    def faults(self) -> list[str]:
+        """What differs between the files on disk and the manifest; empty when sound."""
+        found = []
+        for name, expected in self.manifest.files.items():
+            path = self.folder / name
+            if not path.is_file():
+                found.append(f"{self}: {name} is missing")
+            elif checksum(path) != expected:
+                found.append(f"{self}: {name} has changed")
+        return found
+
+
+def read_manifest(text: bytes, stage: Stage, version: str, mend: str) -> Manifest:
+    """The manifest of a version.
+
+    Args:
+        text: of the manifest's file.
+        stage: of the version.
+        version: its name.
+        mend: what to do when it cannot be read.
+
+    Raises:
+        StoreError: it cannot be read, or was written by a newer release.
+    """
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as fault:
+        field = ".".join(str(part) for part in fault.errors()[0]["loc"])
+        raise StoreError(
+            f"artefact {stage}-{version}: {FILENAME} is damaged or of another release (field '{field}'); {mend}"
+        ) from fault
+
+
+def complete(folder: Path, manifest: Manifest) -> None:
+    """Writes the manifest beside its files, after they are on the disk: what is left is to rename the folder."""
+    for name in manifest.files:
+        to_disk(folder / name)
+    path = folder / FILENAME
+    path.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    to_disk(path)
+    for name in manifest.files:  # one mode for all: safetensors writes files that their owner alone can read
+        (folder / name).chmod(path.stat().st_mode)
+    folder.chmod(0o755)  # mkdtemp gives 0700
+
+
+def content_of(files: Mapping[str, Checksum]) -> str:
+    """One digest over all files: equal when two copies hold the same bytes."""
+    return hashlib.sha256(canonical_json({name: one.sha256 for name, one in files.items()}).encode()).hexdigest()
+
+
+def checksum(path: Path) -> Checksum:
+    """Size and SHA-256 of a file."""
+    return Checksum(bytes=path.stat().st_size, sha256=hash_files([path]))
+
+
+def packages() -> dict[str, str]:
+    """Versions of the packages that shape results."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = package_version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found
