@@ -24,10 +24,10 @@ from benchmarks.ecg_export import ecg_job, write_export
 from benchmarks.measure import Row, at_least, at_most, in_fresh_process, once, peak_mb
 from data_contracts.conventions import LEADS
 from tasks.all_stages import WORKS
+from tasks.base.workspace import Workspace
 from tasks.ecg import LAYOUT
 from tasks.pools.pool import Pool
 from tasks.store.job import Job
-from tasks.workspace import Workspace
 
 RECORDS = 5_000
 FEW, MANY = 2_000, 20_000
@@ -80,11 +80,10 @@ def _cat(headers: list[str]) -> None:
 
 def _breakdown(headers: list[str]) -> Iterator[tuple[str, float]]:
     """Seconds of each step by itself, one after another, one thread, over all records."""
+    from echoingecg.common.files import hash_array
     from echoingecg.ecg.decode.wfdb_fast import decode_plain, read_plain
     from echoingecg.ecg.fast_filter import filter_records
-    from echoingecg.ecg.plausibility import typical_amplitude
-    from echoingecg.ecg.quality import judge
-    from echoingecg.fingerprint import hash_array
+    from echoingecg.ecg.quality import judge, typical_amplitude
     from echoingecg.recipe import EcgSettings
 
     settings = EcgSettings()

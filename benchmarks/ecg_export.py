@@ -7,10 +7,9 @@ from typing import Final
 
 import numpy as np
 
-from echoingecg.simulator.ecg.record import DURATION, simulate_ecg
+from echoingecg.simulator.ecg.heart_vector import draw_beats
+from echoingecg.simulator.ecg.record import DURATION, simulate_ecg, write_wfdb
 from echoingecg.simulator.population.patient import sample_heart
-from echoingecg.simulator.rhythm import draw_beats
-from echoingecg.simulator.wfdb_record import write_wfdb
 from flows.request import find_recipe, make_job
 from tasks.store.job import Job
 

@@ -10,11 +10,11 @@ from pydicom.data import get_testdata_file
 from pydicom.pixels import convert_color_space
 
 from benchmarks.measure import Row, at_least, seconds
-from echoingecg.fingerprint import hash_files
+from echoingecg.common.files import hash_files
 from echoingecg.recipe import ExecutionSettings, TeacherSettings
 from tasks.base.workers import mapper
-from tasks.blocks import SourceFile
 from tasks.ingest.teacher_worker import decode
+from tasks.pools.transaction import SourceFile
 
 SIZE = 224
 CLIPS = 24  # as many as fill two threads evenly

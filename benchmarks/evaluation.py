@@ -14,13 +14,12 @@ from sklearn.metrics import (
 )
 
 from benchmarks.measure import Row, below, in_fresh_process, once, peak_mb
-from echoingecg.evaluation.answers import Answers
-from echoingecg.evaluation.gaussians import Gaussians
+from echoingecg.evaluation.data.embed import Gaussians
+from echoingecg.evaluation.decision.reading_card import choose_rules
 from echoingecg.evaluation.metrics.bootstrap import Patients, resampled
 from echoingecg.evaluation.metrics.classification import binary_metrics
 from echoingecg.evaluation.protocols.retrieval import retrieve
-from echoingecg.evaluation.rules import choose_rules
-from echoingecg.evaluation.tables.rows import metric_rows, strata_rows
+from echoingecg.evaluation.tables.rows import Answers, metric_rows, strata_rows
 from echoingecg.prediction.search import chunks, nearest
 from echoingecg.recipe import EvaluationSettings
 

@@ -11,9 +11,9 @@ import torch
 
 from benchmarks.measure import Row, at_least, at_most, in_fresh_process, once, seconds
 from benchmarks.pool import published
-from echoingecg.student.scaler import Scaler
+from echoingecg.student.data.transforms import Scaler
+from tasks.base.workspace import Workspace
 from tasks.pools.signals import PoolSignals
-from tasks.workspace import Workspace
 
 RECORDS = 6_000
 BATCH = 128

@@ -18,13 +18,13 @@ from benchmarks.measure import Row, at_most
 from benchmarks.pool import published
 from echoingecg.recipe import ExecutionSettings, ModelSettings, StudentSettings
 from echoingecg.student.data.pairs import EchoPairs, Pairs, TextPairs, TrainingData
-from echoingecg.student.gaussian import Gaussian
-from echoingecg.student.model import Student
-from echoingecg.student.model.text_encoder import text_tower
-from echoingecg.student.objective import Objective
+from echoingecg.student.loss import Objective
+from echoingecg.student.model.gaussian_heads import Gaussian
+from echoingecg.student.model.student import Student
+from echoingecg.student.model.student.text_encoder import text_tower
 from echoingecg.student.train import train
+from tasks.base.workspace import Workspace
 from tasks.pools.signals import PoolSignals
-from tasks.workspace import Workspace
 
 RECORDS = 1000
 DIM = 128

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from benchmarks.measure import Row, at_least, below, in_fresh_process, once, peak_mb
 from echoingecg.recipe import StudentSettings
-from echoingecg.student.gaussian import Gaussian
 from echoingecg.student.loss import PcmeLoss
+from echoingecg.student.model.gaussian_heads import Gaussian
 
 DIM = 512
 PLAIN_REPEATS = {128: 3, 256: 3, 512: 1, 1024: 1}  # at B 1024 one call takes 20 s

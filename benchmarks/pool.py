@@ -7,12 +7,12 @@ import numpy as np
 
 from benchmarks.measure import peak_mb
 from data_contracts.ecg import CONTRACT_VERSION, RECORDS
-from echoingecg.fingerprint import hash_array
+from echoingecg.common.files import hash_array
+from tasks.base.workspace import Workspace
 from tasks.ecg import LAYOUT
 from tasks.pools.pool import Pool, key_rows
 from tasks.pools.signals import PoolSignals
 from tasks.store.artefacts import Artefact, ArtefactStore, Built, Plan
-from tasks.workspace import Workspace
 
 COMMIT = 1000
 

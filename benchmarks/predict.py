@@ -17,19 +17,17 @@ from benchmarks.ecg_export import write_export
 from benchmarks.measure import Row, at_least, at_most, below, in_fresh_process, once, peak_mb
 from data_contracts.conventions import LEADS
 from data_contracts.manifest import Manifest
-from data_contracts.prediction import READINGS
-from data_contracts.reading_card import Calibration, ReadingCard, Referral
+from data_contracts.prediction import READINGS, Calibration, ReadingCard, Referral
 from data_contracts.student import HISTORY
 from echoingecg.ecg.process import process
+from echoingecg.evaluation.data.models import Line
 from echoingecg.evaluation.decision.reading_card import Judged
-from echoingecg.evaluation.line import Line
-from echoingecg.prediction.files import write_parquet
-from echoingecg.reading.listing import list_ecgs
+from echoingecg.prediction.files import list_ecgs, write_parquet
 from echoingecg.recipe import EcgSettings
-from echoingecg.student.model import Student
-from echoingecg.student.model.text_encoder import text_tower
-from echoingecg.student.objective import Objective
-from echoingecg.student.scaler import Scaler
+from echoingecg.student.data.transforms import Scaler
+from echoingecg.student.loss import Objective
+from echoingecg.student.model.student import Student
+from echoingecg.student.model.student.text_encoder import text_tower
 from echoingecg.student.store import save
 from echoingecg.student.train import Trained
 from flows.request import find_recipe

@@ -17,14 +17,14 @@ from pydicom.data import get_testdata_file
 
 from benchmarks.echo_export import echo_job, write_export
 from benchmarks.measure import Row, at_least, at_most, in_fresh_process, once, peak_mb, seconds
-from echoingecg.fingerprint import hash_files
+from echoingecg.common.files import hash_files
 from echoingecg.recipe import ExecutionSettings, TeacherSettings
 from echoingecg.teacher.embed import embed_clips
-from echoingecg.teacher.frozen import FrozenTeacher, Preprocessing
+from echoingecg.teacher.model import FrozenTeacher, Preprocessing
 from tasks.all_stages import WORKS
 from tasks.base.workers import mapper
-from tasks.blocks import SourceFile
 from tasks.ingest.teacher_worker import embedded_blocks
+from tasks.pools.transaction import SourceFile
 from tasks.store.job import Job
 
 SIZE, BATCH = 224, 15

@@ -2,6 +2,8 @@
 
 Shape legend: record = one ECG, lead = 12, time = samples, frame = one echo image,
 clip = one echo file, study = one echo examination, dim = shared embedding width.
+
+The root of the errors a user can mend. The command line prints them as one line, exit code 2.
 """
 
 from typing import Final, Literal, get_args
@@ -35,3 +37,11 @@ SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 
 Method = Literal["ECG", "ECHO"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
+
+
+class UserError(ValueError):
+    """A fault in input, recipe or environment: what, where, and what to do, on one line."""
+
+
+class ContractError(UserError):
+    """An artefact or a table does not keep its contract."""

@@ -6,11 +6,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from data_contracts.arrays import ArrayContract
-from data_contracts.conventions import LEADS, SAMPLES, SIGNAL_UNIT, LeadFinding, RecordFinding
-from data_contracts.errors import ContractError
+from data_contracts.conventions import LEADS, SAMPLES, SIGNAL_UNIT, ContractError, LeadFinding, RecordFinding
 from data_contracts.quarantine import QUARANTINE
-from data_contracts.tables import TableContract, column
+from data_contracts.tables import ArrayContract, TableContract, column
 
 # 1 knew five lead findings and none of a recording as a whole, 2 one signal a recording.
 CONTRACT_VERSION: Final = 3

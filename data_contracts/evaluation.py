@@ -6,9 +6,9 @@ from typing import Any, Final
 import pyarrow as pa
 
 from data_contracts import evaluation_details as evaluation_page
-from data_contracts import evaluation_space
+from data_contracts import evaluation_details as evaluation_space
 from data_contracts.conventions import SPLITS
-from data_contracts.evaluation_space import HIGH, LOW
+from data_contracts.evaluation_details import HIGH, LOW
 from data_contracts.prediction import ADVICE
 from data_contracts.tables import TableContract, column
 

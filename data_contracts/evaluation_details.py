@@ -1,4 +1,9 @@
-"""Tables of the evaluation artefact that hold no measure: who was asked what, and what its report draws besides."""
+"""Tables of the evaluation artefact that hold no measure: who was asked what, and what its report draws besides.
+
+Tables of the evaluation artefact on the embedding space and who is in it: certainty, shift, retrieval.
+
+Embeddings of another model: what a user hands in (evaluation.external), not a file of an artefact.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -101,4 +106,83 @@ EMBEDDING_MAP: Final = TableContract(
     unique=("modality", "name"),
 )
 
-TABLES: Final = (COHORT, ASKED, LABELLED, ATTEMPTS, EMBEDDING_MAP)
+PAGE_TABLES: Final = (COHORT, ASKED, LABELLED, ATTEMPTS, EMBEDDING_MAP)
+
+
+LOW: Final = column("low", pa.float64(), "2.5 % of the patient bootstrap; null where there is none", optional=True)
+HIGH: Final = column("high", pa.float64(), "97.5 % of the patient bootstrap; null as `low`", optional=True)
+
+UNCERTAINTY: Final = TableContract(
+    "uncertainty",
+    pa.schema(
+        [
+            column("record_id", pa.string(), "keyed pseudonym of the ECG recording"),
+            column("split", pa.string(), "split of the patient"),
+            column("mean_log_var", pa.float64(), "mean over dimensions of the predicted log-variance"),
+            column("total_variance", pa.float64(), "sum over dimensions of the predicted variance"),
+            column("max_log_var", pa.float64(), "largest predicted log-variance"),
+        ]
+    ),
+    unique=("record_id",),
+)
+
+SHIFT: Final = TableContract(
+    "shift",
+    pa.schema(
+        [
+            column("measure", pa.string(), "embedding, prevalence or share"),
+            column("name", pa.string(), "mmd2; an endpoint; or a stratum and its level, as `sex: F`"),
+            column("reference", pa.string(), "split that is compared with"),
+            column("compared", pa.string(), "split that is compared"),
+            column("reference_value", pa.float64(), "share in the reference; null for embedding", optional=True),
+            column("compared_value", pa.float64(), "share in the compared; null for embedding", optional=True),
+            column("value", pa.float64(), "compared less reference; for embedding the squared MMD"),
+            LOW,
+            HIGH,
+            *(
+                column(f"{side}_{what}", pa.int64(), f"{what} of the {side} that were compared")
+                for side in ("reference", "compared")
+                for what in ("records", "patients")
+            ),
+            column("p", pa.float64(), "share of permutations of patients as far apart; embedding only", optional=True),
+        ]
+    ),
+    unique=("measure", "name", "reference", "compared"),
+)
+
+RETRIEVAL: Final = TableContract(
+    "retrieval",
+    pa.schema(
+        [
+            column("direction", pa.string(), "ecg_to_echo or echo_to_ecg, on the test split"),
+            column("queries", pa.int64(), "rows that look for their match"),
+            column("gallery", pa.int64(), "rows among which they look"),
+            column("k", pa.int64(), "how many nearest count"),
+            column("recall", pa.float64(), "share of queries with a true match among the k nearest"),
+            column("chance", pa.float64(), "the same of a random order"),
+            column("median_rank", pa.float64(), "median over queries of the rank of the nearest true match, 1 is best"),
+        ]
+    ),
+    unique=("direction", "k"),
+)
+
+SPACE_TABLES: Final = (UNCERTAINTY, SHIFT, RETRIEVAL)
+
+
+def _external_checks() -> Mapping[str, Any]:
+    import pandera.pandas as pandera
+
+    return {"content_hash": pandera.Check.str_matches(r"^[0-9a-f]{64}$")}
+
+
+EXTERNAL: Final = TableContract(
+    "external",
+    pa.schema(
+        [
+            column("content_hash", pa.string(), "as in ecg.RECORDS: SHA-256 of the ECG file, or ecg.window_key of it"),
+            column("embedding", pa.list_(pa.float32()), "of another model, the same length in every row"),
+        ]
+    ),
+    _external_checks,
+    unique=("content_hash",),
+)

@@ -6,8 +6,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_contracts.conventions import METHODS, SPLITS
-from data_contracts.errors import ContractError
+from data_contracts.conventions import METHODS, SPLITS, ContractError
 from data_contracts.tables import TableContract, column
 
 CONTRACT_VERSION: Final = 1

@@ -1,12 +1,89 @@
-"""What reading ECGs gives: tables for whoever named the files. Not artefacts: they hold the files' names."""
+"""What reading ECGs gives: tables for whoever named the files. Not artefacts: they hold the files' names.
+
+The reading card: what an evaluation judged, in one small file, so that a student's ECGs are read exactly so.
+
+safetensors: the arrays below, and under the metadata key `card` a `ReadingCard` as JSON. It holds no patient's data but
+the quantiles of the uncertainty on validation, and single validation scores as limits and points of a calibrator.
+"""
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, Self, get_args
 
 import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_contracts.quarantine import REASONS
 from data_contracts.tables import TableContract, column
+
+FILENAME: Final = "reading_card.safetensors"
+METADATA: Final = "card"
+
+WEIGHT: Final = "weight"  # (reading, dim) float64: logit = weight . mean embedding + bias
+BIAS: Final = "bias"  # (reading,) float64
+UNCERTAINTY: Final = "uncertainty"  # (quantile,) float64, ascending: uncertainty of the validation ECGs
+
+Calibrator = Literal["none", "platt", "isotonic"]
+ReferralKind = Literal["conformal", "nearest"]
+
+
+class _Part(BaseModel):
+    # JSON knows no infinity: as text it survives.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class Calibration(_Part):
+    """What makes a probability of a score."""
+
+    method: Calibrator
+    slope: float = Field(1.0, description="platt: of the score's log-odds")
+    intercept: float = Field(0.0, description="platt: beside the slope")
+    score: tuple[float, ...] = Field((), description="isotonic: points of the line, ascending")
+    probability: tuple[float, ...] = Field((), description="isotonic: probability at each of them")
+    says: str = Field(description="where it comes from, for the reader")
+
+    @model_validator(mode="after")
+    def _points(self) -> Self:
+        if len(self.score) != len(self.probability) or (self.method == "isotonic") != bool(self.score):
+            raise ValueError("isotonic takes as many probabilities as scores, at least one; others take none")
+        return self
+
+
+class Referral(_Part):
+    """The one rule that says which ECGs go to echo; the evaluation applies it."""
+
+    kind: ReferralKind = Field(description="how its limits were chosen")
+    threshold: float = Field(ge=0, le=1, description="a score that reaches it is decided as label 1")
+    one_from: float = Field(description="label 1 is possible from this score on; -inf for always")
+    zero_to: float = Field(description="label 0 is possible up to this score; inf for always")
+    most_uncertain: float = Field(description="largest uncertainty among the validation ECGs; -inf without any")
+    says: str = Field(description="where it comes from, for the reader")
+
+
+class Reading(_Part):
+    """One endpoint under one protocol; reading i has row i of the arrays."""
+
+    endpoint: str = Field(description="name of the endpoint in the recipe")
+    question: str = Field(description="what label 1 means, for example lvef < 40 %")
+    protocol: str = Field(description="how the score was come by, for example zero_shot")
+    threshold_says: str = Field(description="where the threshold comes from, for the reader")
+    calibration: Calibration
+    referral: Referral
+
+
+class ReadingCard(_Part):
+    """Everything but the arrays."""
+
+    student: str = Field(description="version of the student that was judged")
+    ecg: dict[str, Any] = Field(description="the recipe's section `ecg`, by which its signals were made")
+    readings: tuple[Reading, ...]
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        names = [(one.endpoint, one.protocol) for one in self.readings]
+        if len(names) != len(set(names)):
+            raise ValueError("an endpoint is read twice under one protocol")
+        return self
+
 
 NOTICE: Final = "Research software, not a medical device. Not for clinical use."
 

@@ -5,8 +5,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from data_contracts.conventions import LEADS
-from data_contracts.errors import ContractError
+from data_contracts.conventions import LEADS, ContractError
 from data_contracts.tables import TableContract, column
 
 CONTRACT_VERSION: Final = 1

@@ -5,9 +5,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from data_contracts.arrays import ArrayContract
 from data_contracts.quarantine import QUARANTINE
-from data_contracts.tables import TableContract, column
+from data_contracts.tables import ArrayContract, TableContract, column
 
 CONTRACT_VERSION: Final = 1
 

@@ -7,10 +7,9 @@ from types import ModuleType
 from typing import TypeVar
 
 import data_contracts
-from data_contracts.arrays import ArrayContract
 from data_contracts.conventions import STAGES
 from data_contracts.quarantine import REASONS
-from data_contracts.tables import TableContract
+from data_contracts.tables import ArrayContract, TableContract
 
 Contract = TypeVar("Contract")
 

@@ -1,4 +1,7 @@
-"""What can be started from Prefect's UI: one description, served from here or written to prefect.yaml for workers."""
+"""What can be started from Prefect's UI: one description, served from here or written to prefect.yaml for workers.
+
+Prefect's settings as this project wants them, as environment variables; whoever sets one has the last word.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,14 +13,21 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.events import DeploymentEventTrigger, DeploymentTriggerTypes, TriggerTypes
 from prefect.flows import EntrypointType
 
-from flows.defaults import RUNS
-from flows.distil import distil
+from flows.distil import distil, one_stage
 from flows.distil_on_work_pools import GPU_STAGE, spread
 from flows.drift import drift
 from flows.maintenance import gc, verify
 from flows.predict import predict
 from flows.retrain import retrain
-from flows.stage import one_stage
+
+QUIET: Final = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+RUNS: Final = {
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # s, the least that Prefect takes; flows/faults.py counts on it
+    "PREFECT_CLIENT_MAX_RETRIES": "6",  # two minutes in all, for a server or a database that restarts
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # what a server says whose database is away
+}
+OWN_SERVER: Final = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"}  # s; Prefect's 20 fail a busy machine
+
 
 TAGS: Final = ["echoingecg"]
 _RESOURCE: Final = "echoingecg.export"  # prefix of the event that says that an export has landed

@@ -12,7 +12,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from data_contracts.conventions import STAGES, UPSTREAM, Stage
 from flows.distil import first_fault, what_on_what
-from flows.forms import Override, ShippedRecipe
+from flows.request import Override, ShippedRecipe
 
 GPU_STAGE: Final = "stage-gpu"  # deployment of flow `stage` on the work pool of GPUs
 _POLL: Final = 2.0  # s between two looks at a stage's run

@@ -8,8 +8,8 @@ from prefect.states import Completed, State
 from echoingecg.recipe import Recipe
 from flows.distil import first_fault
 from flows.faults import last_word, one_line_faults
-from flows.forms import Override, ShippedRecipe
-from flows.request import find_recipe, folder_of, make_job
+from flows.request import Override, ShippedRecipe, find_recipe, folder_of, make_job
+from tasks.base.workspace import Workspace
 from tasks.catalog import catalog
 from tasks.ecg import ecg
 from tasks.operations.drift import Found, as_trained
@@ -17,7 +17,6 @@ from tasks.operations.drift import drift as compare
 from tasks.operations.predict import JudgedStudent, find_student
 from tasks.store.artefacts import ArtefactStore
 from tasks.store.job import Job
-from tasks.workspace import Workspace
 
 
 @flow(name="drift", flow_run_name="{export} against {student}", persist_result=False)

@@ -7,8 +7,7 @@ from prefect.states import Completed, Failed, State
 from flows.cli.artefacts import open_store
 from flows.faults import one_line_faults
 from tasks.base.progress import Reporter
-from tasks.operations.verify_and_collect import collect, collect_shared
-from tasks.verify import examined
+from tasks.operations.verify_and_collect import collect, collect_shared, examined
 
 
 @flow(name="verify", flow_run_name="verify {workspace}", persist_result=False)

@@ -1,14 +1,20 @@
-"""From what a person asks for to a `Job`: recipe by name or path, export, workspace, stages."""
+"""From what a person asks for to a `Job`: recipe by name or path, export, workspace, stages.
+
+What a person fills in to start a run: the types behind the forms of Prefect's UI.
+"""
 
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Literal
 
-from data_contracts.conventions import STAGES
+from pydantic import BaseModel, Field
+
+from data_contracts.conventions import STAGES, Stage
 from echoingecg.common.errors import UserError
 from echoingecg.recipe import Recipe, read_recipe, with_overrides
+from tasks.base.workspace import Workspace
 from tasks.simulate import simulated_export
 from tasks.store.job import Job, above, stages_to_run
-from tasks.workspace import Workspace
 
 
 def shipped_recipes() -> dict[str, str]:
@@ -72,3 +78,23 @@ def make_teaching_job(recipe: Recipe, export: str, workspace: str) -> Job:
     if recipe.teaching is None:
         raise UserError("this recipe has no teaching section: start from `echoingecg recipe teacher`")
     return make_job(recipe, export, workspace, only=["catalog"])
+
+
+ShippedRecipe = Literal["demo", "paper", "smoke"]
+FirstStage = Literal["", Stage]  # not `Stage | None`: the form asks for the type of that before its value
+
+
+class Override(BaseModel):
+    """A field of the recipe to replace."""
+
+    field: str = Field(description="section.field, such as student.epochs")
+    value: str = Field(description="as in YAML, such as 5 or [0.7, 0.1, 0.2]")
+
+    def __str__(self) -> str:
+        return f"{self.field}={self.value}"
+
+
+def typed_overrides(assignments: list[str]) -> list[Override]:
+    """`section.field=value` of the command line, as a form would give it."""
+    parts = (assignment.partition("=") for assignment in assignments)
+    return [Override(field=field, value=value) for field, _, value in parts]

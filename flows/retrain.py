@@ -4,19 +4,17 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.states import Completed, Failed, State
 
-from data_contracts.export_record import ExportRecord
+from data_contracts.monitoring import ExportRecord
 from echoingecg.common.errors import StoreError, TrainingError, UserError
 from echoingecg.recipe import Recipe, with_overrides
 from flows.distil import run_stages
 from flows.faults import one_line_faults
-from flows.forms import Override, ShippedRecipe
-from flows.request import find_recipe, folder_of, make_job
-from tasks.champion import champion_of, crown
-from tasks.growth import growth
-from tasks.operations.retrain import TRIES, ExportRecords, Landed, landed, only_one
+from flows.request import Override, ShippedRecipe, find_recipe, folder_of, make_job
+from tasks.base.workspace import Workspace
+from tasks.operations.promote import champion_of, crown
+from tasks.operations.retrain import TRIES, ExportRecords, Landed, growth, landed, only_one
 from tasks.store.artefacts import ArtefactStore
 from tasks.store.job import Job
-from tasks.workspace import Workspace
 
 
 @flow(name="retrain", flow_run_name="what is new in {inbox}", persist_result=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 from data_contracts.catalog import CONTRACT_VERSION, ECGS, ECHOES, QUARANTINE, TABLES
 from data_contracts.conventions import Stage
 from echoingecg.catalog import CODE_VERSION
-from echoingecg.progress import Progress
+from echoingecg.common.running import Progress
 from tasks.stage import Inputs, StageWork, as_task, check_refusals
 from tasks.store.artefacts import Artefact, Built
 from tasks.store.job import Job

@@ -14,9 +14,9 @@ from data_contracts import ecg as contract
 from data_contracts.catalog import ECGS
 from data_contracts.conventions import LEADS, SAMPLES, Stage
 from data_contracts.quarantine import QUARANTINE
+from echoingecg.common.files import fingerprint
+from echoingecg.common.running import Progress
 from echoingecg.ecg import CODE_VERSION
-from echoingecg.fingerprint import fingerprint
-from echoingecg.progress import Progress
 from tasks.base.workers import mapper
 from tasks.ingest.ingest import SourceFiles, ingest_blocks, missing_files, quarantine_rows
 from tasks.pages.ecg_page import show
@@ -30,7 +30,7 @@ STAGE: Stage = "ecg"
 _TOGETHER: Final = 128  # files a block: what a worker is given at once, and gives back as 6 MB
 
 # A chunk of 32 records (1.5 MB) is written 2.6 and read in order 3.3 times as fast as one of a single record.
-# Shuffled batches read tasks.signal_cache.
+# Shuffled batches read tasks.pools.signals.
 LAYOUT = (
     PoolArray(contract.KEY, (32,), 8192, 8192),
     PoolArray(contract.SIGNAL, (len(LEADS), SAMPLES), 32, 1024, shuffled=True),

@@ -8,29 +8,28 @@ from data_contracts import catalog, ecg, pairs
 from data_contracts import evaluation as contract
 from data_contracts.conventions import Stage
 from echoingecg.common.errors import UserError
+from echoingecg.common.files import hash_files
+from echoingecg.common.running import Progress
 from echoingecg.evaluation import CODE_VERSION
-from echoingecg.fingerprint import hash_files
-from echoingecg.progress import Progress
 from echoingecg.recipe import EcgSettings
-from tasks.evaluation_page import show
-from tasks.pages.evaluation_page import provenance_of
+from tasks.pages.evaluation_page import provenance_of, show
 from tasks.pools.signals import PoolSignals
+from tasks.pools.targets import read_targets
 from tasks.stage import Inputs, StageWork, as_task
 from tasks.store.artefacts import Artefact, Built
 from tasks.store.job import Job
 from tasks.student import named_student
-from tasks.targets import read_targets
 
 STAGE: Stage = "evaluation"
 
 
 def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     from echoingecg.evaluation.data.inputs import EvaluationInputs
+    from echoingecg.evaluation.data.models import read_external
     from echoingecg.evaluation.evaluate import evaluate  # torch, matplotlib: not for a cached run
-    from echoingecg.evaluation.external import read_external
     from echoingecg.student.store import load
     from echoingecg.teacher.model import load_teacher
-    from tasks.device import device
+    from tasks.base.workers import device
 
     settings, where = job.recipe.evaluation, device(job.recipe.execution)
     signals = PoolSignals(job.workspace, inputs["ecg"])

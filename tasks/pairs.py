@@ -5,8 +5,8 @@ from pathlib import Path
 from data_contracts import catalog, ecg, teacher
 from data_contracts import pairs as contract
 from data_contracts.conventions import Stage
+from echoingecg.common.running import Progress
 from echoingecg.pairs import CODE_VERSION
-from echoingecg.progress import Progress
 from tasks.stage import Inputs, StageWork, as_task
 from tasks.store.artefacts import Built
 from tasks.store.job import Job

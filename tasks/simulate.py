@@ -9,12 +9,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed, State
 
 from echoingecg.common.errors import UserError
-from echoingecg.fingerprint import fingerprint
+from echoingecg.common.files import fingerprint
 from echoingecg.recipe import Recipe
 from echoingecg.simulator import CODE_VERSION
 from tasks.base.progress import Reporter
+from tasks.base.workspace import Workspace, writing_to
 from tasks.store.job import Job
-from tasks.workspace import Workspace, writing_to
 
 
 def simulated_export(workspace: Workspace, recipe: Recipe) -> Path:

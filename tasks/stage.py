@@ -19,11 +19,11 @@ from prefect.variables import Variable
 from data_contracts.conventions import UPSTREAM, Stage
 from data_contracts.quarantine import QUARANTINE, REASONS
 from echoingecg.common.errors import StoreError, UserError
-from echoingecg.progress import Progress
+from echoingecg.common.running import Progress
 from tasks.base.progress import Reporter, in_run, logger, only_shown
+from tasks.base.workspace import Workspace, writing_to
 from tasks.store.artefacts import Artefact, Built, Plan
 from tasks.store.job import Job
-from tasks.workspace import Workspace, writing_to
 
 Inputs = Mapping[Stage, Artefact]
 ARTEFACTS_URL: Final = "echoingecg_artefacts"  # Prefect variable: where a web server offers <workspace>/artefacts

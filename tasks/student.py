@@ -7,13 +7,13 @@ from data_contracts import pairs
 from data_contracts import student as contract
 from data_contracts.conventions import Stage
 from echoingecg.common.errors import StoreError
-from echoingecg.progress import Progress, silent
+from echoingecg.common.running import Progress, silent
 from echoingecg.student import CODE_VERSION
 from tasks.pools.signals import PoolSignals
+from tasks.pools.targets import read_targets
 from tasks.stage import Inputs, StageWork, as_task
 from tasks.store.artefacts import Artefact, Built
 from tasks.store.job import Job
-from tasks.targets import read_targets
 
 if TYPE_CHECKING:
     from echoingecg.student.data.pairs import TrainingData

@@ -9,8 +9,8 @@ from data_contracts import teacher as contract
 from data_contracts.catalog import ECHOES
 from data_contracts.conventions import Stage
 from data_contracts.quarantine import QUARANTINE
-from echoingecg.fingerprint import fingerprint
-from echoingecg.progress import Progress
+from echoingecg.common.files import fingerprint
+from echoingecg.common.running import Progress
 from echoingecg.teacher import CODE_VERSION
 from echoingecg.teacher.identity import teacher_identity
 from tasks.base.workers import mapper
@@ -24,7 +24,7 @@ from tasks.store.artefacts import Built
 from tasks.store.job import Job
 
 if TYPE_CHECKING:
-    from echoingecg.teacher.protocol import Teacher
+    from echoingecg.teacher.embed import Teacher
 
 STAGE: Stage = "teacher"
 
@@ -59,7 +59,7 @@ def _ingest(pool: Pool, missing: SourceFiles, teachers: "Sequence[Teacher]", job
 
 def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     from echoingecg.teacher.model import load_teacher  # torch: not for a cached run
-    from tasks.device import replicas
+    from tasks.base.workers import replicas
 
     listed = ECHOES.read(inputs["catalog"].folder)
     settings, execution = job.recipe.teacher, job.recipe.execution

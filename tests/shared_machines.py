@@ -4,10 +4,9 @@ import time
 from pathlib import Path
 
 from data_contracts.manifest import PoolSnapshot
-from tasks.base.workspace import Bucket
+from tasks.base.workspace import Bucket, Workspace
 from tasks.store.artefacts import Artefact, ArtefactStore, Built, Plan
 from tasks.store.join_shared import join
-from tasks.workspace import Workspace
 
 BIG = 1 << 20
 

@@ -16,9 +16,9 @@ from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.evaluation.protocols.labels import NO_LABEL, label_studies
 from echoingecg.recipe import Endpoint
 from echoingecg.student.data.pairs import TrainingData
+from tasks.pools.targets import read_targets
 from tasks.store.artefacts import Artefact
 from tasks.store.job import Job
-from tasks.targets import read_targets
 
 TRUTH: Final = "simulated_truth.csv"
 

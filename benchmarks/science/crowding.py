@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from scipy.special import expit, logsumexp
 
-from echoingecg.evaluation.gaussians import Gaussians, sampled_distances
+from echoingecg.evaluation.data.embed import Gaussians, sampled_distances
 
 RARE: Final = 1e-12  # probabilities below are the same to a logarithm
 

@@ -12,8 +12,8 @@ import numpy as np
 from benchmarks.science.cases import Cases, read_cases
 from benchmarks.science.order import ENDPOINT, Order
 from data_contracts.conventions import UPSTREAM, Stage
-from echoingecg.evaluation.gaussians import Gaussians
-from echoingecg.fingerprint import fingerprint, hash_array
+from echoingecg.common.files import fingerprint, hash_array
+from echoingecg.evaluation.data.embed import Gaussians
 from echoingecg.recipe import Endpoint
 from echoingecg.student.data.pairs import TrainingData
 from flows.request import make_job

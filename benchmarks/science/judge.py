@@ -13,13 +13,11 @@ from benchmarks.science.crowding import crowding, expected_matches
 from benchmarks.science.hospital import Hospital
 from benchmarks.science.labels import DRAWS, labelled
 from benchmarks.science.noise import under_noise
-from echoingecg.evaluation.data.embed import embed_ecgs, embed_prompts
-from echoingecg.evaluation.gaussians import Gaussians
-from echoingecg.evaluation.linear_probe import linear_probe_scores
+from echoingecg.evaluation.data.embed import Gaussians, embed_ecgs, embed_prompts
+from echoingecg.evaluation.data.inputs import Skipped
+from echoingecg.evaluation.decision.threshold_and_referral import choose_threshold
 from echoingecg.evaluation.protocols.retrieval import retrieve
-from echoingecg.evaluation.skipped import Skipped
-from echoingecg.evaluation.thresholds import choose_threshold
-from echoingecg.evaluation.zero_shot import zero_shot_scores
+from echoingecg.evaluation.protocols.zero_shot_and_probe import linear_probe_scores, zero_shot_scores
 from echoingecg.student.fine_tuning import balanced_loss
 from echoingecg.student.inference import LoadedStudent
 

@@ -7,8 +7,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 
 from data_contracts.conventions import SAMPLING_FREQUENCY
-from echoingecg.evaluation.data.embed import StudentModel
-from echoingecg.evaluation.gaussians import Gaussians
+from echoingecg.evaluation.data.embed import Gaussians, StudentModel
 from echoingecg.student.data.transforms import WANDER_HZ
 
 Noise = Literal["muscle", "wander"]

@@ -13,8 +13,8 @@ from benchmarks.science.arms import ARMS
 from benchmarks.science.order import Order
 from benchmarks.science.stats import Interval, paired, t_interval
 from benchmarks.science.uncertainty import companion_measures, uncertainty_measures
+from echoingecg.evaluation.decision.threshold_and_referral import DEFAULT
 from echoingecg.evaluation.metrics.classification import AUROC, BALANCED_ACCURACY
-from echoingecg.evaluation.thresholds import DEFAULT
 
 Measures = dict[str, float | None]
 FAMILIES = {arm.name: arm.family for arm in ARMS}

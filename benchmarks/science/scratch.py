@@ -8,9 +8,9 @@ from benchmarks.science.hospital import Hospital
 from benchmarks.science.judge import decided
 from benchmarks.science.labels import DRAWS, labelled
 from echoingecg.recipe import TuningSettings
+from echoingecg.student.data.transforms import fit_scaler
 from echoingecg.student.fine_tuning import Classifier, fit_classifier
-from echoingecg.student.model.student import EcgEncoder
-from echoingecg.student.scaler import fit_scaler
+from echoingecg.student.model.student.student import EcgEncoder
 
 RATES: Final = (3e-4, 2e-3)
 BATCH: Final = 16

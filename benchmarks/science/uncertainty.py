@@ -8,8 +8,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from benchmarks.science.stats import partial_spearman, spearman
 from echoingecg.evaluation.metrics.classification import BALANCED_ACCURACY
-from echoingecg.evaluation.metrics.selective import aurc, threshold_nearness
-from echoingecg.evaluation.uncertainty import HIGH, LOW, groups
+from echoingecg.evaluation.metrics.selective import HIGH, LOW, aurc, groups, threshold_nearness
 
 
 def uncertainty_measures(

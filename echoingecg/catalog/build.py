@@ -1,6 +1,12 @@
-"""A scan as the catalog's tables: sifted, with pseudonyms for identifiers and hours for dates."""
+"""A scan as the catalog's tables: sifted, with pseudonyms for identifiers and hours for dates.
 
-from collections.abc import Callable
+What the catalog refuses, collected while rows are sifted.
+
+Dates leave the catalog as hours since the patient's first event, to the second.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -9,12 +15,69 @@ import pyarrow as pa
 
 from data_contracts.catalog import ECGS, ECHOES, MEASUREMENTS, OLDEST, QUARANTINE, REPORTS, SEXES, SUBGROUPS
 from data_contracts.conventions import METHODS
+from data_contracts.quarantine import QUARANTINE
 from data_contracts.tables import TableContract
 from echoingecg.catalog.pseudonyms import Pseudonyms
-from echoingecg.catalog.quarantine import Refusals
-from echoingecg.catalog.scan import FoundFile, Scan
-from echoingecg.catalog.sources import ECG, ECHO
-from echoingecg.catalog.times import first_events, hours_since, seconds
+from echoingecg.catalog.scan import ECG, ECHO, FoundFile, Scan
+
+
+@dataclass
+class Refusals:
+    """Refused files and rows; each source appears once, with the first reason found.
+
+    Attributes:
+        names: makes the pseudonyms of rows.
+    """
+
+    names: Pseudonyms
+    _found: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def add_sources(self, source_ids: Iterable[str], reason: str, detail: str) -> None:
+        """Refuses files."""
+        for source_id in source_ids:
+            self._found.setdefault(source_id, (reason, detail))
+
+    def add_rows(self, rows: Iterable[str], detail: str, reason: str = "bad_row") -> None:
+        """Refuses rows by their `row` name."""
+        self.add_sources((self.names.source(row) for row in rows), reason, detail)
+
+    def sift(self, frame: pd.DataFrame, bad: pd.Series, detail: str, reason: str = "bad_row") -> pd.DataFrame:
+        """The frame without its bad rows, which are refused."""
+        self.add_rows(frame.loc[bad, "row"], detail, reason)
+        return frame[~bad]
+
+    def table(self) -> pa.Table:
+        """QUARANTINE table, sorted by source."""
+        return QUARANTINE.build(
+            [
+                {"source_id": source_id, "reason": reason, "detail": detail}
+                for source_id, (reason, detail) in sorted(self._found.items())
+            ]
+        )
+
+
+# Local time with date and time of day; a bare date or an offset from UTC would have to be guessed about.
+_PATTERN: Final = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?"
+_EPOCH: Final = pd.Timestamp(0)
+
+
+def seconds(times: pd.Series) -> pd.Series:
+    """Text such as `2180-07-23 08:44:00` as float64 seconds on an arbitrary scale; NaN when it is none."""
+    plain = times.where(times.str.fullmatch(_PATTERN).astype(bool))
+    parsed = pd.to_datetime(plain, errors="coerce", format="ISO8601")
+    return ((parsed - _EPOCH) / pd.Timedelta(seconds=1)).astype("float64")
+
+
+def first_events(frames: list[pd.DataFrame]) -> pd.Series:
+    """The earliest `seconds` of each `patient` over all frames."""
+    events = pd.concat([frame[["patient", "seconds"]] for frame in frames])
+    return events.groupby("patient")["seconds"].min()
+
+
+def hours_since(seconds_: pd.Series, first: pd.Series) -> np.ndarray:
+    """float64 hours, whole multiples of 1/3600, from each row's `first` to its `seconds_`."""
+    return np.round((seconds_ - first).to_numpy(dtype=np.float64)) / 3600
+
 
 _RHYTHM: Final = r"(?:[a-z][a-z /-]{0,39})?"  # a name, not a sentence that could hold more
 

@@ -1,27 +1,152 @@
-"""What an export holds now: its lists, and size, time and content hash of each listed file."""
+"""What an export holds now: its lists, and size, time and content hash of each listed file.
+
+Nothing outside the export's folder is opened, whatever its tables or links say.
+
+The private index of an export: which file has which path, size, time and content hash.
+
+It holds paths of the hospital, so it stays in the workspace's private folder and is no artefact.
+"""
 
 import hashlib
+import os
 import posixpath
-from collections.abc import Mapping
+import stat
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 import pyarrow as pa
 
-from echoingecg.catalog.inside import Inside, size_and_time
-from echoingecg.catalog.layouts.base import Tables
+from data_contracts.tables import TableContract, column
+from echoingecg.catalog.layouts.base import Files, Layout, Tables
 from echoingecg.catalog.layouts.detect import find_layout
-from echoingecg.catalog.listing import Files, Layout
 from echoingecg.catalog.pseudonyms import Pseudonyms
-from echoingecg.catalog.sources import ECG, ECHO, SOURCES
 from echoingecg.common.errors import ExportError, Refusal
-from echoingecg.ecg.wfdb_header import SUFFIX, files_of_record
-from echoingecg.fingerprint import fingerprint, hash_files
-from echoingecg.progress import Progress, silent
+from echoingecg.common.files import fingerprint, hash_files
+from echoingecg.common.running import Progress, silent
+from echoingecg.ecg.decode.wfdb import SUFFIX, files_of_record
 from echoingecg.recipe import CatalogSettings
+
+
+class Inside:
+    """Looks up files below a folder.
+
+    Args:
+        root: the export.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = os.path.realpath(root)
+        self._admits = cache(self._check_folder)
+
+    def stat(self, path: str) -> os.stat_result:
+        """Status of a regular file, links followed as long as they stay below the root.
+
+        Args:
+            path: normalised, relative to the root.
+
+        Raises:
+            Refusal: outside_export, missing_file, or unreadable when the system refuses to tell.
+        """
+        if path.startswith(("/", "../")) or path in ("..", "."):
+            raise Refusal("outside_export", "the listed path leaves the export")
+        try:
+            self._admits(os.path.dirname(path))  # noqa: PTH120 - strings: a million paths pass here
+            status = os.lstat(self._full(path))
+            if stat.S_ISLNK(status.st_mode):
+                self._check_link(path)
+                status = os.stat(self._full(path))  # noqa: PTH116
+        except (FileNotFoundError, NotADirectoryError) as fault:
+            raise Refusal("missing_file", "the listed file is not there") from fault
+        except OSError as fault:
+            raise Refusal("unreadable", f"the system says: {fault.strerror}") from fault
+        if not stat.S_ISREG(status.st_mode):
+            raise Refusal("missing_file", "no regular file stands at the listed path")
+        return status
+
+    def state_of(self, folder: str, names: Sequence[str]) -> tuple[int, int] | None:
+        """Size and time, as `size_and_time`, of regular files in a folder; None when one is not there.
+
+        It follows no link of a name and opens nothing, so it does not ask where the folder leads.
+        """
+        try:
+            states = [os.lstat(f"{self._root}/{folder}/{name}") for name in names]
+        except OSError:
+            return None
+        return size_and_time(states) if all(stat.S_ISREG(one.st_mode) for one in states) else None
+
+    def _full(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+    def _check_folder(self, folder: str) -> None:
+        """Raises Refusal when a link on the way to the folder leaves the root. OSError as lstat."""
+        if not folder:
+            return
+        self._admits(os.path.dirname(folder))  # noqa: PTH120
+        if stat.S_ISLNK(os.lstat(self._full(folder)).st_mode):
+            self._check_link(folder)
+
+    def _check_link(self, path: str) -> None:
+        target = os.path.realpath(self._full(path))
+        if os.path.commonpath((target, self._root)) != self._root:
+            raise Refusal("outside_export", "a link leaves the export")
+
+
+def size_and_time(states: Sequence[os.stat_result]) -> tuple[int, int]:
+    """Bytes of the files together, and the latest of their times in ns."""
+    return sum(one.st_size for one in states), max(one.st_mtime_ns for one in states)
+
+
+ECG: Final = "ecg"
+ECHO: Final = "echo"
+
+
+def _checks() -> Mapping[str, Any]:
+    import pandera.pandas as pandera
+
+    return {
+        "kind": pandera.Check.isin((ECG, ECHO)),
+        "content_hash": pandera.Check.str_matches(r"^([0-9a-f]{64})?$"),
+        "bytes": pandera.Check.ge(0),
+    }
+
+
+SOURCES: Final = TableContract(
+    "sources",
+    pa.schema(
+        [
+            column("source_id", pa.string(), "keyed pseudonym of kind and path"),
+            column("path", pa.string(), "relative to the export, as listed; of a WFDB record without its ending"),
+            column("kind", pa.string(), "ecg or echo"),
+            column("bytes", pa.int64(), "size of all its files together; 0 when one is missing", "B"),
+            column("mtime_ns", pa.int64(), "latest change of its files, since 1970", "ns"),
+            column("content_hash", pa.string(), "SHA-256 of its files' bytes, one after another; empty if not read"),
+            column("parts", pa.list_(pa.string()), "names of its files, beside each other in one folder"),
+        ]
+    ),
+    _checks,
+    unique=("source_id",),
+)
+
+
+def entry_file(path: Path) -> Path:
+    """The file to open first: `path` itself, or the header of the WFDB record of that name."""
+    return path if path.is_file() else path.with_name(path.name + SUFFIX)
+
+
+def files_of(path: Path) -> list[Path]:
+    """Every file that a listed path stands for: a file alone, or a WFDB header and its signal files.
+
+    Raises:
+        OSError: a WFDB header cannot be read.
+    """
+    first = entry_file(path)
+    return list(files_of_record(first)) if first.suffix == SUFFIX else [first]
+
 
 _REPORT_EVERY: Final = 1000  # files between two calls of a listener
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from data_contracts.errors import ContractError, UserError
+from data_contracts.conventions import ContractError, UserError
 from data_contracts.quarantine import REASONS
 
 __all__ = [

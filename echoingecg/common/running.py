@@ -1,9 +1,18 @@
-"""The next batch is prepared while the step runs."""
+"""The next batch is prepared while the step runs.
 
+How long work reports itself, without knowing who listens.
+
+Libraries that read a patient's files must not quote them: their warnings and log lines hold names and dates.
+"""
+
+import logging
+import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, TypeVar
+from contextlib import contextmanager
+from threading import RLock
+from typing import Final, Protocol, TypeVar
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -35,3 +44,29 @@ def prefetched(make: Callable[[Item], Made], items: Iterable[Item], ahead: int =
         finally:
             for future in waiting:
                 future.cancel()
+
+
+class Progress(Protocol):
+    """Called with the amount done, the total and a short note such as `loss 0.31`."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None: ...
+
+
+def silent(done: int, total: int, note: str = "") -> None:
+    """A listener that does nothing."""
+
+
+_FILTERS: Final = RLock()  # Python's list of warning filters is one for all threads
+
+# pydicom logs what it warns of. Nothing of it reaches the handlers of whoever runs this, Prefect's among them.
+_PYDICOM: Final = logging.getLogger("pydicom")
+_PYDICOM.addHandler(logging.NullHandler())
+_PYDICOM.propagate = False
+
+
+@contextmanager
+def unquoted() -> Iterator[None]:
+    """Drops warnings. One thread at a time."""
+    with _FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,7 +1,16 @@
-"""Learning rate of each step: linear warm-up, cosine to zero (METHOD, optimiser)."""
+"""Learning rate of each step: linear warm-up, cosine to zero (METHOD, optimiser).
+
+Surroundings in which a training repeats itself exactly.
+"""
 
 import math
-from typing import Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+
+from echoingecg.recipe import ExecutionSettings
 
 
 class Rates(Protocol):
@@ -34,3 +43,23 @@ def learning_rate(settings: Rates, step: int, steps: int) -> float:
     else:
         share = 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
     return settings.learning_rate * share
+
+
+@contextmanager
+def reproducible(seed: int, execution: ExecutionSettings) -> Iterator[None]:
+    """Seeds torch, asks it for deterministic algorithms, and puts everything back afterwards."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    deterministic_options: Any = torch.utils.deterministic
+    filled = deterministic_options.fill_uninitialized_memory
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        # Some CUDA kernels have no deterministic form: there a warning must do.
+        torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+        deterministic_options.fill_uninitialized_memory = False  # we read none, and filling costs a tenth
+        torch.set_num_threads(execution.threads or threads)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(deterministic)
+            deterministic_options.fill_uninitialized_memory = filled
+            torch.set_num_threads(threads)

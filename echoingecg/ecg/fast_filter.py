@@ -24,8 +24,7 @@ import numpy as np
 
 from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY
 from echoingecg.common.errors import Refusal
-from echoingecg.ecg.filter import band_pass, clean, resample
-from echoingecg.ecg.levels import median
+from echoingecg.ecg.filter import band_pass, clean, median, resample
 from echoingecg.recipe import EcgSettings
 
 _BLOCKS: Final = 50

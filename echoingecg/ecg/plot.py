@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
 from echoingecg.common.figure_style import INK, png, styled
+from echoingecg.ecg.beats import find_beats, heart_rate, slope_energy
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import arrange
 from echoingecg.ecg.process import choose
-from echoingecg.ecg.qrs import find_beats, heart_rate, slope_energy
 from echoingecg.ecg.quality import names, recorded_samples
 from echoingecg.recipe import EcgSettings
 

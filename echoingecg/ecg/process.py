@@ -3,23 +3,25 @@
 `load` takes one file as far as it can be refused unseen: decode -> arrange -> windows -> fill gaps. `finish` takes
 many: filter -> plausibility -> quality -> choice of the window. `process` is both for one. A record's bytes are the
 same whichever way it goes.
+
+Many ECGs filtered together, each as itself or as its refusal.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common.errors import Refusal, outcome_of
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import arrange
 from echoingecg.ecg.decode.wfdb_fast import PlainRecord, decode_plain, read_plain
-from echoingecg.ecg.judged import Processed, Window, judged
-from echoingecg.ecg.one_thread import one_thread
+from echoingecg.ecg.filter import one_thread
 from echoingecg.ecg.quality import refuse
-from echoingecg.ecg.windows import check_length, windows
+from echoingecg.ecg.windows import Processed, Window, check_length, judged, windows
 from echoingecg.recipe import EcgSettings
 
 _FAR_BEYOND_MV: Final = 1e30  # float32 holds it; a gain that gives more is as wrong as one that gives this
@@ -202,3 +204,11 @@ def fill_gaps(signal: np.ndarray, max_share: float) -> tuple[np.ndarray, np.ndar
     for lead, gap in zip(filled, gaps, strict=True):
         lead[gap] = np.interp(time[gap], time[~gap], lead[~gap])
     return filled, missing
+
+
+def finish_each(loaded: Sequence[Loaded], settings: EcgSettings) -> list[Processed | Refusal]:
+    """As `finish`; a record that surprises it is refused, and stops no other."""
+    found = outcome_of(partial(finish, loaded, settings))
+    if not isinstance(found, Refusal):
+        return found
+    return [found] if len(loaded) == 1 else [outcome for one in loaded for outcome in finish_each([one], settings)]

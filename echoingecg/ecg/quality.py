@@ -2,9 +2,12 @@
 
 Thresholds and their sources: docs/ecg_quality.md. Every function takes one recording (lead, time) or a batch
 (record, lead, time) of equal rate and length.
+
+Amplitudes that no ECG has: a gain or a unit that the file states wrongly.
 """
 
 from functools import lru_cache
+from math import isnan
 from typing import Final
 
 import numpy as np
@@ -12,9 +15,9 @@ import numpy as np
 from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
 from echoingecg.common.errors import Refusal
-from echoingecg.ecg.levels import count_equal, median
-from echoingecg.ecg.limb_leads import limb_lead_error
-from echoingecg.ecg.qrs import contrast, find_beats, heart_rate, slope_energy
+from echoingecg.ecg.beats import contrast, find_beats, heart_rate, slope_energy
+from echoingecg.ecg.decode.recording import limb_lead_error
+from echoingecg.ecg.filter import count_equal, median
 from echoingecg.recipe import EcgSettings
 
 _ENOUGH_LEADS: Final = 3  # that show the QRS complexes: whatever electrode is off, more than these see the heart
@@ -149,3 +152,58 @@ def refuse(quality: np.ndarray, findings: int, settings: EcgSettings) -> None:
         at = np.flatnonzero(quality & bit)
         if name in settings.refuse and len(at) >= settings.refuse_leads:
             raise Refusal("poor_quality", f"{name}: {', '.join(LEADS[lead] for lead in at)}")
+
+
+_WINDOW: Final = 2.0  # s: holds a beat at 30 a minute, and little of the baseline's wander
+
+
+def typical_amplitude(signal: np.ndarray, sampling_frequency: float) -> np.ndarray:
+    """Peak to peak in mV: the median over leads of the median over windows of 2 s, each without its trend.
+
+    Leads that never change, dead ones, are left out; so are windows with missing samples.
+
+    Args:
+        signal: float (..., 12, time), mV; may hold NaN.
+        sampling_frequency: of `signal`, Hz.
+
+    Returns:
+        (...,); NaN when every lead is dead or missing.
+    """
+    time = signal.shape[-1]
+    width = max(1, min(time, round(_WINDOW * sampling_frequency)))
+    count = time // width
+    windows = signal[..., : count * width].reshape(*signal.shape[:-1], count, width)
+    ramp = _ramp(width).astype(signal.dtype, copy=False)
+    straight = windows - (windows @ ramp / max(float(ramp @ ramp), 1.0))[..., None] * ramp
+    heights = straight.max(axis=-1) - straight.min(axis=-1)
+    dead = np.ptp(signal, axis=-1) == 0  # NaN is not 0
+    if np.isfinite(heights).all() and not dead.any():
+        return median(median(heights))
+    heights[dead] = np.nan
+    return _over_what_is_there(_over_what_is_there(np.where(np.isfinite(heights), heights, np.nan)))
+
+
+def _over_what_is_there(values: np.ndarray) -> np.ndarray:
+    """Median along the last axis without NaN; NaN where nothing else is."""
+    there = ~np.isnan(values)
+    found = np.nanmedian(np.where(there.any(axis=-1, keepdims=True), values, 0), axis=-1)
+    return np.where(there.any(axis=-1), found, np.nan)
+
+
+@lru_cache(maxsize=8)
+def _ramp(width: int) -> np.ndarray:
+    return np.linspace(-1.0, 1.0, width, dtype=np.float32)
+
+
+def check_plausible(amplitude: float, settings: EcgSettings) -> None:
+    """Refuses a recording whose gain must be wrong. One in which every lead is dead is not judged here.
+
+    Args:
+        amplitude: of `typical_amplitude`; the stage gives that of the filtered signal.
+        settings: `typical_low_mv` and `typical_high_mv`.
+
+    Raises:
+        Refusal: implausible.
+    """
+    if not isnan(amplitude) and not settings.typical_low_mv <= amplitude <= settings.typical_high_mv:
+        raise Refusal("implausible", f"a typical amplitude of {amplitude:.3g} mV from peak to peak")

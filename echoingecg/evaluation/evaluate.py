@@ -1,4 +1,7 @@
-"""The stage's one entry point: predictions, metrics, figures and the report, in one folder."""
+"""The stage's one entry point: predictions, metrics, figures and the report, in one folder.
+
+The reading card of an evaluation: its lines and rules, and what validation says of uncertainty.
+"""
 
 from pathlib import Path
 
@@ -6,21 +9,53 @@ import numpy as np
 
 from data_contracts.evaluation import METRICS, PREDICTIONS, REGRESSIONS, TABLES
 from data_contracts.evaluation_details import COHORT
-from echoingecg.evaluation.data.embed import Signals, StudentModel
-from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
-from echoingecg.evaluation.gaussians import Gaussians
-from echoingecg.evaluation.make_card import make_card
-from echoingecg.evaluation.models import read_models
+from data_contracts.prediction import Reading, ReadingCard
+from echoingecg.common.running import Progress, silent
+from echoingecg.evaluation.data.embed import Gaussians, Signals, StudentModel
+from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs, Provenance
+from echoingecg.evaluation.data.models import read_models
+from echoingecg.evaluation.decision.reading_card import Judged, quantiles
 from echoingecg.evaluation.protocols.classification import EndpointResult, evaluate_endpoint
 from echoingecg.evaluation.protocols.regression import RegressionResult, evaluate_regression
 from echoingecg.evaluation.protocols.retrieval import ECG_TO_ECHO, ECHO_TO_ECG, Retrieval, retrieve
-from echoingecg.evaluation.provenance import Provenance
+from echoingecg.evaluation.report.render import write_report
+from echoingecg.evaluation.report.tables import question
 from echoingecg.evaluation.tables.build import build_tables
-from echoingecg.evaluation.write_report import write_report
-from echoingecg.progress import Progress, silent
 from echoingecg.recipe import EvaluationSettings
 
 __all__ = ["EvaluationInputs", "Provenance", "Signals", "StudentModel", "evaluate"]
+
+
+def make_card(endpoints: list[EndpointResult], inputs: EvaluationInputs, validation: np.ndarray) -> Judged:
+    """Nothing in it depends on the test split.
+
+    Args:
+        endpoints: judged.
+        inputs: of the same evaluation.
+        validation: (n,) float64, uncertainty of the validation ECGs.
+    """
+    readings, lines = [], []
+    for result in endpoints:
+        for of in result.protocols:
+            if of.line is None:  # what needs more than the student's embedding cannot be read off a card
+                continue
+            readings.append(
+                Reading(
+                    endpoint=result.endpoint.name,
+                    question=question(result.endpoint),
+                    protocol=of.protocol,
+                    threshold_says=of.threshold.says,
+                    calibration=of.rules.calibration,
+                    referral=of.rules.referral,
+                )
+            )
+            lines.append(of.line)
+    card = ReadingCard(
+        student=inputs.provenance["versions"]["student"],
+        ecg=inputs.ecg.model_dump(mode="json"),
+        readings=tuple(readings),
+    )
+    return Judged(card, tuple(lines), quantiles(validation))
 
 
 def evaluate(

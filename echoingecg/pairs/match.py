@@ -1,15 +1,106 @@
-"""ECG-echo and ECG-text pairs, labels and the patient split (EchoingECG, section 3: data)."""
+"""ECG-echo and ECG-text pairs, labels and the patient split (EchoingECG, section 3: data).
 
+Nearest in time, within the same patient: a sort and a merge instead of all pairs.
+
+Counts of rows after each condition: the FILTERS table says where pairs were lost.
+
+Echo measurements to labels: one value per study and measurement.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from data_contracts.pairs import ECG_ECHO, ECG_TEXT, FILTERS, LABELS, PATIENTS, check_no_leakage
 from data_contracts.tables import TableContract
-from echoingecg.pairs.labels import study_labels
-from echoingecg.pairs.nearest import nearest_in_time
 from echoingecg.pairs.split import split_of
-from echoingecg.pairs.steps import Steps
 from echoingecg.recipe.stages import PairsSettings
+
+
+def nearest_in_time(rows: pd.DataFrame, candidates: pd.DataFrame, name: str, window_hours: float) -> pd.DataFrame:
+    """Gives each row its patient's nearest candidate.
+
+    Ties of the absolute gap go to the earlier candidate, then to the smaller `name`.
+
+    Args:
+        rows: columns `patient_id`, `hours` and others.
+        candidates: columns `patient_id`, `hours` and `name`.
+        name: identifier of the candidates; `rows` must not have it.
+        window_hours: largest absolute gap, h.
+
+    Returns:
+        The rows that have a candidate within the window, with `name` and `gap_hours` (candidate minus row, h);
+        order and index are not kept.
+    """
+    if rows.empty or candidates.empty:  # pandas cannot match Arrow-backed strings of two empty frames
+        return rows.head(0).assign(**{name: candidates[name].head(0), "gap_hours": 0.0})
+    # One candidate a moment, or the backward merge would take the last of equals and the forward one the first.
+    moments = candidates.sort_values(["hours", "patient_id", name]).drop_duplicates(["patient_id", "hours"])
+    moments = moments[["patient_id", "hours", name]].rename(columns={"hours": "found_hours"})
+    rows = rows.sort_values("hours", kind="stable")
+    sides = [
+        pd.merge_asof(rows, moments, left_on="hours", right_on="found_hours", by="patient_id", direction=direction)
+        for direction in ("backward", "forward")
+    ]
+    earlier, later = (side.assign(gap_hours=side["found_hours"] - side["hours"]) for side in sides)
+    use_later = later["gap_hours"].abs().lt(earlier["gap_hours"].abs()) | earlier["gap_hours"].isna()
+    found = earlier.where(~use_later, later)
+    return found[found["gap_hours"].abs() <= window_hours].drop(columns="found_hours")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The conditions of one kind of pair, in the order applied.
+
+    Attributes:
+        pair: ecg_echo, ecg_text or labels.
+        rows: rows of the FILTERS table so far.
+    """
+
+    pair: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def keep(self, step: str, frame: pd.DataFrame) -> pd.DataFrame:
+        """Notes how many rows are left after `step`; returns the frame as it is."""
+        self.rows.append({"pair": self.pair, "step": step, "kept": len(frame)})
+        return frame
+
+
+def study_labels(
+    measurements: pd.DataFrame, listed: pd.DataFrame, targets: pd.DataFrame, window_hours: float, steps: Steps
+) -> pd.DataFrame:
+    """Which measured value holds for which study.
+
+    A measurement that names a study belongs to that study alone. One that names none belongs to its patient's
+    nearest study in time, within the window. Of several values for one study and measurement the one that names
+    the study counts, then the nearest in time, then the smallest.
+
+    Args:
+        measurements: catalog table MEASUREMENTS.
+        listed: every study of the catalog, with or without a target: `study_id`, `patient_id`, `hours`. A study
+            without target keeps its measurements, so that they do not go to a neighbour.
+        targets: studies with a teacher target: `study_id`.
+        window_hours: largest time between a study and a measurement that names none, h.
+        steps: receives the counts.
+
+    Returns:
+        `study_id`, `patient_id`, `measurement`, `value`, `unit`.
+    """
+    steps.keep("measurements listed", measurements)
+    finite = steps.keep("value is finite", measurements[np.isfinite(measurements["value"])])
+    named = finite[finite["study_id"].notna()].merge(listed, on=["study_id", "patient_id"], suffixes=("", "_study"))
+    named = named.assign(gap_hours=named["hours_study"] - named["hours"])
+    unnamed = finite[finite["study_id"].isna()].drop(columns="study_id")
+    near = nearest_in_time(unnamed, listed, "study_id", window_hours)
+    joined = pd.concat([named.assign(order=0), near.assign(order=1)], ignore_index=True)
+    steps.keep("names a study of the patient, or is within the window of one", joined)
+    joined = steps.keep("the study has a teacher target", joined[joined["study_id"].isin(targets["study_id"])])
+    joined = joined.assign(distance=joined["gap_hours"].abs())
+    joined = joined.sort_values(["study_id", "measurement", "order", "distance", "value", "unit"])
+    return steps.keep("one value per study and measurement", joined.drop_duplicates(["study_id", "measurement"]))
 
 
 def build(

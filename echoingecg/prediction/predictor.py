@@ -4,10 +4,13 @@
     table = reader.predict(["ecg.hea", "ecg.dcm"])
 
 Needs neither teacher nor training data.
+
+Files as filtered signals, or as the reason why not; the same bytes as stage ecg makes of them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -15,18 +18,48 @@ import numpy as np
 import pyarrow as pa
 
 from data_contracts.conventions import LEADS, SAMPLES
+from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
 from data_contracts.prediction import GAUSSIANS, READINGS
-from echoingecg.common.errors import ContractError, Refusal
-from echoingecg.ecg.process import Processed
+from echoingecg.common.errors import ContractError, Refusal, outcome_of
+from echoingecg.ecg.decode.wfdb_fast import read_plain
+from echoingecg.ecg.process import Loaded, Processed, finish_each, load
+from echoingecg.ecg.quality import names
+from echoingecg.evaluation.data.embed import Gaussians
+from echoingecg.evaluation.data.inputs import ZERO_SHOT
 from echoingecg.evaluation.decision.calibration import calibrate
 from echoingecg.evaluation.decision.reading_card import Judged
 from echoingecg.evaluation.decision.threshold_and_referral import advice, answered, decided
-from echoingecg.evaluation.gaussians import Gaussians
-from echoingecg.evaluation.names import ZERO_SHOT
-from echoingecg.reading.signals import findings, read_signals
 from echoingecg.recipe import EcgSettings
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.store import load
+
+_AT_ONCE: Final = 32  # files whose signals are held unfiltered, 8 MB at 500 Hz
+
+
+def read_signals(files: Sequence[str], settings: EcgSettings) -> Iterator[Processed | Refusal]:
+    """One outcome a file, in order.
+
+    Args:
+        files: ECGs of any accepted format.
+        settings: by which the student's training signals were made.
+    """
+    for start in range(0, len(files), _AT_ONCE):
+        loaded = [_load(Path(file), settings) for file in files[start : start + _AT_ONCE]]
+        finished = iter(finish_each([one for one in loaded if isinstance(one, Loaded)], settings))
+        yield from (one if isinstance(one, Refusal) else next(finished) for one in loaded)
+
+
+def findings(one: Processed) -> list[str]:
+    """Names of what was found in the recording, then in any lead."""
+    return [*names(one.findings, RECORD_FLAGS), *names(int(np.bitwise_or.reduce(one.quality)), QUALITY_FLAGS)]
+
+
+def _load(path: Path, settings: EcgSettings) -> Loaded | Refusal:
+    try:
+        return outcome_of(partial(load, path, settings, plain=read_plain(path)))
+    except OSError as fault:
+        return Refusal("unreadable", f"cannot be opened: {fault.strerror}")
+
 
 MASS: Final = 0.95  # of the ECG's Gaussian, between `low` and `high`
 BLOCK: Final = 128  # files whose signals are held at once: 6 MB

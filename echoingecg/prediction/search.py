@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from echoingecg.evaluation.gaussians import Gaussians, sampled_distances
+from echoingecg.evaluation.data.embed import Gaussians, sampled_distances
 
 CHUNK: Final = 8192  # of a gallery: 34 MB as float64 at D 512
 

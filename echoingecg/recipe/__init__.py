@@ -8,16 +8,16 @@ from pydantic import Field, ValidationError
 
 from data_contracts.conventions import Stage
 from echoingecg.common.errors import RecipeError
-from echoingecg.recipe.drift import DriftSettings
 from echoingecg.recipe.ecg import EcgSettings
 from echoingecg.recipe.evaluation import (
+    DriftSettings,
     Endpoint,
     EvaluationSettings,
     FewShotSettings,
+    PromotionSettings,
     RegressionEndpoint,
     TuningSettings,
 )
-from echoingecg.recipe.promotion import PromotionSettings
 from echoingecg.recipe.stages import (
     CatalogSettings,
     ExecutionSettings,
@@ -27,8 +27,8 @@ from echoingecg.recipe.stages import (
     SimulatorSettings,
     StudentSettings,
     TeacherSettings,
+    TeachingSettings,
 )
-from echoingecg.recipe.teaching import TeachingSettings
 
 __all__ = [
     "CatalogSettings",

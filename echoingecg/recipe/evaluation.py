@@ -1,10 +1,15 @@
-"""What is asked of the student, and by which protocols it answers. Sources and a worked example: docs/protocols.md."""
+"""What is asked of the student, and by which protocols it answers. Sources and a worked example: docs/protocols.md.
+
+When a new export has drifted from what a student was trained on. No version depends on it.
+
+When a challenger takes the champion's place. No version depends on it.
+"""
 
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
-from data_contracts.reading_card import ReferralKind
+from data_contracts.prediction import ReferralKind
 from echoingecg.recipe.stages import Count, NotNegative, OpenShare, Positive, Section, Share
 
 NUMBER: Final = "<#>"  # in a prompt, the place of the number (ECHO-CLIP's sign)
@@ -165,3 +170,29 @@ class EvaluationSettings(Section):
         if len(models) != len(set(models)):
             raise ValueError("compare and external: two models share a name, or one is called 'student'")
         return self
+
+
+class DriftSettings(Section):
+    """The rule for `echoingecg drift`: a measure has drifted when it is beyond its limit and more than chance."""
+
+    embedding: NotNegative = Field(0.02, description="limit of the squared MMD of the mean embeddings, without unit")
+    p: OpenShare = Field(0.01, description="and its permutation p must be below this")
+    prevalence: Share = Field(0.1, description="limit of the change of an endpoint's share of label 1")
+    share: Share = Field(0.15, description="limit of the change of the share of a subgroup or a quality finding")
+    least_patients: Count = Field(50, description="with fewer patients in the new ECGs there is no verdict")
+    draws: Annotated[int, Field(ge=10)] = Field(1000, description="patient resamples for the intervals")
+    seed: int = Field(43, description="of resamples, permutations and of the ECGs drawn")
+
+
+class PromotionSettings(Section):
+    """The rule for `echoingecg promote`; differences are challenger minus champion, on the same test patients."""
+
+    endpoint: str = Field("", description="endpoint that must gain; empty for the first of the champion's")
+    protocol: str = Field("zero_shot", description="protocol whose predictions are compared")
+    metric: Literal["auroc", "balanced_accuracy"] = Field("auroc", description="metric that is compared")
+    least_gain: float = Field(
+        0.0, description="promote only if the interval's lower end of the gain at `endpoint` is above this"
+    )
+    most_loss: NotNegative = Field(0.05, description="and if at every other endpoint the lower end is above minus this")
+    draws: Annotated[int, Field(ge=10)] = Field(1000, description="patient resamples, the same for both students")
+    seed: int = Field(43, description="of the resamples")

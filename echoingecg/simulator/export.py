@@ -1,22 +1,200 @@
-"""A whole simulated export, in the layout of MIMIC-IV-ECG 1.0 and MIMIC-IV-ECHO 0.1."""
+"""A whole simulated export, in the layout of MIMIC-IV-ECG 1.0 and MIMIC-IV-ECHO 0.1.
+
+One patient's files and table rows: ECGs, an echo study, what was said and measured.
+
+One more patient, who is real: the echo clip and the 12-lead ECG that pydicom ships (MIT licence).
+"""
 
 import shutil
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import cv2
+import numpy as np
+from pydicom.data import get_testdata_file
 
 from echoingecg.common.errors import ExportError
-from echoingecg.progress import Progress, silent
+from echoingecg.common.running import Progress, silent
 from echoingecg.recipe.stages import SimulatorSettings
-from echoingecg.simulator.identifiers import MAX_PATIENTS
-from echoingecg.simulator.population.tables import Rows, open_tables
-from echoingecg.simulator.real import write_real_recordings
-from echoingecg.simulator.visits import write_patient
+from echoingecg.simulator.ecg.faults import Fault, draw_fault, frontal_axis
+from echoingecg.simulator.ecg.heart_vector import draw_beats
+from echoingecg.simulator.ecg.record import DURATION, simulate_ecg, write_wfdb
+from echoingecg.simulator.echo.study import EchoStreams, Visit, write_clips
+from echoingecg.simulator.population import tables
+from echoingecg.simulator.population.patient import Heart, sample_heart
+from echoingecg.simulator.population.tables import (
+    MAX_PATIENTS,
+    REAL_ECG,
+    REAL_ECHO,
+    REAL_SUBJECT,
+    Rows,
+    ecg_id,
+    ecg_path,
+    echo_id,
+    echo_path,
+    open_tables,
+    random_date,
+    stamp,
+    subject_id,
+)
+from echoingecg.simulator.reports import ecg_statements, echo_report, measurements
+
+_SECOND_ECG: Final = 0.4
+_FAR_ECG: Final = 0.1
+_QRS_ONSET: Final = 500  # ms into the machine's median beat
+ECG_FOLDER: Final = "mimic-iv-ecg"
+ECHO_FOLDER: Final = "mimic-iv-echo"
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One simulated patient.
+
+    Attributes:
+        index: from 0; with the seed it determines the attributes below.
+        subject: the hospital's number.
+        heart: the truth.
+        visit: time of the echo study.
+    """
+
+    index: int
+    subject: int
+    heart: Heart
+    visit: datetime
+
+
+def write_patient(settings: SimulatorSettings, index: int, folder: Path) -> Rows:
+    """Writes a patient's files below `folder` and gives the rows; nothing depends on other patients."""
+    collected = Rows()
+    # A stream for each concern: a change to one leaves the bytes of the others as they were.
+    streams = np.random.default_rng((settings.seed % 2**63, index)).spawn(7)
+    truth, ecgs, echo, words, faults, parasternal, colour = streams
+    patient = Patient(index, subject_id(index), sample_heart(truth), random_date(truth))
+    for number, hours in enumerate(_ecg_hours(ecgs)):
+        fault = draw_fault(settings.lead_fault_rate, faults)
+        recorded = patient.visit + timedelta(hours=hours)
+        _write_ecg(patient, number, recorded, folder / ECG_FOLDER, collected, fault, ecgs, words)
+    visit = Visit(patient.subject, echo_id(patient.index), patient.visit, patient.heart)
+    write_clips(visit, settings, folder / ECHO_FOLDER, collected, EchoStreams(echo, parasternal, colour))
+    _write_findings(patient, collected, words)
+    collected.add_truth(patient.subject, patient.heart)
+    return collected
+
+
+def _ecg_hours(rng: np.random.Generator) -> list[float]:
+    """Hours from the echo to each ECG: one or two within three days, for some patients one over a month away."""
+    near = 2 if rng.random() < _SECOND_ECG else 1
+    hours = [float(rng.uniform(-72, 72)) for _ in range(near)]
+    if rng.random() < _FAR_ECG:
+        hours.append(float(rng.choice((-1, 1)) * rng.uniform(40, 400) * 24))
+    return hours
+
+
+def _write_ecg(
+    patient: Patient, number: int, recorded: datetime, folder: Path, collected: Rows, fault: Fault | None,
+    rng: np.random.Generator, words: np.random.Generator,
+) -> None:  # fmt: skip
+    heart = replace(  # the same heart on another day, under other electrodes
+        patient.heart,
+        heart_rate=float(np.clip(patient.heart.heart_rate + rng.normal(0, 4), 40, 150)),
+        qrs_axis=patient.heart.qrs_axis + float(rng.normal(0, 4)),
+        ecg_noise=float(np.clip(patient.heart.ecg_noise * rng.lognormal(0, 0.3), 0.003, 0.06)),
+    )
+    study = ecg_id(patient.index, number)
+    path = ecg_path(patient.subject, study)
+    beats = draw_beats(heart, DURATION, rng)
+    write_wfdb(folder / path, simulate_ecg(heart, beats, rng, fault))
+    shown = replace(heart, qrs_axis=frontal_axis(heart.qrs_axis, fault))
+    when = {"subject_id": patient.subject, "study_id": study, "ecg_time": stamp(recorded)}
+    collected.add(tables.RECORDS, **when, file_name=study, path=path)
+    statements = ecg_statements(shown, words, beats.ectopic_within(DURATION), fault)
+    collected.add_statements(statements, when | _machine_numbers(shown, words))
+
+
+def _machine_numbers(heart: Heart, rng: np.random.Generator) -> dict[str, Any]:
+    """The machine's intervals (ms, within its median beat) and axes (degrees), each with its reading error."""
+    interval = 60_000 / heart.heart_rate
+    numbers = {
+        "rr_interval": interval,
+        "qrs_onset": _QRS_ONSET,
+        "qrs_end": _QRS_ONSET + heart.qrs_duration + rng.normal(0, 3),
+        "t_end": _QRS_ONSET + heart.qt_corrected * np.sqrt(interval / 1000) + rng.normal(0, 8),
+        "qrs_axis": heart.qrs_axis + rng.normal(0, 4),
+        "t_axis": rng.normal(40, 15) - (180 if heart.t_amplitude < 0 else 0),
+    }
+    if not heart.atrial_fibrillation:
+        onset = _QRS_ONSET - heart.pr_interval + rng.normal(0, 4)
+        numbers |= {"p_onset": onset, "p_end": onset + rng.normal(108, 6), "p_axis": rng.normal(55, 12)}
+    stated = {name: round(float(number)) for name, number in numbers.items()}
+    return stated | {"cart_id": int(rng.integers(6_800_000, 6_850_000)), "bandwidth": "0.005-150 Hz",
+                     "filtering": "60 Hz notch Baseline filter"}  # fmt: skip
+
+
+def _write_findings(patient: Patient, collected: Rows, rng: np.random.Generator) -> None:
+    add_report(collected, patient.subject, echo_id(patient.index), patient.visit, echo_report(patient.heart, rng))
+    for number, one in enumerate(measurements(patient.heart)):
+        collected.add(
+            tables.MEASUREMENTS,
+            subject_id=patient.subject,
+            measurement_id=patient.index * 100 + number + 1,
+            measurement_datetime=stamp(patient.visit),
+            test_type="TTE",
+            measurement=one.name,
+            measurement_description=one.description,
+            result=one.value,
+            unit=one.unit,
+        )
+
+
+def add_report(collected: Rows, subject: int, study: int, visit: datetime, text: str) -> None:
+    """Adds an echo study and its report, written two hours after the study."""
+    note = {"note_id": f"{subject}-EC-1", "note_seq": 1}
+    written = stamp(visit + timedelta(hours=2))
+    collected.add(tables.STUDIES, subject_id=subject, study_id=study, study_datetime=stamp(visit), **note,
+                  note_charttime=written)  # fmt: skip
+    collected.add(tables.NOTES, subject_id=subject, note_type="EC", charttime=written, text=text, **note)
+
+
+_CLIP: Final = "examples_ybr_color.dcm"
+_ECG: Final = "waveform_ecg.dcm"
+_VISIT: Final = datetime(2150, 1, 1, 12)
+# All that is known of the clip. The two files are of two people: no finding of one says anything of the other.
+_REPORT: Final = "Apical four chamber view."
+
+
+def write_real_recordings(folder: Path) -> Rows:
+    """Copies both files below `folder` and gives their rows; no measurement, no diagnosis.
+
+    Raises:
+        ExportError: this installation of pydicom lacks its example files.
+        OSError: the disk cannot take them.
+    """
+    collected = Rows()
+    ecg = ecg_path(REAL_SUBJECT, REAL_ECG) + ".dcm"
+    clip = echo_path(REAL_SUBJECT, REAL_ECHO, 1)
+    _copy(_ECG, folder / ECG_FOLDER / ecg)
+    _copy(_CLIP, folder / ECHO_FOLDER / clip)
+    collected.add(tables.RECORDS, subject_id=REAL_SUBJECT, study_id=REAL_ECG, file_name=REAL_ECG,
+                  ecg_time=stamp(_VISIT - timedelta(days=1)), path=ecg)  # fmt: skip
+    collected.add(tables.CLIPS, subject_id=REAL_SUBJECT, study_id=REAL_ECHO, acquisition_datetime=stamp(_VISIT),
+                  dicom_filepath=clip)  # fmt: skip
+    add_report(collected, REAL_SUBJECT, REAL_ECHO, _VISIT, _REPORT)
+    return collected
+
+
+def _copy(name: str, target: Path) -> None:
+    source = get_testdata_file(name, download=False)
+    if source is None:
+        raise ExportError(f"pydicom lacks its example {name}: reinstall it, or set simulator.real_recordings to false")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(str(source), target)
+
 
 _FEW: Final = 16  # patients that are written sooner than workers start
 _AHEAD: Final = 4  # patients a worker that may wait for their turn in the tables

@@ -13,14 +13,13 @@ from data_contracts.conventions import LEADS
 from echoingecg.common.errors import ContractError
 from echoingecg.recipe import StudentSettings, TuningSettings
 from echoingecg.recipe.evaluation import TuningMethod
-from echoingecg.student.fine_tuning import Classifier, fit_classifier
-from echoingecg.student.gaussian import Gaussian
-from echoingecg.student.low_rank import add_adapters
-from echoingecg.student.model.student import EcgEncoder
-from echoingecg.student.model.text_encoder import padding
-from echoingecg.student.objective import Objective
-from echoingecg.student.scaler import Scaler
-from echoingecg.student.tokens import TokenisedTexts, wrap
+from echoingecg.student.data.transforms import Scaler
+from echoingecg.student.fine_tuning import Classifier, add_adapters, fit_classifier
+from echoingecg.student.loss import Objective
+from echoingecg.student.model.gaussian_heads import Gaussian
+from echoingecg.student.model.student.student import EcgEncoder
+from echoingecg.student.model.student.text_encoder import padding
+from echoingecg.student.model.text_encoder import TokenisedTexts, wrap
 
 _BATCH: Final = 64
 

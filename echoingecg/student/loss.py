@@ -2,9 +2,14 @@
 
 The ablation 'mean_only' is the same form of the means alone: d = ||mean_a - mean_b||², and no KL.
 Neither side's log-variance has a part in it.
+
+Symmetric InfoNCE on the cosine of the means (CLIP: Radford, ICML 2021, section 2.3), for ablation.
+
+What is optimised: the student and its loss as one module, fed with one kind of batch at a time.
 """
 
-from typing import Any, NamedTuple
+import math
+from typing import Any, Final, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +17,9 @@ from torch.autograd.function import Function, once_differentiable
 from torch.nn import functional as F
 
 from echoingecg.recipe import StudentSettings
-from echoingecg.student.gaussian import Gaussian, own_part, pair_distance
+from echoingecg.student.distributed import gathered
+from echoingecg.student.model.gaussian_heads import Gaussian, own_part, pair_distance
+from echoingecg.student.model.student import Student
 
 
 class LossTerms(NamedTuple):
@@ -111,3 +118,107 @@ class PcmeLoss(nn.Module):
             return own.new_zeros(())
         kl = 0.5 * ((own.sum() - gaussian.log_var.sum()) / gaussian.log_var.numel() - 1)
         return torch.where(kl > self.kl_limit, 0.0, kl)
+
+
+LARGEST_FACTOR: Final = 100.0  # CLIP's bound on 1 / temperature: beyond it training becomes unstable
+
+
+class InfoNceLoss(nn.Module):
+    """Mean of the cross-entropies that find b's row from a and a's row from b; log-variances play no part.
+
+    Args:
+        settings: temperature_start counts here.
+    """
+
+    def __init__(self, settings: StudentSettings) -> None:
+        super().__init__()
+        self.log_factor = nn.Parameter(torch.tensor([-math.log(settings.temperature_start)]))
+
+    @property
+    def factor(self) -> Tensor:
+        """(1,) float32: 1 / temperature, at most 100; at the bound it can still learn its way back."""
+        excess = (self.log_factor.detach() - math.log(LARGEST_FACTOR)).clamp(min=0)
+        return (self.log_factor - excess).exp()
+
+    @property
+    def scale(self) -> Tensor:
+        """Of the match logit -scale * d + shift: with d = ||mean_a - mean_b||² = 2 - 2 cos it is cos / temperature."""
+        return self.factor / 2
+
+    @property
+    def shift(self) -> Tensor:
+        """See scale."""
+        return self.factor
+
+    def forward(self, a: Gaussian, b: Gaussian) -> LossTerms:
+        """The loss of B matched pairs, in float32 also under autocast.
+
+        Args:
+            a: B Gaussians.
+            b: B Gaussians, row i the partner of a's row i.
+        """
+        with torch.autocast(a.mean.device.type, enabled=False):
+            cosine = F.normalize(a.mean.float(), dim=1) @ F.normalize(b.mean.float(), dim=1).T
+            logits = self.factor * cosine
+            matched = torch.arange(len(logits), device=logits.device)
+            total = (F.cross_entropy(logits, matched) + F.cross_entropy(logits.T, matched)) / 2
+        none = torch.zeros_like(total.detach())
+        return LossTerms(total, total.detach(), none, none, none.long())
+
+    def distance(self, a: Gaussian, b: Gaussian) -> Tensor:
+        """(A, B) float32: squared distance of the unit-length means, which ranks as the cosine does."""
+        return pair_distance(a, b, variances=False)
+
+
+class Tokens(NamedTuple):
+    """A batch of texts: ids and mask, both (B, T) int64."""
+
+    ids: Tensor
+    mask: Tensor
+
+
+Partner = Gaussian | Tokens  # the teacher's targets, or texts still to be encoded
+
+
+class Objective(nn.Module):
+    """Everything learned, in one forward pass: what Fabric wraps.
+
+    The logit scale and shift are shared by the two losses: one distance means one probability. A loss
+    that has no use for variances leaves the student with the same one for every input: it knows none.
+    """
+
+    def __init__(self, student: Student, settings: StudentSettings) -> None:
+        super().__init__()
+        self.student = student
+        self.criterion = InfoNceLoss(settings) if settings.loss == "infonce" else PcmeLoss(settings)
+        self.gather_negatives = settings.gather_negatives
+        self.freeze_batch_norm = settings.freeze_batch_norm
+        if settings.loss != "pcmepp":
+            for heads in (student.ecg_encoder, student.text_encoder):
+                nn.init.zeros_(heads.std_linear.weight)
+
+    def train(self, mode: bool = True) -> Self:
+        """Like nn.Module.train; batch norms stay in eval mode if the settings freeze them."""
+        super().train(mode)
+        if self.freeze_batch_norm:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    def forward(self, signal: Tensor, partner: Partner) -> LossTerms:
+        """Loss of one batch; with negatives gathered, that of all processes' rows together.
+
+        Args:
+            signal: (B, 12, T) standardised ECGs.
+            partner: row i belongs to ECG i.
+        """
+        ecg, other = self.student.encode_ecg(signal), self.encode_partner(partner)
+        if self.gather_negatives:
+            ecg, other = gathered(ecg), gathered(other)
+        terms: LossTerms = self.criterion(ecg, other)
+        return terms
+
+    def encode_partner(self, partner: Partner) -> Gaussian:
+        """Gaussians of targets (as they are) or of texts."""
+        return partner if isinstance(partner, Gaussian) else self.student.encode_text(partner.ids, partner.mask)

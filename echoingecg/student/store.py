@@ -16,11 +16,11 @@ from data_contracts.student import ARCHITECTURE, HISTORY, SCALER, TOKENIZER, WEI
 from echoingecg.common.errors import ContractError, StoreError
 from echoingecg.common.files import save_tensors
 from echoingecg.recipe import StudentSettings
+from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.inference import LoadedStudent
-from echoingecg.student.model import Student
-from echoingecg.student.model.text_encoder import backbone_from_config, text_config
-from echoingecg.student.objective import Objective
-from echoingecg.student.scaler import Scaler
+from echoingecg.student.loss import Objective
+from echoingecg.student.model.student import Student
+from echoingecg.student.model.student.text_encoder import backbone_from_config, text_config
 from echoingecg.student.train import Trained
 
 _TOWERS: Final = "student."  # left out of the stored names, so that the towers keep the released ones

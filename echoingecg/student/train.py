@@ -1,22 +1,244 @@
-"""Training of the student: checks what it is given, starts the processes, and returns the trained student."""
+"""Training of the student: checks what it is given, starts the processes, and returns the trained student.
 
+The training loop: readable, killed at any step it goes on exactly.
+"""
+
+import math
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import torch
 from lightning_fabric import Fabric
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.optim import AdamW
 
-from echoingecg.progress import Progress, silent
+from data_contracts.student import HISTORY
+from echoingecg.common.errors import TrainingError
+from echoingecg.common.files import fingerprint
+from echoingecg.common.running import Progress, silent
+from echoingecg.common.training_setup import learning_rate, reproducible
 from echoingecg.recipe import ExecutionSettings, StudentSettings
-from echoingecg.reproducible import reproducible
-from echoingecg.student.checks import usable_kinds
-from echoingecg.student.data.pairs import TrainingData
-from echoingecg.student.distributed import make_fabric, started_outside
+from echoingecg.student import CODE_VERSION
+from echoingecg.student.checkpoint import Checkpoint, Position, Weights, load_checkpoint, save_checkpoint
+from echoingecg.student.checks import apart, loss_weights, step_fault, stopped, usable_kinds
+from echoingecg.student.data.batches import Batch, Feed, Planner, wrapped
+from echoingecg.student.data.pairs import KINDS, TrainingData
+from echoingecg.student.data.transforms import Scaler, apply, draw, fit_scaler, generators
+from echoingecg.student.distributed import Share, make_fabric, run_processes, same_everywhere, started_outside
 from echoingecg.student.inference import LoadedStudent
-from echoingecg.student.loop import Trained, Training
-from echoingecg.student.processes import run_processes
-from echoingecg.student.scaler import Scaler, fit_scaler
-from echoingecg.student.warm_start import check_architecture
+from echoingecg.student.loss import Objective, Partner
+from echoingecg.student.model.student import Student
+from echoingecg.student.model.student.text_encoder import text_tower
+from echoingecg.student.validation import Validation, validate
+from echoingecg.student.warm_start import check_architecture, digest, earlier_tower, take_weights
 
 __all__ = ["Trained", "train"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained student, on the CPU, with the weights of its best epoch.
+
+    Attributes:
+        settings: it was trained with.
+        objective: student and loss.
+        tokenizer: of the text tower.
+        scaler: fitted on the training ECGs.
+        history: table of contract student.HISTORY.
+        best_epoch: from 1.
+        steps: optimiser steps taken.
+    """
+
+    settings: StudentSettings
+    objective: Objective
+    tokenizer: Tokenizer
+    scaler: Scaler
+    history: pa.Table
+    best_epoch: int
+    steps: int
+
+
+class Training:
+    """One run: what stays the same through it, and where it stands."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        data: TrainingData,
+        settings: StudentSettings,
+        scratch: Path,
+        earlier: LoadedStudent | None,
+        scaler: Scaler,
+        progress: Progress,
+    ) -> None:
+        self.fabric = fabric
+        self.share = Share(fabric.global_rank, fabric.world_size)
+        self.settings = settings
+        self.progress = progress if fabric.is_global_zero else silent
+        self.scratch = scratch
+        self.scaler = scaler
+        self.weights = loss_weights(settings)
+        causes = [CODE_VERSION, settings.model_dump(mode="json"), data.fingerprint(), digest(earlier)]
+        self.identity = fingerprint(causes)
+        kinds = usable_kinds(data, settings)
+        self.plan = Planner(data.train, kinds, settings.batch_size, settings.seed)
+        self.steps = settings.epochs * sum(self.plan.steps(kind) for kind in kinds)
+
+        tower = earlier_tower(earlier) if earlier else text_tower(settings.model, wrapped(data.train.text))
+        self.tokenizer = tower.tokenizer
+        self.feed = Feed(data, data.train, scaler, tower, fabric.device)
+        self.held_out = Feed(data, data.validation, scaler, tower, fabric.device)
+        self.validation = Planner(data.validation, kinds, settings.batch_size, settings.seed).everything()
+
+        self.objective = Objective(Student(settings.model, tower.backbone), settings)
+        if earlier is not None:
+            take_weights(self.objective, earlier, settings.loss)
+        if self.share.ranks > 1 and fabric.device.type == "cuda":
+            self.objective = nn.SyncBatchNorm.convert_sync_batchnorm(self.objective)
+        optimizer = AdamW(
+            self.objective.parameters(),
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self.wrapped, self.optimizer = self.fabric.setup(self.objective, optimizer)
+        self.position = Position()
+        self.best: Weights = {}
+        self.saved_step: int | None = None
+
+    def run(self) -> Trained:
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        found = load_checkpoint(self.scratch, self.identity)
+        if not same_everywhere(self.fabric, found.position.step if found else -1):
+            raise TrainingError(
+                f"the training processes find different checkpoints in {self.scratch}: the workspace must be one "
+                "folder that all machines share"
+            )
+        if found:
+            self._restore(found)
+        else:
+            self._own_randomness()
+            self._record(self._validate(), self._rate(0), best=True)
+        while self.position.epoch <= self.settings.epochs and not self._out_of_patience():
+            self._epoch()
+        self.objective.load_state_dict(self.best)
+        return Trained(
+            self.settings,
+            self.objective.cpu().eval(),
+            self.tokenizer,
+            self.scaler,
+            HISTORY.build(self.position.history),
+            self.position.best_epoch,
+            self.position.step,
+        )
+
+    def _epoch(self) -> None:
+        at = self.position
+        self.objective.train()
+        mine = (self.share.of(batch) for batch in self.plan.epoch(at.epoch)[at.batch :])
+        with closing(self.feed.stream(mine)) as stream:
+            for batch, (signal, partner) in stream:
+                loss = self._step(batch, signal, partner)
+                at.batch += 1
+                at.step += 1
+                at.loss_sum[batch.kind] = at.loss_sum.get(batch.kind, 0.0) + loss
+                at.loss_count[batch.kind] = at.loss_count.get(batch.kind, 0) + 1
+                if at.step % self.settings.checkpoint_steps == 0:
+                    self._save()
+                self.progress(at.step, self.steps, f"epoch {at.epoch}, {batch.kind} loss {loss:.4f}")
+        self._end_epoch()
+
+    def _step(self, batch: Batch, signal: Tensor, partner: Partner) -> float:
+        """One optimiser step; returns the loss, unweighted, the same in every process."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate(self.position.step)
+        self.optimizer.zero_grad()
+        if self.settings.augment.used:
+            signal = self._augmented(signal)
+        total = self.wrapped(signal, partner).total
+        self.fabric.backward(self.weights[batch.kind] * total)
+        norm = self.fabric.clip_gradients(
+            self.objective, self.optimizer, max_norm=self.settings.gradient_clip, error_if_nonfinite=False
+        )
+        loss = float(self.fabric.all_reduce(total.detach(), reduce_op="mean"))
+        if fault := step_fault(loss, float(norm), self.settings):
+            raise self._stopped(f"{batch.kind} {fault}")
+        self.optimizer.step()
+        return loss
+
+    def _augmented(self, signal: Tensor) -> Tensor:
+        at, settings = self.position, self.settings
+        random = generators(settings.seed, at.epoch, at.batch, self.share.positions(len(signal)))
+        return apply(signal, draw(settings.augment, random, signal.shape[2]), self.scaler.scale)
+
+    def _end_epoch(self) -> None:
+        """Validates, keeps the weights if they are the best so far, and saves."""
+        at = self.position
+        found = self._validate()
+        loss = found.weighted(self.weights)
+        # Untrained weights are never the student, so the first epoch is always better than none.
+        best = loss is None or at.best_loss is None or loss < at.best_loss
+        if best:
+            at.best_epoch, at.best_loss = at.epoch, loss
+            self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.objective.state_dict().items()}
+        self._record(found, self._rate(at.step - 1), best)
+        at.epoch, at.batch, at.loss_sum, at.loss_count = at.epoch + 1, 0, {}, {}
+        self._save()
+
+    def _validate(self) -> Validation:
+        with self.fabric.autocast():
+            found = validate(self.objective, self.held_out, self.validation)
+        # Every process validates, so none waits; the first one's numbers hold, so all decide alike.
+        found = self.fabric.broadcast(found)
+        for kind, loss in found.loss.items():
+            if not math.isfinite(loss):
+                raise self._stopped(f"{kind} validation loss is not finite")
+        return found
+
+    def _record(self, found: Validation, rate: float, best: bool) -> None:
+        at = self.position
+        trained = {kind: at.loss_sum[kind] / at.loss_count[kind] for kind in KINDS if at.loss_count.get(kind)}
+        at.history.append(
+            {
+                "epoch": at.epoch if at.step else 0,
+                "steps": at.step,
+                "learning_rate": rate,
+                **{f"train_loss_{kind}": trained.get(kind) for kind in KINDS},
+                **{f"validation_loss_{kind}": found.loss.get(kind) for kind in KINDS},
+                "recall_at_5_ecg_to_echo": found.recall_ecg_to_echo,
+                "recall_at_5_echo_to_ecg": found.recall_echo_to_ecg,
+                "best": best,
+            }
+        )
+
+    def _rate(self, step: int) -> float:
+        return learning_rate(self.settings, step, self.steps)
+
+    def _out_of_patience(self) -> bool:
+        return self.position.epoch - 1 - self.position.best_epoch >= self.settings.patience
+
+    def _save(self) -> None:
+        if self.fabric.is_global_zero:
+            save_checkpoint(self.scratch, self.identity, self.position, self.objective, self.optimizer, self.best)
+        self.saved_step = self.position.step
+        self._own_randomness()
+
+    def _restore(self, found: Checkpoint) -> None:
+        found.restore(self.objective, self.optimizer)
+        self.position, self.best, self.saved_step = found.position, found.best, found.position.step
+        self._own_randomness()
+
+    def _own_randomness(self) -> None:
+        """Every process but the first, whose random state the checkpoint holds, begins a stream of its own."""
+        if self.share.rank:
+            torch.manual_seed(apart(self.settings.seed, self.share.rank, self.position.step))
+
+    def _stopped(self, what: str) -> TrainingError:
+        return TrainingError(stopped(what, self.position, self.steps, self.saved_step))
 
 
 def train(

@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from echoingecg.student.data.batches import Batch
+from echoingecg.student.data.batches import Batch, Feed
 from echoingecg.student.data.pairs import Kind
-from echoingecg.student.feed import Feed
-from echoingecg.student.gaussian import Gaussian
-from echoingecg.student.objective import Objective
+from echoingecg.student.loss import Objective
+from echoingecg.student.model.gaussian_heads import Gaussian
 
 RECALL_AT: Final = 5
 _CHUNK: Final = 256  # ECGs encoded at once

@@ -1,18 +1,68 @@
-"""Clips through teachers: full batches that span clips, read ahead while the model runs, one replica a device."""
+"""Clips through teachers: full batches that span clips, read ahead while the model runs, one replica a device.
+
+What a teacher must be able to do, whichever library it comes from.
+
+One echo file to embeddings, by itself.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import cycle, repeat
-from typing import Generic, TypeVar
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 
-from data_contracts.errors import UserError
+from data_contracts.conventions import UserError
 from echoingecg.common.running import prefetched
-from echoingecg.teacher.protocol import Teacher
+from echoingecg.recipe.stages import TeacherSettings
+from echoingecg.teacher.frames import read_clip
+
+
+class Teacher(Protocol):
+    """Frames of one clip in, vectors out: one a frame, one a window of frames, or one for the whole clip.
+
+    Attributes:
+        dim: width of a vector.
+        image_size: edge of the square frames that it takes, px.
+        batch: inputs of a forward pass.
+        reads: whether it has a text tower.
+    """
+
+    dim: int
+    image_size: int
+    batch: int
+    reads: bool
+
+    def inputs(self, frames: np.ndarray) -> np.ndarray:
+        """What each vector of a clip is made of.
+
+        Args:
+            frames: uint8 (frame, image_size, image_size, 3), RGB, at least one.
+
+        Returns:
+            uint8 (vector, ...), the other dimensions equal for all clips.
+        """
+        ...
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Embeds inputs of any clips, each on its own.
+
+        Args:
+            inputs: uint8 (vector, ...), on the CPU.
+
+        Returns:
+            float32 (vector, dim), each of unit length, on the teacher's device; a GPU may still be at work on it.
+        """
+        ...
+
+    def embed_text(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 (text, dim) of unit length, in the space of the frames. Raises UserError without a text tower."""
+        ...
+
 
 Key = TypeVar("Key")
 
@@ -109,3 +159,20 @@ def _finished(batch: _Batch[Key], embedded: torch.Tensor) -> tuple[_Batch[Key], 
     if not torch.isfinite(vectors).all():
         raise UserError("teacher: an embedding is not finite: are its weights whole, or set precision: float32")
     return batch, vectors.half().cpu().numpy()
+
+
+def embed_clip(path: Path, teacher: Teacher, settings: TeacherSettings) -> np.ndarray:
+    """Embeddings of a clip: what the teacher stage keeps of the file.
+
+    Args:
+        path: multi-frame ultrasound DICOM file.
+        teacher: the frozen teacher.
+        settings: which frames to take.
+
+    Returns:
+        float16 (vector, dim), unit length, in the order of the frames.
+
+    Raises:
+        Refusal: as `read_clip`.
+    """
+    return next(embed_clips([(path, read_clip(path, settings, teacher.image_size))], [teacher]))[1]

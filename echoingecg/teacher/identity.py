@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from data_contracts.errors import UserError
-from echoingecg.fingerprint import hash_files
+from data_contracts.conventions import UserError
+from echoingecg.common.files import hash_files
 from echoingecg.recipe.stages import DEMO_TEACHER, TeacherSettings
 
 CONFIG: Final = "open_clip_config.json"

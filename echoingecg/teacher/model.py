@@ -1,22 +1,122 @@
 """The frozen teacher that a recipe names: an open_clip model (ECHO-CLIP, Nature Medicine 2024) or a video network.
 
 Shape legend: text = sentences, dim = embedding width.
+
+A frozen network that sees frames, or windows of them: what teachers of every library share.
+
+torchvision's video networks as teachers: what stands before the class scores is the vector of a window of frames.
 """
 
 import pickle
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import open_clip
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+from torchvision.models import get_model, get_model_weights, list_models, video
 
-from data_contracts.errors import UserError
+from data_contracts.conventions import UserError
 from echoingecg.recipe.stages import TeacherSettings
-from echoingecg.teacher.frozen import FrozenTeacher, Preprocessing
+from echoingecg.teacher.embed import embed_clips
 from echoingecg.teacher.identity import TORCHVISION, Source, teacher_source
+
+_DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What the network wants to be given.
+
+    Attributes:
+        size: edge of the square frames, px.
+        mean, std: of each channel, for values of 0 to 1.
+        window: frames that make one vector; 0 for an image network, which has no axis of time.
+    """
+
+    size: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    window: int = 0
+
+
+class FrozenTeacher:
+    """Implements `Teacher` but for texts, with any network from images or videos to vectors.
+
+    Args:
+        network: (vector, 3, [window,] size, size) -> (vector, dim); it is frozen and moved.
+        preprocessing: of the frames.
+        settings: model, precision and batch_frames are read.
+        device: torch device.
+        compiled: goes through torch.compile, which takes minutes once and needs a C++ compiler.
+
+    Attributes:
+        As `Teacher`.
+    """
+
+    reads = False
+
+    def __init__(
+        self, network: nn.Module, preprocessing: Preprocessing, settings: TeacherSettings, device: str, compiled: bool
+    ) -> None:
+        self._device, self._window = torch.device(device), preprocessing.window
+        # Weights in half precision rather than autocast: autocast keeps the norms in float32 and pays a cast at each.
+        self._dtype = _DTYPES[settings.precision]
+        layout = torch.channels_last_3d if self._window else torch.channels_last
+        network = network.eval().requires_grad_(False).to(self._device, self._dtype).to(memory_format=layout)
+        self._network: Any = network
+        axes = 3 if self._window else 2
+        self._mean = per_channel(preprocessing.mean, self._device, axes)
+        self._std = per_channel(preprocessing.std, self._device, axes)
+        self._model = settings.model
+        self.image_size = preprocessing.size
+        self.batch = max(settings.batch_frames // max(self._window, 1), 1)
+        black = np.zeros((1, self.image_size, self.image_size, 3), np.uint8)
+        self.dim = self.forward(torch.from_numpy(self.inputs(black))).shape[1]
+        if compiled:  # for batches alone: one input would be compiled for itself
+            self._network = torch.compile(network, dynamic=False)
+
+    def inputs(self, frames: np.ndarray) -> np.ndarray:
+        """The frames as they are, or windows (vector, window, size, size, 3) that together see every frame.
+
+        Windows are spread evenly from the first frame to the last. A clip shorter than one begins again.
+        """
+        if not self._window:
+            return frames
+        if len(frames) < self._window:
+            return frames[np.arange(self._window) % len(frames)][None]
+        count = -(-len(frames) // self._window)
+        starts = np.arange(count) * (len(frames) - self._window) // max(count - 1, 1)
+        return frames[starts[:, None] + np.arange(self._window)]
+
+    @torch.inference_mode()
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """As `Teacher`. The permuted view is channels_last as it stands."""
+        images = inputs.to(self._device, non_blocking=True).movedim(-1, 1).to(torch.float32)
+        images = images.div_(255).sub_(self._mean).div_(self._std).to(self._dtype)
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # float32 means float32
+            return F.normalize(self._network(images).float(), dim=-1)
+
+    def embed(self, frames: np.ndarray) -> np.ndarray:
+        """float16 (vector, dim) of one clip, each of unit length. Args and Raises as `embed_clips`."""
+        return next(embed_clips([(None, frames)], [self]))[1]
+
+    def embed_text(self, texts: Sequence[str]) -> np.ndarray:
+        """Raises UserError: there is no text tower."""
+        raise UserError(f"teacher.model '{self._model}' has no text tower: prompts need an open_clip model")
+
+
+def per_channel(values: Sequence[float], device: torch.device, axes: int = 2) -> torch.Tensor:
+    """Three numbers as float32 (3, 1, ...), to broadcast over (..., 3, [time,] height, width) of so many `axes`."""
+    return torch.tensor(values, dtype=torch.float32, device=device).view(3, *[1] * axes)
+
 
 # What open_clip and torch raise for a wrong configuration, or weights of another architecture.
 _LOAD_FAULTS: Final = (
@@ -85,7 +185,7 @@ def load_teacher(settings: TeacherSettings, device: str, compiled: bool = False)
     try:
         with torch.random.fork_rng(devices=[]):  # initial weights are drawn before others are loaded
             if settings.model.startswith(TORCHVISION):
-                from echoingecg.teacher.video_model import video_teacher
+                from echoingecg.teacher.model import video_teacher
 
                 return video_teacher(source.weights, settings, device, compiled)
             return _open_clip_teacher(source, settings, device, compiled)
@@ -115,3 +215,35 @@ def _square(size: int | tuple[int, int]) -> int:
     if height != width:
         raise UserError(f"teacher: the model takes {width} x {height} px images, only square ones are supported")
     return height
+
+
+_CLASS_SCORES: Final = ("fc", "head", "classifier")  # the last layer's name in one network or another
+
+
+def video_teacher(weights: Path, settings: TeacherSettings, device: str, compiled: bool) -> FrozenTeacher:
+    """A network of torchvision.models.video (r2plus1d_18, mvit_v2_s, swin3d_t ...) with weights from a file.
+
+    Mean, deviation and frame size are those of torchvision's own weights for the network. Weights of
+    its last layer, for whatever classes, are left out.
+
+    Args:
+        weights: state dict, safetensors or torch.
+        settings: model, image_size, window_frames; the rest as `FrozenTeacher`.
+        device, compiled: as `FrozenTeacher`.
+
+    Raises:
+        UserError: torchvision has no such video network.
+        RuntimeError: the weights do not fit, or the network cannot take windows of this size.
+    """
+    name = settings.model.removeprefix(TORCHVISION)
+    if name not in (known := list_models(module=video)):
+        raise UserError(f"teacher.model '{settings.model}': torchvision's video networks are {', '.join(known)}")
+    network = get_model(name, weights=None)
+    last = next(one for one in _CLASS_SCORES if hasattr(network, one))
+    setattr(network, last, nn.Identity())
+    state = load_file(weights) if weights.suffix == ".safetensors" else torch.load(weights, weights_only=True)
+    network.load_state_dict({key: value for key, value in state.items() if not key.startswith(f"{last}.")})
+    wanted = get_model_weights(name).DEFAULT.transforms()
+    size = settings.image_size or wanted.crop_size[0]
+    preprocessing = Preprocessing(size, wanted.mean, wanted.std, settings.window_frames)
+    return FrozenTeacher(network, preprocessing, settings, device, compiled)

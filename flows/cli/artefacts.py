@@ -48,7 +48,7 @@ def report(
     from pathlib import Path
 
     from data_contracts.evaluation import REPORT
-    from tasks.evaluation_report import rebuild_report
+    from tasks.pages.evaluation_page import rebuild_report
 
     folder = Path(out).expanduser()
     rebuild_report(open_store(workspace), name, folder)
@@ -58,7 +58,7 @@ def report(
 @app.command()
 def diff(one: NameArgument, other: NameArgument, workspace: WorkspaceOption = "workspace") -> None:
     """Why two artefacts of a stage have different versions, and which files differ."""
-    from tasks.compare import differences
+    from tasks.store.artefact import differences
 
     store = open_store(workspace)
     found = differences(store.named(one).manifest, store.named(other).manifest)
@@ -72,8 +72,8 @@ def verify(
     shared: Annotated[bool, typer.Option("--shared", help="The copies in the shared store instead.")] = False,
 ) -> None:
     """Compare every file, and every row in the pools, with its checksum."""
-    from echoingecg.progress import silent
-    from tasks.verify import examined
+    from echoingecg.common.running import silent
+    from tasks.operations.verify_and_collect import examined
 
     looked = examined(open_store(workspace), names or [], shared, silent)
     found = [fault for of_one in looked.values() for fault in of_one]
@@ -113,7 +113,7 @@ def share(
     none: Annotated[bool, typer.Option("--none", help="Leave the shared store; nothing is deleted.")] = False,
 ) -> None:
     """Share artefacts and aliases with other machines' workspaces, by a store on S3."""
-    from data_contracts.errors import UserError
+    from data_contracts.conventions import UserError
     from tasks.store.join_shared import join, leave, sharing
 
     if address and none:
@@ -127,7 +127,7 @@ def share(
 def open_store(workspace: str) -> "ArtefactStore":  # type: ignore[name-defined]  # noqa: F821
     from pathlib import Path
 
+    from tasks.base.workspace import Workspace
     from tasks.store.artefacts import ArtefactStore
-    from tasks.workspace import Workspace
 
     return ArtefactStore(Workspace(Path(workspace).expanduser().resolve()))

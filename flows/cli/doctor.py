@@ -94,8 +94,8 @@ def _pools() -> Finding:
 
 def _artefacts(workspace: Path) -> Finding:
     from echoingecg.common.errors import StoreError
+    from tasks.base.workspace import Workspace
     from tasks.store.join_shared import sharing
-    from tasks.workspace import Workspace
 
     try:
         return Finding("artefacts", "ok", sharing(Workspace(workspace.resolve())))
@@ -118,13 +118,11 @@ def server() -> Finding:
 
 
 def _crashed() -> Finding:
-    from flows.crashed import is_watched
+    from flows.faults import is_watched
 
     if is_watched():
         return Finding("killed runs", "ok", "the server marks a run crashed when its heartbeat stays away")
-    return Finding(
-        "killed runs", "warn", "would stay Running for ever: `echoingecg serve` or `python -m flows.crashed`"
-    )
+    return Finding("killed runs", "warn", "would stay Running for ever: `echoingecg serve` or `python -m flows.faults`")
 
 
 def print_findings(findings: Iterator[Finding]) -> bool:

@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from data_contracts.errors import UserError
+from data_contracts.conventions import UserError
 from flows.cli.artefacts import app as artefacts
-from flows.cli.plots import plot
-from flows.cli.students import StudentOption, embed, predict
-from flows.cli_echo import echo
-from flows.cli_promote import promote
-from flows.cli_released import export_released, import_released
-from flows.cli_search import search
-from flows.defaults import OWN_SERVER, QUIET, RUNS
+from flows.cli.plots import echo, plot
+from flows.cli.students import StudentOption, embed, export_released, import_released, predict, promote, search
+from flows.deployments import OWN_SERVER, QUIET, RUNS
 
 if TYPE_CHECKING:
     from prefect.states import State
@@ -69,7 +65,7 @@ def run(
         raise UserError(f"PREFECT_API_URL: {prefect.says}")
     from flows.cli.output import print_run
     from flows.distil import distil
-    from flows.forms import typed_overrides
+    from flows.request import typed_overrides
 
     state = distil(
         **({"recipe": recipe} if recipe in shipped_recipes() else {"recipe_file": recipe}),
@@ -109,7 +105,7 @@ def simulate(
     from echoingecg.simulator.export import simulate as write
     from flows.cli.output import progress_line
     from flows.request import find_recipe
-    from tasks.workspace import writing_to
+    from tasks.base.workspace import writing_to
 
     settings = find_recipe(recipe, overrides).simulator
     if settings is None:
@@ -151,8 +147,7 @@ def drift(
     from flows.cli.output import print_drift
     from flows.drift import drift as flow
     from flows.drift import drift_job
-    from flows.forms import typed_overrides
-    from flows.request import find_recipe, shipped_recipes
+    from flows.request import find_recipe, shipped_recipes, typed_overrides
 
     # Fail before a server starts.
     _, judged = drift_job(find_recipe(recipe, overrides), export, student, workspace)
@@ -180,8 +175,8 @@ def serve(
     find_recipe(recipe, [])
     if not os.environ.get("PREFECT_API_URL") or server().state == "fail":
         raise UserError("PREFECT_API_URL names no server that answers: start one with `prefect server start`")
-    from flows.crashed import watch
     from flows.deployments import serve_all
+    from flows.faults import watch
 
     watch()
     chosen = {"recipe": recipe} if recipe in shipped_recipes() else {"recipe_file": str(folder_of(recipe))}

@@ -1,8 +1,15 @@
-"""What the command line prints: tables of artefacts, the end of a run, a progress line."""
+"""What the command line prints: tables of artefacts, the end of a run, a progress line.
 
-from collections.abc import Iterable, Iterator, Mapping
+What `echoingecg predict` prints: a table of a few ECGs, counts of many.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
+from typing import Any, Final
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -12,7 +19,8 @@ from rich.text import Text
 from data_contracts.conventions import Stage
 from data_contracts.evaluation import REPORT
 from data_contracts.quarantine import QUARANTINE
-from echoingecg.progress import Progress as Listener
+from echoingecg.common.running import Progress as Listener
+from echoingecg.prediction.files import Tally
 from tasks.all_stages import plans
 from tasks.operations.drift import Found
 from tasks.store.artefacts import Artefact, ArtefactStore
@@ -138,3 +146,65 @@ def progress_line(what: str) -> Iterator[Listener]:
             bar.update(line, completed=done, total=total)
 
         yield listen
+
+
+_MOST: Final = 50  # files that anyone reads on a terminal
+_readings_console = Console(soft_wrap=True)
+
+
+def print_readings(tables: Iterable[pa.Table], files: Sequence[str], title: str) -> None:
+    """Every answer of a few files; of many, how many ECGs had which."""
+    if len(files) > _MOST:
+        print_counts(tables, title)
+        _readings_console.print("--parquet or --json gives every ECG")
+        return
+    folder = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])  # noqa: PTH100, PTH120
+    shown = Table(title=f"{title}\nfiles in {folder}", title_justify="left")
+    shown.add_column("file\n  endpoint", overflow="fold")
+    for name in ("probability\n(95 % of draws)", "uncer-\ntainty", "reads, advice"):
+        shown.add_column(name, no_wrap=True)
+    rows = (row for table in tables for row in table.to_pylist())
+    for file, of_file in groupby(rows, key=lambda row: row["file"]):
+        for cells in _cells(os.path.relpath(file, folder), list(of_file)):
+            shown.add_row(*(Text(cell) for cell in cells))  # a file's name is no markup
+        shown.add_section()
+    _readings_console.print(shown)
+
+
+def print_counts(tables: Iterable[pa.Table], title: str) -> None:
+    """How many ECGs had which answer, and how many files were refused."""
+    tally = Tally()
+    for table in tables:
+        tally.add(table)
+    counts = Table("endpoint", "reads", "advice", title=title, title_justify="left")
+    counts.add_column("ECGs", justify="right")
+    for (endpoint, decision, advice), count in sorted(tally.answers.items()):
+        counts.add_row(Text(endpoint), _word(decision), advice, f"{count:,}")
+    for reason, count in tally.refusals.most_common():
+        counts.add_row("refused", reason, "", f"{count:,}")
+    _readings_console.print(counts)
+
+
+def _cells(name: str, rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """A line for the file and one for each endpoint, or for the refusal."""
+    first = rows[0]
+    if first["reason"]:
+        yield (name,)
+        yield (f"  refused, {first['reason']}: {first['detail']}",)
+        return
+    yield (f"{name} ({', '.join(first['findings'])})" if first["findings"] else name,)
+    yield from (_line(row) for row in rows)
+
+
+def _line(row: dict[str, Any]) -> tuple[str, ...]:
+    percentile = row["uncertainty_percentile"]
+    return (
+        f"  {row['endpoint']}",
+        f"{row['probability']:.3f} ({row['low']:.3f}–{row['high']:.3f})",
+        "" if percentile is None else f"{percentile:.0f} %",
+        f"{_word(row['decision'])}, {row['advice']}",
+    )
+
+
+def _word(decision: int) -> str:
+    return "positive" if decision else "negative"

@@ -48,7 +48,7 @@ def only_shown(show: Callable[[], object]) -> None:
 
 
 class Reporter:
-    """A listener for `echoingecg.progress.Progress`: at most one report every few seconds, and the last."""
+    """A listener for `echoingecg.common.running.Progress`: at most one report every few seconds, and the last."""
 
     def __init__(self, stage: str) -> None:
         self.stage = stage

@@ -1,4 +1,7 @@
-"""The same function over many blocks: on threads of this process, a local Dask cluster, or an existing one."""
+"""The same function over many blocks: on threads of this process, a local Dask cluster, or an existing one.
+
+Which device a network runs on, and how many threads it takes.
+"""
 
 import os
 from collections import deque
@@ -8,9 +11,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import torch
 from threadpoolctl import threadpool_limits
 
-from echoingecg.common.errors import StoreError
+from echoingecg.common.errors import StoreError, UserError
 from echoingecg.recipe import ExecutionSettings
 
 if TYPE_CHECKING:
@@ -116,3 +120,31 @@ def _result(client: "Client", future: "Future") -> Result:  # type: ignore[type-
         raise StoreError("one block after another kills its Dask worker: is there memory enough?") from fault
     except (CancelledError, CommClosedError) as fault:
         raise StoreError("the Dask scheduler has gone: start it and run again") from fault
+
+
+def device(execution: ExecutionSettings) -> str:
+    """'cpu' or 'cuda', with torch's thread count set.
+
+    Raises:
+        UserError: the recipe asks for CUDA and there is none.
+    """
+    if execution.threads:
+        torch.set_num_threads(execution.threads)
+    if execution.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("execution.device=cuda, but torch finds no CUDA device: use auto or cpu")
+    if execution.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return execution.device
+
+
+def replicas(execution: ExecutionSettings) -> list[str]:
+    """Devices that each hold a copy of a network that does not learn: `execution.devices` GPUs, or the CPU.
+
+    Raises:
+        UserError: there are fewer GPUs.
+    """
+    if device(execution) == "cpu":
+        return ["cpu"]
+    if execution.devices > (found := torch.cuda.device_count()):
+        raise UserError(f"execution.devices={execution.devices}, but torch finds {found} CUDA devices")
+    return [f"cuda:{index}" for index in range(execution.devices)]

@@ -8,14 +8,13 @@ from typing import Final
 import numpy as np
 
 from data_contracts import ecg as contract
-from echoingecg.catalog.sources import files_of
+from echoingecg.catalog.scan import files_of
 from echoingecg.common.errors import Refusal
-from echoingecg.ecg.attempts import finish_each
+from echoingecg.common.files import hash_array, hash_files
 from echoingecg.ecg.decode.wfdb_fast import read_plain
-from echoingecg.ecg.process import Loaded, Processed, load
-from echoingecg.fingerprint import hash_array, hash_files
+from echoingecg.ecg.process import Loaded, Processed, finish_each, load
 from echoingecg.recipe import EcgSettings
-from tasks.blocks import Attempt, Block, Rows, SourceFile, block_of, check_unchanged, guarded, key_rows
+from tasks.pools.transaction import Attempt, Block, Rows, SourceFile, block_of, check_unchanged, guarded, key_rows
 
 _AT_ONCE: Final = 32  # files whose signals are held unfiltered, 8 MB at 500 Hz
 

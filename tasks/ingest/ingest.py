@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import zarr
 
-from data_contracts.arrays import ArrayContract
+from data_contracts.tables import ArrayContract
 from echoingecg.common.errors import StoreError
-from echoingecg.progress import Progress
+from echoingecg.common.running import Progress
 from tasks.base.progress import logger
-from tasks.blocks import Block, SourceFile
 from tasks.pools.pool import Pool, hexadecimal, rows_by_key, rows_of
+from tasks.pools.transaction import Block, SourceFile
 from tasks.pools.writer import BlockWriter
 from tasks.store.job import Job
 

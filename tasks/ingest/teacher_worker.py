@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 
 from data_contracts import teacher as contract
-from echoingecg.fingerprint import hash_array
+from echoingecg.common.files import hash_array
 from echoingecg.recipe import TeacherSettings
 from echoingecg.teacher.frames import read_clip
 from tasks.base.workers import Map
-from tasks.blocks import Attempt, Block, Rows, SourceFile, attempt, block_of, key_rows
+from tasks.pools.transaction import Attempt, Block, Rows, SourceFile, attempt, block_of, key_rows
 
 if TYPE_CHECKING:
-    from echoingecg.teacher.protocol import Teacher
+    from echoingecg.teacher.embed import Teacher
 
 
 def decode(settings: TeacherSettings, size: int, file: SourceFile) -> Attempt:

@@ -16,15 +16,14 @@ from data_contracts import catalog, ecg, pairs
 from data_contracts.conventions import Stage
 from data_contracts.monitoring import DRIFT, Drift
 from echoingecg.common.errors import StoreError, UserError
-from echoingecg.common.files import write_whole
+from echoingecg.common.files import fingerprint, write_whole
 from echoingecg.evaluation.compare import Side, measure_drift, verdict_on
 from echoingecg.evaluation.data.embed import embed_ecgs
-from echoingecg.fingerprint import fingerprint
 from echoingecg.recipe import CatalogSettings, DriftSettings, EcgSettings, EvaluationSettings, Recipe
+from tasks.base.workspace import Workspace, writing_to
 from tasks.operations.predict import JudgedStudent
 from tasks.pools.signals import PoolSignals
 from tasks.store.artefacts import Artefact, ArtefactStore
-from tasks.workspace import Workspace, writing_to
 
 
 @dataclass(frozen=True)

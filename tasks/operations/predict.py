@@ -1,18 +1,30 @@
-"""ECG files through a published student: which one, in blocks over the workers, nothing kept."""
+"""ECG files through a published student: which one, in blocks over the workers, nothing kept.
+
+Scoring of many ECGs as a Prefect task: readings to a Parquet file, counts to Prefect.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
+from prefect import task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed, Failed, State
 
-from data_contracts.reading_card import FILENAME as CARD
-from echoingecg.common.errors import StoreError
-from echoingecg.progress import Progress, silent
+from data_contracts.prediction import FILENAME as CARD
+from data_contracts.prediction import NOTICE, READINGS
+from data_contracts.quarantine import REASONS
+from echoingecg.common.errors import StoreError, UserError
+from echoingecg.common.running import Progress, silent
+from echoingecg.prediction.files import Tally, list_ecgs, write_parquet
 from echoingecg.recipe import ExecutionSettings
+from tasks.base.progress import Reporter
 from tasks.base.workers import mapper
+from tasks.base.workspace import writing_to
 from tasks.store.artefacts import Artefact, ArtefactStore
 
 if TYPE_CHECKING:
@@ -85,7 +97,7 @@ def read_files(
 
     Args:
         judged: student and card.
-        files: from echoingecg.reading.listing.
+        files: from echoingecg.prediction.files.
         work: endpoints, or Gaussians.
         protocol: for `predict`; empty for zero-shot.
         execution: workers; by default threads of this process.
@@ -93,7 +105,7 @@ def read_files(
     """
     import torch
 
-    from echoingecg.evaluation.names import ZERO_SHOT
+    from echoingecg.evaluation.data.inputs import ZERO_SHOT
     from echoingecg.prediction.predictor import BLOCK
 
     reader = judged.reader()  # a fault of the artefacts is found before any worker starts
@@ -121,3 +133,34 @@ def _reader(student: Path, evaluation: Path) -> "Reader":
     from echoingecg.prediction.predictor import Reader
 
     return Reader.load(student, evaluation)
+
+
+@task(task_run_name="predict", cache_policy=NO_CACHE, persist_result=False)
+def predict(
+    store: ArtefactStore, student: str, files: list[str], output: Path, protocol: str, execution: ExecutionSettings
+) -> State:
+    """See flows.predict. The state's message counts; neither it nor the artifact names a file."""
+    tally = Tally()
+    try:
+        judged, found = find_student(store, student), list_ecgs(files)
+        tables = read_files(judged, found, "predict", protocol, execution, Reporter("predict"))
+        with writing_to(output.parent):
+            for table in write_parquet(READINGS, tables, output):
+                tally.add(table)
+    except UserError as fault:
+        return Failed(message=str(fault), data=fault)
+    create_table_artifact(_rows(tally), key="readings", description=f"{judged}. {NOTICE}")
+    refused = tally.refusals.total()
+    return Completed(message=f"{len(found) - refused} ECGs read, {refused} files refused", data=output)
+
+
+def _rows(tally: Tally) -> list[dict[str, Any]]:
+    answers = [
+        {"what": endpoint, "came of it": f"{'positive' if decision else 'negative'}, {advice}", "count": count}
+        for (endpoint, decision, advice), count in sorted(tally.answers.items())
+    ]
+    refusals = [
+        {"what": "refused", "came of it": f"{reason}: {REASONS[reason]}", "count": count}
+        for reason, count in tally.refusals.most_common()
+    ]
+    return answers + refusals

@@ -1,19 +1,22 @@
-"""Champion and challenger: compared, decided by the rule, written down, and only then the alias moved."""
+"""Champion and challenger: compared, decided by the rule, written down, and only then the alias moved.
+
+Who is champion. Everything that moves the alias after a retrain goes through `crown`.
+"""
 
 from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock
 
-from data_contracts.decision import Compared, Decision
 from data_contracts.evaluation import PREDICTIONS
-from echoingecg.common.errors import StoreError
-from echoingecg.common.files import write_whole
-from echoingecg.fingerprint import fingerprint
-from echoingecg.recipe.promotion import PromotionSettings
+from data_contracts.monitoring import Compared, Decision
+from echoingecg.common.errors import StoreError, UserError
+from echoingecg.common.files import fingerprint, write_whole
+from echoingecg.recipe import PromotionSettings
+from echoingecg.recipe.evaluation import PromotionSettings
+from tasks.base.workspace import writing_to
 from tasks.operations.predict import find_student
 from tasks.store.artefacts import Artefact, ArtefactStore
-from tasks.workspace import writing_to
 
 
 def promote(store: ArtefactStore, challenger: str, alias: str, rule: PromotionSettings) -> tuple[Decision, Path]:
@@ -48,7 +51,7 @@ def promote(store: ArtefactStore, challenger: str, alias: str, rule: PromotionSe
 
 
 def _decide(store: ArtefactStore, new: Artefact, old: Artefact | None, alias: str, rule: PromotionSettings) -> Decision:
-    from echoingecg.evaluation.champion import compare, decide  # scikit-learn
+    from echoingecg.evaluation.compare import compare, decide  # scikit-learn
 
     compared: tuple[Compared, ...] = ()
     promoted, says = True, f"there was no '{alias}' before"
@@ -76,3 +79,26 @@ def _keep(store: ArtefactStore, decision: Decision) -> Path:
     path = folder / f"{decision.alias}-{fingerprint(decision.model_dump(mode='json'))}.json"
     write_whole(path, decision.model_dump_json(indent=2) + "\n")
     return path
+
+
+def champion_of(store: ArtefactStore, alias: str) -> Artefact | None:
+    """The evaluation that the alias names, by its manifest; None where there is no such alias."""
+    return store.named(alias) if alias in store.aliases() else None
+
+
+def crown(store: ArtefactStore, challenger: Artefact, alias: str, rule: PromotionSettings) -> str:
+    """Lets a challenger's evaluation meet the champion; one line that says what was decided.
+
+    Two that cannot be compared, as when the export has changed the labels of the champion's test ECGs, leave the
+    champion in its place.
+    """
+    champion = champion_of(store, alias)
+    if champion is not None and champion.version == challenger.version:
+        return f"{alias}: {challenger} stays"
+    try:
+        decision, _ = promote(store, str(challenger), alias, rule)
+    except UserError as fault:
+        return f"{alias}: {champion} stays: {fault}"
+    if decision.verdict == "promote":
+        return f"{alias}: {challenger} takes the place of {champion or 'nobody'}: {decision.says}"
+    return f"{alias}: {champion} stays: {decision.says}"

@@ -7,9 +7,9 @@ from pathlib import Path
 from data_contracts.conventions import Stage
 from data_contracts.student import CONTRACT_VERSION
 from echoingecg.common.errors import StoreError
-from echoingecg.fingerprint import hash_files
+from echoingecg.common.files import hash_files
+from tasks.base.workspace import writing_to
 from tasks.store.artefacts import Artefact, ArtefactStore, Built, Plan
-from tasks.workspace import writing_to
 
 STAGE: Stage = "student"
 

@@ -1,22 +1,27 @@
-"""Exports that arrive in a folder: which are finished, and what became of each, recorded once."""
+"""Exports that arrive in a folder: which are finished, and what became of each, recorded once.
+
+What an export brought: how much of it was new, how much reused, and that no patient changed side.
+"""
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from data_contracts.export_record import ExportRecord
-from echoingecg.common.errors import StoreError
-from echoingecg.common.files import write_whole
-from echoingecg.fingerprint import fingerprint
+from data_contracts.conventions import Stage
+from data_contracts.monitoring import ExportRecord
+from data_contracts.pairs import PATIENTS
+from echoingecg.common.errors import ContractError, StoreError
+from echoingecg.common.files import fingerprint, write_whole
+from tasks.base.workspace import Workspace, writing_to
+from tasks.store.artefacts import Artefact, ArtefactStore
 from tasks.store.job import private_folder
-from tasks.workspace import Workspace, writing_to
 
 _CLOCKS_APART: Final = 300.0  # s by which the clocks of two machines may differ
 TRIES: Final = 3  # retrains begun on an export before it is set aside
@@ -126,3 +131,45 @@ def only_one(workspace: Workspace) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
+
+
+def growth(store: ArtefactStore, made: Mapping[Stage, Artefact], champion: Artefact | None) -> list[dict[str, Any]]:
+    """A row each for ECGs, echo clips and patients: how many, how many new.
+
+    Args:
+        store: holds the champion's pairs.
+        made: artefacts of the retrain.
+        champion: the evaluation before it; None for the first.
+
+    Raises:
+        ContractError: a patient stands on another side of the split than in the champion's pairs.
+    """
+    listed = made["catalog"].manifest.counts
+    lineage = store.lineage(champion) if champion else {}
+    ecg, teacher = made["ecg"], made["teacher"]
+    rows = [
+        _row("ECGs", listed["ecgs"], ecg, lineage.get("ecg") == ecg.version),
+        _row("echo clips", listed["echoes"], teacher, lineage.get("teacher") == teacher.version),
+    ]
+    sides, before = _sides(made["pairs"]), _sides_of_champion(store, champion)
+    known = sides.keys() & before.keys()
+    if moved := sum(sides[one] != before[one] for one in known):
+        raise ContractError(f"{moved} of {len(known)} patients changed split: use the champion's pairs.split and key")
+    new = len(sides) - len(known)
+    return [*rows, {"what": "patients in pairs", "in the export": len(sides), "new": new, "reused": len(known)}]
+
+
+def _row(what: str, total: int, artefact: Artefact, is_champions: bool) -> dict[str, Any]:
+    """An artefact of the champion's own says what was new then."""
+    new = 0 if is_champions else artefact.manifest.run.new_keys or 0
+    return {"what": what, "in the export": total, "new": new, "reused": total - new}
+
+
+def _sides(pairs: Artefact) -> dict[str, str]:
+    table = PATIENTS.read(pairs.folder)
+    return dict(zip(table["patient_id"].to_pylist(), table["split"].to_pylist(), strict=True))
+
+
+def _sides_of_champion(store: ArtefactStore, champion: Artefact | None) -> dict[str, str]:
+    found = store.find("pairs", store.lineage(champion)["pairs"]) if champion else None
+    return _sides(found) if found else {}

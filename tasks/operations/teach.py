@@ -9,13 +9,13 @@ from prefect.states import Completed, Failed, State
 
 from data_contracts.catalog import ECHOES, MEASUREMENTS, REPORTS
 from echoingecg.common.errors import StoreError, UserError
-from echoingecg.progress import Progress
+from echoingecg.common.running import Progress
 from echoingecg.recipe.stages import SplitShares
 from tasks.base.progress import Reporter
+from tasks.base.workspace import writing_to
 from tasks.ingest.ingest import source_files
 from tasks.store.artefacts import Artefact
 from tasks.store.job import Job
-from tasks.workspace import writing_to
 
 
 @task(name="teaching", task_run_name="teaching", cache_policy=NO_CACHE, persist_result=False)
@@ -42,13 +42,12 @@ def teach_into(folder: Path, job: Job, catalog: Artefact, progress: Progress) ->
     """
     from echoingecg.pairs.split import split_of  # torch and pandas: not for a cached run
     from echoingecg.recipe import TeacherSettings
-    from echoingecg.teacher.demo_training.evaluate_and_save import save_card, save_teacher
+    from echoingecg.teacher.demo_training.evaluate_and_save import judge, save_card, save_teacher
+    from echoingecg.teacher.demo_training.examples import collect
     from echoingecg.teacher.demo_training.train import teach
     from echoingecg.teacher.identity import demo_config
     from echoingecg.teacher.model import load_teacher
-    from echoingecg.teacher.teaching.collect import collect
-    from echoingecg.teacher.teaching.judge import judge
-    from tasks.device import device
+    from tasks.base.workers import device
 
     settings = job.recipe.teaching
     assert settings is not None

@@ -12,10 +12,10 @@ from data_contracts import ecg as contract
 from data_contracts.quarantine import QUARANTINE, REASONS
 from echoingecg.common.errors import StoreError
 from echoingecg.recipe import EcgSettings
+from tasks.base.workspace import Workspace
 from tasks.pools.pool import Pool, array_of
 from tasks.pools.signals import rows_in_pool
 from tasks.store.artefacts import Artefact
-from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
     from echoingecg.ecg.plot import Page

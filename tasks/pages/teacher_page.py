@@ -17,11 +17,11 @@ from data_contracts import teacher as contract
 from data_contracts.catalog import ECHOES, MEASUREMENTS
 from data_contracts.quarantine import QUARANTINE, REASONS
 from echoingecg.recipe import PairsSettings
+from tasks.base.workspace import Workspace
 from tasks.ingest.ingest import source_files
+from tasks.pools.targets import read_targets
 from tasks.store.artefacts import Artefact, ArtefactStore
 from tasks.store.job import Job
-from tasks.targets import read_targets
-from tasks.workspace import Workspace
 
 _CLIPS: Final = 3
 _COLOUR: Final = "lvef"
@@ -64,10 +64,13 @@ def embedding_map(workspace: Workspace, artefact: Artefact) -> bytes | None:
         workspace: holds the catalog that the artefact was made from.
         artefact: of stage teacher, of this release's contract.
     """
-    from echoingecg.pairs.labels import study_labels  # pandas, matplotlib: not for a cached run
-    from echoingecg.pairs.match import frame_of, studies_listed
-    from echoingecg.pairs.steps import Steps
-    from echoingecg.teacher.embedding_map import draw_map
+    from echoingecg.pairs.match import (
+        Steps,
+        frame_of,
+        studies_listed,
+        study_labels,  # pandas, matplotlib: not for a cached run
+    )
+    from echoingecg.teacher.pictures import draw_map
 
     catalog = ArtefactStore(workspace).find("catalog", artefact.manifest.inputs["catalog"])
     assert catalog is not None

@@ -3,13 +3,17 @@
 A pool only grows. Every commit is a snapshot, old snapshots stay readable and share chunks, and a
 process killed between two commits leaves the last snapshot whole. Only calls that Icechunk 1.1 and
 2.x both offer are used; 1.1 (Python 3.11) writes on-disk format 1, which 2.x reads.
+
+Where a pool is kept: a folder of the workspace, or S3. Nothing else in the project opens a repository.
 """
 
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Final, Self
 
 import icechunk
@@ -18,19 +22,71 @@ import zarr
 from filelock import AcquireReturnProxy, FileLock, Timeout
 from zarr.codecs import BloscCodec
 
-from data_contracts.arrays import ArrayContract
 from data_contracts.manifest import PoolSnapshot
+from data_contracts.tables import ArrayContract
 from echoingecg.common.errors import StoreError
 from tasks.base.progress import logger
-from tasks.base.workspace import CHECK, is_s3
-from tasks.blocks import key_rows
-from tasks.pool_storage import is_made, open_repository
-from tasks.pools.transaction import BRANCH, REFUSED, Draft, Known, PoolArray, named_array
-from tasks.workspace import Workspace, writing_to
+from tasks.base.workspace import CHECK, S3Place, Workspace, is_s3, writing_to
+from tasks.pools.transaction import BRANCH, REFUSED, Draft, Known, PoolArray, key_rows, named_array
 
-__all__ = [
-    "Draft", "Pool", "PoolArray", "array_of", "key_rows", "rows_by_key", "rows_of", "sweep",
-]  # fmt: skip
+__all__ = ["Draft", "Pool", "PoolArray", "array_of", "key_rows", "rows_by_key", "rows_of", "sweep"]
+
+
+def open_repository(root: Path, place: str, create: bool = False) -> icechunk.Repository:
+    """The repository of a pool.
+
+    On S3 the endpoint, where it is not AWS, is AWS_ENDPOINT_URL; region and credentials come from the
+    environment too (AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, or whatever else the AWS chain
+    finds), never from a recipe.
+
+    Args:
+        root: of the workspace.
+        place: `s3://bucket/prefix`, or a path relative to the root.
+        create: make an empty one if there is none.
+
+    Raises:
+        IcechunkError: there is none, or S3 does not let us in.
+        StoreError: no address on S3.
+    """
+    storage = _s3(place) if is_s3(place) else _on_disk(root / place)
+    if not create:
+        return icechunk.Repository.open(storage)
+    if not is_s3(place):
+        _clear_half_made(root / place, storage)
+    try:
+        return icechunk.Repository.open_or_create(storage)
+    except icechunk.IcechunkError:
+        return icechunk.Repository.open(storage)  # another writer may have made it in the same moment
+
+
+def is_made(root: Path, place: str) -> bool:
+    """Whether a repository stands at a place of this disk: a run killed while it made one leaves less."""
+    return bool(icechunk.Repository.exists(_on_disk(root / place)))
+
+
+def _clear_half_made(folder: Path, storage: icechunk.Storage) -> None:
+    """Icechunk neither opens nor replaces a first snapshot that no branch names yet; it holds nothing."""
+    if folder.is_dir() and not (folder / "chunks").exists() and not icechunk.Repository.exists(storage):
+        shutil.rmtree(folder)
+
+
+def _on_disk(folder: Path) -> icechunk.Storage:
+    icechunk.set_logs_filter("error")  # its warning about concurrent committers is answered by our lock
+    return icechunk.local_filesystem_storage(str(folder))
+
+
+def _s3(address: str) -> icechunk.Storage:
+    place = S3Place.of(address)
+    return icechunk.s3_storage(
+        bucket=place.bucket,
+        prefix=place.prefix,
+        endpoint_url=place.endpoint,
+        region=place.region,
+        allow_http=place.allow_http,
+        force_path_style=place.path_style,
+        from_env=True,
+    )
+
 
 _SMALL_STEP: Final = 60.0  # s that a clock may go back without more than a wait
 _BIT_SHUFFLED: Final = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle", typesize=4)

@@ -1,17 +1,39 @@
-"""Study targets from the pool of embeddings. They have a pool of their own: a grown export costs what is new."""
+"""Study targets from the pool of embeddings. They have a pool of their own: a grown export costs what is new.
+
+Study targets of a teacher artefact.
+"""
 
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 import zarr
 
 from data_contracts import teacher as contract
-from data_contracts.arrays import ArrayContract
-from echoingecg.fingerprint import fingerprint, hash_array
+from data_contracts.tables import ArrayContract
+from echoingecg.common.files import fingerprint, hash_array
 from echoingecg.recipe import TeacherSettings
 from tasks.pools.pool import Pool, PoolArray, array_of, key_rows, rows_by_key, rows_of
+from tasks.store.artefacts import Artefact
+
+
+def read_targets(artefact: Artefact) -> tuple[pa.Table, np.ndarray, np.ndarray]:
+    """(STUDIES table, mean, log_var); mean and log_var are float32 (study, dim), row i of both of study i."""
+    group = zarr.open_group(artefact.folder / contract.TARGETS_GROUP, mode="r")
+    mean, log_var = (rows_of(group, one) for one in contract.TARGETS)
+    return contract.STUDIES.read(artefact.folder), mean, log_var
+
+
+def targets_in_chunks(artefact: Artefact, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(mean, log_var) of `size` studies at a time, in their order, so that memory does not grow with them."""
+    group = zarr.open_group(artefact.folder / contract.TARGETS_GROUP, mode="r")
+    mean, log_var = (array_of(group, one) for one in contract.TARGETS)
+    for start in range(0, mean.shape[0], size):
+        yield np.asarray(mean[start : start + size]), np.asarray(log_var[start : start + size])
+
 
 _KEY: Final = ArrayContract("key", ("study", "byte"), "uint8", "", "SHA-256 of its clips' digests", (("byte", 32),))
 _COMMIT: Final = 1024  # studies between two commits

@@ -7,8 +7,8 @@ from typing import Final, Self
 
 import numpy as np
 
-from tasks.blocks import Block, Rows
 from tasks.pools.pool import Pool
+from tasks.pools.transaction import Block, Rows
 
 _WAITING: Final = 3  # blocks that may wait for the thread, where whole shards are written: bounds memory
 _HELD: Final = 64 << 20  # bytes of rows that may wait to be written

@@ -1,4 +1,7 @@
-"""What a version is: the plan that it follows from, its manifest, its files. Where it is kept is the store's part."""
+"""What a version is: the plan that it follows from, its manifest, its files. Where it is kept is the store's part.
+
+Why two versions of a stage differ, read from their manifests.
+"""
 
 import hashlib
 import platform
@@ -14,8 +17,7 @@ from pydantic import ValidationError
 from data_contracts.conventions import Stage
 from data_contracts.manifest import FILENAME, Checksum, Manifest, PoolSnapshot
 from echoingecg.common.errors import StoreError
-from echoingecg.common.files import to_disk
-from echoingecg.fingerprint import canonical_json, fingerprint, hash_files
+from echoingecg.common.files import canonical_json, fingerprint, hash_files, to_disk
 
 PACKAGES: Final = ("echoingecg", "numpy", "scipy", "torch", "open_clip_torch", "zarr", "icechunk", "scikit-learn",
                    "opencv-python-headless", "pydicom", "wfdb", "pyarrow")  # fmt: skip
@@ -138,3 +140,22 @@ def packages() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "absent"
     return found
+
+
+def differences(one: Manifest, other: Manifest) -> list[str]:
+    """Lines such as `recipe.epochs: 5 -> 10`; empty when the artefacts are equal."""
+    found = []
+    for name in ("stage", "contract_version", "code_version", "recipe", "source", "inputs", "counts"):
+        found += _compare(name, getattr(one, name), getattr(other, name))
+    files = {name: file.sha256[:12] for name, file in one.files.items()}
+    return found + _compare("files", files, {name: file.sha256[:12] for name, file in other.files.items()})
+
+
+def _compare(where: str, one: Any, other: Any) -> list[str]:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return [
+            line
+            for key in sorted({*one, *other})
+            for line in _compare(f"{where}.{key}", one.get(key, "absent"), other.get(key, "absent"))
+        ]
+    return [] if one == other else [f"{where}: {one} -> {other}"]

@@ -12,11 +12,10 @@ from filelock import FileLock
 
 from data_contracts.conventions import STAGES, UPSTREAM, Stage
 from echoingecg.common.errors import StoreError, UserError
-from echoingecg.common.files import replacing
-from echoingecg.fingerprint import fingerprint
+from echoingecg.common.files import fingerprint, replacing
 from echoingecg.recipe import Recipe
+from tasks.base.workspace import Workspace, writing_to
 from tasks.store.artefacts import ArtefactStore
-from tasks.workspace import Workspace, writing_to
 
 if TYPE_CHECKING:
     from echoingecg.catalog.scan import Scan

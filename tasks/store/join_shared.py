@@ -5,10 +5,9 @@ from collections.abc import Iterator
 
 from echoingecg.common.errors import StoreError
 from echoingecg.common.files import write_whole
-from tasks.aliases import Aliases
-from tasks.store.artefacts import ArtefactStore
+from tasks.base.workspace import Workspace, writing_to
+from tasks.store.artefacts import Aliases, ArtefactStore
 from tasks.store.shared import SharedStore, joined, kept_here
-from tasks.workspace import Workspace, writing_to
 
 
 def join(workspace: Workspace, address: str) -> Iterator[str]:

@@ -22,11 +22,9 @@ from typing import Final
 from data_contracts.conventions import STAGES, Stage
 from data_contracts.manifest import Manifest
 from echoingecg.common.errors import StoreError
-from echoingecg.common.files import write_whole
-from echoingecg.fingerprint import fingerprint
-from tasks.base.workspace import Bucket, Listed, is_s3
+from echoingecg.common.files import fingerprint, write_whole
+from tasks.base.workspace import Bucket, Listed, Workspace, is_s3
 from tasks.store.artefact import Artefact, complete, content_of, read_manifest
-from tasks.workspace import Workspace
 
 _MARK: Final = "store.json"
 _LAYOUT: Final = 1

@@ -22,10 +22,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_contracts.catalog import TABLES
-from echoingecg.catalog.build import build
+from echoingecg.catalog.build import build, first_events, hours_since, seconds
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.catalog.scan import scan
-from echoingecg.catalog.times import first_events, hours_since, seconds
 from echoingecg.common.errors import ExportError
 from echoingecg.recipe import CatalogSettings
 

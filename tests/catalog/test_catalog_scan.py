@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from hospital import KEY, append_row, generic_export, mimic_export, write_csv, write_ecg, write_echo
 
-from echoingecg.catalog.scan import FoundFile, Scan, scan
-from echoingecg.catalog.sources import SOURCES, files_of
+from echoingecg.catalog.scan import SOURCES, FoundFile, Scan, files_of, scan
 from echoingecg.common.errors import ExportError
-from echoingecg.fingerprint import hash_files
+from echoingecg.common.files import hash_files
 from echoingecg.recipe import CatalogSettings
 
 Maker = Callable[[Path], Path]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from data_contracts.conventions import ContractError
 from data_contracts.ecg import CONTRACT_VERSION, QUALITY_FLAGS, RECORD_FLAGS, RECORDS, records_of
-from data_contracts.errors import ContractError
 
 OLD = {"record_id": "e-1", "patient_id": "p-1", "content_hash": "0" * 64, "signal_sha256": "1" * 64, "flagged_leads": 2}
 

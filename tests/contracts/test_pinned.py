@@ -21,14 +21,14 @@ import pytest
 
 from data_contracts import catalog, ecg, pairs, student, teacher
 from data_contracts.conventions import LEADS, STAGES, UPSTREAM
+from echoingecg.common.files import canonical_json, fingerprint
 from echoingecg.evaluation.decision.reading_card import Judged
-from echoingecg.fingerprint import canonical_json, fingerprint
 from echoingecg.student.store import load
 from flows.request import find_recipe
 from tasks.all_stages import WORKS
+from tasks.base.workspace import Workspace
+from tasks.operations.verify_and_collect import faults
 from tasks.store.artefacts import ArtefactStore, Plan
-from tasks.verify import faults
-from tasks.workspace import Workspace
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 VERSIONS = json.loads((DATA / "pinned_versions.json").read_text())

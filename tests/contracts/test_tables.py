@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_contracts import catalog, ecg, evaluation, pairs, student, teacher
-from data_contracts.errors import ContractError
+from data_contracts.conventions import ContractError
 from data_contracts.pairs import ECG_ECHO, PATIENTS, check_no_leakage
 from data_contracts.quarantine import QUARANTINE
 

@@ -24,8 +24,8 @@ from deploy.compose import FILE
 from deploy.postgres import programs
 from deploy.processes import marked
 from echoingecg.common.errors import UserError
-from flows.crashed import NAME
 from flows.deployments import DEPLOYMENTS
+from flows.faults import NAME
 
 Line = tuple[str, ...]
 NOT_COPIED: Final = (".git", ".venv", "build", "workspace", "__pycache__", ".*_cache", ".hypothesis")
@@ -57,7 +57,7 @@ ALONE: Final = (  # want no server
 )  # fmt: skip
 STACK: Final = (("make", "stack"), ("make", "stack-down"), (".",))
 SERVER: Final = (
-    ("prefect",), ("dask",), ("export",), ("echoingecg", "serve"), ("python", "-m", "flows.crashed"),
+    ("prefect",), ("dask",), ("export",), ("echoingecg", "serve"), ("python", "-m", "flows.faults"),
     ("python", "-m", "http.server"),
 )  # fmt: skip
 ORDER: Final = {

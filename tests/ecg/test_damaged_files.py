@@ -27,7 +27,7 @@ from wfdb_files import CLINICAL
 from echoingecg.common.errors import Refusal
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import arrange
-from echoingecg.ecg.decode.scp_file import read_sections
+from echoingecg.ecg.decode.scp import read_sections
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pydicom tells of what it meets
 

@@ -11,8 +11,7 @@ from wfdb_files import heartbeats
 
 from echoingecg.common.errors import Refusal
 from echoingecg.ecg.fast_filter import filter_records, measure
-from echoingecg.ecg.filter import clean
-from echoingecg.ecg.levels import count_equal, median
+from echoingecg.ecg.filter import clean, count_equal, median
 from echoingecg.ecg.process import Loaded, Processed, Window, finish, load
 from echoingecg.recipe import EcgSettings
 

@@ -8,9 +8,9 @@ from data_contracts.conventions import LEADS
 from echoingecg.ecg.beats import NAMES, measure_ecgs
 from echoingecg.ecg.filter import clean
 from echoingecg.recipe import EcgSettings
+from echoingecg.simulator.ecg.heart_vector import draw_beats
 from echoingecg.simulator.ecg.record import DURATION, SAMPLING_FREQUENCY, simulate_ecg
 from echoingecg.simulator.population.patient import Heart, sample_heart
-from echoingecg.simulator.rhythm import draw_beats
 
 TIME = np.arange(1000) / 100
 

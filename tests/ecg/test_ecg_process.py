@@ -13,10 +13,9 @@ from wfdb_files import CLINICAL, edit_header, heartbeats, write_record
 from data_contracts.conventions import LEADS
 from data_contracts.ecg import QUALITY_FLAGS
 from echoingecg.common.errors import Refusal
-from echoingecg.ecg.decode.recording import arrange, canonical
+from echoingecg.ecg.decode.recording import Recording, arrange, canonical
 from echoingecg.ecg.filter import clean
 from echoingecg.ecg.process import Processed, process
-from echoingecg.ecg.recording import Recording
 from echoingecg.recipe import EcgSettings
 
 SETTINGS = EcgSettings()

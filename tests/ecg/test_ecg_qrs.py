@@ -9,10 +9,10 @@ from synthetic_hearts import twelve_leads
 from wfdb.processing import XQRS
 
 from data_contracts.conventions import LEADS
+from echoingecg.ecg.beats import contrast, find_beats, heart_rate, slope_energy
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import arrange
 from echoingecg.ecg.filter import clean
-from echoingecg.ecg.qrs import contrast, find_beats, heart_rate, slope_energy
 from echoingecg.recipe import EcgSettings
 
 

@@ -11,9 +11,8 @@ from data_contracts.conventions import LEADS
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
 from echoingecg.common.errors import Refusal
 from echoingecg.ecg.decode import decode
-from echoingecg.ecg.decode.recording import arrange
+from echoingecg.ecg.decode.recording import arrange, limb_lead_error
 from echoingecg.ecg.filter import clean
-from echoingecg.ecg.limb_leads import limb_lead_error
 from echoingecg.ecg.process import choose, fill_gaps
 from echoingecg.ecg.quality import judge, level_and_mains, names
 from echoingecg.recipe import EcgSettings

@@ -8,10 +8,9 @@ from expected_recordings import ENDINGS, EXPECTED, FOLDERS
 
 from echoingecg.common.errors import Refusal
 from echoingecg.ecg.decode import decode
-from echoingecg.ecg.decode.recording import arrange, complete
+from echoingecg.ecg.decode.recording import arrange, complete, limb_lead_error
 from echoingecg.ecg.filter import clean
-from echoingecg.ecg.limb_leads import limb_lead_error
-from echoingecg.ecg.plausibility import check_plausible, typical_amplitude
+from echoingecg.ecg.quality import check_plausible, typical_amplitude
 from echoingecg.recipe import EcgSettings
 
 SETTINGS = EcgSettings()

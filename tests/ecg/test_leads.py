@@ -8,10 +8,8 @@ from wfdb_files import CLINICAL
 
 from data_contracts.conventions import LEADS
 from echoingecg.common.errors import Refusal
-from echoingecg.ecg.decode.recording import arrange, canonical, complete
-from echoingecg.ecg.plausibility import check_plausible, typical_amplitude
-from echoingecg.ecg.recording import Recording
-from echoingecg.ecg.units import units_per_millivolt
+from echoingecg.ecg.decode.recording import Recording, arrange, canonical, complete, units_per_millivolt
+from echoingecg.ecg.quality import check_plausible, typical_amplitude
 from echoingecg.recipe import EcgSettings
 
 NOISE = np.random.default_rng(0).normal(size=(12, 500))

@@ -25,8 +25,7 @@ from wfdb_files import CLINICAL
 
 from echoingecg.common.errors import Refusal
 from echoingecg.ecg.decode import decode
-from echoingecg.ecg.decode.scp_file import read_sections
-from echoingecg.ecg.decode.scp_huffman import decode_huffman, default_table, read_tables
+from echoingecg.ecg.decode.scp import decode_huffman, default_table, read_sections, read_tables
 
 STEPS = ecg_steps(seconds=2.0)
 WIDE = st.lists(st.one_of(st.integers(-9, 9), st.integers(-(2**15), 2**15 - 1)), max_size=60)

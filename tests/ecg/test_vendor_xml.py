@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from echoingecg.common.errors import Refusal
 from echoingecg.ecg.decode import decode
-from echoingecg.ecg.decode.recording import arrange
-from echoingecg.ecg.decode.xli import decode_xli
-from echoingecg.ecg.limb_leads import limb_lead_error
+from echoingecg.ecg.decode.philips import decode_xli
+from echoingecg.ecg.decode.recording import arrange, limb_lead_error
 
 STEPS = ecg_steps(seconds=2.0)
 

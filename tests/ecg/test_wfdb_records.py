@@ -13,8 +13,8 @@ from wfdb_files import CLINICAL, edit_header, heartbeats, write_record
 
 from echoingecg.common.errors import Refusal
 from echoingecg.ecg.decode import decode
-from echoingecg.ecg.decode.limits import MAX_VALUES
-from echoingecg.ecg.wfdb_header import files_of_record, parse_header
+from echoingecg.ecg.decode.recording import MAX_VALUES
+from echoingecg.ecg.decode.wfdb import files_of_record, parse_header
 
 SIGNAL = heartbeats()
 

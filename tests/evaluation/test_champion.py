@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from data_contracts.decision import Compared
 from data_contracts.evaluation import PREDICTIONS
+from data_contracts.monitoring import Compared
 from echoingecg.common.errors import UserError
-from echoingecg.evaluation.champion import compare, decide
-from echoingecg.recipe.promotion import PromotionSettings
+from echoingecg.evaluation.compare import compare, decide
+from echoingecg.recipe.evaluation import PromotionSettings
 
 
 def predictions(skill: float, patients: int = 60, split: str = "test", seed: int = 0, **changes: object) -> pa.Table:

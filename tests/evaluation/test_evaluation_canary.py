@@ -23,12 +23,12 @@ from data_contracts.evaluation import (
     RULES,
     STRATA,
 )
-from data_contracts.evaluation_space import RETRIEVAL, SHIFT, UNCERTAINTY
+from data_contracts.evaluation_details import RETRIEVAL, SHIFT, UNCERTAINTY
 from data_contracts.pairs import ECG_TEXT
-from data_contracts.reading_card import FILENAME
-from echoingecg.evaluation.champion import compare
+from data_contracts.prediction import FILENAME
+from echoingecg.evaluation.compare import compare
+from echoingecg.evaluation.data.inputs import ECG_MEASUREMENTS
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
-from echoingecg.evaluation.names import ECG_MEASUREMENTS
 from echoingecg.evaluation.protocols.zero_shot_and_probe import few_shot
 from echoingecg.recipe import EvaluationSettings, FewShotSettings, PromotionSettings
 from echoingecg.student.data.pairs import TrainingData

@@ -7,17 +7,15 @@ from pathlib import Path
 import pytest
 from evaluation_case import NO_FEW_SHOT, lvef_below, make_inputs
 
-from data_contracts.errors import ContractError
+from data_contracts.conventions import ContractError
 from data_contracts.evaluation import FIGURES, METRICS, MODEL_CARD, PREDICTIONS, REPORT, TABLES
-from data_contracts.evaluation_details import EMBEDDING_MAP
-from data_contracts.evaluation_space import UNCERTAINTY
+from data_contracts.evaluation_details import EMBEDDING_MAP, UNCERTAINTY
 from echoingecg.ecg.plot import draw
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
-from echoingecg.evaluation.flow import lanes
-from echoingecg.evaluation.model_card import markdown_text
 from echoingecg.evaluation.report.all_figures import ends, strips
+from echoingecg.evaluation.report.render import markdown_text, write_report
 from echoingecg.evaluation.report.results import EvaluationResults
-from echoingecg.evaluation.write_report import write_report
+from echoingecg.evaluation.report.run_figures import lanes
 from echoingecg.recipe import EvaluationSettings
 
 # Mitchell et al., FAT* 2019, figure 1

@@ -10,15 +10,15 @@ from evaluation_case import NO_FEW_SHOT, lvef_below, make_inputs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_contracts.errors import ContractError
+from data_contracts.conventions import ContractError
 from data_contracts.pairs import LABELS
 from echoingecg.common.errors import RecipeError
+from echoingecg.common.running import silent
 from echoingecg.evaluation.data.inputs import EvaluationPairs
-from echoingecg.evaluation.models import read_models
+from echoingecg.evaluation.data.models import read_models
 from echoingecg.evaluation.protocols.classification import evaluate_endpoint
 from echoingecg.evaluation.protocols.labels import NO_LABEL, label_studies, sex_of_patients
 from echoingecg.evaluation.report.tables import question
-from echoingecg.progress import silent
 from echoingecg.recipe import Endpoint, EvaluationSettings, Recipe, read_recipe, write_recipe
 from echoingecg.recipe.evaluation import BySex
 

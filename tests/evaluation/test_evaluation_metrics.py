@@ -16,12 +16,18 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from echoingecg.evaluation.metrics.bootstrap import Patients, estimates, resampled
-from echoingecg.evaluation.metrics.classification import AUROC, BALANCED_ACCURACY, BRIER, ECE, binary_metrics, estimate
+from echoingecg.evaluation.metrics.bootstrap import Patients, estimates, paired_differences, resampled
+from echoingecg.evaluation.metrics.classification import (
+    AUROC,
+    BALANCED_ACCURACY,
+    BRIER,
+    ECE,
+    binary_metrics,
+    estimate,
+    reliability_bins,
+)
 from echoingecg.evaluation.metrics.classification import classification as metrics
-from echoingecg.evaluation.paired import paired_differences
-from echoingecg.evaluation.reliability import reliability_bins
-from echoingecg.evaluation.uncertainty import ALL, HIGH, LOW, groups, variance_bins
+from echoingecg.evaluation.metrics.selective import ALL, HIGH, LOW, groups, variance_bins
 
 Case = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 

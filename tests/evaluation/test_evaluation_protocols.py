@@ -14,21 +14,27 @@ from scipy.stats import pearsonr
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import mean_absolute_error, roc_auc_score
 
-from data_contracts.errors import ContractError, UserError
+from data_contracts.conventions import ContractError, UserError
 from data_contracts.evaluation import FEW_SHOT, METRICS, REGRESSION_METRICS, REGRESSIONS
-from echoingecg.evaluation.data.models import Space, all_spaces, centred, student_space, teacher_space
+from echoingecg.evaluation.data.embed import Gaussians
+from echoingecg.evaluation.data.inputs import Skipped
+from echoingecg.evaluation.data.models import (
+    Space,
+    all_spaces,
+    centred,
+    external_features,
+    read_external,
+    student_space,
+    teacher_space,
+)
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
-from echoingecg.evaluation.external import external_features, read_external
-from echoingecg.evaluation.gaussians import Gaussians
 from echoingecg.evaluation.metrics.bootstrap import Estimate, Patients, estimates
 from echoingecg.evaluation.metrics.classification import regression_metrics
-from echoingecg.evaluation.protocols.zero_shot_and_probe import _draws, few_shot
-from echoingecg.evaluation.regression import ranked_values, ridge_values
-from echoingecg.evaluation.skipped import Skipped
-from echoingecg.evaluation.words import protocol_name
-from echoingecg.evaluation.zero_shot import zero_shot_scores
+from echoingecg.evaluation.protocols.regression import ranked_values, ridge_values
+from echoingecg.evaluation.protocols.zero_shot_and_probe import _draws, few_shot, zero_shot_scores
+from echoingecg.evaluation.report.results import protocol_name
 from echoingecg.recipe import EvaluationSettings, FewShotSettings
-from echoingecg.teacher.zero_shot import ranked_value
+from echoingecg.teacher.demo_training.evaluate_and_save import ranked_value
 
 SIDES = np.array(["train", "train", "train", "validation", "test"])
 

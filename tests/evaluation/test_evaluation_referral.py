@@ -10,10 +10,16 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
-from data_contracts.reading_card import Calibration, Referral
+from data_contracts.prediction import Calibration, Referral
 from echoingecg.evaluation.decision.calibration import calibrate, choose_calibration, fit_isotonic, fit_platt, log_odds
-from echoingecg.evaluation.decision.threshold_and_referral import advice, answered, choose_referral, decided, possible
-from echoingecg.evaluation.thresholds import choose_threshold
+from echoingecg.evaluation.decision.threshold_and_referral import (
+    advice,
+    answered,
+    choose_referral,
+    choose_threshold,
+    decided,
+    possible,
+)
 from echoingecg.recipe import EvaluationSettings
 
 CONFORMAL = EvaluationSettings(miscoverage=0.1)

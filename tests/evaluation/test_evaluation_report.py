@@ -17,7 +17,7 @@ from data_contracts.evaluation import MODEL_CARD
 from data_contracts.student import HISTORY
 from echoingecg.common.figure_style import drawable, new_figure, png, set_title, styled
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
-from echoingecg.evaluation.words import probability_text
+from echoingecg.evaluation.report.results import probability_text
 from echoingecg.recipe import EvaluationSettings
 
 

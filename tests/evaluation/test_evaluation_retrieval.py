@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echoingecg.evaluation.gaussians import Gaussians, sampled_distances
+from echoingecg.evaluation.data.embed import Gaussians, sampled_distances
 from echoingecg.evaluation.protocols.classification import retrieval
 from echoingecg.evaluation.protocols.retrieval import KS, retrieve
 

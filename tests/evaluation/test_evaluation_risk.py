@@ -11,11 +11,10 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.isotonic import IsotonicRegression
 
-from echoingecg.evaluation.conformal import conformal_limits
 from echoingecg.evaluation.decision.calibration import fit_isotonic, fit_platt, log_odds
+from echoingecg.evaluation.decision.threshold_and_referral import conformal_limits, threshold_at_specificity
 from echoingecg.evaluation.metrics.bootstrap import Patients, estimates, resampled
 from echoingecg.evaluation.metrics.selective import aurc, aurc_metrics, selective_risk, threshold_nearness
-from echoingecg.evaluation.thresholds import threshold_at_specificity
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=30, unique_by=lambda one: one[1]))

@@ -12,12 +12,10 @@ from hypothesis.extra.numpy import arrays
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 
-from data_contracts.errors import ContractError
-from echoingecg.evaluation.data.embed import embed_ecgs
-from echoingecg.evaluation.gaussians import Gaussians, sampled_distances
-from echoingecg.evaluation.linear_probe import Skipped, linear_probe_scores
-from echoingecg.evaluation.thresholds import choose_threshold
-from echoingecg.evaluation.zero_shot import zero_shot_scores
+from data_contracts.conventions import ContractError
+from echoingecg.evaluation.data.embed import Gaussians, embed_ecgs, sampled_distances
+from echoingecg.evaluation.decision.threshold_and_referral import choose_threshold
+from echoingecg.evaluation.protocols.zero_shot_and_probe import Skipped, linear_probe_scores, zero_shot_scores
 
 
 def gaussians(count: int, seed: int, log_var: float = -2.0) -> tuple[Gaussians, np.ndarray, np.ndarray]:

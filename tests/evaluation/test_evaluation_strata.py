@@ -6,8 +6,8 @@ from evaluation_case import make_records, make_subgroups
 
 from data_contracts.catalog import SUBGROUPS
 from echoingecg.evaluation.metrics.bootstrap import Patients
+from echoingecg.evaluation.metrics.selective import SMALL, parts, strata_of
 from echoingecg.evaluation.metrics.shift import _mmd2, embedding_shift, share_shift
-from echoingecg.evaluation.strata import SMALL, parts, strata_of
 
 
 def test_levels_are_those_stated_and_empty_elsewhere() -> None:

@@ -17,10 +17,9 @@ from prefect_server import LIMIT, Server, server_at, serving, started, wait_for
 from data_contracts.conventions import STAGES
 from flows.request import find_recipe, make_job
 from support import Run, run_stages
-from tasks.operations.verify_and_collect import collect
+from tasks.base.workspace import Workspace
+from tasks.operations.verify_and_collect import collect, faults
 from tasks.store.artefacts import ArtefactStore
-from tasks.verify import faults
-from tasks.workspace import Workspace
 
 LIBRARY = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
 JUMP, QUARTER = 7200, 900  # s

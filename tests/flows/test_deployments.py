@@ -8,11 +8,11 @@ import yaml
 from prefect.flows import load_flow_from_entrypoint
 
 from data_contracts.conventions import STAGES
-from flows import distil, stage
+from flows import distil
+from flows import distil as stage
 from flows import distil_on_work_pools as spread
 from flows.deployments import DEPLOYMENTS, Described, prefect_yaml
-from flows.forms import ShippedRecipe, typed_overrides
-from flows.request import find_recipe, shipped_recipes
+from flows.request import ShippedRecipe, find_recipe, shipped_recipes, typed_overrides
 
 ROOT = Path(__file__).resolve().parents[2]
 BY_NAME = {one.name: one for one in DEPLOYMENTS}

@@ -45,7 +45,7 @@ from prefect.client.orchestration import get_client
 from prefect.testing.utilities import prefect_test_harness
 from tasks.store.artefacts import ArtefactStore
 from tasks import ecg_page, teacher_page
-from tasks.workspace import Workspace
+from tasks.base.workspace import Workspace
 
 workspace = Workspace(Path(sys.argv[1]))
 

@@ -1,7 +1,7 @@
 """What a retrain says an export brought."""
 
 from support import Run
-from tasks.growth import growth
+from tasks.operations.retrain import growth
 
 
 def test_an_export_that_the_champion_has_seen_whole_brings_nothing(finished: Run) -> None:

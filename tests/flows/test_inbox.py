@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.export_record import ExportRecord
+from data_contracts.monitoring import ExportRecord
 from echoingecg.common.errors import StoreError
+from tasks.base.workspace import Workspace
 from tasks.operations.retrain import TRIES, ExportRecords, landed, only_one
-from tasks.workspace import Workspace
 
 DAY = 86_400
 

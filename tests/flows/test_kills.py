@@ -14,10 +14,9 @@ import pytest
 
 from flows.request import find_recipe, make_job
 from support import Run, run_stages
-from tasks.operations.verify_and_collect import collect
+from tasks.base.workspace import Workspace
+from tasks.operations.verify_and_collect import collect, faults
 from tasks.store.artefacts import ArtefactStore
-from tasks.verify import faults
-from tasks.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = 20

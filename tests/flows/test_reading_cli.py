@@ -16,14 +16,13 @@ from data_contracts.evaluation import ANSWERS, PREDICTIONS
 from data_contracts.prediction import GAUSSIANS, NOTICE, READINGS
 from data_contracts.teacher import STUDIES
 from echoingecg.common.errors import UserError
-from echoingecg.evaluation.gaussians import Gaussians, sampled_distances
+from echoingecg.evaluation.data.embed import Gaussians, sampled_distances
 from flows.cli.students import embed
 from support import Run
 from tasks.operations.predict import find_student
-from tasks.operations.search import Cohort
+from tasks.operations.search import Cohort, ecgs_like, studies_like
 from tasks.pools.signals import PoolSignals
-from tasks.search import ecgs_like, studies_like
-from tasks.targets import read_targets
+from tasks.pools.targets import read_targets
 
 
 @pytest.fixture(scope="module")

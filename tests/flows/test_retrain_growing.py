@@ -13,8 +13,8 @@ from data_contracts.pairs import PATIENTS
 from echoingecg.recipe import Recipe, write_recipe
 from echoingecg.simulator.export import simulate
 from flows.request import find_recipe
+from tasks.base.workspace import Workspace
 from tasks.store.artefacts import ArtefactStore
-from tasks.workspace import Workspace
 
 SIZES = (16, 18, 20, 22, 24)  # patients
 TINY = [

@@ -12,9 +12,9 @@ from flows.request import find_recipe, make_job
 from support import run_stages
 from tasks.all_stages import WORKS
 from tasks.base.workspace import Bucket
+from tasks.operations.verify_and_collect import faults
 from tasks.store.job import Job
 from tasks.store.join_shared import join
-from tasks.verify import faults
 
 FIRST: tuple[Stage, ...] = ("catalog", "ecg", "teacher", "pairs")
 

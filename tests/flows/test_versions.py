@@ -17,9 +17,9 @@ from echoingecg.common.errors import StoreError
 from flows.request import find_recipe, make_job
 from support import Run, run_and_kill, run_stages
 from tasks.all_stages import plans
+from tasks.operations.verify_and_collect import faults
 from tasks.pools.pool import Pool
 from tasks.store.job import Job
-from tasks.verify import faults
 
 
 def job_like(run: Run, overrides: tuple[str, ...] = (), **order: object) -> Job:

@@ -10,7 +10,7 @@ from hospital import KEY, generic_export, write_csv, write_echo
 from personal_export import BIRTHS, FORMATS, GIVEN, PATIENT, SURNAME, WARD, name_dicom, write_ecg
 from searching import Words
 
-from data_contracts.export_record import ExportRecord
+from data_contracts.monitoring import ExportRecord
 from echoingecg.catalog.build import build
 from echoingecg.catalog.scan import scan
 from echoingecg.common.errors import ExportError, StoreError
@@ -18,10 +18,10 @@ from echoingecg.ecg.decode import decode
 from echoingecg.recipe import CatalogSettings, TeacherSettings
 from echoingecg.teacher.frames import read_clip
 from flows.request import find_recipe, make_job
-from tasks.blocks import SourceFile
+from tasks.base.workspace import Workspace
 from tasks.operations.retrain import ExportRecords, Landed
+from tasks.pools.transaction import SourceFile
 from tasks.student import earlier_student
-from tasks.workspace import Workspace
 
 WORDS = Words((SURNAME, GIVEN, WARD, PATIENT, *BIRTHS))
 ROW = f"{PATIENT}-1,{SURNAME},2021-03-01 08:00:00,{GIVEN}/1"

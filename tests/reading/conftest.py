@@ -9,18 +9,17 @@ import pytest
 from evaluation_case import NO_FEW_SHOT, ArraySignals, lvef_below, make_inputs
 from student_data import ONE_THREAD, settings, training_data
 
+from echoingecg.common.running import silent
 from echoingecg.ecg.process import process
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
-from echoingecg.evaluation.make_card import make_card
-from echoingecg.evaluation.models import read_models
+from echoingecg.evaluation.data.models import read_models
+from echoingecg.evaluation.evaluate import make_card
 from echoingecg.evaluation.protocols.classification import answer_columns, evaluate_endpoint, prediction_columns
 from echoingecg.prediction.predictor import Reader
-from echoingecg.progress import silent
 from echoingecg.recipe import EcgSettings, EvaluationSettings
-from echoingecg.simulator.ecg.record import DURATION, simulate_ecg
+from echoingecg.simulator.ecg.heart_vector import draw_beats
+from echoingecg.simulator.ecg.record import DURATION, simulate_ecg, write_wfdb
 from echoingecg.simulator.population.patient import sample_heart
-from echoingecg.simulator.rhythm import draw_beats
-from echoingecg.simulator.wfdb_record import write_wfdb
 from echoingecg.student.store import load, save
 from echoingecg.student.train import train
 

@@ -10,9 +10,8 @@ import pytest
 
 from data_contracts.prediction import NOTICE, READINGS
 from echoingecg.common.errors import UserError
-from echoingecg.prediction.files import Tally, write_json, write_parquet
+from echoingecg.prediction.files import Tally, list_ecgs, write_json, write_parquet
 from echoingecg.prediction.predictor import Reader
-from echoingecg.reading.listing import list_ecgs
 
 
 def test_a_folder_gives_each_recording_once(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_gaussians_are_the_students(judgement, reader: Reader) -> None:
 
 
 def test_a_file_that_surprises_its_decoder_is_a_row(judgement, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    from echoingecg.reading import signals
+    from echoingecg.prediction import predictor as signals
 
     load = signals.load
 

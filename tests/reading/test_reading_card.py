@@ -7,10 +7,10 @@ import pytest
 from pydantic import ValidationError
 from safetensors.numpy import save_file
 
-from data_contracts.reading_card import FILENAME, METADATA, Calibration, Reading, ReadingCard, Referral
+from data_contracts.prediction import FILENAME, METADATA, Calibration, Reading, ReadingCard, Referral
 from echoingecg.common.errors import ContractError, StoreError
+from echoingecg.evaluation.data.models import Line
 from echoingecg.evaluation.decision.reading_card import QUANTILES, Judged, quantiles
-from echoingecg.evaluation.line import Line
 
 
 def test_the_interval_holds_the_middle_of_the_draws() -> None:

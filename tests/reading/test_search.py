@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoingecg.evaluation.gaussians import Gaussians
+from echoingecg.evaluation.data.embed import Gaussians
 from echoingecg.prediction.search import chunks, nearest
 
 

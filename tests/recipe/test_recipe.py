@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from data_contracts.conventions import STAGES
 from echoingecg.common.errors import RecipeError
-from echoingecg.recipe import Recipe, evaluation, read_recipe, teaching, with_overrides, write_recipe
+from echoingecg.recipe import Recipe, evaluation, read_recipe, with_overrides, write_recipe
 from echoingecg.recipe import stages as sections
+from echoingecg.recipe import stages as teaching
 from flows.request import find_recipe, shipped_recipes
 
 

@@ -15,11 +15,11 @@ from benchmarks.science.labels import OF_EACH, labelled
 from benchmarks.science.noise import KINDS, added, rises
 from benchmarks.science.stats import paired, partial_spearman, spearman, t_interval
 from benchmarks.science.uncertainty import uncertainty_measures
-from echoingecg.evaluation.gaussians import Gaussians, sampled_distances
+from echoingecg.evaluation.data.embed import Gaussians, sampled_distances
 from echoingecg.recipe import StudentSettings
 from echoingecg.student.data.pairs import EchoPairs, Pairs, TextPairs, TrainingData
-from echoingecg.student.gaussian import Gaussian
 from echoingecg.student.loss import PcmeLoss
+from echoingecg.student.model.gaussian_heads import Gaussian
 
 
 def test_halves_hold_every_case_once() -> None:

@@ -9,18 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echoingecg.recipe.stages import SimulatorSettings
-from echoingecg.simulator.cycle import contraction_at, course_of, ejection_at, opening_at
 from echoingecg.simulator.echo.apical import motion
 from echoingecg.simulator.echo.beating_heart import (
     Anatomy,
     anatomy_of,
+    contraction_at,
+    course_of,
+    ejection_at,
     half_width,
     left_ventricle,
     material,
+    opening_at,
     shortening_of,
 )
-from echoingecg.simulator.echo.view import place
-from echoingecg.simulator.valves import annulus_depth
+from echoingecg.simulator.echo.view import annulus_depth, place
 
 SMALL = SimulatorSettings(frame_rate=30.0, frame_height=120, frame_width=160)
 USUAL = SimulatorSettings()

@@ -7,10 +7,17 @@ import pytest
 from wfdb.processing import xqrs_detect
 
 from data_contracts.conventions import LEADS
+from echoingecg.simulator.ecg.heart_vector import (
+    DOWER,
+    Beats,
+    beat_times,
+    draw_beats,
+    from_electrodes,
+    to_electrodes,
+    twelve_leads,
+)
 from echoingecg.simulator.ecg.record import DURATION, SAMPLING_FREQUENCY, heart_vector, simulate_ecg
-from echoingecg.simulator.leads import DOWER, from_electrodes, to_electrodes, twelve_leads
 from echoingecg.simulator.population.patient import Heart, sample_heart
-from echoingecg.simulator.rhythm import Beats, beat_times, draw_beats
 
 
 @pytest.fixture(scope="module")

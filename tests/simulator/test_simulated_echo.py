@@ -9,14 +9,11 @@ from echo_hearts import heart_with
 from scipy.stats import spearmanr
 
 from echoingecg.recipe.stages import SimulatorSettings
-from echoingecg.simulator.console import sample_console
-from echoingecg.simulator.cycle import Course, course_of
-from echoingecg.simulator.echo.apical import motion, render_clip, ventricle_masks
-from echoingecg.simulator.echo.beating_heart import Anatomy, anatomy_of, half_width, left_ventricle
-from echoingecg.simulator.echo.screen import draw_cursor, overlay
+from echoingecg.simulator.echo.apical import Speckle, motion, render_clip, ventricle_masks
+from echoingecg.simulator.echo.beating_heart import Anatomy, Course, anatomy_of, course_of, half_width, left_ventricle
+from echoingecg.simulator.echo.screen import draw_cursor, overlay, sample_console
 from echoingecg.simulator.echo.view import View, place
 from echoingecg.simulator.population.patient import Heart, sample_heart
-from echoingecg.simulator.texture import Speckle
 
 SMALL = SimulatorSettings(frame_rate=30.0, frame_height=120, frame_width=160)
 USUAL = SimulatorSettings()

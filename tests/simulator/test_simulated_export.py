@@ -17,9 +17,9 @@ import echoingecg.simulator
 from data_contracts.conventions import LEADS
 from echoingecg.common.errors import ExportError
 from echoingecg.recipe.stages import SimulatorSettings
+from echoingecg.simulator.ecg.record import write_wfdb
 from echoingecg.simulator.export import simulate
-from echoingecg.simulator.identifiers import REAL_SUBJECT, subject_id
-from echoingecg.simulator.wfdb_record import write_wfdb
+from echoingecg.simulator.population.tables import REAL_SUBJECT, subject_id
 
 TABLES = {
     "mimic-iv-ecg/record_list.csv",

@@ -7,7 +7,7 @@ import pytest
 from echoingecg.common.errors import ExportError
 from echoingecg.recipe.stages import SimulatorSettings
 from echoingecg.simulator.export import simulate
-from echoingecg.simulator.identifiers import MAX_PATIENTS, ecg_id, echo_id, subject_id
+from echoingecg.simulator.population.tables import MAX_PATIENTS, ecg_id, echo_id, subject_id
 
 
 def test_more_patients_than_identifiers_are_refused(tmp_path: Path) -> None:

@@ -7,8 +7,7 @@ import pytest
 
 from echoingecg.simulator.ecg.faults import Fault
 from echoingecg.simulator.population.patient import Heart
-from echoingecg.simulator.reports import echo_report, measurements
-from echoingecg.simulator.statements import ecg_statements
+from echoingecg.simulator.reports import ecg_statements, echo_report, measurements
 
 
 @pytest.mark.parametrize(

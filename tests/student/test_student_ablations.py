@@ -12,9 +12,8 @@ from student_data import ONE_THREAD, settings, training_data
 from torch.nn import functional as F
 
 from echoingecg.recipe import StudentSettings
-from echoingecg.student.gaussian import Gaussian
-from echoingecg.student.infonce import LARGEST_FACTOR, InfoNceLoss
-from echoingecg.student.loss import PcmeLoss
+from echoingecg.student.loss import LARGEST_FACTOR, InfoNceLoss, PcmeLoss
+from echoingecg.student.model.gaussian_heads import Gaussian
 from echoingecg.student.store import load, save
 from echoingecg.student.train import train
 

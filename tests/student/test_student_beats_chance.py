@@ -12,8 +12,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from data_contracts import pairs
-from echoingecg.evaluation.gaussians import Gaussians
-from echoingecg.evaluation.zero_shot import zero_shot_scores
+from echoingecg.evaluation.data.embed import Gaussians
+from echoingecg.evaluation.protocols.zero_shot_and_probe import zero_shot_scores
 from echoingecg.student.data.pairs import EchoPairs, Pairs, TrainingData
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.store import load, save

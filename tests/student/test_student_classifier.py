@@ -12,14 +12,13 @@ from torch import nn
 
 from echoingecg.common.errors import TrainingError
 from echoingecg.recipe import ModelSettings, TuningSettings
-from echoingecg.student.fine_tuning import Classifier, balanced_loss, fit_classifier
+from echoingecg.student.data.transforms import Scaler
+from echoingecg.student.fine_tuning import Classifier, LowRank, add_adapters, balanced_loss, fit_classifier
 from echoingecg.student.inference import LoadedStudent
-from echoingecg.student.low_rank import LowRank, add_adapters
-from echoingecg.student.model import Student
-from echoingecg.student.model.student import EcgEncoder
-from echoingecg.student.model.text_encoder import text_tower
-from echoingecg.student.objective import Objective
-from echoingecg.student.scaler import Scaler
+from echoingecg.student.loss import Objective
+from echoingecg.student.model.student import Student
+from echoingecg.student.model.student.student import EcgEncoder
+from echoingecg.student.model.student.text_encoder import text_tower
 
 Labelled = tuple[np.ndarray, np.ndarray]
 METHODS = ("fine_tune", "lora", "scratch")

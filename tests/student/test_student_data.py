@@ -15,7 +15,7 @@ from echoingecg.common.errors import ContractError
 from echoingecg.common.training_setup import learning_rate
 from echoingecg.student.data.batches import Planner, linked, occurrence
 from echoingecg.student.data.pairs import KINDS, EchoPairs, Pairs, TextPairs, TrainingData
-from echoingecg.student.scaler import Scaler, fit_scaler
+from echoingecg.student.data.transforms import Scaler, fit_scaler
 
 
 def test_scaler_is_fitted_on_the_rows_given():

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from student_data import settings, training_data
 
 from echoingecg.common.running import prefetched
-from echoingecg.student.data.batches import Planner
-from echoingecg.student.feed import Feed, wrapped
-from echoingecg.student.model.text_encoder import text_tower
-from echoingecg.student.objective import Partner
-from echoingecg.student.scaler import fit_scaler
+from echoingecg.student.data.batches import Feed, Planner, wrapped
+from echoingecg.student.data.transforms import fit_scaler
+from echoingecg.student.loss import Partner
+from echoingecg.student.model.student.text_encoder import text_tower
 
 
 def workers() -> list[threading.Thread]:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from echoingecg.recipe import StudentSettings
-from echoingecg.student.gaussian import Gaussian, pair_distance
 from echoingecg.student.loss import PcmeLoss
+from echoingecg.student.model.gaussian_heads import Gaussian, pair_distance
 
 
 def naive_distance(a: Gaussian, b: Gaussian) -> torch.Tensor:

@@ -18,13 +18,12 @@ from torch import distributed, multiprocessing, nn
 from echoingecg.common.errors import ContractError, TrainingError
 from echoingecg.recipe import ExecutionSettings, StudentSettings
 from echoingecg.student.data.batches import Batch
+from echoingecg.student.data.batches import wrapped as prompts
 from echoingecg.student.data.pairs import TrainingData
 from echoingecg.student.distributed import Share, check_share, gathered
-from echoingecg.student.feed import wrapped as prompts
-from echoingecg.student.gaussian import Gaussian
-from echoingecg.student.infonce import InfoNceLoss
-from echoingecg.student.loss import PcmeLoss
-from echoingecg.student.tokens import built_in_tokenizer
+from echoingecg.student.loss import InfoNceLoss, PcmeLoss
+from echoingecg.student.model.gaussian_heads import Gaussian
+from echoingecg.student.model.text_encoder import built_in_tokenizer
 from echoingecg.student.train import train
 
 ROWS, WIDTH, DIM = 8, 5, 6

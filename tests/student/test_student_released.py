@@ -15,10 +15,11 @@ from transformers import AutoModel, BertConfig, DistilBertConfig
 from data_contracts.student import HISTORY
 from echoingecg.common.errors import ContractError, StoreError
 from echoingecg.recipe import ModelSettings
+from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.inference import LoadedStudent
-from echoingecg.student.model import Student
-from echoingecg.student.model.text_encoder import text_tower
-from echoingecg.student.objective import Objective
+from echoingecg.student.loss import Objective
+from echoingecg.student.model.student import Student
+from echoingecg.student.model.student.text_encoder import text_tower
 from echoingecg.student.released.layout import (
     expected_layout,
     export_released,
@@ -28,7 +29,6 @@ from echoingecg.student.released.layout import (
 )
 from echoingecg.student.released.text_tower import BertSizes, sizes_of
 from echoingecg.student.released.weights import check_layout, read_weights
-from echoingecg.student.scaler import Scaler
 from echoingecg.student.store import load
 
 

@@ -23,8 +23,8 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from data_contracts.conventions import LEADS
 from echoingecg.common.errors import ContractError, StoreError
+from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.released.scaler import LARGEST, read_released_scaler
-from echoingecg.student.scaler import Scaler
 
 SCALER = fitted_scaler()
 

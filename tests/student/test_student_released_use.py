@@ -15,14 +15,14 @@ from safetensors.torch import load_file
 
 from data_contracts.conventions import LEADS
 from echoingecg.common.errors import StoreError
+from echoingecg.common.files import hash_files
 from echoingecg.ecg.process import process
-from echoingecg.fingerprint import hash_files
 from echoingecg.recipe import EcgSettings
 from echoingecg.student.store import load
+from tasks.base.workspace import Workspace
 from tasks.operations.released import Files, export_released, import_released
+from tasks.operations.verify_and_collect import faults
 from tasks.store.artefacts import Artefact, ArtefactStore
-from tasks.verify import faults
-from tasks.workspace import Workspace
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from student_data import DIM, ONE_THREAD, settings, training_data
 
 from data_contracts.student import ARCHITECTURE, HISTORY, SCALER, TOKENIZER, WEIGHTS
 from echoingecg.common.errors import ContractError, StoreError
+from echoingecg.student.model.text_encoder import TokenisedTexts, wrap
 from echoingecg.student.store import load, save
-from echoingecg.student.tokens import TokenisedTexts, wrap
 from echoingecg.student.train import Trained, train
 
 TEXTS = ["a 3. b 4.", "Never seen", "c -2."]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from s3_server import s3_bucket
 
+from tasks.base.workspace import Workspace
 from tasks.store.artefacts import ArtefactStore, Plan
-from tasks.workspace import Workspace
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from echoingecg.common.errors import StoreError
-from tasks.compare import differences
+from tasks.base.workspace import Workspace, writing_to
+from tasks.store.artefact import differences
 from tasks.store.artefacts import Artefact, ArtefactStore, Built, Plan
-from tasks.workspace import Workspace, writing_to
 
 
 def publish(store: ArtefactStore, plan: Plan, text: str = "content") -> Artefact:
@@ -59,7 +59,7 @@ def test_a_killed_build_leaves_no_version_and_its_leftover_is_cleared(store: Art
 import os, signal
 from pathlib import Path
 from tasks.store.artefacts import ArtefactStore, Plan
-from tasks.workspace import Workspace
+from tasks.base.workspace import Workspace
 store, plan = ArtefactStore(Workspace(Path({root!r}))), Plan(**{dataclasses.asdict(plan)!r})
 with store.locked(plan), store.building(plan) as folder:
     (folder / "half.txt").write_text("half")

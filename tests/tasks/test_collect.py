@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from data_contracts.arrays import ArrayContract
 from data_contracts.manifest import FILENAME
+from data_contracts.tables import ArrayContract
 from echoingecg.common.errors import StoreError
+from tasks.base.workspace import Workspace
 from tasks.operations.verify_and_collect import collect
 from tasks.pools.pool import Pool, PoolArray, key_rows, rows_by_key
 from tasks.store.artefacts import Artefact, ArtefactStore, Built, Plan
-from tasks.workspace import Workspace
 
 A_DAY = 25 * 3600.0
 KEY = ArrayContract("key", ("record", "byte"), "uint8", "", "SHA-256 of the file", (("byte", 32),))

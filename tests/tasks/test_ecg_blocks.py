@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from echoingecg.common.errors import Refusal
-from echoingecg.ecg.attempts import finish_each
-from echoingecg.ecg.process import Loaded, Processed, Window, finish
+from echoingecg.ecg.process import Loaded, Processed, Window, finish, finish_each
 from echoingecg.recipe import EcgSettings
 
 

@@ -19,11 +19,11 @@ from data_contracts.quarantine import QUARANTINE
 from echoingecg.common.errors import StoreError
 from support import Run, run_stages
 from tasks.base.progress import Reporter
-from tasks.blocks import Block, Rows, key_rows
+from tasks.base.workspace import Workspace
 from tasks.ecg import LAYOUT
 from tasks.pools.pool import Draft, Pool, rows_by_key
+from tasks.pools.transaction import Block, Rows, key_rows
 from tasks.pools.writer import BlockWriter
-from tasks.workspace import Workspace
 
 RECORDS = 60
 DAMAGED = (3, 20, 21)

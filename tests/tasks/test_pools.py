@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 import xarray
 
-from data_contracts.arrays import ArrayContract
-from data_contracts.errors import ContractError
+from data_contracts.conventions import ContractError
 from data_contracts.manifest import PoolSnapshot
+from data_contracts.tables import ArrayContract
 from echoingecg.common.errors import StoreError
-from tasks.pool_storage import open_repository
-from tasks.pools.pool import Pool, PoolArray, key_rows, rows_by_key, sweep
-from tasks.workspace import Workspace
+from tasks.base.workspace import Workspace
+from tasks.pools.pool import Pool, PoolArray, key_rows, open_repository, rows_by_key, sweep
 
 KEY = ArrayContract("key", ("record", "byte"), "uint8", "", "SHA-256 of the source file", (("byte", 32),))
 SIGNAL = ArrayContract("signal", ("record", "lead", "time"), "float32", "mV", "a signal", (("lead", 12),))

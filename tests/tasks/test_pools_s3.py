@@ -10,11 +10,11 @@ import pytest
 import zarr
 from s3_server import s3_bucket
 
-from data_contracts.arrays import ArrayContract
 from data_contracts.manifest import PoolSnapshot
+from data_contracts.tables import ArrayContract
 from echoingecg.common.errors import StoreError
+from tasks.base.workspace import Workspace
 from tasks.pools.pool import Pool, PoolArray, key_rows, rows_by_key
-from tasks.workspace import Workspace
 
 KEY = ArrayContract("key", ("clip", "byte"), "uint8", "", "SHA-256 of the source file", (("byte", 32),))
 START = ArrayContract("start", ("clip",), "int64", "", "first vector of the clip")

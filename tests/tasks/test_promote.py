@@ -8,11 +8,11 @@ import pyarrow as pa
 import pytest
 from test_champion import predictions
 
-from data_contracts.decision import Decision
 from data_contracts.evaluation import PREDICTIONS
-from data_contracts.reading_card import FILENAME
+from data_contracts.monitoring import Decision
+from data_contracts.prediction import FILENAME
 from echoingecg.common.errors import StoreError, UserError
-from echoingecg.recipe.promotion import PromotionSettings
+from echoingecg.recipe.evaluation import PromotionSettings
 from tasks.operations import promote as promoting
 from tasks.operations.predict import find_student
 from tasks.operations.promote import promote

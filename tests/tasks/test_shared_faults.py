@@ -12,20 +12,19 @@ import pytest
 from shared_machines import bytes_of, keys, machine, publish
 
 from echoingecg.common.errors import StoreError
+from tasks.base.workspace import Workspace
 from tasks.operations import verify_and_collect as collecting
-from tasks.operations.verify_and_collect import collect, collect_shared
+from tasks.operations.verify_and_collect import collect, collect_shared, shared_faults
 from tasks.store.artefacts import ArtefactStore, Plan
 from tasks.store.join_shared import leave, sharing
 from tasks.store.shared import SharedStore, joined
-from tasks.verify import shared_faults
-from tasks.workspace import Workspace
 
 KILLED = """
 import os, signal, sys, time
 from pathlib import Path
 from tasks.store.artefacts import ArtefactStore, Built, Plan
 from tasks.base.workspace import Bucket
-from tasks.workspace import Workspace
+from tasks.base.workspace import Workspace
 store, plan = ArtefactStore(Workspace(Path(sys.argv[1]))), Plan(**{plan!r})
 left = int(sys.argv[3])
 real = getattr(Bucket, sys.argv[2])

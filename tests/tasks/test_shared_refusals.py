@@ -10,12 +10,11 @@ from shared_machines import keys, machine, publish
 
 from data_contracts.manifest import Checksum
 from echoingecg.common.errors import StoreError
-from tasks.base.workspace import Bucket
+from tasks.base.workspace import Bucket, Workspace
+from tasks.operations.verify_and_collect import shared_faults
 from tasks.store.artefact import content_of
 from tasks.store.artefacts import ArtefactStore, Plan
 from tasks.store.join_shared import join
-from tasks.verify import shared_faults
-from tasks.workspace import Workspace
 
 DAMAGE = {
     "changed": lambda bucket, key: bucket.write(key, b"C" * 7),

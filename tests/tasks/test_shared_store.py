@@ -16,10 +16,9 @@ from typer.testing import CliRunner
 from data_contracts.manifest import FILENAME, PoolSnapshot
 from echoingecg.common.errors import StoreError
 from flows.cli.main import app, doctor
-from tasks.base.workspace import Bucket
+from tasks.base.workspace import Bucket, Workspace
 from tasks.store.artefacts import ArtefactStore, Plan
 from tasks.store.join_shared import join, leave, sharing
-from tasks.workspace import Workspace
 
 
 def test_what_one_machine_makes_another_takes(
@@ -167,7 +166,7 @@ def test_a_workspace_that_never_joined_loads_no_client(tmp_path: Path, plan: Pla
 import sys, time
 from pathlib import Path
 from tasks.store.artefacts import ArtefactStore, Built, Plan
-from tasks.workspace import Workspace
+from tasks.base.workspace import Workspace
 store, plan = ArtefactStore(Workspace(Path({str(tmp_path)!r}))), Plan(**{dataclasses.asdict(plan)!r})
 with store.locked(plan), store.building(plan) as folder:
     (folder / "file").touch()

@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 
 from data_contracts.ecg import CONTRACT_VERSION, RECORDS
 from echoingecg.common.errors import StoreError
-from echoingecg.fingerprint import hash_array
-from tasks import signal_cache
+from echoingecg.common.files import hash_array
+from tasks.base.workspace import Workspace
 from tasks.ecg import LAYOUT
+from tasks.pools import signals as signal_cache
 from tasks.pools.pool import Pool, PoolArray, key_rows
 from tasks.pools.signals import PoolSignals
 from tasks.store.artefacts import Artefact, ArtefactStore, Built, Plan
-from tasks.workspace import Workspace
 
 COMMIT = 700  # rows; neither a divisor nor a multiple of a shard
 
@@ -193,7 +193,7 @@ import numpy as np
 from pathlib import Path
 from tasks import signals
 from tasks.store.artefacts import ArtefactStore
-from tasks.workspace import Workspace
+from tasks.base.workspace import Workspace
 
 def deadly(array, rows):
     yield np.zeros((1, 12, 1000), np.float32)

@@ -20,9 +20,9 @@ from data_contracts import teacher as contract
 from data_contracts.quarantine import QUARANTINE
 from echoingecg.teacher.identity import DEMO_FOLDER, WEIGHTS
 from support import Run, run_stages
+from tasks.operations.verify_and_collect import faults
 from tasks.pools.pool import Pool
-from tasks.targets import read_targets
-from tasks.verify import faults
+from tasks.pools.targets import read_targets
 
 CLIPS = 24
 DAMAGED = 2

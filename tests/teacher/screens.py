@@ -7,9 +7,8 @@ import cv2
 import numpy as np
 
 from echoingecg.recipe.stages import SimulatorSettings
-from echoingecg.simulator.cycle import course_of
 from echoingecg.simulator.echo.apical import render_clip
-from echoingecg.simulator.echo.beating_heart import anatomy_of
+from echoingecg.simulator.echo.beating_heart import anatomy_of, course_of
 from echoingecg.simulator.echo.colour_doppler import render_colour
 from echoingecg.simulator.echo.parasternal import place_parasternal, render_parasternal
 from echoingecg.simulator.echo.view import place

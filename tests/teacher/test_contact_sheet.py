@@ -9,9 +9,8 @@ from screens import printed_on, simulated
 from ultrasound_files import WriteClip
 
 from echoingecg.recipe.stages import TeacherSettings
-from echoingecg.teacher.embedding_map import draw_map
 from echoingecg.teacher.frames import read_clip
-from echoingecg.teacher.pictures import masked_sheet, sheet_of_file
+from echoingecg.teacher.pictures import draw_map, masked_sheet, sheet_of_file
 
 
 def pixels(png: bytes | None) -> np.ndarray:

@@ -6,10 +6,9 @@ import pytest
 
 from data_contracts.catalog import ECHOES, MEASUREMENTS, REPORTS
 from echoingecg.recipe import PairsSettings, TeacherSettings, TeachingSettings
-from echoingecg.teacher.demo_training.examples import Examples
+from echoingecg.teacher.demo_training.evaluate_and_save import judge
+from echoingecg.teacher.demo_training.examples import Examples, collect
 from echoingecg.teacher.model import load_teacher
-from echoingecg.teacher.teaching.collect import collect
-from echoingecg.teacher.teaching.judge import judge
 from flows.request import find_recipe, make_job
 from support import run_stages
 from tasks.ingest.ingest import source_files

@@ -15,10 +15,9 @@ from safetensors.torch import load_file, save_file
 from echoingecg.common.errors import UserError
 from echoingecg.recipe import TeacherSettings, read_recipe
 from echoingecg.teacher.demo_training.evaluate_and_save import CARD, JUDGEMENT, RECIPE
-from echoingecg.teacher.frozen import FrozenTeacher
+from echoingecg.teacher.embed import embed_clip
 from echoingecg.teacher.identity import CONFIG, DEMO_FOLDER, WEIGHTS, demo_config, teacher_identity
-from echoingecg.teacher.model import load_teacher
-from echoingecg.teacher.process import embed_clip
+from echoingecg.teacher.model import FrozenTeacher, load_teacher
 from flows.request import find_recipe
 
 # The smallest of open_clip's own architectures would be 100 MB; this one is registered from a file.

@@ -15,9 +15,9 @@ from echoingecg.common.errors import Refusal
 from echoingecg.recipe.stages import TeacherSettings
 from echoingecg.teacher.decode.dicom import read_dicom_clip
 from echoingecg.teacher.decode.pixels import rgb_frames
+from echoingecg.teacher.embed import Teacher
 from echoingecg.teacher.frames import frame_indices, read_clip, read_unmasked, two_dimensional_region
 from echoingecg.teacher.model import load_teacher
-from echoingecg.teacher.protocol import Teacher
 from echoingecg.teacher.sector_mask import LOOKS, find_sector, whole_pixels
 
 SIZE = 112

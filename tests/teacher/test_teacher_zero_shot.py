@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoingecg.teacher.zero_shot import finding_score, ranked_value
+from echoingecg.teacher.demo_training.evaluate_and_save import finding_score, ranked_value
 
 
 def unit(rng: np.random.Generator, rows: int, dim: int = 8) -> np.ndarray:

@@ -9,12 +9,11 @@ from safetensors.torch import load_file
 
 from echoingecg.common.errors import TrainingError
 from echoingecg.recipe import ExecutionSettings, Recipe, TeacherSettings, TeachingSettings
-from echoingecg.teacher.demo_training.evaluate_and_save import CARD, save_card, save_teacher
+from echoingecg.teacher.demo_training.evaluate_and_save import CARD, judge, save_card, save_teacher
 from echoingecg.teacher.demo_training.examples import Examples, sentences_of
 from echoingecg.teacher.demo_training.train import frame_edge, teach
 from echoingecg.teacher.identity import CONFIG, WEIGHTS, demo_config
 from echoingecg.teacher.model import load_teacher
-from echoingecg.teacher.teaching.judge import judge
 
 ONE_THREAD = ExecutionSettings(threads=1)
 SMALL = TeachingSettings(steps=40, batch_size=16, small_size=32, learning_rate=2e-3)

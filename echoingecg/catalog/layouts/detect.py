@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Final
 
-from echoingecg.catalog import echonet_dynamic, echonext
-from echoingecg.catalog.layouts.base import ExportTable, find_tables
+from echoingecg.catalog.layouts import public_datasets as echonet_dynamic
+from echoingecg.catalog.layouts import public_datasets as echonext
+from echoingecg.catalog.layouts.base import ExportTable, Layout, find_tables
 from echoingecg.catalog.layouts.detect import generic, mimic_iv
 from echoingecg.catalog.layouts.detect import public_datasets as ptb_xl
-from echoingecg.catalog.listing import Layout
 from echoingecg.common.errors import ExportError
 
 _LAYOUTS: Final = (mimic_iv.LAYOUT, generic.LAYOUT, ptb_xl.LAYOUT, echonet_dynamic.LAYOUT)

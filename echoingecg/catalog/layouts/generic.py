@@ -2,8 +2,7 @@
 
 from typing import Final
 
-from echoingecg.catalog.layouts.base import Tables
-from echoingecg.catalog.listing import (
+from echoingecg.catalog.layouts.base import (
     ECG_COLUMNS,
     ECHO_COLUMNS,
     MEASUREMENT_COLUMNS,
@@ -11,6 +10,7 @@ from echoingecg.catalog.listing import (
     SUBGROUP_COLUMNS,
     Files,
     Layout,
+    Tables,
     Words,
     no_rows,
     with_columns,

@@ -5,15 +5,16 @@ from typing import Final
 import pandas as pd
 
 from data_contracts.conventions import Method
-from echoingecg.catalog.layouts.base import ExportTable, Tables
-from echoingecg.catalog.listing import (
+from echoingecg.catalog.layouts.base import (
     ECG_COLUMNS,
     ECHO_COLUMNS,
     MEASUREMENT_COLUMNS,
     REPORT_COLUMNS,
     SUBGROUP_COLUMNS,
+    ExportTable,
     Files,
     Layout,
+    Tables,
     Words,
     no_rows,
     with_columns,

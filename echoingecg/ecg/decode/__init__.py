@@ -8,19 +8,17 @@ from typing import Final
 from echoingecg.common.errors import Refusal
 from echoingecg.ecg.decode import edf as edf_signals
 from echoingecg.ecg.decode import npy as npy_array
-from echoingecg.ecg.decode import scp_file
+from echoingecg.ecg.decode import scp as scp_file
 from echoingecg.ecg.decode.aecg import decode_aecg
 from echoingecg.ecg.decode.dicom import decode_dicom, is_dicom
 from echoingecg.ecg.decode.edf import decode_edf
-from echoingecg.ecg.decode.limits import read_whole
 from echoingecg.ecg.decode.muse import decode_muse
 from echoingecg.ecg.decode.npy import decode_npy
 from echoingecg.ecg.decode.philips import decode_philips
+from echoingecg.ecg.decode.recording import Recording, read_whole
 from echoingecg.ecg.decode.scp import decode_scp
-from echoingecg.ecg.decode.wfdb import decode_wfdb
+from echoingecg.ecg.decode.wfdb import SUFFIX, decode_wfdb, read_header
 from echoingecg.ecg.decode.xml import local, parse_xml
-from echoingecg.ecg.recording import Recording
-from echoingecg.ecg.wfdb_header import SUFFIX, read_header
 
 __all__ = ["decode"]
 

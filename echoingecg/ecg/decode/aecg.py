@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from echoingecg.common.errors import Refusal
-from echoingecg.ecg.decode.limits import check_size, sampling_frequency
-from echoingecg.ecg.decode.numbers import number
-from echoingecg.ecg.decode.recording import canonical
+from echoingecg.ecg.decode.recording import (
+    Recording,
+    canonical,
+    check_size,
+    number,
+    sampling_frequency,
+    units_per_millivolt,
+)
 from echoingecg.ecg.decode.xml import child, children, text
-from echoingecg.ecg.recording import Recording
-from echoingecg.ecg.units import units_per_millivolt
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

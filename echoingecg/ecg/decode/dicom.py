@@ -14,11 +14,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from echoingecg.common.errors import Refusal
-from echoingecg.ecg.decode.limits import check_size, sampling_frequency
-from echoingecg.ecg.decode.recording import canonical
-from echoingecg.ecg.recording import Recording
-from echoingecg.ecg.units import units_per_millivolt
-from echoingecg.unquoted import unquoted
+from echoingecg.common.running import unquoted
+from echoingecg.ecg.decode.recording import Recording, canonical, check_size, sampling_frequency, units_per_millivolt
 
 _MAGIC_AT: Final = 128
 _TAGS: Final = ["WaveformSequence"]  # names, birth dates and pixel data are not even parsed

@@ -6,11 +6,15 @@ from typing import Final
 import numpy as np
 
 from echoingecg.common.errors import Refusal
-from echoingecg.ecg.decode.limits import check_size, sampling_frequency
-from echoingecg.ecg.decode.numbers import number, whole
-from echoingecg.ecg.decode.recording import canonical
-from echoingecg.ecg.recording import Recording
-from echoingecg.ecg.units import units_per_millivolt
+from echoingecg.ecg.decode.recording import (
+    Recording,
+    canonical,
+    check_size,
+    number,
+    sampling_frequency,
+    units_per_millivolt,
+    whole,
+)
 
 SIGNATURE: Final = b"0       "
 _FIXED: Final = 256

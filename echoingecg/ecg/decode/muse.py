@@ -6,12 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echoingecg.common.errors import Refusal
-from echoingecg.ecg.decode.limits import sampling_frequency
-from echoingecg.ecg.decode.numbers import number, whole
-from echoingecg.ecg.decode.recording import canonical
+from echoingecg.ecg.decode.recording import Recording, canonical, number, sampling_frequency, units_per_millivolt, whole
 from echoingecg.ecg.decode.xml import base64_bytes, child, children, text
-from echoingecg.ecg.recording import Recording
-from echoingecg.ecg.units import units_per_millivolt
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

@@ -8,9 +8,7 @@ from typing import Final
 import numpy as np
 
 from echoingecg.common.errors import Refusal
-from echoingecg.ecg.decode.limits import check_size, sampling_frequency
-from echoingecg.ecg.recording import Recording
-from echoingecg.ecg.units import units_per_millivolt
+from echoingecg.ecg.decode.recording import Recording, check_size, sampling_frequency, units_per_millivolt
 
 SIGNATURE: Final = b"\x93NUMPY"
 _KINDS: Final = "fiu"  # never objects: no pickle is read

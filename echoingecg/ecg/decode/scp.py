@@ -1,24 +1,254 @@
-"""SCP-ECG (EN 1064:2005+A1:2007, ISO 11073-91064): the rhythm of section 6 in full resolution."""
+"""SCP-ECG (EN 1064:2005+A1:2007, ISO 11073-91064): the rhythm of section 6 in full resolution.
 
+The sections of an SCP-ECG file (EN 1064:2005+A1:2007, ISO 11073-91064): pointers, lengths and checksums.
+
+Huffman codes of SCP-ECG (EN 1064, section 2 and annex C): the default table and a file's own.
+"""
+
+import binascii
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from echoingecg.common.errors import Refusal
-from echoingecg.ecg.decode.limits import read_whole
-from echoingecg.ecg.decode.recording import LEAD_NUMBERS
-from echoingecg.ecg.decode.scp_file import (
-    Beats,
-    Lead,
-    Samples,
-    read_beats,
-    read_leads,
-    read_samples,
-    read_sections,
-)  # fmt: skip
-from echoingecg.ecg.decode.scp_huffman import Table, decode_huffman, read_tables
-from echoingecg.ecg.recording import Recording
+from echoingecg.ecg.decode.recording import LEAD_NUMBERS, Recording, check_size, read_whole
+
+SIGNATURE: Final = b"SCPECG"  # in section 0's header, the 17th byte of the file
+SIGNATURE_AT: Final = 16
+_RECORD: Final = struct.Struct("<HI")  # CRC, length
+_HEADER: Final = struct.Struct("<HHIBB6s")  # CRC, section, length, versions, reserved
+_POINTER: Final = struct.Struct("<HII")  # section, length, index from 1
+_SAMPLES: Final = struct.Struct("<HHBB")  # nanovolts a step, microseconds a sample, difference, bimodal
+_BEAT: Final = struct.Struct("<HIII")  # type, start, fiducial, end of subtraction
+_ZONE: Final = struct.Struct("<II")
+
+
+@dataclass(frozen=True)
+class Lead:
+    """A lead of section 3; samples count from 1."""
+
+    number: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Beats:
+    """Section 4: where the reference beat was subtracted, and the zones kept at full rate; samples from 1.
+
+    Attributes:
+        length: of the reference beat, ms.
+        fiducial: sample of the reference beat that falls on a beat's fiducial.
+        subtracted: (type, start, fiducial, end) a beat; type 0 is the reference beat's.
+        zones: (start, end) a beat.
+    """
+
+    length: int
+    fiducial: int
+    subtracted: tuple[tuple[int, int, int, int], ...]
+    zones: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Section 5 or 6: nanovolts a step, microseconds a sample, order of differences, bytes of each lead."""
+
+    nanovolts: int
+    microseconds: int
+    difference: int
+    bimodal: bool
+    leads: tuple[bytes, ...]
+
+
+def read_sections(content: bytes) -> dict[int, bytes]:
+    """The bodies of the sections that the file holds, by number; section 1 (the patient) is left out.
+
+    Raises:
+        Refusal: truncated, or unreadable when a length, pointer or CRC is wrong.
+    """
+    checksum, length = _RECORD.unpack_from(content.ljust(_RECORD.size, b"\0"))
+    if length > len(content):
+        raise Refusal("truncated", f"the record promises {length} bytes, the file holds {len(content)}")
+    if length < _RECORD.size + _HEADER.size:
+        raise Refusal("unreadable", f"a record of {length} bytes")
+    if binascii.crc_hqx(content[2:length], 0xFFFF) != checksum:
+        raise Refusal("unreadable", "the record does not have the stated CRC")
+    table = _section(content[:length], 0, _RECORD.size, None)
+    found: dict[int, bytes] = {}
+    for section, size, index in _POINTER.iter_unpack(table[: len(table) // _POINTER.size * _POINTER.size]):
+        if size and section > 1:
+            found[section] = _section(content[:length], section, index - 1, size)
+    return found
+
+
+def _section(content: bytes, number: int, at: int, size: int | None) -> bytes:
+    if at < 0 or at + _HEADER.size > len(content):
+        raise Refusal("unreadable", "a pointer leaves the record")
+    checksum, stated, length, *_ = _HEADER.unpack_from(content, at)
+    if stated != number or length < _HEADER.size or size not in (None, length):
+        raise Refusal("unreadable", "a pointer and its section do not agree")
+    if at + length > len(content):
+        raise Refusal("unreadable", "a section leaves the record")
+    if binascii.crc_hqx(content[at + 2 : at + length], 0xFFFF) != checksum:
+        raise Refusal("unreadable", "a section does not have the stated CRC")
+    return content[at + _HEADER.size : at + length]
+
+
+def read_leads(body: bytes) -> tuple[tuple[Lead, ...], bool]:
+    """Section 3: the leads, and whether the reference beat was subtracted. Raises Refusal."""
+    if len(body) < 2 or len(body) < 2 + 9 * body[0]:
+        raise Refusal("unreadable", "the section of leads ends early")
+    leads = tuple(
+        Lead(number, start, end) for start, end, number in struct.iter_unpack("<IIB", body[2 : 2 + 9 * body[0]])
+    )
+    if not leads:
+        raise Refusal("missing_leads", "the file defines no leads")
+    if any(not 1 <= lead.start <= lead.end for lead in leads):
+        raise Refusal("unreadable", "a lead ends before it starts")
+    check_size(len(leads), max(lead.end for lead in leads))
+    return leads, bool(body[1] & 1)
+
+
+def read_beats(body: bytes) -> Beats:
+    """Section 4. Raises Refusal."""
+    if len(body) < 6:
+        raise Refusal("unreadable", "the section of beats ends early")
+    length, fiducial, count = struct.unpack_from("<HHH", body)
+    middle = 6 + count * _BEAT.size
+    if len(body) < middle:
+        raise Refusal("unreadable", "the section of beats ends early")
+    zones = body[middle : middle + count * _ZONE.size]
+    whole = len(zones) == count * _ZONE.size
+    return Beats(
+        length, fiducial, tuple(_BEAT.iter_unpack(body[6:middle])), tuple(_ZONE.iter_unpack(zones)) if whole else ()
+    )
+
+
+def read_samples(body: bytes, leads: int) -> Samples:
+    """Section 5 or 6. Raises Refusal."""
+    start = _SAMPLES.size + 2 * leads
+    if len(body) < start:
+        raise Refusal("unreadable", "a section of samples ends early")
+    nanovolts, microseconds, difference, bimodal = _SAMPLES.unpack_from(body)
+    if difference > 2:
+        raise Refusal("unreadable", "differences of an order that the format does not have")
+    sizes = struct.unpack_from(f"<{leads}H", body, _SAMPLES.size)
+    if start + sum(sizes) > len(body):
+        raise Refusal("truncated", "the leads' samples leave their section")
+    ends = [start + sum(sizes[: row + 1]) for row in range(leads)]
+    parts = tuple(body[end - size : end] for end, size in zip(ends, sizes, strict=True))
+    return Samples(nanovolts, microseconds, difference, bimodal != 0, parts)
+
+
+DEFAULT: Final = 19999  # stands for a count of tables and means the standard's own
+_ROW: Final = struct.Struct("<BBBhI")
+
+
+@dataclass(frozen=True)
+class Code:
+    """One row of a table.
+
+    Attributes:
+        prefix: bits of the code, at most 32.
+        literal: bits after it that hold the value itself; 0 when `value` is the value.
+        switch: whether `value` is the number of the table to go on with.
+        value: the code's value.
+        bits: the code, its first bit lowest.
+    """
+
+    prefix: int
+    literal: int
+    switch: bool
+    value: int
+    bits: int
+
+
+Table = dict[tuple[int, int], Code]  # by (prefix, bits)
+
+
+def _table(codes: Sequence[Code]) -> Table:
+    return {(code.prefix, code.bits): code for code in codes}
+
+
+def default_table() -> Table:
+    """0 is `0`; +-n, to 8, are n ones, a zero and the sign; 9 or 10 ones go before 8 or 16 literal bits."""
+    codes = [Code(1, 0, False, 0, 0)]
+    for size in range(1, 9):
+        ones = (1 << size) - 1
+        codes.append(Code(size + 2, 0, False, size, ones))
+        codes.append(Code(size + 2, 0, False, -size, ones | 1 << size + 1))
+    return _table([*codes, Code(10, 8, False, 0, (1 << 9) - 1), Code(10, 16, False, 0, (1 << 10) - 1)])
+
+
+def read_tables(body: bytes) -> list[Table]:
+    """Section 2. Raises Refusal(unreadable)."""
+    if len(body) < 2:
+        raise Refusal("unreadable", "the section of Huffman tables ends early")
+    (count,) = struct.unpack_from("<H", body)
+    if count == DEFAULT:
+        return [default_table()]
+    tables, at = [], 2
+    for _ in range(count):
+        if at + 2 > len(body):
+            raise Refusal("unreadable", "the section of Huffman tables ends early")
+        (rows,) = struct.unpack_from("<H", body, at)
+        end = at + 2 + rows * _ROW.size
+        if end > len(body):
+            raise Refusal("unreadable", "a Huffman table ends early")
+        tables.append(_table([_code(*row) for row in _ROW.iter_unpack(body[at + 2 : end])]))
+        at = end
+    if not tables:
+        raise Refusal("unreadable", "no Huffman table")
+    return tables
+
+
+def _code(prefix: int, whole: int, mode: int, value: int, bits: int) -> Code:
+    if not 1 <= prefix <= 32 or not 0 <= whole - prefix <= 32 or mode > 1 or bits >> prefix:
+        raise Refusal("unreadable", "a Huffman code that the format does not have")
+    return Code(prefix, whole - prefix, mode == 0, value, bits)
+
+
+def decode_huffman(data: bytes, tables: list[Table], most: int) -> np.ndarray:
+    """At most `most` values, fewer when the data end. int64 (time,).
+
+    Raises:
+        Refusal: unreadable when bits are no code of the table in use.
+    """
+    bits = np.unpackbits(np.frombuffer(data, np.uint8)).tolist()
+    out: list[int] = []
+    table, at = tables[0], 0
+    while len(out) < most:
+        word = length = 0
+        code = None
+        while code is None and at < len(bits) and length < 32:
+            word |= bits[at] << length
+            at, length = at + 1, length + 1
+            code = table.get((length, word))
+        if code is None:
+            if at < len(bits):
+                raise Refusal("unreadable", "bits that are no Huffman code")
+            break
+        if code.switch:
+            if not 1 <= code.value <= len(tables):
+                raise Refusal("unreadable", "a switch to a Huffman table that is not there")
+            table = tables[code.value - 1]
+            continue
+        value = code.value
+        if code.literal:
+            if at + code.literal > len(bits):
+                break
+            value = 0
+            for bit in bits[at : at + code.literal]:
+                value = value << 1 | bit
+            value -= bits[at] << code.literal
+            at += code.literal
+        out.append(value)
+    return np.array(out, dtype=np.int64)
+
 
 _NANOVOLTS_A_MILLIVOLT: Final = 1e6
 _MICROSECONDS: Final = 1_000_000

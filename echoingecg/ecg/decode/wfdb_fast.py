@@ -17,10 +17,8 @@ import numpy as np
 
 from data_contracts.conventions import LEADS
 from echoingecg.common.errors import Refusal
-from echoingecg.ecg.decode.limits import MAX_VALUES
-from echoingecg.ecg.decode.recording import canonical
-from echoingecg.ecg.units import units_per_millivolt
-from echoingecg.ecg.wfdb_header import FILE_NAME, SUFFIX, Header, SignalLine, parse_header
+from echoingecg.ecg.decode.recording import MAX_VALUES, canonical, units_per_millivolt
+from echoingecg.ecg.decode.wfdb import FILE_NAME, SUFFIX, Header, SignalLine, parse_header
 
 _NAME: Final = re.compile(r"[-\w]+", re.ASCII)
 _MOST_HEADER: Final = 1 << 14

@@ -1,8 +1,15 @@
-"""What the evaluation reads, and its pairs as arrays."""
+"""What the evaluation reads, and its pairs as arrays.
 
-from collections.abc import Mapping, Sequence
+What the report tells of the artefacts behind an evaluation.
+
+Protocols and models as the tables name them.
+
+A protocol that could not run.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +17,35 @@ import pyarrow as pa
 from data_contracts.pairs import check_no_leakage
 from echoingecg.common.errors import ContractError
 from echoingecg.evaluation.data.embed import Signals, StudentModel, TextTower
-from echoingecg.evaluation.provenance import Provenance
 from echoingecg.recipe import EcgSettings
+
+if TYPE_CHECKING:
+    from echoingecg.ecg.plot import Page  # matplotlib
+
+
+class StageFacts(TypedDict):
+    """What a manifest says of its artefact."""
+
+    contract_version: int
+    code_version: int
+    counts: dict[str, int]
+
+
+class Provenance(TypedDict):
+    """Where the numbers come from: the same for the same artefacts, on any machine."""
+
+    teacher: str  # teacher.model of the recipe
+    versions: dict[str, str]  # artefact version by stage
+    stages: dict[str, StageFacts]  # of those that are still there
+    quarantine: dict[str, dict[str, int]]  # refused records by stage and reason
+    recipe: dict[str, dict[str, Any]]  # sections that something depends on, by stage
+    history: pa.Table  # student.HISTORY
+    filters: pa.Table  # pairs.FILTERS
+    ecg_findings: dict[str, int]  # ECGs with each quality finding
+    ecg_page: bytes | None  # PNG of some filtered ECGs, if there are any
+    echo_sheet: bytes | None  # PNG of some masked echo clips, if there are any
+    echo_map: bytes | None  # PNG of the study targets on a plane, if there are enough
+    pages: "Callable[[Sequence[str]], list[Page]]"  # filtered ECGs by record_id
 
 
 @dataclass(frozen=True)
@@ -35,7 +69,7 @@ class EvaluationInputs:
         teacher: the teacher's text tower, if it has one.
         training_texts: echo reports of the training split, for centring.
         compared: other students by name.
-        external: data_contracts.external.EXTERNAL by model name.
+        external: data_contracts.evaluation_details.EXTERNAL by model name.
         content_hashes: of the file behind each row of `signals`; read where there is an external model.
     """
 
@@ -145,3 +179,30 @@ def _rows(wanted: np.ndarray, known: list[str], what: str, stage: str) -> np.nda
     if missing:
         raise ContractError(f"pairs name {missing} {what} identifiers that the {stage} artefact lacks: run pairs again")
     return np.array([row[name] for name in wanted.tolist()], dtype=np.int64)
+
+
+STUDENT: Final = "student"  # the model under test
+
+ZERO_SHOT: Final = "zero_shot"
+RANKED: Final = "ranked"
+LINEAR_PROBE: Final = "linear_probe"
+RIDGE: Final = "ridge"
+ECG_MEASUREMENTS: Final = "ecg_measurements"
+TRAINING_MEAN: Final = "training_mean"
+
+# Spaces of the two prompted protocols, as suffixes.
+TEACHER: Final = "_teacher"
+CENTRED: Final = "_centred"
+ZERO_SHOT_TEACHER: Final = ZERO_SHOT + TEACHER
+
+
+def at_model(protocol: str, model: str) -> str:
+    """`linear_probe@MODEL`; the student under test is not named."""
+    return protocol if model == STUDENT else f"{protocol}@{model}"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Why it could not, in words for the report."""
+
+    reason: str

@@ -1,16 +1,47 @@
-"""Where ECGs and sentences can be compared: a text tower, and ECGs in its space."""
+"""Where ECGs and sentences can be compared: a text tower, and ECGs in its space.
 
-from collections.abc import Callable, Sequence
+Embeddings of other models, which a user hands in as Parquet.
+
+What every model makes of the paired ECGs: the student under test, other students, external ones, no network.
+
+A probability whose logit is linear in the ECG's mean embedding: what zero-shot and linear probe come to.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from scipy.special import expit
+from scipy.stats import norm
 
-from echoingecg.common.errors import ContractError
-from echoingecg.evaluation.data.embed import StudentModel, TextTower, embed_prompts
-from echoingecg.evaluation.gaussians import Gaussians
-from echoingecg.evaluation.names import CENTRED, STUDENT, TEACHER
-from echoingecg.evaluation.skipped import Skipped
+from data_contracts.evaluation_details import EXTERNAL
+from echoingecg.common.errors import ContractError, UserError
+from echoingecg.common.running import Progress
+from echoingecg.ecg.beats import NAMES, measure_ecgs
+from echoingecg.evaluation.data.embed import (
+    CHUNK,
+    Gaussians,
+    Signals,
+    StudentModel,
+    TextTower,
+    embed_ecgs,
+    embed_prompts,
+)
+from echoingecg.evaluation.data.inputs import (
+    CENTRED,
+    STUDENT,
+    TEACHER,
+    EvaluationInputs,
+    EvaluationPairs,
+    Skipped,
+    at_model,
+)
+from echoingecg.recipe import EvaluationSettings
 
 MAX_TEXTS: Final = 1000  # reports of which the text modality's mean is taken
 Words = Callable[[Sequence[str]], Gaussians]
@@ -100,3 +131,159 @@ def all_spaces(
         for suffix, space in tuple(found.items()):
             found[suffix + CENTRED] = space if isinstance(space, Skipped) else centred(space, *centring)
     return found
+
+
+def read_external(name: str, path: Path) -> pa.Table:
+    """The table of one model.
+
+    Args:
+        name: of the model in the recipe.
+        path: Parquet with data_contracts.evaluation_details.EXTERNAL's columns; other columns are not read, and lists
+            of other floats or of fixed size are taken too.
+
+    Raises:
+        UserError: no such file, a column is missing or of another kind, rows of different lengths, a value that
+            is not finite.
+    """
+    where = f"evaluation.external '{name}'"
+    try:
+        table = pq.read_table(path, columns=EXTERNAL.schema.names)
+        found = EXTERNAL.check(table.select(EXTERNAL.schema.names).cast(EXTERNAL.schema))
+    except (OSError, KeyError, ValueError, pa.ArrowException, ContractError) as fault:
+        first = next(iter(str(fault).splitlines()), type(fault).__name__)
+        columns = " and ".join(EXTERNAL.schema.names)
+        raise UserError(f"{where}: {path} is no Parquet table of {columns}: {first}") from fault
+    embedding = found["embedding"].combine_chunks()
+    if found.num_rows and pc.count_distinct(pc.list_value_length(embedding)).as_py() != 1:
+        raise UserError(f"{where}: embeddings of different lengths: one model gives one length")
+    if not pc.all(pc.is_finite(embedding.flatten()), skip_nulls=False).as_py() and found.num_rows:
+        raise UserError(f"{where}: an embedding holds a value that is missing or not finite")
+    return found
+
+
+def external_features(name: str, table: pa.Table, content_hash: list[str]) -> np.ndarray:
+    """The embeddings of some ECGs.
+
+    Args:
+        name: of the model in the recipe.
+        table: of `read_external`.
+        content_hash: r of the ECGs' files, in the order wanted; may repeat.
+
+    Returns:
+        (r, D) float32.
+
+    Raises:
+        UserError: one has no embedding; numbers in one table must come from the same patients.
+    """
+    rows = pc.index_in(pa.array(content_hash, pa.string()), value_set=table["content_hash"])
+    if rows.null_count:
+        raise UserError(
+            f"evaluation.external '{name}': {rows.null_count} of {len(rows)} paired ECGs have no embedding: models are "
+            f"compared on the same ECGs, so embed every content_hash of the pairs (docs/protocols.md)"
+        )
+    values = table["embedding"].combine_chunks().take(rows).flatten().to_numpy()
+    return values.reshape(len(rows), len(values) // max(len(rows), 1))
+
+
+@dataclass(frozen=True)
+class Models:
+    """Everything about the r paired ECGs that does not depend on an endpoint.
+
+    Attributes:
+        ecgs: by the student under test.
+        spaces: of the student under test, by suffix.
+        others: spaces of the compared students.
+        features: mean embeddings (r, D) by model, the student under test first.
+        measurements: (r, f) of ecg.measure.
+    """
+
+    ecgs: Gaussians
+    spaces: dict[str, Space | Skipped]
+    others: tuple[Space, ...]
+    features: dict[str, np.ndarray]
+    measurements: np.ndarray
+
+    def prompted(self, protocol: str) -> Iterator[tuple[str, Space | Skipped]]:
+        """A prompted protocol in each space, by its name in the tables."""
+        for suffix, space in self.spaces.items():
+            yield protocol + suffix, space
+        for space in self.others:
+            yield at_model(protocol, space.model), space
+
+
+def read_models(
+    inputs: EvaluationInputs, pairs: EvaluationPairs, settings: EvaluationSettings, progress: Progress
+) -> Models:
+    """Embeds and measures the paired ECGs.
+
+    Args:
+        inputs: of the stage.
+        pairs: of the same inputs.
+        settings: whether to centre.
+        progress: told the ECGs done.
+
+    Raises:
+        ContractError: a student's output is not finite or of another width than it should be.
+        UserError: an external model lacks a paired ECG.
+    """
+    ecgs = embed_ecgs(inputs.student, inputs.signals, pairs.signal_row, inputs.dim, progress)
+    own = student_space(inputs.student, ecgs)
+    centring = (pairs.split == "train", inputs.training_texts) if settings.centre else None
+    others = tuple(
+        student_space(one, embed_ecgs(one, inputs.signals, pairs.signal_row, one.dim, progress), name)
+        for name, one in inputs.compared.items()
+    )
+    external = {}
+    for name, table in inputs.external.items():
+        external[name] = external_features(name, table, [inputs.content_hashes[row] for row in pairs.signal_row])
+    return Models(
+        ecgs=ecgs,
+        spaces=all_spaces(own, inputs.teacher, centring),
+        others=others,
+        features={STUDENT: ecgs.mean} | {one.model: one.ecgs.mean for one in others} | external,
+        measurements=_measured(inputs.signals, pairs.signal_row),
+    )
+
+
+def _measured(signals: Signals, rows: np.ndarray) -> np.ndarray:
+    parts = [measure_ecgs(signals.read(rows[first : first + CHUNK])) for first in range(0, len(rows), CHUNK)]
+    return np.concatenate([np.empty((0, len(NAMES))), *parts])
+
+
+@dataclass(frozen=True)
+class Line:
+    """Probability = sigmoid(weight . mean + bias).
+
+    Attributes:
+        weight: (D,) float64.
+        bias: of the logit.
+    """
+
+    weight: np.ndarray
+    bias: float
+
+    def scores(self, mean: np.ndarray) -> np.ndarray:
+        """Probabilities in [0, 1], (n,) float64, of mean embeddings (n, D)."""
+        return expit(self._logit(mean))
+
+    def interval(self, mean: np.ndarray, log_var: np.ndarray, mass: float) -> tuple[np.ndarray, np.ndarray]:
+        """Where the probability lies when the embedding is drawn from the ECG's own Gaussian.
+
+        The logit of z ~ N(mean, diag(exp(log_var))) is normal, with variance sum of weight^2 exp(log_var), and the
+        sigmoid rises: the percentiles are exact.
+
+        Args:
+            mean: (n, D).
+            log_var: (n, D).
+            mass: of the draws that lie inside, as many to the left as to the right.
+
+        Returns:
+            Low and high, (n,) float64 each.
+        """
+        logit = self._logit(mean)
+        reach = norm.ppf((1 + mass) / 2) * np.sqrt(np.exp(log_var.astype(np.float64)) @ self.weight**2)
+        return expit(logit - reach), expit(logit + reach)
+
+    def _logit(self, mean: np.ndarray) -> np.ndarray:
+        logit: np.ndarray = mean.astype(np.float64) @ self.weight + self.bias
+        return logit

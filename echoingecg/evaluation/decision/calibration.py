@@ -9,7 +9,7 @@ from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from data_contracts.reading_card import Calibration
+from data_contracts.prediction import Calibration
 from echoingecg.recipe.evaluation import CalibrationChoice
 
 FOLDS: Final = 5

@@ -1,18 +1,24 @@
-"""The reading card: written by an evaluation, applied by whoever reads ECGs with the student it judged."""
+"""The reading card: written by an evaluation, applied by whoever reads ECGs with the student it judged.
+
+Everything that is chosen on the validation split: it is given no test label, so none can touch it.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from data_contracts import reading_card as contract
-from data_contracts.reading_card import Reading, ReadingCard
+from data_contracts import prediction as contract
+from data_contracts.prediction import Calibration, Reading, ReadingCard, Referral
 from echoingecg.common.errors import ContractError, StoreError, UserError
-from echoingecg.evaluation.line import Line
+from echoingecg.evaluation.data.models import Line
+from echoingecg.evaluation.decision.calibration import Isotonic, Platt, choose_calibration, fit_isotonic, fit_platt
+from echoingecg.evaluation.decision.threshold_and_referral import choose_referral, threshold_at_specificity
+from echoingecg.recipe import EvaluationSettings
 
 QUANTILES = 1001  # of the uncertainty, where there are more validation ECGs than that
 
@@ -94,3 +100,73 @@ def quantiles(uncertainty: np.ndarray) -> np.ndarray:
     if len(uncertainty) <= QUANTILES:
         return np.sort(uncertainty)
     return np.quantile(uncertainty, np.linspace(0, 1, QUANTILES))
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Rules of one protocol.
+
+    Attributes:
+        records, positives: validation ECGs they were chosen on, and those of label 1.
+        at_specificity: the threshold of the recipe's specificity; None without a validation ECG of label 0.
+        referral: what is decided, and which ECGs are referred to echo.
+        calibration: makes the score a probability.
+        platt, isotonic: both calibrators, to be compared; None when validation lacks a class.
+    """
+
+    records: int
+    positives: int
+    at_specificity: float | None
+    referral: Referral
+    calibration: Calibration
+    platt: Platt | None
+    isotonic: Isotonic | None
+
+    def row(self) -> dict[str, Any]:
+        """Columns of evaluation.RULES beside endpoint and protocol."""
+        return {
+            "records": self.records,
+            "positives": self.positives,
+            "threshold": self.referral.threshold,
+            "threshold_at_specificity": self.at_specificity,
+            "referral": self.referral.kind,
+            "one_from": self.referral.one_from,
+            "zero_to": self.referral.zero_to,
+            "most_uncertain": self.referral.most_uncertain,
+            "calibration": self.calibration.method,
+            "platt_slope": self.platt.slope if self.platt else None,
+            "platt_intercept": self.platt.intercept if self.platt else None,
+            "isotonic_score": list(self.isotonic.score) if self.isotonic else [],
+            "isotonic_probability": list(self.isotonic.probability) if self.isotonic else [],
+        }
+
+
+def choose_rules(
+    label: np.ndarray,
+    score: np.ndarray,
+    patient: np.ndarray,
+    uncertainty: np.ndarray,
+    threshold: float,
+    settings: EvaluationSettings,
+) -> Rules:
+    """Rules from the validation ECGs.
+
+    Args:
+        label: (n,) 0 or 1, of the validation ECGs alone.
+        score: (n,) in [0, 1], of the same.
+        patient: (n,) str, of the same.
+        uncertainty: (n,), of the same.
+        threshold: already chosen on the same.
+        settings: specificity, referral and calibration.
+    """
+    both = 0 < label.sum() < len(label)
+    platt, isotonic = (fit_platt(label, score), fit_isotonic(label, score)) if both else (None, None)
+    return Rules(
+        records=len(label),
+        positives=int(label.sum()),
+        at_specificity=threshold_at_specificity(label, score, settings.specificity),
+        referral=choose_referral(label, score, uncertainty, threshold, settings),
+        calibration=choose_calibration(label, score, patient, platt, isotonic, settings.calibration),
+        platt=platt,
+        isotonic=isotonic,
+    )

@@ -1,14 +1,103 @@
-"""Which ECGs are answered and which are referred to echo: one rule, chosen on validation, applied to every ECG."""
+"""Which ECGs are answered and which are referred to echo: one rule, chosen on validation, applied to every ECG.
 
+The decision threshold, chosen on the validation split alone.
+
+Limits of a score with a guarantee: which labels stay possible.
+
+Split conformal prediction, class by class (Mondrian): Vovk, Gammerman and Shafer, Algorithmic Learning in a Random
+World, 2005, section 4.5; Vovk, ACML 2012; in plain words Angelopoulos and Bates, arXiv 2107.07511, section 4.1.
+"""
+
+from dataclasses import dataclass
 from math import ceil, inf
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from data_contracts.prediction import ADVICE
-from data_contracts.reading_card import Referral
-from echoingecg.evaluation.conformal import Limits, conformal_limits
+from data_contracts.prediction import ADVICE, Referral
 from echoingecg.evaluation.metrics.selective import threshold_nearness
 from echoingecg.recipe import EvaluationSettings
+
+DEFAULT: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A score that reaches `value` is called positive; `says` tells the reader where it comes from."""
+
+    value: float
+    says: str
+
+
+def choose_threshold(label: np.ndarray, score: np.ndarray) -> Threshold:
+    """The threshold of highest balanced accuracy; of equals the nearest to 0.5, then the lower.
+
+    Candidates are 0.5 and the midpoints between neighbouring distinct scores.
+
+    Args:
+        label: (n,) 0 or 1, of the validation ECGs.
+        score: (n,) in [0, 1], of the same ECGs.
+    """
+    positives, negatives = int((label == 1).sum()), int((label == 0).sum())
+    if positives == 0 or negatives == 0:
+        lacks = "positive" if positives == 0 else "negative"
+        return Threshold(DEFAULT, f"0.5 by default: no {lacks} among {len(label)} validation ECGs")
+    distinct = np.unique(score)
+    candidates = np.unique(np.append((distinct[:-1] + distinct[1:]) / 2, DEFAULT))
+    hits = positives - np.searchsorted(np.sort(score[label == 1]), candidates, side="left")
+    rejections = np.searchsorted(np.sort(score[label == 0]), candidates, side="left")
+    # Whole numbers, so that equal balanced accuracies compare as equal: 2 * positives * negatives * balanced accuracy.
+    merit = hits * negatives + rejections * positives
+    best = candidates[merit == merit.max()]
+    chosen = best[np.argmin(np.abs(best - DEFAULT))]
+    return Threshold(float(chosen), f"chosen on {len(label)} validation ECGs, {positives} positive")
+
+
+def threshold_at_specificity(label: np.ndarray, score: np.ndarray, specificity: float) -> float | None:
+    """The lowest threshold that keeps the wanted share of label 0 below it; None without a record of label 0.
+
+    Candidates are the midpoints between neighbouring distinct scores, and a place above them all.
+
+    Args:
+        label: (n,) 0 or 1, of the validation ECGs.
+        score: (n,) in [0, 1], of the same ECGs.
+        specificity: in (0, 1).
+    """
+    negative = np.sort(score[label == 0])
+    if len(negative) == 0:
+        return None
+    distinct = np.unique(score)
+    candidates = np.append((distinct[:-1] + distinct[1:]) / 2, np.nextafter(distinct[-1], np.inf))
+    rejected = np.searchsorted(negative, candidates, side="left")
+    return float(candidates[np.argmax(rejected >= specificity * len(negative) - 1e-9)])
+
+
+class Limits(NamedTuple):
+    """Label 1 is possible from the score `one_from` on, label 0 up to `zero_to`; -inf and inf for always."""
+
+    one_from: float
+    zero_to: float
+
+
+def conformal_limits(label: np.ndarray, score: np.ndarray, miscoverage: float) -> Limits:
+    """Limits such that a new record's label is possible with probability at least 1 - miscoverage, in each class.
+
+    The k-th most extreme score of a class is its limit, k = ceil((n + 1)(1 - miscoverage)) of its n records; with
+    k > n every score must stay possible. The guarantee is over records exchangeable with these, within a class: it
+    is marginal over patients, not for each one, and loosens where a patient has many records.
+
+    Args:
+        label: (n,) 0 or 1, of the validation records.
+        score: (n,) of the same.
+        miscoverage: in (0, 1).
+    """
+    return Limits(one_from=-_limit(-score[label == 1], miscoverage), zero_to=_limit(score[label == 0], miscoverage))
+
+
+def _limit(strangeness: np.ndarray, miscoverage: float) -> float:
+    # Rounded, so that (9 + 1) * 0.9 is 9 and not a little more.
+    rank = ceil(round((len(strangeness) + 1) * (1 - miscoverage), 9))
+    return float(np.sort(strangeness)[rank - 1]) if rank <= len(strangeness) else inf
 
 
 def possible(rule: Referral, score: np.ndarray) -> np.ndarray:

@@ -6,20 +6,24 @@ from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
-from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
+from echoingecg.evaluation.data.inputs import (
+    ECG_MEASUREMENTS,
+    LINEAR_PROBE,
+    STUDENT,
+    ZERO_SHOT,
+    ZERO_SHOT_TEACHER,
+    EvaluationInputs,
+    EvaluationPairs,
+    Skipped,
+    at_model,
+)
+from echoingecg.evaluation.data.models import Line, Models
 from echoingecg.evaluation.decision.calibration import calibrate
-from echoingecg.evaluation.decision.threshold_and_referral import advice, answered, decided
-from echoingecg.evaluation.line import Line
-from echoingecg.evaluation.linear_probe import linear_probe_line
-from echoingecg.evaluation.models import Models
-from echoingecg.evaluation.names import ECG_MEASUREMENTS, LINEAR_PROBE, STUDENT, ZERO_SHOT, ZERO_SHOT_TEACHER, at_model
+from echoingecg.evaluation.decision.reading_card import Rules, choose_rules
+from echoingecg.evaluation.decision.threshold_and_referral import Threshold, advice, answered, choose_threshold, decided
+from echoingecg.evaluation.metrics.selective import strata_of
 from echoingecg.evaluation.protocols.labels import StudyLabels, label_studies, sex_of_patients
-from echoingecg.evaluation.protocols.zero_shot_and_probe import FewShot, few_shot
-from echoingecg.evaluation.rules import Rules, choose_rules
-from echoingecg.evaluation.skipped import Skipped
-from echoingecg.evaluation.strata import strata_of
-from echoingecg.evaluation.thresholds import Threshold, choose_threshold
-from echoingecg.evaluation.zero_shot import zero_shot_line
+from echoingecg.evaluation.protocols.zero_shot_and_probe import FewShot, few_shot, linear_probe_line, zero_shot_line
 from echoingecg.recipe import Endpoint, EvaluationSettings
 from echoingecg.recipe.evaluation import TuningMethod
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from echoingecg.evaluation.gaussians import Gaussians, sampled_distances
+from echoingecg.evaluation.data.embed import Gaussians, sampled_distances
 
 ECG_TO_ECHO: Final = "ecg_to_echo"
 ECHO_TO_ECG: Final = "echo_to_ecg"

@@ -1,18 +1,95 @@
-"""Few-shot: logistic regression on the mean embedding of a few labelled ECGs, drawn many times."""
+"""Few-shot: logistic regression on the mean embedding of a few labelled ECGs, drawn many times.
 
+Zero-shot probability from prompts alone: no label is read.
+
+Linear probe: logistic regression on the frozen mean embedding.
+"""
+
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from echoingecg.evaluation.linear_probe import MAX_ITERATIONS
+from echoingecg.evaluation.data.embed import Gaussians
+from echoingecg.evaluation.data.inputs import Skipped
+from echoingecg.evaluation.data.models import Line
+from echoingecg.evaluation.decision.threshold_and_referral import choose_threshold
 from echoingecg.evaluation.metrics.classification import AUROC, BALANCED_ACCURACY
-from echoingecg.evaluation.thresholds import choose_threshold
 from echoingecg.recipe import FewShotSettings
+
+
+def zero_shot_line(positive: Gaussians, negative: Gaussians, scale: float) -> Line:
+    """Probability that an ECG matches the positive prompts rather than the negative ones.
+
+    A class's logit is the mean over its prompts of the student's match logit, -scale * d + shift, with d
+    the closed-form sampled distance (Chun, ICLR 2024). The score is the softmax of the two classes, which
+    is sigmoid(positive - negative). In that difference the shift, the ECG's own variance and the square of its mean
+    cancel: what is left is linear in its mean.
+
+    Args:
+        positive: prompts that say label 1, at least one.
+        negative: prompts that say label 0, at least one.
+        scale: the student's learned scale.
+    """
+    (mean_p, own_p), (mean_n, own_n) = (_middle(one) for one in (positive, negative))
+    return Line(2 * scale * (mean_p - mean_n), scale * (own_n - own_p))
+
+
+def zero_shot_scores(ecgs: Gaussians, positive: Gaussians, negative: Gaussians, scale: float) -> np.ndarray:
+    """The same for n ECGs: (n,) float64 in [0, 1]."""
+    return zero_shot_line(positive, negative, scale).scores(ecgs.mean)
+
+
+def _middle(prompts: Gaussians) -> tuple[np.ndarray, float]:
+    """Mean of the prompts' means, and of what each adds to a distance by itself."""
+    mean = prompts.mean.astype(np.float64)
+    return mean.mean(axis=0), float(((mean**2).sum(axis=1) + prompts.total_variance).mean())
+
+
+MAX_ITERATIONS = 1000
+
+
+def linear_probe_line(mean: np.ndarray, label: np.ndarray, training: np.ndarray, c: float) -> Line | Skipped:
+    """Fits on the training ECGs.
+
+    Classes are not weighted: a score stays a probability at the training split's prevalence, and the
+    threshold chosen on validation makes up for rare classes. Scores of training ECGs are in-sample.
+
+    Args:
+        mean: (n, D) mean embeddings, or other features; standardised with the training ECGs' mean and scale.
+        label: (n,) 0 or 1; only those of training ECGs are read.
+        training: (n,) bool.
+        c: inverse L2 strength.
+
+    Returns:
+        The fitted probe, or Skipped when the training ECGs lack a class.
+    """
+    seen = label[training]
+    if len(seen) == 0:
+        return Skipped("there is no labelled training ECG")
+    if len(np.unique(seen)) < 2:
+        return Skipped(f"all {len(seen)} labelled training ECGs have label {seen[0]}: one class teaches nothing")
+    scaler = StandardScaler()
+    probe = LogisticRegression(C=c, solver="lbfgs", max_iter=MAX_ITERATIONS, class_weight=None)
+    with warnings.catch_warnings():
+        # After 1000 iterations of a convex, regularised problem the remaining change is of no consequence.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        probe.fit(scaler.fit_transform(mean[training].astype(np.float64)), seen)
+    weight = probe.coef_[0] / scaler.scale_
+    return Line(weight, float(probe.intercept_[0] - weight @ scaler.mean_))
+
+
+def linear_probe_scores(mean: np.ndarray, label: np.ndarray, training: np.ndarray, c: float) -> np.ndarray | Skipped:
+    """The probe's scores of all n ECGs, (n,) float64 in [0, 1]; arguments as of `linear_probe_line`."""
+    line = linear_probe_line(mean, label, training, c)
+    return line if isinstance(line, Skipped) else line.scores(mean)
+
 
 _SPREAD: Final = (2.5, 97.5)  # percentiles of the draws
 

@@ -1,27 +1,39 @@
-"""The report: one HTML file that needs nothing beside it."""
+"""The report: one HTML file that needs nothing beside it.
+
+The model card: what the student is for, what it was trained on, how it did, and its limits, as Markdown.
+
+Sections in the order of Mitchell et al., Model Cards for Model Reporting, FAT* 2019, section 4.
+
+The one way to a report: the artefact's tables in, page, figures and model card out.
+"""
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from data_contracts.conventions import SPLITS, STAGES
+from data_contracts.evaluation import FIGURES, MODEL_CARD, REPORT
 from data_contracts.quarantine import REASONS
-from echoingecg.evaluation.figure_set import STRIPS, DrawnFigure
-from echoingecg.evaluation.flow import lanes
-from echoingecg.evaluation.report.all_figures import Strip
+from echoingecg.evaluation.data.inputs import Provenance
+from echoingecg.evaluation.report.all_figures import STRIPS, DrawnFigure, Strip, draw_figures, strips
 from echoingecg.evaluation.report.results import EvaluationResults
+from echoingecg.evaluation.report.run_figures import lanes
 from echoingecg.evaluation.report.tables import (
     FEW,
+    STRATA_METRICS,
     endpoint_tables,
     few_shot_tables,
     judged_strata,
     judged_trust,
     number_tables,
+    shift_table,
 )
-from echoingecg.evaluation.trust_tables import STRATA_METRICS, shift_table
+from echoingecg.recipe import EvaluationSettings
 from echoingecg.recipe.stages import DEMO_TEACHER
 
 TEMPLATE: Final = "report.html.j2"
@@ -99,3 +111,107 @@ def in_stage_order(of_stages: Mapping[str, Value]) -> dict[str, Value]:
     """The six stages first, in their order."""
     known = [stage for stage in STAGES if stage in of_stages]
     return {stage: of_stages[stage] for stage in [*known, *sorted(set(of_stages) - set(known))]}
+
+
+CARD_TEMPLATE: Final = "model_card.md.j2"
+_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]|#~$])")
+_HTML: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+# path in the recipe, what it is
+_NUMBERS: Final = (
+    ("teacher.model", "teacher"),
+    ("ecg.band_low", "ECG filter from, Hz"),
+    ("ecg.band_high", "ECG filter to, Hz"),
+    ("pairs.window_hours", "ECG and echo at most apart, h"),
+    ("student.model.embed_dim", "embedding width"),
+    ("student.model.init_dim", "ECG encoder, first width"),
+    ("student.model.blocks", "ECG encoder, blocks a stage"),
+    ("student.model.text", "text tower"),
+    ("student.epochs", "epochs at most"),
+    ("student.batch_size", "batch size"),
+    ("student.learning_rate", "learning rate"),
+    ("student.precision", "precision"),
+    ("evaluation.miscoverage", "conformal miscoverage"),
+    ("evaluation.specificity", "specificity that sensitivity is told at"),
+    ("evaluation.bootstrap_draws", "bootstrap draws of patients"),
+)
+
+
+def render_model_card(results: EvaluationResults) -> str:
+    """Markdown of the whole card; every word from outside is escaped, so that none turns into markup or HTML."""
+    environment = Environment(
+        loader=PackageLoader("echoingecg.evaluation", "."),
+        autoescape=False,  # HTML's escapes are not Markdown's: `finalize` escapes instead
+        finalize=markdown_text,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    provenance = results.provenance
+    endpoints = endpoint_tables(results)
+    strata = judged_strata(results, endpoints)
+    page = environment.get_template(CARD_TEMPLATE).render(
+        demo=provenance["teacher"] == DEMO_TEACHER,
+        student=provenance["versions"]["student"],
+        lineage=in_stage_order(provenance["versions"]),
+        stages=in_stage_order(provenance["stages"]),
+        numbers=list(_numbers(provenance["recipe"])),
+        cohort=results.cohort,
+        splits=SPLITS,
+        settings=results.settings,
+        few=FEW,
+        endpoints=endpoints,
+        regressions=list(number_tables(results)),
+        trust=judged_trust(results, endpoints),
+        strata=[one for one in strata if one["first"]],
+        strata_metrics=STRATA_METRICS,
+        shift=shift_table(results),
+        quarantine=refusals(provenance["quarantine"]),
+        findings=provenance["ecg_findings"],
+    )
+    return re.sub(r"\n{3,}", "\n\n", page)
+
+
+def markdown_text(value: Any) -> str:
+    """The value as text on one line that Markdown shows as it is."""
+    text = " ".join(str(value).split())
+    text = "".join(_HTML.get(letter, letter) for letter in text)
+    return _SPECIAL.sub(r"\\\1", text)
+
+
+def _numbers(recipe: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, Any]]:
+    """Path, meaning and value of the recipe's main numbers, those that it holds."""
+    for path, says in _NUMBERS:
+        found: Any = recipe
+        for name in path.split("."):
+            found = found.get(name) if isinstance(found, dict) else None
+        if found is not None:
+            yield path, says, ", ".join(map(str, found)) if isinstance(found, list) else found
+
+
+def write_report(folder: Path, settings: EvaluationSettings, provenance: Provenance, out: Path) -> int:
+    """Writes report.html, model_card.md and figures/*.png: the same tables and provenance give the same bytes.
+
+    Nothing but the tables tells of a measure, so that the page can be made again, whenever.
+
+    Args:
+        folder: holds the tables of data_contracts.evaluation.
+        settings: of the evaluation that wrote them.
+        provenance: of the artefacts that it was made of.
+        out: exists; receives the files.
+
+    Returns:
+        figures drawn.
+
+    Raises:
+        ContractError: a table is absent or breaks its contract.
+    """
+    results = EvaluationResults.read(folder, settings, provenance)
+    drawn = strips(results)
+    figures = draw_figures(results, drawn)
+    (out / FIGURES).mkdir(exist_ok=True)
+    for figure in figures:
+        (out / FIGURES / figure.filename).write_bytes(figure.png)
+    (out / REPORT).write_text(render_report(results, figures, drawn), encoding="utf-8")
+    (out / MODEL_CARD).write_text(render_model_card(results), encoding="utf-8")
+    return len(figures)

@@ -19,14 +19,21 @@ from data_contracts.evaluation import (
     STRATA,
     TABLES,
 )
-from data_contracts.evaluation_details import ASKED, ATTEMPTS, COHORT, EMBEDDING_MAP, LABELLED
-from data_contracts.evaluation_space import RETRIEVAL, SHIFT, UNCERTAINTY
+from data_contracts.evaluation_details import (
+    ASKED,
+    ATTEMPTS,
+    COHORT,
+    EMBEDDING_MAP,
+    LABELLED,
+    RETRIEVAL,
+    SHIFT,
+    UNCERTAINTY,
+)
 from data_contracts.tables import TableContract
-from echoingecg.evaluation.answers import answers_of, summaries
-from echoingecg.evaluation.curve_rows import reliability_rows, risk_coverage_rows
+from echoingecg.evaluation.data.embed import Gaussians
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
-from echoingecg.evaluation.gaussians import Gaussians
-from echoingecg.evaluation.page_rows import asked_rows, attempt_rows, cohort_rows, labelled_rows, map_rows
+from echoingecg.evaluation.metrics.selective import strata_of
+from echoingecg.evaluation.metrics.shift import Shifts
 from echoingecg.evaluation.protocols.classification import (
     DRAWN,
     EndpointResult,
@@ -36,9 +43,19 @@ from echoingecg.evaluation.protocols.classification import (
 )
 from echoingecg.evaluation.protocols.regression import RegressionResult, regression_columns, regression_metric_rows
 from echoingecg.evaluation.protocols.retrieval import Retrieval
-from echoingecg.evaluation.shift_rows import Shifts
-from echoingecg.evaluation.strata import strata_of
-from echoingecg.evaluation.tables.rows import metric_rows, strata_rows
+from echoingecg.evaluation.tables.rows import (
+    answers_of,
+    asked_rows,
+    attempt_rows,
+    cohort_rows,
+    labelled_rows,
+    map_rows,
+    metric_rows,
+    reliability_rows,
+    risk_coverage_rows,
+    strata_rows,
+    summaries,
+)
 from echoingecg.recipe import EvaluationSettings
 
 Rows = dict[str, list[dict[str, Any]]]

@@ -3,6 +3,10 @@
 Axes are Frank's: x to the left, y downward, z to the back; mV and s. Forms follow Surawicz & Knilans, Chou's
 Electrocardiography in Clinical Practice, 6th ed. 2008, and for bundle branch block the criteria of Surawicz et
 al., J Am Coll Cardiol 2009;53:976 (AHA/ACCF/HRS, part III). The numbers are tuned by eye to those forms.
+
+When the heart beats: shared by the ECG and by the echo's contraction.
+
+Leads and electrodes: how a heart vector is seen, and how the twelve leads hang together.
 """
 
 from dataclasses import dataclass
@@ -10,8 +14,145 @@ from typing import Final
 
 import numpy as np
 
-from echoingecg.simulator.leads import DOWER
+from data_contracts.conventions import LEADS
 from echoingecg.simulator.population.patient import Heart
+
+_SINUS_ARRHYTHMIA: Final = 0.03  # relative swing of the RR interval with respiration
+_SINUS_JITTER: Final = 0.012  # relative beat-to-beat scatter
+_FIBRILLATION_SCATTER: Final = 0.20  # of log RR: "irregularly irregular"
+_SHORTEST_RR: Final = 0.33  # s, refractory atrioventricular node
+_COUPLING: Final = (0.55, 0.70)  # of the RR interval: from a beat to the ectopic one after it
+
+
+@dataclass(frozen=True)
+class Beats:
+    """Beats in ascending order.
+
+    Attributes:
+        times: float64 (beat,), s, of the R peaks.
+        ectopic: bool (beat,), whether the beat began in a ventricle.
+    """
+
+    times: np.ndarray
+    ectopic: np.ndarray
+
+    def ectopic_within(self, duration: float) -> int:
+        """How many ectopic beats lie between 0 and `duration`, s."""
+        return int(np.count_nonzero(self.ectopic & (self.times >= 0) & (self.times < duration)))
+
+
+def beat_times(heart: Heart, duration: float, rng: np.random.Generator) -> np.ndarray:
+    """Times of the R peaks, ectopic beats among them: those of `draw_beats`.
+
+    Args:
+        heart: rate, rhythm and share of ectopic beats are read.
+        duration: s. Beats from before 0 to after `duration` are given, so that no edge lacks a neighbour.
+        rng: draws all of it.
+
+    Returns:
+        float64 (beat,), s, ascending.
+    """
+    return draw_beats(heart, duration, rng).times
+
+
+def draw_beats(heart: Heart, duration: float, rng: np.random.Generator) -> Beats:
+    """Beats of a heart; the same arguments as `beat_times`.
+
+    A ventricular ectopic beat comes early and leaves the sinus node's clock alone: the pause after it is
+    compensatory, so that the two intervals about it sum to two of the others (Surawicz & Knilans, Chou's
+    Electrocardiography in Clinical Practice, 6th ed. 2008, "Ventricular arrhythmias"). Two never follow
+    each other.
+    """
+    mean = 60 / heart.heart_rate
+    count = int(np.ceil(duration / mean)) + 12
+    if heart.atrial_fibrillation:
+        intervals = mean * np.exp(rng.normal(-(_FIBRILLATION_SCATTER**2) / 2, _FIBRILLATION_SCATTER, count))
+    else:
+        breath = np.sin(2 * np.pi * rng.uniform(0.2, 0.3) * mean * np.arange(count) + rng.uniform(0, 2 * np.pi))
+        intervals = mean * (1 + _SINUS_ARRHYTHMIA * breath + rng.normal(0, _SINUS_JITTER, count))
+    intervals = np.maximum(intervals, _SHORTEST_RR)
+    ectopic = _spread(heart.ectopic_share, rng.random(count))
+    early = np.flatnonzero(ectopic)
+    gained = np.minimum(1 - rng.uniform(*_COUPLING, count)[early], 1 - _SHORTEST_RR / intervals[early])
+    shift = np.zeros(count)
+    shift[early] = gained * intervals[early]
+    times = np.cumsum(intervals) - shift
+    return Beats(times - times[4] - rng.uniform(0, mean), ectopic)
+
+
+def _spread(share: float, chances: np.ndarray) -> np.ndarray:
+    """bool (beat,): `share` of the beats, no two in a row, none at the ends."""
+    chosen = np.zeros(len(chances), bool)
+    for beat in range(1, len(chances) - 1):
+        # After an ordinary beat, so that the share of all beats comes out as asked.
+        chosen[beat] = not chosen[beat - 1] and chances[beat] < share / (1 - share)
+    return chosen
+
+
+ELECTRODES: Final = ("RA", "LA", "LL", "V1", "V2", "V3", "V4", "V5", "V6")
+# Dower, Machado, Osborne: On deriving the electrocardiogram from vectorcardiographic leads,
+# Clin Cardiol 1980;3:87-95. Row: lead, column: x, y, z.
+INDEPENDENT: Final = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+DOWER: Final = np.array(
+    [
+        (0.632, -0.235, 0.059),
+        (0.235, 1.066, -0.132),
+        (-0.515, 0.157, -0.917),
+        (0.044, 0.164, -1.387),
+        (0.882, 0.098, -1.277),
+        (1.213, 0.127, -0.601),
+        (1.125, 0.127, -0.086),
+        (0.831, 0.076, 0.230),
+    ]
+)
+
+
+def to_electrodes(independent: np.ndarray) -> np.ndarray:
+    """Potentials of the electrodes against Wilson's central terminal, the mean of the limb electrodes.
+
+    Args:
+        independent: (8, time), leads in the order of `INDEPENDENT`.
+
+    Returns:
+        (9, time), electrodes in the order of `ELECTRODES`.
+    """
+    first, second = independent[:2]
+    right_arm = -(first + second) / 3
+    return np.vstack([right_arm, right_arm + first, right_arm + second, independent[2:]])
+
+
+def from_electrodes(potentials: np.ndarray) -> np.ndarray:
+    """The eight channels that a cardiograph records (Kligfield et al., J Am Coll Cardiol 2007;49:1109).
+
+    Args:
+        potentials: (9, time), electrodes in the order of `ELECTRODES`, against any common reference.
+
+    Returns:
+        (8, time), leads in the order of `INDEPENDENT`.
+    """
+    right_arm, left_arm, left_leg = potentials[:3]
+    return np.vstack([left_arm - right_arm, left_leg - right_arm, potentials[3:] - potentials[:3].mean(axis=0)])
+
+
+def twelve_leads(independent: np.ndarray) -> np.ndarray:
+    """Adds III and the augmented leads by Einthoven's and Goldberger's identities.
+
+    Args:
+        independent: (8, time), leads in the order of `INDEPENDENT`.
+
+    Returns:
+        (12, time), leads in the order of `LEADS`.
+    """
+    named = dict(zip(INDEPENDENT, independent, strict=True))
+    first, second = named["I"], named["II"]
+    named |= {
+        "III": second - first,
+        "aVR": -(first + second) / 2,
+        "aVL": first - second / 2,
+        "aVF": second - first / 2,
+    }
+    return np.stack([named[lead] for lead in LEADS])
+
 
 _ECTOPIC_DURATION: Final = 0.150  # s
 _FIRST, _SECOND = DOWER[:2, :2]

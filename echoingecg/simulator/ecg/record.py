@@ -3,18 +3,27 @@
 Model: McSharry et al., IEEE Trans Biomed Eng 2003;50:289 (Gaussian waves), Sameni et al., EURASIP J Adv
 Signal Process 2007:043407 (three-dimensional dipole). Axes are Frank's: x to the left, y downward,
 z to the back; mV and s.
+
+ECG recordings as MIMIC-IV-ECG stores them.
 """
 
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from echoingecg.simulator.ecg.faults import Fault, disturb_electrodes, disturb_leads
-from echoingecg.simulator.ecg.heart_vector import ectopic_waves, waves
-from echoingecg.simulator.leads import DOWER, from_electrodes, to_electrodes, twelve_leads
-from echoingecg.simulator.noise import electrode_noise
+from data_contracts.conventions import LEADS, SIGNAL_UNIT
+from echoingecg.simulator.ecg.faults import Fault, disturb_electrodes, disturb_leads, electrode_noise
+from echoingecg.simulator.ecg.heart_vector import (
+    DOWER,
+    Beats,
+    ectopic_waves,
+    from_electrodes,
+    to_electrodes,
+    twelve_leads,
+    waves,
+)
 from echoingecg.simulator.population.patient import Heart
-from echoingecg.simulator.rhythm import Beats
 
 SAMPLING_FREQUENCY: Final = 500  # Hz (MIMIC-IV-ECG)
 DURATION: Final = 10  # s
@@ -95,3 +104,31 @@ def _sway(vector: np.ndarray, breath: np.ndarray, rng: np.random.Generator) -> n
     angle = np.radians(rng.uniform(1, 5)) * breath
     x, y, z = vector
     return np.stack([x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle), z])
+
+
+_GAIN: Final = 200.0  # ADC units per mV
+_ADC_LIMIT: Final = 32_767  # -32768 means a missing sample
+
+
+def write_wfdb(path: Path, signal: np.ndarray) -> None:
+    """Writes a WFDB record in format 16, 200 ADC units per mV, without a date.
+
+    The bytes are those of `wfdb.wrsamp`, which takes thirty times as long. Fields: WFDB Applications Guide,
+    header(5) and signal(5).
+
+    Args:
+        path: of the record, without extension.
+        signal: (12, time), mV, 500 Hz, leads in the order of `LEADS`.
+
+    Raises:
+        OSError: the disk cannot take the files.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    name = path.name
+    digital = np.clip(np.round(signal.T * _GAIN), -_ADC_LIMIT, _ADC_LIMIT).astype("<i2")
+    checksums = digital.sum(axis=0, dtype=np.int64) % 65_536
+    lines = [f"{name} {len(LEADS)} {SAMPLING_FREQUENCY} {len(digital)}"]
+    for lead, first, checksum in zip(LEADS, digital[0], checksums, strict=True):
+        lines.append(f"{name}.dat 16 {_GAIN}(0)/{SIGNAL_UNIT} 16 0 {first} {checksum} 0 {lead}")
+    path.with_name(f"{name}.hea").write_text("\n".join(lines) + "\n", encoding="ascii", newline="\n")
+    path.with_name(f"{name}.dat").write_bytes(digital.tobytes())

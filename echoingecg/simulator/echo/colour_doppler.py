@@ -10,9 +10,8 @@ from typing import Final
 import cv2
 import numpy as np
 
-from echoingecg.simulator.cycle import Course
 from echoingecg.simulator.echo.apical import render_clip
-from echoingecg.simulator.echo.beating_heart import Anatomy, Field, half_width
+from echoingecg.simulator.echo.beating_heart import Anatomy, Course, Field, half_width
 from echoingecg.simulator.echo.view import View
 from echoingecg.simulator.population.patient import Heart
 

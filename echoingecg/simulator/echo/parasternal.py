@@ -9,13 +9,11 @@ from typing import Final
 
 import numpy as np
 
-from echoingecg.simulator.console import sample_console
-from echoingecg.simulator.cycle import Course
 from echoingecg.simulator.echo.apical import Scene, render_scene, tissue_of
-from echoingecg.simulator.echo.beating_heart import Anatomy, Field, half_width, left_ventricle
-from echoingecg.simulator.echo.view import View, image_rows
+from echoingecg.simulator.echo.beating_heart import Anatomy, Course, Field, half_width, left_ventricle
+from echoingecg.simulator.echo.screen import sample_console
+from echoingecg.simulator.echo.view import Valves, View, annulus_depth, annulus_half, draw_curves, image_rows, leaflet
 from echoingecg.simulator.population.patient import Heart
-from echoingecg.simulator.valves import Valves, annulus_depth, annulus_half, draw_curves, leaflet
 
 _ROOT: Final = 14.0  # mm, radius of the aortic root
 _BEHIND_ROOT: Final = 20.0  # mm from the septal edge of the annulus to the root's posterior wall

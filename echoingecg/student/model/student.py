@@ -1,6 +1,8 @@
 """The ECG encoder: a 1-D residual network with Gaussian heads (EchoingECG, section 2.2).
 
 Module names are those of the released weights. Shapes: B ECGs, C channels, T time steps.
+
+The student: both towers under the released weights' names.
 """
 
 from itertools import pairwise
@@ -11,8 +13,8 @@ from torch.nn import functional as F
 
 from data_contracts.conventions import LEADS
 from echoingecg.recipe import ModelSettings
-from echoingecg.student.gaussian import Gaussian
-from echoingecg.student.heads import GaussianHeads
+from echoingecg.student.model.gaussian_heads import Gaussian, GaussianHeads
+from echoingecg.student.model.student.text_encoder import TextEncoder
 
 STEM_KERNEL: Final = 7
 STEM_STRIDE: Final = 2
@@ -69,3 +71,39 @@ class EcgEncoder(GaussianHeads):
         for name in self.stages:
             x = self.get_submodule(name)(x)
         return self.pool(x.transpose(1, 2))
+
+
+class Student(nn.Module):
+    """ECGs and texts to Gaussians in the teacher's space (EchoingECG, figure 1).
+
+    Args:
+        settings: the architecture.
+        backbone: transformers encoder of the text tower, see text.text_tower and text.backbone_from_config.
+    """
+
+    def __init__(self, settings: ModelSettings, backbone: nn.Module) -> None:
+        super().__init__()
+        self.ecg_encoder = EcgEncoder(settings)
+        self.text_encoder = TextEncoder(backbone, settings)
+        if settings.log_var_start is not None:
+            self.ecg_encoder.start_log_var(settings.log_var_start)
+            self.text_encoder.start_log_var(settings.log_var_start)
+
+    def encode_ecg(self, signal: Tensor) -> Gaussian:
+        """Gaussians of ECGs.
+
+        Args:
+            signal: (B, 12, T) float32, leads in the order of conventions.LEADS, standardised per lead.
+        """
+        gaussian: Gaussian = self.ecg_encoder(signal)
+        return gaussian
+
+    def encode_text(self, ids: Tensor, mask: Tensor) -> Gaussian:
+        """Gaussians of wrapped, tokenised texts.
+
+        Args:
+            ids: (B, T) int64.
+            mask: (B, T) int64, 1 marks a token, padding at the end.
+        """
+        gaussian: Gaussian = self.text_encoder(ids, mask)
+        return gaussian

@@ -18,13 +18,14 @@ from tokenizers import Tokenizer
 
 from data_contracts.student import HISTORY
 from echoingecg.common.errors import ContractError, StoreError
-from echoingecg.fingerprint import canonical_json
+from echoingecg.common.files import canonical_json
 from echoingecg.recipe import ModelSettings, StudentSettings
 from echoingecg.student.checkpoint import Weights
+from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.inference import LoadedStudent
-from echoingecg.student.model import Student
-from echoingecg.student.model.text_encoder import backbone_from_config
-from echoingecg.student.objective import Objective
+from echoingecg.student.loss import Objective
+from echoingecg.student.model.student import Student
+from echoingecg.student.model.student.text_encoder import backbone_from_config
 from echoingecg.student.released.scaler import read_released_scaler
 from echoingecg.student.released.text_tower import (
     CONFIG,
@@ -37,7 +38,6 @@ from echoingecg.student.released.text_tower import (
     sizes_of,
 )
 from echoingecg.student.released.weights import check_layout, own_memory, read_weights
-from echoingecg.student.scaler import Scaler
 from echoingecg.student.store import save
 from echoingecg.student.train import Trained
 

@@ -13,10 +13,8 @@ from pydicom.pixels import apply_color_lut
 from pydicom.uid import JPEG2000, JPEG2000Lossless
 
 from echoingecg.common.errors import Refusal
-from echoingecg.teacher.decode.codecs import CODECS, LOSSY_JPEG
-from echoingecg.teacher.decode.dicom import DicomClip
-from echoingecg.teacher.decode.encapsulated import locate_frames, read_parts
-from echoingecg.teacher.decode.parsing import WholeFile, parsing, refusing
+from echoingecg.teacher.decode.codecs import CODECS, LOSSY_JPEG, locate_frames, read_parts
+from echoingecg.teacher.decode.dicom import DicomClip, WholeFile, parsing, refusing
 
 _OF_JPEG_2000: Final = ("YBR_ICT", "YBR_RCT")
 

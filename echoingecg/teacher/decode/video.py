@@ -14,7 +14,7 @@ import numpy as np
 
 from echoingecg.common.errors import Refusal
 from echoingecg.teacher.decode.clip import Clip, Region, check_size
-from echoingecg.teacher.decode.parsing import refusing
+from echoingecg.teacher.decode.dicom import refusing
 
 _TWO_DIMENSIONAL: Final = 1
 

@@ -1,17 +1,96 @@
-"""A taught model as a folder: open_clip's configuration, float16 safetensors, a model card with what was measured."""
+"""A taught model as a folder: open_clip's configuration, float16 safetensors, a model card with what was measured.
+
+What the teacher itself says of a study, by prompts alone (ECHO-CLIP, Christensen et al., Nature Medicine 2024).
+
+How well a teacher tells LVEF by prompts alone, on studies it has never seen.
+"""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
+from sklearn.metrics import roc_auc_score
 from torch import nn
 
+from echoingecg.common.prompt_ranking import best_median, values_by_rank
 from echoingecg.recipe import Recipe, write_recipe
+from echoingecg.teacher.demo_training.examples import Examples
+from echoingecg.teacher.embed import Teacher, embed_clips
 from echoingecg.teacher.identity import CONFIG, WEIGHTS
-from echoingecg.teacher.teaching.judge import Judgement
+
+LVEF_PROMPT: Final = "LV ejection fraction is {} %."
+
+
+def finding_score(frames: np.ndarray, prompts: np.ndarray) -> float:
+    """How well a finding's prompts fit a study: mean cosine similarity over frames and prompts.
+
+    Args:
+        frames: (frame, dim) unit-length embeddings of all frames of a study.
+        prompts: (prompt, dim) unit-length embeddings of a finding's sentences.
+    """
+    return float((frames.astype(np.float32) @ prompts.T).mean())
+
+
+def ranked_value(frames: np.ndarray, prompts: np.ndarray, values: np.ndarray) -> float:
+    """A number by ranking: prompts that differ in it alone are ranked for every frame.
+
+    The value found at each rank is averaged over the frames; the median of the best-ranked fifth is the answer.
+
+    Args:
+        frames: (frame, dim) unit-length embeddings of all frames of a study, at least one.
+        prompts: (prompt, dim) unit-length embeddings, at least one.
+        values: (prompt,) the number that each prompt states.
+    """
+    return float(best_median(values_by_rank(frames, prompts, values).mean(axis=0)))
+
+
+CANDIDATES = np.arange(101)  # %
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """LVEF by ranked prompts against the measured one.
+
+    Attributes:
+        studies: how many were judged.
+        mae: mean absolute error, percentage points.
+        plain_mae: of answering the median LVEF of these studies every time.
+        auroc_40: of LVEF < 40 %; NaN where one class is absent.
+        correlation: Pearson's.
+    """
+
+    studies: int
+    mae: float
+    plain_mae: float
+    auroc_40: float
+    correlation: float
+
+
+def judge(teacher: Teacher, examples: Examples) -> Judgement:
+    """Judges the studies whose LVEF was measured.
+
+    Args:
+        teacher: frames and prompts go through its two towers.
+        examples: at least two studies with a measured LVEF.
+    """
+    prompts = teacher.embed_text([LVEF_PROMPT.format(value) for value in CANDIDATES])
+    measured = np.flatnonzero(np.isfinite(examples.lvef))
+    studies = ((study, examples.frames[study]) for study in measured)
+    found = np.array([ranked_value(frames, prompts, CANDIDATES) for _, frames in embed_clips(studies, [teacher])])
+    true = examples.lvef[measured]
+    reduced = true < 40
+    return Judgement(
+        studies=len(true),
+        mae=float(np.abs(found - true).mean()),
+        plain_mae=float(np.abs(np.median(true) - true).mean()),
+        auroc_40=float(roc_auc_score(reduced, -found)) if 0 < reduced.sum() < len(true) else float("nan"),
+        correlation=float(np.corrcoef(found, true)[0, 1]),
+    )
+
 
 CARD: Final = "MODEL_CARD.md"
 RECIPE: Final = "recipe.yaml"

@@ -1,10 +1,22 @@
-"""What the teacher is taught with: studies, each with frames and the sentences of its report."""
+"""What the teacher is taught with: studies, each with frames and the sentences of its report.
 
-from collections.abc import Sequence
+From the tables of a catalog to examples: which frames, which sentences, which measured LVEF belong together.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import numpy as np
+import pyarrow as pa
+
+from echoingecg.common.errors import Refusal
+from echoingecg.common.running import Progress, silent
+from echoingecg.pairs.match import Steps, frame_of, studies_listed, study_labels
+from echoingecg.recipe import PairsSettings, TeacherSettings, TeachingSettings
+from echoingecg.teacher.frames import read_clip
 
 
 @dataclass(frozen=True)
@@ -78,3 +90,53 @@ class Examples:
 def sentences_of(report: str) -> tuple[str, ...]:
     """`A. B.` as (`A.`, `B.`): cut after a full stop that a space follows."""
     return tuple(f"{one.rstrip('.')}." for one in report.split(". ") if one.strip(" ."))
+
+
+LVEF = "lvef"
+
+
+def collect(
+    echoes: pa.Table,
+    reports: pa.Table,
+    measurements: pa.Table,
+    paths: Mapping[str, Path],
+    settings: TeachingSettings,
+    pairs: PairsSettings,
+    size: int,
+    progress: Progress = silent,
+    mask: bool = True,
+) -> Examples:
+    """Reads every clip once. Files that the teacher stage would refuse are left out, as are studies without report.
+
+    Args:
+        echoes, reports, measurements: tables of the catalog artefact.
+        paths: file by content hash.
+        settings: frames_per_clip is read.
+        pairs: measurement_window_hours is read.
+        size: edge of the frames, px.
+        progress: told the files read.
+        mask: as in TeacherSettings.
+
+    Raises:
+        OSError: the disk cannot give the bytes.
+    """
+    wanted = TeacherSettings(max_frames=settings.frames_per_clip, mask=mask)
+    clips: dict[str, list[np.ndarray]] = defaultdict(list)
+    patient = {}
+    for done, row in enumerate(echoes.sort_by("clip_id").to_pylist(), start=1):
+        try:
+            clips[row["study_id"]].append(read_clip(paths[row["content_hash"]], wanted, size))
+            patient[row["study_id"]] = row["patient_id"]
+        except Refusal:  # a still, a strip: the teacher stage names it in its quarantine
+            pass
+        progress(done, echoes.num_rows, "echo files")
+    listed = studies_listed(echoes)
+    labels = study_labels(frame_of(measurements), listed, listed, pairs.measurement_window_hours, Steps("labels"))
+    lvef = labels[labels["measurement"] == LVEF]
+    spoken = {row["subject_id"]: row["text"] for row in reports.to_pylist() if row["method"] == "ECHO"}
+    return Examples.of(
+        {study: found for study, found in clips.items() if found},
+        spoken,
+        dict(zip(lvef["study_id"], lvef["value"], strict=True)),
+        patient,
+    )

@@ -16,14 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from echoingecg.common.errors import TrainingError
-from echoingecg.common.training_setup import learning_rate
-from echoingecg.progress import Progress, silent
+from echoingecg.common.running import Progress, silent
+from echoingecg.common.training_setup import learning_rate, reproducible
 from echoingecg.recipe import ExecutionSettings, TeachingSettings
-from echoingecg.reproducible import reproducible
 from echoingecg.teacher.demo_training.examples import Examples
-from echoingecg.teacher.demo_training.losses import number_lines, number_loss
-from echoingecg.teacher.frozen import per_channel
-from echoingecg.teacher.teaching.sentence_bank import SentenceBank
+from echoingecg.teacher.demo_training.losses import SentenceBank, number_lines, number_loss
+from echoingecg.teacher.model import per_channel
 
 _MAX_LOGIT_SCALE: Final = math.log(100)  # as in CLIP
 _LAYER_SCALE: Final = 0.1
