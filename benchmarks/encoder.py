@@ -7,7 +7,7 @@ from torch.optim import AdamW
 
 from benchmarks.measure import Row, at_least, seconds
 from echoingecg.recipe import ModelSettings
-from echoingecg.student.model.student.student import EcgEncoder
+from echoingecg.student.model.student import EcgEncoder
 
 BATCH = 8  # a float32 sample takes half a second here
 REPEATS = 2

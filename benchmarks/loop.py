@@ -21,7 +21,7 @@ from echoingecg.student.data.pairs import EchoPairs, Pairs, TextPairs, TrainingD
 from echoingecg.student.loss import Objective
 from echoingecg.student.model.gaussian_heads import Gaussian
 from echoingecg.student.model.student import Student
-from echoingecg.student.model.student.text_encoder import text_tower
+from echoingecg.student.model.text_encoder import text_tower
 from echoingecg.student.train import train
 from tasks.base.workspace import Workspace
 from tasks.pools.signals import PoolSignals

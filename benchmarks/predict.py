@@ -27,7 +27,7 @@ from echoingecg.recipe import EcgSettings
 from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.loss import Objective
 from echoingecg.student.model.student import Student
-from echoingecg.student.model.student.text_encoder import text_tower
+from echoingecg.student.model.text_encoder import text_tower
 from echoingecg.student.store import save
 from echoingecg.student.train import Trained
 from flows.request import find_recipe

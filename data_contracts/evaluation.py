@@ -5,15 +5,14 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from data_contracts import evaluation_details as evaluation_page
-from data_contracts import evaluation_details as evaluation_space
+from data_contracts import evaluation_details
 from data_contracts.conventions import SPLITS
 from data_contracts.evaluation_details import HIGH, LOW
 from data_contracts.prediction import ADVICE
 from data_contracts.tables import TableContract, column
 
 # 1 had `predictions` and `metrics` alone, 2 not all tables, 3 no reading card, 4 neither `answers` nor the tables of
-# `evaluation_page`, and another rule of referral: its `rules`, card and report are refused. All else is read as it is.
+# `evaluation_details`, and another rule of referral: its `rules`, card and report are refused. All else is read.
 CONTRACT_VERSION: Final = 5
 
 REPORT: Final = "report.html"
@@ -242,5 +241,5 @@ RISK_COVERAGE: Final = TableContract(
 
 TABLES: Final = (
     PREDICTIONS, ANSWERS, METRICS, FEW_SHOT, REGRESSIONS, REGRESSION_METRICS, STRATA, RULES, RELIABILITY, RISK_COVERAGE,
-    *evaluation_space.TABLES, *evaluation_page.TABLES,
+    *evaluation_details.SPACE_TABLES, *evaluation_details.PAGE_TABLES,
 )  # fmt: skip

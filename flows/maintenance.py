@@ -4,8 +4,8 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.states import Completed, Failed, State
 
-from flows.cli.artefacts import open_store
 from flows.faults import one_line_faults
+from flows.request import open_store
 from tasks.base.progress import Reporter
 from tasks.operations.verify_and_collect import collect, collect_shared, examined
 

@@ -14,6 +14,7 @@ from echoingecg.common.errors import UserError
 from echoingecg.recipe import Recipe, read_recipe, with_overrides
 from tasks.base.workspace import Workspace
 from tasks.simulate import simulated_export
+from tasks.store.artefacts import ArtefactStore
 from tasks.store.job import Job, above, stages_to_run
 
 
@@ -43,6 +44,11 @@ def find_recipe(name: str, overrides: list[str]) -> Recipe:
 def folder_of(text: str) -> Path:
     """A folder as a person types it, absolute."""
     return Path(text).expanduser().resolve()
+
+
+def open_store(workspace: str) -> ArtefactStore:
+    """The store of a workspace as a person types it."""
+    return ArtefactStore(Workspace(folder_of(workspace)))
 
 
 def make_job(

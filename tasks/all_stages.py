@@ -8,7 +8,7 @@ from tasks.ecg import WORK as ECG
 from tasks.evaluation import WORK as EVALUATION
 from tasks.pairs import WORK as PAIRS
 from tasks.stage import StageWork
-from tasks.store.artefacts import Plan
+from tasks.store.artefact import Plan
 from tasks.store.job import Job
 from tasks.student import WORK as STUDENT
 from tasks.teacher import WORK as TEACHER

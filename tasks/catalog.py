@@ -7,8 +7,8 @@ from data_contracts.catalog import CONTRACT_VERSION, ECGS, ECHOES, QUARANTINE, T
 from data_contracts.conventions import Stage
 from echoingecg.catalog import CODE_VERSION
 from echoingecg.common.running import Progress
-from tasks.stage import Inputs, StageWork, as_task, check_refusals
-from tasks.store.artefacts import Artefact, Built
+from tasks.stage import StageWork, as_task, check_refusals
+from tasks.store.artefact import Artefact, Built, Inputs
 from tasks.store.job import Job
 
 STAGE: Stage = "catalog"

@@ -21,8 +21,8 @@ from tasks.base.workers import mapper
 from tasks.ingest.ingest import SourceFiles, ingest_blocks, missing_files, quarantine_rows
 from tasks.pages.ecg_page import show
 from tasks.pools.pool import Pool, PoolArray, array_of, hexadecimal, rows_by_key, rows_of
-from tasks.stage import Inputs, StageWork, as_task, check_refusals
-from tasks.store.artefacts import Built
+from tasks.stage import StageWork, as_task, check_refusals
+from tasks.store.artefact import Built, Inputs
 from tasks.store.job import Job
 
 STAGE: Stage = "ecg"

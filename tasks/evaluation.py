@@ -15,8 +15,8 @@ from echoingecg.recipe import EcgSettings
 from tasks.pages.evaluation_page import provenance_of, show
 from tasks.pools.signals import PoolSignals
 from tasks.pools.targets import read_targets
-from tasks.stage import Inputs, StageWork, as_task
-from tasks.store.artefacts import Artefact, Built
+from tasks.stage import StageWork, as_task
+from tasks.store.artefact import Artefact, Built, Inputs
 from tasks.store.job import Job
 from tasks.student import named_student
 

@@ -7,8 +7,8 @@ from data_contracts import pairs as contract
 from data_contracts.conventions import Stage
 from echoingecg.common.running import Progress
 from echoingecg.pairs import CODE_VERSION
-from tasks.stage import Inputs, StageWork, as_task
-from tasks.store.artefacts import Built
+from tasks.stage import StageWork, as_task
+from tasks.store.artefact import Built, Inputs
 from tasks.store.job import Job
 
 STAGE: Stage = "pairs"

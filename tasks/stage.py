@@ -22,10 +22,9 @@ from echoingecg.common.errors import StoreError, UserError
 from echoingecg.common.running import Progress
 from tasks.base.progress import Reporter, in_run, logger, only_shown
 from tasks.base.workspace import Workspace, writing_to
-from tasks.store.artefacts import Artefact, Built, Plan
+from tasks.store.artefact import Artefact, Built, Inputs, Plan
 from tasks.store.job import Job
 
-Inputs = Mapping[Stage, Artefact]
 ARTEFACTS_URL: Final = "echoingecg_artefacts"  # Prefect variable: where a web server offers <workspace>/artefacts
 
 
@@ -81,6 +80,8 @@ class StageWork:
                 f"{self.stage}-{plan.version} is not there and this run leaves '{self.stage}' out: "
                 f"add it to --only, or run without --only"
             )
+        from tasks.pools.pool import Pool  # Icechunk and Zarr: not for a cached run
+
         with job.store.locked(plan):
             if (found := self._found(job, plan)) is not None:  # another run has built it while this one waited
                 return found, True
@@ -88,7 +89,7 @@ class StageWork:
             with job.store.building(plan) as folder:
                 built = self.build(job, inputs, folder, Reporter(self.stage))
                 pa.default_memory_pool().release_unused()  # Arrow keeps what a stage's tables took
-                artefact = job.store.publish(plan, folder, built, started)
+                artefact = job.store.publish(plan, folder, built, started, Pool.read)
             # Not before it is published: a checkpoint may be days of work.
             shutil.rmtree(job.workspace.scratch(self.stage, plan.version), ignore_errors=True)
             return artefact, False

@@ -11,8 +11,8 @@ from echoingecg.common.running import Progress, silent
 from echoingecg.student import CODE_VERSION
 from tasks.pools.signals import PoolSignals
 from tasks.pools.targets import read_targets
-from tasks.stage import Inputs, StageWork, as_task
-from tasks.store.artefacts import Artefact, Built
+from tasks.stage import StageWork, as_task
+from tasks.store.artefact import Artefact, Built, Inputs
 from tasks.store.job import Job
 
 if TYPE_CHECKING:

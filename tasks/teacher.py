@@ -19,8 +19,8 @@ from tasks.ingest.teacher_worker import embedded_blocks
 from tasks.pages.teacher_page import show, write_sheet
 from tasks.pools.pool import Pool, PoolArray, array_of, rows_of
 from tasks.pools.targets import write_targets
-from tasks.stage import Inputs, StageWork, as_task, check_refusals
-from tasks.store.artefacts import Built
+from tasks.stage import StageWork, as_task, check_refusals
+from tasks.store.artefact import Built, Inputs
 from tasks.store.job import Job
 
 if TYPE_CHECKING:

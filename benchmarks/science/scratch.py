@@ -10,7 +10,7 @@ from benchmarks.science.labels import DRAWS, labelled
 from echoingecg.recipe import TuningSettings
 from echoingecg.student.data.transforms import fit_scaler
 from echoingecg.student.fine_tuning import Classifier, fit_classifier
-from echoingecg.student.model.student.student import EcgEncoder
+from echoingecg.student.model.student import EcgEncoder
 
 RATES: Final = (3e-4, 2e-3)
 BATCH: Final = 16

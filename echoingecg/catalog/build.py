@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from data_contracts.catalog import ECGS, ECHOES, MEASUREMENTS, OLDEST, QUARANTINE, REPORTS, SEXES, SUBGROUPS
+from data_contracts.catalog import ECGS, ECHOES, MEASUREMENTS, OLDEST, REPORTS, SEXES, SUBGROUPS
 from data_contracts.conventions import METHODS
 from data_contracts.quarantine import QUARANTINE
 from data_contracts.tables import TableContract

@@ -10,8 +10,6 @@ from typing import Any, Protocol
 
 import torch
 
-from echoingecg.recipe import ExecutionSettings
-
 
 class Rates(Protocol):
     """The part of a recipe's section that a schedule reads."""
@@ -46,9 +44,14 @@ def learning_rate(settings: Rates, step: int, steps: int) -> float:
 
 
 @contextmanager
-def reproducible(seed: int, execution: ExecutionSettings) -> Iterator[None]:
-    """Seeds torch, asks it for deterministic algorithms, and puts everything back afterwards."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+def reproducible(seed: int, threads: int) -> Iterator[None]:
+    """Seeds torch, asks it for deterministic algorithms, and puts everything back afterwards.
+
+    Args:
+        seed: of torch's generators.
+        threads: of torch meanwhile; 0 leaves their number as it is.
+    """
+    threads_before, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     deterministic_options: Any = torch.utils.deterministic
     filled = deterministic_options.fill_uninitialized_memory
     with torch.random.fork_rng():
@@ -56,10 +59,10 @@ def reproducible(seed: int, execution: ExecutionSettings) -> Iterator[None]:
         # Some CUDA kernels have no deterministic form: there a warning must do.
         torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
         deterministic_options.fill_uninitialized_memory = False  # we read none, and filling costs a tenth
-        torch.set_num_threads(execution.threads or threads)
+        torch.set_num_threads(threads or threads_before)
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(deterministic)
             deterministic_options.fill_uninitialized_memory = filled
-            torch.set_num_threads(threads)
+            torch.set_num_threads(threads_before)

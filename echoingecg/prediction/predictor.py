@@ -31,7 +31,7 @@ from echoingecg.evaluation.decision.reading_card import Judged
 from echoingecg.evaluation.decision.threshold_and_referral import advice, answered, decided
 from echoingecg.recipe import EcgSettings
 from echoingecg.student.inference import LoadedStudent
-from echoingecg.student.store import load
+from echoingecg.student.store import load as load_student
 
 _AT_ONCE: Final = 32  # files whose signals are held unfiltered, 8 MB at 500 Hz
 
@@ -120,7 +120,7 @@ class Reader:
             StoreError: a file is absent or unreadable.
             ContractError: the folders are no student and its evaluation.
         """
-        judged, opened = Judged.load(Path(evaluation)), load(Path(student), device)
+        judged, opened = Judged.load(Path(evaluation)), load_student(Path(student), device)
         width = opened.settings.model.embed_dim
         if judged.dim not in (None, width):
             raise ContractError(f"the card reads embeddings of width {judged.dim}, the student's have {width}")

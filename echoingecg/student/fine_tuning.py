@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from echoingecg.common.errors import TrainingError
 from echoingecg.recipe import TuningSettings
-from echoingecg.student.model.student.student import EcgEncoder
+from echoingecg.student.model.student import EcgEncoder
 
 _CHUNK: Final = 64  # ECGs scored at once
 Read = Callable[[np.ndarray], Tensor]

@@ -17,9 +17,8 @@ from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.fine_tuning import Classifier, add_adapters, fit_classifier
 from echoingecg.student.loss import Objective
 from echoingecg.student.model.gaussian_heads import Gaussian
-from echoingecg.student.model.student.student import EcgEncoder
-from echoingecg.student.model.student.text_encoder import padding
-from echoingecg.student.model.text_encoder import TokenisedTexts, wrap
+from echoingecg.student.model.student import EcgEncoder
+from echoingecg.student.model.text_encoder import TokenisedTexts, padding, wrap
 
 _BATCH: Final = 64
 

@@ -17,6 +17,7 @@ from torch.autograd.function import Function, once_differentiable
 from torch.nn import functional as F
 
 from echoingecg.recipe import StudentSettings
+from echoingecg.student.data.batches import Partner
 from echoingecg.student.distributed import gathered
 from echoingecg.student.model.gaussian_heads import Gaussian, own_part, pair_distance
 from echoingecg.student.model.student import Student
@@ -168,16 +169,6 @@ class InfoNceLoss(nn.Module):
     def distance(self, a: Gaussian, b: Gaussian) -> Tensor:
         """(A, B) float32: squared distance of the unit-length means, which ranks as the cosine does."""
         return pair_distance(a, b, variances=False)
-
-
-class Tokens(NamedTuple):
-    """A batch of texts: ids and mask, both (B, T) int64."""
-
-    ids: Tensor
-    mask: Tensor
-
-
-Partner = Gaussian | Tokens  # the teacher's targets, or texts still to be encoded
 
 
 class Objective(nn.Module):

@@ -20,7 +20,7 @@ from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.loss import Objective
 from echoingecg.student.model.student import Student
-from echoingecg.student.model.student.text_encoder import backbone_from_config, text_config
+from echoingecg.student.model.text_encoder import backbone_from_config, text_config
 from echoingecg.student.train import Trained
 
 _TOWERS: Final = "student."  # left out of the stored names, so that the towers keep the released ones

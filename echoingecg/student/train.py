@@ -24,14 +24,14 @@ from echoingecg.recipe import ExecutionSettings, StudentSettings
 from echoingecg.student import CODE_VERSION
 from echoingecg.student.checkpoint import Checkpoint, Position, Weights, load_checkpoint, save_checkpoint
 from echoingecg.student.checks import apart, loss_weights, step_fault, stopped, usable_kinds
-from echoingecg.student.data.batches import Batch, Feed, Planner, wrapped
+from echoingecg.student.data.batches import Batch, Feed, Partner, Planner, wrapped
 from echoingecg.student.data.pairs import KINDS, TrainingData
 from echoingecg.student.data.transforms import Scaler, apply, draw, fit_scaler, generators
 from echoingecg.student.distributed import Share, make_fabric, run_processes, same_everywhere, started_outside
 from echoingecg.student.inference import LoadedStudent
-from echoingecg.student.loss import Objective, Partner
+from echoingecg.student.loss import Objective
 from echoingecg.student.model.student import Student
-from echoingecg.student.model.student.text_encoder import text_tower
+from echoingecg.student.model.text_encoder import text_tower
 from echoingecg.student.validation import Validation, validate
 from echoingecg.student.warm_start import check_architecture, digest, earlier_tower, take_weights
 
@@ -291,5 +291,5 @@ def _train(
     scaler: Scaler,
     progress: Progress,
 ) -> Trained:
-    with reproducible(settings.seed, execution):
+    with reproducible(settings.seed, execution.threads):
         return Training(fabric, data, settings, scratch, earlier, scaler, progress).run()

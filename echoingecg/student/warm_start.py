@@ -5,7 +5,7 @@ from echoingecg.common.files import fingerprint, hash_array
 from echoingecg.recipe import ModelSettings
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.loss import Objective
-from echoingecg.student.model.student.text_encoder import TextTower, backbone_from_config, text_config
+from echoingecg.student.model.text_encoder import TextTower, backbone_from_config, text_config
 
 _FREE = frozenset({"log_var_start"})  # says how weights begin, which an earlier student's have left behind
 _OF_THE_LOSS = ("criterion.", ".std_")  # learned scale and shift; the log-variance heads under their released names

@@ -125,9 +125,7 @@ def share(
 
 
 def open_store(workspace: str) -> "ArtefactStore":  # type: ignore[name-defined]  # noqa: F821
-    from pathlib import Path
+    """The store of a workspace as it is typed."""
+    from flows import request  # pydantic and YAML: not for --help
 
-    from tasks.base.workspace import Workspace
-    from tasks.store.artefacts import ArtefactStore
-
-    return ArtefactStore(Workspace(Path(workspace).expanduser().resolve()))
+    return request.open_store(workspace)

@@ -23,7 +23,8 @@ from echoingecg.recipe import CatalogSettings, DriftSettings, EcgSettings, Evalu
 from tasks.base.workspace import Workspace, writing_to
 from tasks.operations.predict import JudgedStudent
 from tasks.pools.signals import PoolSignals
-from tasks.store.artefacts import Artefact, ArtefactStore
+from tasks.store.artefact import Artefact
+from tasks.store.artefacts import ArtefactStore
 
 
 @dataclass(frozen=True)

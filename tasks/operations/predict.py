@@ -25,7 +25,8 @@ from echoingecg.recipe import ExecutionSettings
 from tasks.base.progress import Reporter
 from tasks.base.workers import mapper
 from tasks.base.workspace import writing_to
-from tasks.store.artefacts import Artefact, ArtefactStore
+from tasks.store.artefact import Artefact
+from tasks.store.artefacts import ArtefactStore
 
 if TYPE_CHECKING:
     from echoingecg.prediction.predictor import Reader

@@ -13,10 +13,10 @@ from data_contracts.monitoring import Compared, Decision
 from echoingecg.common.errors import StoreError, UserError
 from echoingecg.common.files import fingerprint, write_whole
 from echoingecg.recipe import PromotionSettings
-from echoingecg.recipe.evaluation import PromotionSettings
 from tasks.base.workspace import writing_to
 from tasks.operations.predict import find_student
-from tasks.store.artefacts import Artefact, ArtefactStore
+from tasks.store.artefact import Artefact
+from tasks.store.artefacts import ArtefactStore
 
 
 def promote(store: ArtefactStore, challenger: str, alias: str, rule: PromotionSettings) -> tuple[Decision, Path]:

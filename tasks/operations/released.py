@@ -9,7 +9,8 @@ from data_contracts.student import CONTRACT_VERSION
 from echoingecg.common.errors import StoreError
 from echoingecg.common.files import hash_files
 from tasks.base.workspace import writing_to
-from tasks.store.artefacts import Artefact, ArtefactStore, Built, Plan
+from tasks.store.artefact import Artefact, Built, Plan
+from tasks.store.artefacts import ArtefactStore
 
 STAGE: Stage = "student"
 

@@ -20,7 +20,8 @@ from data_contracts.pairs import PATIENTS
 from echoingecg.common.errors import ContractError, StoreError
 from echoingecg.common.files import fingerprint, write_whole
 from tasks.base.workspace import Workspace, writing_to
-from tasks.store.artefacts import Artefact, ArtefactStore
+from tasks.store.artefact import Artefact
+from tasks.store.artefacts import ArtefactStore
 from tasks.store.job import private_folder
 
 _CLOCKS_APART: Final = 300.0  # s by which the clocks of two machines may differ

@@ -26,7 +26,8 @@ from tasks.base.workspace import writing_to
 from tasks.operations.predict import JudgedStudent
 from tasks.pools.signals import PoolSignals
 from tasks.pools.targets import targets_in_chunks
-from tasks.store.artefacts import Artefact, ArtefactStore
+from tasks.store.artefact import Artefact
+from tasks.store.artefacts import ArtefactStore
 
 _PARTS: Final = tuple(field.name for field in fields(Gaussians))  # the mean first
 

@@ -14,7 +14,7 @@ from echoingecg.recipe.stages import SplitShares
 from tasks.base.progress import Reporter
 from tasks.base.workspace import writing_to
 from tasks.ingest.ingest import source_files
-from tasks.store.artefacts import Artefact
+from tasks.store.artefact import Artefact
 from tasks.store.job import Job
 
 

@@ -22,7 +22,8 @@ from echoingecg.common.files import hash_array
 from echoingecg.common.running import Progress
 from tasks.base.workspace import Workspace, writing_to
 from tasks.pools.pool import Pool, array_of, rows_by_key, rows_of, sweep
-from tasks.store.artefacts import Artefact, ArtefactStore
+from tasks.store.artefact import Artefact
+from tasks.store.artefacts import ArtefactStore
 from tasks.store.join_shared import shared_store_of
 
 

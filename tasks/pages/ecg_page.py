@@ -15,7 +15,7 @@ from echoingecg.recipe import EcgSettings
 from tasks.base.workspace import Workspace
 from tasks.pools.pool import Pool, array_of
 from tasks.pools.signals import rows_in_pool
-from tasks.store.artefacts import Artefact
+from tasks.store.artefact import Artefact
 
 if TYPE_CHECKING:
     from echoingecg.ecg.plot import Page

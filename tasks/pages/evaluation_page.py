@@ -23,8 +23,8 @@ from echoingecg.recipe import EvaluationSettings
 from tasks.base.workspace import Workspace, writing_to
 from tasks.pages.ecg_page import finding_counts, pages_of, sample_page
 from tasks.pages.teacher_page import contact_sheet, embedding_map
-from tasks.stage import Inputs
-from tasks.store.artefacts import Artefact, ArtefactStore
+from tasks.store.artefact import Artefact, Inputs
+from tasks.store.artefacts import ArtefactStore
 
 if TYPE_CHECKING:
     from echoingecg.evaluation.data.inputs import Provenance, StageFacts

@@ -20,7 +20,8 @@ from echoingecg.recipe import PairsSettings
 from tasks.base.workspace import Workspace
 from tasks.ingest.ingest import source_files
 from tasks.pools.targets import read_targets
-from tasks.store.artefacts import Artefact, ArtefactStore
+from tasks.store.artefact import Artefact
+from tasks.store.artefacts import ArtefactStore
 from tasks.store.job import Job
 
 _CLIPS: Final = 3

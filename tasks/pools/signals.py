@@ -28,7 +28,7 @@ from echoingecg.common.running import Progress, silent
 from tasks.base.progress import Reporter, logger
 from tasks.base.workspace import Workspace, writing_to
 from tasks.pools.pool import Pool, array_of, key_rows, rows_of
-from tasks.store.artefacts import Artefact
+from tasks.store.artefact import Artefact
 
 RECORD_SHAPE: Final = (len(LEADS), SAMPLES)
 DTYPE: Final = np.dtype("<f4")

@@ -17,7 +17,7 @@ from data_contracts.tables import ArrayContract
 from echoingecg.common.files import fingerprint, hash_array
 from echoingecg.recipe import TeacherSettings
 from tasks.pools.pool import Pool, PoolArray, array_of, key_rows, rows_by_key, rows_of
-from tasks.store.artefacts import Artefact
+from tasks.store.artefact import Artefact
 
 
 def read_targets(artefact: Artefact) -> tuple[pa.Table, np.ndarray, np.ndarray]:

@@ -88,6 +88,9 @@ class Artefact:
         return found
 
 
+Inputs = Mapping[Stage, Artefact]  # what a stage is made of
+
+
 def read_manifest(text: bytes, stage: Stage, version: str, mend: str) -> Manifest:
     """The manifest of a version.
 

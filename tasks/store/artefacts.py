@@ -6,7 +6,7 @@ Aliases: small files that name artefacts, here and in the shared store, where al
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ from typing import Final
 from filelock import FileLock
 
 from data_contracts.conventions import STAGES, Stage
-from data_contracts.manifest import FILENAME, Manifest, Run
+from data_contracts.manifest import FILENAME, Manifest, PoolSnapshot, Run
 from echoingecg.common.errors import StoreError
 from echoingecg.common.files import VERSION_LENGTH, to_disk, write_whole
 from tasks.base.workspace import Workspace, writing_to
@@ -83,6 +83,7 @@ def _is_sound(name: str) -> bool:
 _BUILDING: Final = ".building-"
 _FETCHING: Final = ".fetching-"
 _REPLACED: Final = ".replaced"
+ReadPool = Callable[[Workspace, PoolSnapshot], object]
 
 
 class ArtefactStore:
@@ -233,7 +234,9 @@ class ArtefactStore:
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def publish(self, plan: Plan, folder: Path, built: Built, started: float) -> Artefact:
+    def publish(
+        self, plan: Plan, folder: Path, built: Built, started: float, read_pool: ReadPool | None = None
+    ) -> Artefact:
         """Writes the manifest last, after fsync, and renames the folder into place.
 
         An equal copy that is already there stays. A differing one (a forced rerun on another machine,
@@ -244,6 +247,7 @@ class ArtefactStore:
             folder: from `building`, holding the artefact's files.
             built: counts and pool.
             started: `time.monotonic()` at the start of the build.
+            read_pool: raises StoreError where the snapshot of an earlier build is gone; None for a stage without one.
         """
         files = {str(path.relative_to(folder)): checksum(path) for path in sorted(folder.rglob("*")) if path.is_file()}
         manifest = Manifest(
@@ -263,7 +267,7 @@ class ArtefactStore:
         complete(folder, manifest)
         target = self.folder(plan.stage, plan.version)
         artefact = self._here(plan.stage, plan.version)
-        if artefact is None or artefact.manifest.content != manifest.content or not self._is_whole(artefact):
+        if artefact is None or artefact.manifest.content != manifest.content or not self._is_whole(artefact, read_pool):
             if target.exists():
                 aside = target.parent / _REPLACED
                 aside.mkdir(exist_ok=True)
@@ -305,13 +309,11 @@ class ArtefactStore:
             now = max(now, datetime.fromisoformat(newest[0].manifest.run.finished) + timedelta(seconds=1))
         return now.isoformat(timespec="seconds")
 
-    def _is_whole(self, artefact: Artefact) -> bool:
+    def _is_whole(self, artefact: Artefact, read_pool: ReadPool | None) -> bool:
         """Whether its files are sound and its pool's snapshot is there: pools may be deleted and made again."""
-        from tasks.pools.pool import Pool  # Icechunk and Zarr: not for listing artefacts
-
         try:
-            if pool := artefact.manifest.run.pool:
-                Pool.read(self.workspace, pool)
+            if read_pool is not None and (pool := artefact.manifest.run.pool):
+                read_pool(self.workspace, pool)
         except StoreError:
             return False
         return not artefact.faults()

@@ -16,6 +16,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from echoingecg.evaluation.metrics import classification as metrics
 from echoingecg.evaluation.metrics.bootstrap import Patients, estimates, paired_differences, resampled
 from echoingecg.evaluation.metrics.classification import (
     AUROC,
@@ -26,7 +27,6 @@ from echoingecg.evaluation.metrics.classification import (
     estimate,
     reliability_bins,
 )
-from echoingecg.evaluation.metrics.classification import classification as metrics
 from echoingecg.evaluation.metrics.selective import ALL, HIGH, LOW, groups, variance_bins
 
 Case = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
 from data_contracts.prediction import Calibration, Referral
-from echoingecg.evaluation.decision.calibration import calibrate, choose_calibration, fit_isotonic, fit_platt, log_odds
+from echoingecg.evaluation.decision.calibration import calibrate, choose_calibration, fit_isotonic, fit_platt
 from echoingecg.evaluation.decision.threshold_and_referral import (
     advice,
     answered,
@@ -20,6 +20,7 @@ from echoingecg.evaluation.decision.threshold_and_referral import (
     decided,
     possible,
 )
+from echoingecg.evaluation.metrics.classification import log_odds
 from echoingecg.recipe import EvaluationSettings
 
 CONFORMAL = EvaluationSettings(miscoverage=0.1)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echoingecg.evaluation.data.embed import Gaussians, sampled_distances
-from echoingecg.evaluation.protocols.classification import retrieval
+from echoingecg.evaluation.protocols import retrieval
 from echoingecg.evaluation.protocols.retrieval import KS, retrieve
 
 

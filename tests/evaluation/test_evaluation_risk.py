@@ -11,9 +11,10 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.isotonic import IsotonicRegression
 
-from echoingecg.evaluation.decision.calibration import fit_isotonic, fit_platt, log_odds
+from echoingecg.evaluation.decision.calibration import fit_isotonic, fit_platt
 from echoingecg.evaluation.decision.threshold_and_referral import conformal_limits, threshold_at_specificity
 from echoingecg.evaluation.metrics.bootstrap import Patients, estimates, resampled
+from echoingecg.evaluation.metrics.classification import log_odds
 from echoingecg.evaluation.metrics.selective import aurc, aurc_metrics, selective_risk, threshold_nearness
 
 

@@ -14,8 +14,9 @@ from sklearn.metrics import balanced_accuracy_score
 
 from data_contracts.conventions import ContractError
 from echoingecg.evaluation.data.embed import Gaussians, embed_ecgs, sampled_distances
+from echoingecg.evaluation.data.inputs import Skipped
 from echoingecg.evaluation.decision.threshold_and_referral import choose_threshold
-from echoingecg.evaluation.protocols.zero_shot_and_probe import Skipped, linear_probe_scores, zero_shot_scores
+from echoingecg.evaluation.protocols.zero_shot_and_probe import linear_probe_scores, zero_shot_scores
 
 
 def gaussians(count: int, seed: int, log_var: float = -2.0) -> tuple[Gaussians, np.ndarray, np.ndarray]:

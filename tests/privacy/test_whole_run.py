@@ -70,7 +70,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     chosen = [part for one in SETTINGS for part in ("--set", one)]
     command = ("run", "smoke", "--export", str(export), "--workspace", str(root / "workspace"), *chosen)
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli.main", *command], capture_output=True, text=True, check=False, env=environment,
+        [sys.executable, "-m", "flows.cli.main", *command], capture_output=True, text=True, check=False,
+        env=environment,
         umask=0o022,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

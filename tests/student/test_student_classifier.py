@@ -16,9 +16,8 @@ from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.fine_tuning import Classifier, LowRank, add_adapters, balanced_loss, fit_classifier
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.loss import Objective
-from echoingecg.student.model.student import Student
-from echoingecg.student.model.student.student import EcgEncoder
-from echoingecg.student.model.student.text_encoder import text_tower
+from echoingecg.student.model.student import EcgEncoder, Student
+from echoingecg.student.model.text_encoder import text_tower
 
 Labelled = tuple[np.ndarray, np.ndarray]
 METHODS = ("fine_tune", "lora", "scratch")

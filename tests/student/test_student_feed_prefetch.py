@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from student_data import settings, training_data
 
 from echoingecg.common.running import prefetched
-from echoingecg.student.data.batches import Feed, Planner, wrapped
+from echoingecg.student.data.batches import Feed, Partner, Planner, wrapped
 from echoingecg.student.data.transforms import fit_scaler
-from echoingecg.student.loss import Partner
-from echoingecg.student.model.student.text_encoder import text_tower
+from echoingecg.student.model.text_encoder import text_tower
 
 
 def workers() -> list[threading.Thread]:

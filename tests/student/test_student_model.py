@@ -14,11 +14,9 @@ from torch import nn
 from transformers import BertConfig
 
 from echoingecg.recipe import ModelSettings
-from echoingecg.student.model.gaussian_heads import GaussianHeads
-from echoingecg.student.model.student import Student
-from echoingecg.student.model.student.gaussian_heads import GeneralisedPooling, pool, position_code, rank_weights
-from echoingecg.student.model.student.student import EcgEncoder
-from echoingecg.student.model.student.text_encoder import backbone_from_config, text_tower
+from echoingecg.student.model.gaussian_heads import GaussianHeads, GeneralisedPooling, pool, position_code, rank_weights
+from echoingecg.student.model.student import EcgEncoder, Student
+from echoingecg.student.model.text_encoder import backbone_from_config, text_tower
 
 
 def test_golden_outputs_of_the_released_layout(golden):

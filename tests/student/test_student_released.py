@@ -19,7 +19,7 @@ from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.loss import Objective
 from echoingecg.student.model.student import Student
-from echoingecg.student.model.student.text_encoder import text_tower
+from echoingecg.student.model.text_encoder import text_tower
 from echoingecg.student.released.layout import (
     expected_layout,
     export_released,

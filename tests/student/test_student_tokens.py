@@ -6,8 +6,7 @@ from tokenizers import Tokenizer
 
 from echoingecg.common.errors import TrainingError
 from echoingecg.recipe import ModelSettings
-from echoingecg.student.model.student.text_encoder import text_tower
-from echoingecg.student.model.text_encoder import TokenisedTexts, built_in_tokenizer, wrap
+from echoingecg.student.model.text_encoder import TokenisedTexts, built_in_tokenizer, text_tower, wrap
 
 
 def test_wrap():

@@ -3,15 +3,12 @@
 from pathlib import Path
 from typing import Final
 
-from echoingecg.catalog.layouts import public_datasets as echonet_dynamic
-from echoingecg.catalog.layouts import public_datasets as echonext
+from echoingecg.catalog.layouts import generic, mimic_iv, public_datasets
 from echoingecg.catalog.layouts.base import ExportTable, Layout, find_tables
-from echoingecg.catalog.layouts.detect import generic, mimic_iv
-from echoingecg.catalog.layouts.detect import public_datasets as ptb_xl
 from echoingecg.common.errors import ExportError
 
-_LAYOUTS: Final = (mimic_iv.LAYOUT, generic.LAYOUT, ptb_xl.LAYOUT, echonet_dynamic.LAYOUT)
-_UNREADABLE: Final = (echonext.LAYOUT,)
+_LAYOUTS: Final = (mimic_iv.LAYOUT, generic.LAYOUT, public_datasets.PTB_XL, public_datasets.ECHONET_DYNAMIC)
+_UNREADABLE: Final = (public_datasets.ECHONEXT,)
 
 
 def find_layout(export: Path, name: str) -> tuple[Layout, dict[str, ExportTable]]:

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from data_contracts.prediction import Calibration
+from echoingecg.evaluation.metrics.classification import log_odds
 from echoingecg.recipe.evaluation import CalibrationChoice
 
 FOLDS: Final = 5
 FEWEST: Final = 10  # validation patients of each class: a sigmoid through fewer runs to 0 or 1 beyond them
-_CERTAIN: Final = 1e-12  # scores of 0 and 1 need a place among the log-odds
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,3 @@ def _brier_of_others(
             return None
         found[out] = fit(label[~out], score[~out])(score[out])
     return float(((found - label) ** 2).mean())
-
-
-def log_odds(score: np.ndarray) -> np.ndarray:
-    """Finite also for scores of 0 and 1; same shape."""
-    return np.asarray(logit(np.clip(score, _CERTAIN, 1 - _CERTAIN)))

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from scipy.special import logit
 
 from echoingecg.evaluation.metrics.bootstrap import Estimate, Metric, Patients, Ranking, Statistic, estimates
 
 BINS: Final = 10
+_CERTAIN: Final = 1e-12  # scores of 0 and 1 need a place among the log-odds
 
 
 @dataclass(frozen=True)
@@ -185,3 +187,8 @@ def _average_precision(records: np.ndarray, positives: np.ndarray) -> np.ndarray
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """nan where `below` is 0."""
     return np.divide(above, below, out=np.full_like(above, np.nan, dtype=np.float64), where=below > 0)
+
+
+def log_odds(score: np.ndarray) -> np.ndarray:
+    """Finite also for scores of 0 and 1; same shape."""
+    return np.asarray(logit(np.clip(score, _CERTAIN, 1 - _CERTAIN)))

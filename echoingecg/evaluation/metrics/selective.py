@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from echoingecg.evaluation.decision.calibration import log_odds
 from echoingecg.evaluation.metrics.bootstrap import Metric, Patients, Ranking, Statistic
+from echoingecg.evaluation.metrics.classification import log_odds
 
 
 def threshold_nearness(score: np.ndarray, threshold: float) -> np.ndarray:

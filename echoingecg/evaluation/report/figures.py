@@ -27,8 +27,7 @@ from echoingecg.common.figure_style import (
     new_figure,
     set_title,
 )
-from echoingecg.evaluation.decision.calibration import log_odds
-from echoingecg.evaluation.metrics.classification import AUROC, BALANCED_ACCURACY
+from echoingecg.evaluation.metrics.classification import AUROC, BALANCED_ACCURACY, log_odds
 from echoingecg.evaluation.metrics.selective import ALL, variance_bins
 from echoingecg.evaluation.report.results import (
     GROUP_NAMES,

@@ -43,7 +43,7 @@ Value = TypeVar("Value")
 def render_report(results: EvaluationResults, figures: Iterable[DrawnFigure], strips: Sequence[Strip]) -> str:
     """HTML with inline style and figures; no script, no link, everything from outside escaped."""
     environment = Environment(
-        loader=PackageLoader("echoingecg.evaluation", "."),
+        loader=PackageLoader("echoingecg.evaluation.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -139,7 +139,7 @@ _NUMBERS: Final = (
 def render_model_card(results: EvaluationResults) -> str:
     """Markdown of the whole card; every word from outside is escaped, so that none turns into markup or HTML."""
     environment = Environment(
-        loader=PackageLoader("echoingecg.evaluation", "."),
+        loader=PackageLoader("echoingecg.evaluation.report"),
         autoescape=False,  # HTML's escapes are not Markdown's: `finalize` escapes instead
         finalize=markdown_text,
         undefined=StrictUndefined,

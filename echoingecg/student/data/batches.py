@@ -15,12 +15,20 @@ from torch import Tensor
 from echoingecg.common.running import prefetched
 from echoingecg.student.data.pairs import KINDS, Kind, Pairs, TextPairs, TrainingData
 from echoingecg.student.data.transforms import Scaler
-from echoingecg.student.loss import Partner, Tokens
 from echoingecg.student.model.gaussian_heads import Gaussian
-from echoingecg.student.model.student.text_encoder import TextTower
-from echoingecg.student.model.text_encoder import TokenisedTexts, wrap
+from echoingecg.student.model.text_encoder import TextTower, TokenisedTexts, wrap
 
 VALIDATION: Final = 0  # training epochs count from 1; this one's randomness is the validation's
+
+
+class Tokens(NamedTuple):
+    """A batch of texts: ids and mask, both (B, T) int64."""
+
+    ids: Tensor
+    mask: Tensor
+
+
+Partner = Gaussian | Tokens  # the teacher's targets, or texts still to be encoded
 
 
 class Batch(NamedTuple):

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from data_contracts.conventions import LEADS
 from echoingecg.recipe import ModelSettings
 from echoingecg.student.model.gaussian_heads import Gaussian, GaussianHeads
-from echoingecg.student.model.student.text_encoder import TextEncoder
+from echoingecg.student.model.text_encoder import TextEncoder
 
 STEM_KERNEL: Final = 7
 STEM_STRIDE: Final = 2

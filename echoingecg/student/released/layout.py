@@ -25,7 +25,7 @@ from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.loss import Objective
 from echoingecg.student.model.student import Student
-from echoingecg.student.model.student.text_encoder import backbone_from_config
+from echoingecg.student.model.text_encoder import backbone_from_config
 from echoingecg.student.released.scaler import read_released_scaler
 from echoingecg.student.released.text_tower import (
     CONFIG,

@@ -56,7 +56,7 @@ def teach(
     """
     if len(examples) < settings.batch_size:
         raise TrainingError(f"teaching.batch_size is {settings.batch_size}, but there are only {len(examples)} studies")
-    with reproducible(settings.seed, execution):
+    with reproducible(settings.seed, execution.threads):
         return _taught(examples, config, settings, device, progress).eval()
 
 
