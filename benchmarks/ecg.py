@@ -80,7 +80,7 @@ def _cat(headers: list[str]) -> None:
 
 def _breakdown(headers: list[str]) -> Iterator[tuple[str, float]]:
     """Seconds of each step by itself, one after another, one thread, over all records."""
-    from echoingecg.common.files import hash_array
+    from echoingecg.common import hash_array
     from echoingecg.ecg.decode.wfdb_fast import decode_plain, read_plain
     from echoingecg.ecg.fast_filter import filter_records
     from echoingecg.ecg.quality import judge, typical_amplitude

@@ -10,7 +10,7 @@ from pydicom.data import get_testdata_file
 from pydicom.pixels import convert_color_space
 
 from benchmarks.measure import Row, at_least, seconds
-from echoingecg.common.files import hash_files
+from echoingecg.common import hash_files
 from echoingecg.recipe import ExecutionSettings, TeacherSettings
 from tasks.base.workers import mapper
 from tasks.ingest.teacher_worker import decode

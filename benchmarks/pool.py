@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.measure import peak_mb
 from data_contracts.ecg import CONTRACT_VERSION, RECORDS
-from echoingecg.common.files import hash_array
+from echoingecg.common import hash_array
 from tasks.base.workspace import Workspace
 from tasks.ecg import LAYOUT
 from tasks.pools.pool import Pool, key_rows

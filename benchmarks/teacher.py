@@ -17,7 +17,7 @@ from pydicom.data import get_testdata_file
 
 from benchmarks.echo_export import echo_job, write_export
 from benchmarks.measure import Row, at_least, at_most, in_fresh_process, once, peak_mb, seconds
-from echoingecg.common.files import hash_files
+from echoingecg.common import hash_files
 from echoingecg.recipe import ExecutionSettings, TeacherSettings
 from echoingecg.teacher.embed import embed_clips
 from echoingecg.teacher.model import FrozenTeacher, Preprocessing

@@ -9,7 +9,7 @@ import typer
 from deploy import stack
 from deploy.estimate import Assumptions, tables
 from deploy.secrets import random_secrets
-from echoingecg.common.errors import UserError
+from echoingecg.common import UserError
 
 app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False)
 Data = Annotated[

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import yaml
 
-from echoingecg.common.errors import UserError
+from echoingecg.common import UserError
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 FILE: Final = ROOT / "docker-compose.yml"

@@ -11,7 +11,7 @@ from typing import Final
 
 from deploy.compose import Service
 from deploy.processes import Running, start
-from echoingecg.common.errors import UserError
+from echoingecg.common import UserError
 
 _DEBIAN: Final = Path("/usr/lib/postgresql")
 _OWNER: Final = "postgres"  # who runs it where we are root

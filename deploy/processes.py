@@ -11,7 +11,7 @@ from typing import Final
 
 import psutil
 
-from echoingecg.common.errors import UserError
+from echoingecg.common import UserError
 
 MARK: Final = "ECHOINGECG_STACK"  # in the environment of every process of a stack: its data folder
 _PATIENCE: Final = 15.0  # s that a process has to end by itself

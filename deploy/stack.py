@@ -20,7 +20,7 @@ from deploy.compose import ROOT, Service, service
 from deploy.postgres import start_postgres
 from deploy.processes import MARK, Running, end, start, sweep
 from deploy.secrets import kept_secrets
-from echoingecg.common.errors import UserError
+from echoingecg.common import UserError
 
 CLIENT: Final = "client.env"  # in the data folder: what a client's shell needs
 # Names of docker-compose.yml, and where they listen here; a usual Postgres has 5432 already.

@@ -13,10 +13,9 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.events import DeploymentEventTrigger, DeploymentTriggerTypes, TriggerTypes
 from prefect.flows import EntrypointType
 
+from flows import distil_on_work_pools, maintenance
 from flows.distil import distil, one_stage
-from flows.distil_on_work_pools import GPU_STAGE, spread
 from flows.drift import drift
-from flows.maintenance import gc, verify
 from flows.predict import predict
 from flows.retrain import retrain
 
@@ -118,8 +117,8 @@ class Described:
 DEPLOYMENTS: Final = (
     Described(distil, "The whole pipeline: from a hospital export to an evaluated student and its report."),
     Described(one_stage, "One stage alone, on what the stages before it have made."),
-    Described(one_stage, "The same on a machine with a GPU.", pool="gpu", called=GPU_STAGE),
-    Described(spread, "The whole pipeline, each stage on a machine that is made for it."),
+    Described(one_stage, "The same on a machine with a GPU.", pool="gpu", called=distil_on_work_pools.GPU_STAGE),
+    Described(distil_on_work_pools.spread, "The whole pipeline, each stage on a machine that is made for it."),
     Described(
         retrain,
         "Looks for finished exports, retrains on the newest, lets the new student meet the champion.",
@@ -129,8 +128,8 @@ DEPLOYMENTS: Final = (
     ),
     Described(predict, "Reads echo findings off ECG files with a published student. Not for clinical use."),
     Described(drift, "Compares a new export with what a student was trained on, and says whether it has drifted."),
-    Described(verify, "Compares every artefact, and every row in the pools, with its checksum."),
-    Described(gc, "Lists, or deletes, artefacts that nothing needs and leftovers of killed runs."),
+    Described(maintenance.verify, "Compares every artefact, and every row in the pools, with its checksum."),
+    Described(maintenance.gc, "Lists, or deletes, artefacts that nothing needs and leftovers of killed runs."),
 )
 
 

@@ -12,8 +12,7 @@ from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from data_contracts.conventions import Stage
-from flows.faults import one_line_faults
-from flows.request import FirstStage, Override, ShippedRecipe, find_recipe, make_job
+from flows import faults, request
 from tasks.catalog import catalog
 from tasks.ecg import ecg
 from tasks.evaluation import evaluation
@@ -43,16 +42,16 @@ def what_on_what(parameters: dict[str, Any]) -> str:
     task_runner=ThreadPoolTaskRunner(max_workers=4),  # type: ignore[arg-type]
     persist_result=False,
 )
-@one_line_faults
+@faults.one_line_faults
 def distil(
-    recipe: ShippedRecipe = "demo",
+    recipe: request.ShippedRecipe = "demo",
     recipe_file: str = "",
     export: str = "",
     workspace: str = "workspace",
-    start_from: FirstStage = "",
+    start_from: request.FirstStage = "",
     only: list[Stage] = [],  # noqa: B006 - Prefect's form shows a plain list; it is never changed
     force: bool = False,
-    overrides: list[Override] = [],  # noqa: B006
+    overrides: list[request.Override] = [],  # noqa: B006
 ) -> State:
     """Train and judge an ECG student from an export of ECGs and echo studies.
 
@@ -68,8 +67,8 @@ def distil(
         force: redo every stage that runs.
         overrides: recipe fields to replace.
     """
-    order = find_recipe(recipe_file or recipe, [str(one) for one in overrides])
-    return run_stages(make_job(order, export, workspace, start_from, list(only), force))
+    order = request.find_recipe(recipe_file or recipe, [str(one) for one in overrides])
+    return run_stages(request.make_job(order, export, workspace, start_from, list(only), force))
 
 
 def run_stages(job: Job) -> State:
@@ -109,15 +108,15 @@ def stage_run_name(parameters: dict[str, Any]) -> str:
 
 
 @flow(name="stage", flow_run_name=lambda: stage_run_name(flow_run.parameters), persist_result=False)
-@one_line_faults
+@faults.one_line_faults
 def one_stage(
     stage: Stage,
     again: bool = False,
-    recipe: ShippedRecipe = "demo",
+    recipe: request.ShippedRecipe = "demo",
     recipe_file: str = "",
     export: str = "",
     workspace: str = "workspace",
-    overrides: list[Override] = [],  # noqa: B006 - Prefect's form shows a plain list; it is never changed
+    overrides: list[request.Override] = [],  # noqa: B006 - Prefect's form shows a plain list; it is never changed
 ) -> State:
     """Build one stage alone; the stages it needs must have been built before.
 
@@ -130,5 +129,5 @@ def one_stage(
         workspace: folder that holds pools and artefacts.
         overrides: recipe fields to replace.
     """
-    order = find_recipe(recipe_file or recipe, [str(one) for one in overrides])
-    return run_stages(make_job(order, export, workspace, only=[stage], force=again))
+    order = request.find_recipe(recipe_file or recipe, [str(one) for one in overrides])
+    return run_stages(request.make_job(order, export, workspace, only=[stage], force=again))

@@ -11,8 +11,7 @@ from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from data_contracts.conventions import STAGES, UPSTREAM, Stage
-from flows.distil import first_fault, what_on_what
-from flows.request import Override, ShippedRecipe
+from flows import distil, request
 
 GPU_STAGE: Final = "stage-gpu"  # deployment of flow `stage` on the work pool of GPUs
 _POLL: Final = 2.0  # s between two looks at a stage's run
@@ -20,7 +19,7 @@ _POLL: Final = 2.0  # s between two looks at a stage's run
 
 def run_name(parameters: dict[str, Any]) -> str:
     """What a run is called in the UI: `spread: demo on its simulated export`."""
-    return f"spread: {what_on_what(parameters)}"
+    return f"spread: {distil.what_on_what(parameters)}"
 
 
 @flow(
@@ -30,12 +29,12 @@ def run_name(parameters: dict[str, Any]) -> str:
     persist_result=False,
 )
 def spread(
-    recipe: ShippedRecipe = "demo",
+    recipe: request.ShippedRecipe = "demo",
     recipe_file: str = "",
     export: str = "",
     workspace: str = "workspace",
     gpu_stages: list[Stage] = ["teacher", "student", "evaluation"],  # noqa: B006 - as `overrides` of `distil`
-    overrides: list[Override] = [],  # noqa: B006
+    overrides: list[request.Override] = [],  # noqa: B006
 ) -> State:
     """Train and judge an ECG student, each stage as a run of its own on the work pool for it.
 
@@ -58,7 +57,7 @@ def spread(
         run: Task[..., Any] = elsewhere.with_options(task_run_name=f"{stage} on {where}")
         parameters = {"stage": stage, **order, "overrides": fields}
         sent[stage] = run.submit(where, parameters, wait_for=[sent[above] for above in UPSTREAM[stage]])
-    fault = first_fault(list(sent.values()))
+    fault = distil.first_fault(list(sent.values()))
     return fault or Completed(message=f"{', '.join(STAGES)}: each by a run of its own")
 
 

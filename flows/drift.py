@@ -6,9 +6,7 @@ from prefect import flow
 from prefect.states import Completed, State
 
 from echoingecg.recipe import Recipe
-from flows.distil import first_fault
-from flows.faults import last_word, one_line_faults
-from flows.request import Override, ShippedRecipe, find_recipe, folder_of, make_job
+from flows import distil, faults, request
 from tasks.base.workspace import Workspace
 from tasks.catalog import catalog
 from tasks.ecg import ecg
@@ -20,14 +18,14 @@ from tasks.store.job import Job
 
 
 @flow(name="drift", flow_run_name="{export} against {student}", persist_result=False)
-@one_line_faults
+@faults.one_line_faults
 def drift(
     export: str,
     student: str = "production",
-    recipe: ShippedRecipe = "demo",
+    recipe: request.ShippedRecipe = "demo",
     recipe_file: str = "",
     workspace: str = "workspace",
-    overrides: list[Override] = [],  # noqa: B006 - Prefect's form shows a plain list; it is never changed
+    overrides: list[request.Override] = [],  # noqa: B006 - Prefect's form shows a plain list; it is never changed
 ) -> State:
     """Compare an export with what a student was trained on: embeddings, prevalence, subgroups, quality findings.
 
@@ -41,13 +39,13 @@ def drift(
         workspace: folder that holds pools and artefacts.
         overrides: recipe fields to replace.
     """
-    order = find_recipe(recipe_file or recipe, [str(one) for one in overrides])
+    order = request.find_recipe(recipe_file or recipe, [str(one) for one in overrides])
     job, judged = drift_job(order, export, student, workspace)
     listed = catalog.submit(job)
     signals = ecg.submit(job, catalog=listed)
-    if fault := first_fault([listed, signals]):
+    if fault := distil.first_fault([listed, signals]):
         return fault
-    done = last_word(compare.submit(job.store, judged, listed.result(), signals.result(), order.drift))
+    done = faults.last_word(compare.submit(job.store, judged, listed.result(), signals.result(), order.drift))
     if not done.is_completed():
         return done
     found = cast(Found, done.data)
@@ -60,6 +58,6 @@ def drift_job(order: Recipe, export: str, student: str, workspace: str) -> tuple
     Raises:
         UserError: no such export or student, or what the student was trained on is gone.
     """
-    store = ArtefactStore(Workspace(folder_of(workspace)))
+    store = ArtefactStore(Workspace(request.folder_of(workspace)))
     judged = find_student(store, student)
-    return make_job(as_trained(order, store, judged), export, workspace, only=["catalog", "ecg"]), judged
+    return request.make_job(as_trained(order, store, judged), export, workspace, only=["catalog", "ecg"]), judged

@@ -19,7 +19,7 @@ from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed, State
 
-from echoingecg.common.errors import UserError
+from echoingecg.common import UserError
 
 NAME: Final = "echoingecg: a run without heartbeat has crashed"
 SILENCE: Final = timedelta(minutes=3)  # a server or database that is away for a minute must not cost a run

@@ -5,11 +5,9 @@ from prefect.artifacts import create_table_artifact
 from prefect.states import Completed, Failed, State
 
 from data_contracts.monitoring import ExportRecord
-from echoingecg.common.errors import StoreError, TrainingError, UserError
+from echoingecg.common import StoreError, TrainingError, UserError
 from echoingecg.recipe import Recipe, with_overrides
-from flows.distil import run_stages
-from flows.faults import one_line_faults
-from flows.request import Override, ShippedRecipe, find_recipe, folder_of, make_job
+from flows import distil, faults, request
 from tasks.base.workspace import Workspace
 from tasks.operations.promote import champion_of, crown
 from tasks.operations.retrain import TRIES, ExportRecords, Landed, growth, landed, only_one
@@ -18,9 +16,9 @@ from tasks.store.job import Job
 
 
 @flow(name="retrain", flow_run_name="what is new in {inbox}", persist_result=False)
-@one_line_faults
+@faults.one_line_faults
 def retrain(
-    recipe: ShippedRecipe = "demo",
+    recipe: request.ShippedRecipe = "demo",
     recipe_file: str = "",
     inbox: str = "inbox",
     workspace: str = "workspace",
@@ -28,7 +26,7 @@ def retrain(
     quiet_minutes: float = 0,
     alias: str = "production",
     warm_start: bool = True,
-    overrides: list[Override] = [],  # noqa: B006 - Prefect's form shows a plain list; it is never changed
+    overrides: list[request.Override] = [],  # noqa: B006 - Prefect's form shows a plain list; it is never changed
 ) -> State:
     """Retrain on the newest finished export of the inbox that is not recorded yet; nothing to do is a quick end.
 
@@ -43,12 +41,12 @@ def retrain(
         warm_start: start from the champion's weights instead of from nothing.
         overrides: recipe fields to replace.
     """
-    order = find_recipe(recipe_file or recipe, [str(one) for one in overrides])
-    place = Workspace(folder_of(workspace))
+    order = request.find_recipe(recipe_file or recipe, [str(one) for one in overrides])
+    place = Workspace(request.folder_of(workspace))
     with only_one(place) as alone:
         if not alone:
             return Completed(name="Skipped", message="another retrain runs in this workspace")
-        records, exports = ExportRecords(place), landed(folder_of(inbox), marker, quiet_minutes)
+        records, exports = ExportRecords(place), landed(request.folder_of(inbox), marker, quiet_minutes)
         if not (waiting := records.waiting(exports)):
             return Completed(name="NothingNew", message=f"no finished export waits: {records.summary(exports)}")
         return _newest_sound_one(order, place, records, waiting, alias, warm_start)
@@ -65,7 +63,7 @@ def _newest_sound_one(
         job = _job(order, place, one, record, alias if warm_start else "")
         record = record.model_copy(update={"tries": record.tries + 1, "warm_start": job.recipe.student.warm_start})
         records.keep(one, record)
-        state = run_stages(job)
+        state = distil.run_stages(job)
         if state.is_completed():
             says = _conclude(job, state.result(), one, alias)
             records.keep(one, record.model_copy(update={"state": "trained", "says": says}))
@@ -87,7 +85,7 @@ def _job(order: Recipe, place: Workspace, one: Landed, record: ExportRecord, ali
     if not record.tries and alias and (champion := champion_of(ArtefactStore(place), alias)):
         start = f"student-{ArtefactStore(place).lineage(champion)['student']}"
     recipe = with_overrides(order, [f"student.warm_start={start}"]) if start else order
-    return make_job(recipe, str(one.folder), str(place.root))
+    return request.make_job(recipe, str(one.folder), str(place.root))
 
 
 def _conclude(job: Job, made: dict, one: Landed, alias: str) -> str:

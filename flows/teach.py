@@ -5,15 +5,14 @@ from typing import Any
 from prefect import flow
 from prefect.states import State
 
-from flows.faults import last_word, one_line_faults
-from flows.request import find_recipe, make_teaching_job
+from flows import faults, request
 from tasks.catalog import catalog
 from tasks.operations.teach import teaching
 from tasks.simulate import simulate
 
 
 @flow(name="teach", flow_run_name="{recipe} into {folder}", persist_result=False)
-@one_line_faults
+@faults.one_line_faults
 def teach(
     folder: str,
     recipe: str = "teacher",
@@ -30,6 +29,6 @@ def teach(
         workspace: folder that holds the simulated export and its catalog.
         overrides: recipe fields to replace, `section.field=value`.
     """
-    job = make_teaching_job(find_recipe(recipe, overrides), export, workspace)
+    job = request.make_teaching_job(request.find_recipe(recipe, overrides), export, workspace)
     listed: Any = catalog.submit(job, wait_for=[simulate.submit(job)])
-    return last_word(teaching.submit(job, listed, folder))
+    return faults.last_word(teaching.submit(job, listed, folder))

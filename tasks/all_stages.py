@@ -3,17 +3,14 @@
 from collections.abc import Iterator
 
 from data_contracts.conventions import STAGES, Stage
-from tasks.catalog import WORK as CATALOG
-from tasks.ecg import WORK as ECG
-from tasks.evaluation import WORK as EVALUATION
-from tasks.pairs import WORK as PAIRS
+from tasks import catalog, ecg, evaluation, pairs, student, teacher
 from tasks.stage import StageWork
 from tasks.store.artefact import Plan
 from tasks.store.job import Job
-from tasks.student import WORK as STUDENT
-from tasks.teacher import WORK as TEACHER
 
-WORKS: dict[Stage, StageWork] = {work.stage: work for work in (CATALOG, ECG, TEACHER, PAIRS, STUDENT, EVALUATION)}
+WORKS: dict[Stage, StageWork] = {
+    work.stage: work for work in (catalog.WORK, ecg.WORK, teacher.WORK, pairs.WORK, student.WORK, evaluation.WORK)
+}
 assert tuple(WORKS) == STAGES
 
 

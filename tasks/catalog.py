@@ -3,10 +3,11 @@
 import hashlib
 from pathlib import Path
 
-from data_contracts.catalog import CONTRACT_VERSION, ECGS, ECHOES, QUARANTINE, TABLES
+from data_contracts.catalog import CONTRACT_VERSION, ECGS, ECHOES, TABLES
 from data_contracts.conventions import Stage
+from data_contracts.quarantine import QUARANTINE
 from echoingecg.catalog import CODE_VERSION
-from echoingecg.common.running import Progress
+from echoingecg.common import Progress
 from tasks.stage import StageWork, as_task, check_refusals
 from tasks.store.artefact import Artefact, Built, Inputs
 from tasks.store.job import Job

@@ -14,8 +14,7 @@ from data_contracts import ecg as contract
 from data_contracts.catalog import ECGS
 from data_contracts.conventions import LEADS, SAMPLES, Stage
 from data_contracts.quarantine import QUARANTINE
-from echoingecg.common.files import fingerprint
-from echoingecg.common.running import Progress
+from echoingecg.common import Progress, fingerprint
 from echoingecg.ecg import CODE_VERSION
 from tasks.base.workers import mapper
 from tasks.ingest.ingest import SourceFiles, ingest_blocks, missing_files, quarantine_rows

@@ -7,18 +7,15 @@ import pyarrow as pa
 from data_contracts import catalog, ecg, pairs
 from data_contracts import evaluation as contract
 from data_contracts.conventions import Stage
-from echoingecg.common.errors import UserError
-from echoingecg.common.files import hash_files
-from echoingecg.common.running import Progress
+from echoingecg.common import Progress, UserError, hash_files
 from echoingecg.evaluation import CODE_VERSION
 from echoingecg.recipe import EcgSettings
+from tasks import stage, student
 from tasks.pages.evaluation_page import provenance_of, show
 from tasks.pools.signals import PoolSignals
 from tasks.pools.targets import read_targets
-from tasks.stage import StageWork, as_task
 from tasks.store.artefact import Artefact, Built, Inputs
 from tasks.store.job import Job
-from tasks.student import named_student
 
 STAGE: Stage = "evaluation"
 
@@ -68,7 +65,7 @@ def _training_texts(paired: Artefact) -> list[str]:
 
 
 def _compared(job: Job, name: str) -> Artefact:
-    return named_student(job, name, "evaluation.compare")
+    return student.named_student(job, name, "evaluation.compare")
 
 
 def _source(job: Job) -> dict[str, str]:
@@ -91,5 +88,5 @@ def _subgroups(job: Job, inputs: Inputs) -> pa.Table:
     return catalog.SUBGROUPS.read(found.folder)
 
 
-WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build, _source, show, contract.REPORT)
-evaluation = as_task(WORK)
+WORK = stage.StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build, _source, show, contract.REPORT)
+evaluation = stage.as_task(WORK)

@@ -5,7 +5,7 @@ from pathlib import Path
 from data_contracts import catalog, ecg, teacher
 from data_contracts import pairs as contract
 from data_contracts.conventions import Stage
-from echoingecg.common.running import Progress
+from echoingecg.common import Progress
 from echoingecg.pairs import CODE_VERSION
 from tasks.stage import StageWork, as_task
 from tasks.store.artefact import Built, Inputs

@@ -8,8 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed, State
 
-from echoingecg.common.errors import UserError
-from echoingecg.common.files import fingerprint
+from echoingecg.common import UserError, fingerprint
 from echoingecg.recipe import Recipe
 from echoingecg.simulator import CODE_VERSION
 from tasks.base.progress import Reporter

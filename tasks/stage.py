@@ -18,8 +18,7 @@ from prefect.variables import Variable
 
 from data_contracts.conventions import UPSTREAM, Stage
 from data_contracts.quarantine import QUARANTINE, REASONS
-from echoingecg.common.errors import StoreError, UserError
-from echoingecg.common.running import Progress
+from echoingecg.common import Progress, StoreError, UserError
 from tasks.base.progress import Reporter, in_run, logger, only_shown
 from tasks.base.workspace import Workspace, writing_to
 from tasks.store.artefact import Artefact, Built, Inputs, Plan

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 from data_contracts import pairs
 from data_contracts import student as contract
 from data_contracts.conventions import Stage
-from echoingecg.common.errors import StoreError
-from echoingecg.common.running import Progress, silent
+from echoingecg.common import Progress, StoreError, silent
 from echoingecg.student import CODE_VERSION
 from tasks.pools.signals import PoolSignals
 from tasks.pools.targets import read_targets

@@ -9,13 +9,11 @@ from data_contracts import teacher as contract
 from data_contracts.catalog import ECHOES
 from data_contracts.conventions import Stage
 from data_contracts.quarantine import QUARANTINE
-from echoingecg.common.files import fingerprint
-from echoingecg.common.running import Progress
+from echoingecg.common import Progress, fingerprint
 from echoingecg.teacher import CODE_VERSION
 from echoingecg.teacher.identity import teacher_identity
 from tasks.base.workers import mapper
-from tasks.ingest.ingest import SourceFiles, index_rows, ingest_blocks, missing_files, quarantine_rows
-from tasks.ingest.teacher_worker import embedded_blocks
+from tasks.ingest import ingest, teacher_worker
 from tasks.pages.teacher_page import show, write_sheet
 from tasks.pools.pool import Pool, PoolArray, array_of, rows_of
 from tasks.pools.targets import write_targets
@@ -47,14 +45,16 @@ def _source(job: Job) -> dict[str, str]:
     return teacher_identity(job.recipe.teacher)
 
 
-def _ingest(pool: Pool, missing: SourceFiles, teachers: "Sequence[Teacher]", job: Job, progress: Progress) -> int:
+def _ingest(
+    pool: Pool, missing: ingest.SourceFiles, teachers: "Sequence[Teacher]", job: Job, progress: Progress
+) -> int:
     if not missing:
         return 0
     execution = job.recipe.execution
     together = min(_TOGETHER, execution.commit_every)
     with mapper(execution, len(missing), execution.decode_threads) as run:
-        blocks = partial(embedded_blocks, run, job.recipe.teacher, teachers, together)
-        return ingest_blocks(pool, missing, blocks, together, execution.commit_every, progress)
+        blocks = partial(teacher_worker.embedded_blocks, run, job.recipe.teacher, teachers, together)
+        return ingest.ingest_blocks(pool, missing, blocks, together, execution.commit_every, progress)
 
 
 def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
@@ -69,12 +69,12 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     pool = Pool(job.workspace, f"{STAGE}/{key}", _layout(teachers[0].dim), execution.pools)
     with pool.writing():
         # A study's clips side by side, so that its target is made from one read.
-        missing = missing_files(pool, job, listed, "study_id")
+        missing = ingest.missing_files(pool, job, listed, "study_id")
         new = _ingest(pool, missing, teachers, job, progress)
         snapshot, refused = pool.snapshot(), pool.refused()
     group = Pool.read(job.workspace, snapshot)
-    found = index_rows(group, listed, contract.DIGEST)
-    quarantine = QUARANTINE.build(quarantine_rows(listed, refused))
+    found = ingest.index_rows(group, listed, contract.DIGEST)
+    quarantine = QUARANTINE.build(ingest.quarantine_rows(listed, refused))
     check_refusals(job, STAGE, quarantine, listed.num_rows, settings.max_refused_share)
     for array in contract.ARRAYS:
         array_of(group, array)

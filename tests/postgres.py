@@ -10,7 +10,7 @@ from prefect_server import free_address
 from deploy.compose import service
 from deploy.postgres import programs, start_postgres
 from deploy.processes import Running, end
-from echoingecg.common.errors import UserError
+from echoingecg.common import UserError
 
 SERVICE = service("postgres", {"POSTGRES_PASSWORD": "of-a-test"})
 

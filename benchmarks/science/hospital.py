@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.science.cases import Cases, read_cases
 from benchmarks.science.order import ENDPOINT, Order
 from data_contracts.conventions import UPSTREAM, Stage
-from echoingecg.common.files import fingerprint, hash_array
+from echoingecg.common import fingerprint, hash_array
 from echoingecg.evaluation.data.embed import Gaussians
 from echoingecg.recipe import Endpoint
 from echoingecg.student.data.pairs import TrainingData

@@ -19,7 +19,7 @@ from benchmarks.science.judge import judge
 from benchmarks.science.order import CONTROL_SEEDS, Order
 from benchmarks.science.scratch import scratch
 from echoingecg import evaluation, student
-from echoingecg.common.files import fingerprint
+from echoingecg.common import fingerprint
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.train import train
 

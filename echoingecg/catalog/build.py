@@ -13,10 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from data_contracts.catalog import ECGS, ECHOES, MEASUREMENTS, OLDEST, REPORTS, SEXES, SUBGROUPS
-from data_contracts.conventions import METHODS
-from data_contracts.quarantine import QUARANTINE
-from data_contracts.tables import TableContract
+from data_contracts import catalog, conventions, quarantine, tables
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.catalog.scan import ECG, ECHO, FoundFile, Scan
 
@@ -48,7 +45,7 @@ class Refusals:
 
     def table(self) -> pa.Table:
         """QUARANTINE table, sorted by source."""
-        return QUARANTINE.build(
+        return quarantine.QUARANTINE.build(
             [
                 {"source_id": source_id, "reason": reason, "detail": detail}
                 for source_id, (reason, detail) in sorted(self._found.items())
@@ -106,7 +103,7 @@ def build(scan: Scan, key: bytes) -> dict[str, pa.Table]:
     echoes = _complete(refused, scan.files.echoes, ("patient", "study", "path"))
     echoes = _unambiguous(refused, echoes, ["patient", "path"])
     reports = _complete(refused, words.reports, ("patient", "subject", "report", "text"))
-    reports = refused.sift(reports, ~reports["method"].isin(METHODS), "the method is neither ECG nor ECHO")
+    reports = refused.sift(reports, ~reports["method"].isin(conventions.METHODS), "the method is neither ECG nor ECHO")
     reports = _unambiguous(refused, reports, ["patient", "method", "subject", "report"])
     measurements = _complete(refused, words.measurements, ("patient", "measurement", "value"))
     measurements = _numeric(refused, measurements)
@@ -116,12 +113,12 @@ def build(scan: Scan, key: bytes) -> dict[str, pa.Table]:
     ecgs, echoes, reports, measurements = (_dated(frame, first, names) for frame in frames)
     ecgs, echoes = _usable(refused, scan, ecgs, echoes)
     return {
-        ECGS.name: _ecg_table(ecgs, names),
-        ECHOES.name: _echo_table(echoes, names),
-        REPORTS.name: _report_table(reports, names),
-        MEASUREMENTS.name: _measurement_table(measurements, names),
-        SUBGROUPS.name: _subgroup_table(refused, words.subgroups, ecgs, names),
-        QUARANTINE.name: refused.table(),
+        catalog.ECGS.name: _ecg_table(ecgs, names),
+        catalog.ECHOES.name: _echo_table(echoes, names),
+        catalog.REPORTS.name: _report_table(reports, names),
+        catalog.MEASUREMENTS.name: _measurement_table(measurements, names),
+        catalog.SUBGROUPS.name: _subgroup_table(refused, words.subgroups, ecgs, names),
+        quarantine.QUARANTINE.name: refused.table(),
     }
 
 
@@ -204,7 +201,7 @@ def _ecg_table(ecgs: pd.DataFrame, names: Pseudonyms) -> pa.Table:
         stated_sampling_frequency=ecgs["hertz"],
         stated_leads=ecgs["leads"].where(ecgs["leads"] != ""),
     )
-    return _table(ECGS, ecgs, ["record_id"])
+    return _table(catalog.ECGS, ecgs, ["record_id"])
 
 
 def _echo_table(echoes: pd.DataFrame, names: Pseudonyms) -> pa.Table:
@@ -212,7 +209,7 @@ def _echo_table(echoes: pd.DataFrame, names: Pseudonyms) -> pa.Table:
         clip_id=_each(names.clip, echoes["patient"], echoes["path"]),
         study_id=_each(names.study, echoes["patient"], echoes["study"]),
     )
-    return _table(ECHOES, echoes, ["clip_id"])
+    return _table(catalog.ECHOES, echoes, ["clip_id"])
 
 
 def _report_table(reports: pd.DataFrame, names: Pseudonyms) -> pa.Table:
@@ -222,7 +219,7 @@ def _report_table(reports: pd.DataFrame, names: Pseudonyms) -> pa.Table:
         report_id=_each(names.report, reports["patient"], reports["method"], reports["subject"], reports["report"]),
         subject_id=records.where(reports["method"] == "ECG", studies),
     )
-    return _table(REPORTS, reports, ["report_id"])
+    return _table(catalog.REPORTS, reports, ["report_id"])
 
 
 def _measurement_table(measurements: pd.DataFrame, names: Pseudonyms) -> pa.Table:
@@ -230,7 +227,9 @@ def _measurement_table(measurements: pd.DataFrame, names: Pseudonyms) -> pa.Tabl
     measurements = measurements.assign(
         study_id=studies.where(measurements["study"] != ""), value=measurements["number"]
     )
-    return _table(MEASUREMENTS, measurements, ["patient_id", "hours", "measurement", "unit", "value", "study_id"])
+    return _table(
+        catalog.MEASUREMENTS, measurements, ["patient_id", "hours", "measurement", "unit", "value", "study_id"]
+    )
 
 
 def _subgroup_table(refused: Refusals, stated: pd.DataFrame, ecgs: pd.DataFrame, names: Pseudonyms) -> pa.Table:
@@ -241,7 +240,7 @@ def _subgroup_table(refused: Refusals, stated: pd.DataFrame, ecgs: pd.DataFrame,
     stated = stated.drop_duplicates(["patient", "record", *values]).drop_duplicates(["patient", "record"], keep=False)
     years = pd.to_numeric(stated["age"], errors="coerce").astype("float64")
     stated = stated.assign(sex=stated["sex"].str.upper(), rhythm=stated["rhythm"].str.lower(), years=years)
-    stated = refused.sift(stated, ~stated["sex"].isin(["", *SEXES]), "the stated sex is not F, M or X")
+    stated = refused.sift(stated, ~stated["sex"].isin(["", *catalog.SEXES]), "the stated sex is not F, M or X")
     no_age = (stated["age"] != "") & ~(np.isfinite(stated["years"]) & (stated["years"] >= 0))
     stated = refused.sift(stated, no_age, "the stated age is not a number of years")
     no_rhythm = ~stated["rhythm"].str.fullmatch(_RHYTHM)
@@ -249,12 +248,12 @@ def _subgroup_table(refused: Refusals, stated: pd.DataFrame, ecgs: pd.DataFrame,
     table = stated.assign(
         record_id=_each(names.record, stated["patient"], stated["record"]),
         sex=stated["sex"].where(stated["sex"] != ""),
-        age=stated["years"].clip(upper=OLDEST),
+        age=stated["years"].clip(upper=catalog.OLDEST),
         site=_each(names.site, stated["site"]).where(stated["site"] != ""),
         device=_each(names.device, stated["device"]).where(stated["device"] != ""),
         rhythm=stated["rhythm"].where(stated["rhythm"] != ""),
     )
-    return _table(SUBGROUPS, table, ["record_id"])
+    return _table(catalog.SUBGROUPS, table, ["record_id"])
 
 
 def _each(name: Callable[..., str], *columns: pd.Series) -> pd.Series:
@@ -262,7 +261,7 @@ def _each(name: Callable[..., str], *columns: pd.Series) -> pd.Series:
     return pd.Series([name(*raw) for raw in zip(*columns, strict=True)], index=columns[0].index, dtype="str")
 
 
-def _table(contract: TableContract, frame: pd.DataFrame, order: list[str]) -> pa.Table:
+def _table(contract: tables.TableContract, frame: pd.DataFrame, order: list[str]) -> pa.Table:
     """The contract's columns, sorted."""
     plain = frame.sort_values(order)[contract.schema.names]
     return contract.check(

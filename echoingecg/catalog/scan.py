@@ -22,12 +22,9 @@ import pandas as pd
 import pyarrow as pa
 
 from data_contracts.tables import TableContract, column
-from echoingecg.catalog.layouts.base import Files, Layout, Tables
-from echoingecg.catalog.layouts.detect import find_layout
+from echoingecg.catalog.layouts import base, detect
 from echoingecg.catalog.pseudonyms import Pseudonyms
-from echoingecg.common.errors import ExportError, Refusal
-from echoingecg.common.files import fingerprint, hash_files
-from echoingecg.common.running import Progress, silent
+from echoingecg.common import ExportError, Progress, Refusal, fingerprint, hash_files, silent
 from echoingecg.ecg.decode.wfdb import SUFFIX, files_of_record
 from echoingecg.recipe import CatalogSettings
 
@@ -189,10 +186,10 @@ class Scan:
     digest: str
     sources: pa.Table
     read_files: int
-    files: Files
+    files: base.Files
     found: Mapping[FileKey, FoundFile]
-    tables: Tables
-    reader: Layout
+    tables: base.Tables
+    reader: base.Layout
 
 
 def scan(
@@ -210,9 +207,9 @@ def scan(
     Raises:
         ExportError: no known layout, no file listed, or a table that cannot be read.
     """
-    layout, tables = find_layout(export, settings.layout)
+    layout, tables = detect.find_layout(export, settings.layout)
     listed = layout.files(tables)
-    files = Files(_normalised(listed.ecgs), _normalised(listed.echoes), listed.malformed)
+    files = base.Files(_normalised(listed.ecgs), _normalised(listed.echoes), listed.malformed)
     wanted = sorted(
         {(kind, path) for kind, frame in ((ECG, files.ecgs), (ECHO, files.echoes)) for path in frame["path"] if path}
     )
@@ -314,7 +311,7 @@ def _sources(found: Mapping[FileKey, FoundFile]) -> pa.Table:
     return SOURCES.check(pa.Table.from_arrays(arrays, schema=schema))
 
 
-def _digest(layout: str, tables: Tables, found: Mapping[FileKey, FoundFile]) -> str:
+def _digest(layout: str, tables: base.Tables, found: Mapping[FileKey, FoundFile]) -> str:
     """Over content alone; a file that cannot be used counts by its reason."""
     files = hashlib.sha256()
     for (kind, path), one in found.items():

@@ -23,7 +23,7 @@ from typing import Final
 import numpy as np
 
 from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.ecg.filter import band_pass, clean, median, resample
 from echoingecg.recipe import EcgSettings
 

@@ -17,7 +17,7 @@ from scipy import signal as dsp
 from threadpoolctl import ThreadpoolController
 
 from data_contracts.conventions import SAMPLES, SAMPLING_FREQUENCY
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.recipe import EcgSettings
 
 # Largest term of the resampling ratio: exact for rates of up to 1 kHz with two decimals; bounds the window.

@@ -16,10 +16,9 @@ from matplotlib.figure import Figure
 from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
 from echoingecg.common.figure_style import INK, png, styled
-from echoingecg.ecg.beats import find_beats, heart_rate, slope_energy
+from echoingecg.ecg import beats, process
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import arrange
-from echoingecg.ecg.process import choose
 from echoingecg.ecg.quality import names, recorded_samples
 from echoingecg.recipe import EcgSettings
 
@@ -77,7 +76,7 @@ def pages_of_file(
     """
     recording = decode(path, stated_unit, stated_sampling_frequency)
     stored, rate = arrange(recording), recording.sampling_frequency
-    done = choose(stored, rate, settings)
+    done = process.choose(stored, rate, settings)
     raw = stored[:, done.start : done.start + int(np.ceil(SAMPLES / SAMPLING_FREQUENCY * rate))]
     of = f"{recording.format}, {rate:g} Hz, {stored.shape[1] / rate:.1f} s" + (
         f", from {done.start / rate:g} s" if done.start else ""
@@ -101,7 +100,7 @@ def filtered_page(
         settings: the band to name.
         recorded: samples that are recorded, for the rate.
     """
-    rate = float(heart_rate(find_beats(slope_energy(signal[:, :recorded]))))
+    rate = float(beats.heart_rate(beats.find_beats(beats.slope_energy(signal[:, :recorded]))))
     heart = "no rate" if findings & RECORD_FLAGS["no_qrs"] or not rate else f"{rate:.0f}/min"
     return Page(
         signal,

@@ -15,12 +15,11 @@ from typing import Final
 
 import numpy as np
 
-from echoingecg.common.errors import Refusal, outcome_of
+from echoingecg.common import Refusal, outcome_of
+from echoingecg.ecg import filter, quality
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import arrange
 from echoingecg.ecg.decode.wfdb_fast import PlainRecord, decode_plain, read_plain
-from echoingecg.ecg.filter import one_thread
-from echoingecg.ecg.quality import refuse
 from echoingecg.ecg.windows import Processed, Window, check_length, judged, windows
 from echoingecg.recipe import EcgSettings
 
@@ -125,7 +124,7 @@ def finish(loaded: Sequence[Loaded], settings: EcgSettings) -> list[Processed | 
     can.
     """
     parts = [(window, one.sampling_frequency) for one in loaded for window in one.windows]
-    with one_thread():
+    with filter.one_thread():
         found = iter(judged(parts, settings))
     return [_admitted(_best([next(found) for _ in one.windows]), settings) for one in loaded]
 
@@ -142,7 +141,7 @@ def choose(stored: np.ndarray, sampling_frequency: float, settings: EcgSettings)
         Refusal: the recording is too short, or no window is usable: why the first is not.
     """
     loaded = cut(stored.astype(np.float32), sampling_frequency, settings)
-    with one_thread():
+    with filter.one_thread():
         best = _best(judged([(window, sampling_frequency) for window in loaded.windows], settings))
     if isinstance(best, Refusal):
         raise best
@@ -157,7 +156,7 @@ def _best(outcomes: list[Processed | Refusal]) -> Processed | Refusal:
 def _admitted(best: Processed | Refusal, settings: EcgSettings) -> Processed | Refusal:
     if isinstance(best, Processed):
         try:
-            refuse(best.quality, best.findings, settings)
+            quality.refuse(best.quality, best.findings, settings)
         except Refusal as refusal:
             return refusal
     return best

@@ -14,7 +14,7 @@ import numpy as np
 
 from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.ecg.beats import contrast, find_beats, heart_rate, slope_energy
 from echoingecg.ecg.decode.recording import limb_lead_error
 from echoingecg.ecg.filter import count_equal, median

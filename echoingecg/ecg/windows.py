@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from data_contracts.conventions import SAMPLES, SAMPLING_FREQUENCY
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.ecg.fast_filter import filter_records
 from echoingecg.ecg.quality import check_plausible, judge, recorded_samples, typical_amplitude
 from echoingecg.recipe import EcgSettings

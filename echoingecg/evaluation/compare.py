@@ -14,12 +14,9 @@ import pyarrow.compute as pc
 
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
 from data_contracts.monitoring import DRIFT, NEW, TRAINED, Compared, Verdict
-from echoingecg.common.errors import UserError
+from echoingecg.common import UserError
 from echoingecg.evaluation.data.inputs import strings
-from echoingecg.evaluation.metrics.bootstrap import Patients, paired_differences
-from echoingecg.evaluation.metrics.classification import binary_metrics
-from echoingecg.evaluation.metrics.selective import strata_of
-from echoingecg.evaluation.metrics.shift import MOST, Shifts
+from echoingecg.evaluation.metrics import bootstrap, classification, selective, shift
 from echoingecg.evaluation.protocols.labels import NO_LABEL, label_studies, sex_of_patients
 from echoingecg.recipe import DriftSettings, Endpoint, EvaluationSettings
 from echoingecg.recipe.evaluation import PromotionSettings
@@ -72,11 +69,11 @@ def _obstacles(compared: tuple[Compared, ...], first: str, rule: PromotionSettin
 
 
 def _compared(endpoint: str, of: pd.DataFrame, rule: PromotionSettings) -> Compared:
-    label, patients = of["label"].to_numpy(), Patients.of(of["patient_id"].to_numpy().astype(np.str_))
+    label, patients = of["label"].to_numpy(), bootstrap.Patients.of(of["patient_id"].to_numpy().astype(np.str_))
     judged = [(of[f"score{one}"].to_numpy(), of[f"decision{one}"].to_numpy()) for one in ("", "_of_challenger")]
     name = str(rule.metric)
-    champion, challenger = ({name: binary_metrics(label, *one, patients)[name]} for one in judged)
-    found = paired_differences(challenger, champion, patients, rule.draws, rule.seed)[name]
+    champion, challenger = ({name: classification.binary_metrics(label, *one, patients)[name]} for one in judged)
+    found = bootstrap.paired_differences(challenger, champion, patients, rule.draws, rule.seed)[name]
     return Compared(
         endpoint=endpoint,
         champion=found.second,
@@ -118,11 +115,11 @@ class Side:
         """Rows of the ECGs that are embedded, one a patient and at most shift.MOST; (k,) int64, ascending."""
         order = np.random.default_rng(seed).permutation(self.records.num_rows)
         _, first = np.unique(self.patient[order], return_index=True)
-        return np.sort(order[np.sort(first)[:MOST]])
+        return np.sort(order[np.sort(first)[: shift.MOST]])
 
     def strata(self, age_bands: Sequence[float]) -> Mapping[str, np.ndarray]:
         """As strata.strata_of, of each ECG."""
-        return strata_of(strings(self.records["record_id"]), self.subgroups, self.records, age_bands)
+        return selective.strata_of(strings(self.records["record_id"]), self.subgroups, self.records, age_bands)
 
 
 def measure_drift(
@@ -136,7 +133,7 @@ def measure_drift(
         asked: the evaluation's endpoints and age bands.
         rule: limits, draws, seed.
     """
-    shifts = Shifts(TRAINED, NEW, rule.draws, rule.seed)
+    shifts = shift.Shifts(TRAINED, NEW, rule.draws, rule.seed)
     patient, side = _joined([trained.patient, new.patient])
     own = [one.patient[one.drawn(rule.seed)] for one in (trained, new)]
     drawn, drawn_side = _joined(own)

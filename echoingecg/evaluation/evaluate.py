@@ -7,17 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from data_contracts.evaluation import METRICS, PREDICTIONS, REGRESSIONS, TABLES
-from data_contracts.evaluation_details import COHORT
-from data_contracts.prediction import Reading, ReadingCard
-from echoingecg.common.running import Progress, silent
+from data_contracts import evaluation, evaluation_details, prediction
+from echoingecg.common import Progress, silent
 from echoingecg.evaluation.data.embed import Gaussians, Signals, StudentModel
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs, Provenance
 from echoingecg.evaluation.data.models import read_models
 from echoingecg.evaluation.decision.reading_card import Judged, quantiles
-from echoingecg.evaluation.protocols.classification import EndpointResult, evaluate_endpoint
-from echoingecg.evaluation.protocols.regression import RegressionResult, evaluate_regression
-from echoingecg.evaluation.protocols.retrieval import ECG_TO_ECHO, ECHO_TO_ECG, Retrieval, retrieve
+from echoingecg.evaluation.protocols import classification, regression, retrieval
 from echoingecg.evaluation.report.render import write_report
 from echoingecg.evaluation.report.tables import question
 from echoingecg.evaluation.tables.build import build_tables
@@ -26,7 +22,9 @@ from echoingecg.recipe import EvaluationSettings
 __all__ = ["EvaluationInputs", "Provenance", "Signals", "StudentModel", "evaluate"]
 
 
-def make_card(endpoints: list[EndpointResult], inputs: EvaluationInputs, validation: np.ndarray) -> Judged:
+def make_card(
+    endpoints: list[classification.EndpointResult], inputs: EvaluationInputs, validation: np.ndarray
+) -> Judged:
     """Nothing in it depends on the test split.
 
     Args:
@@ -40,7 +38,7 @@ def make_card(endpoints: list[EndpointResult], inputs: EvaluationInputs, validat
             if of.line is None:  # what needs more than the student's embedding cannot be read off a card
                 continue
             readings.append(
-                Reading(
+                prediction.Reading(
                     endpoint=result.endpoint.name,
                     question=question(result.endpoint),
                     protocol=of.protocol,
@@ -50,7 +48,7 @@ def make_card(endpoints: list[EndpointResult], inputs: EvaluationInputs, validat
                 )
             )
             lines.append(of.line)
-    card = ReadingCard(
+    card = prediction.ReadingCard(
         student=inputs.provenance["versions"]["student"],
         ecg=inputs.ecg.model_dump(mode="json"),
         readings=tuple(readings),
@@ -85,37 +83,39 @@ def evaluate(
     pairs = EvaluationPairs.of(inputs)
     models = read_models(inputs, pairs, settings, progress)
     ecgs = models.ecgs
-    endpoints: list[EndpointResult] = []
+    endpoints: list[classification.EndpointResult] = []
     for endpoint in settings.endpoints:
         progress(len(ecgs), len(ecgs), f"endpoint {endpoint.name}")
-        endpoints.append(evaluate_endpoint(endpoint, inputs, pairs, models, settings))
-    regressions: list[RegressionResult] = []
+        endpoints.append(classification.evaluate_endpoint(endpoint, inputs, pairs, models, settings))
+    regressions: list[regression.RegressionResult] = []
     for number in settings.regressions:
         progress(len(ecgs), len(ecgs), f"number {number.name}")
-        regressions.append(evaluate_regression(number, inputs, pairs, models, settings))
+        regressions.append(regression.evaluate_regression(number, inputs, pairs, models, settings))
     progress(len(ecgs), len(ecgs), "measures")
     retrieved = _retrieval(inputs, pairs, ecgs)
     tables = build_tables(endpoints, regressions, retrieved, inputs, pairs, ecgs, settings)
-    for contract in TABLES:
+    for contract in evaluation.TABLES:
         contract.write(tables[contract.name], folder)
     validation = ecgs.uncertainty[pairs.split == "validation"]
     make_card(endpoints, inputs, validation).save(folder)
     progress(len(ecgs), len(ecgs), "figures and report")
     figures = write_report(folder, settings, inputs.provenance, folder)
-    test = next(row for row in tables[COHORT.name].to_pylist() if row["split"] == "test")
+    test = next(row for row in tables[evaluation_details.COHORT.name].to_pylist() if row["split"] == "test")
     return {
         "ecgs": len(ecgs),
         "test_ecgs": test["ecgs"],
         "test_patients": test["patients"],
         "endpoints": len(endpoints),
         "regressions": len(regressions),
-        "predictions": sum(tables[contract.name].num_rows for contract in (PREDICTIONS, REGRESSIONS)),
-        "metrics": tables[METRICS.name].num_rows,
+        "predictions": sum(
+            tables[contract.name].num_rows for contract in (evaluation.PREDICTIONS, evaluation.REGRESSIONS)
+        ),
+        "metrics": tables[evaluation.METRICS.name].num_rows,
         "figures": figures,
     }
 
 
-def _retrieval(inputs: EvaluationInputs, pairs: EvaluationPairs, ecgs: Gaussians) -> dict[str, Retrieval]:
+def _retrieval(inputs: EvaluationInputs, pairs: EvaluationPairs, ecgs: Gaussians) -> dict[str, retrieval.Retrieval]:
     """On the test split's pairs, in both directions; none when there are none."""
     tested = pairs.split[pairs.record] == "test"
     if not tested.any():
@@ -125,6 +125,6 @@ def _retrieval(inputs: EvaluationInputs, pairs: EvaluationPairs, ecgs: Gaussians
     row = pairs.target_row[study]
     studies = Gaussians.of(inputs.target_mean[row], inputs.target_log_var[row])
     return {
-        ECG_TO_ECHO: retrieve(ecgs[record], studies, query, match),
-        ECHO_TO_ECG: retrieve(studies, ecgs[record], match, query),
+        retrieval.ECG_TO_ECHO: retrieval.retrieve(ecgs[record], studies, query, match),
+        retrieval.ECHO_TO_ECG: retrieval.retrieve(studies, ecgs[record], match, query),
     }

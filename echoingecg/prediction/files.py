@@ -16,8 +16,7 @@ import pyarrow.parquet as pq
 
 from data_contracts.prediction import NOTICE
 from data_contracts.tables import TableContract
-from echoingecg.common.errors import UserError
-from echoingecg.common.files import replacing
+from echoingecg.common import UserError, replacing
 from echoingecg.ecg.decode.wfdb import SUFFIX
 
 

@@ -17,18 +17,14 @@ from typing import Any, Final, Self
 import numpy as np
 import pyarrow as pa
 
-from data_contracts.conventions import LEADS, SAMPLES
-from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
-from data_contracts.prediction import GAUSSIANS, READINGS
-from echoingecg.common.errors import ContractError, Refusal, outcome_of
+from data_contracts import conventions, ecg, prediction
+from echoingecg.common import ContractError, Refusal, outcome_of
 from echoingecg.ecg.decode.wfdb_fast import read_plain
 from echoingecg.ecg.process import Loaded, Processed, finish_each, load
 from echoingecg.ecg.quality import names
 from echoingecg.evaluation.data.embed import Gaussians
 from echoingecg.evaluation.data.inputs import ZERO_SHOT
-from echoingecg.evaluation.decision.calibration import calibrate
-from echoingecg.evaluation.decision.reading_card import Judged
-from echoingecg.evaluation.decision.threshold_and_referral import advice, answered, decided
+from echoingecg.evaluation.decision import calibration, reading_card, threshold_and_referral
 from echoingecg.recipe import EcgSettings
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.store import load as load_student
@@ -51,7 +47,7 @@ def read_signals(files: Sequence[str], settings: EcgSettings) -> Iterator[Proces
 
 def findings(one: Processed) -> list[str]:
     """Names of what was found in the recording, then in any lead."""
-    return [*names(one.findings, RECORD_FLAGS), *names(int(np.bitwise_or.reduce(one.quality)), QUALITY_FLAGS)]
+    return [*names(one.findings, ecg.RECORD_FLAGS), *names(int(np.bitwise_or.reduce(one.quality)), ecg.QUALITY_FLAGS)]
 
 
 def _load(path: Path, settings: EcgSettings) -> Loaded | Refusal:
@@ -104,7 +100,7 @@ class Reader:
     """
 
     student: LoadedStudent
-    judged: Judged
+    judged: reading_card.Judged
     settings: EcgSettings
 
     @classmethod
@@ -120,7 +116,7 @@ class Reader:
             StoreError: a file is absent or unreadable.
             ContractError: the folders are no student and its evaluation.
         """
-        judged, opened = Judged.load(Path(evaluation)), load_student(Path(student), device)
+        judged, opened = reading_card.Judged.load(Path(evaluation)), load_student(Path(student), device)
         width = opened.settings.model.embed_dim
         if judged.dim not in (None, width):
             raise ContractError(f"the card reads embeddings of width {judged.dim}, the student's have {width}")
@@ -140,17 +136,19 @@ class Reader:
             UserError: the card has no such protocol.
         """
         self.judged.under(protocol)
-        return READINGS.build([row for block in _blocks(files) for row in self._predicted(block, protocol)])
+        return prediction.READINGS.build([row for block in _blocks(files) for row in self._predicted(block, protocol)])
 
     def embed(self, files: Iterable[Path | str]) -> pa.Table:
         """Gaussians of ECG files: data_contracts.prediction.GAUSSIANS, a row a file."""
-        return GAUSSIANS.build([row for block in _blocks(files) for row in self._embedded(block)])
+        return prediction.GAUSSIANS.build([row for block in _blocks(files) for row in self._embedded(block)])
 
     def read(self, files: Sequence[str]) -> Read:
         """A block of files, held in memory."""
         outcomes = list(read_signals(files, self.settings))
         signals = [one.signal for one in outcomes if isinstance(one, Processed)]
-        stacked = np.stack(signals) if signals else np.empty((0, len(LEADS), SAMPLES), np.float32)
+        stacked = (
+            np.stack(signals) if signals else np.empty((0, len(conventions.LEADS), conventions.SAMPLES), np.float32)
+        )
         return Read(files, outcomes, *self.student.embed_ecg(stacked))
 
     def _predicted(self, files: Sequence[str], protocol: str) -> Iterator[dict[str, Any]]:
@@ -160,18 +158,22 @@ class Reader:
         columns = []
         for reading, line in self.judged.under(protocol):
             score, rule = line.scores(read.mean), reading.referral
-            ends = [calibrate(reading.calibration, end) for end in line.interval(read.mean, read.log_var, MASS)]
+            ends = [
+                calibration.calibrate(reading.calibration, end) for end in line.interval(read.mean, read.log_var, MASS)
+            ]
             columns.append(
                 {
                     "endpoint": [reading.endpoint] * len(score),
-                    "probability": calibrate(reading.calibration, score),
+                    "probability": calibration.calibrate(reading.calibration, score),
                     "low": np.minimum(*ends),  # a sigmoid may be fitted falling
                     "high": np.maximum(*ends),
                     "score": score,
-                    "decision": decided(rule, score),
+                    "decision": threshold_and_referral.decided(rule, score),
                     "uncertainty": uncertainty,
                     "uncertainty_percentile": percentile,
-                    "advice": advice(answered(rule, score, uncertainty)).tolist(),
+                    "advice": threshold_and_referral.advice(
+                        threshold_and_referral.answered(rule, score, uncertainty)
+                    ).tolist(),
                 }
             )
 

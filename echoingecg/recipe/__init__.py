@@ -7,7 +7,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from data_contracts.conventions import Stage
-from echoingecg.common.errors import RecipeError
+from echoingecg.common import RecipeError
 from echoingecg.recipe.ecg import EcgSettings
 from echoingecg.recipe.evaluation import (
     DriftSettings,

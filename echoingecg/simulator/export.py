@@ -19,12 +19,10 @@ import cv2
 import numpy as np
 from pydicom.data import get_testdata_file
 
-from echoingecg.common.errors import ExportError
-from echoingecg.common.running import Progress, silent
+from echoingecg.common import ExportError, Progress, silent
 from echoingecg.recipe.stages import SimulatorSettings
+from echoingecg.simulator.ecg import heart_vector, record
 from echoingecg.simulator.ecg.faults import Fault, draw_fault, frontal_axis
-from echoingecg.simulator.ecg.heart_vector import draw_beats
-from echoingecg.simulator.ecg.record import DURATION, simulate_ecg, write_wfdb
 from echoingecg.simulator.echo.study import EchoStreams, Visit, write_clips
 from echoingecg.simulator.population import tables
 from echoingecg.simulator.population.patient import Heart, sample_heart
@@ -108,12 +106,12 @@ def _write_ecg(
     )
     study = ecg_id(patient.index, number)
     path = ecg_path(patient.subject, study)
-    beats = draw_beats(heart, DURATION, rng)
-    write_wfdb(folder / path, simulate_ecg(heart, beats, rng, fault))
+    beats = heart_vector.draw_beats(heart, record.DURATION, rng)
+    record.write_wfdb(folder / path, record.simulate_ecg(heart, beats, rng, fault))
     shown = replace(heart, qrs_axis=frontal_axis(heart.qrs_axis, fault))
     when = {"subject_id": patient.subject, "study_id": study, "ecg_time": stamp(recorded)}
     collected.add(tables.RECORDS, **when, file_name=study, path=path)
-    statements = ecg_statements(shown, words, beats.ectopic_within(DURATION), fault)
+    statements = ecg_statements(shown, words, beats.ectopic_within(record.DURATION), fault)
     collected.add_statements(statements, when | _machine_numbers(shown, words))
 
 

@@ -18,13 +18,8 @@ from PIL import Image
 
 from data_contracts.conventions import LEADS
 from echoingecg.recipe.stages import SimulatorSettings
-from echoingecg.simulator.ecg.faults import Fault
-from echoingecg.simulator.ecg.heart_vector import draw_beats
-from echoingecg.simulator.ecg.record import DURATION, SAMPLING_FREQUENCY, simulate_ecg
-from echoingecg.simulator.echo.apical import render_clip, ventricle_masks
-from echoingecg.simulator.echo.beating_heart import anatomy_of, course_of
-from echoingecg.simulator.echo.colour_doppler import render_colour
-from echoingecg.simulator.echo.parasternal import place_parasternal, render_parasternal
+from echoingecg.simulator.ecg import faults, heart_vector, record
+from echoingecg.simulator.echo import apical, beating_heart, colour_doppler, parasternal
 from echoingecg.simulator.echo.view import place
 from echoingecg.simulator.population.patient import Heart, sample_heart
 
@@ -81,11 +76,11 @@ def _pairs() -> list[Pair]:
 def _apical(caption: str, heart: Heart, seed: int) -> Pair:
     """End diastole and end systole."""
     rng = np.random.default_rng(seed)
-    anatomy = anatomy_of(heart, rng)
+    anatomy = beating_heart.anatomy_of(heart, rng)
     view = place(anatomy, _SETTINGS.frame_height, _SETTINGS.frame_width, rng)
-    course = course_of(heart, _SETTINGS, rng)
-    frames = render_clip(heart, anatomy, view, course, rng)
-    for frame, mask in zip(frames, ventricle_masks(anatomy, view, course), strict=True):
+    course = beating_heart.course_of(heart, _SETTINGS, rng)
+    frames = apical.render_clip(heart, anatomy, view, course, rng)
+    for frame, mask in zip(frames, apical.ventricle_masks(anatomy, view, course), strict=True):
         contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.polylines(frame, contours, True, _OUTLINE, 1)
     return caption, frames[0], frames[course.contraction.argmax()]
@@ -94,20 +89,20 @@ def _apical(caption: str, heart: Heart, seed: int) -> Pair:
 def _parasternal(caption: str, heart: Heart, seed: int) -> Pair:
     """End diastole and end systole."""
     rng = np.random.default_rng(seed)
-    anatomy = anatomy_of(heart, rng)
-    view = place_parasternal(anatomy, _SETTINGS.frame_height, _SETTINGS.frame_width, rng)
-    course = course_of(heart, _SETTINGS, rng)
-    frames = render_parasternal(heart, anatomy, view, course, rng)
+    anatomy = beating_heart.anatomy_of(heart, rng)
+    view = parasternal.place_parasternal(anatomy, _SETTINGS.frame_height, _SETTINGS.frame_width, rng)
+    course = beating_heart.course_of(heart, _SETTINGS, rng)
+    frames = parasternal.render_parasternal(heart, anatomy, view, course, rng)
     return caption, frames[0], frames[course.contraction.argmax()]
 
 
 def _colour(caption: str, heart: Heart, seed: int) -> Pair:
     """The fastest outflow and the fastest inflow."""
     rng = np.random.default_rng(seed)
-    anatomy = anatomy_of(heart, rng)
+    anatomy = beating_heart.anatomy_of(heart, rng)
     view = place(anatomy, _SETTINGS.frame_height, _SETTINGS.frame_width, rng)
-    course = course_of(heart, _SETTINGS, rng)
-    frames, _ = render_colour(heart, anatomy, view, course, rng)
+    course = beating_heart.course_of(heart, _SETTINGS, rng)
+    frames, _ = colour_doppler.render_colour(heart, anatomy, view, course, rng)
     return caption, frames[course.ejection.argmax()], frames[course.opening.argmax()]
 
 
@@ -142,18 +137,18 @@ def draw_ecgs(folder: Path) -> None:
     """`simulated_ecgs.png`: a 12-lead page for each of eight hearts, on paper of 25 mm/s and 10 mm/mV."""
     examples = _examples()
     columns, rows = 2, (len(examples) + 1) // 2
-    width, height = DURATION * _PAPER + 8, _HEIGHT + 10  # mm of a page with its margin
+    width, height = record.DURATION * _PAPER + 8, _HEIGHT + 10  # mm of a page with its margin
     figure = Figure(figsize=(columns * width * _MM, rows * height * _MM), dpi=_DPI)
     for number, (title, heart, fault) in enumerate(examples):
         column, row = number % columns, number // columns
         axes = figure.add_axes((
             (column + 4 / width) / columns,
             1 - (row + 1 - 2 / height) / rows,
-            (DURATION * _PAPER) / width / columns,
+            (record.DURATION * _PAPER) / width / columns,
             _HEIGHT / height / rows,
         ))  # fmt: skip
         rng = np.random.default_rng(_SEED)
-        _page(axes, simulate_ecg(heart, draw_beats(heart, DURATION, rng), rng, fault), title)
+        _page(axes, record.simulate_ecg(heart, heart_vector.draw_beats(heart, record.DURATION, rng), rng, fault), title)
     _save(figure, folder / "simulated_ecgs.png")
 
 
@@ -161,7 +156,7 @@ def draw_ecgs(folder: Path) -> None:
 PICTURES: Final[tuple[Callable[[Path], object], ...]] = (draw_ecgs, draw_echo)
 
 
-def _examples() -> tuple[tuple[str, Heart, Fault | None], ...]:
+def _examples() -> tuple[tuple[str, Heart, faults.Fault | None], ...]:
     normal = replace(
         sample_heart(np.random.default_rng(0)), sex="F", lvef=62.0, septal_wall_thickness=9.0, heart_rate=68.0,
         rhythm="sinus rhythm", ectopic_share=0.0, conduction="normal", pr_interval=158.0, qrs_duration=88.0,
@@ -185,21 +180,21 @@ def _examples() -> tuple[tuple[str, Heart, Fault | None], ...]:
         ("atrial fibrillation", fibrillating, None),
         ("hypertrophy with strain, septum 18 mm", thick, None),
         ("ventricular ectopic beats, LVEF 38 %", ectopic, None),
-        ("fault: right arm electrode off", normal, Fault("electrode off", "RA", 5)),
-        ("fault: arm electrodes swapped", normal, Fault("arm electrodes swapped", "RA", 5)),
+        ("fault: right arm electrode off", normal, faults.Fault("electrode off", "RA", 5)),
+        ("fault: arm electrodes swapped", normal, faults.Fault("arm electrodes swapped", "RA", 5)),
     )
 
 
 def _page(axes: Axes, signal: np.ndarray, title: str) -> None:
     """Three rows of four leads, 2.5 s each, and lead II below; one unit of either axis is 1 mm."""
-    length = DURATION * _PAPER
+    length = record.DURATION * _PAPER
     for step, line in ((1, 0.25), (5, 0.7)):
         axes.vlines(np.arange(0, length + 1, step), 0, _HEIGHT, colors="#f3b6b6", linewidth=line)
         axes.hlines(np.arange(0, _HEIGHT + 1, step), 0, length, colors="#f3b6b6", linewidth=line)
-    time = np.arange(signal.shape[1]) / SAMPLING_FREQUENCY
+    time = np.arange(signal.shape[1]) / record.SAMPLING_FREQUENCY
     for row, names in enumerate(_ROWS):
         baseline = _HEIGHT - (row + 0.62) * _ROW
-        span = DURATION / len(names)
+        span = record.DURATION / len(names)
         for column, name in enumerate(names):
             shown = (time >= column * span) & (time < (column + 1) * span)
             lead = signal[LEADS.index(name), shown]

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from echoingecg.common.files import save_tensors, to_disk
+from echoingecg.common import save_tensors, to_disk
 
 FILENAME: Final = "checkpoint.safetensors"
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import torch
 
-from echoingecg.common.errors import TrainingError
+from echoingecg.common import TrainingError
 from echoingecg.recipe import ExecutionSettings, StudentSettings
 from echoingecg.student.checkpoint import Position
 from echoingecg.student.data.pairs import KINDS, Kind, TrainingData

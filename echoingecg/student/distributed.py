@@ -23,8 +23,7 @@ from torch import multiprocessing as torch_multiprocessing
 from torch.autograd.function import once_differentiable
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
-from echoingecg.common.errors import TrainingError, UserError
-from echoingecg.common.running import Progress
+from echoingecg.common import Progress, TrainingError, UserError
 from echoingecg.recipe import ExecutionSettings, StudentSettings
 from echoingecg.student.checks import accelerator
 from echoingecg.student.data.batches import Batch

@@ -16,7 +16,7 @@ from sklearn.metrics import log_loss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from echoingecg.common.errors import TrainingError
+from echoingecg.common import TrainingError
 from echoingecg.recipe import TuningSettings
 from echoingecg.student.model.student import EcgEncoder
 

@@ -10,15 +10,12 @@ import torch
 from tokenizers import Tokenizer
 
 from data_contracts.conventions import LEADS
-from echoingecg.common.errors import ContractError
+from echoingecg.common import ContractError
 from echoingecg.recipe import StudentSettings, TuningSettings
 from echoingecg.recipe.evaluation import TuningMethod
+from echoingecg.student import fine_tuning, loss
 from echoingecg.student.data.transforms import Scaler
-from echoingecg.student.fine_tuning import Classifier, add_adapters, fit_classifier
-from echoingecg.student.loss import Objective
-from echoingecg.student.model.gaussian_heads import Gaussian
-from echoingecg.student.model.student import EcgEncoder
-from echoingecg.student.model.text_encoder import TokenisedTexts, padding, wrap
+from echoingecg.student.model import gaussian_heads, student, text_encoder
 
 _BATCH: Final = 64
 
@@ -36,7 +33,7 @@ class LoadedStudent:
     """
 
     settings: StudentSettings
-    objective: Objective
+    objective: loss.Objective
     tokenizer: Tokenizer
     scaler: Scaler
     device: torch.device
@@ -87,8 +84,10 @@ class LoadedStudent:
         Returns:
             mean (n, D), unit length, and log_var (n, D), float32.
         """
-        prompts = [wrap(text, method) for text in texts]
-        tokens = TokenisedTexts.of(self.tokenizer, prompts, padding(self.objective.student.text_encoder.backbone))
+        prompts = [text_encoder.wrap(text, method) for text in texts]
+        tokens = text_encoder.TokenisedTexts.of(
+            self.tokenizer, prompts, text_encoder.padding(self.objective.student.text_encoder.backbone)
+        )
         rows = np.arange(len(texts))
         return self._joined(
             self.objective.student.encode_text(
@@ -120,15 +119,15 @@ class LoadedStudent:
             (n,) float64 in [0, 1].
         """
 
-        def make() -> Classifier:
+        def make() -> fine_tuning.Classifier:
             if method == "scratch":
-                return Classifier(EcgEncoder(self.settings.model), self.dim)
+                return fine_tuning.Classifier(student.EcgEncoder(self.settings.model), self.dim)
             encoder = deepcopy(self.objective.student.ecg_encoder).requires_grad_(True)
             if method == "lora":
-                add_adapters(encoder, settings.rank)
-            return Classifier(encoder, self.dim)
+                fine_tuning.add_adapters(encoder, settings.rank)
+            return fine_tuning.Classifier(encoder, self.dim)
 
-        return fit_classifier(
+        return fine_tuning.fit_classifier(
             make,
             lambda rows: self._standardised(read(rows)),
             label,
@@ -143,7 +142,7 @@ class LoadedStudent:
     def _standardised(self, signals: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(self.scaler.standardise(signals)).to(self.device)
 
-    def _joined(self, parts: Iterable[Gaussian]) -> tuple[np.ndarray, np.ndarray]:
+    def _joined(self, parts: Iterable[gaussian_heads.Gaussian]) -> tuple[np.ndarray, np.ndarray]:
         empty = np.empty((0, self.dim), np.float32)
         mean, log_var = [empty], [empty]
         for part in parts:

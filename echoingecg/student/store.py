@@ -13,20 +13,17 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from data_contracts.student import ARCHITECTURE, HISTORY, SCALER, TOKENIZER, WEIGHTS
-from echoingecg.common.errors import ContractError, StoreError
-from echoingecg.common.files import save_tensors
+from echoingecg.common import ContractError, StoreError, save_tensors
 from echoingecg.recipe import StudentSettings
+from echoingecg.student import inference, loss, train
 from echoingecg.student.data.transforms import Scaler
-from echoingecg.student.inference import LoadedStudent
-from echoingecg.student.loss import Objective
 from echoingecg.student.model.student import Student
 from echoingecg.student.model.text_encoder import backbone_from_config, text_config
-from echoingecg.student.train import Trained
 
 _TOWERS: Final = "student."  # left out of the stored names, so that the towers keep the released ones
 
 
-def save(trained: Trained, folder: Path) -> None:
+def save(trained: train.Trained, folder: Path) -> None:
     """Writes the student artefact's files; equal students give equal bytes.
 
     Args:
@@ -46,7 +43,7 @@ def save(trained: Trained, folder: Path) -> None:
     HISTORY.write(trained.history, folder)
 
 
-def load(folder: Path, device: str = "cpu") -> LoadedStudent:
+def load(folder: Path, device: str = "cpu") -> inference.LoadedStudent:
     """Reads a student artefact. Needs no network, whatever the text tower.
 
     Args:
@@ -63,10 +60,10 @@ def load(folder: Path, device: str = "cpu") -> LoadedStudent:
     weights = _read_weights(folder / WEIGHTS)
     tokenizer = _read_tokenizer(folder / TOKENIZER)
     backbone = _backbone(architecture)
-    objective = Objective(Student(settings.model, backbone), settings)
+    objective = loss.Objective(Student(settings.model, backbone), settings)
     check_weights(objective, weights)
     objective.load_state_dict({name: weights[stored_name(name)] for name in objective.state_dict()})
-    return LoadedStudent(settings, objective.to(device).eval(), tokenizer, scaler, torch.device(device))
+    return inference.LoadedStudent(settings, objective.to(device).eval(), tokenizer, scaler, torch.device(device))
 
 
 def stored_name(name: str) -> str:

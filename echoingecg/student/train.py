@@ -16,24 +16,14 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from data_contracts.student import HISTORY
-from echoingecg.common.errors import TrainingError
-from echoingecg.common.files import fingerprint
-from echoingecg.common.running import Progress, silent
+from echoingecg.common import Progress, TrainingError, fingerprint, silent
 from echoingecg.common.training_setup import learning_rate, reproducible
 from echoingecg.recipe import ExecutionSettings, StudentSettings
-from echoingecg.student import CODE_VERSION
-from echoingecg.student.checkpoint import Checkpoint, Position, Weights, load_checkpoint, save_checkpoint
-from echoingecg.student.checks import apart, loss_weights, step_fault, stopped, usable_kinds
-from echoingecg.student.data.batches import Batch, Feed, Partner, Planner, wrapped
-from echoingecg.student.data.pairs import KINDS, TrainingData
-from echoingecg.student.data.transforms import Scaler, apply, draw, fit_scaler, generators
-from echoingecg.student.distributed import Share, make_fabric, run_processes, same_everywhere, started_outside
-from echoingecg.student.inference import LoadedStudent
+from echoingecg.student import CODE_VERSION, checkpoint, checks, distributed, inference, validation, warm_start
+from echoingecg.student.data import batches, pairs, transforms
 from echoingecg.student.loss import Objective
 from echoingecg.student.model.student import Student
 from echoingecg.student.model.text_encoder import text_tower
-from echoingecg.student.validation import Validation, validate
-from echoingecg.student.warm_start import check_architecture, digest, earlier_tower, take_weights
 
 __all__ = ["Trained", "train"]
 
@@ -55,7 +45,7 @@ class Trained:
     settings: StudentSettings
     objective: Objective
     tokenizer: Tokenizer
-    scaler: Scaler
+    scaler: transforms.Scaler
     history: pa.Table
     best_epoch: int
     steps: int
@@ -67,35 +57,39 @@ class Training:
     def __init__(
         self,
         fabric: Fabric,
-        data: TrainingData,
+        data: pairs.TrainingData,
         settings: StudentSettings,
         scratch: Path,
-        earlier: LoadedStudent | None,
-        scaler: Scaler,
+        earlier: inference.LoadedStudent | None,
+        scaler: transforms.Scaler,
         progress: Progress,
     ) -> None:
         self.fabric = fabric
-        self.share = Share(fabric.global_rank, fabric.world_size)
+        self.share = distributed.Share(fabric.global_rank, fabric.world_size)
         self.settings = settings
         self.progress = progress if fabric.is_global_zero else silent
         self.scratch = scratch
         self.scaler = scaler
-        self.weights = loss_weights(settings)
-        causes = [CODE_VERSION, settings.model_dump(mode="json"), data.fingerprint(), digest(earlier)]
+        self.weights = checks.loss_weights(settings)
+        causes = [CODE_VERSION, settings.model_dump(mode="json"), data.fingerprint(), warm_start.digest(earlier)]
         self.identity = fingerprint(causes)
-        kinds = usable_kinds(data, settings)
-        self.plan = Planner(data.train, kinds, settings.batch_size, settings.seed)
+        kinds = checks.usable_kinds(data, settings)
+        self.plan = batches.Planner(data.train, kinds, settings.batch_size, settings.seed)
         self.steps = settings.epochs * sum(self.plan.steps(kind) for kind in kinds)
 
-        tower = earlier_tower(earlier) if earlier else text_tower(settings.model, wrapped(data.train.text))
+        tower = (
+            warm_start.earlier_tower(earlier)
+            if earlier
+            else text_tower(settings.model, batches.wrapped(data.train.text))
+        )
         self.tokenizer = tower.tokenizer
-        self.feed = Feed(data, data.train, scaler, tower, fabric.device)
-        self.held_out = Feed(data, data.validation, scaler, tower, fabric.device)
-        self.validation = Planner(data.validation, kinds, settings.batch_size, settings.seed).everything()
+        self.feed = batches.Feed(data, data.train, scaler, tower, fabric.device)
+        self.held_out = batches.Feed(data, data.validation, scaler, tower, fabric.device)
+        self.validation = batches.Planner(data.validation, kinds, settings.batch_size, settings.seed).everything()
 
         self.objective = Objective(Student(settings.model, tower.backbone), settings)
         if earlier is not None:
-            take_weights(self.objective, earlier, settings.loss)
+            warm_start.take_weights(self.objective, earlier, settings.loss)
         if self.share.ranks > 1 and fabric.device.type == "cuda":
             self.objective = nn.SyncBatchNorm.convert_sync_batchnorm(self.objective)
         optimizer = AdamW(
@@ -106,14 +100,14 @@ class Training:
             fused=True,
         )
         self.wrapped, self.optimizer = self.fabric.setup(self.objective, optimizer)
-        self.position = Position()
-        self.best: Weights = {}
+        self.position = checkpoint.Position()
+        self.best: checkpoint.Weights = {}
         self.saved_step: int | None = None
 
     def run(self) -> Trained:
         self.scratch.mkdir(parents=True, exist_ok=True)
-        found = load_checkpoint(self.scratch, self.identity)
-        if not same_everywhere(self.fabric, found.position.step if found else -1):
+        found = checkpoint.load_checkpoint(self.scratch, self.identity)
+        if not distributed.same_everywhere(self.fabric, found.position.step if found else -1):
             raise TrainingError(
                 f"the training processes find different checkpoints in {self.scratch}: the workspace must be one "
                 "folder that all machines share"
@@ -152,7 +146,7 @@ class Training:
                 self.progress(at.step, self.steps, f"epoch {at.epoch}, {batch.kind} loss {loss:.4f}")
         self._end_epoch()
 
-    def _step(self, batch: Batch, signal: Tensor, partner: Partner) -> float:
+    def _step(self, batch: batches.Batch, signal: Tensor, partner: batches.Partner) -> float:
         """One optimiser step; returns the loss, unweighted, the same in every process."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(self.position.step)
@@ -165,15 +159,15 @@ class Training:
             self.objective, self.optimizer, max_norm=self.settings.gradient_clip, error_if_nonfinite=False
         )
         loss = float(self.fabric.all_reduce(total.detach(), reduce_op="mean"))
-        if fault := step_fault(loss, float(norm), self.settings):
+        if fault := checks.step_fault(loss, float(norm), self.settings):
             raise self._stopped(f"{batch.kind} {fault}")
         self.optimizer.step()
         return loss
 
     def _augmented(self, signal: Tensor) -> Tensor:
         at, settings = self.position, self.settings
-        random = generators(settings.seed, at.epoch, at.batch, self.share.positions(len(signal)))
-        return apply(signal, draw(settings.augment, random, signal.shape[2]), self.scaler.scale)
+        random = transforms.generators(settings.seed, at.epoch, at.batch, self.share.positions(len(signal)))
+        return transforms.apply(signal, transforms.draw(settings.augment, random, signal.shape[2]), self.scaler.scale)
 
     def _end_epoch(self) -> None:
         """Validates, keeps the weights if they are the best so far, and saves."""
@@ -189,9 +183,9 @@ class Training:
         at.epoch, at.batch, at.loss_sum, at.loss_count = at.epoch + 1, 0, {}, {}
         self._save()
 
-    def _validate(self) -> Validation:
+    def _validate(self) -> validation.Validation:
         with self.fabric.autocast():
-            found = validate(self.objective, self.held_out, self.validation)
+            found = validation.validate(self.objective, self.held_out, self.validation)
         # Every process validates, so none waits; the first one's numbers hold, so all decide alike.
         found = self.fabric.broadcast(found)
         for kind, loss in found.loss.items():
@@ -199,16 +193,16 @@ class Training:
                 raise self._stopped(f"{kind} validation loss is not finite")
         return found
 
-    def _record(self, found: Validation, rate: float, best: bool) -> None:
+    def _record(self, found: validation.Validation, rate: float, best: bool) -> None:
         at = self.position
-        trained = {kind: at.loss_sum[kind] / at.loss_count[kind] for kind in KINDS if at.loss_count.get(kind)}
+        trained = {kind: at.loss_sum[kind] / at.loss_count[kind] for kind in pairs.KINDS if at.loss_count.get(kind)}
         at.history.append(
             {
                 "epoch": at.epoch if at.step else 0,
                 "steps": at.step,
                 "learning_rate": rate,
-                **{f"train_loss_{kind}": trained.get(kind) for kind in KINDS},
-                **{f"validation_loss_{kind}": found.loss.get(kind) for kind in KINDS},
+                **{f"train_loss_{kind}": trained.get(kind) for kind in pairs.KINDS},
+                **{f"validation_loss_{kind}": found.loss.get(kind) for kind in pairs.KINDS},
                 "recall_at_5_ecg_to_echo": found.recall_ecg_to_echo,
                 "recall_at_5_echo_to_ecg": found.recall_echo_to_ecg,
                 "best": best,
@@ -223,11 +217,13 @@ class Training:
 
     def _save(self) -> None:
         if self.fabric.is_global_zero:
-            save_checkpoint(self.scratch, self.identity, self.position, self.objective, self.optimizer, self.best)
+            checkpoint.save_checkpoint(
+                self.scratch, self.identity, self.position, self.objective, self.optimizer, self.best
+            )
         self.saved_step = self.position.step
         self._own_randomness()
 
-    def _restore(self, found: Checkpoint) -> None:
+    def _restore(self, found: checkpoint.Checkpoint) -> None:
         found.restore(self.objective, self.optimizer)
         self.position, self.best, self.saved_step = found.position, found.best, found.position.step
         self._own_randomness()
@@ -235,19 +231,19 @@ class Training:
     def _own_randomness(self) -> None:
         """Every process but the first, whose random state the checkpoint holds, begins a stream of its own."""
         if self.share.rank:
-            torch.manual_seed(apart(self.settings.seed, self.share.rank, self.position.step))
+            torch.manual_seed(checks.apart(self.settings.seed, self.share.rank, self.position.step))
 
     def _stopped(self, what: str) -> TrainingError:
-        return TrainingError(stopped(what, self.position, self.steps, self.saved_step))
+        return TrainingError(checks.stopped(what, self.position, self.steps, self.saved_step))
 
 
 def train(
-    data: TrainingData,
+    data: pairs.TrainingData,
     settings: StudentSettings,
     execution: ExecutionSettings,
     scratch: Path,
     progress: Progress = silent,
-    earlier: LoadedStudent | None = None,
+    earlier: inference.LoadedStudent | None = None,
 ) -> Trained:
     """Trains a student, or goes on with an interrupted training of the same data and settings.
 
@@ -269,26 +265,28 @@ def train(
         TrainingError: no pairs to learn from, settings that do not fit the data or the earlier student,
             a loss that is not finite or beyond its limit, a text model that is not there.
     """
-    usable_kinds(data, settings)
+    checks.usable_kinds(data, settings)
     if earlier is not None:
-        check_architecture(earlier, settings.model)
-    scaler = earlier.scaler if earlier is not None else fit_scaler(data.signals, data.train.ecgs)
-    fabric = make_fabric(settings, execution)
-    if fabric.world_size > 1 and not started_outside():
-        run_processes(fabric, _train, (data, settings, execution, scratch, earlier, scaler), progress)
-        fabric = make_fabric(settings, execution, alone=True)  # reads what the processes leave: the last checkpoint
+        warm_start.check_architecture(earlier, settings.model)
+    scaler = earlier.scaler if earlier is not None else transforms.fit_scaler(data.signals, data.train.ecgs)
+    fabric = distributed.make_fabric(settings, execution)
+    if fabric.world_size > 1 and not distributed.started_outside():
+        distributed.run_processes(fabric, _train, (data, settings, execution, scratch, earlier, scaler), progress)
+        fabric = distributed.make_fabric(
+            settings, execution, alone=True
+        )  # reads what the processes leave: the last checkpoint
     fabric.launch()
     return _train(fabric, data, settings, execution, scratch, earlier, scaler, progress)
 
 
 def _train(
     fabric: Fabric,
-    data: TrainingData,
+    data: pairs.TrainingData,
     settings: StudentSettings,
     execution: ExecutionSettings,
     scratch: Path,
-    earlier: LoadedStudent | None,
-    scaler: Scaler,
+    earlier: inference.LoadedStudent | None,
+    scaler: transforms.Scaler,
     progress: Progress,
 ) -> Trained:
     with reproducible(settings.seed, execution.threads):

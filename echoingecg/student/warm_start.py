@@ -1,7 +1,6 @@
 """Starting from an earlier student's weights instead of from nothing."""
 
-from echoingecg.common.errors import TrainingError
-from echoingecg.common.files import fingerprint, hash_array
+from echoingecg.common import TrainingError, fingerprint, hash_array
 from echoingecg.recipe import ModelSettings
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.loss import Objective

@@ -9,7 +9,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from echoingecg.common.errors import RecipeError, Refusal
+from echoingecg.common import RecipeError, Refusal
 from echoingecg.recipe.stages import TeacherSettings
 from echoingecg.teacher.decode.clip import Clip
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from data_contracts.conventions import UserError
-from echoingecg.common.running import prefetched
+from echoingecg.common import prefetched
 from echoingecg.recipe.stages import TeacherSettings
 from echoingecg.teacher.frames import read_clip
 

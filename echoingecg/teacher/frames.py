@@ -9,12 +9,11 @@ from typing import Final
 import cv2
 import numpy as np
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.recipe.stages import TeacherSettings
-from echoingecg.teacher.cine_check import check_cine
+from echoingecg.teacher import cine_check, sector_mask
 from echoingecg.teacher.decode import frames_of, open_clip
 from echoingecg.teacher.decode.clip import Clip, Region
-from echoingecg.teacher.sector_mask import LOOKS, find_sector, whole_pixels
 
 _TWO_DIMENSIONAL: Final = 1  # Region Spatial Format, DICOM PS3.3 C.8.5.5.1.1
 _STRIPS: Final = {2: "M-mode", 3: "spectral Doppler"}
@@ -40,7 +39,7 @@ def read_clip(path: Path, settings: TeacherSettings, size: int) -> np.ndarray:
         OSError: the disk cannot give the bytes.
     """
     clip, frames, looks = _read(path, settings, size)
-    check_cine(clip, frames, settings)
+    cine_check.check_cine(clip, frames, settings)
     inside = _sector(looks, settings, size)
     frames &= (inside * np.uint8(255))[..., None].repeat(3, axis=2)  # assigning by index takes 30 times as long
     return frames
@@ -63,7 +62,7 @@ def _read(path: Path, settings: TeacherSettings, size: int) -> tuple[Clip, np.nd
     box = two_dimensional_region(clip)
     wanted = frame_indices(clip.frames, settings.frame_stride, settings.max_frames)
     # Whatever is wanted, the same frames are compared: a frame's embedding does not depend on its company.
-    looks = frame_indices(clip.frames, 1, LOOKS) if settings.mask else []
+    looks = frame_indices(clip.frames, 1, sector_mask.LOOKS) if settings.mask else []
     numbers, place = sorted({*wanted, *looks}), {number: index for index, number in enumerate(wanted)}
     frames, seen = np.empty((len(wanted), size, size, 3), np.uint8), []
     for number, frame in zip(numbers, frames_of(clip, numbers), strict=True):
@@ -75,7 +74,9 @@ def _read(path: Path, settings: TeacherSettings, size: int) -> tuple[Clip, np.nd
 
 
 def _sector(looks: list[np.ndarray], settings: TeacherSettings, size: int) -> np.ndarray:
-    return whole_pixels(find_sector(looks), size) if settings.mask else np.ones((size, size), bool)
+    return (
+        sector_mask.whole_pixels(sector_mask.find_sector(looks), size) if settings.mask else np.ones((size, size), bool)
+    )
 
 
 def frame_indices(frames: int, stride: int, max_frames: int) -> list[int]:

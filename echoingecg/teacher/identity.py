@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from data_contracts.conventions import UserError
-from echoingecg.common.files import hash_files
+from echoingecg.common import hash_files
 from echoingecg.recipe.stages import DEMO_TEACHER, TeacherSettings
 
 CONFIG: Final = "open_clip_config.json"

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from sklearn.decomposition import PCA
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.common.figure_style import GREY, drawable, new_figure, png, set_title, styled
 from echoingecg.recipe.stages import TeacherSettings
 from echoingecg.teacher.frames import read_unmasked

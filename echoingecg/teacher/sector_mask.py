@@ -12,7 +12,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 
 LOOKS: Final = 16  # frames of a clip that are compared
 _LEVELS: Final = 1  # a grey level that moves by more has changed

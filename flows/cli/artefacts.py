@@ -72,7 +72,7 @@ def verify(
     shared: Annotated[bool, typer.Option("--shared", help="The copies in the shared store instead.")] = False,
 ) -> None:
     """Compare every file, and every row in the pools, with its checksum."""
-    from echoingecg.common.running import silent
+    from echoingecg.common import silent
     from tasks.operations.verify_and_collect import examined
 
     looked = examined(open_store(workspace), names or [], shared, silent)

@@ -93,7 +93,7 @@ def _pools() -> Finding:
 
 
 def _artefacts(workspace: Path) -> Finding:
-    from echoingecg.common.errors import StoreError
+    from echoingecg.common import StoreError
     from tasks.base.workspace import Workspace
     from tasks.store.join_shared import sharing
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from data_contracts.conventions import UserError
+from flows.cli import plots, students
 from flows.cli.artefacts import app as artefacts
-from flows.cli.plots import echo, plot
-from flows.cli.students import StudentOption, embed, export_released, import_released, predict, promote, search
 from flows.deployments import OWN_SERVER, QUIET, RUNS
 
 if TYPE_CHECKING:
@@ -27,14 +26,14 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(artefacts, name="artefacts")
-app.command()(plot)
-app.command()(echo)
-app.command()(predict)
-app.command()(embed)
-app.command()(search)
-app.command()(promote)
-app.command()(import_released)
-app.command()(export_released)
+app.command()(plots.plot)
+app.command()(plots.echo)
+app.command()(students.predict)
+app.command()(students.embed)
+app.command()(students.search)
+app.command()(students.promote)
+app.command()(students.import_released)
+app.command()(students.export_released)
 
 WorkspaceOption = Annotated[
     str, typer.Option("--workspace", "-w", envvar="ECHOINGECG_WORKSPACE", help="Folder of pools and artefacts.")
@@ -137,7 +136,7 @@ def teach(
 @app.command()
 def drift(
     export: Annotated[str, typer.Argument(help="The new export.")],
-    student: StudentOption = "",
+    student: students.StudentOption = "",
     recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose drift section is the rule.")] = "demo",
     workspace: WorkspaceOption = "workspace",
     overrides: SetOption = [],  # noqa: B006

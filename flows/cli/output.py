@@ -16,10 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from data_contracts.conventions import Stage
-from data_contracts.evaluation import REPORT
-from data_contracts.quarantine import QUARANTINE
-from echoingecg.common.running import Progress as Listener
+from data_contracts import conventions, evaluation, quarantine
+from echoingecg.common import Progress as Listener
 from echoingecg.prediction.files import Tally
 from tasks.all_stages import plans
 from tasks.operations.drift import Found
@@ -29,11 +27,11 @@ from tasks.store.job import Job
 _console = Console(soft_wrap=True)
 
 
-def print_run(made: Mapping[Stage, Artefact]) -> None:
+def print_run(made: Mapping[conventions.Stage, Artefact]) -> None:
     """The artefacts of a finished run, and the report's path on the last line."""
     _console.print(_table("run", made.values()))
     if "evaluation" in made:
-        print(made["evaluation"].folder / REPORT)  # noqa: T201 - plain, so that scripts can read it
+        print(made["evaluation"].folder / evaluation.REPORT)  # noqa: T201 - plain, so that scripts can read it
 
 
 def print_drift(found: Found) -> None:
@@ -88,11 +86,11 @@ def print_artefact(store: ArtefactStore, name: str) -> None:
     artefact = store.named(name)
     _console.print_json(artefact.manifest.model_dump_json())
     _console.print(str(artefact.folder) if artefact.is_here else f"in {store.shared}, not in this workspace yet")
-    if QUARANTINE.filename not in artefact.manifest.files:
+    if quarantine.QUARANTINE.filename not in artefact.manifest.files:
         return
     artefact = store.get(str(artefact))
     paths = _private_paths(store)
-    for row in QUARANTINE.read(artefact.folder).to_pylist():  # lines, not a table: a path must stay whole
+    for row in quarantine.QUARANTINE.read(artefact.folder).to_pylist():  # lines, not a table: a path must stay whole
         file = paths.get(row["source_id"], row["source_id"])
         print(f"refused {file}: {row['reason']}: {row['detail']}")  # noqa: T201
 
@@ -105,7 +103,9 @@ def _private_paths(store: ArtefactStore) -> dict[str, str]:
     return found
 
 
-def _table(title: str, artefacts: Iterable[Artefact], shared: set[tuple[Stage, str]] | None = None) -> Table:
+def _table(
+    title: str, artefacts: Iterable[Artefact], shared: set[tuple[conventions.Stage, str]] | None = None
+) -> Table:
     """Rows of artefacts. `shared`: what the shared store holds; None for a workspace that stands alone."""
     table = Table(title=title, title_justify="left")
     table.add_column("artefact", no_wrap=True)  # a name that can be copied

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import torch
 from threadpoolctl import threadpool_limits
 
-from echoingecg.common.errors import StoreError, UserError
+from echoingecg.common import StoreError, UserError
 from echoingecg.recipe import ExecutionSettings
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from data_contracts.conventions import Stage
-from echoingecg.common.errors import StoreError
+from echoingecg.common import StoreError
 
 if TYPE_CHECKING:
     from obstore.store import S3Store

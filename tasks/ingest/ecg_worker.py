@@ -9,8 +9,7 @@ import numpy as np
 
 from data_contracts import ecg as contract
 from echoingecg.catalog.scan import files_of
-from echoingecg.common.errors import Refusal
-from echoingecg.common.files import hash_array, hash_files
+from echoingecg.common import Refusal, hash_array, hash_files
 from echoingecg.ecg.decode.wfdb_fast import read_plain
 from echoingecg.ecg.process import Loaded, Processed, finish_each, load
 from echoingecg.recipe import EcgSettings

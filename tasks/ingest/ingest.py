@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 import zarr
 
 from data_contracts.tables import ArrayContract
-from echoingecg.common.errors import StoreError
-from echoingecg.common.running import Progress
+from echoingecg.common import Progress, StoreError
 from tasks.base.progress import logger
 from tasks.pools.pool import Pool, hexadecimal, rows_by_key, rows_of
 from tasks.pools.transaction import Block, SourceFile

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from data_contracts import teacher as contract
-from echoingecg.common.files import hash_array
+from echoingecg.common import hash_array
 from echoingecg.recipe import TeacherSettings
 from echoingecg.teacher.frames import read_clip
 from tasks.base.workers import Map

@@ -15,8 +15,7 @@ from prefect.states import Completed, Failed, State
 from data_contracts import catalog, ecg, pairs
 from data_contracts.conventions import Stage
 from data_contracts.monitoring import DRIFT, Drift
-from echoingecg.common.errors import StoreError, UserError
-from echoingecg.common.files import fingerprint, write_whole
+from echoingecg.common import StoreError, UserError, fingerprint, write_whole
 from echoingecg.evaluation.compare import Side, measure_drift, verdict_on
 from echoingecg.evaluation.data.embed import embed_ecgs
 from echoingecg.recipe import CatalogSettings, DriftSettings, EcgSettings, EvaluationSettings, Recipe

@@ -18,15 +18,12 @@ from prefect.states import Completed, Failed, State
 from data_contracts.prediction import FILENAME as CARD
 from data_contracts.prediction import NOTICE, READINGS
 from data_contracts.quarantine import REASONS
-from echoingecg.common.errors import StoreError, UserError
-from echoingecg.common.running import Progress, silent
+from echoingecg.common import Progress, StoreError, UserError, silent
 from echoingecg.prediction.files import Tally, list_ecgs, write_parquet
 from echoingecg.recipe import ExecutionSettings
+from tasks.base import workers, workspace
 from tasks.base.progress import Reporter
-from tasks.base.workers import mapper
-from tasks.base.workspace import writing_to
-from tasks.store.artefact import Artefact
-from tasks.store.artefacts import ArtefactStore
+from tasks.store import artefact, artefacts
 
 if TYPE_CHECKING:
     from echoingecg.prediction.predictor import Reader
@@ -39,8 +36,8 @@ Work = Literal["predict", "embed"]
 class JudgedStudent:
     """A student, and the evaluation whose card says how to read it."""
 
-    student: Artefact
-    evaluation: Artefact
+    student: artefact.Artefact
+    evaluation: artefact.Artefact
 
     def __str__(self) -> str:
         return f"{self.student}, judged by {self.evaluation}"
@@ -50,7 +47,7 @@ class JudgedStudent:
         return _reader(self.student.folder, self.evaluation.folder)
 
 
-def find_student(store: ArtefactStore, name: str) -> JudgedStudent:
+def find_student(store: artefacts.ArtefactStore, name: str) -> JudgedStudent:
     """The student that a person means.
 
     Args:
@@ -81,7 +78,7 @@ def find_student(store: ArtefactStore, name: str) -> JudgedStudent:
     return JudgedStudent(student, evaluation)
 
 
-def _with_card(store: ArtefactStore) -> list[Artefact]:
+def _with_card(store: artefacts.ArtefactStore) -> list[artefact.Artefact]:
     """Evaluations that say how to read; those of earlier releases do not."""
     return [one for one in store.published("evaluation") if CARD in one.manifest.files]
 
@@ -117,7 +114,7 @@ def read_files(
         torch.set_num_threads(1)  # the blocks are what runs side by side
     read = partial(_read, judged.student.folder, judged.evaluation.folder, work, protocol or ZERO_SHOT)
     done = 0
-    with mapper(execution or ExecutionSettings(), len(blocks)) as run:
+    with workers.mapper(execution or ExecutionSettings(), len(blocks)) as run:
         for block, table in zip(blocks, run(read, blocks), strict=True):
             done += len(block)
             progress(done, len(files))
@@ -138,14 +135,19 @@ def _reader(student: Path, evaluation: Path) -> "Reader":
 
 @task(task_run_name="predict", cache_policy=NO_CACHE, persist_result=False)
 def predict(
-    store: ArtefactStore, student: str, files: list[str], output: Path, protocol: str, execution: ExecutionSettings
+    store: artefacts.ArtefactStore,
+    student: str,
+    files: list[str],
+    output: Path,
+    protocol: str,
+    execution: ExecutionSettings,
 ) -> State:
     """See flows.predict. The state's message counts; neither it nor the artifact names a file."""
     tally = Tally()
     try:
         judged, found = find_student(store, student), list_ecgs(files)
         tables = read_files(judged, found, "predict", protocol, execution, Reporter("predict"))
-        with writing_to(output.parent):
+        with workspace.writing_to(output.parent):
             for table in write_parquet(READINGS, tables, output):
                 tally.add(table)
     except UserError as fault:

@@ -10,16 +10,16 @@ from filelock import FileLock
 
 from data_contracts.evaluation import PREDICTIONS
 from data_contracts.monitoring import Compared, Decision
-from echoingecg.common.errors import StoreError, UserError
-from echoingecg.common.files import fingerprint, write_whole
+from echoingecg.common import StoreError, UserError, fingerprint, write_whole
 from echoingecg.recipe import PromotionSettings
 from tasks.base.workspace import writing_to
 from tasks.operations.predict import find_student
-from tasks.store.artefact import Artefact
-from tasks.store.artefacts import ArtefactStore
+from tasks.store import artefact, artefacts
 
 
-def promote(store: ArtefactStore, challenger: str, alias: str, rule: PromotionSettings) -> tuple[Decision, Path]:
+def promote(
+    store: artefacts.ArtefactStore, challenger: str, alias: str, rule: PromotionSettings
+) -> tuple[Decision, Path]:
     """Decides whether `alias` moves to the challenger's evaluation. Where there is no such alias yet, it does.
 
     Args:
@@ -50,7 +50,13 @@ def promote(store: ArtefactStore, challenger: str, alias: str, rule: PromotionSe
             return decision, path
 
 
-def _decide(store: ArtefactStore, new: Artefact, old: Artefact | None, alias: str, rule: PromotionSettings) -> Decision:
+def _decide(
+    store: artefacts.ArtefactStore,
+    new: artefact.Artefact,
+    old: artefact.Artefact | None,
+    alias: str,
+    rule: PromotionSettings,
+) -> Decision:
     from echoingecg.evaluation.compare import compare, decide  # scikit-learn
 
     compared: tuple[Compared, ...] = ()
@@ -73,7 +79,7 @@ def _decide(store: ArtefactStore, new: Artefact, old: Artefact | None, alias: st
     )
 
 
-def _keep(store: ArtefactStore, decision: Decision) -> Path:
+def _keep(store: artefacts.ArtefactStore, decision: Decision) -> Path:
     folder = store.workspace.decisions
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{decision.alias}-{fingerprint(decision.model_dump(mode='json'))}.json"
@@ -81,12 +87,12 @@ def _keep(store: ArtefactStore, decision: Decision) -> Path:
     return path
 
 
-def champion_of(store: ArtefactStore, alias: str) -> Artefact | None:
+def champion_of(store: artefacts.ArtefactStore, alias: str) -> artefact.Artefact | None:
     """The evaluation that the alias names, by its manifest; None where there is no such alias."""
     return store.named(alias) if alias in store.aliases() else None
 
 
-def crown(store: ArtefactStore, challenger: Artefact, alias: str, rule: PromotionSettings) -> str:
+def crown(store: artefacts.ArtefactStore, challenger: artefact.Artefact, alias: str, rule: PromotionSettings) -> str:
     """Lets a challenger's evaluation meet the champion; one line that says what was decided.
 
     Two that cannot be compared, as when the export has changed the labels of the champion's test ECGs, leave the

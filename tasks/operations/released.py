@@ -6,8 +6,7 @@ from pathlib import Path
 
 from data_contracts.conventions import Stage
 from data_contracts.student import CONTRACT_VERSION
-from echoingecg.common.errors import StoreError
-from echoingecg.common.files import hash_files
+from echoingecg.common import StoreError, hash_files
 from tasks.base.workspace import writing_to
 from tasks.store.artefact import Artefact, Built, Plan
 from tasks.store.artefacts import ArtefactStore

@@ -17,12 +17,10 @@ from filelock import FileLock, Timeout
 from data_contracts.conventions import Stage
 from data_contracts.monitoring import ExportRecord
 from data_contracts.pairs import PATIENTS
-from echoingecg.common.errors import ContractError, StoreError
-from echoingecg.common.files import fingerprint, write_whole
+from echoingecg.common import ContractError, StoreError, fingerprint, write_whole
 from tasks.base.workspace import Workspace, writing_to
+from tasks.store import artefacts, job
 from tasks.store.artefact import Artefact
-from tasks.store.artefacts import ArtefactStore
-from tasks.store.job import private_folder
 
 _CLOCKS_APART: Final = 300.0  # s by which the clocks of two machines may differ
 TRIES: Final = 3  # retrains begun on an export before it is set aside
@@ -96,8 +94,8 @@ class ExportRecords:
     def keep(self, one: Landed, record: ExportRecord) -> None:
         """Writes the record, whole or not at all."""
         with writing_to(self.folder):
-            private_folder(self.folder.parent)
-            private_folder(self.folder)
+            job.private_folder(self.folder.parent)
+            job.private_folder(self.folder)
             write_whole(self._path(one), record.model_dump_json(indent=2) + "\n", mode=0o600)
 
     def waiting(self, exports: list[Landed]) -> list[Landed]:
@@ -134,7 +132,9 @@ def only_one(workspace: Workspace) -> Iterator[bool]:
         lock.release()
 
 
-def growth(store: ArtefactStore, made: Mapping[Stage, Artefact], champion: Artefact | None) -> list[dict[str, Any]]:
+def growth(
+    store: artefacts.ArtefactStore, made: Mapping[Stage, Artefact], champion: Artefact | None
+) -> list[dict[str, Any]]:
     """A row each for ECGs, echo clips and patients: how many, how many new.
 
     Args:
@@ -171,6 +171,6 @@ def _sides(pairs: Artefact) -> dict[str, str]:
     return dict(zip(table["patient_id"].to_pylist(), table["split"].to_pylist(), strict=True))
 
 
-def _sides_of_champion(store: ArtefactStore, champion: Artefact | None) -> dict[str, str]:
+def _sides_of_champion(store: artefacts.ArtefactStore, champion: Artefact | None) -> dict[str, str]:
     found = store.find("pairs", store.lineage(champion)["pairs"]) if champion else None
     return _sides(found) if found else {}

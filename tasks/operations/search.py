@@ -17,17 +17,14 @@ import pyarrow.compute as pc
 
 from data_contracts import catalog, pairs, teacher
 from data_contracts.conventions import Stage
-from echoingecg.common.errors import Refusal, StoreError, UserError
-from echoingecg.common.files import replacing
-from echoingecg.common.running import Progress, silent
+from echoingecg.common import Progress, Refusal, StoreError, UserError, replacing, silent
 from echoingecg.evaluation.data.embed import Gaussians, embed_ecgs
 from echoingecg.prediction.search import CHUNK, chunks, nearest
 from tasks.base.workspace import writing_to
 from tasks.operations.predict import JudgedStudent
 from tasks.pools.signals import PoolSignals
 from tasks.pools.targets import targets_in_chunks
-from tasks.store.artefact import Artefact
-from tasks.store.artefacts import ArtefactStore
+from tasks.store import artefact, artefacts
 
 _PARTS: Final = tuple(field.name for field in fields(Gaussians))  # the mean first
 
@@ -42,7 +39,7 @@ class Cohort:
         progress: told the ECGs embedded.
     """
 
-    store: ArtefactStore
+    store: artefacts.ArtefactStore
     judged: JudgedStudent
     progress: Progress = silent
 
@@ -99,7 +96,7 @@ class Cohort:
         mean, *scalars = (np.load(name, mmap_mode="r" if at == 0 else None) for at, name in enumerate(names))
         return signals.record_ids, Gaussians(mean, *scalars)
 
-    def _above(self, stage: Stage) -> Artefact:
+    def _above(self, stage: Stage) -> artefact.Artefact:
         found = self.store.in_lineage(self.judged.student, stage)
         if found is None:
             raise StoreError(

@@ -8,8 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed, State
 
 from data_contracts.catalog import ECHOES, MEASUREMENTS, REPORTS
-from echoingecg.common.errors import StoreError, UserError
-from echoingecg.common.running import Progress
+from echoingecg.common import Progress, StoreError, UserError
 from echoingecg.recipe.stages import SplitShares
 from tasks.base.progress import Reporter
 from tasks.base.workspace import writing_to

@@ -17,17 +17,14 @@ from filelock import FileLock, Timeout
 from data_contracts import ecg, teacher
 from data_contracts.conventions import STAGES, Stage
 from data_contracts.tables import TableContract
-from echoingecg.common.errors import StoreError, UserError
-from echoingecg.common.files import hash_array
-from echoingecg.common.running import Progress
+from echoingecg.common import Progress, StoreError, UserError, hash_array
 from tasks.base.workspace import Workspace, writing_to
 from tasks.pools.pool import Pool, array_of, rows_by_key, rows_of, sweep
+from tasks.store import artefacts, join_shared
 from tasks.store.artefact import Artefact
-from tasks.store.artefacts import ArtefactStore
-from tasks.store.join_shared import shared_store_of
 
 
-def faults(store: ArtefactStore, artefact: Artefact) -> Iterator[str]:
+def faults(store: artefacts.ArtefactStore, artefact: Artefact) -> Iterator[str]:
     """One line for every difference; nothing when the artefact is sound."""
     yield from artefact.faults()
     for stage, version in artefact.manifest.inputs.items():
@@ -45,7 +42,7 @@ def faults(store: ArtefactStore, artefact: Artefact) -> Iterator[str]:
         yield f"{artefact}: {fault}"
 
 
-def examined(store: ArtefactStore, names: list[str], shared: bool, report: Progress) -> dict[str, list[str]]:
+def examined(store: artefacts.ArtefactStore, names: list[str], shared: bool, report: Progress) -> dict[str, list[str]]:
     """Every artefact that was looked at, with its faults.
 
     Args:
@@ -64,13 +61,13 @@ def examined(store: ArtefactStore, names: list[str], shared: bool, report: Progr
     return found
 
 
-def shared_faults(store: ArtefactStore, names: list[str]) -> Iterator[tuple[str, list[str]]]:
+def shared_faults(store: artefacts.ArtefactStore, names: list[str]) -> Iterator[tuple[str, list[str]]]:
     """Artefacts of the shared store (default: all), and a line for every file that is not as its manifest there says.
 
     Raises:
         StoreError: the workspace has joined none, no such artefact, or S3 does not let us in.
     """
-    shared = shared_store_of(store)
+    shared = join_shared.shared_store_of(store)
     chosen = {(one.stage, one.version) for one in map(store.named, names)}
     for manifest in shared.manifests():
         if not chosen or (manifest.stage, manifest.version) in chosen:
@@ -116,7 +113,7 @@ _LEFTOVERS: Final = (
 )
 
 
-def collect(store: ArtefactStore, delete: bool) -> Iterator[str]:
+def collect(store: artefacts.ArtefactStore, delete: bool) -> Iterator[str]:
     """Lists, and with `delete` removes, artefacts outside every kept lineage, old leftovers, lost chunks of pools.
 
     Kept is the lineage of the newest evaluation and of every alias. Whatever a commit of a pool has ever held is
@@ -150,7 +147,7 @@ def collect(store: ArtefactStore, delete: bool) -> Iterator[str]:
                 yield f"{did} {lost:,} bytes that no commit holds in {place}"
 
 
-def collect_shared(store: ArtefactStore, delete: bool) -> Iterator[str]:
+def collect_shared(store: artefacts.ArtefactStore, delete: bool) -> Iterator[str]:
     """The same of the shared store: versions outside every kept lineage, and files of uploads that were killed.
 
     Kept is the lineage of the newest evaluation, whoever made it, and of every alias, and all that is younger than a
@@ -162,7 +159,7 @@ def collect_shared(store: ArtefactStore, delete: bool) -> Iterator[str]:
     Raises:
         StoreError: the workspace has joined none, or S3 does not let us in.
     """
-    shared = shared_store_of(store)
+    shared = join_shared.shared_store_of(store)
     before = datetime.fromtimestamp(time.time() - _SHARED_AGE, UTC)
     for what, keys in shared.surplus(_kept(store, store.published), before).items():
         if delete:
@@ -170,7 +167,7 @@ def collect_shared(store: ArtefactStore, delete: bool) -> Iterator[str]:
         yield f"{'deleted' if delete else 'would delete'} {what}"
 
 
-def _kept(store: ArtefactStore, listed: Callable[..., list[Artefact]]) -> set[tuple[Stage, str]]:
+def _kept(store: artefacts.ArtefactStore, listed: Callable[..., list[Artefact]]) -> set[tuple[Stage, str]]:
     """Stage and version of all that the newest evaluation among those listed, or an alias, was made of."""
     newest = [found[-1] for stage in reversed(STAGES) if (found := listed(stage))][:1]
     roots = newest + [store.named(name) for name in store.aliases()]

@@ -10,11 +10,10 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from data_contracts import ecg as contract
 from data_contracts.quarantine import QUARANTINE, REASONS
-from echoingecg.common.errors import StoreError
+from echoingecg.common import StoreError
 from echoingecg.recipe import EcgSettings
 from tasks.base.workspace import Workspace
-from tasks.pools.pool import Pool, array_of
-from tasks.pools.signals import rows_in_pool
+from tasks.pools import pool, signals
 from tasks.store.artefact import Artefact
 
 if TYPE_CHECKING:
@@ -60,12 +59,14 @@ def pages_of(workspace: Workspace, artefact: Artefact, record_ids: Sequence[str]
     if missing := [name for name in record_ids if name not in key]:
         raise StoreError(f"{artefact} holds no record '{missing[0]}': was it made again?")
     assert artefact.manifest.run.pool is not None
-    group = Pool.read(workspace, artefact.manifest.run.pool)
-    signal, quality, findings = (array_of(group, one) for one in (contract.SIGNAL, contract.QUALITY, contract.FINDINGS))
+    group = pool.Pool.read(workspace, artefact.manifest.run.pool)
+    signal, quality, findings = (
+        pool.array_of(group, one) for one in (contract.SIGNAL, contract.QUALITY, contract.FINDINGS)
+    )
     settings = EcgSettings.model_validate(artefact.manifest.recipe)
     return [
         filtered_page(np.asarray(signal[row]), np.asarray(quality[row]), int(np.asarray(findings[row])), settings)
-        for row in rows_in_pool(group, [key[name] for name in record_ids])
+        for row in signals.rows_in_pool(group, [key[name] for name in record_ids])
     ]
 
 

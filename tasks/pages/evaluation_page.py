@@ -14,15 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.artifacts import create_markdown_artifact
 
-from data_contracts import pairs, student
-from data_contracts.conventions import STAGES
-from data_contracts.evaluation import CONTRACT_VERSION, FIGURES, REPORT
-from data_contracts.quarantine import QUARANTINE
-from echoingecg.common.errors import StoreError
+from data_contracts import conventions, evaluation, pairs, quarantine, student
+from echoingecg.common import StoreError
 from echoingecg.recipe import EvaluationSettings
 from tasks.base.workspace import Workspace, writing_to
-from tasks.pages.ecg_page import finding_counts, pages_of, sample_page
-from tasks.pages.teacher_page import contact_sheet, embedding_map
+from tasks.pages import ecg_page, teacher_page
 from tasks.store.artefact import Artefact, Inputs
 from tasks.store.artefacts import ArtefactStore
 
@@ -43,22 +39,24 @@ def provenance_of(workspace: Workspace, inputs: Inputs, recipe: dict[str, Any]) 
     """
     store = ArtefactStore(workspace)
     above = [store.lineage(one) for one in inputs.values()]  # a student from elsewhere has none of its own
-    versions = {stage: of[stage] for stage in STAGES for of in above if stage in of}
+    versions = {stage: of[stage] for stage in conventions.STAGES for of in above if stage in of}
     there = [one for stage, version in versions.items() if (one := store.find(stage, version)) is not None]
     sections = {str(one.stage): one.manifest.recipe for one in there}
     return {
         "teacher": inputs["teacher"].manifest.recipe["model"],
         "versions": {str(stage): version for stage, version in versions.items()},
         "stages": {one.stage: _facts(one) for one in there},
-        "quarantine": {one.stage: _reasons(one) for one in there if QUARANTINE.filename in one.manifest.files},
+        "quarantine": {
+            one.stage: _reasons(one) for one in there if quarantine.QUARANTINE.filename in one.manifest.files
+        },
         "recipe": sections | {"evaluation": recipe},
         "history": student.HISTORY.read(inputs["student"].folder),
         "filters": pairs.FILTERS.read(inputs["pairs"].folder),
-        "ecg_findings": finding_counts(inputs["ecg"]),
-        "ecg_page": sample_page(workspace, inputs["ecg"]),
-        "echo_sheet": contact_sheet(inputs["teacher"]),
-        "echo_map": embedding_map(workspace, inputs["teacher"]),
-        "pages": partial(pages_of, workspace, inputs["ecg"]),
+        "ecg_findings": ecg_page.finding_counts(inputs["ecg"]),
+        "ecg_page": ecg_page.sample_page(workspace, inputs["ecg"]),
+        "echo_sheet": teacher_page.contact_sheet(inputs["teacher"]),
+        "echo_map": teacher_page.embedding_map(workspace, inputs["teacher"]),
+        "pages": partial(ecg_page.pages_of, workspace, inputs["ecg"]),
     }
 
 
@@ -73,7 +71,7 @@ def _facts(artefact: Artefact) -> "StageFacts":
 
 def _reasons(artefact: Artefact) -> dict[str, int]:
     """Refusals by reason."""
-    return dict(sorted(Counter(QUARANTINE.read(artefact.folder)["reason"].to_pylist()).items()))
+    return dict(sorted(Counter(quarantine.QUARANTINE.read(artefact.folder)["reason"].to_pylist()).items()))
 
 
 def rebuild_report(store: ArtefactStore, name: str, out: Path) -> int:
@@ -95,10 +93,11 @@ def rebuild_report(store: ArtefactStore, name: str, out: Path) -> int:
     artefact = store.get(name)
     if artefact.stage != "evaluation":
         raise StoreError(f"{artefact} has no report: name an evaluation; 'artefacts list' shows all")
-    if (found := artefact.manifest.contract_version) != CONTRACT_VERSION:
+    if (found := artefact.manifest.contract_version) != evaluation.CONTRACT_VERSION:
         raise StoreError(
             f"{artefact} is of contract version {found}, and this release makes reports of version "
-            f"{CONTRACT_VERSION}: its own is {artefact.folder / REPORT}; run the evaluation again for a new one"
+            f"{evaluation.CONTRACT_VERSION}: its own is {artefact.folder / evaluation.REPORT}; "
+            "run the evaluation again for a new one"
         )
     if out.resolve().is_relative_to(store.workspace.artefacts.resolve()):
         raise StoreError(f"{out} is among the published artefacts, which never change: choose another --out")
@@ -129,7 +128,7 @@ _MOST = 400_000  # characters in all: Prefect keeps them in its database
 def show(workspace: Workspace, artefact: Artefact) -> None:
     """Publishes the figures to Prefect, in the order of their names, as far as they fit. Needs a run."""
     lines: list[str] = []
-    for path in sorted((artefact.folder / FIGURES).glob("*.png")):
+    for path in sorted((artefact.folder / evaluation.FIGURES).glob("*.png")):
         line = f"![{path.stem}](data:image/png;base64,{base64.b64encode(_small(path.read_bytes())).decode('ascii')})"
         if sum(map(len, lines)) + len(line) > _MOST:
             lines.append("The other figures are in the report.")

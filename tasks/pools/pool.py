@@ -24,7 +24,7 @@ from zarr.codecs import BloscCodec
 
 from data_contracts.manifest import PoolSnapshot
 from data_contracts.tables import ArrayContract
-from echoingecg.common.errors import StoreError
+from echoingecg.common import StoreError
 from tasks.base.progress import logger
 from tasks.base.workspace import CHECK, S3Place, Workspace, is_s3, writing_to
 from tasks.pools.transaction import BRANCH, REFUSED, Draft, Known, PoolArray, key_rows, named_array

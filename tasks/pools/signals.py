@@ -23,8 +23,7 @@ from filelock import FileLock
 
 from data_contracts.conventions import LEADS, SAMPLES
 from data_contracts.ecg import KEY, SIGNAL, records_of
-from echoingecg.common.errors import StoreError
-from echoingecg.common.running import Progress, silent
+from echoingecg.common import Progress, StoreError, silent
 from tasks.base.progress import Reporter, logger
 from tasks.base.workspace import Workspace, writing_to
 from tasks.pools.pool import Pool, array_of, key_rows, rows_of

@@ -14,7 +14,7 @@ import zarr
 
 from data_contracts import teacher as contract
 from data_contracts.tables import ArrayContract
-from echoingecg.common.files import fingerprint, hash_array
+from echoingecg.common import fingerprint, hash_array
 from echoingecg.recipe import TeacherSettings
 from tasks.pools.pool import Pool, PoolArray, array_of, key_rows, rows_by_key, rows_of
 from tasks.store.artefact import Artefact

@@ -14,8 +14,7 @@ import zarr
 
 from data_contracts.tables import ArrayContract
 from echoingecg.catalog.scan import files_of
-from echoingecg.common.errors import Refusal, StoreError, outcome_of
-from echoingecg.common.files import hash_files
+from echoingecg.common import Refusal, StoreError, hash_files, outcome_of
 
 Rows = Mapping[str, np.ndarray]
 

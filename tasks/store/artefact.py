@@ -16,8 +16,7 @@ from pydantic import ValidationError
 
 from data_contracts.conventions import Stage
 from data_contracts.manifest import FILENAME, Checksum, Manifest, PoolSnapshot
-from echoingecg.common.errors import StoreError
-from echoingecg.common.files import canonical_json, fingerprint, hash_files, to_disk
+from echoingecg.common import StoreError, canonical_json, fingerprint, hash_files, to_disk
 
 PACKAGES: Final = ("echoingecg", "numpy", "scipy", "torch", "open_clip_torch", "zarr", "icechunk", "scikit-learn",
                    "opencv-python-headless", "pydicom", "wfdb", "pyarrow")  # fmt: skip

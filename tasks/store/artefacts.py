@@ -18,8 +18,7 @@ from filelock import FileLock
 
 from data_contracts.conventions import STAGES, Stage
 from data_contracts.manifest import FILENAME, Manifest, PoolSnapshot, Run
-from echoingecg.common.errors import StoreError
-from echoingecg.common.files import VERSION_LENGTH, to_disk, write_whole
+from echoingecg.common import VERSION_LENGTH, StoreError, to_disk, write_whole
 from tasks.base.workspace import Workspace, writing_to
 from tasks.store.artefact import Artefact, Built, Plan, checksum, complete, content_of, packages, read_manifest
 from tasks.store.shared import SharedStore, joined, kept_here

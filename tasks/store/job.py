@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 
 from data_contracts.conventions import STAGES, UPSTREAM, Stage
-from echoingecg.common.errors import StoreError, UserError
-from echoingecg.common.files import fingerprint, replacing
+from echoingecg.common import StoreError, UserError, fingerprint, replacing
 from echoingecg.recipe import Recipe
 from tasks.base.workspace import Workspace, writing_to
 from tasks.store.artefacts import ArtefactStore

@@ -3,8 +3,7 @@
 import shutil
 from collections.abc import Iterator
 
-from echoingecg.common.errors import StoreError
-from echoingecg.common.files import write_whole
+from echoingecg.common import StoreError, write_whole
 from tasks.base.workspace import Workspace, writing_to
 from tasks.store.artefacts import Aliases, ArtefactStore
 from tasks.store.shared import SharedStore, joined, kept_here

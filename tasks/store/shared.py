@@ -21,8 +21,7 @@ from typing import Final
 
 from data_contracts.conventions import STAGES, Stage
 from data_contracts.manifest import Manifest
-from echoingecg.common.errors import StoreError
-from echoingecg.common.files import fingerprint, write_whole
+from echoingecg.common import StoreError, fingerprint, write_whole
 from tasks.base.workspace import Bucket, Listed, Workspace, is_s3
 from tasks.store.artefact import Artefact, complete, content_of, read_manifest
 

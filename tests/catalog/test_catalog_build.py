@@ -25,7 +25,7 @@ from data_contracts.catalog import TABLES
 from echoingecg.catalog.build import build, first_events, hours_since, seconds
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.catalog.scan import scan
-from echoingecg.common.errors import ExportError
+from echoingecg.common import ExportError
 from echoingecg.recipe import CatalogSettings
 
 

@@ -10,7 +10,7 @@ from hospital import KEY, write_csv, write_ecg
 from echoingecg.catalog.build import build
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.catalog.scan import scan
-from echoingecg.common.errors import ExportError
+from echoingecg.common import ExportError
 from echoingecg.recipe import CatalogSettings
 
 ROW = {

@@ -9,8 +9,7 @@ import pytest
 from hospital import KEY, append_row, generic_export, mimic_export, write_csv, write_ecg, write_echo
 
 from echoingecg.catalog.scan import SOURCES, FoundFile, Scan, files_of, scan
-from echoingecg.common.errors import ExportError
-from echoingecg.common.files import hash_files
+from echoingecg.common import ExportError, hash_files
 from echoingecg.recipe import CatalogSettings
 
 Maker = Callable[[Path], Path]

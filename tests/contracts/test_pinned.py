@@ -21,7 +21,7 @@ import pytest
 
 from data_contracts import catalog, ecg, pairs, student, teacher
 from data_contracts.conventions import LEADS, STAGES, UPSTREAM
-from echoingecg.common.files import canonical_json, fingerprint
+from echoingecg.common import canonical_json, fingerprint
 from echoingecg.evaluation.decision.reading_card import Judged
 from echoingecg.student.store import load
 from flows.request import find_recipe

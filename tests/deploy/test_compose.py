@@ -14,7 +14,7 @@ from deploy import stack
 from deploy.compose import FILE, ROOT, service
 from deploy.estimate import Assumptions, costs, tables
 from deploy.secrets import EXAMPLE, kept_secrets, random_secrets
-from echoingecg.common.errors import UserError
+from echoingecg.common import UserError
 
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text())["services"]
 SECRETS = ("POSTGRES_PASSWORD", "PREFECT_AUTH", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")

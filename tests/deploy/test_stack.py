@@ -22,7 +22,7 @@ from data_contracts.manifest import Manifest
 from deploy.postgres import programs
 from deploy.processes import marked
 from deploy.stack import CLIENT
-from echoingecg.common.errors import UserError
+from echoingecg.common import UserError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

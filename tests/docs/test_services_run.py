@@ -23,7 +23,7 @@ from test_commands import parsed
 from deploy.compose import FILE
 from deploy.postgres import programs
 from deploy.processes import marked
-from echoingecg.common.errors import UserError
+from echoingecg.common import UserError
 from flows.deployments import DEPLOYMENTS
 from flows.faults import NAME
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from scp_files import record, write_scp
 from wfdb_files import CLINICAL
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import arrange
 from echoingecg.ecg.decode.scp import read_sections

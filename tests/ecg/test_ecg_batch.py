@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 from wfdb_files import heartbeats
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.ecg.fast_filter import filter_records, measure
 from echoingecg.ecg.filter import clean, count_equal, median
 from echoingecg.ecg.process import Loaded, Processed, Window, finish, load

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import signal as dsp
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.ecg.filter import band_pass, clean, resample
 from echoingecg.recipe import EcgSettings
 

@@ -11,7 +11,7 @@ from wfdb_files import CLINICAL, write_record
 
 from data_contracts.conventions import LEADS
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.ecg.plot import Page, draw, findings_text, pages_of_file
 from echoingecg.recipe import EcgSettings
 

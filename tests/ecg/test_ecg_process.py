@@ -12,7 +12,7 @@ from wfdb_files import CLINICAL, edit_header, heartbeats, write_record
 
 from data_contracts.conventions import LEADS
 from data_contracts.ecg import QUALITY_FLAGS
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.ecg.decode.recording import Recording, arrange, canonical
 from echoingecg.ecg.filter import clean
 from echoingecg.ecg.process import Processed, process

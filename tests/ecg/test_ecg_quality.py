@@ -9,7 +9,7 @@ from synthetic_hearts import twelve_leads
 
 from data_contracts.conventions import LEADS
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import arrange, limb_lead_error
 from echoingecg.ecg.filter import clean

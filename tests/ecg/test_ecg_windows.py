@@ -13,7 +13,7 @@ from wfdb_files import write_record
 from data_contracts.conventions import LEADS
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS, RECORDS
 from data_contracts.quarantine import QUARANTINE
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.ecg.process import choose
 from echoingecg.ecg.windows import windows
 from echoingecg.recipe import EcgSettings

@@ -8,7 +8,7 @@ import pytest
 from ecg_files import STEP, ecg_steps, write_edf, write_npy
 from wfdb_files import CLINICAL
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.ecg.decode import decode
 
 STEPS = ecg_steps(seconds=4.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from expected_recordings import ENDINGS, EXPECTED, FOLDERS
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import arrange, complete, limb_lead_error
 from echoingecg.ecg.filter import clean

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from wfdb_files import CLINICAL
 
 from data_contracts.conventions import LEADS
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.ecg.decode.recording import Recording, arrange, canonical, complete, units_per_millivolt
 from echoingecg.ecg.quality import check_plausible, typical_amplitude
 from echoingecg.recipe import EcgSettings

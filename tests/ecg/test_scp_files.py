@@ -23,7 +23,7 @@ from scp_files import (
 )  # fmt: skip
 from wfdb_files import CLINICAL
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.scp import decode_huffman, default_table, read_sections, read_tables
 

@@ -13,7 +13,7 @@ from ecg_files import STEP, ecg_steps, write_aecg, write_muse, write_philips, xl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.philips import decode_xli
 from echoingecg.ecg.decode.recording import arrange, limb_lead_error

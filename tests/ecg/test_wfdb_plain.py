@@ -7,8 +7,7 @@ import pytest
 from wfdb_files import CLINICAL, edit_header, heartbeats, write_record
 
 from echoingecg.catalog.scan import files_of
-from echoingecg.common.errors import Refusal
-from echoingecg.common.files import hash_files
+from echoingecg.common import Refusal, hash_files
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import arrange
 from echoingecg.ecg.decode.wfdb_fast import decode_plain, read_plain

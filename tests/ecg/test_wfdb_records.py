@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from wfdb_files import CLINICAL, edit_header, heartbeats, write_record
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import MAX_VALUES
 from echoingecg.ecg.decode.wfdb import files_of_record, parse_header

@@ -9,7 +9,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from data_contracts.evaluation import PREDICTIONS
 from data_contracts.monitoring import Compared
-from echoingecg.common.errors import UserError
+from echoingecg.common import UserError
 from echoingecg.evaluation.compare import compare, decide
 from echoingecg.recipe.evaluation import PromotionSettings
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from data_contracts.conventions import ContractError
 from data_contracts.pairs import LABELS
-from echoingecg.common.errors import RecipeError
-from echoingecg.common.running import silent
+from echoingecg.common import RecipeError, silent
 from echoingecg.evaluation.data.inputs import EvaluationPairs
 from echoingecg.evaluation.data.models import read_models
 from echoingecg.evaluation.protocols.classification import evaluate_endpoint

@@ -9,7 +9,7 @@ from test_cli import call
 
 from data_contracts.ecg import RECORDS
 from data_contracts.monitoring import DRIFT, Drift
-from echoingecg.common.errors import StoreError
+from echoingecg.common import StoreError
 from echoingecg.recipe import DriftSettings
 from echoingecg.simulator.export import simulate
 from flows.drift import drift_job

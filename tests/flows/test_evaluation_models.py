@@ -7,7 +7,7 @@ import pytest
 
 from data_contracts.ecg import RECORDS
 from data_contracts.evaluation import PREDICTIONS, REGRESSIONS
-from echoingecg.common.errors import StoreError, UserError
+from echoingecg.common import StoreError, UserError
 from flows.request import find_recipe, make_job
 from support import Run, run_stages
 

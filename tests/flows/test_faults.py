@@ -14,7 +14,7 @@ import wfdb
 
 from data_contracts.conventions import Stage
 from data_contracts.quarantine import QUARANTINE
-from echoingecg.common.errors import StoreError, UserError
+from echoingecg.common import StoreError, UserError
 from flows.request import find_recipe, make_job
 from support import Run, run_stages
 

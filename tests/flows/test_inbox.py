@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_contracts.monitoring import ExportRecord
-from echoingecg.common.errors import StoreError
+from echoingecg.common import StoreError
 from tasks.base.workspace import Workspace
 from tasks.operations.retrain import TRIES, ExportRecords, landed, only_one
 

@@ -15,7 +15,7 @@ from data_contracts.ecg import RECORDS
 from data_contracts.evaluation import ANSWERS, PREDICTIONS
 from data_contracts.prediction import GAUSSIANS, NOTICE, READINGS
 from data_contracts.teacher import STUDIES
-from echoingecg.common.errors import UserError
+from echoingecg.common import UserError
 from echoingecg.evaluation.data.embed import Gaussians, sampled_distances
 from flows.cli.students import embed
 from support import Run

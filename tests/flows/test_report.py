@@ -11,7 +11,7 @@ import pytest
 
 from data_contracts.evaluation import CONTRACT_VERSION, FIGURES, METRICS, MODEL_CARD, REPORT
 from data_contracts.manifest import FILENAME
-from echoingecg.common.errors import StoreError
+from echoingecg.common import StoreError
 from support import Run
 from tasks.pages.evaluation_page import rebuild_report
 

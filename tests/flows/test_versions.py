@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from data_contracts import ecg, pairs, teacher
 from data_contracts.conventions import STAGES, Stage
 from data_contracts.student import WEIGHTS
-from echoingecg.common.errors import StoreError
+from echoingecg.common import StoreError
 from flows.request import find_recipe, make_job
 from support import Run, run_and_kill, run_stages
 from tasks.all_stages import plans

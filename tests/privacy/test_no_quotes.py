@@ -13,7 +13,7 @@ from searching import Words
 from data_contracts.monitoring import ExportRecord
 from echoingecg.catalog.build import build
 from echoingecg.catalog.scan import scan
-from echoingecg.common.errors import ExportError, StoreError
+from echoingecg.common import ExportError, StoreError
 from echoingecg.ecg.decode import decode
 from echoingecg.recipe import CatalogSettings, TeacherSettings
 from echoingecg.teacher.frames import read_clip

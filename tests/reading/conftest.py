@@ -9,7 +9,7 @@ import pytest
 from evaluation_case import NO_FEW_SHOT, ArraySignals, lvef_below, make_inputs
 from student_data import ONE_THREAD, settings, training_data
 
-from echoingecg.common.running import silent
+from echoingecg.common import silent
 from echoingecg.ecg.process import process
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.data.models import read_models

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_contracts.prediction import NOTICE, READINGS
-from echoingecg.common.errors import UserError
+from echoingecg.common import UserError
 from echoingecg.prediction.files import Tally, list_ecgs, write_json, write_parquet
 from echoingecg.prediction.predictor import Reader
 

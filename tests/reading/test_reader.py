@@ -8,7 +8,7 @@ import pytest
 from expected_recordings import EXPECTED
 
 from data_contracts.prediction import GAUSSIANS, READINGS
-from echoingecg.common.errors import Refusal, UserError
+from echoingecg.common import Refusal, UserError
 from echoingecg.ecg.process import process
 from echoingecg.prediction.predictor import Reader
 

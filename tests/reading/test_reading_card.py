@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from safetensors.numpy import save_file
 
 from data_contracts.prediction import FILENAME, METADATA, Calibration, Reading, ReadingCard, Referral
-from echoingecg.common.errors import ContractError, StoreError
+from echoingecg.common import ContractError, StoreError
 from echoingecg.evaluation.data.models import Line
 from echoingecg.evaluation.decision.reading_card import QUANTILES, Judged, quantiles
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_contracts.conventions import STAGES
-from echoingecg.common.errors import RecipeError
+from echoingecg.common import RecipeError
 from echoingecg.recipe import Recipe, evaluation, read_recipe, with_overrides, write_recipe
 from echoingecg.recipe import stages as sections
 from echoingecg.recipe import stages as teaching

@@ -15,7 +15,7 @@ from pydicom.pixels import pixel_array
 
 import echoingecg.simulator
 from data_contracts.conventions import LEADS
-from echoingecg.common.errors import ExportError
+from echoingecg.common import ExportError
 from echoingecg.recipe.stages import SimulatorSettings
 from echoingecg.simulator.ecg.record import write_wfdb
 from echoingecg.simulator.export import simulate

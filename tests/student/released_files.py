@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
-from echoingecg.common.errors import ContractError
+from echoingecg.common import ContractError
 from echoingecg.student.released.layout import Released, read_released
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from student_data import settings
 from torch import nn
 
-from echoingecg.common.errors import TrainingError
+from echoingecg.common import TrainingError
 from echoingecg.recipe import ModelSettings, TuningSettings
 from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.fine_tuning import Classifier, LowRank, add_adapters, balanced_loss, fit_classifier

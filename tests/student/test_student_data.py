@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from student_data import ArraySignals, settings, training_data
 
 from data_contracts.pairs import ECG_ECHO, ECG_TEXT
-from echoingecg.common.errors import ContractError
+from echoingecg.common import ContractError
 from echoingecg.common.training_setup import learning_rate
 from echoingecg.student.data.batches import Planner, linked, occurrence
 from echoingecg.student.data.pairs import KINDS, EchoPairs, Pairs, TextPairs, TrainingData

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from student_data import settings, training_data
 
-from echoingecg.common.running import prefetched
+from echoingecg.common import prefetched
 from echoingecg.student.data.batches import Feed, Partner, Planner, wrapped
 from echoingecg.student.data.transforms import fit_scaler
 from echoingecg.student.model.text_encoder import text_tower

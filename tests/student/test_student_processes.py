@@ -15,7 +15,7 @@ from student_data import ArraySignals, settings, training_data
 from tokenizers import Tokenizer
 from torch import distributed, multiprocessing, nn
 
-from echoingecg.common.errors import ContractError, TrainingError
+from echoingecg.common import ContractError, TrainingError
 from echoingecg.recipe import ExecutionSettings, StudentSettings
 from echoingecg.student.data.batches import Batch
 from echoingecg.student.data.batches import wrapped as prompts

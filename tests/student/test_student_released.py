@@ -13,7 +13,7 @@ from student_data import settings
 from transformers import AutoModel, BertConfig, DistilBertConfig
 
 from data_contracts.student import HISTORY
-from echoingecg.common.errors import ContractError, StoreError
+from echoingecg.common import ContractError, StoreError
 from echoingecg.recipe import ModelSettings
 from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.inference import LoadedStudent

@@ -5,7 +5,7 @@ import json
 import pytest
 from released_files import edit_config, line_of
 
-from echoingecg.common.errors import StoreError
+from echoingecg.common import StoreError
 from echoingecg.student.released.layout import read_released
 
 

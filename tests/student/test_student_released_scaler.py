@@ -22,7 +22,7 @@ from released_files import fitted_scaler
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from data_contracts.conventions import LEADS
-from echoingecg.common.errors import ContractError, StoreError
+from echoingecg.common import ContractError, StoreError
 from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.released.scaler import LARGEST, read_released_scaler
 

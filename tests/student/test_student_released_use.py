@@ -14,8 +14,7 @@ from released_files import Case, fitted_scaler, write_case
 from safetensors.torch import load_file
 
 from data_contracts.conventions import LEADS
-from echoingecg.common.errors import StoreError
-from echoingecg.common.files import hash_files
+from echoingecg.common import StoreError, hash_files
 from echoingecg.ecg.process import process
 from echoingecg.recipe import EcgSettings
 from echoingecg.student.store import load

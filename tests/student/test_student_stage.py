@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from data_contracts.student import HISTORY, WEIGHTS
-from echoingecg.common.errors import StoreError
+from echoingecg.common import StoreError
 from echoingecg.student.checkpoint import FILENAME
 from flows.request import find_recipe, make_job
 from support import Run, run_stages

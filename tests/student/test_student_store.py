@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from student_data import DIM, ONE_THREAD, settings, training_data
 
 from data_contracts.student import ARCHITECTURE, HISTORY, SCALER, TOKENIZER, WEIGHTS
-from echoingecg.common.errors import ContractError, StoreError
+from echoingecg.common import ContractError, StoreError
 from echoingecg.student.model.text_encoder import TokenisedTexts, wrap
 from echoingecg.student.store import load, save
 from echoingecg.student.train import Trained, train

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from echoingecg.common.errors import TrainingError
+from echoingecg.common import TrainingError
 from echoingecg.recipe import ModelSettings
 from echoingecg.student.model.text_encoder import TokenisedTexts, built_in_tokenizer, text_tower, wrap
 

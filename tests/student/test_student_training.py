@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from student_data import DIM, ONE_THREAD, ArraySignals, settings, training_data
 
-from echoingecg.common.errors import ContractError, TrainingError
+from echoingecg.common import ContractError, TrainingError
 from echoingecg.student.checkpoint import FILENAME, load_checkpoint
 from echoingecg.student.data.pairs import EchoPairs, Pairs, TextPairs, TrainingData
 from echoingecg.student.store import save

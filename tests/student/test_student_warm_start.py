@@ -5,7 +5,7 @@ import pytest
 import torch
 from student_data import ONE_THREAD, settings, training_data
 
-from echoingecg.common.errors import TrainingError
+from echoingecg.common import TrainingError
 from echoingecg.student.checkpoint import FILENAME
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.store import load, save

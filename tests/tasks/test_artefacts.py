@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from echoingecg.common.errors import StoreError
+from echoingecg.common import StoreError
 from tasks.base.workspace import Workspace, writing_to
 from tasks.store.artefact import differences
 from tasks.store.artefacts import Artefact, ArtefactStore, Built, Plan

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from data_contracts.manifest import FILENAME
 from data_contracts.tables import ArrayContract
-from echoingecg.common.errors import StoreError
+from echoingecg.common import StoreError
 from tasks.base.workspace import Workspace
 from tasks.operations.verify_and_collect import collect
 from tasks.pools.pool import Pool, PoolArray, key_rows, rows_by_key

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.ecg.process import Loaded, Processed, Window, finish, finish_each
 from echoingecg.recipe import EcgSettings
 

@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.ecg_export import ecg_job, write_export
 from data_contracts.quarantine import QUARANTINE
-from echoingecg.common.errors import StoreError
+from echoingecg.common import StoreError
 from support import Run, run_stages
 from tasks.base.progress import Reporter
 from tasks.base.workspace import Workspace

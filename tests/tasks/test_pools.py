@@ -15,7 +15,7 @@ import xarray
 from data_contracts.conventions import ContractError
 from data_contracts.manifest import PoolSnapshot
 from data_contracts.tables import ArrayContract
-from echoingecg.common.errors import StoreError
+from echoingecg.common import StoreError
 from tasks.base.workspace import Workspace
 from tasks.pools.pool import Pool, PoolArray, key_rows, open_repository, rows_by_key, sweep
 

@@ -12,7 +12,7 @@ from s3_server import s3_bucket
 
 from data_contracts.manifest import PoolSnapshot
 from data_contracts.tables import ArrayContract
-from echoingecg.common.errors import StoreError
+from echoingecg.common import StoreError
 from tasks.base.workspace import Workspace
 from tasks.pools.pool import Pool, PoolArray, key_rows, rows_by_key
 

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from echoingecg.common.errors import StoreError
+from echoingecg.common import StoreError
 from tasks.base import progress
 
 

@@ -11,7 +11,7 @@ from test_champion import predictions
 from data_contracts.evaluation import PREDICTIONS
 from data_contracts.monitoring import Decision
 from data_contracts.prediction import FILENAME
-from echoingecg.common.errors import StoreError, UserError
+from echoingecg.common import StoreError, UserError
 from echoingecg.recipe.evaluation import PromotionSettings
 from tasks.operations import promote as promoting
 from tasks.operations.predict import find_student

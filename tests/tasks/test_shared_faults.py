@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from shared_machines import bytes_of, keys, machine, publish
 
-from echoingecg.common.errors import StoreError
+from echoingecg.common import StoreError
 from tasks.base.workspace import Workspace
 from tasks.operations import verify_and_collect as collecting
 from tasks.operations.verify_and_collect import collect, collect_shared, shared_faults

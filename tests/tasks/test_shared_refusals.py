@@ -9,7 +9,7 @@ from s3_server import s3_bucket
 from shared_machines import keys, machine, publish
 
 from data_contracts.manifest import Checksum
-from echoingecg.common.errors import StoreError
+from echoingecg.common import StoreError
 from tasks.base.workspace import Bucket, Workspace
 from tasks.operations.verify_and_collect import shared_faults
 from tasks.store.artefact import content_of

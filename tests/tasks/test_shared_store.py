@@ -14,7 +14,7 @@ from shared_machines import bytes_of, keys, machine, publish
 from typer.testing import CliRunner
 
 from data_contracts.manifest import FILENAME, PoolSnapshot
-from echoingecg.common.errors import StoreError
+from echoingecg.common import StoreError
 from flows.cli.main import app, doctor
 from tasks.base.workspace import Bucket, Workspace
 from tasks.store.artefacts import ArtefactStore, Plan

@@ -18,8 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_contracts.ecg import CONTRACT_VERSION, RECORDS
-from echoingecg.common.errors import StoreError
-from echoingecg.common.files import hash_array
+from echoingecg.common import StoreError, hash_array
 from tasks.base.workspace import Workspace
 from tasks.ecg import LAYOUT
 from tasks.pools import signals as signal_cache

@@ -9,7 +9,7 @@ import pytest
 from expected_echoes import CLIPS
 from ultrasound_files import WriteClip, region
 
-from echoingecg.common.errors import RecipeError, Refusal
+from echoingecg.common import RecipeError, Refusal
 from echoingecg.recipe import TeacherSettings
 from echoingecg.teacher.cine_check import is_moving, is_strip, shows_flow
 from echoingecg.teacher.decode import frames_of, open_clip

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
 from ultrasound_files import WriteClip, jpeg, video
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.recipe import TeacherSettings
 from echoingecg.teacher.decode import frames_of, open_clip
 from echoingecg.teacher.frames import read_clip

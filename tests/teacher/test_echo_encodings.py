@@ -24,7 +24,7 @@ from pydicom.uid import (
 )
 from ultrasound_files import PACKAGED, WriteClip, jpeg
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.teacher.decode import frames_of, open_clip
 
 # The encoding, its encoder, what it does to colours: exact, or by how many levels it may be off.

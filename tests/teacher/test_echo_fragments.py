@@ -7,7 +7,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID, JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
 from ultrasound_files import WriteClip
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 
 
 @pytest.mark.parametrize("count", [1, 3, 7])

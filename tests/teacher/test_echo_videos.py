@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from ultrasound_files import video
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.recipe import TeacherSettings
 from echoingecg.teacher.decode import frames_of, open_clip
 from echoingecg.teacher.frames import read_clip

@@ -10,7 +10,7 @@ from expected_echoes import CLIPS, EXPECTED, Expected
 from pydicom.pixels import pixel_array
 from ultrasound_files import PACKAGED
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.recipe import TeacherSettings
 from echoingecg.teacher.decode import frames_of, open_clip
 from echoingecg.teacher.frames import read_clip, two_dimensional_region

@@ -8,7 +8,7 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from ultrasound_files import WriteClip, jpeg, region
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.recipe import TeacherSettings
 from echoingecg.teacher.frames import read_clip
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.teacher.decode.clip import Clip, Region
 from echoingecg.teacher.frames import frame_indices, two_dimensional_region
 

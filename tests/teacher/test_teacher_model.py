@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from echoingecg.common.errors import UserError
+from echoingecg.common import UserError
 from echoingecg.recipe import TeacherSettings, read_recipe
 from echoingecg.teacher.demo_training.evaluate_and_save import CARD, JUDGEMENT, RECIPE
 from echoingecg.teacher.embed import embed_clip

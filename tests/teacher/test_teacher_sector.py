@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from screens import KINDS, Kind, printed_on, simulated
 from ultrasound_files import WriteClip
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.recipe.stages import TeacherSettings
 from echoingecg.teacher.decode.dicom import read_dicom_clip
 from echoingecg.teacher.decode.pixels import rgb_frames

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torchvision.models.video import mc3_18
 
-from echoingecg.common.errors import UserError
+from echoingecg.common import UserError
 from echoingecg.recipe import TeacherSettings
 from echoingecg.teacher.identity import teacher_identity
 from echoingecg.teacher.model import load_teacher

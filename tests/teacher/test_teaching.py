@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from echoingecg.common.errors import TrainingError
+from echoingecg.common import TrainingError
 from echoingecg.recipe import ExecutionSettings, Recipe, TeacherSettings, TeachingSettings
 from echoingecg.teacher.demo_training.evaluate_and_save import CARD, judge, save_card, save_teacher
 from echoingecg.teacher.demo_training.examples import Examples, sentences_of

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from echoingecg.common.errors import ExportError
+from echoingecg.common import ExportError
 
 _BOM: Final = b"\xef\xbb\xbf"
 

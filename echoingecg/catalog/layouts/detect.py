@@ -5,7 +5,7 @@ from typing import Final
 
 from echoingecg.catalog.layouts import generic, mimic_iv, public_datasets
 from echoingecg.catalog.layouts.base import ExportTable, Layout, find_tables
-from echoingecg.common.errors import ExportError
+from echoingecg.common import ExportError
 
 _LAYOUTS: Final = (mimic_iv.LAYOUT, generic.LAYOUT, public_datasets.PTB_XL, public_datasets.ECHONET_DYNAMIC)
 _UNREADABLE: Final = (public_datasets.ECHONEXT,)

@@ -2,19 +2,7 @@
 
 from typing import Final
 
-from echoingecg.catalog.layouts.base import (
-    ECG_COLUMNS,
-    ECHO_COLUMNS,
-    MEASUREMENT_COLUMNS,
-    REPORT_COLUMNS,
-    SUBGROUP_COLUMNS,
-    Files,
-    Layout,
-    Tables,
-    Words,
-    no_rows,
-    with_columns,
-)
+from echoingecg.catalog.layouts import base
 
 _ECGS: Final = "ecgs.csv"
 _ECHOES: Final = "echoes.csv"
@@ -22,41 +10,41 @@ _REPORTS: Final = "reports.csv"
 _MEASUREMENTS: Final = "measurements.csv"
 
 
-def _files(tables: Tables) -> Files:
-    ecgs, echoes = no_rows(ECG_COLUMNS), no_rows(ECHO_COLUMNS)
+def _files(tables: base.Tables) -> base.Files:
+    ecgs, echoes = base.no_rows(base.ECG_COLUMNS), base.no_rows(base.ECHO_COLUMNS)
     malformed: list[str] = []
     if table := tables.get(_ECGS):
         frame, wrong = table.read(("patient_id", "ecg_id", "time", "path"), ("unit", "sampling_frequency", "leads"))
-        ecgs = with_columns(frame, ECG_COLUMNS, patient="patient_id", record="ecg_id")
+        ecgs = base.with_columns(frame, base.ECG_COLUMNS, patient="patient_id", record="ecg_id")
         malformed += wrong
     if table := tables.get(_ECHOES):
         frame, wrong = table.read(("patient_id", "study_id", "time", "path"))
-        echoes = with_columns(frame, ECHO_COLUMNS, patient="patient_id", study="study_id")
+        echoes = base.with_columns(frame, base.ECHO_COLUMNS, patient="patient_id", study="study_id")
         malformed += wrong
-    return Files(ecgs, echoes, tuple(malformed))
+    return base.Files(ecgs, echoes, tuple(malformed))
 
 
-def _words(tables: Tables) -> Words:
-    reports, measurements = no_rows(REPORT_COLUMNS), no_rows(MEASUREMENT_COLUMNS)
-    subgroups = no_rows(SUBGROUP_COLUMNS)
+def _words(tables: base.Tables) -> base.Words:
+    reports, measurements = base.no_rows(base.REPORT_COLUMNS), base.no_rows(base.MEASUREMENT_COLUMNS)
+    subgroups = base.no_rows(base.SUBGROUP_COLUMNS)
     malformed: list[str] = []
     if table := tables.get(_ECGS):  # its malformed rows are known
-        frame, _ = table.read(("patient_id", "ecg_id"), SUBGROUP_COLUMNS[3:])
+        frame, _ = table.read(("patient_id", "ecg_id"), base.SUBGROUP_COLUMNS[3:])
         frame["row"] += " subgroups"  # the same row is an ECG too
-        subgroups = with_columns(frame, SUBGROUP_COLUMNS, patient="patient_id", record="ecg_id")
+        subgroups = base.with_columns(frame, base.SUBGROUP_COLUMNS, patient="patient_id", record="ecg_id")
     if table := tables.get(_REPORTS):
         frame, wrong = table.read(("patient_id", "report_id", "method", "subject_id", "time", "text"))
-        reports = with_columns(
-            frame, REPORT_COLUMNS, patient="patient_id", subject="subject_id", report="report_id"
+        reports = base.with_columns(
+            frame, base.REPORT_COLUMNS, patient="patient_id", subject="subject_id", report="report_id"
         )  # fmt: skip
         malformed += wrong
     if table := tables.get(_MEASUREMENTS):
         frame, wrong = table.read(("patient_id", "time", "measurement", "value", "unit"), ("study_id",))
-        measurements = with_columns(frame, MEASUREMENT_COLUMNS, patient="patient_id", study="study_id")
+        measurements = base.with_columns(frame, base.MEASUREMENT_COLUMNS, patient="patient_id", study="study_id")
         malformed += wrong
-    return Words(reports, measurements, subgroups, tuple(malformed))
+    return base.Words(reports, measurements, subgroups, tuple(malformed))
 
 
-LAYOUT: Final = Layout(
+LAYOUT: Final = base.Layout(
     "generic", 0, (_ECGS, _ECHOES, _REPORTS, _MEASUREMENTS), (_ECGS, _ECHOES), _files, _words
 )  # fmt: skip

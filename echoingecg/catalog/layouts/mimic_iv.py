@@ -5,21 +5,8 @@ from typing import Final
 import pandas as pd
 
 from data_contracts.conventions import Method
-from echoingecg.catalog.layouts.base import (
-    ECG_COLUMNS,
-    ECHO_COLUMNS,
-    MEASUREMENT_COLUMNS,
-    REPORT_COLUMNS,
-    SUBGROUP_COLUMNS,
-    ExportTable,
-    Files,
-    Layout,
-    Tables,
-    Words,
-    no_rows,
-    with_columns,
-)
-from echoingecg.common.errors import ExportError
+from echoingecg.catalog.layouts import base
+from echoingecg.common import ExportError
 
 _ECGS: Final = "record_list.csv"
 _MACHINE: Final = "machine_measurements.csv"
@@ -34,34 +21,34 @@ _ECG: Final[Method] = "ECG"
 _ECHO: Final[Method] = "ECHO"
 
 
-def _files(tables: Tables) -> Files:
-    ecgs, echoes = no_rows(ECG_COLUMNS), no_rows(ECHO_COLUMNS)
+def _files(tables: base.Tables) -> base.Files:
+    ecgs, echoes = base.no_rows(base.ECG_COLUMNS), base.no_rows(base.ECHO_COLUMNS)
     malformed: list[str] = []
     if table := tables.get(_ECGS):
         frame, wrong = table.read(("subject_id", "study_id", "ecg_time", "path"))
-        ecgs = with_columns(
-            table.below(frame, "path"), ECG_COLUMNS, patient="subject_id", record="study_id", time="ecg_time"
+        ecgs = base.with_columns(
+            table.below(frame, "path"), base.ECG_COLUMNS, patient="subject_id", record="study_id", time="ecg_time"
         )  # fmt: skip
         malformed += wrong
     if table := tables.get(_ECHOES):
         frame, wrong = table.read(("subject_id", "study_id", "acquisition_datetime", "dicom_filepath"))
-        echoes = with_columns(
+        echoes = base.with_columns(
             table.below(frame, "dicom_filepath"),
-            ECHO_COLUMNS,
+            base.ECHO_COLUMNS,
             patient="subject_id",
             study="study_id",
             time="acquisition_datetime",
             path="dicom_filepath",
         )
         malformed += wrong
-    return Files(ecgs, echoes, tuple(malformed))
+    return base.Files(ecgs, echoes, tuple(malformed))
 
 
-def _words(tables: Tables) -> Words:
+def _words(tables: base.Tables) -> base.Words:
     machine, subgroups, wrong_machine = _machine(tables.get(_MACHINE))
     notes, wrong_notes, unlinked = _echo_notes(tables)
     measurements, wrong_measurements = _structured(tables.get(_STRUCTURED))
-    return Words(
+    return base.Words(
         pd.concat([machine, notes], ignore_index=True),
         measurements,
         subgroups,
@@ -70,22 +57,22 @@ def _words(tables: Tables) -> Words:
     )
 
 
-def _machine(table: ExportTable | None) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+def _machine(table: base.ExportTable | None) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """The cart's statements of each ECG as one text, and what they and the cart say of its subgroup."""
     if table is None:
-        return no_rows(REPORT_COLUMNS), no_rows(SUBGROUP_COLUMNS), []
+        return base.no_rows(base.REPORT_COLUMNS), base.no_rows(base.SUBGROUP_COLUMNS), []
     frame, malformed = table.read(("subject_id", "study_id", "ecg_time", "report_0"), (*_STATEMENTS[1:], "cart_id"))
     frame["text"] = pd.Series(
         [_sentences(row) for row in zip(*(frame[column] for column in _STATEMENTS), strict=True)], dtype="str"
     )
     frame["method"] = _ECG
-    reports = with_columns(
-        frame, REPORT_COLUMNS, patient="subject_id", subject="study_id", report="study_id", time="ecg_time"
+    reports = base.with_columns(
+        frame, base.REPORT_COLUMNS, patient="subject_id", subject="study_id", report="study_id", time="ecg_time"
     )  # fmt: skip
     begins = frame["report_0"].str.lower().str.extract(rf"^({'|'.join(_RHYTHMS)})\b", expand=False)
     stated = frame.assign(rhythm=begins.fillna("").astype("str"), row=frame["row"] + " subgroups")
-    subgroups = with_columns(
-        stated, SUBGROUP_COLUMNS, patient="subject_id", record="study_id", device="cart_id"
+    subgroups = base.with_columns(
+        stated, base.SUBGROUP_COLUMNS, patient="subject_id", record="study_id", device="cart_id"
     )  # fmt: skip
     return reports, subgroups, malformed
 
@@ -96,11 +83,11 @@ def _sentences(statements: tuple[str, ...]) -> str:
     return ". ".join(made) + "." if made else ""
 
 
-def _echo_notes(tables: Tables) -> tuple[pd.DataFrame, list[str], tuple[str, ...]]:
+def _echo_notes(tables: base.Tables) -> tuple[pd.DataFrame, list[str], tuple[str, ...]]:
     """Echo reports, linked to their studies by patient and note_id; and the notes that no study names."""
     notes, studies = tables.get(_NOTES), tables.get(_STUDIES)
     if notes is None:
-        return no_rows(REPORT_COLUMNS), [], ()
+        return base.no_rows(base.REPORT_COLUMNS), [], ()
     if studies is None:
         raise ExportError(f"{notes.name}: needs {_STUDIES}, which says which study a note is about")
     frame, malformed = notes.read(("note_id", "subject_id", "charttime", "text"))
@@ -112,21 +99,22 @@ def _echo_notes(tables: Tables) -> tuple[pd.DataFrame, list[str], tuple[str, ...
     joined["method"] = _ECHO
     # A note on two studies is two reports; the row's name must stay one of a kind.
     joined["row"] = joined["row"] + joined.groupby("row").cumcount().map(lambda at: f"/{at}" if at else "")
-    reports = with_columns(
-        joined[~alone], REPORT_COLUMNS, patient="subject_id", subject="study_id", report="note_id", time="charttime"
+    reports = base.with_columns(
+        joined[~alone], base.REPORT_COLUMNS,
+        patient="subject_id", subject="study_id", report="note_id", time="charttime",
     )  # fmt: skip
     return reports, malformed + wrong, tuple(joined.loc[alone, "row"])
 
 
-def _structured(table: ExportTable | None) -> tuple[pd.DataFrame, list[str]]:
+def _structured(table: base.ExportTable | None) -> tuple[pd.DataFrame, list[str]]:
     if table is None:
-        return no_rows(MEASUREMENT_COLUMNS), []
+        return base.no_rows(base.MEASUREMENT_COLUMNS), []
     frame, malformed = table.read(
         ("subject_id", "measurement_id", "measurement_datetime", "measurement", "result", "unit")
     )
-    measurements = with_columns(
+    measurements = base.with_columns(
         frame,
-        MEASUREMENT_COLUMNS,
+        base.MEASUREMENT_COLUMNS,
         patient="subject_id",
         identifier="measurement_id",
         time="measurement_datetime",
@@ -135,7 +123,7 @@ def _structured(table: ExportTable | None) -> tuple[pd.DataFrame, list[str]]:
     return measurements, malformed
 
 
-LAYOUT: Final = Layout(
+LAYOUT: Final = base.Layout(
     "mimic-iv",
     1,
     (_ECGS, _MACHINE, _ECHOES, _STUDIES, _NOTES, _STRUCTURED),

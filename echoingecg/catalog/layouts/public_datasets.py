@@ -18,38 +18,26 @@ from typing import Final, NoReturn
 
 import pandas as pd
 
-from echoingecg.catalog.layouts.base import (
-    ECG_COLUMNS,
-    ECHO_COLUMNS,
-    MEASUREMENT_COLUMNS,
-    REPORT_COLUMNS,
-    SUBGROUP_COLUMNS,
-    ExportTable,
-    Files,
-    Layout,
-    Tables,
-    Words,
-    with_columns,
-)
-from echoingecg.common.errors import ExportError
+from echoingecg.catalog.layouts import base
+from echoingecg.common import ExportError
 
 _DATABASE: Final = "ptbxl_database.csv"
 _RATE_PATHS: Final = "filename_hr"
 _SEXES: Final = {"0": "M", "1": "F"}  # Wagner et al., table 3
 
 
-def _ptb_xl_files(tables: Tables) -> Files:
+def _ptb_xl_files(tables: base.Tables) -> base.Files:
     table = tables[_DATABASE]
     frame, malformed = table.read(("patient_id", "ecg_id", "recording_date", _RATE_PATHS))
     frame["patient_id"] = frame["patient_id"].str.removesuffix(".0")  # the publisher writes whole numbers as floats
-    ecgs = with_columns(
-        table.below(frame, _RATE_PATHS), ECG_COLUMNS, patient="patient_id", record="ecg_id", time="recording_date",
+    ecgs = base.with_columns(
+        table.below(frame, _RATE_PATHS), base.ECG_COLUMNS, patient="patient_id", record="ecg_id", time="recording_date",
         path=_RATE_PATHS,
     )  # fmt: skip
-    return Files(ecgs=ecgs, malformed=tuple(malformed))
+    return base.Files(ecgs=ecgs, malformed=tuple(malformed))
 
 
-def _ptb_xl_words(tables: Tables) -> Words:
+def _ptb_xl_words(tables: base.Tables) -> base.Words:
     """The reports as written, most in German; a row without one has none. The list's malformed rows are known."""
     frame, _ = tables[_DATABASE].read(
         ("patient_id", "ecg_id", "recording_date", "report"), ("sex", "age", "site", "device")
@@ -57,30 +45,30 @@ def _ptb_xl_words(tables: Tables) -> Words:
     frame["patient_id"] = frame["patient_id"].str.removesuffix(".0")
     # The same row is an ECG and a report too.
     stated = frame.assign(row=frame["row"] + " subgroups", sex=frame["sex"].map(_SEXES).fillna(""))
-    subgroups = with_columns(stated, SUBGROUP_COLUMNS, patient="patient_id", record="ecg_id")
+    subgroups = base.with_columns(stated, base.SUBGROUP_COLUMNS, patient="patient_id", record="ecg_id")
     frame = frame[frame["report"] != ""].assign(method="ECG")
     frame["row"] += " report"
-    reports = with_columns(
-        frame, REPORT_COLUMNS, patient="patient_id", subject="ecg_id", report="ecg_id", time="recording_date",
+    reports = base.with_columns(
+        frame, base.REPORT_COLUMNS, patient="patient_id", subject="ecg_id", report="ecg_id", time="recording_date",
         text="report",
     )  # fmt: skip
-    return Words(reports=reports, subgroups=subgroups)
+    return base.Words(reports=reports, subgroups=subgroups)
 
 
-PTB_XL: Final = Layout("ptb-xl", 1, (_DATABASE,), (_DATABASE,), _ptb_xl_files, _ptb_xl_words)
+PTB_XL: Final = base.Layout("ptb-xl", 1, (_DATABASE,), (_DATABASE,), _ptb_xl_files, _ptb_xl_words)
 
 
 _METADATA: Final = ("echonext_metadata_100k.csv", "EchoNext_metadata_100k.csv")
 
 
-def _refuse(tables: Tables) -> NoReturn:
+def _refuse(tables: base.Tables) -> NoReturn:
     raise ExportError(
         "EchoNext cannot be read: its waveforms are standardised and have no amplitude unit, "
         "its ECGs have a year but no time"
     )
 
 
-ECHONEXT: Final = Layout("echonext", 1, _METADATA, _METADATA, _refuse, _refuse)
+ECHONEXT: Final = base.Layout("echonext", 1, _METADATA, _METADATA, _refuse, _refuse)
 
 
 _LIST: Final = "FileList.csv"
@@ -94,16 +82,16 @@ _MEASURED: Final = (  # column, measurement, unit
 )
 
 
-def _echonet_files(tables: Tables) -> Files:
+def _echonet_files(tables: base.Tables) -> base.Files:
     frame, malformed = _rows(tables[_LIST])
     frame["path"] = (_VIDEOS + "/" + frame["patient"] + _ENDING).where(frame["patient"] != "", "")
-    return Files(
-        echoes=with_columns(tables[_LIST].below(frame, "path"), ECHO_COLUMNS, study="patient"),
+    return base.Files(
+        echoes=base.with_columns(tables[_LIST].below(frame, "path"), base.ECHO_COLUMNS, study="patient"),
         malformed=tuple(malformed),
     )
 
 
-def _echonet_words(tables: Tables) -> Words:
+def _echonet_words(tables: base.Tables) -> base.Words:
     """The measurements that are there. The list's malformed rows are known."""
     frame, _ = _rows(tables[_LIST])
     measured = [
@@ -111,13 +99,15 @@ def _echonet_words(tables: Tables) -> Words:
         for column, name, unit in _MEASURED
     ]
     rows = pd.concat(measured, ignore_index=True)
-    return Words(measurements=with_columns(rows[rows["value"] != ""], MEASUREMENT_COLUMNS, study="patient"))
+    return base.Words(
+        measurements=base.with_columns(rows[rows["value"] != ""], base.MEASUREMENT_COLUMNS, study="patient")
+    )
 
 
-def _rows(table: ExportTable) -> tuple[pd.DataFrame, list[str]]:
+def _rows(table: base.ExportTable) -> tuple[pd.DataFrame, list[str]]:
     """The list, with `patient` and `time`; file names stand there with or without their ending."""
     frame, malformed = table.read(("FileName",), tuple(column for column, _, _ in _MEASURED))
     return frame.assign(patient=frame["FileName"].str.removesuffix(_ENDING), time=_UNDATED), malformed
 
 
-ECHONET_DYNAMIC: Final = Layout("echonet-dynamic", 1, (_LIST,), (_LIST,), _echonet_files, _echonet_words)
+ECHONET_DYNAMIC: Final = base.Layout("echonet-dynamic", 1, (_LIST,), (_LIST,), _echonet_files, _echonet_words)

@@ -5,20 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.ecg.decode import edf as edf_signals
 from echoingecg.ecg.decode import npy as npy_array
 from echoingecg.ecg.decode import scp as scp_file
-from echoingecg.ecg.decode.aecg import decode_aecg
-from echoingecg.ecg.decode.dicom import decode_dicom, is_dicom
-from echoingecg.ecg.decode.edf import decode_edf
-from echoingecg.ecg.decode.muse import decode_muse
-from echoingecg.ecg.decode.npy import decode_npy
-from echoingecg.ecg.decode.philips import decode_philips
+from echoingecg.ecg.decode import aecg, dicom, edf, muse, npy, philips, scp, wfdb, xml
 from echoingecg.ecg.decode.recording import Recording, read_whole
-from echoingecg.ecg.decode.scp import decode_scp
-from echoingecg.ecg.decode.wfdb import SUFFIX, decode_wfdb, read_header
-from echoingecg.ecg.decode.xml import local, parse_xml
 
 __all__ = ["decode"]
 
@@ -45,7 +37,7 @@ def decode(
         Refusal: the file is of no known format, damaged, or lacks a lead's name, a unit or a rate.
         OSError: the file cannot be read.
     """
-    found = path if path.is_file() else path.with_name(path.name + SUFFIX)
+    found = path if path.is_file() else path.with_name(path.name + wfdb.SUFFIX)
     if not found.is_file():
         raise Refusal("missing_file", "the file is not there")
     with found.open("rb") as file:
@@ -58,33 +50,33 @@ def _decoded(
     path: Path, head: bytes, unit: str | None, sampling_frequency: float | None, leads: Sequence[str] | None
 ) -> tuple[str, Recording]:
     """What kind of file it is, and what it holds."""
-    if is_dicom(path):
-        return "DICOM", decode_dicom(path, unit, sampling_frequency)
+    if dicom.is_dicom(path):
+        return "DICOM", dicom.decode_dicom(path, unit, sampling_frequency)
     if head.startswith(npy_array.SIGNATURE):
-        return "NumPy", decode_npy(path, unit, sampling_frequency, leads)
+        return "NumPy", npy.decode_npy(path, unit, sampling_frequency, leads)
     if head.startswith(edf_signals.SIGNATURE):
-        return "EDF", decode_edf(path, unit, sampling_frequency)
+        return "EDF", edf.decode_edf(path, unit, sampling_frequency)
     if head[scp_file.SIGNATURE_AT :].startswith(scp_file.SIGNATURE):
-        return "SCP-ECG", decode_scp(path)
+        return "SCP-ECG", scp.decode_scp(path)
     if head.lstrip().startswith(_XML):
         return _decoded_xml(path, unit, sampling_frequency)
     try:
-        header = read_header(path)
+        header = wfdb.read_header(path)
     except Refusal as refusal:
-        if path.suffix == SUFFIX or path.stat().st_size == 0:
+        if path.suffix == wfdb.SUFFIX or path.stat().st_size == 0:
             raise
         raise Refusal("unknown_format", "none of the formats that are read here") from refusal
-    return "WFDB", decode_wfdb(path, header, unit, sampling_frequency)
+    return "WFDB", wfdb.decode_wfdb(path, header, unit, sampling_frequency)
 
 
 def _decoded_xml(path: Path, unit: str | None, sampling_frequency: float | None) -> tuple[str, Recording]:
-    root = parse_xml(read_whole(path))
-    match local(root):
+    root = xml.parse_xml(read_whole(path))
+    match xml.local(root):
         case "RestingECG":
-            return "GE MUSE", decode_muse(root, unit, sampling_frequency)
+            return "GE MUSE", muse.decode_muse(root, unit, sampling_frequency)
         case "restingecgdata":
-            return "Philips", decode_philips(root, sampling_frequency)
+            return "Philips", philips.decode_philips(root, sampling_frequency)
         case "AnnotatedECG":
-            return "HL7 aECG", decode_aecg(root, unit, sampling_frequency)
+            return "HL7 aECG", aecg.decode_aecg(root, unit, sampling_frequency)
         case _:
             raise Refusal("unknown_format", "an XML document that is no MUSE, Philips or HL7 ECG")

@@ -5,16 +5,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from echoingecg.common.errors import Refusal
-from echoingecg.ecg.decode.recording import (
-    Recording,
-    canonical,
-    check_size,
-    number,
-    sampling_frequency,
-    units_per_millivolt,
-)
-from echoingecg.ecg.decode.xml import child, children, text
+from echoingecg.common import Refusal
+from echoingecg.ecg.decode import recording, xml
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -25,7 +17,9 @@ _SECOND: Final = {"s": Fraction(1), "ms": Fraction(1, 1000), "us": Fraction(1, 1
 _DIGITS: Final = frozenset("0123456789+-. \t\r\n")
 
 
-def decode_aecg(root: "Element", stated_unit: str | None, stated_sampling_frequency: float | None) -> Recording:
+def decode_aecg(
+    root: "Element", stated_unit: str | None, stated_sampling_frequency: float | None
+) -> recording.Recording:
     """Reads the set of sequences with the most leads, then samples, of the series of code RHYTHM.
 
     Derived series (the representative beat) are not read.
@@ -33,37 +27,37 @@ def decode_aecg(root: "Element", stated_unit: str | None, stated_sampling_freque
     Raises:
         Refusal: see data_contracts.quarantine.REASONS.
     """
-    series = [one for component in children(root, "component") for one in children(component, "series")]
+    series = [one for component in xml.children(root, "component") for one in xml.children(component, "series")]
     rhythm = [one for one in series if _code(one) == "RHYTHM"]
     if not rhythm:
         raise Refusal("unknown_format", "the aECG file holds no rhythm series")
-    sets = [one for part in rhythm for component in children(part, "component")
-            for one in children(component, "sequenceSet")]  # fmt: skip
+    sets = [one for part in rhythm for component in xml.children(part, "component")
+            for one in xml.children(component, "sequenceSet")]  # fmt: skip
     if not sets:
         raise Refusal("unknown_format", "the aECG's rhythm holds no sequences")
     chosen = max((_sequences(one) for one in sets), key=_preference)
-    waves = [(lead, value) for lead, value in chosen.items() if canonical(lead) is not None]
+    waves = [(lead, value) for lead, value in chosen.items() if recording.canonical(lead) is not None]
     if not waves:
         raise Refusal("missing_leads", "no sequence has the code of a lead")
     times = [value for code, value in chosen.items() if code in _TIMES]
-    frequency = sampling_frequency(_frequency(times), stated_sampling_frequency)
+    frequency = recording.sampling_frequency(_frequency(times), stated_sampling_frequency)
     values = [_millivolts(value, stated_unit) for _, value in waves]
     if len({len(one) for one in values}) != 1:
         raise Refusal("unreadable", "the leads differ in their count of samples")
-    return Recording(np.stack(values), tuple(lead for lead, _ in waves), frequency)
+    return recording.Recording(np.stack(values), tuple(lead for lead, _ in waves), frequency)
 
 
 def _code(element: "Element") -> str:
-    found = child(element, "code")
+    found = xml.child(element, "code")
     return found.get("code", "") if found is not None else ""
 
 
 def _sequences(group: "Element") -> dict[str, "Element"]:
     """The sequences' values by code."""
     found: dict[str, Element] = {}
-    for component in children(group, "component"):
-        for sequence in children(component, "sequence"):
-            code, value = _code(sequence), child(sequence, "value")
+    for component in xml.children(group, "component"):
+        for sequence in xml.children(component, "sequence"):
+            code, value = _code(sequence), xml.child(sequence, "value")
             if value is None:
                 continue
             if code in found:
@@ -73,14 +67,14 @@ def _sequences(group: "Element") -> dict[str, "Element"]:
 
 
 def _preference(sequences: dict[str, "Element"]) -> tuple[int, int]:
-    waves = [value for code, value in sequences.items() if canonical(code) is not None]
-    return len(waves), max((len(text(child(value, "digits"))) for value in waves), default=0)
+    waves = [value for code, value in sequences.items() if recording.canonical(code) is not None]
+    return len(waves), max((len(xml.text(xml.child(value, "digits"))) for value in waves), default=0)
 
 
 def _frequency(times: list["Element"]) -> float | None:
     """Hz, from the increment of a list of times (GLIST_TS, GLIST_PQ)."""
-    increments = [one for value in times if (one := child(value, "increment")) is not None]
-    value = number(increments[0].get("value")) if increments else None
+    increments = [one for value in times if (one := xml.child(value, "increment")) is not None]
+    value = recording.number(increments[0].get("value")) if increments else None
     if value is None:
         return None
     unit = increments[0].get("unit", "")
@@ -94,11 +88,11 @@ def _frequency(times: list["Element"]) -> float | None:
 
 def _quantity(value: "Element", name: str, stated_unit: str | None) -> float | None:
     """Millivolts; None when the element is absent."""
-    found = child(value, name)
-    amount = number(found.get("value")) if found is not None else None
+    found = xml.child(value, name)
+    amount = recording.number(found.get("value")) if found is not None else None
     if found is None or amount is None:
         return None
-    return amount / units_per_millivolt(found.get("unit") or stated_unit or "")
+    return amount / recording.units_per_millivolt(found.get("unit") or stated_unit or "")
 
 
 def _millivolts(value: "Element", stated_unit: str | None) -> np.ndarray:
@@ -108,11 +102,11 @@ def _millivolts(value: "Element", stated_unit: str | None) -> np.ndarray:
     scale = _quantity(value, "scale", stated_unit)
     if not scale:
         raise Refusal("missing_units", "a lead's scale is 0 or not stated")
-    digits = child(value, "digits")
+    digits = xml.child(value, "digits")
     spelling = (digits.text or "") if digits is not None else ""
     if not _DIGITS.issuperset(spelling):
         raise Refusal("unreadable", "a lead's digits are no list of numbers")
-    check_size(1, len(spelling) // 2)
+    recording.check_size(1, len(spelling) // 2)
     words = spelling.split()
     if not words:
         raise Refusal("unreadable", "a lead without samples")

@@ -13,8 +13,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
-from echoingecg.common.errors import Refusal
-from echoingecg.common.running import unquoted
+from echoingecg.common import Refusal, unquoted
 from echoingecg.ecg.decode.recording import Recording, canonical, check_size, sampling_frequency, units_per_millivolt
 
 _MAGIC_AT: Final = 128

@@ -5,16 +5,8 @@ from typing import Final
 
 import numpy as np
 
-from echoingecg.common.errors import Refusal
-from echoingecg.ecg.decode.recording import (
-    Recording,
-    canonical,
-    check_size,
-    number,
-    sampling_frequency,
-    units_per_millivolt,
-    whole,
-)
+from echoingecg.common import Refusal
+from echoingecg.ecg.decode import recording
 
 SIGNATURE: Final = b"0       "
 _FIXED: Final = 256
@@ -24,7 +16,7 @@ _FIELDS: Final = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
 _LABEL, _UNIT, _LOW, _HIGH, _DIGITAL_LOW, _DIGITAL_HIGH, _SAMPLES = 0, 2, 3, 4, 5, 6, 8
 
 
-def decode_edf(path: Path, stated_unit: str | None, stated_sampling_frequency: float | None) -> Recording:
+def decode_edf(path: Path, stated_unit: str | None, stated_sampling_frequency: float | None) -> recording.Recording:
     """Reads the signals named as one of the twelve leads, which must share one rate.
 
     Raises:
@@ -37,13 +29,17 @@ def decode_edf(path: Path, stated_unit: str | None, stated_sampling_frequency: f
             raise Refusal("truncated", "the file ends within the EDF header")
         if fixed[192:197].upper() == "EDF+D":
             raise Refusal("unknown_format", "an EDF+ recording with interruptions")
-        signals = whole(fixed[252:256])
+        signals = recording.whole(fixed[252:256])
         if not signals:
             raise Refusal("unreadable", "an EDF file without signals")
         fields = _fields(file.read(signals * sum(_FIELDS)).decode("latin-1"), signals)
-    start, records, duration = whole(fixed[184:192]), whole(fixed[236:244]), number(fixed[244:252])
-    counts = [whole(one) or 0 for one in fields[_SAMPLES]]
-    rows = [row for row in range(signals) if canonical(fields[_LABEL][row]) is not None]
+    start, records, duration = (
+        recording.whole(fixed[184:192]),
+        recording.whole(fixed[236:244]),
+        recording.number(fixed[244:252]),
+    )
+    counts = [recording.whole(one) or 0 for one in fields[_SAMPLES]]
+    rows = [row for row in range(signals) if recording.canonical(fields[_LABEL][row]) is not None]
     if not rows:
         raise Refusal("missing_leads", "no signal has the name of a lead")
     if len({counts[row] for row in rows}) != 1:
@@ -51,7 +47,7 @@ def decode_edf(path: Path, stated_unit: str | None, stated_sampling_frequency: f
     if start != _FIXED + signals * sum(_FIELDS) or not counts[rows[0]] or not records:
         raise Refusal("unreadable", "the EDF header's counts are impossible or not stated")
     rate = counts[rows[0]] / duration if duration and duration > 0 else None
-    frequency = sampling_frequency(rate, stated_sampling_frequency)
+    frequency = recording.sampling_frequency(rate, stated_sampling_frequency)
     scales = [_scale([column[row].strip() for column in fields], stated_unit) for row in rows]
     stored = _stored(path, start, records, counts)
     edges = np.cumsum([0, *counts])
@@ -59,7 +55,7 @@ def decode_edf(path: Path, stated_unit: str | None, stated_sampling_frequency: f
         [stored[:, edges[row] : edges[row + 1]].ravel() * gain + offset
          for row, (gain, offset) in zip(rows, scales, strict=True)]
     )  # fmt: skip
-    return Recording(signal, tuple(fields[_LABEL][row].strip() for row in rows), frequency)
+    return recording.Recording(signal, tuple(fields[_LABEL][row].strip() for row in rows), frequency)
 
 
 def _fields(text: str, signals: int) -> list[list[str]]:
@@ -76,7 +72,7 @@ def _fields(text: str, signals: int) -> list[list[str]]:
 def _stored(path: Path, start: int, records: int, counts: list[int]) -> np.ndarray:
     """int16 (record, value)."""
     frame = sum(counts)
-    check_size(frame, records)
+    recording.check_size(frame, records)
     promised, held = start + 2 * frame * records, path.stat().st_size
     if held < promised:
         raise Refusal("truncated", f"the header promises {promised} bytes, the file holds {held}")
@@ -87,9 +83,9 @@ def _stored(path: Path, start: int, records: int, counts: list[int]) -> np.ndarr
 
 def _scale(column: list[str], stated_unit: str | None) -> tuple[float, float]:
     """Millivolts a step, and millivolts at step 0."""
-    per_millivolt = units_per_millivolt(column[_UNIT] or stated_unit or "")
+    per_millivolt = recording.units_per_millivolt(column[_UNIT] or stated_unit or "")
     low, high, digital_low, digital_high = (
-        number(column[name]) for name in (_LOW, _HIGH, _DIGITAL_LOW, _DIGITAL_HIGH)
+        recording.number(column[name]) for name in (_LOW, _HIGH, _DIGITAL_LOW, _DIGITAL_HIGH)
     )  # fmt: skip
     if low is None or high is None or digital_low is None or digital_high is None:
         raise Refusal("missing_units", "a lead's physical or digital range is not stated")

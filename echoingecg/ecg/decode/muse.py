@@ -5,28 +5,35 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from echoingecg.common.errors import Refusal
-from echoingecg.ecg.decode.recording import Recording, canonical, number, sampling_frequency, units_per_millivolt, whole
-from echoingecg.ecg.decode.xml import base64_bytes, child, children, text
+from echoingecg.common import Refusal
+from echoingecg.ecg.decode import recording, xml
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 
-def decode_muse(root: "Element", stated_unit: str | None, stated_sampling_frequency: float | None) -> Recording:
+def decode_muse(
+    root: "Element", stated_unit: str | None, stated_sampling_frequency: float | None
+) -> recording.Recording:
     """Reads the longest waveform of type Rhythm; the median beat is never taken.
 
     Raises:
         Refusal: see data_contracts.quarantine.REASONS.
     """
-    rhythms = [one for one in children(root, "Waveform") if text(child(one, "WaveformType")).lower() == "rhythm"]
+    rhythms = [
+        one for one in xml.children(root, "Waveform") if xml.text(xml.child(one, "WaveformType")).lower() == "rhythm"
+    ]
     if not rhythms:
         raise Refusal("unknown_format", "the MUSE file holds no rhythm waveform")
-    rhythm = max(rhythms, key=lambda one: max((_end(lead) for lead in children(one, "LeadData")), default=0))
-    if (kind := text(child(rhythm, "SampleType"))) and kind != "CONTINUOUS_SAMPLES":
+    rhythm = max(rhythms, key=lambda one: max((_end(lead) for lead in xml.children(one, "LeadData")), default=0))
+    if (kind := xml.text(xml.child(rhythm, "SampleType"))) and kind != "CONTINUOUS_SAMPLES":
         raise Refusal("unknown_format", "a MUSE waveform that is not of continuous samples")
-    frequency = sampling_frequency(_frequency(rhythm), stated_sampling_frequency)
-    leads = [lead for lead in children(rhythm, "LeadData") if canonical(text(child(lead, "LeadID"))) is not None]
+    frequency = recording.sampling_frequency(_frequency(rhythm), stated_sampling_frequency)
+    leads = [
+        lead
+        for lead in xml.children(rhythm, "LeadData")
+        if recording.canonical(xml.text(xml.child(lead, "LeadID"))) is not None
+    ]
     if not leads:
         raise Refusal("missing_leads", "no stored lead has the name of a lead")
     first = min(_start(lead) for lead in leads)
@@ -38,13 +45,13 @@ def decode_muse(root: "Element", stated_unit: str | None, stated_sampling_freque
     for row, (lead, stored) in enumerate(zip(leads, values, strict=True)):
         at = _start(lead) - first
         signal[row, at : at + len(stored)] = stored
-    return Recording(signal, tuple(text(child(lead, "LeadID")) for lead in leads), frequency)
+    return recording.Recording(signal, tuple(xml.text(xml.child(lead, "LeadID")) for lead in leads), frequency)
 
 
 def _frequency(rhythm: "Element") -> float | None:
     """SampleBase x 10 ^ SampleExponent, Hz."""
-    base = number(text(child(rhythm, "SampleBase")))
-    exponent = number(text(child(rhythm, "SampleExponent"))) or 0.0
+    base = recording.number(xml.text(xml.child(rhythm, "SampleBase")))
+    exponent = recording.number(xml.text(xml.child(rhythm, "SampleExponent"))) or 0.0
     if abs(exponent) > 9:
         raise Refusal("missing_sampling_frequency", "the sampling frequency's exponent is no exponent of an ECG")
     return None if base is None else base * 10.0**exponent
@@ -52,34 +59,34 @@ def _frequency(rhythm: "Element") -> float | None:
 
 def _start(lead: "Element") -> int:
     """Samples between the waveform's start and the lead's first sample."""
-    return whole(text(child(lead, "LeadOffsetFirstSample"))) or 0
+    return recording.whole(xml.text(xml.child(lead, "LeadOffsetFirstSample"))) or 0
 
 
 def _end(lead: "Element") -> int:
-    return _start(lead) + (whole(text(child(lead, "LeadSampleCountTotal"))) or 0)
+    return _start(lead) + (recording.whole(xml.text(xml.child(lead, "LeadSampleCountTotal"))) or 0)
 
 
 def _millivolts(lead: "Element", stated_unit: str | None) -> np.ndarray:
     """float64 (time,), mV: the stored value x LeadAmplitudeUnitsPerBit, in LeadAmplitudeUnits."""
-    per_bit = number(text(child(lead, "LeadAmplitudeUnitsPerBit")))
+    per_bit = recording.number(xml.text(xml.child(lead, "LeadAmplitudeUnitsPerBit")))
     if not per_bit:
         raise Refusal("missing_units", "a lead's units a bit are 0 or not stated")
-    unit = units_per_millivolt(text(child(lead, "LeadAmplitudeUnits")) or stated_unit or "")
+    unit = recording.units_per_millivolt(xml.text(xml.child(lead, "LeadAmplitudeUnits")) or stated_unit or "")
     for name in ("LeadTimeOffset", "FirstSampleBaseline"):
-        if number(text(child(lead, name))):
+        if recording.number(xml.text(xml.child(lead, name))):
             raise Refusal("unknown_format", f"a MUSE lead with a {name}: its unit is not stated")
-    if whole(text(child(lead, "LeadSampleSize"))) not in (None, 2):
+    if recording.whole(xml.text(xml.child(lead, "LeadSampleSize"))) not in (None, 2):
         raise Refusal("unknown_format", "MUSE samples that are not of two bytes")
-    data = base64_bytes(text(child(lead, "WaveFormData")))
-    samples = whole(text(child(lead, "LeadSampleCountTotal")))
+    data = xml.base64_bytes(xml.text(xml.child(lead, "WaveFormData")))
+    samples = recording.whole(xml.text(xml.child(lead, "LeadSampleCountTotal")))
     if samples is None or samples == 0:
         raise Refusal("unreadable", "a lead without its count of samples")
     if len(data) < 2 * samples:
         raise Refusal("truncated", f"a lead of {samples} samples holds {len(data)} bytes")
-    stated_bytes = whole(text(child(lead, "LeadByteCountTotal")))
+    stated_bytes = recording.whole(xml.text(xml.child(lead, "LeadByteCountTotal")))
     if len(data) != 2 * samples or stated_bytes not in (None, len(data)):
         raise Refusal("unreadable", "a lead's counts of samples and bytes do not agree")
-    checksum = whole(text(child(lead, "LeadDataCRC32")))  # 0: not computed
+    checksum = recording.whole(xml.text(xml.child(lead, "LeadDataCRC32")))  # 0: not computed
     if checksum and checksum != zlib.crc32(data):
         raise Refusal("unreadable", "a lead's samples do not have the stated CRC")
     return np.frombuffer(data, "<i2").astype(np.float64) * per_bit / unit

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.ecg.decode.recording import Recording, check_size, sampling_frequency, units_per_millivolt
 
 SIGNATURE: Final = b"\x93NUMPY"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.ecg.decode.recording import Recording, canonical, check_size, number, sampling_frequency, whole
 from echoingecg.ecg.decode.xml import base64_bytes, child, descendants, text
 

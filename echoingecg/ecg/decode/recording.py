@@ -24,7 +24,7 @@ from typing import Final
 import numpy as np
 
 from data_contracts.conventions import LEADS
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.ecg.decode.recording import LEAD_NUMBERS, Recording, check_size, read_whole
 
 SIGNATURE: Final = b"SCPECG"  # in section 0's header, the 17th byte of the file

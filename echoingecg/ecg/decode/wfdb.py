@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.ecg.decode.recording import Recording, canonical, check_size, sampling_frequency, units_per_millivolt
 
 if TYPE_CHECKING:

@@ -16,9 +16,8 @@ from typing import Final
 import numpy as np
 
 from data_contracts.conventions import LEADS
-from echoingecg.common.errors import Refusal
-from echoingecg.ecg.decode.recording import MAX_VALUES, canonical, units_per_millivolt
-from echoingecg.ecg.decode.wfdb import FILE_NAME, SUFFIX, Header, SignalLine, parse_header
+from echoingecg.common import Refusal
+from echoingecg.ecg.decode import recording, wfdb
 
 _NAME: Final = re.compile(r"[-\w]+", re.ASCII)
 _MOST_HEADER: Final = 1 << 14
@@ -47,7 +46,7 @@ class PlainRecord:
     data: bytes
     frequency: float | None
     samples: int
-    lines: tuple[SignalLine, ...]
+    lines: tuple[wfdb.SignalLine, ...]
     checksums: tuple[int, ...]
 
     def content_hash(self) -> str:
@@ -61,10 +60,10 @@ def read_plain(path: Path) -> PlainRecord | None:
     """A WFDB record, with or without `.hea`; None when it is not plain, not whole or not there."""
     name = os.fspath(path)
     try:
-        if not name.endswith(SUFFIX):
+        if not name.endswith(wfdb.SUFFIX):
             if os.path.isfile(name):  # noqa: PTH113 - a Path costs more than the call
                 return None
-            name += SUFFIX
+            name += wfdb.SUFFIX
         with open(name, "rb", buffering=0) as file:  # noqa: PTH123
             header = file.read(_MOST_HEADER)
         found = _plain_header(header)
@@ -73,7 +72,7 @@ def read_plain(path: Path) -> PlainRecord | None:
         record, file_name, lines, checksums = found
         with open(os.path.join(os.path.dirname(name), file_name), "rb", buffering=0) as file:  # noqa: PTH118, PTH120, PTH123
             held = os.fstat(file.fileno()).st_size
-            if held != record[1] * len(lines) * 2 or held > MAX_VALUES:
+            if held != record[1] * len(lines) * 2 or held > recording.MAX_VALUES:
                 return None
             data = file.read()
     except OSError:
@@ -110,7 +109,7 @@ def decode_plain(
 
 def _plain_header(
     content: bytes,
-) -> tuple[tuple[float | None, int], str, tuple[SignalLine, ...], tuple[int, ...]] | None:
+) -> tuple[tuple[float | None, int], str, tuple[wfdb.SignalLine, ...], tuple[int, ...]] | None:
     """(Hz, samples), signal file, lines and checksums of a header of the plain kind."""
     if len(content) >= _MOST_HEADER or not content.isascii() or content[slice(*_MAGIC)] == b"DICM":
         return None
@@ -133,29 +132,29 @@ def _plain_header(
     return (header.sampling_frequency, header.samples), fields[0][0], header.signals, checksums
 
 
-def _header(record: str, lines: tuple[tuple[str, ...], ...], file_name: str) -> Header:
+def _header(record: str, lines: tuple[tuple[str, ...], ...], file_name: str) -> wfdb.Header:
     """`parse_header`, remembered over records that differ in name, date, first values and checksums. Raises Refusal."""
     name, *rest = record.split(maxsplit=4)
-    if not _NAME.fullmatch(name) or not FILE_NAME.fullmatch(file_name) or len(rest) < 3 or not rest[2].isdigit():
+    if not _NAME.fullmatch(name) or not wfdb.FILE_NAME.fullmatch(file_name) or len(rest) < 3 or not rest[2].isdigit():
         raise Refusal("unreadable", "not plain")
     return _remembered(" ".join(rest[:3]), lines)
 
 
 @lru_cache(maxsize=256)
-def _remembered(record: str, lines: tuple[tuple[str, ...], ...]) -> Header:
+def _remembered(record: str, lines: tuple[tuple[str, ...], ...]) -> wfdb.Header:
     texts = [" ".join(("x.dat", *one[:4], "0 0", *one[4:])) for one in lines]
-    return parse_header("\n".join((f"x {record}", *texts)))
+    return wfdb.parse_header("\n".join((f"x {record}", *texts)))
 
 
 @lru_cache(maxsize=256)
-def _scaling(lines: tuple[SignalLine, ...], stated_unit: str | None) -> Scaling | None:
+def _scaling(lines: tuple[wfdb.SignalLine, ...], stated_unit: str | None) -> Scaling | None:
     """Of each of the twelve leads; offset and scale float32 (12, 1)."""
-    leads = [canonical(line.lead) for line in lines]
+    leads = [recording.canonical(line.lead) for line in lines]
     if sorted(lead for lead in leads if lead is not None) != sorted(LEADS):
         return None
     rows = [leads.index(lead) for lead in LEADS]
     try:
-        per_millivolt = [units_per_millivolt(lines[row].unit or stated_unit or "") for row in rows]
+        per_millivolt = [recording.units_per_millivolt(lines[row].unit or stated_unit or "") for row in rows]
     except Refusal:
         return None
     scale = np.array([lines[row].gain or 0 for row in rows]) * per_millivolt

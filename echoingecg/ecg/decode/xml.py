@@ -5,7 +5,7 @@ from binascii import Error
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

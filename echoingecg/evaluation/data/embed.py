@@ -11,8 +11,7 @@ from typing import Final, Protocol, Self
 
 import numpy as np
 
-from echoingecg.common.errors import ContractError
-from echoingecg.common.running import Progress, silent
+from echoingecg.common import ContractError, Progress, silent
 from echoingecg.recipe import TuningSettings
 from echoingecg.recipe.evaluation import TuningMethod
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from data_contracts.pairs import check_no_leakage
-from echoingecg.common.errors import ContractError
+from echoingecg.common import ContractError
 from echoingecg.evaluation.data.embed import Signals, StudentModel, TextTower
 from echoingecg.recipe import EcgSettings
 

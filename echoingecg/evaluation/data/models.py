@@ -20,18 +20,9 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from data_contracts.evaluation_details import EXTERNAL
-from echoingecg.common.errors import ContractError, UserError
-from echoingecg.common.running import Progress
+from echoingecg.common import ContractError, Progress, UserError
 from echoingecg.ecg.beats import NAMES, measure_ecgs
-from echoingecg.evaluation.data.embed import (
-    CHUNK,
-    Gaussians,
-    Signals,
-    StudentModel,
-    TextTower,
-    embed_ecgs,
-    embed_prompts,
-)
+from echoingecg.evaluation.data import embed
 from echoingecg.evaluation.data.inputs import (
     CENTRED,
     STUDENT,
@@ -44,7 +35,7 @@ from echoingecg.evaluation.data.inputs import (
 from echoingecg.recipe import EvaluationSettings
 
 MAX_TEXTS: Final = 1000  # reports of which the text modality's mean is taken
-Words = Callable[[Sequence[str]], Gaussians]
+Words = Callable[[Sequence[str]], embed.Gaussians]
 
 
 @dataclass(frozen=True)
@@ -58,30 +49,30 @@ class Space:
         model: whose ECGs.
     """
 
-    ecgs: Gaussians
+    ecgs: embed.Gaussians
     words: Words
     scale: float
     model: str = STUDENT
 
 
-def student_space(student: StudentModel, ecgs: Gaussians, model: str = STUDENT) -> Space:
+def student_space(student: embed.StudentModel, ecgs: embed.Gaussians, model: str = STUDENT) -> Space:
     """By the student's own text tower."""
     dim = ecgs.mean.shape[1]
-    return Space(ecgs, lambda texts: embed_prompts(student, tuple(texts), dim), student.scale, model)
+    return Space(ecgs, lambda texts: embed.embed_prompts(student, tuple(texts), dim), student.scale, model)
 
 
-def teacher_space(teacher: TextTower, own: Space) -> Space:
+def teacher_space(teacher: embed.TextTower, own: Space) -> Space:
     """By the teacher's text tower: the student's ECGs were drawn to the teacher's echoes, which lie beside its texts.
 
     Sentences have no variance there.
     """
     dim = own.ecgs.mean.shape[1]
 
-    def words(texts: Sequence[str]) -> Gaussians:
+    def words(texts: Sequence[str]) -> embed.Gaussians:
         mean = teacher.embed_text(list(texts))
         if mean.shape != (len(texts), dim):
             raise ContractError(f"teacher: sentences embed to {mean.shape}, expected ({len(texts)}, {dim})")
-        return Gaussians.certain(mean)
+        return embed.Gaussians.certain(mean)
 
     return Space(own.ecgs, words, own.scale)
 
@@ -109,14 +100,14 @@ def centred(space: Space, training: np.ndarray, texts: Sequence[str]) -> Space |
     )
 
 
-def _shifted(gaussians: Gaussians, by: np.ndarray) -> Gaussians:
+def _shifted(gaussians: embed.Gaussians, by: np.ndarray) -> embed.Gaussians:
     mean = gaussians.mean - by
     length = np.linalg.norm(mean, axis=1, keepdims=True)
     return replace(gaussians, mean=(mean / np.maximum(length, np.finfo(np.float32).tiny)).astype(np.float32))
 
 
 def all_spaces(
-    own: Space, teacher: TextTower | None, centring: tuple[np.ndarray, Sequence[str]] | None
+    own: Space, teacher: embed.TextTower | None, centring: tuple[np.ndarray, Sequence[str]] | None
 ) -> dict[str, Space | Skipped]:
     """The spaces of the student under test by suffix.
 
@@ -197,7 +188,7 @@ class Models:
         measurements: (r, f) of ecg.measure.
     """
 
-    ecgs: Gaussians
+    ecgs: embed.Gaussians
     spaces: dict[str, Space | Skipped]
     others: tuple[Space, ...]
     features: dict[str, np.ndarray]
@@ -226,11 +217,11 @@ def read_models(
         ContractError: a student's output is not finite or of another width than it should be.
         UserError: an external model lacks a paired ECG.
     """
-    ecgs = embed_ecgs(inputs.student, inputs.signals, pairs.signal_row, inputs.dim, progress)
+    ecgs = embed.embed_ecgs(inputs.student, inputs.signals, pairs.signal_row, inputs.dim, progress)
     own = student_space(inputs.student, ecgs)
     centring = (pairs.split == "train", inputs.training_texts) if settings.centre else None
     others = tuple(
-        student_space(one, embed_ecgs(one, inputs.signals, pairs.signal_row, one.dim, progress), name)
+        student_space(one, embed.embed_ecgs(one, inputs.signals, pairs.signal_row, one.dim, progress), name)
         for name, one in inputs.compared.items()
     )
     external = {}
@@ -245,8 +236,10 @@ def read_models(
     )
 
 
-def _measured(signals: Signals, rows: np.ndarray) -> np.ndarray:
-    parts = [measure_ecgs(signals.read(rows[first : first + CHUNK])) for first in range(0, len(rows), CHUNK)]
+def _measured(signals: embed.Signals, rows: np.ndarray) -> np.ndarray:
+    parts = [
+        measure_ecgs(signals.read(rows[first : first + embed.CHUNK])) for first in range(0, len(rows), embed.CHUNK)
+    ]
     return np.concatenate([np.empty((0, len(NAMES))), *parts])
 
 

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from data_contracts import prediction as contract
 from data_contracts.prediction import Calibration, Reading, ReadingCard, Referral
-from echoingecg.common.errors import ContractError, StoreError, UserError
+from echoingecg.common import ContractError, StoreError, UserError
 from echoingecg.evaluation.data.models import Line
 from echoingecg.evaluation.decision.calibration import Isotonic, Platt, choose_calibration, fit_isotonic, fit_platt
 from echoingecg.evaluation.decision.threshold_and_referral import choose_referral, threshold_at_specificity

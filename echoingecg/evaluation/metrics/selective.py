@@ -14,13 +14,12 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from echoingecg.evaluation.metrics.bootstrap import Metric, Patients, Ranking, Statistic
-from echoingecg.evaluation.metrics.classification import log_odds
+from echoingecg.evaluation.metrics import bootstrap, classification
 
 
 def threshold_nearness(score: np.ndarray, threshold: float) -> np.ndarray:
     """Doubt by the score alone: minus the distance to the threshold in log-odds, (n,)."""
-    return np.asarray(-np.abs(log_odds(score) - log_odds(np.array(threshold))))
+    return np.asarray(-np.abs(classification.log_odds(score) - classification.log_odds(np.array(threshold))))
 
 
 def selective_risk(error: np.ndarray, doubt: np.ndarray) -> np.ndarray:
@@ -46,23 +45,25 @@ def aurc(error: np.ndarray, doubt: np.ndarray) -> float:
     return float(selective_risk(error, doubt).mean())
 
 
-def aurc_metrics(error: np.ndarray, doubt: np.ndarray, patients: Patients) -> tuple[Metric, Metric]:
+def aurc_metrics(
+    error: np.ndarray, doubt: np.ndarray, patients: bootstrap.Patients
+) -> tuple[bootstrap.Metric, bootstrap.Metric]:
     """AURC, and excess AURC: what it is above the area of the best order, errors last (Geifman, ICLR 2019).
 
     Arrays as in `selective_risk`; `patients` of the n records.
     """
     area, best = _area(error, doubt, patients), _best_area(error, patients)
     every = np.ones(len(error), dtype=bool)
-    return Metric(area, (every,)), Metric(lambda drawn: area(drawn) - best(drawn), (every,))
+    return bootstrap.Metric(area, (every,)), bootstrap.Metric(lambda drawn: area(drawn) - best(drawn), (every,))
 
 
-def _area(error: np.ndarray, doubt: np.ndarray, patients: Patients) -> Statistic:
+def _area(error: np.ndarray, doubt: np.ndarray, patients: bootstrap.Patients) -> bootstrap.Statistic:
     """`aurc` of the records drawn, in closed form.
 
     Behind w records with e errors, a group of v equal doubts with f errors adds the sum over i = 1 to v of
     (e + i f / v) / (w + i) = f + (e - w f / v) (H(w + v) - H(w)), H the harmonic numbers.
     """
-    ranking = Ranking(doubt, error == 1, patients)
+    ranking = bootstrap.Ranking(doubt, error == 1, patients)
 
     def statistic(drawn: np.ndarray) -> np.ndarray:
         v, f = ranking.drawn(drawn)
@@ -76,7 +77,7 @@ def _area(error: np.ndarray, doubt: np.ndarray, patients: Patients) -> Statistic
     return statistic
 
 
-def _best_area(error: np.ndarray, patients: Patients) -> Statistic:
+def _best_area(error: np.ndarray, patients: bootstrap.Patients) -> bootstrap.Statistic:
     wrong, records = patients.sums(error), patients.sums(np.ones(len(error)))
 
     def statistic(drawn: np.ndarray) -> np.ndarray:

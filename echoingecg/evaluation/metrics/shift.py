@@ -12,9 +12,8 @@ from typing import Any, Final
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from echoingecg.evaluation.metrics.bootstrap import Estimate, Patients, percentiles, resampled
+from echoingecg.evaluation.metrics import bootstrap, selective
 from echoingecg.evaluation.metrics.classification import mean
-from echoingecg.evaluation.metrics.selective import parts
 
 MOST: Final = 1000  # ECGs of a group in the kernel: 32 MB with both
 PERMUTATIONS: Final = 500
@@ -68,8 +67,13 @@ def _mmd2(kernel: np.ndarray, members: np.ndarray) -> np.ndarray:
 
 
 def share_shift(
-    reference: np.ndarray, of_reference: Patients, compared: np.ndarray, of_compared: Patients, draws: int, seed: int
-) -> Estimate:
+    reference: np.ndarray,
+    of_reference: bootstrap.Patients,
+    compared: np.ndarray,
+    of_compared: bootstrap.Patients,
+    draws: int,
+    seed: int,
+) -> bootstrap.Estimate:
     """The share of the compared records that are true, less that of the reference; interval over both's patients.
 
     Args:
@@ -79,12 +83,12 @@ def share_shift(
     """
     difference = float(compared.mean() - reference.mean())
     if min(of_reference.count, of_compared.count) < 2:
-        return Estimate(difference, None, None)
+        return bootstrap.Estimate(difference, None, None)
     drawn = [
-        resampled({"share": mean(values.astype(np.float64), patients)}, patients, draws, seed + at)["share"]
+        bootstrap.resampled({"share": mean(values.astype(np.float64), patients)}, patients, draws, seed + at)["share"]
         for at, (values, patients) in enumerate(((reference, of_reference), (compared, of_compared)))
     ]
-    return Estimate(difference, *percentiles(drawn[1] - drawn[0]))
+    return bootstrap.Estimate(difference, *bootstrap.percentiles(drawn[1] - drawn[0]))
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ class Shifts:
         """How common each level of each stratum is among the ECGs, (r,), whose level is known."""
         for stratum, levels in strata.items():
             known = levels != ""
-            for level, holds in parts(levels[known], patient[known]).items():
+            for level, holds in selective.parts(levels[known], patient[known]).items():
                 yield from self.share("share", f"{stratum}: {level}", holds, side[known], patient[known])
 
     def share(
@@ -126,7 +130,7 @@ class Shifts:
         if not all(len(own) for own in members):
             return
         reference, compared = (holds[own] for own in members)
-        owners = [Patients.of(patient[own]) for own in members]
+        owners = [bootstrap.Patients.of(patient[own]) for own in members]
         found = share_shift(reference, owners[0], compared, owners[1], self.draws, self.seed)
         yield self._row(measure, name, members, [range(one.count) for one in owners]) | {
             "reference_value": float(reference.mean()),

@@ -18,9 +18,7 @@ from echoingecg.evaluation.data.inputs import (
     at_model,
 )
 from echoingecg.evaluation.data.models import Line, Models
-from echoingecg.evaluation.decision.calibration import calibrate
-from echoingecg.evaluation.decision.reading_card import Rules, choose_rules
-from echoingecg.evaluation.decision.threshold_and_referral import Threshold, advice, answered, choose_threshold, decided
+from echoingecg.evaluation.decision import calibration, reading_card, threshold_and_referral
 from echoingecg.evaluation.metrics.selective import strata_of
 from echoingecg.evaluation.protocols.labels import StudyLabels, label_studies, sex_of_patients
 from echoingecg.evaluation.protocols.zero_shot_and_probe import FewShot, few_shot, linear_probe_line, zero_shot_line
@@ -58,13 +56,13 @@ class ProtocolResult:
     protocol: str
     line: Line | None
     score: np.ndarray
-    threshold: Threshold
-    rules: Rules
+    threshold: threshold_and_referral.Threshold
+    rules: reading_card.Rules
 
     @property
     def decision(self) -> np.ndarray:
         """(n,) int8."""
-        return decided(self.rules.referral, self.score)
+        return threshold_and_referral.decided(self.rules.referral, self.score)
 
 
 @dataclass(frozen=True)
@@ -127,8 +125,8 @@ def evaluate_endpoint(
     for protocol, score, line in attempts:
         if isinstance(score, Skipped):
             continue
-        threshold = choose_threshold(known[0], score[validation])
-        rules = choose_rules(known[0], score[validation], *known[1:], threshold.value, settings)
+        threshold = threshold_and_referral.choose_threshold(known[0], score[validation])
+        rules = reading_card.choose_rules(known[0], score[validation], *known[1:], threshold.value, settings)
         results.append(ProtocolResult(protocol, line, score, threshold, rules))
     return EndpointResult(
         endpoint=endpoint,
@@ -210,14 +208,14 @@ def prediction_columns(result: EndpointResult, of: ProtocolResult) -> dict[str, 
 
 def answer_columns(result: EndpointResult, of: ProtocolResult) -> dict[str, Any]:
     """Columns of evaluation.ANSWERS: what reading the same ECGs says."""
-    told = answered(of.rules.referral, of.score, result.uncertainty)
+    told = threshold_and_referral.answered(of.rules.referral, of.score, result.uncertainty)
     return {
         "endpoint": [result.endpoint.name] * len(result.label),
         "protocol": [of.protocol] * len(result.label),
         "record_id": result.record_id,
         "split": result.split,
-        "probability": calibrate(of.rules.calibration, of.score),
-        "advice": advice(told),
+        "probability": calibration.calibrate(of.rules.calibration, of.score),
+        "advice": threshold_and_referral.advice(told),
     }
 
 

@@ -25,8 +25,7 @@ from echoingecg.evaluation.data.inputs import (
     at_model,
 )
 from echoingecg.evaluation.data.models import Models, Space
-from echoingecg.evaluation.metrics.bootstrap import Estimate, Patients, estimates
-from echoingecg.evaluation.metrics.classification import regression_metrics
+from echoingecg.evaluation.metrics import bootstrap, classification
 from echoingecg.evaluation.protocols.labels import StudyValues, study_values
 from echoingecg.recipe import EvaluationSettings, RegressionEndpoint
 from echoingecg.recipe.evaluation import NUMBER
@@ -104,7 +103,7 @@ class RegressionResult:
     measured: np.ndarray
     uncertainty: np.ndarray
     predicted: dict[str, np.ndarray]
-    metrics: dict[str, dict[str, Estimate]]
+    metrics: dict[str, dict[str, bootstrap.Estimate]]
     skipped: dict[str, str]
 
 
@@ -122,10 +121,13 @@ def evaluate_regression(
     attempts = dict(_attempts(endpoint, models, settings, record, measured, split))
     predicted = {protocol: one for protocol, one in attempts.items() if not isinstance(one, Skipped)}
     test = split == "test"
-    patients = Patients.of(patient[test])
+    patients = bootstrap.Patients.of(patient[test])
     metrics = {
-        protocol: estimates(
-            regression_metrics(measured[test], one[test], patients), patients, settings.bootstrap_draws, settings.seed
+        protocol: bootstrap.estimates(
+            classification.regression_metrics(measured[test], one[test], patients),
+            patients,
+            settings.bootstrap_draws,
+            settings.seed,
         )
         for protocol, one in predicted.items()
         if test.any()

@@ -16,15 +16,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from echoingecg.evaluation.data.embed import Gaussians
-from echoingecg.evaluation.data.inputs import Skipped
-from echoingecg.evaluation.data.models import Line
+from echoingecg.evaluation.data import embed, inputs, models
 from echoingecg.evaluation.decision.threshold_and_referral import choose_threshold
 from echoingecg.evaluation.metrics.classification import AUROC, BALANCED_ACCURACY
 from echoingecg.recipe import FewShotSettings
 
 
-def zero_shot_line(positive: Gaussians, negative: Gaussians, scale: float) -> Line:
+def zero_shot_line(positive: embed.Gaussians, negative: embed.Gaussians, scale: float) -> models.Line:
     """Probability that an ECG matches the positive prompts rather than the negative ones.
 
     A class's logit is the mean over its prompts of the student's match logit, -scale * d + shift, with d
@@ -38,15 +36,17 @@ def zero_shot_line(positive: Gaussians, negative: Gaussians, scale: float) -> Li
         scale: the student's learned scale.
     """
     (mean_p, own_p), (mean_n, own_n) = (_middle(one) for one in (positive, negative))
-    return Line(2 * scale * (mean_p - mean_n), scale * (own_n - own_p))
+    return models.Line(2 * scale * (mean_p - mean_n), scale * (own_n - own_p))
 
 
-def zero_shot_scores(ecgs: Gaussians, positive: Gaussians, negative: Gaussians, scale: float) -> np.ndarray:
+def zero_shot_scores(
+    ecgs: embed.Gaussians, positive: embed.Gaussians, negative: embed.Gaussians, scale: float
+) -> np.ndarray:
     """The same for n ECGs: (n,) float64 in [0, 1]."""
     return zero_shot_line(positive, negative, scale).scores(ecgs.mean)
 
 
-def _middle(prompts: Gaussians) -> tuple[np.ndarray, float]:
+def _middle(prompts: embed.Gaussians) -> tuple[np.ndarray, float]:
     """Mean of the prompts' means, and of what each adds to a distance by itself."""
     mean = prompts.mean.astype(np.float64)
     return mean.mean(axis=0), float(((mean**2).sum(axis=1) + prompts.total_variance).mean())
@@ -55,7 +55,9 @@ def _middle(prompts: Gaussians) -> tuple[np.ndarray, float]:
 MAX_ITERATIONS = 1000
 
 
-def linear_probe_line(mean: np.ndarray, label: np.ndarray, training: np.ndarray, c: float) -> Line | Skipped:
+def linear_probe_line(
+    mean: np.ndarray, label: np.ndarray, training: np.ndarray, c: float
+) -> models.Line | inputs.Skipped:
     """Fits on the training ECGs.
 
     Classes are not weighted: a score stays a probability at the training split's prevalence, and the
@@ -72,9 +74,9 @@ def linear_probe_line(mean: np.ndarray, label: np.ndarray, training: np.ndarray,
     """
     seen = label[training]
     if len(seen) == 0:
-        return Skipped("there is no labelled training ECG")
+        return inputs.Skipped("there is no labelled training ECG")
     if len(np.unique(seen)) < 2:
-        return Skipped(f"all {len(seen)} labelled training ECGs have label {seen[0]}: one class teaches nothing")
+        return inputs.Skipped(f"all {len(seen)} labelled training ECGs have label {seen[0]}: one class teaches nothing")
     scaler = StandardScaler()
     probe = LogisticRegression(C=c, solver="lbfgs", max_iter=MAX_ITERATIONS, class_weight=None)
     with warnings.catch_warnings():
@@ -82,13 +84,15 @@ def linear_probe_line(mean: np.ndarray, label: np.ndarray, training: np.ndarray,
         warnings.simplefilter("ignore", ConvergenceWarning)
         probe.fit(scaler.fit_transform(mean[training].astype(np.float64)), seen)
     weight = probe.coef_[0] / scaler.scale_
-    return Line(weight, float(probe.intercept_[0] - weight @ scaler.mean_))
+    return models.Line(weight, float(probe.intercept_[0] - weight @ scaler.mean_))
 
 
-def linear_probe_scores(mean: np.ndarray, label: np.ndarray, training: np.ndarray, c: float) -> np.ndarray | Skipped:
+def linear_probe_scores(
+    mean: np.ndarray, label: np.ndarray, training: np.ndarray, c: float
+) -> np.ndarray | inputs.Skipped:
     """The probe's scores of all n ECGs, (n,) float64 in [0, 1]; arguments as of `linear_probe_line`."""
     line = linear_probe_line(mean, label, training, c)
-    return line if isinstance(line, Skipped) else line.scores(mean)
+    return line if isinstance(line, inputs.Skipped) else line.scores(mean)
 
 
 _SPREAD: Final = (2.5, 97.5)  # percentiles of the draws

@@ -15,27 +15,9 @@ from data_contracts.evaluation_details import EMBEDDING_MAP, RETRIEVAL, UNCERTAI
 from echoingecg.common.figure_style import png, styled
 from echoingecg.ecg.plot import draw
 from echoingecg.evaluation.data.inputs import RANKED, RIDGE, TEACHER
-from echoingecg.evaluation.protocols.classification import DRAWN
-from echoingecg.evaluation.protocols.retrieval import ECG_TO_ECHO
-from echoingecg.evaluation.report.figures import (
-    error_against_variance,
-    reliability,
-    risk_coverage,
-    roc,
-    score_distribution,
-    uncertainty_halves,
-)
+from echoingecg.evaluation.protocols import classification, retrieval
+from echoingecg.evaluation.report import figures, run_figures
 from echoingecg.evaluation.report.results import Answered, EvaluationResults, probability_text, protocol_name
-from echoingecg.evaluation.report.run_figures import (
-    ECGS,
-    ECHOES,
-    data_flow,
-    embedding_map,
-    lanes,
-    retrieval_recall,
-    training_history,
-    uncertainty_histogram,
-)
 
 Row = TypeVar("Row")
 _OF_EACH: Final = 2
@@ -102,7 +84,7 @@ def _note(says: str, findings: str) -> str:
 
 
 def _answers(results: EvaluationResults, record_id: str) -> Iterator[Answer]:
-    rows = [row for row in results.rows(PREDICTIONS, record_id=record_id) if row["protocol"] in DRAWN]
+    rows = [row for row in results.rows(PREDICTIONS, record_id=record_id) if row["protocol"] in classification.DRAWN]
     for endpoint in results.settings.endpoints:
         of = [row for row in rows if row["endpoint"] == endpoint.name]
         if of:
@@ -169,28 +151,35 @@ def _of_endpoints(results: EvaluationResults) -> Iterator[Drawing]:
         name = of.endpoint
         # The number keeps names apart that differ only in signs which a file name should not hold.
         suffix = f"-{places[name]}-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')[:40]}".rstrip("-")
-        yield "roc", suffix, f"ROC curves for {name}", roc(of, groups)
-        yield "halves", suffix, f"Balanced accuracy by certainty for {name}", uncertainty_halves(of, groups)
-        yield "scores", suffix, f"Distribution of scores for {name}", score_distribution(of)
-        yield "errors", suffix, f"Error rate by predicted variance for {name}", error_against_variance(of)
-        yield "risk", suffix, f"Error rate among the ECGs kept for {name}", risk_coverage(name, points)
-        yield "reliability", suffix, f"Predicted against true share for {name}", reliability(name, bins)
+        yield "roc", suffix, f"ROC curves for {name}", figures.roc(of, groups)
+        yield "halves", suffix, f"Balanced accuracy by certainty for {name}", figures.uncertainty_halves(of, groups)
+        yield "scores", suffix, f"Distribution of scores for {name}", figures.score_distribution(of)
+        yield "errors", suffix, f"Error rate by predicted variance for {name}", figures.error_against_variance(of)
+        yield "risk", suffix, f"Error rate among the ECGs kept for {name}", figures.risk_coverage(name, points)
+        yield "reliability", suffix, f"Predicted against true share for {name}", figures.reliability(name, bins)
 
 
 def _of_the_run(results: EvaluationResults) -> Iterator[Drawing]:
     if results.cohort["test"]["ecgs"]:
-        histogram = uncertainty_histogram(results.tables[UNCERTAINTY.name])
+        histogram = run_figures.uncertainty_histogram(results.tables[UNCERTAINTY.name])
         yield "uncertainty", "", "Histogram of the uncertainty of every ECG", histogram
     if rows := results.rows(EMBEDDING_MAP):
         of: Answered | None = next(iter(results.answered), None)
-        yield "map", "", "Test ECGs and echo studies on a plane", embedding_map(rows, of)
-    if rows := results.rows(RETRIEVAL, direction=ECG_TO_ECHO):
-        yield "retrieval", "", "Recall from ECG to echo study against chance", retrieval_recall(rows)
+        yield "map", "", "Test ECGs and echo studies on a plane", run_figures.embedding_map(rows, of)
+    if rows := results.rows(RETRIEVAL, direction=retrieval.ECG_TO_ECHO):
+        yield "retrieval", "", "Recall from ECG to echo study against chance", run_figures.retrieval_recall(rows)
     if results.provenance["history"].num_rows:
-        yield "training", "", "Training history of the student", training_history(results.provenance["history"])
-    found = lanes(results)
-    whole, paired = ([one for one in found if (one.name in (ECGS, ECHOES)) is own] for own in (True, False))
+        yield (
+            "training",
+            "",
+            "Training history of the student",
+            run_figures.training_history(results.provenance["history"]),
+        )
+    found = run_figures.lanes(results)
+    whole, paired = (
+        [one for one in found if (one.name in (run_figures.ECGS, run_figures.ECHOES)) is own] for own in (True, False)
+    )
     for suffix, says, some in (("", "What is left from the export to the answers", whole),
                                ("-pairs", "Rows left after each filter of the pairs", paired)):  # fmt: skip
         if some:
-            yield "flow", suffix, says, data_flow(some)
+            yield "flow", suffix, says, run_figures.data_flow(some)

@@ -27,22 +27,14 @@ from echoingecg.common.figure_style import (
     new_figure,
     set_title,
 )
-from echoingecg.evaluation.metrics.classification import AUROC, BALANCED_ACCURACY, log_odds
-from echoingecg.evaluation.metrics.selective import ALL, variance_bins
-from echoingecg.evaluation.report.results import (
-    GROUP_NAMES,
-    Answered,
-    GroupMetrics,
-    interval_text,
-    probability_texts,
-    protocol_name,
-)
+from echoingecg.evaluation.metrics import classification, selective
+from echoingecg.evaluation.report import results
 from echoingecg.evaluation.tables.rows import MEAN_LOG_VAR, RAW, SCORE_DISTANCE
 
-Groups = dict[tuple[str, str, str], GroupMetrics]
+Groups = dict[tuple[str, str, str], results.GroupMetrics]
 
 
-def roc(of: Answered, groups: Groups) -> Figure:
+def roc(of: results.Answered, groups: Groups) -> Figure:
     """ROC curves on the test split, a dot where the threshold puts the decision. Needs both classes."""
     figure = new_figure(4.3 + 0.3 * len(of.score))  # a line of the legend each
     axes = figure.add_subplot()
@@ -50,10 +42,10 @@ def roc(of: Answered, groups: Groups) -> Figure:
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="Chance, AUROC 0.50")
     for at, (protocol, score) in enumerate(of.score.items()):
         colour = PROTOCOL_COLOURS[protocol]
-        found = groups[of.endpoint, protocol, ALL].estimates[AUROC]
+        found = groups[of.endpoint, protocol, selective.ALL].estimates[classification.AUROC]
         false_positive, sensitivity, _ = roc_curve(label, score)
-        interval = interval_text(found)
-        name = f"{protocol_name(protocol)}, AUROC {found.value:.2f}" + (f" ({interval})" if interval else "")
+        interval = results.interval_text(found)
+        name = f"{results.protocol_name(protocol)}, AUROC {found.value:.2f}" + (f" ({interval})" if interval else "")
         # The first ones wider, so that curves which lie on each other are all seen.
         axes.plot(false_positive, sensitivity, color=colour, linewidth=4 - at, label=name)
         called = of.decision[protocol] == 1
@@ -75,15 +67,15 @@ def roc(of: Answered, groups: Groups) -> Figure:
     return figure
 
 
-def score_distribution(of: Answered) -> Figure:
+def score_distribution(of: results.Answered) -> Figure:
     """Histogram of test scores by class on a log-odds axis, with the threshold; one panel a protocol."""
     panels = len(of.score)
     figure = new_figure(1.2 + 2.0 * panels)
     label = of.label
     for at, (protocol, scores) in enumerate(of.score.items()):
         axes = figure.add_subplot(panels, 1, at + 1)
-        score = log_odds(scores)
-        threshold = float(log_odds(np.array(of.threshold[protocol])))
+        score = classification.log_odds(scores)
+        threshold = float(classification.log_odds(np.array(of.threshold[protocol])))
         low, high = min(score.min(), threshold), max(score.max(), threshold)
         margin = 0.03 * (high - low) or 0.5
         edges = np.linspace(low - margin, high + margin, 26)
@@ -97,8 +89,8 @@ def score_distribution(of: Answered) -> Figure:
         axes.set(xlim=(edges[0], edges[-1]), ylabel="Share of class")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         places = [one for one in MaxNLocator(4).tick_values(edges[0], edges[-1]) if edges[0] <= one <= edges[-1]]
-        axes.set_xticks(places, probability_texts([float(expit(one)) for one in places]), fontsize=8.5)
-        axes.text(1.0, 1.03, protocol_name(protocol), transform=axes.transAxes, ha="right", color=MUTED)
+        axes.set_xticks(places, results.probability_texts([float(expit(one)) for one in places]), fontsize=8.5)
+        axes.text(1.0, 1.03, results.protocol_name(protocol), transform=axes.transAxes, ha="right", color=MUTED)
         if at == 0:
             set_title(axes, of.endpoint)
             axes.title.set_y(1.1)
@@ -109,7 +101,7 @@ def score_distribution(of: Answered) -> Figure:
     return figure
 
 
-def uncertainty_halves(of: Answered, groups: Groups) -> Figure:
+def uncertainty_halves(of: results.Answered, groups: Groups) -> Figure:
     """Balanced accuracy with intervals for all test ECGs and for each half, over its class counts."""
     figure = new_figure(3.9 + 0.25 * len(of.score))
     axes = figure.add_subplot()
@@ -118,9 +110,9 @@ def uncertainty_halves(of: Answered, groups: Groups) -> Figure:
         shift = (at - (len(of.score) - 1) / 2) * 0.28
         colour = PROTOCOL_COLOURS[protocol]
         marker = PROTOCOL_MARKERS[protocol]
-        axes.plot([], [], marker, color=colour, markersize=8, label=protocol_name(protocol))
-        for place, group in enumerate(GROUP_NAMES):
-            found = groups[of.endpoint, protocol, group].estimates[BALANCED_ACCURACY]
+        axes.plot([], [], marker, color=colour, markersize=8, label=results.protocol_name(protocol))
+        for place, group in enumerate(results.GROUP_NAMES):
+            found = groups[of.endpoint, protocol, group].estimates[classification.BALANCED_ACCURACY]
             if found.value is None:
                 continue
             if found.low is not None and found.high is not None:
@@ -128,10 +120,10 @@ def uncertainty_halves(of: Answered, groups: Groups) -> Figure:
             axes.plot(place + shift, found.value, marker, color=colour, markersize=8)
             under = found.value if found.low is None else found.low
             axes.text(place + shift, under - 0.03, f"{found.value:.2f}", va="top", ha="center", fontsize=9)
-    counts = [groups[of.endpoint, next(iter(of.score)), group] for group in GROUP_NAMES]
+    counts = [groups[of.endpoint, next(iter(of.score)), group] for group in results.GROUP_NAMES]
     ticks = [
         f"{name}\n{count.positives} with label 1\n{count.negatives} with label 0"
-        for name, count in zip(GROUP_NAMES.values(), counts, strict=True)
+        for name, count in zip(results.GROUP_NAMES.values(), counts, strict=True)
     ]
     axes.set_xticks(range(len(ticks)), ticks, fontsize=9.5)
     axes.grid(axis="x", visible=False)
@@ -141,12 +133,12 @@ def uncertainty_halves(of: Answered, groups: Groups) -> Figure:
     return figure
 
 
-def error_against_variance(of: Answered) -> Figure:
+def error_against_variance(of: results.Answered) -> Figure:
     """Error rate in quantile bins of uncertainty, over the share of positives in the same bins."""
     figure = new_figure(4.2 + 0.25 * len(of.score))
     axes = figure.add_subplot()
     for at, (protocol, decision) in enumerate(of.decision.items()):
-        bins = variance_bins(of.uncertainty, of.label, decision)
+        bins = selective.variance_bins(of.uncertainty, of.label, decision)
         place = np.arange(len(bins))
         if at == 0:
             positive_share = [one.positive_share for one in bins]
@@ -158,7 +150,7 @@ def error_against_variance(of: Answered) -> Figure:
             color=PROTOCOL_COLOURS[protocol],
             marker=PROTOCOL_MARKERS[protocol],
             markersize=7,
-            label=f"Error rate, {protocol_name(protocol)}",
+            label=f"Error rate, {results.protocol_name(protocol)}",
             clip_on=False,
         )
     axes.grid(axis="x", visible=False)
@@ -201,7 +193,7 @@ def reliability(endpoint: str, table: pa.Table) -> Figure:
             axes.plot(predicted, true, color=colour, linewidth=1.2, label=name if bins else None)
             axes.scatter(predicted, true, s=area, color=colour, alpha=0.7, linewidths=0, clip_on=False)
         axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="Share with label 1")
-        axes.text(1.0, 1.03, protocol_name(protocol), transform=axes.transAxes, ha="right", color=MUTED)
+        axes.text(1.0, 1.03, results.protocol_name(protocol), transform=axes.transAxes, ha="right", color=MUTED)
         _bin_counts(counts, [row for row in rows if row["protocol"] == protocol and row["calibration"] == RAW])
     panels[-1].set_xlabel("Predicted probability (mean of the bin)")
     set_title(panels[0], endpoint)
@@ -233,7 +225,7 @@ def risk_coverage(endpoint: str, table: pa.Table) -> Figure:
         colour = PROTOCOL_COLOURS[protocol]
         for doubt, name, line in _DOUBTS:
             points = [row for row in rows if row["protocol"] == protocol and row["doubt"] == doubt]
-            label = f"{protocol_name(protocol)}, by {name}"
+            label = f"{results.protocol_name(protocol)}, by {name}"
             axes.plot(
                 [row["coverage"] for row in points],
                 [row["risk"] for row in points],

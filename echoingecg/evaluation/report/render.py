@@ -16,23 +16,11 @@ from typing import Any, Final, TypeVar
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from data_contracts.conventions import SPLITS, STAGES
-from data_contracts.evaluation import FIGURES, MODEL_CARD, REPORT
-from data_contracts.quarantine import REASONS
+from data_contracts import conventions, evaluation, quarantine
 from echoingecg.evaluation.data.inputs import Provenance
+from echoingecg.evaluation.report import run_figures, tables
 from echoingecg.evaluation.report.all_figures import STRIPS, DrawnFigure, Strip, draw_figures, strips
 from echoingecg.evaluation.report.results import EvaluationResults
-from echoingecg.evaluation.report.run_figures import lanes
-from echoingecg.evaluation.report.tables import (
-    FEW,
-    STRATA_METRICS,
-    endpoint_tables,
-    few_shot_tables,
-    judged_strata,
-    judged_trust,
-    number_tables,
-    shift_table,
-)
 from echoingecg.recipe import EvaluationSettings
 from echoingecg.recipe.stages import DEMO_TEACHER
 
@@ -50,27 +38,27 @@ def render_report(results: EvaluationResults, figures: Iterable[DrawnFigure], st
         lstrip_blocks=True,
     )
     provenance, settings = results.provenance, results.settings
-    endpoints = endpoint_tables(results)
+    endpoints = tables.endpoint_tables(results)
     by_topic = _by_topic(figures)
     return environment.get_template(TEMPLATE).render(
         demo=provenance["teacher"] == DEMO_TEACHER,
         teacher=provenance["teacher"],
         cohort=results.cohort,
-        splits=SPLITS,
+        splits=conventions.SPLITS,
         draws=settings.bootstrap_draws,
-        few=FEW,
+        few=tables.FEW,
         figures=by_topic,
         strips=[{"of": one, "figure": seen} for one, seen in zip(strips, by_topic.get(STRIPS, []), strict=True)],
-        trust=judged_trust(results, endpoints),
+        trust=tables.judged_trust(results, endpoints),
         settings=settings,
-        strata=judged_strata(results, endpoints),
-        strata_metrics=STRATA_METRICS,
-        shift=shift_table(results),
+        strata=tables.judged_strata(results, endpoints),
+        strata_metrics=tables.STRATA_METRICS,
+        shift=tables.shift_table(results),
         endpoints=endpoints,
-        few_shot=list(few_shot_tables(results)),
+        few_shot=list(tables.few_shot_tables(results)),
         few_shot_draws=settings.few_shot.draws,
-        regressions=list(number_tables(results)),
-        lanes=lanes(results),
+        regressions=list(tables.number_tables(results)),
+        lanes=run_figures.lanes(results),
         quarantine=refusals(provenance["quarantine"]),
         lineage=in_stage_order(provenance["versions"]),
         stages=provenance["stages"],
@@ -100,7 +88,7 @@ def refusals(counts: Mapping[str, Mapping[str, int]]) -> dict[str, list[dict[str
     """By stage, the most frequent reason first."""
     return {
         stage: [
-            {"reason": reason, "says": REASONS.get(reason, ""), "count": count}
+            {"reason": reason, "says": quarantine.REASONS.get(reason, ""), "count": count}
             for reason, count in sorted(reasons.items(), key=lambda one: (-one[1], one[0]))
         ]
         for stage, reasons in in_stage_order(counts).items()
@@ -109,7 +97,7 @@ def refusals(counts: Mapping[str, Mapping[str, int]]) -> dict[str, list[dict[str
 
 def in_stage_order(of_stages: Mapping[str, Value]) -> dict[str, Value]:
     """The six stages first, in their order."""
-    known = [stage for stage in STAGES if stage in of_stages]
+    known = [stage for stage in conventions.STAGES if stage in of_stages]
     return {stage: of_stages[stage] for stage in [*known, *sorted(set(of_stages) - set(known))]}
 
 
@@ -148,8 +136,8 @@ def render_model_card(results: EvaluationResults) -> str:
         keep_trailing_newline=True,
     )
     provenance = results.provenance
-    endpoints = endpoint_tables(results)
-    strata = judged_strata(results, endpoints)
+    endpoints = tables.endpoint_tables(results)
+    strata = tables.judged_strata(results, endpoints)
     page = environment.get_template(CARD_TEMPLATE).render(
         demo=provenance["teacher"] == DEMO_TEACHER,
         student=provenance["versions"]["student"],
@@ -157,15 +145,15 @@ def render_model_card(results: EvaluationResults) -> str:
         stages=in_stage_order(provenance["stages"]),
         numbers=list(_numbers(provenance["recipe"])),
         cohort=results.cohort,
-        splits=SPLITS,
+        splits=conventions.SPLITS,
         settings=results.settings,
-        few=FEW,
+        few=tables.FEW,
         endpoints=endpoints,
-        regressions=list(number_tables(results)),
-        trust=judged_trust(results, endpoints),
+        regressions=list(tables.number_tables(results)),
+        trust=tables.judged_trust(results, endpoints),
         strata=[one for one in strata if one["first"]],
-        strata_metrics=STRATA_METRICS,
-        shift=shift_table(results),
+        strata_metrics=tables.STRATA_METRICS,
+        shift=tables.shift_table(results),
         quarantine=refusals(provenance["quarantine"]),
         findings=provenance["ecg_findings"],
     )
@@ -209,9 +197,9 @@ def write_report(folder: Path, settings: EvaluationSettings, provenance: Provena
     results = EvaluationResults.read(folder, settings, provenance)
     drawn = strips(results)
     figures = draw_figures(results, drawn)
-    (out / FIGURES).mkdir(exist_ok=True)
+    (out / evaluation.FIGURES).mkdir(exist_ok=True)
     for figure in figures:
-        (out / FIGURES / figure.filename).write_bytes(figure.png)
-    (out / REPORT).write_text(render_report(results, figures, drawn), encoding="utf-8")
-    (out / MODEL_CARD).write_text(render_model_card(results), encoding="utf-8")
+        (out / evaluation.FIGURES / figure.filename).write_bytes(figure.png)
+    (out / evaluation.REPORT).write_text(render_report(results, figures, drawn), encoding="utf-8")
+    (out / evaluation.MODEL_CARD).write_text(render_model_card(results), encoding="utf-8")
     return len(figures)

@@ -16,20 +16,8 @@ import pyarrow.compute as pc
 from data_contracts.evaluation import METRICS, PREDICTIONS, RULES, TABLES
 from data_contracts.evaluation_details import COHORT, LABELLED, QUESTION
 from data_contracts.tables import TableContract
-from echoingecg.evaluation.data.inputs import (
-    CENTRED,
-    ECG_MEASUREMENTS,
-    LINEAR_PROBE,
-    RANKED,
-    RIDGE,
-    STUDENT,
-    TEACHER,
-    TRAINING_MEAN,
-    ZERO_SHOT,
-    Provenance,
-)
-from echoingecg.evaluation.metrics.bootstrap import Estimate
-from echoingecg.evaluation.metrics.selective import ALL, HIGH, LOW
+from echoingecg.evaluation.data import inputs
+from echoingecg.evaluation.metrics import bootstrap, selective
 from echoingecg.evaluation.protocols.classification import DRAWN
 from echoingecg.recipe import EvaluationSettings
 
@@ -38,7 +26,7 @@ from echoingecg.recipe import EvaluationSettings
 class GroupMetrics:
     """The rows of one endpoint, protocol and group, side by side."""
 
-    estimates: dict[str, Estimate]
+    estimates: dict[str, bootstrap.Estimate]
     patients: int
     records: int
     positives: int
@@ -87,10 +75,10 @@ class EvaluationResults:
 
     tables: Mapping[str, pa.Table]
     settings: EvaluationSettings
-    provenance: Provenance
+    provenance: inputs.Provenance
 
     @classmethod
-    def read(cls, folder: Path, settings: EvaluationSettings, provenance: Provenance) -> Self:
+    def read(cls, folder: Path, settings: EvaluationSettings, provenance: inputs.Provenance) -> Self:
         """Reads every table of the artefact. Raises ContractError when one is absent or breaks its contract."""
         return cls({contract.name: contract.read(folder) for contract in TABLES}, settings, provenance)
 
@@ -113,7 +101,7 @@ class EvaluationResults:
         for row in self.rows(METRICS):
             key = (row["endpoint"], row["protocol"], row["group"])
             of_group = found.setdefault(key, GroupMetrics({}, row["patients"], row["records"], row["positives"]))
-            of_group.estimates[row["metric"]] = Estimate(row["value"], row["low"], row["high"])
+            of_group.estimates[row["metric"]] = bootstrap.Estimate(row["value"], row["low"], row["high"])
         return found
 
     def labelled(self, kind: str, endpoint: str) -> dict[str, dict[str, int]]:
@@ -150,18 +138,22 @@ class EvaluationResults:
 
 
 PROTOCOL_NAMES: Final = {
-    ZERO_SHOT: "Zero-shot",
-    RANKED: "Ranked prompts",
-    LINEAR_PROBE: "Linear probe",
-    RIDGE: "Ridge regression",
+    inputs.ZERO_SHOT: "Zero-shot",
+    inputs.RANKED: "Ranked prompts",
+    inputs.LINEAR_PROBE: "Linear probe",
+    inputs.RIDGE: "Ridge regression",
     "fine_tune": "Fine-tuned",
     "lora": "Fine-tuned by LoRA",
     "scratch": "Same encoder from scratch",
-    ECG_MEASUREMENTS: "ECG measurements, no network",
-    TRAINING_MEAN: "Always the training mean",
+    inputs.ECG_MEASUREMENTS: "ECG measurements, no network",
+    inputs.TRAINING_MEAN: "Always the training mean",
 }
-SPACE_NAMES: Final = {TEACHER: "teacher's texts", CENTRED: "centred"}
-GROUP_NAMES: Final = {ALL: "All test ECGs", LOW: "More certain half", HIGH: "Less certain half"}
+SPACE_NAMES: Final = {inputs.TEACHER: "teacher's texts", inputs.CENTRED: "centred"}
+GROUP_NAMES: Final = {
+    selective.ALL: "All test ECGs",
+    selective.LOW: "More certain half",
+    selective.HIGH: "Less certain half",
+}
 PAIR_NAMES: Final = {
     "ecg_echo": "ECG with echo study",
     "ecg_text": "ECG with report text",
@@ -185,20 +177,20 @@ def protocol_name(protocol: str) -> str:
 
 def model_name(model: str) -> str:
     """The student under test, or another model by its name."""
-    return "Student" if model == STUDENT else model
+    return "Student" if model == inputs.STUDENT else model
 
 
-def value_text(found: Estimate) -> str:
+def value_text(found: bootstrap.Estimate) -> str:
     """`0.87`, or a dash."""
     return NONE if found.value is None else _signed(found.value)
 
 
-def interval_text(found: Estimate) -> str:
+def interval_text(found: bootstrap.Estimate) -> str:
     """`0.80 to 0.93`, or nothing."""
     return "" if found.low is None or found.high is None else f"{_signed(found.low)} to {_signed(found.high)}"
 
 
-def percent_text(found: Estimate) -> dict[str, str]:
+def percent_text(found: bootstrap.Estimate) -> dict[str, str]:
     """`78.9` and `75.1 to 82.3`, in per cent; a dash and nothing where there is none."""
     value, low, high = (None if one is None else _signed(100 * one, 1) for one in (found.value, found.low, found.high))
     return {"value": value or NONE, "interval": "" if low is None or high is None else f"{low} to {high}"}

@@ -6,10 +6,8 @@ The report's tables on trust: referral, calibration, ranking of errors, subgroup
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from data_contracts.conventions import SPLITS
-from data_contracts.evaluation import FEW_SHOT, REGRESSION_METRICS, RULES, STRATA
-from data_contracts.evaluation_details import ASKED, ATTEMPTS, NUMBER, QUESTION, SHIFT
-from echoingecg.evaluation.metrics.bootstrap import Estimate
+from data_contracts import conventions, evaluation, evaluation_details
+from echoingecg.evaluation.metrics import bootstrap, selective
 from echoingecg.evaluation.metrics.classification import (
     AUPRC,
     AUROC,
@@ -20,7 +18,6 @@ from echoingecg.evaluation.metrics.classification import (
     SENSITIVITY,
     SPECIFICITY,
 )
-from echoingecg.evaluation.metrics.selective import ALL
 from echoingecg.evaluation.protocols.classification import DRAWN
 from echoingecg.evaluation.report.results import (
     GROUP_NAMES,
@@ -48,25 +45,25 @@ from echoingecg.evaluation.tables.rows import (
 from echoingecg.recipe import Endpoint, RegressionEndpoint
 
 Cell = dict[str, str]
-NOTHING: Final = Estimate(None, None, None)
+NOTHING: Final = bootstrap.Estimate(None, None, None)
 _MEASURES: Final = (
-    (ALL, SENSITIVITY_AT, "Sensitivity at the recipe's specificity"),
-    (ALL, SPECIFICITY_ATTAINED, "… specificity attained there"),
-    (ALL, f"{COVERAGE}_1", "Conformal sets that hold the truth, label 1"),
-    (ALL, f"{COVERAGE}_0", "Conformal sets that hold the truth, label 0"),
-    (ALL, ANSWERED_SHARE, "Answered, not referred to echo"),
-    (ALL, f"{WRONGLY_ANSWERED}_1", "Answered wrongly, of label 1"),
-    (ALL, f"{WRONGLY_ANSWERED}_0", "Answered wrongly, of label 0"),
-    (ALL, ERROR_RATE, "Error rate, all test ECGs"),
+    (selective.ALL, SENSITIVITY_AT, "Sensitivity at the recipe's specificity"),
+    (selective.ALL, SPECIFICITY_ATTAINED, "… specificity attained there"),
+    (selective.ALL, f"{COVERAGE}_1", "Conformal sets that hold the truth, label 1"),
+    (selective.ALL, f"{COVERAGE}_0", "Conformal sets that hold the truth, label 0"),
+    (selective.ALL, ANSWERED_SHARE, "Answered, not referred to echo"),
+    (selective.ALL, f"{WRONGLY_ANSWERED}_1", "Answered wrongly, of label 1"),
+    (selective.ALL, f"{WRONGLY_ANSWERED}_0", "Answered wrongly, of label 0"),
+    (selective.ALL, ERROR_RATE, "Error rate, all test ECGs"),
     (ANSWERED, ERROR_RATE, "Error rate, answered ECGs"),
-    (ALL, f"{AURC}_{MEAN_LOG_VAR}", "AURC, ranked by variance"),
-    (ALL, f"{AURC}_{SCORE_DISTANCE}", "AURC, ranked by distance to the threshold"),
-    (ALL, BRIER, "Brier score"),
-    (ALL, f"{BRIER}_platt", "… after Platt"),
-    (ALL, f"{BRIER}_isotonic", "… after isotonic regression"),
-    (ALL, ECE, "Calibration error (ECE)"),
-    (ALL, f"{ECE}_platt", "… after Platt"),
-    (ALL, f"{ECE}_isotonic", "… after isotonic regression"),
+    (selective.ALL, f"{AURC}_{MEAN_LOG_VAR}", "AURC, ranked by variance"),
+    (selective.ALL, f"{AURC}_{SCORE_DISTANCE}", "AURC, ranked by distance to the threshold"),
+    (selective.ALL, BRIER, "Brier score"),
+    (selective.ALL, f"{BRIER}_platt", "… after Platt"),
+    (selective.ALL, f"{BRIER}_isotonic", "… after isotonic regression"),
+    (selective.ALL, ECE, "Calibration error (ECE)"),
+    (selective.ALL, f"{ECE}_platt", "… after Platt"),
+    (selective.ALL, f"{ECE}_isotonic", "… after isotonic regression"),
 )
 STRATA_METRICS: Final = (AUROC, BALANCED_ACCURACY, SENSITIVITY, SPECIFICITY)
 
@@ -76,12 +73,12 @@ def trust_tables(results: EvaluationResults) -> list[dict[str, Any]]:
     groups = results.group_metrics()
     found = []
     rules: dict[str, list[dict[str, Any]]] = {}
-    for row in results.tables[RULES.name].to_pylist():
+    for row in results.tables[evaluation.RULES.name].to_pylist():
         if row["protocol"] in DRAWN:
             rules.setdefault(row["endpoint"], []).append(row)
     for endpoint, of_endpoint in rules.items():
         protocols = [row["protocol"] for row in of_endpoint]
-        if not groups[endpoint, protocols[0], ALL].records:
+        if not groups[endpoint, protocols[0], selective.ALL].records:
             continue
         rows = [
             {
@@ -113,7 +110,7 @@ def _rule(row: dict[str, Any]) -> str:
 def strata_tables(results: EvaluationResults) -> list[dict[str, Any]]:
     """For each endpoint and protocol: a row a level, with its size and a cell for each of STRATA_METRICS."""
     found: dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]] = {}
-    for row in results.tables[STRATA.name].to_pylist():
+    for row in results.tables[evaluation.STRATA.name].to_pylist():
         levels = found.setdefault((row["endpoint"], row["protocol"]), {})
         level = levels.setdefault(
             (row["stratum"], row["level"]),
@@ -121,7 +118,7 @@ def strata_tables(results: EvaluationResults) -> list[dict[str, Any]]:
             | {"negatives": row["records"] - row["positives"], "cells": {}},
         )
         if row["metric"] in STRATA_METRICS:
-            level["cells"][row["metric"]] = cell(Estimate(row["value"], row["low"], row["high"]))
+            level["cells"][row["metric"]] = cell(bootstrap.Estimate(row["value"], row["low"], row["high"]))
     return [
         {"name": endpoint, "protocol": protocol_name(protocol), "levels": list(levels.values())}
         for (endpoint, protocol), levels in found.items()
@@ -130,14 +127,14 @@ def strata_tables(results: EvaluationResults) -> list[dict[str, Any]]:
 
 def shift_table(results: EvaluationResults) -> dict[str, Any]:
     """Shares in training and test patients, and the embedding's distance in words."""
-    rows = results.tables[SHIFT.name].to_pylist()
+    rows = results.tables[evaluation_details.SHIFT.name].to_pylist()
     return {
         "shares": [
             {
                 "says": f"label 1: {row['name']}" if row["measure"] == "prevalence" else row["name"],
                 "reference": f"{100 * row['reference_value']:.1f} %",
                 "compared": f"{100 * row['compared_value']:.1f} %",
-                "difference": percent_text(Estimate(row["value"], row["low"], row["high"])),
+                "difference": percent_text(bootstrap.Estimate(row["value"], row["low"], row["high"])),
             }
             for row in rows
             if row["reference_value"] is not None
@@ -146,7 +143,7 @@ def shift_table(results: EvaluationResults) -> dict[str, Any]:
     }
 
 
-def cell(found: Estimate) -> Cell:
+def cell(found: bootstrap.Estimate) -> Cell:
     """A value and its interval as text."""
     return {"value": value_text(found), "interval": interval_text(found)}
 
@@ -168,17 +165,17 @@ def endpoint_tables(results: EvaluationResults) -> list[dict[str, Any]]:
 
 
 def _endpoint(results: EvaluationResults, endpoint: Endpoint, groups: Groups) -> dict[str, Any]:
-    attempts = results.rows(ATTEMPTS, kind=QUESTION, endpoint=endpoint.name)
+    attempts = results.rows(evaluation_details.ATTEMPTS, kind=evaluation_details.QUESTION, endpoint=endpoint.name)
     ran = {row["protocol"]: row["threshold_says"] for row in attempts if row["left_out"] is None}
-    threshold = {row["protocol"]: row["threshold"] for row in results.rows(RULES, endpoint=endpoint.name)}
-    labelled = results.labelled(QUESTION, endpoint.name)
+    threshold = {row["protocol"]: row["threshold"] for row in results.rows(evaluation.RULES, endpoint=endpoint.name)}
+    labelled = results.labelled(evaluation_details.QUESTION, endpoint.name)
     rows = [
         _metric_row(protocol, group, groups[endpoint.name, protocol, group])
         for protocol in ran
-        for group in (GROUP_NAMES if protocol in DRAWN else (ALL,))
+        for group in (GROUP_NAMES if protocol in DRAWN else (selective.ALL,))
         if groups[endpoint.name, protocol, group].records
     ]
-    no_metric = _no_metric(labelled["test"], _left_out(results, QUESTION, endpoint))
+    no_metric = _no_metric(labelled["test"], _left_out(results, evaluation_details.QUESTION, endpoint))
     return {
         "name": endpoint.name,
         "question": question(endpoint),
@@ -195,8 +192,8 @@ def _endpoint(results: EvaluationResults, endpoint: Endpoint, groups: Groups) ->
             {"protocol": protocol_name(one), "value": probability_text(threshold[one]), "says": says}
             for one, says in ran.items()
         ],
-        "splits": {side: labelled[side] for side in SPLITS},
-        "left_out": _left_out(results, QUESTION, endpoint),
+        "splits": {side: labelled[side] for side in conventions.SPLITS},
+        "left_out": _left_out(results, evaluation_details.QUESTION, endpoint),
     }
 
 
@@ -225,7 +222,7 @@ def _obstacles(attempts: list[dict[str, Any]]) -> list[str]:
 
 
 def _left_out(results: EvaluationResults, kind: str, endpoint: Endpoint | RegressionEndpoint) -> str:
-    (found,) = results.rows(ASKED, kind=kind, endpoint=endpoint.name)
+    (found,) = results.rows(evaluation_details.ASKED, kind=kind, endpoint=endpoint.name)
     return (
         f"Of {found['studies']} paired studies {found['absent']} have no measurement '{endpoint.measurement}', "
         f"{found['unit_mismatch']} have it in another unit than '{endpoint.unit}', {found['impossible']} hold an "
@@ -240,7 +237,7 @@ def _range(endpoint: Endpoint | RegressionEndpoint) -> str:
 
 def _result_row(groups: Groups, endpoint: str, protocol: str) -> dict[str, Any]:
     """Balanced accuracy of all and of each half, in per cent as the paper gives it, and AUROC."""
-    of_all = groups[endpoint, protocol, ALL]
+    of_all = groups[endpoint, protocol, selective.ALL]
     halves = [groups[endpoint, protocol, group].estimates[BALANCED_ACCURACY] for group in GROUP_NAMES]
     return {
         "protocol": protocol_name(protocol),
@@ -254,7 +251,7 @@ def _metric_row(protocol: str, group: str, found: GroupMetrics) -> dict[str, Any
         "protocol": protocol_name(protocol),
         "drawn": protocol in DRAWN,
         "group": GROUP_NAMES[group],
-        "whole": group == ALL,
+        "whole": group == selective.ALL,
         "auroc": cell(found.estimates[AUROC]),
         "auprc": cell(found.estimates[AUPRC]),
         "balanced_accuracy": cell(found.estimates[BALANCED_ACCURACY]),
@@ -291,8 +288,8 @@ def few_shot_tables(results: EvaluationResults) -> Iterator[dict[str, Any]]:
     """AUROC by model and number of cases, of each question for which cases were drawn."""
     for endpoint in results.settings.endpoints:
         of_models: dict[str, dict[int, Cell]] = {}
-        for row in results.rows(FEW_SHOT, endpoint=endpoint.name, metric=AUROC):
-            found = Estimate(row["value"], row["low"], row["high"])
+        for row in results.rows(evaluation.FEW_SHOT, endpoint=endpoint.name, metric=AUROC):
+            found = bootstrap.Estimate(row["value"], row["low"], row["high"])
             of_models.setdefault(row["model"], {})[row["cases"]] = cell(found)
         cases = sorted({size for of_model in of_models.values() for size in of_model})
         if cases:
@@ -304,8 +301,8 @@ def number_tables(results: EvaluationResults) -> Iterator[dict[str, Any]]:
     """A number each, in the recipe's order: MAE and correlation by protocol."""
     for number in results.settings.regressions:
         of_protocols: dict[str, dict[str, Cell]] = {}
-        for row in results.rows(REGRESSION_METRICS, endpoint=number.name):
-            found = cell(Estimate(row["value"], row["low"], row["high"]))
+        for row in results.rows(evaluation.REGRESSION_METRICS, endpoint=number.name):
+            found = cell(bootstrap.Estimate(row["value"], row["low"], row["high"]))
             of_protocols.setdefault(row["protocol"], {})[row["metric"]] = found
         missing = {"mae": cell(NOTHING), "pearson": cell(NOTHING)}
         yield {
@@ -313,9 +310,11 @@ def number_tables(results: EvaluationResults) -> Iterator[dict[str, Any]]:
             "unit": number.unit,
             "source": number.source,
             "valid_range": _range(number),
-            "records": results.labelled(NUMBER, number.name)["test"]["records"],
+            "records": results.labelled(evaluation_details.NUMBER, number.name)["test"]["records"],
             "rows": [{"protocol": protocol_name(one), **missing, **found} for one, found in of_protocols.items()],
-            "obstacles": _obstacles(results.rows(ATTEMPTS, kind=NUMBER, endpoint=number.name)),
-            "left_out": _left_out(results, NUMBER, number),
+            "obstacles": _obstacles(
+                results.rows(evaluation_details.ATTEMPTS, kind=evaluation_details.NUMBER, endpoint=number.name)
+            ),
+            "left_out": _left_out(results, evaluation_details.NUMBER, number),
             "prompts": number.prompts,
         }

@@ -6,43 +6,13 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from data_contracts.evaluation import (
-    ANSWERS,
-    FEW_SHOT,
-    METRICS,
-    PREDICTIONS,
-    REGRESSION_METRICS,
-    REGRESSIONS,
-    RELIABILITY,
-    RISK_COVERAGE,
-    RULES,
-    STRATA,
-    TABLES,
-)
-from data_contracts.evaluation_details import (
-    ASKED,
-    ATTEMPTS,
-    COHORT,
-    EMBEDDING_MAP,
-    LABELLED,
-    RETRIEVAL,
-    SHIFT,
-    UNCERTAINTY,
-)
+from data_contracts import evaluation, evaluation_details
 from data_contracts.tables import TableContract
 from echoingecg.evaluation.data.embed import Gaussians
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
-from echoingecg.evaluation.metrics.selective import strata_of
-from echoingecg.evaluation.metrics.shift import Shifts
-from echoingecg.evaluation.protocols.classification import (
-    DRAWN,
-    EndpointResult,
-    answer_columns,
-    few_shot_rows,
-    prediction_columns,
-)
+from echoingecg.evaluation.metrics import selective, shift
+from echoingecg.evaluation.protocols import classification, retrieval
 from echoingecg.evaluation.protocols.regression import RegressionResult, regression_columns, regression_metric_rows
-from echoingecg.evaluation.protocols.retrieval import Retrieval
 from echoingecg.evaluation.tables.rows import (
     answers_of,
     asked_rows,
@@ -59,13 +29,18 @@ from echoingecg.evaluation.tables.rows import (
 from echoingecg.recipe import EvaluationSettings
 
 Rows = dict[str, list[dict[str, Any]]]
-_BY_COLUMN: Final = (PREDICTIONS, ANSWERS, REGRESSIONS, UNCERTAINTY)  # a row an ECG: too many for a dict each
+_BY_COLUMN: Final = (
+    evaluation.PREDICTIONS,
+    evaluation.ANSWERS,
+    evaluation.REGRESSIONS,
+    evaluation_details.UNCERTAINTY,
+)  # a row an ECG: too many for a dict each
 
 
 def build_tables(
-    endpoints: Sequence[EndpointResult],
+    endpoints: Sequence[classification.EndpointResult],
     regressions: Sequence[RegressionResult],
-    retrieved: Mapping[str, Retrieval],
+    retrieved: Mapping[str, retrieval.Retrieval],
     inputs: EvaluationInputs,
     pairs: EvaluationPairs,
     ecgs: Gaussians,
@@ -81,47 +56,60 @@ def build_tables(
         ecgs: r embeddings of the paired ECGs by the student under test.
         settings: of the same results.
     """
-    rows: Rows = {contract.name: [] for contract in TABLES if contract not in _BY_COLUMN}
-    strata = strata_of(pairs.record_id, inputs.subgroups, inputs.records, settings.age_bands)
-    shifts = Shifts("train", "test", settings.bootstrap_draws, settings.seed)
+    rows: Rows = {contract.name: [] for contract in evaluation.TABLES if contract not in _BY_COLUMN}
+    strata = selective.strata_of(pairs.record_id, inputs.subgroups, inputs.records, settings.age_bands)
+    shifts = shift.Shifts("train", "test", settings.bootstrap_draws, settings.seed)
     for result in endpoints:
         own = np.searchsorted(pairs.record_id, result.record_id)
         levels = {name: level[own] for name, level in strata.items()}
         _add_answers(rows, result, ecgs[own], levels, settings)
-        rows[FEW_SHOT.name] += [row | {"draws": settings.few_shot.draws} for row in few_shot_rows(result)]
+        rows[evaluation.FEW_SHOT.name] += [
+            row | {"draws": settings.few_shot.draws} for row in classification.few_shot_rows(result)
+        ]
         name, holds = result.endpoint.name, result.label == 1
-        rows[SHIFT.name] += shifts.share("prevalence", name, holds, result.split, result.patient_id)
-    rows[SHIFT.name] += shifts.shares(strata, pairs.split, pairs.patient_id)
-    rows[SHIFT.name] += shifts.embedding(ecgs.mean, pairs.split, pairs.patient_id)
+        rows[evaluation_details.SHIFT.name] += shifts.share("prevalence", name, holds, result.split, result.patient_id)
+    rows[evaluation_details.SHIFT.name] += shifts.shares(strata, pairs.split, pairs.patient_id)
+    rows[evaluation_details.SHIFT.name] += shifts.embedding(ecgs.mean, pairs.split, pairs.patient_id)
     for regression in regressions:
-        rows[REGRESSION_METRICS.name] += regression_metric_rows(regression)
+        rows[evaluation.REGRESSION_METRICS.name] += regression_metric_rows(regression)
     for direction, found in retrieved.items():
-        rows[RETRIEVAL.name] += found.rows(direction)
-    asked: list[EndpointResult | RegressionResult] = [*endpoints, *regressions]
-    rows[COHORT.name] += cohort_rows(pairs)
-    rows[ASKED.name] += asked_rows(asked)
-    rows[LABELLED.name] += labelled_rows(asked)
-    rows[ATTEMPTS.name] += attempt_rows(asked)
-    rows[EMBEDDING_MAP.name] += map_rows(pairs, ecgs, inputs.target_mean)
-    scores = [prediction_columns(one, of) for one in endpoints for of in one.protocols]
-    told = [answer_columns(one, of) for one in endpoints for of in one.protocols]
+        rows[evaluation_details.RETRIEVAL.name] += found.rows(direction)
+    asked: list[classification.EndpointResult | RegressionResult] = [*endpoints, *regressions]
+    rows[evaluation_details.COHORT.name] += cohort_rows(pairs)
+    rows[evaluation_details.ASKED.name] += asked_rows(asked)
+    rows[evaluation_details.LABELLED.name] += labelled_rows(asked)
+    rows[evaluation_details.ATTEMPTS.name] += attempt_rows(asked)
+    rows[evaluation_details.EMBEDDING_MAP.name] += map_rows(pairs, ecgs, inputs.target_mean)
+    scores = [classification.prediction_columns(one, of) for one in endpoints for of in one.protocols]
+    told = [classification.answer_columns(one, of) for one in endpoints for of in one.protocols]
     numbers = [regression_columns(one, protocol) for one in regressions for protocol in one.predicted]
     uncertainty = {"record_id": pairs.record_id, "split": pairs.split, **summaries(ecgs)}
-    columns = ((PREDICTIONS, scores), (ANSWERS, told), (REGRESSIONS, numbers), (UNCERTAINTY, [uncertainty]))
-    built = {contract.name: contract.build(rows[contract.name]) for contract in TABLES if contract.name in rows}
+    columns = (
+        (evaluation.PREDICTIONS, scores),
+        (evaluation.ANSWERS, told),
+        (evaluation.REGRESSIONS, numbers),
+        (evaluation_details.UNCERTAINTY, [uncertainty]),
+    )
+    built = {
+        contract.name: contract.build(rows[contract.name]) for contract in evaluation.TABLES if contract.name in rows
+    }
     return built | {contract.name: _joined(contract, of) for contract, of in columns}
 
 
 def _add_answers(
-    rows: Rows, result: EndpointResult, ecgs: Gaussians, levels: Mapping[str, np.ndarray], settings: EvaluationSettings
+    rows: Rows,
+    result: classification.EndpointResult,
+    ecgs: Gaussians,
+    levels: Mapping[str, np.ndarray],
+    settings: EvaluationSettings,
 ) -> None:
     for answers in answers_of(result, ecgs, levels):
-        rows[RULES.name].append(answers.name | answers.rules.row())
-        rows[METRICS.name] += metric_rows(answers, settings)
-        if answers.protocol in DRAWN:
-            rows[STRATA.name] += strata_rows(answers, settings)
-            rows[RELIABILITY.name] += reliability_rows(answers, settings.reliability_bins)
-            rows[RISK_COVERAGE.name] += risk_coverage_rows(answers)
+        rows[evaluation.RULES.name].append(answers.name | answers.rules.row())
+        rows[evaluation.METRICS.name] += metric_rows(answers, settings)
+        if answers.protocol in classification.DRAWN:
+            rows[evaluation.STRATA.name] += strata_rows(answers, settings)
+            rows[evaluation.RELIABILITY.name] += reliability_rows(answers, settings.reliability_bins)
+            rows[evaluation.RISK_COVERAGE.name] += risk_coverage_rows(answers)
 
 
 def _joined(contract: TableContract, columns: Sequence[Mapping[str, Any]]) -> pa.Table:

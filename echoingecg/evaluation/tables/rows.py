@@ -15,13 +15,10 @@ import numpy as np
 
 from data_contracts.conventions import SPLITS
 from data_contracts.evaluation_details import NUMBER, QUESTION
-from echoingecg.evaluation.data.embed import Gaussians
-from echoingecg.evaluation.data.inputs import EvaluationPairs
-from echoingecg.evaluation.decision.reading_card import Rules
-from echoingecg.evaluation.decision.threshold_and_referral import answered, possible
-from echoingecg.evaluation.metrics.bootstrap import Metric, Patients, estimates
+from echoingecg.evaluation.data import embed, inputs
+from echoingecg.evaluation.decision import reading_card, threshold_and_referral
+from echoingecg.evaluation.metrics import bootstrap, selective
 from echoingecg.evaluation.metrics.classification import binary_metrics, calibration_metrics, mean, reliability_bins
-from echoingecg.evaluation.metrics.selective import ALL, aurc_metrics, groups, parts, selective_risk, threshold_nearness
 from echoingecg.evaluation.protocols.classification import EndpointResult
 from echoingecg.evaluation.protocols.regression import RegressionResult
 from echoingecg.recipe import EvaluationSettings
@@ -52,7 +49,7 @@ class Answers:
     patient: np.ndarray
     doubts: dict[str, np.ndarray]
     levels: dict[str, np.ndarray]
-    rules: Rules
+    rules: reading_card.Rules
 
     @property
     def name(self) -> dict[str, str]:
@@ -60,7 +57,7 @@ class Answers:
         return {"endpoint": self.endpoint, "protocol": self.protocol}
 
 
-def summaries(ecgs: Gaussians) -> dict[str, np.ndarray]:
+def summaries(ecgs: embed.Gaussians) -> dict[str, np.ndarray]:
     """Scalars of the predicted variance, (n,) float64 by name."""
     return {
         MEAN_LOG_VAR: ecgs.uncertainty,
@@ -69,7 +66,7 @@ def summaries(ecgs: Gaussians) -> dict[str, np.ndarray]:
     }
 
 
-def answers_of(result: EndpointResult, ecgs: Gaussians, levels: Mapping[str, np.ndarray]) -> Iterator[Answers]:
+def answers_of(result: EndpointResult, ecgs: embed.Gaussians, levels: Mapping[str, np.ndarray]) -> Iterator[Answers]:
     """Every protocol that ran.
 
     Args:
@@ -87,7 +84,7 @@ def answers_of(result: EndpointResult, ecgs: Gaussians, levels: Mapping[str, np.
             score=score,
             decision=of.decision[test],
             patient=result.patient_id[test],
-            doubts=summaries(ecgs[test]) | {SCORE_DISTANCE: threshold_nearness(score, of.threshold.value)},
+            doubts=summaries(ecgs[test]) | {SCORE_DISTANCE: selective.threshold_nearness(score, of.threshold.value)},
             levels={stratum: level[test] for stratum, level in levels.items()},
             rules=of.rules,
         )
@@ -105,8 +102,8 @@ EXCESS_AURC: Final = "excess_aurc"
 
 def metric_rows(of: Answers, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
     """Rows of METRICS: all test ECGs, halves by the variance, and those that the rule of referral answers."""
-    for group, members in groups(of.doubts[MEAN_LOG_VAR]).items():
-        more = _of_the_whole(of, settings.reliability_bins) if group == ALL else {}
+    for group, members in selective.groups(of.doubts[MEAN_LOG_VAR]).items():
+        more = _of_the_whole(of, settings.reliability_bins) if group == selective.ALL else {}
         yield from _rows(of, of.decision, members, {"group": group}, settings, more)
     yield from _rows(of, of.decision, _answered(of), {"group": ANSWERED}, settings)
 
@@ -114,14 +111,14 @@ def metric_rows(of: Answers, settings: EvaluationSettings) -> Iterator[dict[str,
 def strata_rows(of: Answers, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
     """Rows of STRATA: a part of the test ECGs each."""
     for stratum, levels in of.levels.items():
-        for level, members in parts(levels, of.patient).items():
+        for level, members in selective.parts(levels, of.patient).items():
             yield from _rows(of, of.decision, members, {"stratum": stratum, "level": level}, settings)
 
 
-def _of_the_whole(of: Answers, bins: int) -> dict[str, Metric]:
+def _of_the_whole(of: Answers, bins: int) -> dict[str, bootstrap.Metric]:
     """What is told of all test ECGs only."""
-    rules, label, patients = of.rules, of.label, Patients.of(of.patient)
-    found: dict[str, Metric] = {}
+    rules, label, patients = of.rules, of.label, bootstrap.Patients.of(of.patient)
+    found: dict[str, bootstrap.Metric] = {}
     if rules.at_specificity is not None:
         called = (of.score >= rules.at_specificity).astype(np.float64)
         found[SENSITIVITY_AT] = mean(called, patients, label == 1)
@@ -131,10 +128,10 @@ def _of_the_whole(of: Answers, bins: int) -> dict[str, Metric]:
             found |= calibration_metrics(label, calibrate(of.score), patients, bins, suffix)
     error = (of.decision != label).astype(np.float64)
     for name, doubt in of.doubts.items():
-        found[f"{AURC}_{name}"], found[f"{EXCESS_AURC}_{name}"] = aurc_metrics(error, doubt, patients)
+        found[f"{AURC}_{name}"], found[f"{EXCESS_AURC}_{name}"] = selective.aurc_metrics(error, doubt, patients)
     told = _answered(of)
     wrong = (told & (of.decision != label)).astype(np.float64)
-    kept = possible(rules.referral, of.score).astype(np.float64)
+    kept = threshold_and_referral.possible(rules.referral, of.score).astype(np.float64)
     for one in (0, 1):
         if rules.referral.kind == "conformal":
             found[f"{COVERAGE}_{one}"] = mean(kept[:, one], patients, label == one)
@@ -144,7 +141,7 @@ def _of_the_whole(of: Answers, bins: int) -> dict[str, Metric]:
 
 
 def _answered(of: Answers) -> np.ndarray:
-    return answered(of.rules.referral, of.score, of.doubts[MEAN_LOG_VAR])
+    return threshold_and_referral.answered(of.rules.referral, of.score, of.doubts[MEAN_LOG_VAR])
 
 
 def _rows(
@@ -153,13 +150,13 @@ def _rows(
     members: np.ndarray,
     part: Mapping[str, str],
     settings: EvaluationSettings,
-    more: Mapping[str, Metric] | None = None,
+    more: Mapping[str, bootstrap.Metric] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """A row a metric of the test ECGs that are `members`, (n,) bool; `more` metrics are of the same ECGs."""
-    label, patients = of.label[members], Patients.of(of.patient[members])
+    label, patients = of.label[members], bootstrap.Patients.of(of.patient[members])
     asked = binary_metrics(label, of.score[members], decision[members], patients, settings.reliability_bins)
     asked |= more or {}
-    for metric, found in estimates(asked, patients, settings.bootstrap_draws, settings.seed).items():
+    for metric, found in bootstrap.estimates(asked, patients, settings.bootstrap_draws, settings.seed).items():
         yield {
             **of.name,
             **part,
@@ -194,7 +191,7 @@ def risk_coverage_rows(of: Answers) -> Iterator[dict[str, Any]]:
     kept = np.unique(np.ceil(np.arange(1, POINTS + 1) / POINTS * records).astype(int))
     error = (of.decision != of.label).astype(np.float64)
     for name, doubt in of.doubts.items():
-        risk = selective_risk(error, doubt)
+        risk = selective.selective_risk(error, doubt)
         for count in kept.tolist():
             yield {
                 **of.name,
@@ -209,7 +206,7 @@ Row = dict[str, Any]
 _FEWEST: Final = 3  # points that span a plane
 
 
-def cohort_rows(pairs: EvaluationPairs) -> Iterator[Row]:
+def cohort_rows(pairs: inputs.EvaluationPairs) -> Iterator[Row]:
     """Rows of COHORT, every split."""
     for side in SPLITS:
         of_side = pairs.split == side
@@ -257,7 +254,7 @@ def _of(result: EndpointResult | RegressionResult) -> Row:
     return {"kind": kind, "endpoint": result.endpoint.name}
 
 
-def map_rows(pairs: EvaluationPairs, ecgs: Gaussians, target_mean: np.ndarray) -> Iterator[Row]:
+def map_rows(pairs: inputs.EvaluationPairs, ecgs: embed.Gaussians, target_mean: np.ndarray) -> Iterator[Row]:
     """Rows of EMBEDDING_MAP: means of the test ECGs and of their studies on the plane on which they differ most.
 
     Args:

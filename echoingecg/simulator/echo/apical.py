@@ -13,16 +13,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from echoingecg.simulator.echo.beating_heart import (
-    Anatomy,
-    Course,
-    Field,
-    cavities,
-    heart_wall,
-    left_ventricle,
-    material,
-)
-from echoingecg.simulator.echo.screen import Console, draw_cursor, overlay, sample_console
+from echoingecg.simulator.echo import beating_heart, screen
 from echoingecg.simulator.echo.view import Valves, View, draw_leaflets
 from echoingecg.simulator.population.patient import Heart
 
@@ -45,7 +36,7 @@ class Speckle:
     IEEE Trans Med Imaging 1995;14:293).
     """
 
-    def __init__(self, view: View, travel: Field, rng: np.random.Generator) -> None:
+    def __init__(self, view: View, travel: beating_heart.Field, rng: np.random.Generator) -> None:
         """Draws both fields in beam coordinates: cells are fine along the beam and widen with depth.
 
         Args:
@@ -63,7 +54,9 @@ class Speckle:
         self._angle = np.minimum(_SCATTER * travel, _MOST).astype(np.float32)
         self._ones = np.ones_like(self._angle)
 
-    def at(self, x: Field, y: Field, contraction: float, time: float) -> Field:
+    def at(
+        self, x: beating_heart.Field, y: beating_heart.Field, contraction: float, time: float
+    ) -> beating_heart.Field:
         """Natural logarithm of the echo's power, float32 (height, width), of tissue that stood at (x, y) px."""
         angle = cv2.addWeighted(self._angle, contraction, self._ones, _DRIFT * time, 0)
         cos, sin = cv2.polarToCart(self._ones, angle)
@@ -74,7 +67,7 @@ class Speckle:
         return cv2.log(cv2.max(power, 0.004))
 
 
-def attenuation(view: View, quality: float, rng: np.random.Generator) -> Field:
+def attenuation(view: View, quality: float, rng: np.random.Generator) -> beating_heart.Field:
     """Grey levels lost on the way, float32 (height, width).
 
     Depth costs what time-gain compensation leaves over; sector edges and rib shadows cost more where the
@@ -91,7 +84,9 @@ def attenuation(view: View, quality: float, rng: np.random.Generator) -> Field:
     return lost.astype(np.float32)
 
 
-def dropout(anatomy: Anatomy, view: View, quality: float, rng: np.random.Generator) -> Field:
+def dropout(
+    anatomy: beating_heart.Anatomy, view: View, quality: float, rng: np.random.Generator
+) -> beating_heart.Field:
     """Grey levels that the lateral wall lacks, float32 (height, width): beams run along it, and lungs cover it."""
     depth, side = view.of_ventricle()
     strength = 135 * max(1 - quality - 0.15, 0) * rng.uniform(0.4, 1)
@@ -116,7 +111,7 @@ class Noise:
         self._grain = np.abs(grain) / np.float32(np.abs(grain).mean())
         self._rng = rng
 
-    def frame(self) -> Field:
+    def frame(self) -> beating_heart.Field:
         """Grey levels below which nothing is seen, float32 (height, width)."""
         height, width = self._level.shape
         top, left = self._rng.integers(0, _JUMP, 2)
@@ -153,7 +148,12 @@ class Scene:
 
 
 def render_clip(
-    heart: Heart, anatomy: Anatomy, view: View, course: Course, rng: np.random.Generator, title: str = "A4C"
+    heart: Heart,
+    anatomy: beating_heart.Anatomy,
+    view: View,
+    course: beating_heart.Course,
+    rng: np.random.Generator,
+    title: str = "A4C",
 ) -> np.ndarray:
     """One apical four-chamber clip.
 
@@ -174,12 +174,12 @@ def render_clip(
         draw_leaflets(tissue, anatomy, sector, now)
 
     scene = Scene(title, end_diastole(anatomy, sector, rng), valves)
-    return render_scene(scene, heart, anatomy, view, course, sample_console(rng), rng)
+    return render_scene(scene, heart, anatomy, view, course, screen.sample_console(rng), rng)
 
 
 def render_scene(
-    scene: Scene, heart: Heart, anatomy: Anatomy, view: View, course: Course, console: Console,
-    rng: np.random.Generator,
+    scene: Scene, heart: Heart, anatomy: beating_heart.Anatomy, view: View,
+    course: beating_heart.Course, console: screen.Console, rng: np.random.Generator,
 ) -> np.ndarray:  # fmt: skip
     """A clip of any scene: uint8 (frame, height, width, 3), RGB. For the arguments see `render_clip`."""
     sector = view.sector()
@@ -194,7 +194,7 @@ def render_scene(
 
     left, top, right, bottom = view.region
     frames = np.empty((len(course.time), view.height, view.width, 3), np.uint8)
-    frames[:] = overlay(view, scene.title, console, heart, course, rng)
+    frames[:] = screen.overlay(view, scene.title, console, heart, course, rng)
     for index, frame in enumerate(frames):
         amount, drift = float(course.contraction[index]), float(course.sway[index] / view.spacing)
         x = cv2.scaleAdd(move_x, amount, rest_x)
@@ -205,20 +205,20 @@ def render_scene(
         grey = cv2.addWeighted(echo, console.grey_per_db * _DECIBEL, tissue.astype(np.float32), console.contrast, 0)
         grey = cv2.max(cv2.add(grey, base), cv2.multiply(noise.frame(), level))
         frame[top : bottom + 1, left : right + 1] = cv2.cvtColor(cv2.convertScaleAbs(grey), cv2.COLOR_GRAY2RGB)
-        draw_cursor(frame, view, course.time[index] / course.duration)
+        screen.draw_cursor(frame, view, course.time[index] / course.duration)
     return frames
 
 
-def end_diastole(anatomy: Anatomy, view: View, rng: np.random.Generator) -> np.ndarray:
+def end_diastole(anatomy: beating_heart.Anatomy, view: View, rng: np.random.Generator) -> np.ndarray:
     """Tissue at end diastole, uint8 (height, width), grey levels above FLOOR."""
     depth, side = view.of_ventricle()
-    outside = ~heart_wall(anatomy, depth, side)
+    outside = ~beating_heart.heart_wall(anatomy, depth, side)
     rim = np.clip(depth / anatomy.length, 0.15, 1)
-    return tissue_of(outside, cavities(anatomy, depth, side), rim, view.spacing, rng)
+    return tissue_of(outside, beating_heart.cavities(anatomy, depth, side), rim, view.spacing, rng)
 
 
 def tissue_of(
-    outside: np.ndarray, blood: np.ndarray, rim: Field, spacing: float, rng: np.random.Generator
+    outside: np.ndarray, blood: np.ndarray, rim: beating_heart.Field, spacing: float, rng: np.random.Generator
 ) -> np.ndarray:
     """Grey levels above FLOOR, uint8 (height, width): blood, muscle, and a bright rim where the heart ends.
 
@@ -240,22 +240,24 @@ def tissue_of(
     return np.clip(cv2.GaussianBlur(sharp, (0, 0), 0.7 / spacing) - FLOOR, 0, 255).astype(np.uint8)
 
 
-def motion(anatomy: Anatomy, view: View) -> tuple[Field, Field, Field, Field]:
+def motion(
+    anatomy: beating_heart.Anatomy, view: View
+) -> tuple[beating_heart.Field, beating_heart.Field, beating_heart.Field, beating_heart.Field]:
     """Column and row of every pixel, and how far away its tissue stood at end diastole when it is end systole.
 
     Returns:
         four float32 (height, width), px. At contraction c, `rest + c * move` is where to look.
     """
     rest_x, rest_y = (np.ascontiguousarray(one) for one in view.pixels())
-    x, y = view.to_pixels(*material(anatomy, *view.of_ventricle()))
+    x, y = view.to_pixels(*beating_heart.material(anatomy, *view.of_ventricle()))
     return rest_x, rest_y, (x - rest_x).astype(np.float32), (y - rest_y).astype(np.float32)
 
 
-def ventricle_masks(anatomy: Anatomy, view: View, course: Course) -> np.ndarray:
+def ventricle_masks(anatomy: beating_heart.Anatomy, view: View, course: beating_heart.Course) -> np.ndarray:
     """The left ventricle's cavity as `render_clip` shows it: bool (frame, height, width)."""
     rest_x, rest_y, move_x, move_y = motion(anatomy, view)
     masks = np.empty((len(course.time), view.height, view.width), bool)
     for mask, amount, sway in zip(masks, course.contraction, course.sway, strict=True):
         x, y = rest_x + amount * move_x, rest_y + amount * move_y + sway / view.spacing
-        mask[:] = left_ventricle(anatomy, *view.from_pixels(x, y))
+        mask[:] = beating_heart.left_ventricle(anatomy, *view.from_pixels(x, y))
     return masks

@@ -10,8 +10,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from echoingecg.simulator.echo.apical import render_clip
-from echoingecg.simulator.echo.beating_heart import Anatomy, Course, Field, half_width
+from echoingecg.simulator.echo import apical, beating_heart
 from echoingecg.simulator.echo.view import View
 from echoingecg.simulator.population.patient import Heart
 
@@ -27,7 +26,7 @@ Box = tuple[int, int, int, int]
 
 
 def render_colour(
-    heart: Heart, anatomy: Anatomy, view: View, course: Course, rng: np.random.Generator
+    heart: Heart, anatomy: beating_heart.Anatomy, view: View, course: beating_heart.Course, rng: np.random.Generator
 ) -> tuple[np.ndarray, Box]:
     """One clip and where its colour is.
 
@@ -37,7 +36,7 @@ def render_colour(
     Returns:
         uint8 (frame, height, width, 3), RGB; left, top, right, bottom of the colour box, px, all belonging to it.
     """
-    frames = render_clip(heart, anatomy, view, course, rng, "A4C CF")
+    frames = apical.render_clip(heart, anatomy, view, course, rng, "A4C CF")
     sector = view.sector()
     nyquist = rng.uniform(0.55, 0.7)
     box, outline = _box(anatomy, sector)
@@ -59,7 +58,7 @@ def render_colour(
     return frames, (int(corner[0] + left), int(corner[1] + top), int(far[0] + left), int(far[1] + top))
 
 
-def _box(anatomy: Anatomy, view: View) -> tuple[np.ndarray, np.ndarray]:
+def _box(anatomy: beating_heart.Anatomy, view: View) -> tuple[np.ndarray, np.ndarray]:
     """The box between two ranges and two beams about the mitral valve: bool (height, width), int32 (point, 1, 2)."""
     columns, rows = view.to_pixels(np.array([0.35, 1.35]) * anatomy.length, np.zeros(2))
     x = (columns - view.width // 2) * view.spacing
@@ -76,11 +75,11 @@ def _box(anatomy: Anatomy, view: View) -> tuple[np.ndarray, np.ndarray]:
     return inside, np.round(points + np.array((view.width // 2, view.top))).astype(np.int32)[:, None]
 
 
-def _jets(anatomy: Anatomy, view: View) -> tuple[Field, Field]:
+def _jets(anatomy: beating_heart.Anatomy, view: View) -> tuple[beating_heart.Field, beating_heart.Field]:
     """Speeds along the beam of inflow (toward the transducer) and outflow (away), m/s, float32 (height, width)."""
     depth, side = view.of_ventricle()
     along = depth / np.float32(anatomy.length)
-    half = float(half_width(anatomy, np.array(anatomy.length)))
+    half = float(beating_heart.half_width(anatomy, np.array(anatomy.length)))
     aligned = np.cos(view.polar()[1])
     spread = 0.34 * half * (1 + 0.6 * np.clip(1 - along, 0, 1))
     inflow = np.exp(-0.5 * ((side - 0.12 * half) / spread) ** 2) * _plateau(along, 0.42, 1.12)
@@ -89,7 +88,7 @@ def _jets(anatomy: Anatomy, view: View) -> tuple[Field, Field]:
     return (_INFLOW * inflow * aligned).astype(np.float32), (_OUTFLOW * outflow * aligned).astype(np.float32)
 
 
-def _plateau(along: Field, first: float, last: float) -> Field:
+def _plateau(along: beating_heart.Field, first: float, last: float) -> beating_heart.Field:
     """1 between two shares of the long axis, falling off smoothly about both."""
     return 1 / ((1 + np.exp(-(along - first) / 0.05)) * (1 + np.exp((along - last) / 0.04)))
 

@@ -9,9 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from echoingecg.simulator.echo.apical import Scene, render_scene, tissue_of
-from echoingecg.simulator.echo.beating_heart import Anatomy, Course, Field, half_width, left_ventricle
-from echoingecg.simulator.echo.screen import sample_console
+from echoingecg.simulator.echo import apical, beating_heart, screen
 from echoingecg.simulator.echo.view import Valves, View, annulus_depth, annulus_half, draw_curves, image_rows, leaflet
 from echoingecg.simulator.population.patient import Heart
 
@@ -26,7 +24,7 @@ _ATRIUM: Final = 0.85  # of the half width in the four-chamber view
 _CUSP: Final = np.linspace(0, 1, 6)[:, None]
 
 
-def place_parasternal(anatomy: Anatomy, height: int, width: int, rng: np.random.Generator) -> View:
+def place_parasternal(anatomy: beating_heart.Anatomy, height: int, width: int, rng: np.random.Generator) -> View:
     """A probe position left of the sternum: the long axis lies across the sector, the apex beyond its edge."""
     top, bottom = image_rows(height)
     middle = _CHEST + _RIGHT_WALL + _OUTFLOW + anatomy.septum + anatomy.radius + rng.uniform(-3, 5)
@@ -47,7 +45,7 @@ def place_parasternal(anatomy: Anatomy, height: int, width: int, rng: np.random.
 
 
 def render_parasternal(
-    heart: Heart, anatomy: Anatomy, view: View, course: Course, rng: np.random.Generator
+    heart: Heart, anatomy: beating_heart.Anatomy, view: View, course: beating_heart.Course, rng: np.random.Generator
 ) -> np.ndarray:
     """One clip; arguments and result as of `echo.render_clip`."""
     sector = view.sector()
@@ -55,15 +53,15 @@ def render_parasternal(
     def valves(tissue: np.ndarray, now: Valves) -> None:
         _draw_valves(tissue, anatomy, sector, now)
 
-    scene = Scene("PLAX", _end_diastole(anatomy, sector, rng), valves)
-    return render_scene(scene, heart, anatomy, view, course, sample_console(rng), rng)
+    scene = apical.Scene("PLAX", _end_diastole(anatomy, sector, rng), valves)
+    return apical.render_scene(scene, heart, anatomy, view, course, screen.sample_console(rng), rng)
 
 
-def _end_diastole(anatomy: Anatomy, view: View, rng: np.random.Generator) -> np.ndarray:
+def _end_diastole(anatomy: beating_heart.Anatomy, view: View, rng: np.random.Generator) -> np.ndarray:
     depth, side = view.of_ventricle()
     base = depth > anatomy.length
-    half = float(half_width(anatomy, np.array(anatomy.length)))
-    inner = half_width(anatomy, depth)
+    half = float(beating_heart.half_width(anatomy, np.array(anatomy.length)))
+    inner = beating_heart.half_width(anatomy, depth)
     thin = np.clip((depth / anatomy.length - 0.72) / 0.28, 0, 1)  # the septum ends in the root's wall
     front = 2 * _ROOT + _VESSEL - _BEHIND_ROOT
     septal = -np.where(base, half + front, inner + anatomy.septum + thin * (front - anatomy.septum))
@@ -73,7 +71,7 @@ def _end_diastole(anatomy: Anatomy, view: View, rng: np.random.Generator) -> np.
     atrium = _from_atrium(anatomy, depth, side, half)
     behind = np.hypot(depth - anatomy.length - 14, side - half - anatomy.lateral_wall - 2 * _DESCENDING - 6)
     blood = (
-        left_ventricle(anatomy, depth, side)
+        beating_heart.left_ventricle(anatomy, depth, side)
         | (base & (across_root < _ROOT))
         | (atrium < 0)
         | ((side < septal) & (side > septal - right))
@@ -87,10 +85,12 @@ def _end_diastole(anatomy: Anatomy, view: View, rng: np.random.Generator) -> np.
         | (atrium < _VESSEL)
         | ((right > 0) & (side <= septal) & (side > septal - right - _RIGHT_WALL))
     )  # fmt: skip
-    return tissue_of(~(wall | blood), blood, np.where(side > 0, 1.0, 0.35).astype(np.float32), view.spacing, rng)
+    return apical.tissue_of(~(wall | blood), blood, np.where(side > 0, 1.0, 0.35).astype(np.float32), view.spacing, rng)
 
 
-def _from_atrium(anatomy: Anatomy, depth: Field, side: Field, half: float) -> Field:
+def _from_atrium(
+    anatomy: beating_heart.Anatomy, depth: beating_heart.Field, side: beating_heart.Field, half: float
+) -> beating_heart.Field:
     """mm, about: distance from the edge of the left atrium, negative inside."""
     radius = _ATRIUM * anatomy.left_atrium
     length = 0.5 * anatomy.atrial_depth
@@ -99,7 +99,7 @@ def _from_atrium(anatomy: Anatomy, depth: Field, side: Field, half: float) -> Fi
     return np.where(depth > anatomy.length, radius * ((along**4 + across**4) ** 0.25 - 1), np.inf)
 
 
-def _draw_valves(image: np.ndarray, anatomy: Anatomy, view: View, now: Valves) -> None:
+def _draw_valves(image: np.ndarray, anatomy: beating_heart.Anatomy, view: View, now: Valves) -> None:
     depth = annulus_depth(anatomy, now.contraction)
     half = annulus_half(anatomy, now.contraction)
     squeeze = 1 - now.contraction * anatomy.radial

@@ -22,9 +22,8 @@ from pydicom.uid import (
 )
 
 from echoingecg.recipe.stages import SimulatorSettings
+from echoingecg.simulator.echo import beating_heart, colour_doppler
 from echoingecg.simulator.echo.apical import render_clip
-from echoingecg.simulator.echo.beating_heart import Anatomy, anatomy_of, course_of
-from echoingecg.simulator.echo.colour_doppler import render_colour
 from echoingecg.simulator.echo.parasternal import place_parasternal, render_parasternal
 from echoingecg.simulator.echo.view import View, place
 from echoingecg.simulator.population import tables
@@ -192,7 +191,7 @@ class _Clip:
 
 def write_clips(visit: Visit, settings: SimulatorSettings, folder: Path, collected: Rows, streams: EchoStreams) -> None:
     """Writes the DICOM files of a study below `folder` and adds a row for each. Raises OSError."""
-    anatomy = anatomy_of(visit.heart, streams.apical)
+    anatomy = beating_heart.anatomy_of(visit.heart, streams.apical)
     clips = _apical(visit.heart, anatomy, settings, streams.apical)
     if streams.parasternal.random() < settings.parasternal_share:
         clips.append(_parasternal(visit.heart, anatomy, settings, streams.parasternal))
@@ -219,24 +218,30 @@ def write_clips(visit: Visit, settings: SimulatorSettings, folder: Path, collect
                       acquisition_datetime=stamp(acquired), dicom_filepath=path)  # fmt: skip
 
 
-def _apical(heart: Heart, anatomy: Anatomy, settings: SimulatorSettings, rng: np.random.Generator) -> list[_Clip]:
+def _apical(
+    heart: Heart, anatomy: beating_heart.Anatomy, settings: SimulatorSettings, rng: np.random.Generator
+) -> list[_Clip]:
     """One or two clips of the four-chamber view, for few studies a still as well."""
     cines = 2 if rng.random() < _SECOND_CLIP else 1
     still = rng.random() < _STILL
     clips = []
     for number in range(cines + still):
         view = place(anatomy, settings.frame_height, settings.frame_width, rng)
-        frames = render_clip(heart, anatomy, view, course_of(heart, settings, rng), rng)
+        frames = render_clip(heart, anatomy, view, beating_heart.course_of(heart, settings, rng), rng)
         clips.append(_Clip(frames if number < cines else frames[:1], view))
     return clips
 
 
-def _parasternal(heart: Heart, anatomy: Anatomy, settings: SimulatorSettings, rng: np.random.Generator) -> _Clip:
+def _parasternal(
+    heart: Heart, anatomy: beating_heart.Anatomy, settings: SimulatorSettings, rng: np.random.Generator
+) -> _Clip:
     view = place_parasternal(anatomy, settings.frame_height, settings.frame_width, rng)
-    return _Clip(render_parasternal(heart, anatomy, view, course_of(heart, settings, rng), rng), view)
+    return _Clip(render_parasternal(heart, anatomy, view, beating_heart.course_of(heart, settings, rng), rng), view)
 
 
-def _colour(heart: Heart, anatomy: Anatomy, settings: SimulatorSettings, rng: np.random.Generator) -> _Clip:
+def _colour(
+    heart: Heart, anatomy: beating_heart.Anatomy, settings: SimulatorSettings, rng: np.random.Generator
+) -> _Clip:
     view = place(anatomy, settings.frame_height, settings.frame_width, rng)
-    frames, box = render_colour(heart, anatomy, view, course_of(heart, settings, rng), rng)
+    frames, box = colour_doppler.render_colour(heart, anatomy, view, beating_heart.course_of(heart, settings, rng), rng)
     return _Clip(frames, view, box)

@@ -12,11 +12,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from echoingecg.common.running import prefetched
+from echoingecg.common import prefetched
 from echoingecg.student.data.pairs import KINDS, Kind, Pairs, TextPairs, TrainingData
 from echoingecg.student.data.transforms import Scaler
-from echoingecg.student.model.gaussian_heads import Gaussian
-from echoingecg.student.model.text_encoder import TextTower, TokenisedTexts, wrap
+from echoingecg.student.model import gaussian_heads, text_encoder
 
 VALIDATION: Final = 0  # training epochs count from 1; this one's randomness is the validation's
 
@@ -28,7 +27,7 @@ class Tokens(NamedTuple):
     mask: Tensor
 
 
-Partner = Gaussian | Tokens  # the teacher's targets, or texts still to be encoded
+Partner = gaussian_heads.Gaussian | Tokens  # the teacher's targets, or texts still to be encoded
 
 
 class Batch(NamedTuple):
@@ -126,7 +125,7 @@ def linked(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def wrapped(pairs: TextPairs) -> list[str]:
     """The texts in their prompts."""
-    return [wrap(text, method) for text, method in zip(pairs.text, pairs.method, strict=True)]
+    return [text_encoder.wrap(text, method) for text, method in zip(pairs.text, pairs.method, strict=True)]
 
 
 class Feed:
@@ -141,13 +140,13 @@ class Feed:
     """
 
     def __init__(
-        self, data: TrainingData, pairs: Pairs, scaler: Scaler, tower: TextTower, device: torch.device
+        self, data: TrainingData, pairs: Pairs, scaler: Scaler, tower: text_encoder.TextTower, device: torch.device
     ) -> None:
         self.pairs = pairs
         self._data = data
         self._scaler = scaler
         self._device = device
-        self._texts = TokenisedTexts.of(tower.tokenizer, wrapped(pairs.text), tower.pad)
+        self._texts = text_encoder.TokenisedTexts.of(tower.tokenizer, wrapped(pairs.text), tower.pad)
 
     def stream(self, batches: Iterable[Batch]) -> Generator[tuple[Batch, tuple[Tensor, Partner]], None, None]:
         """Batches in the order given, each prepared while the one before it is used.
@@ -175,7 +174,9 @@ class Feed:
             return self.targets(self.pairs.echo.study[batch.rows])
         return Tokens(*(part.to(self._device) for part in self._texts.batch(batch.rows)))
 
-    def targets(self, studies: np.ndarray) -> Gaussian:
+    def targets(self, studies: np.ndarray) -> gaussian_heads.Gaussian:
         """The teacher's Gaussians of some studies."""
         mean, log_var = self._data.target_mean[studies], self._data.target_log_var[studies]
-        return Gaussian(torch.from_numpy(mean).to(self._device), torch.from_numpy(log_var).to(self._device))
+        return gaussian_heads.Gaussian(
+            torch.from_numpy(mean).to(self._device), torch.from_numpy(log_var).to(self._device)
+        )

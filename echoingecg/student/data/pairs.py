@@ -9,8 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_contracts.conventions import Method, Split
-from echoingecg.common.errors import ContractError
-from echoingecg.common.files import fingerprint, hash_array
+from echoingecg.common import ContractError, fingerprint, hash_array
 
 Kind = Literal["ecg_echo", "ecg_text"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from data_contracts.conventions import LEADS, SAMPLING_FREQUENCY
 from data_contracts.student import check_scaler
-from echoingecg.common.errors import ContractError
+from echoingecg.common import ContractError
 from echoingecg.recipe.stages import AugmentSettings
 from echoingecg.student.data.pairs import SignalReader
 

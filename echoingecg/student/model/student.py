@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 from data_contracts.conventions import LEADS
 from echoingecg.recipe import ModelSettings
-from echoingecg.student.model.gaussian_heads import Gaussian, GaussianHeads
-from echoingecg.student.model.text_encoder import TextEncoder
+from echoingecg.student.model import gaussian_heads, text_encoder
 
 STEM_KERNEL: Final = 7
 STEM_STRIDE: Final = 2
@@ -39,7 +38,7 @@ class BasicBlock(nn.Module):
         return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
 
 
-class EcgEncoder(GaussianHeads):
+class EcgEncoder(gaussian_heads.GaussianHeads):
     """Standardised 12-lead ECGs to Gaussians.
 
     Stages are called layer1, layer2, ...; the first keeps the length, each other halves it.
@@ -61,7 +60,7 @@ class EcgEncoder(GaussianHeads):
             others = (BasicBlock(channels, channels, stride=1) for _ in range(blocks - 1))
             self.add_module(name, nn.Sequential(first, *others))
 
-    def forward(self, signal: Tensor) -> Gaussian:
+    def forward(self, signal: Tensor) -> gaussian_heads.Gaussian:
         """Encodes ECGs.
 
         Args:
@@ -84,26 +83,26 @@ class Student(nn.Module):
     def __init__(self, settings: ModelSettings, backbone: nn.Module) -> None:
         super().__init__()
         self.ecg_encoder = EcgEncoder(settings)
-        self.text_encoder = TextEncoder(backbone, settings)
+        self.text_encoder = text_encoder.TextEncoder(backbone, settings)
         if settings.log_var_start is not None:
             self.ecg_encoder.start_log_var(settings.log_var_start)
             self.text_encoder.start_log_var(settings.log_var_start)
 
-    def encode_ecg(self, signal: Tensor) -> Gaussian:
+    def encode_ecg(self, signal: Tensor) -> gaussian_heads.Gaussian:
         """Gaussians of ECGs.
 
         Args:
             signal: (B, 12, T) float32, leads in the order of conventions.LEADS, standardised per lead.
         """
-        gaussian: Gaussian = self.ecg_encoder(signal)
+        gaussian: gaussian_heads.Gaussian = self.ecg_encoder(signal)
         return gaussian
 
-    def encode_text(self, ids: Tensor, mask: Tensor) -> Gaussian:
+    def encode_text(self, ids: Tensor, mask: Tensor) -> gaussian_heads.Gaussian:
         """Gaussians of wrapped, tokenised texts.
 
         Args:
             ids: (B, T) int64.
             mask: (B, T) int64, 1 marks a token, padding at the end.
         """
-        gaussian: Gaussian = self.text_encoder(ids, mask)
+        gaussian: gaussian_heads.Gaussian = self.text_encoder(ids, mask)
         return gaussian

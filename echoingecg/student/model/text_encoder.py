@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig
 
-from echoingecg.common.errors import TrainingError
+from echoingecg.common import TrainingError
 from echoingecg.recipe import ModelSettings
 from echoingecg.recipe.stages import BUILT_IN_TEXT
 from echoingecg.student.model.gaussian_heads import Gaussian, GaussianHeads

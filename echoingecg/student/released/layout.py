@@ -17,29 +17,15 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from data_contracts.student import HISTORY
-from echoingecg.common.errors import ContractError, StoreError
-from echoingecg.common.files import canonical_json
+from echoingecg.common import ContractError, StoreError, canonical_json
 from echoingecg.recipe import ModelSettings, StudentSettings
-from echoingecg.student.checkpoint import Weights
+from echoingecg.student import checkpoint, inference, loss, store, train
 from echoingecg.student.data.transforms import Scaler
-from echoingecg.student.inference import LoadedStudent
-from echoingecg.student.loss import Objective
 from echoingecg.student.model.student import Student
 from echoingecg.student.model.text_encoder import backbone_from_config
+from echoingecg.student.released import text_tower
 from echoingecg.student.released.scaler import read_released_scaler
-from echoingecg.student.released.text_tower import (
-    CONFIG,
-    TOKENIZER,
-    BertSizes,
-    bert_sizes,
-    model_settings,
-    read_config,
-    read_tokenizer,
-    sizes_of,
-)
 from echoingecg.student.released.weights import check_layout, own_memory, read_weights
-from echoingecg.student.store import save
-from echoingecg.student.train import Trained
 
 # Raised by hand when the same files would give another artefact.
 CODE_VERSION: Final = 1
@@ -48,7 +34,7 @@ WEIGHTS: Final = "echoingecg.safetensors"
 SCALER: Final = "ecg_scaler.json"
 NOTE: Final = "released.json"
 
-_BIOBERT: Final = BertSizes(vocab_size=28_996)
+_BIOBERT: Final = text_tower.BertSizes(vocab_size=28_996)
 _IMPORTED: Final = "imported"  # `text` of a tower that is not BioBERT: its own name is not in the files
 _TOWERS: Final = ("ecg", "text")
 _HEADS: Final = ("linear", "std_linear")
@@ -80,8 +66,8 @@ class Released:
     """
 
     settings: StudentSettings
-    bert: BertSizes
-    weights: Weights
+    bert: text_tower.BertSizes
+    weights: checkpoint.Weights
     tokenizer: Tokenizer
     scaler: Scaler
 
@@ -110,22 +96,22 @@ def read_released(weights: Path, scaler: Path, text: str, config: Path | None = 
             dtype or not finite.
     """
     found = read_weights(weights)
-    origin = config or weights.with_name(CONFIG)
-    values = read_config(origin, needed=config is not None)
+    origin = config or weights.with_name(text_tower.CONFIG)
+    values = text_tower.read_config(origin, needed=config is not None)
     model, bert = implied_architecture(found, values, weights, origin)
     check_layout(found, expected_layout(model, bert), weights)
     return Released(
         StudentSettings(model=model),
         bert,
         found,
-        read_tokenizer(text, bert.vocab_size, model.text_tokens),
+        text_tower.read_tokenizer(text, bert.vocab_size, model.text_tokens),
         read_released_scaler(scaler),
     )
 
 
 def implied_architecture(
-    weights: Weights, config: Mapping[str, Any], origin: Path, config_origin: Path
-) -> tuple[ModelSettings, BertSizes]:
+    weights: checkpoint.Weights, config: Mapping[str, Any], origin: Path, config_origin: Path
+) -> tuple[ModelSettings, text_tower.BertSizes]:
     """The architecture of the released layout in the sizes that the weights have.
 
     Args:
@@ -139,11 +125,11 @@ def implied_architecture(
     """
     defaults = {**ModelSettings().model_dump(), **_BIOBERT.model_dump()}
     sizes = {size: _commonest(weights, places, defaults[size]) for size, places in _SIZES.items()}
-    bert = bert_sizes(config, sizes.pop("vocab_size"), sizes.pop("hidden_size"), config_origin)
-    return model_settings(config, config_origin) or _published(sizes, bert, origin), bert
+    bert = text_tower.bert_sizes(config, sizes.pop("vocab_size"), sizes.pop("hidden_size"), config_origin)
+    return text_tower.model_settings(config, config_origin) or _published(sizes, bert, origin), bert
 
 
-def expected_layout(model: ModelSettings, bert: BertSizes) -> Weights:
+def expected_layout(model: ModelSettings, bert: text_tower.BertSizes) -> checkpoint.Weights:
     """Names, shapes and dtypes that an architecture leads to, as tensors without memory."""
     return _empty_student(model, bert).state_dict()
 
@@ -157,22 +143,22 @@ def save_released(released: Released, folder: Path) -> None:
     """
     student = _empty_student(released.settings.model, released.bert)
     student.load_state_dict(own_memory(released.weights), assign=True)
-    trained = Trained(
+    trained = train.Trained(
         settings=released.settings,
-        objective=Objective(student, released.settings),
+        objective=loss.Objective(student, released.settings),
         tokenizer=released.tokenizer,
         scaler=released.scaler,
         history=HISTORY.build([]),
         best_epoch=0,
         steps=0,
     )
-    save(trained, folder)
+    store.save(trained, folder)
     starts = {"scale": released.settings.scale_start, "shift": released.settings.shift_start}
     note = "The released layout holds neither scale nor shift of the match logit: these are the published starts."
     _write_json(folder / NOTE, {"note": note, **starts, **released.counts()})
 
 
-def export_released(student: LoadedStudent, folder: Path) -> list[Path]:
+def export_released(student: inference.LoadedStudent, folder: Path) -> list[Path]:
     """Writes a student in the released layout, as safetensors and JSON.
 
     `echoingecg.safetensors` holds the released names alone: scale and shift of the match logit are no part
@@ -190,30 +176,32 @@ def export_released(student: LoadedStudent, folder: Path) -> list[Path]:
         ContractError: the text tower is no BERT.
     """
     towers = student.objective.student
-    bert = sizes_of(towers.text_encoder.backbone)
+    bert = text_tower.sizes_of(towers.text_encoder.backbone)
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise StoreError(f"{folder} is not empty: name a new folder")
     weights = {name: tensor.cpu().contiguous() for name, tensor in towers.state_dict().items()}
     save_file(weights, folder / WEIGHTS)
     _write_json(folder / SCALER, student.scaler.as_json())
-    _write_json(folder / CONFIG, {"model": student.settings.model.model_dump(mode="json"), "bert": bert.as_config()})
-    (folder / TOKENIZER).write_text(student.tokenizer.to_str(pretty=True), encoding="utf-8")
-    return [folder / name for name in (WEIGHTS, SCALER, CONFIG, TOKENIZER)]
+    _write_json(
+        folder / text_tower.CONFIG, {"model": student.settings.model.model_dump(mode="json"), "bert": bert.as_config()}
+    )
+    (folder / text_tower.TOKENIZER).write_text(student.tokenizer.to_str(pretty=True), encoding="utf-8")
+    return [folder / name for name in (WEIGHTS, SCALER, text_tower.CONFIG, text_tower.TOKENIZER)]
 
 
-def _empty_student(model: ModelSettings, bert: BertSizes) -> Student:
+def _empty_student(model: ModelSettings, bert: text_tower.BertSizes) -> Student:
     with torch.device("meta"):
         return Student(model, backbone_from_config(bert.as_config()))
 
 
-def _commonest(weights: Weights, places: Iterable[tuple[str, int]], default: int) -> int:
+def _commonest(weights: checkpoint.Weights, places: Iterable[tuple[str, int]], default: int) -> int:
     """The size most of the places have; the published one where all are missing, which the check will then say."""
     found = [weights[name].shape[axis] for name, axis in places if name in weights and weights[name].ndim > axis]
     return Counter(found).most_common(1)[0][0] if found else default
 
 
-def _published(sizes: Mapping[str, int], bert: BertSizes, origin: Path) -> ModelSettings:
+def _published(sizes: Mapping[str, int], bert: text_tower.BertSizes, origin: Path) -> ModelSettings:
     """The published architecture in these sizes.
 
     Its numbers of blocks are not read off the file: one that lacks its last block would pass for a smaller model.

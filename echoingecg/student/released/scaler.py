@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import numpy as np
 
 from data_contracts.conventions import LEADS
-from echoingecg.common.errors import ContractError, StoreError
+from echoingecg.common import ContractError, StoreError
 from echoingecg.student.data.transforms import Scaler
 
 _LITERALS: Final = frozenset(

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoTokenizer
 
-from echoingecg.common.errors import ContractError, StoreError
+from echoingecg.common import ContractError, StoreError
 from echoingecg.recipe import ModelSettings
 from echoingecg.recipe.stages import Count
 

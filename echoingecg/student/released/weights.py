@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from echoingecg.common.errors import ContractError, StoreError
+from echoingecg.common import ContractError, StoreError
 from echoingecg.student.checkpoint import Weights
 
 

@@ -6,11 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.teacher.decode.clip import Clip
-from echoingecg.teacher.decode.dicom import DicomClip, is_dicom, read_dicom_clip
-from echoingecg.teacher.decode.pixels import rgb_frames
-from echoingecg.teacher.decode.video import VideoClip, is_video, read_video_clip, video_frames
+from echoingecg.teacher.decode import dicom, pixels, video
 
 _HEAD: Final = 132  # bytes that tell a format
 
@@ -26,16 +24,16 @@ def open_clip(path: Path) -> Clip:
         head = file.read(_HEAD)
     if not head:
         raise Refusal("unreadable", "the file is empty")
-    if is_dicom(head):
-        return read_dicom_clip(path)
-    if is_video(head):
-        return read_video_clip(path)
+    if dicom.is_dicom(head):
+        return dicom.read_dicom_clip(path)
+    if video.is_video(head):
+        return video.read_video_clip(path)
     raise Refusal("unknown_format", "neither DICOM nor AVI nor MP4")
 
 
 def frames_of(clip: Clip, wanted: Sequence[int]) -> Iterator[np.ndarray]:
     """The frames asked for, as `rgb_frames` and `video_frames` yield them."""
-    if isinstance(clip, DicomClip):
-        return rgb_frames(clip, wanted)
-    assert isinstance(clip, VideoClip)
-    return video_frames(clip, wanted)
+    if isinstance(clip, dicom.DicomClip):
+        return pixels.rgb_frames(clip, wanted)
+    assert isinstance(clip, video.VideoClip)
+    return video.video_frames(clip, wanted)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 
 _MAX_EDGE: Final = 4096  # px; ultrasound images are about 1000 px wide
 _MAX_FRAMES: Final = 10_000  # over five minutes at 30 frames/s

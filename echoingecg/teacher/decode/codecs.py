@@ -35,7 +35,7 @@ from pydicom.uid import (
 )
 from rle.rle import decode_frame as decode_rle
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.teacher.decode.dicom import DicomClip, WholeFile
 
 END_OF_IMAGE: Final = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000 alike

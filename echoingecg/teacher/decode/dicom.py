@@ -21,8 +21,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
-from echoingecg.common.errors import Refusal
-from echoingecg.common.running import unquoted
+from echoingecg.common import Refusal, unquoted
 from echoingecg.teacher.decode.clip import Clip, Region, check_size
 
 # What damage makes pydicom, Pillow and the codecs raise.

@@ -12,7 +12,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from echoingecg.common.errors import Refusal
+from echoingecg.common import Refusal
 from echoingecg.teacher.decode.clip import Clip, Region, check_size
 from echoingecg.teacher.decode.dicom import refusing
 

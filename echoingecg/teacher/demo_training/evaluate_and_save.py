@@ -18,9 +18,8 @@ from torch import nn
 
 from echoingecg.common.prompt_ranking import best_median, values_by_rank
 from echoingecg.recipe import Recipe, write_recipe
+from echoingecg.teacher import embed, identity
 from echoingecg.teacher.demo_training.examples import Examples
-from echoingecg.teacher.embed import Teacher, embed_clips
-from echoingecg.teacher.identity import CONFIG, WEIGHTS
 
 LVEF_PROMPT: Final = "LV ejection fraction is {} %."
 
@@ -70,7 +69,7 @@ class Judgement:
     correlation: float
 
 
-def judge(teacher: Teacher, examples: Examples) -> Judgement:
+def judge(teacher: embed.Teacher, examples: Examples) -> Judgement:
     """Judges the studies whose LVEF was measured.
 
     Args:
@@ -80,7 +79,7 @@ def judge(teacher: Teacher, examples: Examples) -> Judgement:
     prompts = teacher.embed_text([LVEF_PROMPT.format(value) for value in CANDIDATES])
     measured = np.flatnonzero(np.isfinite(examples.lvef))
     studies = ((study, examples.frames[study]) for study in measured)
-    found = np.array([ranked_value(frames, prompts, CANDIDATES) for _, frames in embed_clips(studies, [teacher])])
+    found = np.array([ranked_value(frames, prompts, CANDIDATES) for _, frames in embed.embed_clips(studies, [teacher])])
     true = examples.lvef[measured]
     reduced = true < 40
     return Judgement(
@@ -141,8 +140,8 @@ def save_teacher(folder: Path, model: nn.Module, config: dict[str, Any]) -> None
         name: value.to(torch.float16 if value.is_floating_point() else value.dtype).contiguous()
         for name, value in model.state_dict().items()
     }
-    save_file(state, folder / WEIGHTS[0])
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    save_file(state, folder / identity.WEIGHTS[0])
+    (folder / identity.CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def save_card(

@@ -12,8 +12,7 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
-from echoingecg.common.errors import Refusal
-from echoingecg.common.running import Progress, silent
+from echoingecg.common import Progress, Refusal, silent
 from echoingecg.pairs.match import Steps, frame_of, studies_listed, study_labels
 from echoingecg.recipe import PairsSettings, TeacherSettings, TeachingSettings
 from echoingecg.teacher.frames import read_clip

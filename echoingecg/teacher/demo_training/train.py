@@ -15,8 +15,7 @@ from open_clip.loss import ClipLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from echoingecg.common.errors import TrainingError
-from echoingecg.common.running import Progress, silent
+from echoingecg.common import Progress, TrainingError, silent
 from echoingecg.common.training_setup import learning_rate, reproducible
 from echoingecg.recipe import ExecutionSettings, TeachingSettings
 from echoingecg.teacher.demo_training.examples import Examples
