@@ -5,7 +5,7 @@ the workspace's private index: nothing here names a person or a file of the hosp
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
@@ -13,10 +13,10 @@ from data_contracts.conventions import METHODS
 from data_contracts.quarantine import QUARANTINE
 from data_contracts.tables import TableContract, column
 
-CONTRACT_VERSION: Final = 3  # 1 could not state the leads of an array, 2 had no table of subgroups
+CONTRACT_VERSION = 3  # 1 could not state the leads of an array, 2 had no table of subgroups
 
-SEXES: Final = ("F", "M", "X")
-OLDEST: Final = 90.0  # years: a higher age could name a person (HIPAA, 45 CFR 164.514(b)(2)(i)(C))
+SEXES = ("F", "M", "X")
+OLDEST = 90.0  # years: a higher age could name a person (HIPAA, 45 CFR 164.514(b)(2)(i)(C))
 
 _PATIENT = column("patient_id", pa.string(), "keyed pseudonym of the patient")
 _HOURS = column("hours", pa.float64(), "time since the patient's first event in the export", "h")
@@ -42,7 +42,7 @@ def _report_checks() -> Mapping[str, Any]:
     }
 
 
-ECGS: Final = TableContract(
+ECGS = TableContract(
     "ecgs",
     pa.schema(
         [
@@ -76,7 +76,7 @@ ECGS: Final = TableContract(
     unique=("record_id",),
 )
 
-ECHOES: Final = TableContract(
+ECHOES = TableContract(
     "echoes",
     pa.schema(
         [
@@ -92,7 +92,7 @@ ECHOES: Final = TableContract(
     unique=("clip_id",),
 )
 
-REPORTS: Final = TableContract(
+REPORTS = TableContract(
     "reports",
     pa.schema(
         [
@@ -108,7 +108,7 @@ REPORTS: Final = TableContract(
     unique=("report_id",),
 )
 
-MEASUREMENTS: Final = TableContract(
+MEASUREMENTS = TableContract(
     "measurements",
     pa.schema(
         [
@@ -129,7 +129,7 @@ def _subgroup_checks() -> Mapping[str, Any]:
     return {"sex": pandera.Check.isin(SEXES), "age": pandera.Check.in_range(0, OLDEST)}
 
 
-SUBGROUPS: Final = TableContract(
+SUBGROUPS = TableContract(
     "subgroups",
     pa.schema(
         [
@@ -145,4 +145,4 @@ SUBGROUPS: Final = TableContract(
     unique=("record_id",),
 )
 
-TABLES: Final = (ECGS, ECHOES, REPORTS, MEASUREMENTS, SUBGROUPS, QUARANTINE)
+TABLES = (ECGS, ECHOES, REPORTS, MEASUREMENTS, SUBGROUPS, QUARANTINE)

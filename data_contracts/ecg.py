@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
@@ -11,10 +11,10 @@ from data_contracts.quarantine import QUARANTINE
 from data_contracts.tables import ArrayContract, TableContract, column
 
 # 1 knew five lead findings and none of a recording as a whole, 2 one signal a recording.
-CONTRACT_VERSION: Final = 3
+CONTRACT_VERSION = 3
 
 # One bit a finding, per lead and per recording; 0 means nothing found.
-QUALITY_FLAGS: Final[dict[LeadFinding, int]] = {
+QUALITY_FLAGS: dict[LeadFinding, int] = {
     "flat": 1,
     "clipped": 2,
     "nan": 4,
@@ -23,10 +23,10 @@ QUALITY_FLAGS: Final[dict[LeadFinding, int]] = {
     "disconnected": 32,
     "mains": 64,
 }
-RECORD_FLAGS: Final[dict[RecordFinding, int]] = {"short": 1, "no_qrs": 2, "limb_leads": 4}
+RECORD_FLAGS: dict[RecordFinding, int] = {"short": 1, "no_qrs": 2, "limb_leads": 4}
 
-KEY: Final = ArrayContract("key", ("record", "byte"), "uint8", "", "key of the signal, see window_key", (("byte", 32),))
-SIGNAL: Final = ArrayContract(
+KEY = ArrayContract("key", ("record", "byte"), "uint8", "", "key of the signal, see window_key", (("byte", 32),))
+SIGNAL = ArrayContract(
     "signal",
     ("record", "lead", "time"),
     "float32",
@@ -34,7 +34,7 @@ SIGNAL: Final = ArrayContract(
     f"filtered ECG, leads in the order {', '.join(LEADS)}, not standardised",
     (("lead", len(LEADS)), ("time", SAMPLES)),
 )
-QUALITY: Final = ArrayContract(
+QUALITY = ArrayContract(
     "quality",
     ("record", "lead"),
     "uint8",
@@ -42,17 +42,17 @@ QUALITY: Final = ArrayContract(
     "bit mask of findings: " + ", ".join(f"{bit} {name}" for name, bit in QUALITY_FLAGS.items()),
     (("lead", len(LEADS)),),
 )
-FINDINGS: Final = ArrayContract(
+FINDINGS = ArrayContract(
     "findings",
     ("record",),
     "uint8",
     "",
     "bit mask of findings on the recording: " + ", ".join(f"{bit} {name}" for name, bit in RECORD_FLAGS.items()),
 )
-DIGEST: Final = ArrayContract(
+DIGEST = ArrayContract(
     "sha256", ("record", "byte"), "uint8", "", "SHA-256 of the record's float32 signal bytes", (("byte", 32),)
 )
-ARRAYS: Final = (KEY, SIGNAL, QUALITY, FINDINGS, DIGEST)
+ARRAYS = (KEY, SIGNAL, QUALITY, FINDINGS, DIGEST)
 
 
 def _checks() -> Mapping[str, Any]:
@@ -74,28 +74,28 @@ def _checks_with_findings() -> Mapping[str, Any]:
     }
 
 
-_COLUMNS: Final = (
+_COLUMNS = (
     column("record_id", pa.string(), "pseudonym of the signal: the recording's, for a later window with its number"),
     column("patient_id", pa.string(), "keyed pseudonym of the patient"),
     column("content_hash", pa.string(), "key of the signal in the pool"),
     column("signal_sha256", pa.string(), "SHA-256 of the float32 signal's bytes: proves the content"),
     column("flagged_leads", pa.int8(), "leads with at least one quality finding"),
 )
-_FINDINGS: Final = (
+_FINDINGS = (
     column("lead_findings", pa.int16(), "bit mask of QUALITY_FLAGS: what was found on any lead"),
     column("record_findings", pa.int16(), "bit mask of RECORD_FLAGS: what was found on the recording"),
 )
-_RECORDING: Final = column("recording_id", pa.string(), "keyed pseudonym of the recording: the catalog's record_id")
-RECORDS: Final = TableContract(
+_RECORDING = column("recording_id", pa.string(), "keyed pseudonym of the recording: the catalog's record_id")
+RECORDS = TableContract(
     "records", pa.schema([*_COLUMNS, *_FINDINGS, _RECORDING]), _checks_with_findings, unique=("record_id",)
 )
-_BY_VERSION: Final = {
+_BY_VERSION = {
     1: TableContract("records", pa.schema(_COLUMNS), _checks, unique=("record_id",)),
     2: TableContract("records", pa.schema([*_COLUMNS, *_FINDINGS]), _checks_with_findings, unique=("record_id",)),
     CONTRACT_VERSION: RECORDS,
 }
 
-TABLES: Final = (RECORDS, QUARANTINE)
+TABLES = (RECORDS, QUARANTINE)
 
 
 def records_of(contract_version: int) -> TableContract:

@@ -1,7 +1,7 @@
 """Evaluation artefact: predictions, metrics, a `reading_card`; from its tables a report, figures and a model card."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
@@ -13,26 +13,26 @@ from data_contracts.tables import TableContract, column
 
 # 1 had `predictions` and `metrics` alone, 2 not all tables, 3 no reading card, 4 neither `answers` nor the tables of
 # `evaluation_details`, and another rule of referral: its `rules`, card and report are refused. All else is read.
-CONTRACT_VERSION: Final = 5
+CONTRACT_VERSION = 5
 
-REPORT: Final = "report.html"
-MODEL_CARD: Final = "model_card.md"
-FIGURES: Final = "figures"
+REPORT = "report.html"
+MODEL_CARD = "model_card.md"
+FIGURES = "figures"
 
-_ENDPOINT: Final = column("endpoint", pa.string(), "name of the endpoint in the recipe")
-_PROTOCOL: Final = column(
+_ENDPOINT = column("endpoint", pa.string(), "name of the endpoint in the recipe")
+_PROTOCOL = column(
     "protocol", pa.string(), "how the prediction came about; of another model than the student: PROTOCOL@MODEL"
 )
-_RECORD: Final = (
+_RECORD = (
     column("record_id", pa.string(), "keyed pseudonym of the ECG recording"),
     column("patient_id", pa.string(), "keyed pseudonym of the patient"),
     column("split", pa.string(), "split of the patient"),
 )
-_UNCERTAINTY: Final = column(
+_UNCERTAINTY = column(
     "uncertainty", pa.float64(), "mean over dimensions of the log-variance that the student predicts for the ECG"
 )
 
-_ESTIMATE: Final = (
+_ESTIMATE = (
     column("metric", pa.string(), "what is measured; docs/evaluation.md has each one's formula and source"),
     column("value", pa.float64(), "on the test split; null when a class is absent", optional=True),
     LOW,
@@ -60,7 +60,7 @@ def _answer_checks() -> Mapping[str, Any]:
     return {"probability": known["score"], "split": known["split"], "advice": pandera.Check.isin(ADVICE)}
 
 
-PREDICTIONS: Final = TableContract(
+PREDICTIONS = TableContract(
     "predictions",
     pa.schema(
         [
@@ -77,7 +77,7 @@ PREDICTIONS: Final = TableContract(
     unique=("endpoint", "protocol", "record_id"),
 )
 
-ANSWERS: Final = TableContract(
+ANSWERS = TableContract(
     "answers",
     pa.schema(
         [
@@ -93,7 +93,7 @@ ANSWERS: Final = TableContract(
     unique=("endpoint", "protocol", "record_id"),
 )
 
-METRICS: Final = TableContract(
+METRICS = TableContract(
     "metrics",
     pa.schema(
         [
@@ -110,7 +110,7 @@ METRICS: Final = TableContract(
     unique=("endpoint", "protocol", "group", "metric"),
 )
 
-FEW_SHOT: Final = TableContract(
+FEW_SHOT = TableContract(
     "few_shot",
     pa.schema(
         [
@@ -129,7 +129,7 @@ FEW_SHOT: Final = TableContract(
     unique=("endpoint", "model", "cases", "metric"),
 )
 
-REGRESSIONS: Final = TableContract(
+REGRESSIONS = TableContract(
     "regressions",
     pa.schema(
         [
@@ -145,7 +145,7 @@ REGRESSIONS: Final = TableContract(
     unique=("endpoint", "protocol", "record_id"),
 )
 
-REGRESSION_METRICS: Final = TableContract(
+REGRESSION_METRICS = TableContract(
     "regression_metrics",
     pa.schema(
         [
@@ -162,7 +162,7 @@ REGRESSION_METRICS: Final = TableContract(
     unique=("endpoint", "protocol", "metric"),
 )
 
-STRATA: Final = TableContract(
+STRATA = TableContract(
     "strata",
     pa.schema(
         [
@@ -176,7 +176,7 @@ STRATA: Final = TableContract(
     unique=("endpoint", "protocol", "stratum", "level", "metric"),
 )
 
-RULES: Final = TableContract(
+RULES = TableContract(
     "rules",
     pa.schema(
         [
@@ -207,7 +207,7 @@ RULES: Final = TableContract(
     unique=("endpoint", "protocol"),
 )
 
-RELIABILITY: Final = TableContract(
+RELIABILITY = TableContract(
     "reliability",
     pa.schema(
         [
@@ -224,7 +224,7 @@ RELIABILITY: Final = TableContract(
     unique=("endpoint", "protocol", "calibration", "low"),
 )
 
-RISK_COVERAGE: Final = TableContract(
+RISK_COVERAGE = TableContract(
     "risk_coverage",
     pa.schema(
         [
@@ -239,7 +239,7 @@ RISK_COVERAGE: Final = TableContract(
     unique=("endpoint", "protocol", "doubt", "records"),
 )
 
-TABLES: Final = (
+TABLES = (
     PREDICTIONS, ANSWERS, METRICS, FEW_SHOT, REGRESSIONS, REGRESSION_METRICS, STRATA, RULES, RELIABILITY, RISK_COVERAGE,
     *evaluation_details.SPACE_TABLES, *evaluation_details.PAGE_TABLES,
 )  # fmt: skip

@@ -6,19 +6,19 @@ Embeddings of another model: what a user hands in (evaluation.external), not a f
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
 from data_contracts.conventions import SPLITS
 from data_contracts.tables import TableContract, column
 
-MODALITIES: Final = ("ecg", "echo")
-QUESTION: Final = "question"
-NUMBER: Final = "number"
+MODALITIES = ("ecg", "echo")
+QUESTION = "question"
+NUMBER = "number"
 
 # A question and a number may share a name.
-_OF: Final = (
+_OF = (
     column("kind", pa.string(), "question (of evaluation.endpoints) or number (of evaluation.regressions)"),
     column("endpoint", pa.string(), "its name in the recipe"),
 )
@@ -34,7 +34,7 @@ def _checks() -> Mapping[str, Any]:
     }
 
 
-COHORT: Final = TableContract(
+COHORT = TableContract(
     "cohort",
     pa.schema(
         [
@@ -47,7 +47,7 @@ COHORT: Final = TableContract(
     unique=("split",),
 )
 
-ASKED: Final = TableContract(
+ASKED = TableContract(
     "asked",
     pa.schema(
         [
@@ -64,7 +64,7 @@ ASKED: Final = TableContract(
     unique=("kind", "endpoint"),
 )
 
-LABELLED: Final = TableContract(
+LABELLED = TableContract(
     "labelled",
     pa.schema(
         [
@@ -78,7 +78,7 @@ LABELLED: Final = TableContract(
     unique=("kind", "endpoint", "split"),
 )
 
-ATTEMPTS: Final = TableContract(
+ATTEMPTS = TableContract(
     "attempts",
     pa.schema(
         [
@@ -92,7 +92,7 @@ ATTEMPTS: Final = TableContract(
     unique=("kind", "endpoint", "protocol"),
 )
 
-EMBEDDING_MAP: Final = TableContract(
+EMBEDDING_MAP = TableContract(
     "embedding_map",
     pa.schema(
         [
@@ -106,13 +106,13 @@ EMBEDDING_MAP: Final = TableContract(
     unique=("modality", "name"),
 )
 
-PAGE_TABLES: Final = (COHORT, ASKED, LABELLED, ATTEMPTS, EMBEDDING_MAP)
+PAGE_TABLES = (COHORT, ASKED, LABELLED, ATTEMPTS, EMBEDDING_MAP)
 
 
-LOW: Final = column("low", pa.float64(), "2.5 % of the patient bootstrap; null where there is none", optional=True)
-HIGH: Final = column("high", pa.float64(), "97.5 % of the patient bootstrap; null as `low`", optional=True)
+LOW = column("low", pa.float64(), "2.5 % of the patient bootstrap; null where there is none", optional=True)
+HIGH = column("high", pa.float64(), "97.5 % of the patient bootstrap; null as `low`", optional=True)
 
-UNCERTAINTY: Final = TableContract(
+UNCERTAINTY = TableContract(
     "uncertainty",
     pa.schema(
         [
@@ -126,7 +126,7 @@ UNCERTAINTY: Final = TableContract(
     unique=("record_id",),
 )
 
-SHIFT: Final = TableContract(
+SHIFT = TableContract(
     "shift",
     pa.schema(
         [
@@ -150,7 +150,7 @@ SHIFT: Final = TableContract(
     unique=("measure", "name", "reference", "compared"),
 )
 
-RETRIEVAL: Final = TableContract(
+RETRIEVAL = TableContract(
     "retrieval",
     pa.schema(
         [
@@ -166,7 +166,7 @@ RETRIEVAL: Final = TableContract(
     unique=("direction", "k"),
 )
 
-SPACE_TABLES: Final = (UNCERTAINTY, SHIFT, RETRIEVAL)
+SPACE_TABLES = (UNCERTAINTY, SHIFT, RETRIEVAL)
 
 
 def _external_checks() -> Mapping[str, Any]:
@@ -175,7 +175,7 @@ def _external_checks() -> Mapping[str, Any]:
     return {"content_hash": pandera.Check.str_matches(r"^[0-9a-f]{64}$")}
 
 
-EXTERNAL: Final = TableContract(
+EXTERNAL = TableContract(
     "external",
     pa.schema(
         [

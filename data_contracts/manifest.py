@@ -1,12 +1,12 @@
 """The manifest: written last, it makes an artefact exist. Lineage is read from here, never guessed."""
 
-from typing import Any, Final
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_contracts.conventions import Stage
 
-FILENAME: Final = "manifest.json"
+FILENAME = "manifest.json"
 
 
 class Checksum(BaseModel):

@@ -5,7 +5,7 @@ A decision between two students: kept in the workspace's `decisions/`, one JSON 
 What became of an export that arrived: kept in the workspace's private folder, one JSON file each.
 """
 
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,10 +16,10 @@ from data_contracts.tables import TableContract, column
 
 Verdict = Literal["drift", "no drift", "too few"]
 
-TRAINED: Final = "trained"
-NEW: Final = "new"
+TRAINED = "trained"
+NEW = "new"
 
-DRIFT: Final = TableContract(
+DRIFT = TableContract(
     "drift",
     pa.schema(
         [

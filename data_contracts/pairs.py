@@ -1,7 +1,7 @@
 """Pairs artefact: which ECG belongs to which echo study and which text, and the patient split."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from data_contracts.conventions import METHODS, SPLITS, ContractError
 from data_contracts.tables import TableContract, column
 
-CONTRACT_VERSION: Final = 1
+CONTRACT_VERSION = 1
 
 _RECORD = column("record_id", pa.string(), "keyed pseudonym of the ECG recording")
 _STUDY = column("study_id", pa.string(), "keyed pseudonym of the echo study")
@@ -28,9 +28,9 @@ def _checks() -> Mapping[str, Any]:
     }
 
 
-PATIENTS: Final = TableContract("patients", pa.schema([_PATIENT, _SPLIT]), _checks, unique=("patient_id",))
+PATIENTS = TableContract("patients", pa.schema([_PATIENT, _SPLIT]), _checks, unique=("patient_id",))
 
-ECG_ECHO: Final = TableContract(
+ECG_ECHO = TableContract(
     "ecg_echo",
     pa.schema(
         [
@@ -45,7 +45,7 @@ ECG_ECHO: Final = TableContract(
     unique=("record_id", "study_id"),
 )
 
-ECG_TEXT: Final = TableContract(
+ECG_TEXT = TableContract(
     "ecg_text",
     pa.schema(
         [
@@ -61,7 +61,7 @@ ECG_TEXT: Final = TableContract(
     unique=("record_id", "report_id"),
 )
 
-LABELS: Final = TableContract(
+LABELS = TableContract(
     "labels",
     pa.schema(
         [
@@ -75,7 +75,7 @@ LABELS: Final = TableContract(
     unique=("study_id", "measurement"),
 )
 
-FILTERS: Final = TableContract(
+FILTERS = TableContract(
     "filters",
     pa.schema(
         [
@@ -88,7 +88,7 @@ FILTERS: Final = TableContract(
     unique=("pair", "step"),
 )
 
-TABLES: Final = (PATIENTS, ECG_ECHO, ECG_TEXT, LABELS, FILTERS)
+TABLES = (PATIENTS, ECG_ECHO, ECG_TEXT, LABELS, FILTERS)
 
 
 def check_no_leakage(patients: pa.Table, *pairs: pa.Table) -> None:

@@ -7,7 +7,7 @@ the quantiles of the uncertainty on validation, and single validation scores as 
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -15,12 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from data_contracts.quarantine import REASONS
 from data_contracts.tables import TableContract, column
 
-FILENAME: Final = "reading_card.safetensors"
-METADATA: Final = "card"
+FILENAME = "reading_card.safetensors"
+METADATA = "card"
 
-WEIGHT: Final = "weight"  # (reading, dim) float64: logit = weight . mean embedding + bias
-BIAS: Final = "bias"  # (reading,) float64
-UNCERTAINTY: Final = "uncertainty"  # (quantile,) float64, ascending: uncertainty of the validation ECGs
+WEIGHT = "weight"  # (reading, dim) float64: logit = weight . mean embedding + bias
+BIAS = "bias"  # (reading,) float64
+UNCERTAINTY = "uncertainty"  # (quantile,) float64, ascending: uncertainty of the validation ECGs
 
 Calibrator = Literal["none", "platt", "isotonic"]
 ReferralKind = Literal["conformal", "nearest"]
@@ -85,10 +85,10 @@ class ReadingCard(_Part):
         return self
 
 
-NOTICE: Final = "Research software, not a medical device. Not for clinical use."
+NOTICE = "Research software, not a medical device. Not for clinical use."
 
 Advice = Literal["predict", "refer"]
-ADVICE: Final[tuple[Advice, ...]] = get_args(Advice)
+ADVICE: tuple[Advice, ...] = get_args(Advice)
 
 
 def _checks() -> Mapping[str, Any]:
@@ -117,7 +117,7 @@ _FINDINGS = column(
 )
 
 # A row for each endpoint of an ECG that was read; one row, with a reason, for a file that was refused.
-READINGS: Final = TableContract(
+READINGS = TableContract(
     "readings",
     pa.schema(
         [
@@ -147,7 +147,7 @@ READINGS: Final = TableContract(
 )
 
 # A row for each file.
-GAUSSIANS: Final = TableContract(
+GAUSSIANS = TableContract(
     "gaussians",
     pa.schema(
         [

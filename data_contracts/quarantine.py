@@ -1,14 +1,14 @@
 """The quarantine table that every stage publishes: what it refused, and why."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
 from data_contracts.tables import TableContract, column
 
 # Reason codes are a closed list: they are counted, plotted and compared between exports.
-REASONS: Final[dict[str, str]] = {
+REASONS: dict[str, str] = {
     "missing_file": "the export lists the file but does not hold it",
     "outside_export": "the listed path leaves the export's folder",
     "bad_row": "a row of the export's tables lacks a needed value or holds an impossible one",
@@ -40,7 +40,7 @@ def _checks() -> Mapping[str, Any]:
     return {"reason": pandera.Check.isin(sorted(REASONS))}
 
 
-QUARANTINE: Final = TableContract(
+QUARANTINE = TableContract(
     "quarantine",
     pa.schema(
         [

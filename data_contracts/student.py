@@ -1,19 +1,19 @@
 """Student artefact: weights (safetensors), architecture, scaler and history; no pickle."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
 from data_contracts.conventions import LEADS, ContractError
 from data_contracts.tables import TableContract, column
 
-CONTRACT_VERSION: Final = 1
+CONTRACT_VERSION = 1
 
-WEIGHTS: Final = "model.safetensors"
-ARCHITECTURE: Final = "architecture.json"  # {"student": recipe section, "text_config": transformers configuration}
-SCALER: Final = "scaler.json"  # {"leads": [...], "mean": [...], "scale": [...]}, mV
-TOKENIZER: Final = "tokenizer.json"  # Hugging Face `tokenizers` format
+WEIGHTS = "model.safetensors"
+ARCHITECTURE = "architecture.json"  # {"student": recipe section, "text_config": transformers configuration}
+SCALER = "scaler.json"  # {"leads": [...], "mean": [...], "scale": [...]}, mV
+TOKENIZER = "tokenizer.json"  # Hugging Face `tokenizers` format
 
 
 def _checks() -> Mapping[str, Any]:
@@ -22,7 +22,7 @@ def _checks() -> Mapping[str, Any]:
     return {"epoch": pandera.Check.ge(0), "steps": pandera.Check.ge(0)}
 
 
-HISTORY: Final = TableContract(
+HISTORY = TableContract(
     "history",
     pa.schema(
         [
@@ -52,7 +52,7 @@ HISTORY: Final = TableContract(
     unique=("epoch",),
 )
 
-TABLES: Final = (HISTORY,)
+TABLES = (HISTORY,)
 
 
 def check_scaler(scaler: Mapping[str, Any]) -> None:

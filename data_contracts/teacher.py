@@ -1,35 +1,33 @@
 """Teacher artefact: frame embeddings in a pool (contiguous ragged array), and study targets."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
 from data_contracts.quarantine import QUARANTINE
 from data_contracts.tables import ArrayContract, TableContract, column
 
-CONTRACT_VERSION: Final = 1
+CONTRACT_VERSION = 1
 
-KEY: Final = ArrayContract("key", ("clip", "byte"), "uint8", "", "SHA-256 of the source file", (("byte", 32),))
-CLIP_START: Final = ArrayContract("clip_start", ("clip",), "int64", "", "first vector of the clip in `embedding`")
-CLIP_FRAMES: Final = ArrayContract(
-    "clip_frames", ("clip",), "int64", "", "vectors of the clip: one a frame, or one a window"
-)
-EMBEDDING: Final = ArrayContract(
+KEY = ArrayContract("key", ("clip", "byte"), "uint8", "", "SHA-256 of the source file", (("byte", 32),))
+CLIP_START = ArrayContract("clip_start", ("clip",), "int64", "", "first vector of the clip in `embedding`")
+CLIP_FRAMES = ArrayContract("clip_frames", ("clip",), "int64", "", "vectors of the clip: one a frame, or one a window")
+EMBEDDING = ArrayContract(
     "embedding", ("frame", "dim"), "float16", "", "unit-length teacher embedding of each frame or window"
 )
-DIGEST: Final = ArrayContract(
+DIGEST = ArrayContract(
     "sha256", ("clip", "byte"), "uint8", "", "SHA-256 of the clip's float16 embedding bytes", (("byte", 32),)
 )
-ARRAYS: Final = (KEY, CLIP_START, CLIP_FRAMES, EMBEDDING, DIGEST)
+ARRAYS = (KEY, CLIP_START, CLIP_FRAMES, EMBEDDING, DIGEST)
 
-MEAN: Final = ArrayContract("mean", ("study", "dim"), "float32", "", "unit-length mean of the study's vectors")
-LOG_VAR: Final = ArrayContract(
+MEAN = ArrayContract("mean", ("study", "dim"), "float32", "", "unit-length mean of the study's vectors")
+LOG_VAR = ArrayContract(
     "log_var", ("study", "dim"), "float32", "", "log variance of a vector, by the recipe's estimator"
 )
-TARGETS: Final = (MEAN, LOG_VAR)
-TARGETS_GROUP: Final = "targets.zarr"
-CONTACT_SHEET: Final = "contact_sheet.png"  # some clips, black outside the sector; absent where the teacher has no mask
+TARGETS = (MEAN, LOG_VAR)
+TARGETS_GROUP = "targets.zarr"
+CONTACT_SHEET = "contact_sheet.png"  # some clips, black outside the sector; absent where the teacher has no mask
 
 
 def _checks() -> Mapping[str, Any]:
@@ -38,7 +36,7 @@ def _checks() -> Mapping[str, Any]:
     return {"frames": pandera.Check.ge(1)}
 
 
-CLIPS: Final = TableContract(
+CLIPS = TableContract(
     "clips",
     pa.schema(
         [
@@ -53,7 +51,7 @@ CLIPS: Final = TableContract(
     unique=("clip_id",),
 )
 
-STUDIES: Final = TableContract(
+STUDIES = TableContract(
     "studies",
     pa.schema(
         [
@@ -67,4 +65,4 @@ STUDIES: Final = TableContract(
     unique=("study_id",),
 )
 
-TABLES: Final = (CLIPS, STUDIES, QUARANTINE)
+TABLES = (CLIPS, STUDIES, QUARANTINE)

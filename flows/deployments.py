@@ -4,7 +4,7 @@ Prefect's settings as this project wants them, as environment variables; whoever
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import yaml
 from prefect import Flow, serve
@@ -19,19 +19,19 @@ from flows.drift import drift
 from flows.predict import predict
 from flows.retrain import retrain
 
-QUIET: Final = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
-RUNS: Final = {
+QUIET = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+RUNS = {
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # s, the least that Prefect takes; flows/faults.py counts on it
     "PREFECT_CLIENT_MAX_RETRIES": "6",  # two minutes in all, for a server or a database that restarts
     "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # what a server says whose database is away
 }
-OWN_SERVER: Final = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"}  # s; Prefect's 20 fail a busy machine
+OWN_SERVER = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"}  # s; Prefect's 20 fail a busy machine
 
 
-TAGS: Final = ["echoingecg"]
-_RESOURCE: Final = "echoingecg.export"  # prefix of the event that says that an export has landed
-_PLACES: Final = {"workspace": "{{ $ECHOINGECG_WORKSPACE }}", "inbox": "{{ $ECHOINGECG_INBOX }}"}
-_HEAD: Final = """\
+TAGS = ["echoingecg"]
+_RESOURCE = "echoingecg.export"  # prefix of the event that says that an export has landed
+_PLACES = {"workspace": "{{ $ECHOINGECG_WORKSPACE }}", "inbox": "{{ $ECHOINGECG_INBOX }}"}
+_HEAD = """\
 # Written by `python -m flows.deployments`; a test compares. Deployments for a process worker:
 #   for pool in cpu gpu; do prefect work-pool create $pool --type process; done
 #   prefect deploy --all; prefect worker start --pool cpu
@@ -114,7 +114,7 @@ class Described:
         }
 
 
-DEPLOYMENTS: Final = (
+DEPLOYMENTS = (
     Described(distil, "The whole pipeline: from a hospital export to an evaluated student and its report."),
     Described(one_stage, "One stage alone, on what the stages before it have made."),
     Described(one_stage, "The same on a machine with a GPU.", pool="gpu", called=distil_on_work_pools.GPU_STAGE),

@@ -1,6 +1,6 @@
 """The DAG over work pools: each stage is a run of its own, on a machine that is made for it."""
 
-from typing import Any, Final
+from typing import Any
 
 from prefect import Task, flow, task
 from prefect.cache_policies import NO_CACHE
@@ -13,8 +13,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from data_contracts.conventions import STAGES, UPSTREAM, Stage
 from flows import distil, request
 
-GPU_STAGE: Final = "stage-gpu"  # deployment of flow `stage` on the work pool of GPUs
-_POLL: Final = 2.0  # s between two looks at a stage's run
+GPU_STAGE = "stage-gpu"  # deployment of flow `stage` on the work pool of GPUs
+_POLL = 2.0  # s between two looks at a stage's run
 
 
 def run_name(parameters: dict[str, Any]) -> str:

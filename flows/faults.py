@@ -10,7 +10,7 @@ its deployment: nothing scheduled would start again. `echoingecg serve` sees to 
 from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
-from typing import Any, Final, ParamSpec, cast
+from typing import Any, ParamSpec, cast
 
 from prefect.automations import Automation
 from prefect.client.schemas.objects import StateType
@@ -21,8 +21,8 @@ from prefect.states import Completed, Failed, State
 
 from echoingecg.common import UserError
 
-NAME: Final = "echoingecg: a run without heartbeat has crashed"
-SILENCE: Final = timedelta(minutes=3)  # a server or database that is away for a minute must not cost a run
+NAME = "echoingecg: a run without heartbeat has crashed"
+SILENCE = timedelta(minutes=3)  # a server or database that is away for a minute must not cost a run
 
 
 def watch(silence: timedelta = SILENCE) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Container, Iterator
 from functools import partial
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +26,7 @@ from tasks.store.job import Job
 
 STAGE: Stage = "ecg"
 
-_TOGETHER: Final = 128  # files a block: what a worker is given at once, and gives back as 6 MB
+_TOGETHER = 128  # files a block: what a worker is given at once, and gives back as 6 MB
 
 # A chunk of 32 records (1.5 MB) is written 2.6 and read in order 3.3 times as fast as one of a single record.
 # Shuffled batches read tasks.pools.signals.

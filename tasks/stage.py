@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,7 +24,7 @@ from tasks.base.workspace import Workspace, writing_to
 from tasks.store.artefact import Artefact, Built, Inputs, Plan
 from tasks.store.job import Job
 
-ARTEFACTS_URL: Final = "echoingecg_artefacts"  # Prefect variable: where a web server offers <workspace>/artefacts
+ARTEFACTS_URL = "echoingecg_artefacts"  # Prefect variable: where a web server offers <workspace>/artefacts
 
 
 def _nothing_else(job: Job) -> dict[str, str]:

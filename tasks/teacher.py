@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from data_contracts import teacher as contract
 from data_contracts.catalog import ECHOES
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 STAGE: Stage = "teacher"
 
-_TOGETHER: Final = 8  # files a block: what progress and commits are counted in
+_TOGETHER = 8  # files a block: what progress and commits are counted in
 # What no embedding depends on by more than a rounding: the identity stands for the files that are named.
-_NOT_EMBEDDED: Final = {"model", "weights", "batch_frames", "target", "variance_epsilon", "max_refused_share"}
+_NOT_EMBEDDED = {"model", "weights", "batch_frames", "target", "variance_epsilon", "max_refused_share"}
 
 
 def _layout(dim: int) -> tuple[PoolArray, ...]:

@@ -2,4 +2,4 @@
 
 from typing import Final
 
-CODE_VERSION: Final = 3  # raise when the same export and key give other tables
+CODE_VERSION = 3  # raise when the same export and key give other tables

@@ -7,7 +7,6 @@ Dates leave the catalog as hours since the patient's first event, to the second.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -54,8 +53,8 @@ class Refusals:
 
 
 # Local time with date and time of day; a bare date or an offset from UTC would have to be guessed about.
-_PATTERN: Final = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?"
-_EPOCH: Final = pd.Timestamp(0)
+_PATTERN = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?"
+_EPOCH = pd.Timestamp(0)
 
 
 def seconds(times: pd.Series) -> pd.Series:
@@ -76,7 +75,7 @@ def hours_since(seconds_: pd.Series, first: pd.Series) -> np.ndarray:
     return np.round((seconds_ - first).to_numpy(dtype=np.float64)) / 3600
 
 
-_RHYTHM: Final = r"(?:[a-z][a-z /-]{0,39})?"  # a name, not a sentence that could hold more
+_RHYTHM = r"(?:[a-z][a-z /-]{0,39})?"  # a name, not a sentence that could hold more
 
 
 def build(scan: Scan, key: bytes) -> dict[str, pa.Table]:

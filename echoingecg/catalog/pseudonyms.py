@@ -1,9 +1,8 @@
 """Keyed pseudonyms: whoever lacks the key can neither compute nor confirm one."""
 
 import hmac
-from typing import Final
 
-_DIGITS: Final = 16  # hexadecimal: 64 bits, no collision before billions of identifiers
+_DIGITS = 16  # hexadecimal: 64 bits, no collision before billions of identifiers
 
 
 class Pseudonyms:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -98,8 +98,8 @@ def size_and_time(states: Sequence[os.stat_result]) -> tuple[int, int]:
     return sum(one.st_size for one in states), max(one.st_mtime_ns for one in states)
 
 
-ECG: Final = "ecg"
-ECHO: Final = "echo"
+ECG = "ecg"
+ECHO = "echo"
 
 
 def _checks() -> Mapping[str, Any]:
@@ -112,7 +112,7 @@ def _checks() -> Mapping[str, Any]:
     }
 
 
-SOURCES: Final = TableContract(
+SOURCES = TableContract(
     "sources",
     pa.schema(
         [
@@ -145,7 +145,7 @@ def files_of(path: Path) -> list[Path]:
     return list(files_of_record(first)) if first.suffix == SUFFIX else [first]
 
 
-_REPORT_EVERY: Final = 1000  # files between two calls of a listener
+_REPORT_EVERY = 1000  # files between two calls of a listener
 
 FileKey = tuple[str, str]  # kind, normalised path
 

@@ -4,31 +4,31 @@ import io
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 from matplotlib import font_manager, style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-INK: Final = "#1f2933"
-MUTED: Final = "#66727f"
-GRID: Final = "#e3e7eb"
+INK = "#1f2933"
+MUTED = "#66727f"
+GRID = "#e3e7eb"
 # Okabe and Ito's palette: told apart with any colour vision.
-BLUE: Final = "#0072b2"
-VERMILION: Final = "#d55e00"
-GREEN: Final = "#009e73"
-PURPLE: Final = "#8a3f8f"
-GREY: Final = "#a9b4bf"
+BLUE = "#0072b2"
+VERMILION = "#d55e00"
+GREEN = "#009e73"
+PURPLE = "#8a3f8f"
+GREY = "#a9b4bf"
 
-PROTOCOL_COLOURS: Final = {"zero_shot": BLUE, "zero_shot_teacher": GREEN, "linear_probe": VERMILION}
-PROTOCOL_MARKERS: Final = {"zero_shot": "o", "zero_shot_teacher": "D", "linear_probe": "s"}
-CLASS_COLOURS: Final = {0: GREY, 1: PURPLE}
+PROTOCOL_COLOURS = {"zero_shot": BLUE, "zero_shot_teacher": GREEN, "linear_probe": VERMILION}
+PROTOCOL_MARKERS = {"zero_shot": "o", "zero_shot_teacher": "D", "linear_probe": "s"}
+CLASS_COLOURS = {0: GREY, 1: PURPLE}
 
-WIDTH: Final = 4.9  # inches: narrow, so that labels stay readable on a phone
-DPI: Final = 170
+WIDTH = 4.9  # inches: narrow, so that labels stay readable on a phone
+DPI = 170
 
-_STYLE: Final[dict[str, Any]] = {
+_STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10.5,
     "text.color": INK,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -72,7 +72,7 @@ def save_tensors(tensors: "dict[str, Tensor]", path: Path, about: dict[str, str]
     to_disk(path)
 
 
-VERSION_LENGTH: Final = 16  # hexadecimal digits: 64 bits, no collision before billions of versions
+VERSION_LENGTH = 16  # hexadecimal digits: 64 bits, no collision before billions of versions
 
 
 def canonical_json(value: Any) -> str:

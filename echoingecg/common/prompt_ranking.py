@@ -3,11 +3,9 @@
 Shape legend: n = embeddings, prompt = sentences, D = shared embedding width.
 """
 
-from typing import Final
-
 import numpy as np
 
-BEST_SHARE: Final = 0.2  # of the ranked prompts
+BEST_SHARE = 0.2  # of the ranked prompts
 
 
 def values_by_rank(embeddings: np.ndarray, prompts: np.ndarray, values: np.ndarray) -> np.ndarray:

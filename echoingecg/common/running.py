@@ -12,12 +12,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import RLock
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
-AHEAD: Final = 2  # results held beside the one in use: one would stall whenever a read is slower than a step
+AHEAD = 2  # results held beside the one in use: one would stall whenever a read is slower than a step
 
 
 def prefetched(make: Callable[[Item], Made], items: Iterable[Item], ahead: int = AHEAD) -> Generator[Made, None, None]:
@@ -56,10 +56,10 @@ def silent(done: int, total: int, note: str = "") -> None:
     """A listener that does nothing."""
 
 
-_FILTERS: Final = RLock()  # Python's list of warning filters is one for all threads
+_FILTERS = RLock()  # Python's list of warning filters is one for all threads
 
 # pydicom logs what it warns of. Nothing of it reaches the handlers of whoever runs this, Prefect's among them.
-_PYDICOM: Final = logging.getLogger("pydicom")
+_PYDICOM = logging.getLogger("pydicom")
 _PYDICOM.addHandler(logging.NullHandler())
 _PYDICOM.propagate = False
 

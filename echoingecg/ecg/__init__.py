@@ -2,4 +2,4 @@
 
 from typing import Final
 
-CODE_VERSION: Final = 3  # raise when the same file and settings give other numbers
+CODE_VERSION = 3  # raise when the same file and settings give other numbers

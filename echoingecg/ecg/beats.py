@@ -12,21 +12,19 @@ Tompkins (IEEE Trans Biomed Eng 1985) on twelve leads together. It says whether 
 about where; it measures nothing.
 """
 
-from typing import Final
-
 import numpy as np
 from scipy import ndimage
 
 from data_contracts.conventions import LEADS, SAMPLING_FREQUENCY
 from echoingecg.ecg.filter import median
 
-_WIDTH: Final = 12  # samples, 120 ms: the widest normal QRS
-_REFRACTORY: Final = 20  # samples, 200 ms (Pan and Tompkins, section III)
-_PIECE: Final = 200  # samples, 2 s: holds a beat at 30 a minute and more
-_SHARE: Final = 0.3  # of the usual energy of a QRS: what a peak must reach
-_AROUND: Final = 8  # samples on each side, 80 ms: a QRS and the jitter of its peak
-_EDGE: Final = 50  # samples, 0.5 s at each end, where a drift leaves the filter's transient
-_SILENT: Final = 1e-6  # mV a sample: less slope is none
+_WIDTH = 12  # samples, 120 ms: the widest normal QRS
+_REFRACTORY = 20  # samples, 200 ms (Pan and Tompkins, section III)
+_PIECE = 200  # samples, 2 s: holds a beat at 30 a minute and more
+_SHARE = 0.3  # of the usual energy of a QRS: what a peak must reach
+_AROUND = 8  # samples on each side, 80 ms: a QRS and the jitter of its peak
+_EDGE = 50  # samples, 0.5 s at each end, where a drift leaves the filter's transient
+_SILENT = 1e-6  # mV a sample: less slope is none
 
 
 def slope_energy(signal: np.ndarray) -> np.ndarray:
@@ -99,17 +97,17 @@ def heart_rate(beats: np.ndarray) -> np.ndarray:
     return np.where(count > 1, 60 * SAMPLING_FREQUENCY * (count - 1) / span, 0.0)
 
 
-_LIMB: Final = {name: LEADS.index(name) for name in ("I", "aVF")}
-_BEFORE: Final = 25  # samples, 250 ms before the QRS
-_AFTER: Final = 45  # samples, 450 ms after it: holds the T wave
-_ISOELECTRIC: Final = slice(_BEFORE - 10, _BEFORE - 7)  # 100 to 70 ms before the QRS: the PR segment
-_QRS: Final = slice(_BEFORE - 7, _BEFORE + 8)
-_ST: Final = slice(_BEFORE + 10, _BEFORE + 13)  # 100 to 120 ms after the QRS's middle
-_T: Final = slice(_BEFORE + 13, _BEFORE + _AFTER)
-_QRS_SHARE: Final = 0.02  # of the QRS's steepest energy: where it begins and ends
-_MS: Final = 1000 / SAMPLING_FREQUENCY
+_LIMB = {name: LEADS.index(name) for name in ("I", "aVF")}
+_BEFORE = 25  # samples, 250 ms before the QRS
+_AFTER = 45  # samples, 450 ms after it: holds the T wave
+_ISOELECTRIC = slice(_BEFORE - 10, _BEFORE - 7)  # 100 to 70 ms before the QRS: the PR segment
+_QRS = slice(_BEFORE - 7, _BEFORE + 8)
+_ST = slice(_BEFORE + 10, _BEFORE + 13)  # 100 to 120 ms after the QRS's middle
+_T = slice(_BEFORE + 13, _BEFORE + _AFTER)
+_QRS_SHARE = 0.02  # of the QRS's steepest energy: where it begins and ends
+_MS = 1000 / SAMPLING_FREQUENCY
 
-NAMES: Final = (
+NAMES = (
     "heart_rate",
     "rr_variation",
     "qrs_duration",

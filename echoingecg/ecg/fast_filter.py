@@ -18,7 +18,6 @@ many threads a product is split over: `process.finish` allows one.
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
-from typing import Final
 
 import numpy as np
 
@@ -27,13 +26,13 @@ from echoingecg.common import Refusal
 from echoingecg.ecg.filter import band_pass, clean, median, resample
 from echoingecg.recipe import EcgSettings
 
-_BLOCKS: Final = 50
-_OUT: Final = SAMPLES // _BLOCKS  # samples of the result in a block
-_DEGREES: Final = 5  # Legendre polynomials a block
-_COLUMNS: Final = 64  # responses that are measured together: bounds memory
-_MOST_HERTZ: Final = 2000
-_MOST_MV: Final = 1e6  # beyond it float64 must do
-_AGREE_MV: Final = 0.0005  # on probes of about 1 mV
+_BLOCKS = 50
+_OUT = SAMPLES // _BLOCKS  # samples of the result in a block
+_DEGREES = 5  # Legendre polynomials a block
+_COLUMNS = 64  # responses that are measured together: bounds memory
+_MOST_HERTZ = 2000
+_MOST_MV = 1e6  # beyond it float64 must do
+_AGREE_MV = 0.0005  # on probes of about 1 mV
 
 
 @dataclass(frozen=True)
@@ -112,8 +111,8 @@ def filter_records(raw: np.ndarray, sampling_frequency: float, settings: EcgSett
 
 
 # What the filter reads of the settings: those that differ in thresholds alone share their operator.
-_BAND: Final = ("band_low", "band_high", "edge_limit", "filter_order", "kaiser_beta")
-_band: Final = attrgetter(*_BAND)
+_BAND = ("band_low", "band_high", "edge_limit", "filter_order", "kaiser_beta")
+_band = attrgetter(*_BAND)
 
 
 @lru_cache(maxsize=16)

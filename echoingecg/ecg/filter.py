@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import cache, lru_cache
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from scipy import signal as dsp
@@ -21,9 +21,9 @@ from echoingecg.common import Refusal
 from echoingecg.recipe import EcgSettings
 
 # Largest term of the resampling ratio: exact for rates of up to 1 kHz with two decimals; bounds the window.
-_MAX_TERM: Final = 100_000
+_MAX_TERM = 100_000
 # Zero crossings of the anti-aliasing sinc on each side, as scipy.signal.resample_poly has it.
-_HALF_LENGTH: Final = 10
+_HALF_LENGTH = 10
 
 
 def clean(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:

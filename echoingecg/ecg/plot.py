@@ -6,7 +6,6 @@ Drawn to scale in millimetres. Nothing on it names a patient or a file.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,14 +21,14 @@ from echoingecg.ecg.decode.recording import arrange
 from echoingecg.ecg.quality import names, recorded_samples
 from echoingecg.recipe import EcgSettings
 
-_ROWS: Final = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
-_RHYTHM: Final = "II"
+_ROWS = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
+_RHYTHM = "II"
 _SPEED, _GAIN = 25.0, 10.0  # mm/s, mm/mV
-_COLUMN: Final = 2.5  # s of each lead
+_COLUMN = 2.5  # s of each lead
 _LEFT, _RIGHT, _HEAD, _ROW, _FOOT = 15.0, 5.0, 12.0, 30.0, 5.0  # mm
-_WIDTH: Final = _LEFT + 4 * _COLUMN * _SPEED + _RIGHT
-_HEIGHT: Final = _HEAD + 4 * _ROW + _FOOT
-_PULSE: Final = 5.0  # mm, 0.2 s
+_WIDTH = _LEFT + 4 * _COLUMN * _SPEED + _RIGHT
+_HEIGHT = _HEAD + 4 * _ROW + _FOOT
+_PULSE = 5.0  # mm, 0.2 s
 _FINE, _COARSE, _TRACE = "#f6dcdc", "#e8abab", INK
 
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from echoingecg.ecg.decode.wfdb_fast import PlainRecord, decode_plain, read_plai
 from echoingecg.ecg.windows import Processed, Window, check_length, judged, windows
 from echoingecg.recipe import EcgSettings
 
-_FAR_BEYOND_MV: Final = 1e30  # float32 holds it; a gain that gives more is as wrong as one that gives this
+_FAR_BEYOND_MV = 1e30  # float32 holds it; a gain that gives more is as wrong as one that gives this
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ Amplitudes that no ECG has: a gain or a unit that the file states wrongly.
 
 from functools import lru_cache
 from math import isnan
-from typing import Final
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from echoingecg.ecg.decode.recording import limb_lead_error
 from echoingecg.ecg.filter import count_equal, median
 from echoingecg.recipe import EcgSettings
 
-_ENOUGH_LEADS: Final = 3  # that show the QRS complexes: whatever electrode is off, more than these see the heart
+_ENOUGH_LEADS = 3  # that show the QRS complexes: whatever electrode is off, more than these see the heart
 
 
 def judge(
@@ -154,7 +153,7 @@ def refuse(quality: np.ndarray, findings: int, settings: EcgSettings) -> None:
             raise Refusal("poor_quality", f"{name}: {', '.join(LEADS[lead] for lead in at)}")
 
 
-_WINDOW: Final = 2.0  # s: holds a beat at 30 a minute, and little of the baseline's wander
+_WINDOW = 2.0  # s: holds a beat at 30 a minute, and little of the baseline's wander
 
 
 def typical_amplitude(signal: np.ndarray, sampling_frequency: float) -> np.ndarray:

@@ -8,7 +8,6 @@ A window's bytes and findings do not depend on its company: every product has a 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Final
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from echoingecg.ecg.fast_filter import filter_records
 from echoingecg.ecg.quality import check_plausible, judge, recorded_samples, typical_amplitude
 from echoingecg.recipe import EcgSettings
 
-DURATION: Final = SAMPLES / SAMPLING_FREQUENCY  # s
+DURATION = SAMPLES / SAMPLING_FREQUENCY  # s
 
 
 def check_length(time: int, sampling_frequency: float, settings: EcgSettings) -> None:
@@ -80,8 +79,8 @@ def fill_up(filtered: np.ndarray, recorded: int, settings: EcgSettings) -> np.nd
 
 
 # Beyond this the gain must be wrong: surface ECGs stay under 10 mV, pacing spikes included (filtered).
-_MAX_MV: Final = 50.0
-_TOGETHER: Final = 16  # windows that are filtered and judged together: 4 MB at 500 Hz
+_MAX_MV = 50.0
+_TOGETHER = 16  # windows that are filtered and judged together: 4 MB at 500 Hz
 
 
 @dataclass(frozen=True)

@@ -2,4 +2,4 @@
 
 from typing import Final
 
-CODE_VERSION: Final = 6  # raised by hand when results change
+CODE_VERSION = 6  # raised by hand when results change

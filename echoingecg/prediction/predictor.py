@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +29,7 @@ from echoingecg.recipe import EcgSettings
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.store import load as load_student
 
-_AT_ONCE: Final = 32  # files whose signals are held unfiltered, 8 MB at 500 Hz
+_AT_ONCE = 32  # files whose signals are held unfiltered, 8 MB at 500 Hz
 
 
 def read_signals(files: Sequence[str], settings: EcgSettings) -> Iterator[Processed | Refusal]:
@@ -57,8 +57,8 @@ def _load(path: Path, settings: EcgSettings) -> Loaded | Refusal:
         return Refusal("unreadable", f"cannot be opened: {fault.strerror}")
 
 
-MASS: Final = 0.95  # of the ECG's Gaussian, between `low` and `high`
-BLOCK: Final = 128  # files whose signals are held at once: 6 MB
+MASS = 0.95  # of the ECG's Gaussian, between `low` and `high`
+BLOCK = 128  # files whose signals are held at once: 6 MB
 
 
 @dataclass(frozen=True)

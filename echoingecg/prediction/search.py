@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
 from echoingecg.evaluation.data.embed import Gaussians, sampled_distances
 
-CHUNK: Final = 8192  # of a gallery: 34 MB as float64 at D 512
+CHUNK = 8192  # of a gallery: 34 MB as float64 at D 512
 
 
 @dataclass(frozen=True)

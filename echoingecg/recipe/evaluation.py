@@ -5,14 +5,14 @@ When a new export has drifted from what a student was trained on. No version dep
 When a challenger takes the champion's place. No version depends on it.
 """
 
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from data_contracts.prediction import ReferralKind
 from echoingecg.recipe.stages import Count, NotNegative, OpenShare, Positive, Section, Share
 
-NUMBER: Final = "<#>"  # in a prompt, the place of the number (ECHO-CLIP's sign)
+NUMBER = "<#>"  # in a prompt, the place of the number (ECHO-CLIP's sign)
 CalibrationChoice = Literal["validation", "platt", "isotonic", "none"]
 TuningMethod = Literal["fine_tune", "lora", "scratch"]
 # '@' parts protocol and model in the tables.

@@ -7,7 +7,7 @@ How the demo teacher is taught: a small CLIP of echo frames and report sentences
 """
 
 from math import isclose
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -19,8 +19,8 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
-DEMO_TEACHER: Final = "demo"
-BUILT_IN_TEXT: Final = "built-in"
+DEMO_TEACHER = "demo"
+BUILT_IN_TEXT = "built-in"
 
 
 class Section(BaseModel):

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CODE_VERSION", "simulate"]
 
-CODE_VERSION: Final = 2  # raise when the same settings give other bytes
+CODE_VERSION = 2  # raise when the same settings give other bytes
 
 
 def __getattr__(name: str) -> Any:

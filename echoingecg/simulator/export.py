@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import cv2
 import numpy as np
@@ -43,11 +43,11 @@ from echoingecg.simulator.population.tables import (
 )
 from echoingecg.simulator.reports import ecg_statements, echo_report, measurements
 
-_SECOND_ECG: Final = 0.4
-_FAR_ECG: Final = 0.1
-_QRS_ONSET: Final = 500  # ms into the machine's median beat
-ECG_FOLDER: Final = "mimic-iv-ecg"
-ECHO_FOLDER: Final = "mimic-iv-echo"
+_SECOND_ECG = 0.4
+_FAR_ECG = 0.1
+_QRS_ONSET = 500  # ms into the machine's median beat
+ECG_FOLDER = "mimic-iv-ecg"
+ECHO_FOLDER = "mimic-iv-echo"
 
 
 @dataclass(frozen=True)
@@ -159,11 +159,11 @@ def add_report(collected: Rows, subject: int, study: int, visit: datetime, text:
     collected.add(tables.NOTES, subject_id=subject, note_type="EC", charttime=written, text=text, **note)
 
 
-_CLIP: Final = "examples_ybr_color.dcm"
-_ECG: Final = "waveform_ecg.dcm"
-_VISIT: Final = datetime(2150, 1, 1, 12)
+_CLIP = "examples_ybr_color.dcm"
+_ECG = "waveform_ecg.dcm"
+_VISIT = datetime(2150, 1, 1, 12)
 # All that is known of the clip. The two files are of two people: no finding of one says anything of the other.
-_REPORT: Final = "Apical four chamber view."
+_REPORT = "Apical four chamber view."
 
 
 def write_real_recordings(folder: Path) -> Rows:
@@ -194,8 +194,8 @@ def _copy(name: str, target: Path) -> None:
     shutil.copyfile(str(source), target)
 
 
-_FEW: Final = 16  # patients that are written sooner than workers start
-_AHEAD: Final = 4  # patients a worker that may wait for their turn in the tables
+_FEW = 16  # patients that are written sooner than workers start
+_AHEAD = 4  # patients a worker that may wait for their turn in the tables
 
 
 def simulate(settings: SimulatorSettings, folder: Path, progress: Progress = silent, workers: int = 1) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Final
 
 import cv2
 import numpy as np
@@ -23,12 +22,12 @@ from echoingecg.simulator.echo import apical, beating_heart, colour_doppler, par
 from echoingecg.simulator.echo.view import place
 from echoingecg.simulator.population.patient import Heart, sample_heart
 
-_SETTINGS: Final = SimulatorSettings()
-_OUTLINE: Final = (255, 210, 0)
-_CAPTION: Final = (235, 235, 235)
-_STRIP: Final = 20  # px above each pair: its caption
-_GAP: Final = 6  # px
-_COLUMNS: Final = 2
+_SETTINGS = SimulatorSettings()
+_OUTLINE = (255, 210, 0)
+_CAPTION = (235, 235, 235)
+_STRIP = 20  # px above each pair: its caption
+_GAP = 6  # px
+_COLUMNS = 2
 
 Pair = tuple[str, np.ndarray, np.ndarray]
 
@@ -113,14 +112,14 @@ def _cell(caption: str, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return pair
 
 
-_PAPER: Final = 25.0  # mm/s
-_GAIN: Final = 10.0  # mm/mV
-_ROW: Final = 30.0  # mm between baselines
-_HEIGHT: Final = 4 * _ROW
-_MM: Final = 1 / 25.4  # in
-_DPI: Final = 110
-_SEED: Final = 40  # of all recordings: shows an ectopic beat in every column of a page
-_ROWS: Final = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"), ("II",))
+_PAPER = 25.0  # mm/s
+_GAIN = 10.0  # mm/mV
+_ROW = 30.0  # mm between baselines
+_HEIGHT = 4 * _ROW
+_MM = 1 / 25.4  # in
+_DPI = 110
+_SEED = 40  # of all recordings: shows an ectopic beat in every column of a page
+_ROWS = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"), ("II",))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -153,7 +152,7 @@ def draw_ecgs(folder: Path) -> None:
 
 
 # What `main` draws.
-PICTURES: Final[tuple[Callable[[Path], object], ...]] = (draw_ecgs, draw_echo)
+PICTURES: tuple[Callable[[Path], object], ...] = (draw_ecgs, draw_echo)
 
 
 def _examples() -> tuple[tuple[str, Heart, faults.Fault | None], ...]:

@@ -5,7 +5,6 @@ What an ECG machine states of a recording, in the words that MIMIC-IV-ECG's mach
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
@@ -13,21 +12,21 @@ from echoingecg.simulator.ecg.faults import Fault
 from echoingecg.simulator.population.patient import Heart, Sex
 
 # Grades of LVEF, %: Lang et al., J Am Soc Echocardiogr 2015;28:1 (ASE/EACVI), in round numbers for both sexes.
-_LVEF_GRADES: Final = (
+_LVEF_GRADES = (
     (30, ("Severely depressed", "Severely reduced", "Severely impaired", "Severely decreased")),
     (40, ("Moderately depressed", "Moderately reduced", "Moderately impaired", "Moderately decreased")),
     (50, ("Mildly depressed", "Mildly reduced", "Mildly impaired", "Mildly decreased")),
     (55, ("Low normal", "Borderline normal")),
     (101, ("Normal", "Preserved")),
 )
-_FUNCTION: Final = (
+_FUNCTION = (
     "left ventricular systolic function",
     "global left ventricular systolic function",
     "LV systolic function",
     "overall left ventricular contraction",
 )
 # "LV ejection fraction is" is the prompt of ECHO-CLIP (Christensen et al., Nat Med 2024;30:1481).
-_LVEF_NUMBERS: Final = (
+_LVEF_NUMBERS = (
     "LVEF is {} %.",
     "LVEF = {} %.",
     "The ejection fraction is {} %.",
@@ -37,51 +36,51 @@ _LVEF_NUMBERS: Final = (
 )
 # Upper limits of a normal, mildly, moderately dilated end-diastolic diameter, mm: Lang et al., J Am Soc
 # Echocardiogr 2005;18:1440 (ASE).
-_DIAMETER_LIMITS: Final[dict[Sex, tuple[float, float, float]]] = {"F": (53, 57, 61), "M": (59, 63, 68)}
+_DIAMETER_LIMITS: dict[Sex, tuple[float, float, float]] = {"F": (53, 57, 61), "M": (59, 63, 68)}
 # Upper limits of a normal, mildly, moderately thick septum, mm; 15 mm and more is severe (SLVH).
-_SEPTUM_LIMITS: Final = (11, 12.9, 14.9)
-_GRADES: Final = ("normal", "mildly", "moderately", "severely")
+_SEPTUM_LIMITS = (11, 12.9, 14.9)
+_GRADES = ("normal", "mildly", "moderately", "severely")
 # Placeholders: the grade as in "mildly", the grade as in "Mildly".
-_NORMAL_CAVITY: Final = (
+_NORMAL_CAVITY = (
     "The left ventricular cavity is normal in size.",
     "Normal left ventricular cavity size.",
     "The left ventricle is of normal size.",
     "The left ventricle is not dilated.",
 )
-_DILATED_CAVITY: Final = (
+_DILATED_CAVITY = (
     "The left ventricle is {0} dilated.",
     "{1} dilated left ventricular cavity.",
     "The left ventricular cavity is {0} enlarged.",
     "{1} dilated left ventricle.",
 )
-_DIAMETER_NUMBERS: Final = ("LVEDD {} mm.", "LVIDd {} mm.", "End-diastolic diameter {} mm.")
+_DIAMETER_NUMBERS = ("LVEDD {} mm.", "LVIDd {} mm.", "End-diastolic diameter {} mm.")
 # Placeholders: the grade as in "Mild", the grade as in "Mildly".
-_NORMAL_WALL: Final = (
+_NORMAL_WALL = (
     "Normal left ventricular wall thickness.",
     "Left ventricular wall thickness is normal.",
     "No left ventricular wall thickening.",
 )
-_THICK_WALL: Final = (
+_THICK_WALL = (
     "{0} left ventricular hypertrophy.",
     "{0} concentric hypertrophy of the left ventricle.",
     "{1} increased left ventricular wall thickness.",
 )
-_SEPTUM_NUMBERS: Final = ("Septal wall {} mm.", "Interventricular septum {} mm.", "IVSd {} mm.")
-_FIBRILLATION: Final = (
+_SEPTUM_NUMBERS = ("Septal wall {} mm.", "Interventricular septum {} mm.", "IVSd {} mm.")
+_FIBRILLATION = (
     "The rhythm was atrial fibrillation during the study.",
     "The patient was in atrial fibrillation.",
 )
-_SEPTAL_MOTION: Final = (
+_SEPTAL_MOTION = (
     "Abnormal septal motion consistent with left bundle branch block.",
     "Dyssynchronous septal motion, as in left bundle branch block.",
 )
-_POOR_IMAGES: Final = (
+_POOR_IMAGES = (
     "Suboptimal image quality.",
     "Technically difficult study, poor acoustic windows.",
     "Poor image quality.",
 )
-_FAIR_IMAGES: Final = ("", "Adequate image quality.", "Fair image quality.")
-_GOOD_IMAGES: Final = ("", "Good image quality.", "Good acoustic windows.")
+_FAIR_IMAGES = ("", "Adequate image quality.", "Fair image quality.")
+_GOOD_IMAGES = ("", "Good image quality.", "Good acoustic windows.")
 
 
 @dataclass(frozen=True)
@@ -165,13 +164,13 @@ def _grade(value: float, limits: tuple[float, float, float]) -> str:
     return _GRADES[sum(value > limit for limit in limits)]
 
 
-_NORMAL: Final = ("Sinus rhythm", "Sinus bradycardia")
-_MINOR: Final = ("prolonged pr", "low qrs", "nonspecific", "right axis")
-_UNSURE: Final = "Poor quality data, interpretation may be affected"
-_REVERSED: Final = "--- Possible arm lead reversal - hence only aVF, V1-V6 analyzed ---"
-_NOISY: Final = 0.035  # mV
-_LIMB_LEADS: Final = {"RA": "I, II", "LA": "I, III", "LL": "II, III"}
-_ISCHEMIA: Final = (
+_NORMAL = ("Sinus rhythm", "Sinus bradycardia")
+_MINOR = ("prolonged pr", "low qrs", "nonspecific", "right axis")
+_UNSURE = "Poor quality data, interpretation may be affected"
+_REVERSED = "--- Possible arm lead reversal - hence only aVF, V1-V6 analyzed ---"
+_NOISY = 0.035  # mV
+_LIMB_LEADS = {"RA": "I, II", "LA": "I, III", "LL": "II, III"}
+_ISCHEMIA = (
     "Lateral ST-T changes may be due to myocardial ischemia",
     "Inferior/lateral ST-T changes may be due to myocardial ischemia",
     "Inferior/lateral ST-T changes are nonspecific",

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from echoingecg.common import save_tensors, to_disk
 
-FILENAME: Final = "checkpoint.safetensors"
+FILENAME = "checkpoint.safetensors"
 
 Weights = dict[str, Tensor]
 

@@ -8,7 +8,6 @@ Low-rank adapters beside frozen weights (LoRA: Hu et al., ICLR 2022), for 1-D co
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from echoingecg.common import TrainingError
 from echoingecg.recipe import TuningSettings
 from echoingecg.student.model.student import EcgEncoder
 
-_CHUNK: Final = 64  # ECGs scored at once
+_CHUNK = 64  # ECGs scored at once
 Read = Callable[[np.ndarray], Tensor]
 
 

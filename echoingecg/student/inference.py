@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from echoingecg.student import fine_tuning, loss
 from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.model import gaussian_heads, student, text_encoder
 
-_BATCH: Final = 64
+_BATCH = 64
 
 
 @dataclass(frozen=True)

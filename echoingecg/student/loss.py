@@ -9,7 +9,7 @@ What is optimised: the student and its loss as one module, fed with one kind of 
 """
 
 import math
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -121,7 +121,7 @@ class PcmeLoss(nn.Module):
         return torch.where(kl > self.kl_limit, 0.0, kl)
 
 
-LARGEST_FACTOR: Final = 100.0  # CLIP's bound on 1 / temperature: beyond it training becomes unstable
+LARGEST_FACTOR = 100.0  # CLIP's bound on 1 / temperature: beyond it training becomes unstable
 
 
 class InfoNceLoss(nn.Module):

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -20,7 +20,7 @@ from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.model.student import Student
 from echoingecg.student.model.text_encoder import backbone_from_config, text_config
 
-_TOWERS: Final = "student."  # left out of the stored names, so that the towers keep the released ones
+_TOWERS = "student."  # left out of the stored names, so that the towers keep the released ones
 
 
 def save(trained: train.Trained, folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import torch
@@ -13,8 +12,8 @@ from echoingecg.student.data.pairs import Kind
 from echoingecg.student.loss import Objective
 from echoingecg.student.model.gaussian_heads import Gaussian
 
-RECALL_AT: Final = 5
-_CHUNK: Final = 256  # ECGs encoded at once
+RECALL_AT = 5
+_CHUNK = 256  # ECGs encoded at once
 
 
 @dataclass(frozen=True)

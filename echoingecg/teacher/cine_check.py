@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from itertools import pairwise
-from typing import Final
 
 import cv2
 import numpy as np
@@ -15,18 +14,18 @@ from echoingecg.teacher.decode.clip import Clip
 
 ViewFilter = Callable[[np.ndarray], bool]  # uint8 (frame, size, size, 3) -> whether the clip is wanted
 
-_COLOUR_FLOW: Final = 2  # Region Data Type, DICOM PS3.3 C.8.5.5.1.2
-_LEVELS: Final = 8  # a pixel that differs by more has changed
-_MOVING_SHARE: Final = 0.005  # of the pixels, over the whole clip
-_STRIP_SIZE: Final = (112, 28)  # px, width and height in which strips are looked for
-_NEIGHBOURS: Final = 13  # frames compared, at most
-_SWEEP_SHARE: Final = 0.15  # of the columns, between two frames
-_LAGS: Final = (1, 12)  # frames apart; a slow scroll is under a pixel from one to the next
-_SHIFTED_PAIRS: Final = 4
-_SCROLL_RATIO: Final = 0.15  # of the squared difference that is left after shifting one frame onto the other
-_HUE_LEVELS: Final = 48  # red over green and blue, or blue over red and green
-_HUE_SHARE: Final = 0.001  # of the pixels, for red and for blue
-_COLOUR_FRAMES: Final = 8
+_COLOUR_FLOW = 2  # Region Data Type, DICOM PS3.3 C.8.5.5.1.2
+_LEVELS = 8  # a pixel that differs by more has changed
+_MOVING_SHARE = 0.005  # of the pixels, over the whole clip
+_STRIP_SIZE = (112, 28)  # px, width and height in which strips are looked for
+_NEIGHBOURS = 13  # frames compared, at most
+_SWEEP_SHARE = 0.15  # of the columns, between two frames
+_LAGS = (1, 12)  # frames apart; a slow scroll is under a pixel from one to the next
+_SHIFTED_PAIRS = 4
+_SCROLL_RATIO = 0.15  # of the squared difference that is left after shifting one frame onto the other
+_HUE_LEVELS = 48  # red over green and blue, or blue over red and green
+_HUE_SHARE = 0.001  # of the pixels, for red and for blue
+_COLOUR_FRAMES = 8
 
 
 def check_cine(clip: Clip, frames: np.ndarray, settings: TeacherSettings) -> None:

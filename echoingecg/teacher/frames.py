@@ -4,7 +4,6 @@ What a scanner prints beside the sector (text, scale, ECG trace) is made black: 
 """
 
 from pathlib import Path
-from typing import Final
 
 import cv2
 import numpy as np
@@ -15,12 +14,12 @@ from echoingecg.teacher import cine_check, sector_mask
 from echoingecg.teacher.decode import frames_of, open_clip
 from echoingecg.teacher.decode.clip import Clip, Region
 
-_TWO_DIMENSIONAL: Final = 1  # Region Spatial Format, DICOM PS3.3 C.8.5.5.1.1
-_STRIPS: Final = {2: "M-mode", 3: "spectral Doppler"}
-_MIN_EDGE: Final = 16  # px; less is no image of a heart
+_TWO_DIMENSIONAL = 1  # Region Spatial Format, DICOM PS3.3 C.8.5.5.1.1
+_STRIPS = {2: "M-mode", 3: "spectral Doppler"}
+_MIN_EDGE = 16  # px; less is no image of a heart
 
 Box = tuple[slice, slice]
-_NOWHERE: Final = (slice(0, 0), slice(0, 0))
+_NOWHERE = (slice(0, 0), slice(0, 0))
 
 
 def read_clip(path: Path, settings: TeacherSettings, size: int) -> np.ndarray:

@@ -3,22 +3,22 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from data_contracts.conventions import UserError
 from echoingecg.common import hash_files
 from echoingecg.recipe.stages import DEMO_TEACHER, TeacherSettings
 
-CONFIG: Final = "open_clip_config.json"
+CONFIG = "open_clip_config.json"
 # What open_clip prefers in a folder, in its order.
-WEIGHTS: Final = (
+WEIGHTS = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
     "open_clip_pytorch_model.bin",
 )
-TORCHVISION: Final = "torchvision:"
-_SUFFIXES: Final = (".safetensors", ".pt", ".pth", ".bin")
-DEMO_FOLDER: Final = Path(__file__).parent / "configs" / DEMO_TEACHER
+TORCHVISION = "torchvision:"
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+DEMO_FOLDER = Path(__file__).parent / "configs" / DEMO_TEACHER
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -28,7 +28,7 @@ from echoingecg.recipe.stages import TeacherSettings
 from echoingecg.teacher.embed import embed_clips
 from echoingecg.teacher.identity import TORCHVISION, Source, teacher_source
 
-_DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def per_channel(values: Sequence[float], device: torch.device, axes: int = 2) ->
 
 
 # What open_clip and torch raise for a wrong configuration, or weights of another architecture.
-_LOAD_FAULTS: Final = (
+_LOAD_FAULTS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -217,7 +217,7 @@ def _square(size: int | tuple[int, int]) -> int:
     return height
 
 
-_CLASS_SCORES: Final = ("fc", "head", "classifier")  # the last layer's name in one network or another
+_CLASS_SCORES = ("fc", "head", "classifier")  # the last layer's name in one network or another
 
 
 def video_teacher(weights: Path, settings: TeacherSettings, device: str, compiled: bool) -> FrozenTeacher:

@@ -8,7 +8,6 @@ Study targets on a plane: their two principal components, coloured by a measurem
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
 import cv2
 import numpy as np
@@ -19,11 +18,11 @@ from echoingecg.common.figure_style import GREY, drawable, new_figure, png, set_
 from echoingecg.recipe.stages import TeacherSettings
 from echoingecg.teacher.frames import read_unmasked
 
-_FRAMES: Final = 4  # of a clip, evenly spread
-_GAP: Final = 4  # px
-_OUTLINE: Final = (255, 210, 0)
-_LARGE: Final = 224  # px, edge of a frame
-_SMALL: Final = 120  # px: a sheet of three clips takes about 150 kB
+_FRAMES = 4  # of a clip, evenly spread
+_GAP = 4  # px
+_OUTLINE = (255, 210, 0)
+_LARGE = 224  # px, edge of a frame
+_SMALL = 120  # px: a sheet of three clips takes about 150 kB
 
 
 def sheet_of_file(path: Path, settings: TeacherSettings) -> bytes:
@@ -78,9 +77,9 @@ def _png(strips: Sequence[np.ndarray]) -> bytes:
     return content.tobytes()
 
 
-_FEWEST: Final = 3  # studies that span a plane
-_COLOURS: Final = "viridis"  # told apart with any colour vision
-_HEIGHT: Final = 3.9  # inches
+_FEWEST = 3  # studies that span a plane
+_COLOURS = "viridis"  # told apart with any colour vision
+_HEIGHT = 3.9  # inches
 
 
 def draw_map(mean: np.ndarray, values: np.ndarray, measurement: str, unit: str) -> bytes | None:

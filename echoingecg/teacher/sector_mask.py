@@ -7,22 +7,21 @@ beside it.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final
 
 import cv2
 import numpy as np
 
 from echoingecg.common import Refusal
 
-LOOKS: Final = 16  # frames of a clip that are compared
-_LEVELS: Final = 1  # a grey level that moves by more has changed
-_ONE_IN: Final = 3  # frame pairs: the eraser of a sweeping trace changes a pixel once or twice in 15
-_GAP: Final = 1 / 36  # of the region's shorter edge: dark speckle farther apart than this is no body
-_STROKE: Final = 1 / 16  # of the shorter edge: what is narrower is a letter or a trace
-_LEAST: Final = 0.2  # of the region's area; letters and traces all over the screen reach 0.17
-_FILLED: Final = 0.93  # of the outline: sectors reach 0.94 to 1, with a rolling trace grown onto them 0.7 to 0.92
-_HALO: Final = 17  # px, edge of the square about a changing pixel that JPEG may disturb: two blocks of 8
-_FAINT: Final = 0.4  # of the strongest change within _HALO: less is the coder's halo about the sector
+LOOKS = 16  # frames of a clip that are compared
+_LEVELS = 1  # a grey level that moves by more has changed
+_ONE_IN = 3  # frame pairs: the eraser of a sweeping trace changes a pixel once or twice in 15
+_GAP = 1 / 36  # of the region's shorter edge: dark speckle farther apart than this is no body
+_STROKE = 1 / 16  # of the shorter edge: what is narrower is a letter or a trace
+_LEAST = 0.2  # of the region's area; letters and traces all over the screen reach 0.17
+_FILLED = 0.93  # of the outline: sectors reach 0.94 to 1, with a rolling trace grown onto them 0.7 to 0.92
+_HALO = 17  # px, edge of the square about a changing pixel that JPEG may disturb: two blocks of 8
+_FAINT = 0.4  # of the strongest change within _HALO: less is the coder's halo about the sector
 
 
 def find_sector(frames: Sequence[np.ndarray]) -> np.ndarray:

@@ -5,11 +5,11 @@ mean, N the number of vectors, all variances are per dimension and population va
 """
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 
-_WINDOW: Final = 5  # lags summed, in correlation times (Sokal 1997: 4 to 10)
+_WINDOW = 5  # lags summed, in correlation times (Sokal 1997: 4 to 10)
 
 Moments = tuple[np.ndarray, np.ndarray]
 
@@ -104,4 +104,4 @@ def _pair_sums(deviations: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray
     return np.cumsum(both * products), np.cumsum(both * pairs)
 
 
-_ESTIMATORS: Final = {"frames": _over_frames, "clips": _over_clips, "autocorrelation": _with_correlation}
+_ESTIMATORS = {"frames": _over_frames, "clips": _over_clips, "autocorrelation": _with_correlation}

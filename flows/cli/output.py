@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -148,7 +148,7 @@ def progress_line(what: str) -> Iterator[Listener]:
         yield listen
 
 
-_MOST: Final = 50  # files that anyone reads on a terminal
+_MOST = 50  # files that anyone reads on a terminal
 _readings_console = Console(soft_wrap=True)
 
 

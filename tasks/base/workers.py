@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -24,10 +24,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Map = Callable[[Callable[[Item], Result], Iterable[Item]], Iterator[Result]]
 
-_AHEAD: Final = 2  # blocks a worker that are in flight: bounds memory and still hides latency
-_THREADS: Final = 2  # NumPy, hashing and reading let others run; a third thread finds the interpreter busy
-_WORTH: Final = 4  # blocks a worker from which on a local cluster is quicker with its start of seconds
-_PATIENCE: Final = 60.0  # s without a result before somebody asks whether there are workers
+_AHEAD = 2  # blocks a worker that are in flight: bounds memory and still hides latency
+_THREADS = 2  # NumPy, hashing and reading let others run; a third thread finds the interpreter busy
+_WORTH = 4  # blocks a worker from which on a local cluster is quicker with its start of seconds
+_PATIENCE = 60.0  # s without a result before somebody asks whether there are workers
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from data_contracts.conventions import Stage
 from echoingecg.common import StoreError
@@ -103,12 +103,12 @@ def writing_to(root: Path) -> Iterator[None]:
         raise StoreError(f"{root}: {says}") from fault
 
 
-CHECK: Final = "check AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and that the bucket is there"
-_S3: Final = "s3://"
-_BLOCK: Final = 16 << 20  # bytes of one request
-_AT_ONCE: Final = 4  # requests of one large upload
-_REQUEST: Final = timedelta(minutes=2)  # for one block: 0.5 MB/s and less are given up
-_RETRIES: Final = 5  # within a few seconds; a longer fault is the operator's
+CHECK = "check AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and that the bucket is there"
+_S3 = "s3://"
+_BLOCK = 16 << 20  # bytes of one request
+_AT_ONCE = 4  # requests of one large upload
+_REQUEST = timedelta(minutes=2)  # for one block: 0.5 MB/s and less are given up
+_RETRIES = 5  # within a few seconds; a longer fault is the operator's
 
 
 def is_s3(place: str) -> bool:

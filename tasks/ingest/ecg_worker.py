@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from echoingecg.ecg.process import Loaded, Processed, finish_each, load
 from echoingecg.recipe import EcgSettings
 from tasks.pools.transaction import Attempt, Block, Rows, SourceFile, block_of, check_unchanged, guarded, key_rows
 
-_AT_ONCE: Final = 32  # files whose signals are held unfiltered, 8 MB at 500 Hz
+_AT_ONCE = 32  # files whose signals are held unfiltered, 8 MB at 500 Hz
 
 
 def process_block(settings: EcgSettings, files: Sequence[SourceFile]) -> Block:

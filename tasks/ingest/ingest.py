@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +18,8 @@ from tasks.pools.transaction import Block, SourceFile
 from tasks.pools.writer import BlockWriter
 from tasks.store.job import Job
 
-_NEEDED: Final = ("content_hash", "path", "stated_unit", "stated_sampling_frequency", "stated_leads")
-_AT_ONCE: Final = 1024  # rows that are Python objects at a time
+_NEEDED = ("content_hash", "path", "stated_unit", "stated_sampling_frequency", "stated_leads")
+_AT_ONCE = 1024  # rows that are Python objects at a time
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -22,8 +22,8 @@ from tasks.base.workspace import Workspace, writing_to
 from tasks.store import artefacts, job
 from tasks.store.artefact import Artefact
 
-_CLOCKS_APART: Final = 300.0  # s by which the clocks of two machines may differ
-TRIES: Final = 3  # retrains begun on an export before it is set aside
+_CLOCKS_APART = 300.0  # s by which the clocks of two machines may differ
+TRIES = 3  # retrains begun on an export before it is set aside
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import islice
-from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +25,7 @@ from tasks.pools.signals import PoolSignals
 from tasks.pools.targets import targets_in_chunks
 from tasks.store import artefact, artefacts
 
-_PARTS: Final = tuple(field.name for field in fields(Gaussians))  # the mean first
+_PARTS = tuple(field.name for field in fields(Gaussians))  # the mean first
 
 
 @dataclass(frozen=True)

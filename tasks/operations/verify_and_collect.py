@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import zarr
@@ -96,9 +95,9 @@ def _rows(artefact: Artefact, contract: TableContract, group: zarr.Group) -> Ite
         yield row, rows.get(row["content_hash"])
 
 
-_LEFTOVER_AGE: Final = 24 * 3600.0  # seconds; on shared disks a lock may not show, and younger ones may be in use
-_SHARED_AGE: Final = 7 * 24 * 3600.0  # seconds; no training should take longer
-_LEFTOVERS: Final = (
+_LEFTOVER_AGE = 24 * 3600.0  # seconds; on shared disks a lock may not show, and younger ones may be in use
+_SHARED_AGE = 7 * 24 * 3600.0  # seconds; no training should take longer
+_LEFTOVERS = (
     "artefacts/*/.building-*",
     "artefacts/*/.fetching-*",
     "artefacts/*/.replaced/*",

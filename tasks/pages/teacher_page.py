@@ -6,7 +6,7 @@ Nothing in it names anyone: frames are black outside the sector, where scanners 
 import base64
 from collections import Counter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,8 +24,8 @@ from tasks.store.artefact import Artefact
 from tasks.store.artefacts import ArtefactStore
 from tasks.store.job import Job
 
-_CLIPS: Final = 3
-_COLOUR: Final = "lvef"
+_CLIPS = 3
+_COLOUR = "lvef"
 
 
 def write_sheet(job: Job, clips: list[dict[str, Any]], listed: pa.Table, folder: Path) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 import icechunk
 import numpy as np
@@ -88,8 +88,8 @@ def _s3(address: str) -> icechunk.Storage:
     )
 
 
-_SMALL_STEP: Final = 60.0  # s that a clock may go back without more than a wait
-_BIT_SHUFFLED: Final = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle", typesize=4)
+_SMALL_STEP = 60.0  # s that a clock may go back without more than a wait
+_BIT_SHUFFLED = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle", typesize=4)
 
 
 class Pool:

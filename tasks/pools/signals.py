@@ -12,7 +12,6 @@ import weakref
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Final
 
 import icechunk
 import numpy as np
@@ -29,10 +28,10 @@ from tasks.base.workspace import Workspace, writing_to
 from tasks.pools.pool import Pool, array_of, key_rows, rows_of
 from tasks.store.artefact import Artefact
 
-RECORD_SHAPE: Final = (len(LEADS), SAMPLES)
-DTYPE: Final = np.dtype("<f4")
-RECORD_BYTES: Final = len(LEADS) * SAMPLES * DTYPE.itemsize
-BLOCK: Final = 128  # rows of the pool decoded at once, 6 MB; whole shards take half as long again and 100 MB more
+RECORD_SHAPE = (len(LEADS), SAMPLES)
+DTYPE = np.dtype("<f4")
+RECORD_BYTES = len(LEADS) * SAMPLES * DTYPE.itemsize
+BLOCK = 128  # rows of the pool decoded at once, 6 MB; whole shards take half as long again and 100 MB more
 
 
 class SignalFile:

@@ -6,7 +6,7 @@ Study targets of a teacher artefact.
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,8 +35,8 @@ def targets_in_chunks(artefact: Artefact, size: int) -> Iterator[tuple[np.ndarra
         yield np.asarray(mean[start : start + size]), np.asarray(log_var[start : start + size])
 
 
-_KEY: Final = ArrayContract("key", ("study", "byte"), "uint8", "", "SHA-256 of its clips' digests", (("byte", 32),))
-_COMMIT: Final = 1024  # studies between two commits
+_KEY = ArrayContract("key", ("study", "byte"), "uint8", "", "SHA-256 of its clips' digests", (("byte", 32),))
+_COMMIT = 1024  # studies between two commits
 
 
 def write_targets(

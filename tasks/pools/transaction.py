@@ -6,7 +6,7 @@ What a worker is given and gives back. Imports little: every worker process pays
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import icechunk
 import numpy as np
@@ -92,8 +92,8 @@ def key_rows(keys: list[str]) -> np.ndarray:
     return np.frombuffer(bytes.fromhex("".join(keys)), dtype=np.uint8).reshape(len(keys), 32)
 
 
-BRANCH: Final = "main"
-REFUSED: Final = "refused"  # group attribute: content hash -> [reason, detail]
+BRANCH = "main"
+REFUSED = "refused"  # group attribute: content hash -> [reason, detail]
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,15 @@
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import numpy as np
 
 from tasks.pools.pool import Pool
 from tasks.pools.transaction import Block, Rows
 
-_WAITING: Final = 3  # blocks that may wait for the thread, where whole shards are written: bounds memory
-_HELD: Final = 64 << 20  # bytes of rows that may wait to be written
+_WAITING = 3  # blocks that may wait for the thread, where whole shards are written: bounds memory
+_HELD = 64 << 20  # bytes of rows that may wait to be written
 
 
 class BlockWriter:

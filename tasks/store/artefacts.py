@@ -12,7 +12,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Final
 
 from filelock import FileLock
 
@@ -79,9 +78,9 @@ def _is_sound(name: str) -> bool:
     return name.replace(".", "").replace("_", "").isalnum() and not name.startswith(".") and name not in STAGES
 
 
-_BUILDING: Final = ".building-"
-_FETCHING: Final = ".fetching-"
-_REPLACED: Final = ".replaced"
+_BUILDING = ".building-"
+_FETCHING = ".fetching-"
+_REPLACED = ".replaced"
 ReadPool = Callable[[Workspace, PoolSnapshot], object]
 
 

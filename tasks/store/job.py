@@ -4,7 +4,7 @@ import secrets
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +19,7 @@ from tasks.store.artefacts import ArtefactStore
 if TYPE_CHECKING:
     from echoingecg.catalog.scan import Scan
 
-_KEY_BYTES: Final = 32
+_KEY_BYTES = 32
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import Final
 
 from data_contracts.conventions import STAGES, Stage
 from data_contracts.manifest import Manifest
@@ -25,12 +24,12 @@ from echoingecg.common import StoreError, fingerprint, write_whole
 from tasks.base.workspace import Bucket, Listed, Workspace, is_s3
 from tasks.store.artefact import Artefact, complete, content_of, read_manifest
 
-_MARK: Final = "store.json"
-_LAYOUT: Final = 1
-_MANIFESTS: Final = "manifests"
-_FILES: Final = "files"
-_ALIASES: Final = "aliases"
-_AT_ONCE: Final = 8  # manifests asked for side by side
+_MARK = "store.json"
+_LAYOUT = 1
+_MANIFESTS = "manifests"
+_FILES = "files"
+_ALIASES = "aliases"
+_AT_ONCE = 8  # manifests asked for side by side
 
 
 class SharedStore:

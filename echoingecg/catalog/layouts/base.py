@@ -9,7 +9,6 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import pandas as pd
 import pyarrow as pa
@@ -18,7 +17,7 @@ from pyarrow import csv as arrow_csv
 
 from echoingecg.common import ExportError
 
-_BOM: Final = b"\xef\xbb\xbf"
+_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -167,11 +166,11 @@ def _header(path: Path, name: str) -> list[str]:
 
 
 # Columns, all text. `row` names the row of the export's table for quarantine.
-ECG_COLUMNS: Final = ("row", "patient", "record", "time", "path", "unit", "sampling_frequency", "leads")
-ECHO_COLUMNS: Final = ("row", "patient", "study", "time", "path")
-REPORT_COLUMNS: Final = ("row", "patient", "method", "subject", "report", "time", "text")
-SUBGROUP_COLUMNS: Final = ("row", "patient", "record", "sex", "age", "site", "device", "rhythm")
-MEASUREMENT_COLUMNS: Final = ("row", "patient", "study", "identifier", "time", "measurement", "value", "unit")
+ECG_COLUMNS = ("row", "patient", "record", "time", "path", "unit", "sampling_frequency", "leads")
+ECHO_COLUMNS = ("row", "patient", "study", "time", "path")
+REPORT_COLUMNS = ("row", "patient", "method", "subject", "report", "time", "text")
+SUBGROUP_COLUMNS = ("row", "patient", "record", "sex", "age", "site", "device", "rhythm")
+MEASUREMENT_COLUMNS = ("row", "patient", "study", "identifier", "time", "measurement", "value", "unit")
 
 
 def no_rows(columns: tuple[str, ...]) -> pd.DataFrame:

@@ -1,14 +1,13 @@
 """Which layout an export has."""
 
 from pathlib import Path
-from typing import Final
 
 from echoingecg.catalog.layouts import generic, mimic_iv, public_datasets
 from echoingecg.catalog.layouts.base import ExportTable, Layout, find_tables
 from echoingecg.common import ExportError
 
-_LAYOUTS: Final = (mimic_iv.LAYOUT, generic.LAYOUT, public_datasets.PTB_XL, public_datasets.ECHONET_DYNAMIC)
-_UNREADABLE: Final = (public_datasets.ECHONEXT,)
+_LAYOUTS = (mimic_iv.LAYOUT, generic.LAYOUT, public_datasets.PTB_XL, public_datasets.ECHONET_DYNAMIC)
+_UNREADABLE = (public_datasets.ECHONEXT,)
 
 
 def find_layout(export: Path, name: str) -> tuple[Layout, dict[str, ExportTable]]:

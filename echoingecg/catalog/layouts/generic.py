@@ -1,13 +1,11 @@
 """The plain layout: CSV manifests in the export's root. data_contracts/README.md describes it."""
 
-from typing import Final
-
 from echoingecg.catalog.layouts import base
 
-_ECGS: Final = "ecgs.csv"
-_ECHOES: Final = "echoes.csv"
-_REPORTS: Final = "reports.csv"
-_MEASUREMENTS: Final = "measurements.csv"
+_ECGS = "ecgs.csv"
+_ECHOES = "echoes.csv"
+_REPORTS = "reports.csv"
+_MEASUREMENTS = "measurements.csv"
 
 
 def _files(tables: base.Tables) -> base.Files:
@@ -45,6 +43,6 @@ def _words(tables: base.Tables) -> base.Words:
     return base.Words(reports, measurements, subgroups, tuple(malformed))
 
 
-LAYOUT: Final = base.Layout(
+LAYOUT = base.Layout(
     "generic", 0, (_ECGS, _ECHOES, _REPORTS, _MEASUREMENTS), (_ECGS, _ECHOES), _files, _words
 )  # fmt: skip

@@ -1,24 +1,22 @@
 """MIMIC-IV-ECG 1.0 and MIMIC-IV-ECHO 0.1, side by side or one of them (PhysioNet; columns as published)."""
 
-from typing import Final
-
 import pandas as pd
 
 from data_contracts.conventions import Method
 from echoingecg.catalog.layouts import base
 from echoingecg.common import ExportError
 
-_ECGS: Final = "record_list.csv"
-_MACHINE: Final = "machine_measurements.csv"
-_ECHOES: Final = "echo-record-list.csv"
-_STUDIES: Final = "echo-study-list.csv"
-_NOTES: Final = "echo_notes.csv"
-_STRUCTURED: Final = "structured_measurement.csv"
+_ECGS = "record_list.csv"
+_MACHINE = "machine_measurements.csv"
+_ECHOES = "echo-record-list.csv"
+_STUDIES = "echo-study-list.csv"
+_NOTES = "echo_notes.csv"
+_STRUCTURED = "structured_measurement.csv"
 
-_STATEMENTS: Final = tuple(f"report_{number}" for number in range(18))
-_RHYTHMS: Final = ("sinus", "atrial fibrillation", "atrial flutter")  # the cart's statements begin with their rhythm
-_ECG: Final[Method] = "ECG"
-_ECHO: Final[Method] = "ECHO"
+_STATEMENTS = tuple(f"report_{number}" for number in range(18))
+_RHYTHMS = ("sinus", "atrial fibrillation", "atrial flutter")  # the cart's statements begin with their rhythm
+_ECG: Method = "ECG"
+_ECHO: Method = "ECHO"
 
 
 def _files(tables: base.Tables) -> base.Files:
@@ -123,7 +121,7 @@ def _structured(table: base.ExportTable | None) -> tuple[pd.DataFrame, list[str]
     return measurements, malformed
 
 
-LAYOUT: Final = base.Layout(
+LAYOUT = base.Layout(
     "mimic-iv",
     1,
     (_ECGS, _MACHINE, _ECHOES, _STUDIES, _NOTES, _STRUCTURED),

@@ -14,16 +14,16 @@ is the first, at 0 h whatever its date, so that all carry one date of no meaning
 keyed split serves every layout.
 """
 
-from typing import Final, NoReturn
+from typing import NoReturn
 
 import pandas as pd
 
 from echoingecg.catalog.layouts import base
 from echoingecg.common import ExportError
 
-_DATABASE: Final = "ptbxl_database.csv"
-_RATE_PATHS: Final = "filename_hr"
-_SEXES: Final = {"0": "M", "1": "F"}  # Wagner et al., table 3
+_DATABASE = "ptbxl_database.csv"
+_RATE_PATHS = "filename_hr"
+_SEXES = {"0": "M", "1": "F"}  # Wagner et al., table 3
 
 
 def _ptb_xl_files(tables: base.Tables) -> base.Files:
@@ -55,10 +55,10 @@ def _ptb_xl_words(tables: base.Tables) -> base.Words:
     return base.Words(reports=reports, subgroups=subgroups)
 
 
-PTB_XL: Final = base.Layout("ptb-xl", 1, (_DATABASE,), (_DATABASE,), _ptb_xl_files, _ptb_xl_words)
+PTB_XL = base.Layout("ptb-xl", 1, (_DATABASE,), (_DATABASE,), _ptb_xl_files, _ptb_xl_words)
 
 
-_METADATA: Final = ("echonext_metadata_100k.csv", "EchoNext_metadata_100k.csv")
+_METADATA = ("echonext_metadata_100k.csv", "EchoNext_metadata_100k.csv")
 
 
 def _refuse(tables: base.Tables) -> NoReturn:
@@ -68,14 +68,14 @@ def _refuse(tables: base.Tables) -> NoReturn:
     )
 
 
-ECHONEXT: Final = base.Layout("echonext", 1, _METADATA, _METADATA, _refuse, _refuse)
+ECHONEXT = base.Layout("echonext", 1, _METADATA, _METADATA, _refuse, _refuse)
 
 
-_LIST: Final = "FileList.csv"
-_VIDEOS: Final = "Videos"
-_ENDING: Final = ".avi"
-_UNDATED: Final = "1970-01-01 00:00:00"
-_MEASURED: Final = (  # column, measurement, unit
+_LIST = "FileList.csv"
+_VIDEOS = "Videos"
+_ENDING = ".avi"
+_UNDATED = "1970-01-01 00:00:00"
+_MEASURED = (  # column, measurement, unit
     ("EF", "lvef", "%"),
     ("ESV", "lv_end_systolic_volume", "mL"),
     ("EDV", "lv_end_diastolic_volume", "mL"),
@@ -110,4 +110,4 @@ def _rows(table: base.ExportTable) -> tuple[pd.DataFrame, list[str]]:
     return frame.assign(patient=frame["FileName"].str.removesuffix(_ENDING), time=_UNDATED), malformed
 
 
-ECHONET_DYNAMIC: Final = base.Layout("echonet-dynamic", 1, (_LIST,), (_LIST,), _echonet_files, _echonet_words)
+ECHONET_DYNAMIC = base.Layout("echonet-dynamic", 1, (_LIST,), (_LIST,), _echonet_files, _echonet_words)

@@ -15,8 +15,8 @@ from echoingecg.ecg.decode.recording import Recording, read_whole
 __all__ = ["decode"]
 
 # What an XML document starts with, in the encodings it may have: `<` after any byte order mark and white space.
-_XML: Final = (b"<", b"\xef\xbb\xbf<", b"\xff\xfe<\0", b"\xfe\xff\0<", b"<\0", b"\0<")
-_HEAD: Final = 64
+_XML = (b"<", b"\xef\xbb\xbf<", b"\xff\xfe<\0", b"\xfe\xff\0<", b"<\0", b"\0<")
+_HEAD = 64
 
 
 def decode(

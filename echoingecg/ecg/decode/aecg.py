@@ -1,7 +1,7 @@
 """HL7 annotated ECG (`AnnotatedECG`, HL7 V3 PORT_MT020001; aECG Implementation Guide, 2005)."""
 
 from fractions import Fraction
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,10 +11,10 @@ from echoingecg.ecg.decode import recording, xml
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-_TYPE: Final = "{http://www.w3.org/2001/XMLSchema-instance}type"
-_TIMES: Final = ("TIME_ABSOLUTE", "TIME_RELATIVE")
-_SECOND: Final = {"s": Fraction(1), "ms": Fraction(1, 1000), "us": Fraction(1, 10**6)}
-_DIGITS: Final = frozenset("0123456789+-. \t\r\n")
+_TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
+_TIMES = ("TIME_ABSOLUTE", "TIME_RELATIVE")
+_SECOND = {"s": Fraction(1), "ms": Fraction(1, 1000), "us": Fraction(1, 10**6)}
+_DIGITS = frozenset("0123456789+-. \t\r\n")
 
 
 def decode_aecg(

@@ -6,7 +6,6 @@ PS3.3 C.10.9 (Waveform Module), PS3.16 CID 3001 (ECG leads).
 import struct
 import zlib
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import pydicom
@@ -16,17 +15,17 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from echoingecg.common import Refusal, unquoted
 from echoingecg.ecg.decode.recording import Recording, canonical, check_size, sampling_frequency, units_per_millivolt
 
-_MAGIC_AT: Final = 128
-_TAGS: Final = ["WaveformSequence"]  # names, birth dates and pixel data are not even parsed
-_ENCODINGS: Final = {
+_MAGIC_AT = 128
+_TAGS = ["WaveformSequence"]  # names, birth dates and pixel data are not even parsed
+_ENCODINGS = {
     (8, "SB"): "i1", (8, "UB"): "u1", (16, "SS"): "<i2", (16, "US"): "<u2", (32, "SL"): "<i4", (32, "UL"): "<u4",
 }  # fmt: skip
 # Lead codes: SCP-ECG (prEN 1064) 5.6.3-9-n and ISO/IEEE 11073-10102 2:n share their numbers.
-_NUMBERS: Final = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"} | {n + 2: f"V{n}" for n in range(1, 7)}
-_CODES: Final = {
+_NUMBERS = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"} | {n + 2: f"V{n}" for n in range(1, 7)}
+_CODES = {
     prefix + str(number): lead for prefix in ("5.6.3-9-", "2:") for number, lead in _NUMBERS.items()
 }  # fmt: skip
-_FAULTS: Final = (
+_FAULTS = (
     InvalidDicomError,
     BytesLengthException, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError,
     NotImplementedError, RecursionError, struct.error, zlib.error,

@@ -1,18 +1,17 @@
 """EDF and EDF+ (Kemp et al. 1992, Kemp and Olivan 2003; edfplus.info): 16-bit signals in data records."""
 
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
 from echoingecg.common import Refusal
 from echoingecg.ecg.decode import recording
 
-SIGNATURE: Final = b"0       "
-_FIXED: Final = 256
+SIGNATURE = b"0       "
+_FIXED = 256
 # Bytes of each signal's fields: label, transducer, unit, physical minimum and maximum, digital minimum and
 # maximum, prefiltering, samples a record, reserved.
-_FIELDS: Final = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
+_FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
 _LABEL, _UNIT, _LOW, _HIGH, _DIGITAL_LOW, _DIGITAL_HIGH, _SAMPLES = 0, 2, 3, 4, 5, 6, 8
 
 

@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 from tokenize import TokenError
-from typing import Final
 
 import numpy as np
 
 from echoingecg.common import Refusal
 from echoingecg.ecg.decode.recording import Recording, check_size, sampling_frequency, units_per_millivolt
 
-SIGNATURE: Final = b"\x93NUMPY"
-_KINDS: Final = "fiu"  # never objects: no pickle is read
+SIGNATURE = b"\x93NUMPY"
+_KINDS = "fiu"  # never objects: no pickle is read
 # What NumPy raises on a damaged header.
-_FAULTS: Final = (
+_FAULTS = (
     ValueError, TypeError, KeyError, SyntaxError, TokenError, EOFError, OverflowError, MemoryError, RecursionError,
 )  # fmt: skip
 

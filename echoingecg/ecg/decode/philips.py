@@ -11,7 +11,7 @@ their low bytes; the first two values stand for themselves, each later one for a
 """
 
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,12 +22,12 @@ from echoingecg.ecg.decode.xml import base64_bytes, child, descendants, text
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-_HEADER: Final = struct.Struct("<ihh")
-_BITS: Final = 10
-_LAST_CODE: Final = (1 << _BITS) - 2
-_OFFSET: Final = 64
+_HEADER = struct.Struct("<ihh")
+_BITS = 10
+_LAST_CODE = (1 << _BITS) - 2
+_OFFSET = 64
 # Noise takes about a byte a value; beyond this many values, a file of nothing but flat leads is no ECG.
-_FREE_VALUES: Final = 1 << 20
+_FREE_VALUES = 1 << 20
 
 
 def decode_xli(data: bytes, leads: int, samples: int) -> np.ndarray:
@@ -107,11 +107,11 @@ def _values(unpacked: bytes, first: int, samples: int) -> np.ndarray:
     return values
 
 
-_VERSIONS: Final = ("1.03", "1.03.01", "1.04", "1.04.01", "1.04.02")
-_STANDARD: Final = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+_VERSIONS = ("1.03", "1.03.01", "1.04", "1.04.01", "1.04.02")
+_STANDARD = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 # Acquisition types whose first twelve channels are those of `_STANDARD`, for files without labels.
-_STANDARD_TYPES: Final = ("STD-12", "10-WIRE")
-_MICROVOLTS_A_MILLIVOLT: Final = 1000.0  # the schema's unit of resolution is microvolts
+_STANDARD_TYPES = ("STD-12", "10-WIRE")
+_MICROVOLTS_A_MILLIVOLT = 1000.0  # the schema's unit of resolution is microvolts
 
 
 def decode_philips(root: "Element", stated_sampling_frequency: float | None) -> Recording:

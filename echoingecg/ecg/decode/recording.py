@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from os import fstat
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -48,7 +47,7 @@ class Recording:
 
 # Spellings met in WFDB and EDF headers, the UCUM codes of DICOM and aECG, the words of GE MUSE; compared
 # without regard to case: mega- and gigavolts do not occur in an ECG.
-_PER_MILLIVOLT: Final = {
+_PER_MILLIVOLT = {
     "v": 1e-3, "mv": 1.0, "uv": 1e3, "µv": 1e3, "μv": 1e3, "nv": 1e6,
     "volt": 1e-3, "millivolt": 1.0, "microvolt": 1e3, "nanovolt": 1e6,
     "volts": 1e-3, "millivolts": 1.0, "microvolts": 1e3, "nanovolts": 1e6,
@@ -69,15 +68,15 @@ def units_per_millivolt(spelling: str) -> float:
     return _PER_MILLIVOLT[plain]
 
 
-_CANONICAL: Final = {lead.lower(): lead for lead in LEADS}
+_CANONICAL = {lead.lower(): lead for lead in LEADS}
 # "MDC_ECG_LEAD_V1" (IEEE 11073-10102), "Lead I (Einthoven)" (SCP-ECG's meanings in DICOM), "ECG I" (EDF+).
-_PREFIXES: Final = ("mdc_ecg_lead_", "ecg_lead_", "mdc_", "ecg ", "ekg ", "lead ", "lead_")
-_SUFFIXES: Final = (" (einthoven)",)
+_PREFIXES = ("mdc_ecg_lead_", "ecg_lead_", "mdc_", "ecg ", "ekg ", "lead ", "lead_")
+_SUFFIXES = (" (einthoven)",)
 
 # What I and II give of the others (Einthoven 1912; Goldberger 1942): lead = a I + b II.
-LIMB_LEADS: Final = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
+LIMB_LEADS = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
 # Lead numbers of SCP-ECG (EN 1064 table 5), which IEEE 11073-10102 and DICOM CID 3001 share.
-LEAD_NUMBERS: Final = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"} | {
+LEAD_NUMBERS = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"} | {
     number + 2: f"V{number}" for number in range(1, 7)
 }
 
@@ -145,15 +144,15 @@ def _rows(recording: Recording) -> dict[str, int]:
     return rows
 
 
-_LIMBS: Final = ("I", "II", "III", "aVR", "aVL", "aVF")
-_IDENTITIES: Final = (
+_LIMBS = ("I", "II", "III", "aVR", "aVL", "aVF")
+_IDENTITIES = (
     {"I": 1.0, "III": 1.0, "II": -1.0},
     {"aVR": 1.0, "I": 0.5, "II": 0.5},
     {"aVL": 1.0, "I": -0.5, "III": 0.5},
     {"aVF": 1.0, "II": -0.5, "III": -0.5},
 )
-_ROWS: Final = [LEADS.index(lead) for lead in _LIMBS]
-_MATRIX: Final = np.array([[one.get(lead, 0.0) for lead in LEADS] for one in _IDENTITIES], dtype=np.float32)
+_ROWS = [LEADS.index(lead) for lead in _LIMBS]
+_MATRIX = np.array([[one.get(lead, 0.0) for lead in LEADS] for one in _IDENTITIES], dtype=np.float32)
 
 
 def limb_lead_error(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -174,9 +173,9 @@ def limb_lead_error(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 # All signals together: 1 GB as float64, or more than three hours of twelve leads at 1 kHz.
-MAX_VALUES: Final = 1 << 27
+MAX_VALUES = 1 << 27
 # A whole file that must be parsed in memory: XML and SCP-ECG of 10 s have 30 kB to 2 MB.
-MAX_BYTES: Final = 1 << 26
+MAX_BYTES = 1 << 26
 
 
 def check_size(signals: int, samples: int) -> None:

@@ -10,21 +10,20 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
 from echoingecg.common import Refusal
 from echoingecg.ecg.decode.recording import LEAD_NUMBERS, Recording, check_size, read_whole
 
-SIGNATURE: Final = b"SCPECG"  # in section 0's header, the 17th byte of the file
-SIGNATURE_AT: Final = 16
-_RECORD: Final = struct.Struct("<HI")  # CRC, length
-_HEADER: Final = struct.Struct("<HHIBB6s")  # CRC, section, length, versions, reserved
-_POINTER: Final = struct.Struct("<HII")  # section, length, index from 1
-_SAMPLES: Final = struct.Struct("<HHBB")  # nanovolts a step, microseconds a sample, difference, bimodal
-_BEAT: Final = struct.Struct("<HIII")  # type, start, fiducial, end of subtraction
-_ZONE: Final = struct.Struct("<II")
+SIGNATURE = b"SCPECG"  # in section 0's header, the 17th byte of the file
+SIGNATURE_AT = 16
+_RECORD = struct.Struct("<HI")  # CRC, length
+_HEADER = struct.Struct("<HHIBB6s")  # CRC, section, length, versions, reserved
+_POINTER = struct.Struct("<HII")  # section, length, index from 1
+_SAMPLES = struct.Struct("<HHBB")  # nanovolts a step, microseconds a sample, difference, bimodal
+_BEAT = struct.Struct("<HIII")  # type, start, fiducial, end of subtraction
+_ZONE = struct.Struct("<II")
 
 
 @dataclass(frozen=True)
@@ -144,8 +143,8 @@ def read_samples(body: bytes, leads: int) -> Samples:
     return Samples(nanovolts, microseconds, difference, bimodal != 0, parts)
 
 
-DEFAULT: Final = 19999  # stands for a count of tables and means the standard's own
-_ROW: Final = struct.Struct("<BBBhI")
+DEFAULT = 19999  # stands for a count of tables and means the standard's own
+_ROW = struct.Struct("<BBBhI")
 
 
 @dataclass(frozen=True)
@@ -250,8 +249,8 @@ def decode_huffman(data: bytes, tables: list[Table], most: int) -> np.ndarray:
     return np.array(out, dtype=np.int64)
 
 
-_NANOVOLTS_A_MILLIVOLT: Final = 1e6
-_MICROSECONDS: Final = 1_000_000
+_NANOVOLTS_A_MILLIVOLT = 1e6
+_MICROSECONDS = 1_000_000
 
 
 def decode_scp(path: Path) -> Recording:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,24 +20,24 @@ from echoingecg.ecg.decode.recording import Recording, canonical, check_size, sa
 if TYPE_CHECKING:
     import wfdb
 
-SUFFIX: Final = ".hea"
-EMPTY: Final = "~"  # stands for no file and for a gap between segments
-_MAX_BYTES: Final = 1 << 20  # a header of 12 signals has about 1 kB
+SUFFIX = ".hea"
+EMPTY = "~"  # stands for no file and for a gap between segments
+_MAX_BYTES = 1 << 20  # a header of 12 signals has about 1 kB
 
-_NUMBER: Final = r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?|[-+]?\d+\.(?:[eE][-+]?\d+)?"
-_RECORD: Final = re.compile(
+_NUMBER = r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?|[-+]?\d+\.(?:[eE][-+]?\d+)?"
+_RECORD = re.compile(
     r"(?P<name>[-\w]+)(?:/(?P<segments>\d+))?\s+(?P<signals>\d+)"
     rf"(?:\s+(?P<frequency>{_NUMBER})(?:/\S+)?(?:\s+(?P<samples>\d+)(?:\s+\S.*)?)?)?"
 )
-_SIGNAL: Final = re.compile(
+_SIGNAL = re.compile(
     r"(?P<file>\S+)\s+(?P<format>\d+)(?:x(?P<per_frame>\d+))?(?::(?P<skew>\d+))?(?:\+(?P<offset>\d+))?"
     rf"(?:\s+(?P<gain>{_NUMBER})(?:\((?P<baseline>-?\d+)\))?(?:/(?P<unit>\S+))?"
     r"(?:\s+(?P<resolution>\d+)(?:\s+(?P<zero>-?\d+)(?:\s+(?P<first>-?\d+)(?:\s+(?P<checksum>-?\d+)"
     r"(?:\s+(?P<block>\d+)(?:\s+(?P<lead>\S.*))?)?)?)?)?)?)?"
 )
-_SEGMENT: Final = re.compile(r"(?P<name>[-\w]+|~)\s+(?P<samples>\d+)")
+_SEGMENT = re.compile(r"(?P<name>[-\w]+|~)\s+(?P<samples>\d+)")
 # What the wfdb library can open, and nothing that leads out of the header's own folder.
-FILE_NAME: Final = re.compile(r"[-\w]+(?:\.\w+)?", re.ASCII)
+FILE_NAME = re.compile(r"[-\w]+(?:\.\w+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -159,15 +159,15 @@ def _segment(line: str) -> str:
     return found["name"]
 
 
-_MISSING_16: Final = -32768  # format 16 marks a missing sample with its lowest value
+_MISSING_16 = -32768  # format 16 marks a missing sample with its lowest value
 # Bytes a sample of the uncompressed formats that the wfdb library reads.
-_BYTES: Final = {
+_BYTES = {
     "8": 1.0, "80": 1.0, "212": 1.5, "310": 4 / 3, "311": 4 / 3, "16": 2.0, "61": 2.0, "160": 2.0, "24": 3.0, "32": 4.0,
 }  # fmt: skip
-_MOST_GAPS: Final = 50  # samples promised for one that is held: a header alone must not fill the memory
-_FLAC: Final = ("508", "516", "524")
+_MOST_GAPS = 50  # samples promised for one that is held: a header alone must not fill the memory
+_FLAC = ("508", "516", "524")
 # What wfdb, soundfile and NumPy raise on damaged content.
-_FAULTS: Final = (
+_FAULTS = (
     ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, ZeroDivisionError, EOFError,
     RuntimeError, AssertionError,
 )  # fmt: skip

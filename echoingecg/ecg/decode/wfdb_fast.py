@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -19,12 +18,12 @@ from data_contracts.conventions import LEADS
 from echoingecg.common import Refusal
 from echoingecg.ecg.decode import recording, wfdb
 
-_NAME: Final = re.compile(r"[-\w]+", re.ASCII)
-_MOST_HEADER: Final = 1 << 14
-_MISSING: Final = -32768
-_FIELDS: Final = 9  # file, format, gain, resolution, zero, first value, checksum, block size, lead
-_MAGIC: Final = (128, 132)  # of DICOM
-_STRIDE: Final = 50  # frames that are added side by side
+_NAME = re.compile(r"[-\w]+", re.ASCII)
+_MOST_HEADER = 1 << 14
+_MISSING = -32768
+_FIELDS = 9  # file, format, gain, resolution, zero, first value, checksum, block size, lead
+_MAGIC = (128, 132)  # of DICOM
+_STRIDE = 50  # frames that are added side by side
 
 Scaling = tuple[np.ndarray, np.ndarray, np.ndarray]  # row, offset, digital units a millivolt
 

@@ -3,15 +3,15 @@
 from base64 import b64decode
 from binascii import Error
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from echoingecg.common import Refusal
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-_MAX_ELEMENTS: Final = 500_000  # a 12-lead export has some hundreds to a few thousand
-_MAX_DEPTH: Final = 100
+_MAX_ELEMENTS = 500_000  # a 12-lead export has some hundreds to a few thousand
+_MAX_DEPTH = 100
 
 
 def parse_xml(content: bytes) -> "Element":
@@ -55,7 +55,7 @@ def parse_xml(content: bytes) -> "Element":
 
 
 # expat: no element found, unclosed token, unclosed CDATA section, partial character.
-_ENDS_EARLY: Final = (3, 5, 20, 6)
+_ENDS_EARLY = (3, 5, 20, 6)
 
 
 def local(element: "Element") -> str:

@@ -7,7 +7,7 @@ Shape legend: n, m = Gaussians, D = shared embedding width.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -68,7 +68,7 @@ def sampled_distances(a: Gaussians, b: Gaussians) -> np.ndarray:
     return np.maximum(squared, 0.0) + a.total_variance[:, None] + b.total_variance
 
 
-CHUNK: Final = 512  # ECGs a call: 25 MB of signals
+CHUNK = 512  # ECGs a call: 25 MB of signals
 
 
 class StudentModel(Protocol):

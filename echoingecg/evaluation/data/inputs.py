@@ -9,7 +9,7 @@ A protocol that could not run.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -181,19 +181,19 @@ def _rows(wanted: np.ndarray, known: list[str], what: str, stage: str) -> np.nda
     return np.array([row[name] for name in wanted.tolist()], dtype=np.int64)
 
 
-STUDENT: Final = "student"  # the model under test
+STUDENT = "student"  # the model under test
 
-ZERO_SHOT: Final = "zero_shot"
-RANKED: Final = "ranked"
-LINEAR_PROBE: Final = "linear_probe"
-RIDGE: Final = "ridge"
-ECG_MEASUREMENTS: Final = "ecg_measurements"
-TRAINING_MEAN: Final = "training_mean"
+ZERO_SHOT = "zero_shot"
+RANKED = "ranked"
+LINEAR_PROBE = "linear_probe"
+RIDGE = "ridge"
+ECG_MEASUREMENTS = "ecg_measurements"
+TRAINING_MEAN = "training_mean"
 
 # Spaces of the two prompted protocols, as suffixes.
-TEACHER: Final = "_teacher"
-CENTRED: Final = "_centred"
-ZERO_SHOT_TEACHER: Final = ZERO_SHOT + TEACHER
+TEACHER = "_teacher"
+CENTRED = "_centred"
+ZERO_SHOT_TEACHER = ZERO_SHOT + TEACHER
 
 
 def at_model(protocol: str, model: str) -> str:

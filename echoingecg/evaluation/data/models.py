@@ -10,7 +10,6 @@ A probability whose logit is linear in the ECG's mean embedding: what zero-shot 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +33,7 @@ from echoingecg.evaluation.data.inputs import (
 )
 from echoingecg.recipe import EvaluationSettings
 
-MAX_TEXTS: Final = 1000  # reports of which the text modality's mean is taken
+MAX_TEXTS = 1000  # reports of which the text modality's mean is taken
 Words = Callable[[Sequence[str]], embed.Gaussians]
 
 

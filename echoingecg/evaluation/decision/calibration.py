@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from scipy.special import expit
@@ -13,8 +12,8 @@ from data_contracts.prediction import Calibration
 from echoingecg.evaluation.metrics.classification import log_odds
 from echoingecg.recipe.evaluation import CalibrationChoice
 
-FOLDS: Final = 5
-FEWEST: Final = 10  # validation patients of each class: a sigmoid through fewer runs to 0 or 1 beyond them
+FOLDS = 5
+FEWEST = 10  # validation patients of each class: a sigmoid through fewer runs to 0 or 1 beyond them
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ World, 2005, section 4.5; Vovk, ACML 2012; in plain words Angelopoulos and Bates
 
 from dataclasses import dataclass
 from math import ceil, inf
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from data_contracts.prediction import ADVICE, Referral
 from echoingecg.evaluation.metrics.selective import threshold_nearness
 from echoingecg.recipe import EvaluationSettings
 
-DEFAULT: Final = 0.5
+DEFAULT = 0.5
 
 
 @dataclass(frozen=True)

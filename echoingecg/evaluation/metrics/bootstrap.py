@@ -7,13 +7,13 @@ Is one student better than another on the same patients?
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Self
 
 import numpy as np
 
 # How often each patient is drawn, (k, P) float64 -> a value a resample, (k,) float64; nan where it has none.
 Statistic = Callable[[np.ndarray], np.ndarray]
-_ELEMENTS: Final = 2_000_000  # weights held at once: 16 MB
+_ELEMENTS = 2_000_000  # weights held at once: 16 MB
 
 
 @dataclass(frozen=True)

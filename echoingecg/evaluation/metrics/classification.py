@@ -7,15 +7,14 @@ Reliability diagram: what was predicted against what came true, in bins of the s
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from scipy.special import logit
 
 from echoingecg.evaluation.metrics.bootstrap import Estimate, Metric, Patients, Ranking, Statistic, estimates
 
-BINS: Final = 10
-_CERTAIN: Final = 1e-12  # scores of 0 and 1 need a place among the log-odds
+BINS = 10
+_CERTAIN = 1e-12  # scores of 0 and 1 need a place among the log-odds
 
 
 @dataclass(frozen=True)
@@ -58,16 +57,16 @@ def reliability_bins(label: np.ndarray, score: np.ndarray, bins: int = BINS) -> 
     return found
 
 
-AUROC: Final = "auroc"
-AUPRC: Final = "auprc"
-BALANCED_ACCURACY: Final = "balanced_accuracy"
-SENSITIVITY: Final = "sensitivity"
-SPECIFICITY: Final = "specificity"
-ERROR_RATE: Final = "error_rate"
-BRIER: Final = "brier"
-ECE: Final = "ece"
-MAE: Final = "mae"
-PEARSON: Final = "pearson"
+AUROC = "auroc"
+AUPRC = "auprc"
+BALANCED_ACCURACY = "balanced_accuracy"
+SENSITIVITY = "sensitivity"
+SPECIFICITY = "specificity"
+ERROR_RATE = "error_rate"
+BRIER = "brier"
+ECE = "ece"
+MAE = "mae"
+PEARSON = "pearson"
 
 
 def estimate(

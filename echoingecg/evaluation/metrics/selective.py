@@ -9,7 +9,6 @@ Parts of the test split: who the student fails on.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -95,11 +94,11 @@ def _harmonic(most: float) -> np.ndarray:
     return np.append(0.0, np.cumsum(1 / np.arange(1, int(most) + 1)))
 
 
-ALL: Final = "all"
-LOW: Final = "low_uncertainty"
-HIGH: Final = "high_uncertainty"
-MAX_BINS: Final = 5
-MIN_PER_BIN: Final = 10
+ALL = "all"
+LOW = "low_uncertainty"
+HIGH = "high_uncertainty"
+MAX_BINS = 5
+MIN_PER_BIN = 10
 
 
 @dataclass(frozen=True)
@@ -150,9 +149,9 @@ def variance_bins(uncertainty: np.ndarray, label: np.ndarray, decision: np.ndarr
     ]
 
 
-FEWEST: Final = 20  # patients of a part that stands alone
-SMALL: Final = "small groups"
-FLAGGED: Final = ("no finding", "finding")
+FEWEST = 20  # patients of a part that stands alone
+SMALL = "small groups"
+FLAGGED = ("no finding", "finding")
 
 
 def strata_of(

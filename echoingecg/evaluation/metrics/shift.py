@@ -7,7 +7,7 @@ Rows of evaluation_space.SHIFT: training against test patients, or those a stude
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -15,8 +15,8 @@ from scipy.spatial.distance import cdist
 from echoingecg.evaluation.metrics import bootstrap, selective
 from echoingecg.evaluation.metrics.classification import mean
 
-MOST: Final = 1000  # ECGs of a group in the kernel: 32 MB with both
-PERMUTATIONS: Final = 500
+MOST = 1000  # ECGs of a group in the kernel: 32 MB with both
+PERMUTATIONS = 500
 
 
 @dataclass(frozen=True)

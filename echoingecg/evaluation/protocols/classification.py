@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from echoingecg.evaluation.protocols.zero_shot_and_probe import FewShot, few_sho
 from echoingecg.recipe import Endpoint, EvaluationSettings
 from echoingecg.recipe.evaluation import TuningMethod
 
-DRAWN: Final = (ZERO_SHOT, ZERO_SHOT_TEACHER, LINEAR_PROBE)
+DRAWN = (ZERO_SHOT, ZERO_SHOT_TEACHER, LINEAR_PROBE)
 
 
 class Attempt(NamedTuple):

@@ -3,7 +3,6 @@
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +11,8 @@ import pyarrow.compute as pc
 from echoingecg.recipe import Endpoint
 from echoingecg.recipe.evaluation import BySex, Measured
 
-NO_LABEL: Final = -1
-COMPARISONS: Final[dict[str, Callable[[np.ndarray, float | np.ndarray], np.ndarray]]] = {
+NO_LABEL = -1
+COMPARISONS: dict[str, Callable[[np.ndarray, float | np.ndarray], np.ndarray]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,

@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from echoingecg.evaluation.data.embed import Gaussians, sampled_distances
 
-ECG_TO_ECHO: Final = "ecg_to_echo"
-ECHO_TO_ECG: Final = "echo_to_ecg"
-KS: Final = (1, 5, 10)
-_ELEMENTS: Final = 8_000_000  # distances held at once: 64 MB
-_TILE: Final = 4096  # gallery rows turned into float64 at once: 16 MB at 512 dimensions
-_TIE: Final = 1 + 1e-12  # distances this close are equal: their sums were rounded in another order
+ECG_TO_ECHO = "ecg_to_echo"
+ECHO_TO_ECG = "echo_to_ecg"
+KS = (1, 5, 10)
+_ELEMENTS = 8_000_000  # distances held at once: 64 MB
+_TILE = 4096  # gallery rows turned into float64 at once: 16 MB at 512 dimensions
+_TIE = 1 + 1e-12  # distances this close are equal: their sums were rounded in another order
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ Linear probe: logistic regression on the frozen mean embedding.
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -95,7 +94,7 @@ def linear_probe_scores(
     return line if isinstance(line, inputs.Skipped) else line.scores(mean)
 
 
-_SPREAD: Final = (2.5, 97.5)  # percentiles of the draws
+_SPREAD = (2.5, 97.5)  # percentiles of the draws
 
 
 @dataclass(frozen=True)

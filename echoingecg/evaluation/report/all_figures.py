@@ -6,7 +6,7 @@ Which figures a run has, in the order of the report.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from matplotlib.figure import Figure
 
@@ -20,10 +20,10 @@ from echoingecg.evaluation.report import figures, run_figures
 from echoingecg.evaluation.report.results import Answered, EvaluationResults, probability_text, protocol_name
 
 Row = TypeVar("Row")
-_OF_EACH: Final = 2
-_DPI: Final = 96  # a page 1,020 pixels wide, 100 to 200 kB
-_NUMBERS: Final = (RANKED, RANKED + TEACHER, RIDGE)  # as DRAWN for questions
-_YES: Final = {1: "yes", 0: "no"}
+_OF_EACH = 2
+_DPI = 96  # a page 1,020 pixels wide, 100 to 200 kB
+_NUMBERS = (RANKED, RANKED + TEACHER, RIDGE)  # as DRAWN for questions
+_YES = {1: "yes", 0: "no"}
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _numbers(results: EvaluationResults, record_id: str) -> Iterator[Answer]:
             yield Answer(number.name, f"{of[0]['measured']:.1f} {number.unit}".rstrip(), tuple(student))
 
 
-STRIPS: Final = "strips"
+STRIPS = "strips"
 Drawing = tuple[str, str, str, Figure]  # topic, end of the file name, what is seen, drawing
 
 

@@ -3,7 +3,7 @@
 Figures of one endpoint that tell where to trust it, drawn from the evaluation's tables.
 """
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -162,12 +162,12 @@ def error_against_variance(of: results.Answered) -> Figure:
     return figure
 
 
-_CALIBRATIONS: Final = (
+_CALIBRATIONS = (
     (RAW, "Score as it is", BLUE),
     ("platt", "After Platt", VERMILION),
     ("isotonic", "After isotonic", GREEN),
 )
-_DOUBTS: Final = ((MEAN_LOG_VAR, "variance", "-"), (SCORE_DISTANCE, "distance to the threshold", "--"))
+_DOUBTS = ((MEAN_LOG_VAR, "variance", "-"), (SCORE_DISTANCE, "distance to the threshold", "--"))
 
 
 def reliability(endpoint: str, table: pa.Table) -> Figure:

@@ -11,7 +11,7 @@ import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -24,7 +24,7 @@ from echoingecg.evaluation.report.results import EvaluationResults
 from echoingecg.recipe import EvaluationSettings
 from echoingecg.recipe.stages import DEMO_TEACHER
 
-TEMPLATE: Final = "report.html.j2"
+TEMPLATE = "report.html.j2"
 Value = TypeVar("Value")
 
 
@@ -101,11 +101,11 @@ def in_stage_order(of_stages: Mapping[str, Value]) -> dict[str, Value]:
     return {stage: of_stages[stage] for stage in [*known, *sorted(set(of_stages) - set(known))]}
 
 
-CARD_TEMPLATE: Final = "model_card.md.j2"
-_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]|#~$])")
-_HTML: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+CARD_TEMPLATE = "model_card.md.j2"
+_SPECIAL = re.compile(r"([\\`*_{}\[\]|#~$])")
+_HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # path in the recipe, what it is
-_NUMBERS: Final = (
+_NUMBERS = (
     ("teacher.model", "teacher"),
     ("ecg.band_low", "ECG filter from, Hz"),
     ("ecg.band_high", "ECG filter to, Hz"),

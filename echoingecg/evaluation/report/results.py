@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -137,7 +137,7 @@ class EvaluationResults:
         return tuple(found)
 
 
-PROTOCOL_NAMES: Final = {
+PROTOCOL_NAMES = {
     inputs.ZERO_SHOT: "Zero-shot",
     inputs.RANKED: "Ranked prompts",
     inputs.LINEAR_PROBE: "Linear probe",
@@ -148,20 +148,20 @@ PROTOCOL_NAMES: Final = {
     inputs.ECG_MEASUREMENTS: "ECG measurements, no network",
     inputs.TRAINING_MEAN: "Always the training mean",
 }
-SPACE_NAMES: Final = {inputs.TEACHER: "teacher's texts", inputs.CENTRED: "centred"}
-GROUP_NAMES: Final = {
+SPACE_NAMES = {inputs.TEACHER: "teacher's texts", inputs.CENTRED: "centred"}
+GROUP_NAMES = {
     selective.ALL: "All test ECGs",
     selective.LOW: "More certain half",
     selective.HIGH: "Less certain half",
 }
-PAIR_NAMES: Final = {
+PAIR_NAMES = {
     "ecg_echo": "ECG with echo study",
     "ecg_text": "ECG with report text",
     "labels": "Echo study with measurement",
 }
 
 
-NONE: Final = "–"  # where there is no value
+NONE = "–"  # where there is no value
 
 
 def protocol_name(protocol: str) -> str:

@@ -8,7 +8,7 @@ Figures of the shared space: how sure the student is, and where ECGs and echo st
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,18 +33,18 @@ from echoingecg.common.figure_style import (
 )
 from echoingecg.evaluation.report.results import PAIR_NAMES, Answered, EvaluationResults
 
-ECGS: Final = "ecgs"
-ECHOES: Final = "echoes"
-_LANE_NAMES: Final = {ECGS: "ECGs, from the export to the answers", ECHOES: "Echo, from files to studies"} | PAIR_NAMES
+ECGS = "ecgs"
+ECHOES = "echoes"
+_LANE_NAMES = {ECGS: "ECGs, from the export to the answers", ECHOES: "Echo, from files to studies"} | PAIR_NAMES
 # lane, step, stage and count of its manifest
-_COUNTED: Final = (
+_COUNTED = (
     (ECGS, "ECG recordings in the catalog", "catalog", "ecgs"),
     (ECGS, "usable signals of 10 s, filtered", "ecg", "records"),
     (ECHOES, "echo files in the catalog", "catalog", "echoes"),
     (ECHOES, "clips that the teacher could read", "teacher", "clips"),
     (ECHOES, "echo studies with a target", "teacher", "studies"),
 )
-_REFUSING: Final = (("ecg", "records"), ("teacher", "clips"))  # where a refusal is of this lane's things alone
+_REFUSING = (("ecg", "records"), ("teacher", "clips"))  # where a refusal is of this lane's things alone
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,14 @@ def _judged(results: EvaluationResults) -> Iterator[Step]:
         yield Step(f"evaluated, with a label for {endpoint.name}", records)
 
 
-_LANE_COLOURS: Final = {ECGS: BLUE, ECHOES: GREEN, "ecg_echo": BLUE, "ecg_text": GREEN, "labels": PURPLE}
-_LOSSES: Final = (
+_LANE_COLOURS = {ECGS: BLUE, ECHOES: GREEN, "ecg_echo": BLUE, "ecg_text": GREEN, "labels": PURPLE}
+_LOSSES = (
     ("train_loss_ecg_echo", "ECG to echo, training", BLUE, "--"),
     ("validation_loss_ecg_echo", "ECG to echo, validation", BLUE, "-"),
     ("train_loss_ecg_text", "ECG to text, training", GREEN, "--"),
     ("validation_loss_ecg_text", "ECG to text, validation", GREEN, "-"),
 )
-_RECALLS: Final = (
+_RECALLS = (
     ("recall_at_5_ecg_to_echo", "ECG to echo study", BLUE, "-"),
     ("recall_at_5_echo_to_ecg", "echo study to ECG", VERMILION, "-"),
 )
@@ -174,9 +174,9 @@ def data_flow(lanes: Sequence[Lane]) -> Figure:
     return figure
 
 
-_BINS: Final = 30
-_MOST: Final = 2000  # points of a kind: more hide each other
-_UNKNOWN: Final = "no label"
+_BINS = 30
+_MOST = 2000  # points of a kind: more hide each other
+_UNKNOWN = "no label"
 
 
 def uncertainty_histogram(table: pa.Table) -> Figure:

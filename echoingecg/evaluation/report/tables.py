@@ -4,7 +4,7 @@ The report's tables on trust: referral, calibration, ranking of errors, subgroup
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 from data_contracts import conventions, evaluation, evaluation_details
 from echoingecg.evaluation.metrics import bootstrap, selective
@@ -45,8 +45,8 @@ from echoingecg.evaluation.tables.rows import (
 from echoingecg.recipe import Endpoint, RegressionEndpoint
 
 Cell = dict[str, str]
-NOTHING: Final = bootstrap.Estimate(None, None, None)
-_MEASURES: Final = (
+NOTHING = bootstrap.Estimate(None, None, None)
+_MEASURES = (
     (selective.ALL, SENSITIVITY_AT, "Sensitivity at the recipe's specificity"),
     (selective.ALL, SPECIFICITY_ATTAINED, "… specificity attained there"),
     (selective.ALL, f"{COVERAGE}_1", "Conformal sets that hold the truth, label 1"),
@@ -65,7 +65,7 @@ _MEASURES: Final = (
     (selective.ALL, f"{ECE}_platt", "… after Platt"),
     (selective.ALL, f"{ECE}_isotonic", "… after isotonic regression"),
 )
-STRATA_METRICS: Final = (AUROC, BALANCED_ACCURACY, SENSITIVITY, SPECIFICITY)
+STRATA_METRICS = (AUROC, BALANCED_ACCURACY, SENSITIVITY, SPECIFICITY)
 
 
 def trust_tables(results: EvaluationResults) -> list[dict[str, Any]]:
@@ -148,7 +148,7 @@ def cell(found: bootstrap.Estimate) -> Cell:
     return {"value": value_text(found), "interval": interval_text(found)}
 
 
-FEW: Final = 10  # fewer of either class, and a number is marked
+FEW = 10  # fewer of either class, and a number is marked
 Groups = Mapping[tuple[str, str, str], GroupMetrics]
 
 

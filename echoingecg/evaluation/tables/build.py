@@ -1,7 +1,7 @@
 """Every table of the artefact, by its name in data_contracts.evaluation."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +29,7 @@ from echoingecg.evaluation.tables.rows import (
 from echoingecg.recipe import EvaluationSettings
 
 Rows = dict[str, list[dict[str, Any]]]
-_BY_COLUMN: Final = (
+_BY_COLUMN = (
     evaluation.PREDICTIONS,
     evaluation.ANSWERS,
     evaluation.REGRESSIONS,

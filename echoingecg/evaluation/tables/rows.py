@@ -9,7 +9,7 @@ Rows of data_contracts.evaluation_details: who was asked what, and where ECGs an
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +23,8 @@ from echoingecg.evaluation.protocols.classification import EndpointResult
 from echoingecg.evaluation.protocols.regression import RegressionResult
 from echoingecg.recipe import EvaluationSettings
 
-MEAN_LOG_VAR: Final = "mean_log_var"
-SCORE_DISTANCE: Final = "score_distance"
+MEAN_LOG_VAR = "mean_log_var"
+SCORE_DISTANCE = "score_distance"
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,14 @@ def answers_of(result: EndpointResult, ecgs: embed.Gaussians, levels: Mapping[st
         )
 
 
-ANSWERED: Final = "answered"
-SENSITIVITY_AT: Final = "sensitivity_at_specificity"
-SPECIFICITY_ATTAINED: Final = "specificity_attained"
-COVERAGE: Final = "conformal_coverage"
-WRONGLY_ANSWERED: Final = "wrongly_answered"
-ANSWERED_SHARE: Final = "answered_share"
-AURC: Final = "aurc"
-EXCESS_AURC: Final = "excess_aurc"
+ANSWERED = "answered"
+SENSITIVITY_AT = "sensitivity_at_specificity"
+SPECIFICITY_ATTAINED = "specificity_attained"
+COVERAGE = "conformal_coverage"
+WRONGLY_ANSWERED = "wrongly_answered"
+ANSWERED_SHARE = "answered_share"
+AURC = "aurc"
+EXCESS_AURC = "excess_aurc"
 
 
 def metric_rows(of: Answers, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
@@ -170,8 +170,8 @@ def _rows(
         }
 
 
-POINTS: Final = 50  # of a risk-coverage curve
-RAW: Final = "none"
+POINTS = 50  # of a risk-coverage curve
+RAW = "none"
 
 
 def reliability_rows(of: Answers, bins: int) -> Iterator[dict[str, Any]]:
@@ -203,7 +203,7 @@ def risk_coverage_rows(of: Answers) -> Iterator[dict[str, Any]]:
 
 
 Row = dict[str, Any]
-_FEWEST: Final = 3  # points that span a plane
+_FEWEST = 3  # points that span a plane
 
 
 def cohort_rows(pairs: inputs.EvaluationPairs) -> Iterator[Row]:

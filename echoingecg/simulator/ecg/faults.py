@@ -9,16 +9,16 @@ What an electrode adds to an ECG: drift, mains, muscle (the kinds of Friesen et 
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 
 from echoingecg.simulator.ecg.heart_vector import ELECTRODES, INDEPENDENT
 
-MAINS: Final = 60.0  # Hz, as in MIMIC's hospital
-_MAINS_NOISE_MV: Final = 0.006
-_DRIFT_MV: Final = 0.05
-_TWO_ELECTRODES: Final = np.sqrt(2)  # a limb lead is the difference of two: amplitudes below are those of a lead
+MAINS = 60.0  # Hz, as in MIMIC's hospital
+_MAINS_NOISE_MV = 0.006
+_DRIFT_MV = 0.05
+_TWO_ELECTRODES = np.sqrt(2)  # a limb lead is the difference of two: amplitudes below are those of a lead
 
 
 def electrode_noise(
@@ -60,13 +60,13 @@ def _muscle(electrodes: int, samples: int, muscle_mv: float, rng: np.random.Gene
 Kind = Literal["electrode off", "arm electrodes swapped", "saturated lead", "motion artefact"]
 
 # Swapped arms are the commonest reversal (Rudiger et al., Am J Emerg Med 2007;25:174); the shares are chosen.
-_SHARES: Final[dict[Kind, float]] = {
+_SHARES: dict[Kind, float] = {
     "electrode off": 0.35, "arm electrodes swapped": 0.2, "saturated lead": 0.15, "motion artefact": 0.3,
 }  # fmt: skip
-_MAINS_MV: Final = (0.01, 0.15)  # of an open input, after the cardiograph's notch filter
-_HEADROOM: Final = (0.35, 0.7)  # of the largest deflection: where a channel saturates
-_BURST_MV: Final = (0.8, 2.5)
-_BURST_S: Final = (0.6, 2.5)
+_MAINS_MV = (0.01, 0.15)  # of an open input, after the cardiograph's notch filter
+_HEADROOM = (0.35, 0.7)  # of the largest deflection: where a channel saturates
+_BURST_MV = (0.8, 2.5)
+_BURST_S = (0.6, 2.5)
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,17 @@ Leads and electrodes: how a heart vector is seen, and how the twelve leads hang 
 """
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
 from data_contracts.conventions import LEADS
 from echoingecg.simulator.population.patient import Heart
 
-_SINUS_ARRHYTHMIA: Final = 0.03  # relative swing of the RR interval with respiration
-_SINUS_JITTER: Final = 0.012  # relative beat-to-beat scatter
-_FIBRILLATION_SCATTER: Final = 0.20  # of log RR: "irregularly irregular"
-_SHORTEST_RR: Final = 0.33  # s, refractory atrioventricular node
-_COUPLING: Final = (0.55, 0.70)  # of the RR interval: from a beat to the ectopic one after it
+_SINUS_ARRHYTHMIA = 0.03  # relative swing of the RR interval with respiration
+_SINUS_JITTER = 0.012  # relative beat-to-beat scatter
+_FIBRILLATION_SCATTER = 0.20  # of log RR: "irregularly irregular"
+_SHORTEST_RR = 0.33  # s, refractory atrioventricular node
+_COUPLING = (0.55, 0.70)  # of the RR interval: from a beat to the ectopic one after it
 
 
 @dataclass(frozen=True)
@@ -89,11 +88,11 @@ def _spread(share: float, chances: np.ndarray) -> np.ndarray:
     return chosen
 
 
-ELECTRODES: Final = ("RA", "LA", "LL", "V1", "V2", "V3", "V4", "V5", "V6")
+ELECTRODES = ("RA", "LA", "LL", "V1", "V2", "V3", "V4", "V5", "V6")
 # Dower, Machado, Osborne: On deriving the electrocardiogram from vectorcardiographic leads,
 # Clin Cardiol 1980;3:87-95. Row: lead, column: x, y, z.
-INDEPENDENT: Final = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
-DOWER: Final = np.array(
+INDEPENDENT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+DOWER = np.array(
     [
         (0.632, -0.235, 0.059),
         (0.235, 1.066, -0.132),
@@ -154,10 +153,10 @@ def twelve_leads(independent: np.ndarray) -> np.ndarray:
     return np.stack([named[lead] for lead in LEADS])
 
 
-_ECTOPIC_DURATION: Final = 0.150  # s
+_ECTOPIC_DURATION = 0.150  # s
 _FIRST, _SECOND = DOWER[:2, :2]
 # From what lead I and aVF, the latter at the gain of a bipolar lead, show of x and y, back to x and y.
-_FROM_LIMB_LEADS: Final = np.linalg.inv(np.stack([_FIRST, (_SECOND - _FIRST / 2) * 2 / np.sqrt(3)]))
+_FROM_LIMB_LEADS = np.linalg.inv(np.stack([_FIRST, (_SECOND - _FIRST / 2) * 2 / np.sqrt(3)]))
 
 
 @dataclass(frozen=True)

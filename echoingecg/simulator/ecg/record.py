@@ -8,7 +8,6 @@ ECG recordings as MIMIC-IV-ECG stores them.
 """
 
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -25,11 +24,11 @@ from echoingecg.simulator.ecg.heart_vector import (
 )
 from echoingecg.simulator.population.patient import Heart
 
-SAMPLING_FREQUENCY: Final = 500  # Hz (MIMIC-IV-ECG)
-DURATION: Final = 10  # s
+SAMPLING_FREQUENCY = 500  # Hz (MIMIC-IV-ECG)
+DURATION = 10  # s
 
 # Where an ectopic QRS points: from the right outflow tract, the right apex, the left free wall.
-_FOCI: Final = ((0.35, 0.75, 0.56), (0.66, -0.55, 0.51), (-0.62, 0.35, -0.70))
+_FOCI = ((0.35, 0.75, 0.56), (0.66, -0.55, 0.51), (-0.62, 0.35, -0.70))
 
 
 def simulate_ecg(heart: Heart, beats: Beats, rng: np.random.Generator, fault: Fault | None = None) -> np.ndarray:
@@ -106,8 +105,8 @@ def _sway(vector: np.ndarray, breath: np.ndarray, rng: np.random.Generator) -> n
     return np.stack([x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle), z])
 
 
-_GAIN: Final = 200.0  # ADC units per mV
-_ADC_LIMIT: Final = 32_767  # -32768 means a missing sample
+_GAIN = 200.0  # ADC units per mV
+_ADC_LIMIT = 32_767  # -32768 means a missing sample
 
 
 def write_wfdb(path: Path, signal: np.ndarray) -> None:

@@ -8,7 +8,6 @@ What the scanner makes of tissue: speckle, attenuation, dropout, noise; in grey 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 import cv2
 import numpy as np
@@ -17,13 +16,13 @@ from echoingecg.simulator.echo import beating_heart, screen
 from echoingecg.simulator.echo.view import Valves, View, draw_leaflets
 from echoingecg.simulator.population.patient import Heart
 
-_RANGE_SAMPLES: Final = 224
-_BEAMS: Final = 144
-_FIELDS: Final = 4  # real and imaginary parts of two independent echoes
-_SCATTER: Final = 0.065  # rad a mm of tissue motion
-_MOST: Final = 1.35  # rad, tissue that moved furthest is all but new
-_DRIFT: Final = 0.35  # rad/s, the slice itself wanders
-_JUMP: Final = 12  # px, noise fields are cut at random places of a larger one
+_RANGE_SAMPLES = 224
+_BEAMS = 144
+_FIELDS = 4  # real and imaginary parts of two independent echoes
+_SCATTER = 0.065  # rad a mm of tissue motion
+_MOST = 1.35  # rad, tissue that moved furthest is all but new
+_DRIFT = 0.35  # rad/s, the slice itself wanders
+_JUMP = 12  # px, noise fields are cut at random places of a larger one
 
 
 class Speckle:
@@ -119,17 +118,17 @@ class Noise:
 
 
 # Grey levels after log compression, at 60 dB and a suitable gain.
-FLOOR: Final = -48.0  # what a tissue value of 0 stands for
-BLOOD: Final = -34.0
-MUSCLE: Final = 108.0
-SURROUNDINGS: Final = 74.0
-_PERICARDIUM: Final = 80.0  # above its surroundings
-_DIES_OUT: Final = 32.0  # mm from the heart over which its surroundings darken: lung
-_LUNG: Final = 44.0  # grey levels by which they do
-_MOTTLE: Final = 9.0  # standard deviation of tissue brightness over _PATCH
-_PATCH: Final = 7.0  # mm
-_DECIBEL: Final = 10 / np.log(10)  # of a natural logarithm of power
-_PIVOT: Final = 120.0  # the grey level that a change of dynamic range leaves alone
+FLOOR = -48.0  # what a tissue value of 0 stands for
+BLOOD = -34.0
+MUSCLE = 108.0
+SURROUNDINGS = 74.0
+_PERICARDIUM = 80.0  # above its surroundings
+_DIES_OUT = 32.0  # mm from the heart over which its surroundings darken: lung
+_LUNG = 44.0  # grey levels by which they do
+_MOTTLE = 9.0  # standard deviation of tissue brightness over _PATCH
+_PATCH = 7.0  # mm
+_DECIBEL = 10 / np.log(10)  # of a natural logarithm of power
+_PIVOT = 120.0  # the grey level that a change of dynamic range leaves alone
 
 
 @dataclass(frozen=True)

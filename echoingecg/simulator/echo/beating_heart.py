@@ -11,7 +11,6 @@ The mechanical cycle that follows each R peak: how far the ventricle has contrac
 """
 
 from dataclasses import dataclass, replace
-from typing import Final
 
 import numpy as np
 
@@ -19,12 +18,12 @@ from echoingecg.recipe.stages import SimulatorSettings
 from echoingecg.simulator.ecg.heart_vector import beat_times
 from echoingecg.simulator.population.patient import Heart
 
-_LONG_TO_CROSS: Final = 0.42  # share of the radial fractional shortening by which the long axis shortens
-_THICKENING: Final = 0.55  # share of the endocardial excursion that the epicardium does not follow
-_REACH: Final = 40.0  # mm over which motion dies out beyond the heart
-_STILL: Final = 110.0  # mm to either side of the long axis, where nothing follows the annulus
-_SEPTUM_OF_ATRIA: Final = 4.0  # mm
-_RIGHT_WALL: Final = 4.0  # mm
+_LONG_TO_CROSS = 0.42  # share of the radial fractional shortening by which the long axis shortens
+_THICKENING = 0.55  # share of the endocardial excursion that the epicardium does not follow
+_REACH = 40.0  # mm over which motion dies out beyond the heart
+_STILL = 110.0  # mm to either side of the long axis, where nothing follows the annulus
+_SEPTUM_OF_ATRIA = 4.0  # mm
+_RIGHT_WALL = 4.0  # mm
 
 Field = np.ndarray  # float32 (height, width)
 
@@ -180,12 +179,12 @@ def _in_right_ventricle(anatomy: Anatomy, depth: Field, side: Field, grow: float
     return np.where(width > 0, (-side - septum) / np.maximum(width, 1e-6), np.inf)
 
 
-_DELAY: Final = 0.05  # s, R peak to the onset of ejection
-_BLOCKED_DELAY: Final = 0.09  # s, the same in left bundle branch block
-_SYSTOLE: Final = 0.36  # s, R peak to end systole at 60/min; scales with the square root of RR
-_RELAXATION: Final = 0.07  # s, isovolumic, at 60/min; scales likewise, and outlasts a frame at 30/s
-_EARLY_SHARE: Final = 0.72  # of the filling volume, before atrial contraction
-_SWAY: Final = 1.5  # mm, respiration and the sonographer's hand
+_DELAY = 0.05  # s, R peak to the onset of ejection
+_BLOCKED_DELAY = 0.09  # s, the same in left bundle branch block
+_SYSTOLE = 0.36  # s, R peak to end systole at 60/min; scales with the square root of RR
+_RELAXATION = 0.07  # s, isovolumic, at 60/min; scales likewise, and outlasts a frame at 30/s
+_EARLY_SHARE = 0.72  # of the filling volume, before atrial contraction
+_SWAY = 1.5  # mm, respiration and the sonographer's hand
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,6 @@ Peak velocities: Nagueh et al., J Am Soc Echocardiogr 2016;29:277 (inflow), Baum
 Echocardiogr 2009;22:1 (outflow tract).
 """
 
-from typing import Final
-
 import cv2
 import numpy as np
 
@@ -14,13 +12,13 @@ from echoingecg.simulator.echo import apical, beating_heart
 from echoingecg.simulator.echo.view import View
 from echoingecg.simulator.population.patient import Heart
 
-_INFLOW: Final = 0.75  # m/s
-_OUTFLOW: Final = 0.85  # m/s
-_SLOWEST: Final = 0.12  # of the Nyquist velocity: the wall filter
-_TISSUE: Final = 70  # grey level from which the picture covers the flow
-_TURBULENCE: Final = 0.16  # of the velocity
-_BAR: Final = 8  # px, width of the colour bar
-_OUTLINE: Final = (150, 150, 150)
+_INFLOW = 0.75  # m/s
+_OUTFLOW = 0.85  # m/s
+_SLOWEST = 0.12  # of the Nyquist velocity: the wall filter
+_TISSUE = 70  # grey level from which the picture covers the flow
+_TURBULENCE = 0.16  # of the velocity
+_BAR = 8  # px, width of the colour bar
+_OUTLINE = (150, 150, 150)
 
 Box = tuple[int, int, int, int]
 

@@ -5,23 +5,21 @@ coordinates and motion are those of anatomy. Sizes of root and outflow tract: La
 2015;28:1 (ASE/EACVI).
 """
 
-from typing import Final
-
 import numpy as np
 
 from echoingecg.simulator.echo import apical, beating_heart, screen
 from echoingecg.simulator.echo.view import Valves, View, annulus_depth, annulus_half, draw_curves, image_rows, leaflet
 from echoingecg.simulator.population.patient import Heart
 
-_ROOT: Final = 14.0  # mm, radius of the aortic root
-_BEHIND_ROOT: Final = 20.0  # mm from the septal edge of the annulus to the root's posterior wall
-_VESSEL: Final = 3.0  # mm, walls of root and atrium
-_OUTFLOW: Final = 23.0  # mm, right ventricular outflow tract
-_RIGHT_WALL: Final = 4.0  # mm
-_CHEST: Final = 15.0  # mm between transducer and heart
-_DESCENDING: Final = 11.0  # mm, radius of the descending aorta
-_ATRIUM: Final = 0.85  # of the half width in the four-chamber view
-_CUSP: Final = np.linspace(0, 1, 6)[:, None]
+_ROOT = 14.0  # mm, radius of the aortic root
+_BEHIND_ROOT = 20.0  # mm from the septal edge of the annulus to the root's posterior wall
+_VESSEL = 3.0  # mm, walls of root and atrium
+_OUTFLOW = 23.0  # mm, right ventricular outflow tract
+_RIGHT_WALL = 4.0  # mm
+_CHEST = 15.0  # mm between transducer and heart
+_DESCENDING = 11.0  # mm, radius of the descending aorta
+_ATRIUM = 0.85  # of the half width in the four-chamber view
+_CUSP = np.linspace(0, 1, 6)[:, None]
 
 
 def place_parasternal(anatomy: beating_heart.Anatomy, height: int, width: int, rng: np.random.Generator) -> View:

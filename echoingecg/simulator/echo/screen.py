@@ -4,7 +4,6 @@ How the sonographer has set the scanner: what it prints, and what it does to gre
 """
 
 from dataclasses import dataclass
-from typing import Final
 
 import cv2
 import numpy as np
@@ -15,9 +14,9 @@ from echoingecg.simulator.echo.beating_heart import Course
 from echoingecg.simulator.echo.view import View
 from echoingecg.simulator.population.patient import Heart
 
-_PROBES: Final = ("S5-1", "X5-1", "M5Sc", "P4-2", "5V1")
-_GREYS: Final = 255
-_USUAL_RANGE: Final = 60  # dB
+_PROBES = ("S5-1", "X5-1", "M5Sc", "P4-2", "5V1")
+_GREYS = 255
+_USUAL_RANGE = 60  # dB
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,12 @@ def sample_console(rng: np.random.Generator) -> Console:
     )
 
 
-_FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
-_GREY: Final = (170, 170, 170)
-_DIM: Final = (120, 120, 120)
-_GREEN: Final = (60, 200, 90)
-_SUBPIXEL: Final = 4  # fractional bits of OpenCV's drawing
-_LETTER: Final = 21.0  # px, height of a capital of _FONT at scale 1
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_GREY = (170, 170, 170)
+_DIM = (120, 120, 120)
+_GREEN = (60, 200, 90)
+_SUBPIXEL = 4  # fractional bits of OpenCV's drawing
+_LETTER = 21.0  # px, height of a capital of _FONT at scale 1
 
 
 def overlay(

@@ -8,7 +8,6 @@ The clips of one echo study: four-chamber views, and for some studies views besi
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
 
 import cv2
 import numpy as np
@@ -30,20 +29,20 @@ from echoingecg.simulator.population import tables
 from echoingecg.simulator.population.patient import Heart
 from echoingecg.simulator.population.tables import Rows, echo_path, stamp
 
-_QUALITY: Final = 90
-_ENCODING: Final = [
+_QUALITY = 90
+_ENCODING = [
     cv2.IMWRITE_JPEG_QUALITY,
     _QUALITY,
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
 ]
-_IMPLEMENTATION: Final = generate_uid(entropy_srcs=["echoingecg simulator"])
-_CENTIMETRES: Final = 3  # Physical Units, C.8.5.5.1.15
-_TWO_DIMENSIONAL: Final = 1  # Region Spatial Format
-_TISSUE: Final = 1  # Region Data Type, C.8.5.5.1.2
-_COLOUR_FLOW: Final = 2
-_HIGH_PRIORITY: Final = 1  # Region Flags: its pixels cover those of other regions
-_FRAME_TIME: Final = 0x00181063
+_IMPLEMENTATION = generate_uid(entropy_srcs=["echoingecg simulator"])
+_CENTIMETRES = 3  # Physical Units, C.8.5.5.1.15
+_TWO_DIMENSIONAL = 1  # Region Spatial Format
+_TISSUE = 1  # Region Data Type, C.8.5.5.1.2
+_COLOUR_FLOW = 2
+_HIGH_PRIORITY = 1  # Region Flags: its pixels cover those of other regions
+_FRAME_TIME = 0x00181063
 
 
 @dataclass(frozen=True)
@@ -159,8 +158,8 @@ def _jpeg(frame: np.ndarray) -> bytes:
     return content.tobytes()
 
 
-_SECOND_CLIP: Final = 0.5
-_STILL: Final = 0.05
+_SECOND_CLIP = 0.5
+_STILL = 0.05
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,16 @@ Leaflets of the mitral and tricuspid valves, drawn as curves hinged at the annul
 """
 
 from dataclasses import dataclass, replace
-from typing import Final, Self
+from typing import Self
 
 import cv2
 import numpy as np
 
 from echoingecg.simulator.echo.beating_heart import Anatomy, Field, half_width, material
 
-_HEADER: Final = 0.08  # share of the image height above the sector: text
-_FOOTER: Final = 0.14  # share below it: the ECG trace
-_DEEPER: Final = 12.0  # mm shown behind the atria
+_HEADER = 0.08  # share of the image height above the sector: text
+_FOOTER = 0.14  # share below it: the ECG trace
+_DEEPER = 12.0  # mm shown behind the atria
 
 
 @dataclass(frozen=True)
@@ -127,10 +127,10 @@ def place(anatomy: Anatomy, height: int, width: int, rng: np.random.Generator) -
     )
 
 
-_LEVEL: Final = 150  # above the darkest grey level that tissue has
-_SUBPIXEL: Final = 4  # fractional bits of OpenCV's drawing
-_TENTING: Final = 5.0  # mm that closed leaflets reach into the ventricle
-_BEND: Final = np.linspace(0, 1, 5)[:, None]
+_LEVEL = 150  # above the darkest grey level that tissue has
+_SUBPIXEL = 4  # fractional bits of OpenCV's drawing
+_TENTING = 5.0  # mm that closed leaflets reach into the ventricle
+_BEND = np.linspace(0, 1, 5)[:, None]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ dims the picture. docs/simulator.md lists every effect with its source and the p
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -17,15 +17,15 @@ Rhythm = Literal["sinus rhythm", "atrial fibrillation"]
 Conduction = Literal["normal", "left bundle branch block", "right bundle branch block"]
 
 # Share, mean and standard deviation of LVEF (%): preserved, mildly reduced, reduced.
-_LVEF_SHARES: Final = (0.65, 0.15, 0.20)
-_LVEF_MEANS: Final = (61.0, 46.0, 29.0)
-_LVEF_SCATTER: Final = (5.0, 4.5, 6.5)
-_HYPERTROPHY_SHARE: Final = 0.25
+_LVEF_SHARES = (0.65, 0.15, 0.20)
+_LVEF_MEANS = (61.0, 46.0, 29.0)
+_LVEF_SCATTER = (5.0, 4.5, 6.5)
+_HYPERTROPHY_SHARE = 0.25
 # Mean body height (cm), its standard deviation, and normal LV end-diastolic diameter (mm) at a mean body size.
-_HEIGHT: Final[dict[Sex, tuple[float, float]]] = {"F": (162.0, 6.5), "M": (175.5, 7.0)}
-_DIAMETER: Final[dict[Sex, float]] = {"F": 45.0, "M": 49.0}
-_BODY_SURFACE: Final[dict[Sex, float]] = {"F": 1.80, "M": 2.04}  # m², about the mean that comes out
-_WIDEST: Final = 0.625  # share of the long axis at which the ventricle is widest
+_HEIGHT: dict[Sex, tuple[float, float]] = {"F": (162.0, 6.5), "M": (175.5, 7.0)}
+_DIAMETER: dict[Sex, float] = {"F": 45.0, "M": 49.0}
+_BODY_SURFACE: dict[Sex, float] = {"F": 1.80, "M": 2.04}  # m², about the mean that comes out
+_WIDEST = 0.625  # share of the long axis at which the ventricle is widest
 
 
 @dataclass(frozen=True)

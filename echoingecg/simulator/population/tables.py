@@ -9,32 +9,32 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from echoingecg.simulator.population.patient import Heart
 
-_NOT_KNOWN: Final = 29999  # MIMIC-IV-ECG's mark of a missing number
-_STATEMENTS: Final = tuple(f"report_{number}" for number in range(18))
+_NOT_KNOWN = 29999  # MIMIC-IV-ECG's mark of a missing number
+_STATEMENTS = tuple(f"report_{number}" for number in range(18))
 
-RECORDS: Final = "mimic-iv-ecg/record_list.csv"
-MACHINE: Final = "mimic-iv-ecg/machine_measurements.csv"
-CLIPS: Final = "mimic-iv-echo/echo-record-list.csv"
-STUDIES: Final = "mimic-iv-echo/echo-study-list.csv"
-MEASUREMENTS: Final = "mimic-iv-echo/structured_measurement.csv"
-NOTES: Final = "mimic-iv-echo/echo_notes.csv"
-TRUTH: Final = "simulated_truth.csv"
+RECORDS = "mimic-iv-ecg/record_list.csv"
+MACHINE = "mimic-iv-ecg/machine_measurements.csv"
+CLIPS = "mimic-iv-echo/echo-record-list.csv"
+STUDIES = "mimic-iv-echo/echo-study-list.csv"
+MEASUREMENTS = "mimic-iv-echo/structured_measurement.csv"
+NOTES = "mimic-iv-echo/echo_notes.csv"
+TRUTH = "simulated_truth.csv"
 
-_MACHINE_NUMBERS: Final = (
+_MACHINE_NUMBERS = (
     "rr_interval", "p_onset", "p_end", "qrs_onset", "qrs_end", "t_end", "p_axis", "qrs_axis", "t_axis",
 )  # fmt: skip
-_DERIVED: Final = (
+_DERIVED = (
     "t_polarity", "body_surface_area", "lv_end_diastolic_volume", "left_bundle_branch_block",
     "right_bundle_branch_block",
 )  # fmt: skip
-_STATE: Final = (*(one.name for one in fields(Heart)), *_DERIVED)
-_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+_STATE = (*(one.name for one in fields(Heart)), *_DERIVED)
+_COLUMNS: dict[str, tuple[str, ...]] = {
     RECORDS: ("subject_id", "study_id", "file_name", "ecg_time", "path"),
     MACHINE: ("subject_id", "study_id", "cart_id", "ecg_time", *_STATEMENTS, "bandwidth", "filtering",
               *_MACHINE_NUMBERS),
@@ -94,20 +94,20 @@ def open_tables(folder: Path) -> Iterator[Tables]:
         yield Tables(writers)
 
 
-MAX_PATIENTS: Final = 2_000_000
-ECGS_PER_PATIENT: Final = 4  # at most
-_STRIDE: Final = 6_180_339  # scatters indices; any number that the primes below do not divide
+MAX_PATIENTS = 2_000_000
+ECGS_PER_PATIENT = 4  # at most
+_STRIDE = 6_180_339  # scatters indices; any number that the primes below do not divide
 # Primes: multiplication modulo a prime repeats no number.
-_SUBJECTS: Final = (10_000_000, 9_999_973)
-_ECGS: Final = (40_000_000, 9_999_937)
-_ECHOES: Final = (90_000_000, 9_999_937)
+_SUBJECTS = (10_000_000, 9_999_973)
+_ECGS = (40_000_000, 9_999_937)
+_ECHOES = (90_000_000, 9_999_937)
 
-REAL_SUBJECT: Final = 19_999_999  # outside the ranges above, as are the next two
-REAL_ECG: Final = 49_999_999
-REAL_ECHO: Final = 99_999_999
+REAL_SUBJECT = 19_999_999  # outside the ranges above, as are the next two
+REAL_ECG = 49_999_999
+REAL_ECHO = 99_999_999
 
-_FIRST_DATE: Final = datetime(2150, 1, 1)
-_MINUTES: Final = 50 * 365 * 24 * 60
+_FIRST_DATE = datetime(2150, 1, 1)
+_MINUTES = 50 * 365 * 24 * 60
 
 
 def subject_id(patient: int) -> int:

@@ -4,7 +4,7 @@ Batches as tensors: texts tokenised once up front, signals read and standardised
 """
 
 from collections.abc import Generator, Iterable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from echoingecg.student.data.pairs import KINDS, Kind, Pairs, TextPairs, Trainin
 from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.model import gaussian_heads, text_encoder
 
-VALIDATION: Final = 0  # training epochs count from 1; this one's randomness is the validation's
+VALIDATION = 0  # training epochs count from 1; this one's randomness is the validation's
 
 
 class Tokens(NamedTuple):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, Self, get_args
+from typing import Literal, Protocol, Self, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,7 @@ from data_contracts.conventions import Method, Split
 from echoingecg.common import ContractError, fingerprint, hash_array
 
 Kind = Literal["ecg_echo", "ecg_text"]
-KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class SignalReader(Protocol):

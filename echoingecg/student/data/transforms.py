@@ -7,7 +7,7 @@ Per-lead standardisation, fitted on the training split only.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from echoingecg.common import ContractError
 from echoingecg.recipe.stages import AugmentSettings
 from echoingecg.student.data.pairs import SignalReader
 
-_CHUNK: Final = 256  # ECGs read at once: 25 MB as float64
+_CHUNK = 256  # ECGs read at once: 25 MB as float64
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def fit_scaler(signals: SignalReader, rows: np.ndarray) -> Scaler:
     return Scaler(np.asarray(running.mean_), np.asarray(running.scale_))
 
 
-WANDER_HZ: Final = (0.05, 0.5)  # breathing and slow electrode drift; the ECG filter's pass band begins where it ends
+WANDER_HZ = (0.05, 0.5)  # breathing and slow electrode drift; the ECG filter's pass band begins where it ends
 
 
 class Changes(NamedTuple):

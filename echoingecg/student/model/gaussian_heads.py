@@ -10,14 +10,14 @@ The two heads that both towers share: features of a sequence in, one Gaussian ou
 
 import math
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-TEMPERATURE: Final = 0.1
+TEMPERATURE = 0.1
 
 
 class GeneralisedPooling(nn.Module):
@@ -189,7 +189,7 @@ def own_part(one: Gaussian, variances: bool = True) -> Tensor:
 
 # With a chosen start the log-variances should differ little between channels and inputs, yet not be
 # blind to the input: a tenth of the default weights leaves a spread of about 0.05 nats.
-START_SHRINK: Final = 0.1
+START_SHRINK = 0.1
 
 
 class GaussianHeads(nn.Module):

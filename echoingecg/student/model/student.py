@@ -6,7 +6,6 @@ The student: both towers under the released weights' names.
 """
 
 from itertools import pairwise
-from typing import Final
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,8 +14,8 @@ from data_contracts.conventions import LEADS
 from echoingecg.recipe import ModelSettings
 from echoingecg.student.model import gaussian_heads, text_encoder
 
-STEM_KERNEL: Final = 7
-STEM_STRIDE: Final = 2
+STEM_KERNEL = 7
+STEM_STRIDE = 2
 
 
 class BasicBlock(nn.Module):

@@ -6,7 +6,7 @@ Texts as tokens: the prompt wrap, the built-in tokenizer, and ragged token batch
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +19,9 @@ from echoingecg.recipe import ModelSettings
 from echoingecg.recipe.stages import BUILT_IN_TEXT
 from echoingecg.student.model.gaussian_heads import Gaussian, GaussianHeads
 
-SPECIAL: Final = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
-DIGITS: Final = "0123456789"
-_CHUNK: Final = 10_000  # texts tokenised at once: bounds the memory of the encodings
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+DIGITS = "0123456789"
+_CHUNK = 10_000  # texts tokenised at once: bounds the memory of the encodings
 
 
 def wrap(text: str, method: str) -> str:
@@ -99,7 +99,7 @@ class TokenisedTexts:
         return torch.from_numpy(ids), torch.from_numpy(mask.astype(np.int64))
 
 
-FEED_FORWARD: Final = 4  # inner width of a transformer layer as a multiple of its width, as in BERT
+FEED_FORWARD = 4  # inner width of a transformer layer as a multiple of its width, as in BERT
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -28,20 +28,20 @@ from echoingecg.student.released.scaler import read_released_scaler
 from echoingecg.student.released.weights import check_layout, own_memory, read_weights
 
 # Raised by hand when the same files would give another artefact.
-CODE_VERSION: Final = 1
+CODE_VERSION = 1
 
-WEIGHTS: Final = "echoingecg.safetensors"
-SCALER: Final = "ecg_scaler.json"
-NOTE: Final = "released.json"
+WEIGHTS = "echoingecg.safetensors"
+SCALER = "ecg_scaler.json"
+NOTE = "released.json"
 
-_BIOBERT: Final = text_tower.BertSizes(vocab_size=28_996)
-_IMPORTED: Final = "imported"  # `text` of a tower that is not BioBERT: its own name is not in the files
-_TOWERS: Final = ("ecg", "text")
-_HEADS: Final = ("linear", "std_linear")
-_POOLS: Final = ("gpool", "std_gpool")
+_BIOBERT = text_tower.BertSizes(vocab_size=28_996)
+_IMPORTED = "imported"  # `text` of a tower that is not BioBERT: its own name is not in the files
+_TOWERS = ("ecg", "text")
+_HEADS = ("linear", "std_linear")
+_POOLS = ("gpool", "std_gpool")
 # Where the sizes of the published architecture are read: name of the weight, axis. Several places each, and
 # the commonest size counts: so one damaged key is named as such, instead of making all others look wrong.
-_SIZES: Final = {
+_SIZES = {
     "init_dim": (("ecg_encoder.conv1.weight", 0), ("ecg_encoder.bn1.weight", 0), ("ecg_encoder.bn1.bias", 0)),
     "embed_dim": tuple((f"{tower}_encoder.{head}.bias", 0) for tower in _TOWERS for head in _HEADS),
     "gpo_dim": tuple((f"{tower}_encoder.{gpo}.linear.weight", 1) for tower in _TOWERS for gpo in _POOLS),

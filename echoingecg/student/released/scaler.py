@@ -17,7 +17,7 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,13 +25,13 @@ from data_contracts.conventions import LEADS
 from echoingecg.common import ContractError, StoreError
 from echoingecg.student.data.transforms import Scaler
 
-_LITERALS: Final = frozenset(
+_LITERALS = frozenset(
     {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"}
     | {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"}
 )
-_CONSTANTS: Final[dict[str, Any]] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_EMPTY: Final[dict[str, type]] = {"EMPTY_TUPLE": tuple, "EMPTY_LIST": list, "EMPTY_DICT": dict}
-_SHOWN: Final = 80  # characters of a name that an error repeats
+_CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_EMPTY: dict[str, type] = {"EMPTY_TUPLE": tuple, "EMPTY_LIST": list, "EMPTY_DICT": dict}
+_SHOWN = 80  # characters of a name that an error repeats
 
 Kind = TypeVar("Kind")
 
@@ -172,22 +172,22 @@ def _of(kind: type[Kind], value: Any) -> Kind:
     return value
 
 
-LARGEST: Final = 1 << 16  # bytes, also once decompressed; a scaler of twelve leads takes under 2,000
+LARGEST = 1 << 16  # bytes, also once decompressed; a scaler of twelve leads takes under 2,000
 
-_SCALER: Final = frozenset(Name(f"sklearn.preprocessing.{one}", "StandardScaler") for one in ("_data", "data"))
-_NDARRAY: Final = Name("numpy", "ndarray")
-_DTYPE: Final = Name("numpy", "dtype")
-_JOBLIB_ARRAY: Final = Name("joblib.numpy_pickle", "NumpyArrayWrapper")
+_SCALER = frozenset(Name(f"sklearn.preprocessing.{one}", "StandardScaler") for one in ("_data", "data"))
+_NDARRAY = Name("numpy", "ndarray")
+_DTYPE = Name("numpy", "dtype")
+_JOBLIB_ARRAY = Name("joblib.numpy_pickle", "NumpyArrayWrapper")
 # NumPy 2 renamed its core; files of both spellings are about.
-_CORES: Final = ("numpy.core", "numpy._core")
-_SCALAR: Final = frozenset(Name(f"{core}.multiarray", "scalar") for core in _CORES)
-_ARRAY: Final = frozenset(Name(f"{core}.multiarray", "_reconstruct") for core in _CORES)
-_BUFFER_ARRAY: Final = frozenset(Name(f"{core}.numeric", "_frombuffer") for core in _CORES)
-ADMITTED: Final = _SCALER | _SCALAR | _ARRAY | _BUFFER_ARRAY | {_NDARRAY, _DTYPE, _JOBLIB_ARRAY}
+_CORES = ("numpy.core", "numpy._core")
+_SCALAR = frozenset(Name(f"{core}.multiarray", "scalar") for core in _CORES)
+_ARRAY = frozenset(Name(f"{core}.multiarray", "_reconstruct") for core in _CORES)
+_BUFFER_ARRAY = frozenset(Name(f"{core}.numeric", "_frombuffer") for core in _CORES)
+ADMITTED = _SCALER | _SCALAR | _ARRAY | _BUFFER_ARRAY | {_NDARRAY, _DTYPE, _JOBLIB_ARRAY}
 
-_ZLIB_FIRST: Final = b"\x78"
-_GZIP_FIRST: Final = b"\x1f\x8b"
-_EITHER_WRAPPER: Final = zlib.MAX_WBITS + 32  # zlib's code for "zlib or gzip, see the first bytes"
+_ZLIB_FIRST = b"\x78"
+_GZIP_FIRST = b"\x1f\x8b"
+_EITHER_WRAPPER = zlib.MAX_WBITS + 32  # zlib's code for "zlib or gzip, see the first bytes"
 
 
 def read_released_scaler(path: Path) -> Scaler:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from tokenizers import Tokenizer
@@ -14,8 +14,8 @@ from echoingecg.common import ContractError, StoreError
 from echoingecg.recipe import ModelSettings
 from echoingecg.recipe.stages import Count
 
-CONFIG: Final = "config.json"
-TOKENIZER: Final = "tokenizer.json"
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
 
 
 class BertSizes(BaseModel):

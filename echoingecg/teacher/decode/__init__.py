@@ -10,7 +10,7 @@ from echoingecg.common import Refusal
 from echoingecg.teacher.decode.clip import Clip
 from echoingecg.teacher.decode import dicom, pixels, video
 
-_HEAD: Final = 132  # bytes that tell a format
+_HEAD = 132  # bytes that tell a format
 
 
 def open_clip(path: Path) -> Clip:

@@ -1,12 +1,11 @@
 """What is known of an echo clip before a frame is decoded, whatever its format."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from echoingecg.common import Refusal
 
-_MAX_EDGE: Final = 4096  # px; ultrasound images are about 1000 px wide
-_MAX_FRAMES: Final = 10_000  # over five minutes at 30 frames/s
+_MAX_EDGE = 4096  # px; ultrasound images are about 1000 px wide
+_MAX_FRAMES = 10_000  # over five minutes at 30 frames/s
 
 
 @dataclass(frozen=True)

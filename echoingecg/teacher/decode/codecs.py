@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from io import BytesIO
 from itertools import accumulate
-from typing import Final
 
 import cv2
 import numpy as np
@@ -38,12 +37,12 @@ from rle.rle import decode_frame as decode_rle
 from echoingecg.common import Refusal
 from echoingecg.teacher.decode.dicom import DicomClip, WholeFile
 
-END_OF_IMAGE: Final = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000 alike
-PADDING: Final = 10  # bytes that may follow it within its frame
-_ITEM: Final = b"\xfe\xff\x00\xe0"
-_END: Final = b"\xfe\xff\xdd\xe0"
-_HEAD: Final = 8  # tag and length of an item
-_MAX_FRAGMENTS: Final = 256  # a frame, on average
+END_OF_IMAGE = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000 alike
+PADDING = 10  # bytes that may follow it within its frame
+_ITEM = b"\xfe\xff\x00\xe0"
+_END = b"\xfe\xff\xdd\xe0"
+_HEAD = 8  # tag and length of an item
+_MAX_FRAGMENTS = 256  # a frame, on average
 
 Part = tuple[int, int]  # offset in the file, length; bytes
 
@@ -129,11 +128,11 @@ def _split(fragments: Sequence[Part], starts: Sequence[int]) -> list[list[Part]]
     return [list(fragments[first:end]) for first, end in zip(firsts, [*firsts[1:], len(fragments)], strict=True)]
 
 
-LOSSY_JPEG: Final = (JPEGBaseline8Bit, JPEGExtended12Bit)
-_LOSSLESS_JPEG: Final = (JPEGLossless, JPEGLosslessSV1)
-_START_OF_SCAN: Final = b"\xff\xda"
-_UNMARKED: Final = "three components without a colour marker"
-_FAMILIES: Final = {
+LOSSY_JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit)
+_LOSSLESS_JPEG = (JPEGLossless, JPEGLosslessSV1)
+_START_OF_SCAN = b"\xff\xda"
+_UNMARKED = "three components without a colour marker"
+_FAMILIES = {
     "MONOCHROME2": ("grey",),
     "RGB": ("RGB", _UNMARKED),
     "YBR_FULL": ("YCbCr", _UNMARKED),
@@ -211,7 +210,7 @@ def _plain(stream: bytes, clip: DicomClip) -> np.ndarray:
     return np.dstack([pairs[..., :2].reshape(clip.height, clip.width), blue, red])
 
 
-CODECS: Final[dict[UID, Callable[[bytes, DicomClip], np.ndarray]]] = {
+CODECS: dict[UID, Callable[[bytes, DicomClip], np.ndarray]] = {
     **dict.fromkeys((*LOSSY_JPEG, *_LOSSLESS_JPEG), _jpeg),
     JPEGLSLossless: _jpeg_ls,
     JPEGLSNearLossless: _jpeg_ls,

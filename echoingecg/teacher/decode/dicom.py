@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import cv2
 from pydicom import dcmread
@@ -25,7 +25,7 @@ from echoingecg.common import Refusal, unquoted
 from echoingecg.teacher.decode.clip import Clip, Region, check_size
 
 # What damage makes pydicom, Pillow and the codecs raise.
-PARSE_FAULTS: Final = (
+PARSE_FAULTS = (
     InvalidDicomError,
     AttributeError,
     BytesLengthException,
@@ -86,8 +86,8 @@ def refusing(what: str) -> Iterator[None]:
         raise Refusal("unreadable", f"{what} cannot be parsed ({type(fault).__name__})") from fault
 
 
-_COLOURS: Final = ("Red", "Green", "Blue")
-_ATTRIBUTES: Final = (
+_COLOURS = ("Red", "Green", "Blue")
+_ATTRIBUTES = (
     "SamplesPerPixel",
     "PhotometricInterpretation",
     "PlanarConfiguration",
@@ -103,11 +103,11 @@ _ATTRIBUTES: Final = (
     "ExtendedOffsetTable",
     *(f"{colour}PaletteColorLookupTable{part}" for colour in _COLOURS for part in ("Descriptor", "Data")),
 )
-_PREFIX_AT: Final = 128
-_PIXEL_DATA: Final = b"\xe0\x7f\x10\x00"  # the tag, little endian
-_OTHER_BYTES: Final = (b"OB", b"OW", b"UN")
-_UNDEFINED: Final = 0xFFFFFFFF
-_SAMPLES: Final = {
+_PREFIX_AT = 128
+_PIXEL_DATA = b"\xe0\x7f\x10\x00"  # the tag, little endian
+_OTHER_BYTES = (b"OB", b"OW", b"UN")
+_UNDEFINED = 0xFFFFFFFF
+_SAMPLES = {
     "MONOCHROME2": 1,
     "PALETTE COLOR": 1,
     "RGB": 3,

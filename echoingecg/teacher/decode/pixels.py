@@ -5,7 +5,6 @@ Threads take whole clips (tasks/base/workers.py): threads for the frames of one 
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Final
 
 import cv2
 import numpy as np
@@ -15,7 +14,7 @@ from pydicom.uid import JPEG2000, JPEG2000Lossless
 from echoingecg.common import Refusal
 from echoingecg.teacher.decode import codecs, dicom
 
-_OF_JPEG_2000: Final = ("YBR_ICT", "YBR_RCT")
+_OF_JPEG_2000 = ("YBR_ICT", "YBR_RCT")
 
 ToRgb = Callable[[np.ndarray], np.ndarray]
 

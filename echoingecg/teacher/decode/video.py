@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import cv2
 import numpy as np
@@ -16,7 +15,7 @@ from echoingecg.common import Refusal
 from echoingecg.teacher.decode.clip import Clip, Region, check_size
 from echoingecg.teacher.decode.dicom import refusing
 
-_TWO_DIMENSIONAL: Final = 1
+_TWO_DIMENSIONAL = 1
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ How well a teacher tells LVEF by prompts alone, on studies it has never seen.
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from echoingecg.recipe import Recipe, write_recipe
 from echoingecg.teacher import embed, identity
 from echoingecg.teacher.demo_training.examples import Examples
 
-LVEF_PROMPT: Final = "LV ejection fraction is {} %."
+LVEF_PROMPT = "LV ejection fraction is {} %."
 
 
 def finding_score(frames: np.ndarray, prompts: np.ndarray) -> float:
@@ -91,11 +91,11 @@ def judge(teacher: embed.Teacher, examples: Examples) -> Judgement:
     )
 
 
-CARD: Final = "MODEL_CARD.md"
-RECIPE: Final = "recipe.yaml"
-JUDGEMENT: Final = "judgement.json"
+CARD = "MODEL_CARD.md"
+RECIPE = "recipe.yaml"
+JUDGEMENT = "judgement.json"
 
-_CARD: Final = """# The demo teacher
+_CARD = """# The demo teacher
 
 A small CLIP of echo frames and report sentences, in open_clip's format: {vision}, {size} px, {dim} dimensions,
 {parameters:.1f} M parameters ({vision_parameters:.1f} M of them see, the others read), float16.

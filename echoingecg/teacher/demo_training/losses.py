@@ -16,7 +16,6 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import torch
@@ -25,11 +24,11 @@ from torch.nn import functional as F
 
 from echoingecg.teacher.demo_training.examples import Examples
 
-VALUES: Final = 21  # numbers put into a sentence at a step
-COMMON: Final = 0.01  # share of the reports that hold a sentence before it counts
-_REACH: Final = 4.0  # standard deviations to each side
-_KERNEL: Final = 0.85  # standard deviations
-_NUMBER: Final = re.compile(r"\d+")
+VALUES = 21  # numbers put into a sentence at a step
+COMMON = 0.01  # share of the reports that hold a sentence before it counts
+_REACH = 4.0  # standard deviations to each side
+_KERNEL = 0.85  # standard deviations
+_NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def number_loss(
     return torch.cat(losses).sum() / max(sum(map(len, losses)) - 1, 1)
 
 
-RARE: Final = 3  # sentences said less often teach nothing
+RARE = 3  # sentences said less often teach nothing
 
 
 class SentenceBank(nn.Module):

@@ -5,7 +5,7 @@ Shapes: B studies, D embedding width.
 
 import math
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,9 +22,9 @@ from echoingecg.teacher.demo_training.examples import Examples
 from echoingecg.teacher.demo_training.losses import SentenceBank, number_lines, number_loss
 from echoingecg.teacher.model import per_channel
 
-_MAX_LOGIT_SCALE: Final = math.log(100)  # as in CLIP
-_LAYER_SCALE: Final = 0.1
-_STEM_BIAS: Final = 0.1
+_MAX_LOGIT_SCALE = math.log(100)  # as in CLIP
+_LAYER_SCALE = 0.1
+_STEM_BIAS = 0.1
 
 
 def teach(
