@@ -1,7 +1,4 @@
-"""What can be started from Prefect's UI: one description, served from here or written to prefect.yaml for workers.
-
-Prefect's settings as this project wants them, as environment variables; whoever sets one has the last word.
-"""
+"""What can be started from Prefect's UI: one description, served from here or written to prefect.yaml for workers."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,16 +14,8 @@ from flows import distil_on_work_pools, maintenance
 from flows.distil import distil, one_stage
 from flows.drift import drift
 from flows.predict import predict
+from flows.prefect_settings import RUN_SETTINGS
 from flows.retrain import retrain
-
-QUIET = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
-RUNS = {
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # s, the least that Prefect takes; flows/faults.py counts on it
-    "PREFECT_CLIENT_MAX_RETRIES": "6",  # two minutes in all, for a server or a database that restarts
-    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # what a server says whose database is away
-}
-OWN_SERVER = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"}  # s; Prefect's 20 fail a busy machine
-
 
 TAGS = ["echoingecg"]
 _RESOURCE = "echoingecg.export"  # prefix of the event that says that an export has landed
@@ -110,7 +99,7 @@ class Described:
             "schedules": [{"cron": self.cron}] if self.cron else [],
             "triggers": [one.model_dump(mode="json", exclude_defaults=True) for one in self.triggers],
             "concurrency_limit": self.limit.model_dump(mode="json", exclude_none=True),
-            "work_pool": {"name": self.pool, "job_variables": {"env": RUNS}},
+            "work_pool": {"name": self.pool, "job_variables": {"env": RUN_SETTINGS}},
         }
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from data_contracts.conventions import UserError
+from flows import prefect_settings
 from flows.cli import plots, students
 from flows.cli.artefacts import app as artefacts
-from flows.deployments import OWN_SERVER, QUIET, RUNS
 
 if TYPE_CHECKING:
     from prefect.states import State
@@ -54,7 +54,7 @@ def run(
     overrides: SetOption = [],  # noqa: B006
 ) -> None:
     """Run the whole pipeline; stages whose version exists are skipped."""
-    _prefect_defaults()
+    prefect_settings.set_defaults()
     from flows.request import find_recipe, make_job, shipped_recipes
 
     make_job(find_recipe(recipe, overrides), export, workspace, start_from, only, force)  # fail before a server starts
@@ -87,7 +87,7 @@ def status(
     overrides: SetOption = [],  # noqa: B006
 ) -> None:
     """Which stages of a recipe are published, which are missing. Changes no artefact."""
-    _prefect_defaults()
+    prefect_settings.set_defaults()
     from flows.cli.output import print_status
     from flows.request import find_recipe, make_job
 
@@ -123,7 +123,7 @@ def teach(
     overrides: SetOption = [],  # noqa: B006
 ) -> None:
     """Teach a small teacher on echo frames and report sentences; how the demo's was made."""
-    _prefect_defaults()
+    prefect_settings.set_defaults()
     from flows.request import find_recipe, make_teaching_job
 
     make_teaching_job(find_recipe(recipe, overrides), export, workspace)  # fail before a server starts
@@ -142,7 +142,7 @@ def drift(
     overrides: SetOption = [],  # noqa: B006
 ) -> None:
     """Compare a new export with what a student was trained on, and say whether it has drifted."""
-    _prefect_defaults()
+    prefect_settings.set_defaults()
     from flows.cli.output import print_drift
     from flows.drift import drift as flow
     from flows.drift import drift_job
@@ -167,7 +167,7 @@ def serve(
     cron: Annotated[str, typer.Option("--cron", help="When retrain looks for exports; default: every 15 min.")] = "",
 ) -> None:
     """Offer the pipeline in the UI of the Prefect server at PREFECT_API_URL, and run what is started there."""
-    _prefect_defaults()
+    prefect_settings.set_defaults()
     from flows.cli.doctor import server
     from flows.request import find_recipe, folder_of, shipped_recipes
 
@@ -185,7 +185,7 @@ def serve(
 @app.command()
 def doctor(workspace: WorkspaceOption = "workspace") -> None:
     """Check this machine: packages, disk, device, Prefect server."""
-    _prefect_defaults()
+    prefect_settings.set_defaults()
     from flows.cli.doctor import examine, print_findings
 
     if not print_findings(examine(Path(workspace))):
@@ -213,12 +213,6 @@ def _outcome(state: "State") -> Any:
         raise outcome
     typer.echo(f"error: a stage failed, see the traceback above: {state.message}", err=True)
     raise typer.Exit(1)
-
-
-def _prefect_defaults() -> None:
-    """No telemetry, patience with the server, a heartbeat that is soon missed, unless the user wants it otherwise."""
-    for name, value in (QUIET | RUNS | OWN_SERVER).items():
-        os.environ.setdefault(name, value)
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ from prefect.flows import load_flow_from_entrypoint
 
 from data_contracts.conventions import STAGES
 from flows import distil
-from flows import distil as stage
 from flows import distil_on_work_pools as spread
 from flows.deployments import DEPLOYMENTS, Described, prefect_yaml
 from flows.request import ShippedRecipe, find_recipe, shipped_recipes, typed_overrides
@@ -88,8 +87,8 @@ def test_an_override_typed_in_a_form_is_that_of_the_command_line() -> None:
         (distil.run_name, {"start_from": "student"}, "demo on its simulated export, from student"),
         (distil.run_name, {"only": ["ecg", "pairs"]}, "demo on its simulated export, only ecg pairs"),
         (spread.run_name, {"export": "/e"}, "spread: demo on /e"),
-        (stage.run_name, {"stage": "ecg"}, "ecg alone: demo on its simulated export"),
-        (stage.run_name, {"stage": "ecg", "again": True}, "ecg alone, again: demo on its simulated export"),
+        (distil.stage_run_name, {"stage": "ecg"}, "ecg alone: demo on its simulated export"),
+        (distil.stage_run_name, {"stage": "ecg", "again": True}, "ecg alone, again: demo on its simulated export"),
     ],
 )
 def test_a_run_is_called_what_it_does(name: Any, given: dict[str, Any], says: str) -> None:
