@@ -1,1 +1,4 @@
-"""What runs, in which order; the command line."""
+"""What runs, in which order: the flows of Prefect and their deployments.
+
+Folders, uppermost first: cli, recipes.
+"""

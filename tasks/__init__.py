@@ -1,1 +1,4 @@
-"""One Prefect task per stage: read, check, call, check, publish. No logic of their own."""
+"""The six stages as Prefect tasks: read, check, call the science, check, publish. No logic of their own.
+
+Folders, uppermost first: operations, pages, ingest, pools, store, base.
+"""

@@ -1,5 +1,6 @@
-"""Stage catalog: which ECGs, echo clips, reports and measurements an export holds; what was refused and why."""
+"""Stage catalog (reads the export): which ECGs, echo clips, reports, measurements there are; what was refused and why.
 
-from typing import Final
+Folders, uppermost first: layouts.
+"""
 
 CODE_VERSION = 3  # raise when the same export and key give other tables

@@ -1,5 +1,6 @@
-"""Stage ecg: recordings of any accepted format as filtered 12-lead signals, 100 Hz, mV."""
+"""Stage ecg (reads catalog): recordings of any accepted format become filtered 12-lead signals, 100 Hz, mV.
 
-from typing import Final
+Folders, uppermost first: decode.
+"""
 
 CODE_VERSION = 3  # raise when the same file and settings give other numbers

@@ -1,5 +1,6 @@
-"""Evaluation: how well the student reads echo findings off an ECG, and how sure it is."""
+"""Stage evaluation (reads ecg, teacher, pairs, student): how well the student reads echo findings, and how sure it is.
 
-from typing import Final
+Folders, uppermost first: report, tables, protocols, decision, metrics, data.
+"""
 
 CODE_VERSION = 6  # raised by hand when results change

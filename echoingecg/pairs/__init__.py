@@ -1,5 +1,3 @@
-"""Stage `pairs`: which ECG belongs to which echo study, text and label, and the patient split."""
-
-from typing import Final
+"""Stage pairs (reads catalog, ecg, teacher): which ECG goes with which study, text and label; the patient split."""
 
 CODE_VERSION = 1  # raise by hand when the results of this stage change

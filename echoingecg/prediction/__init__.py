@@ -1,1 +1,1 @@
-"""prediction."""
+"""A trained student in use: ECG files in, echo findings with uncertainty out."""

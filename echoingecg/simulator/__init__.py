@@ -1,6 +1,9 @@
-"""Simulator: a paired hospital export in the MIMIC-IV layout, of patients whose hearts are known. Not for patients."""
+"""A paired hospital export in the MIMIC-IV layout, of patients whose hearts are known. Not for patients.
 
-from typing import TYPE_CHECKING, Any, Final
+Folders, uppermost first: echo, ecg, population.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from echoingecg.simulator.export import simulate

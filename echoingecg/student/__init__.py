@@ -1,6 +1,7 @@
-"""The student: a probabilistic ECG encoder and a text encoder, trained against the frozen teacher."""
+"""Stage student (reads ecg, teacher, pairs): a probabilistic ECG encoder is trained against the frozen teacher.
 
-from typing import Final
+Folders, uppermost first: released, data, model.
+"""
 
 # Raised by hand when the same inputs would give other weights.
 CODE_VERSION = 3

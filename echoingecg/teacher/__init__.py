@@ -1,5 +1,6 @@
-"""Stage `teacher`: echo clips become frame embeddings of a frozen teacher, and Gaussian study targets."""
+"""Stage teacher (reads catalog): a frozen teacher turns echo clips into frame embeddings and study Gaussians.
 
-from typing import Final
+Folders, uppermost first: demo_training, decode.
+"""
 
 CODE_VERSION = 3  # raise by hand when the results of this stage change

@@ -1,1 +1,1 @@
-"""cli."""
+"""What people type: the command line."""

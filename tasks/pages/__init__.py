@@ -1,1 +1,1 @@
-"""pages."""
+"""What Prefect shows of a stage: tables and pictures of its artefact."""

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from echoingecg.common import Refusal
+from echoingecg.ecg.decode import aecg, dicom, edf, muse, npy, philips, scp, wfdb, xml
 from echoingecg.ecg.decode import edf as edf_signals
 from echoingecg.ecg.decode import npy as npy_array
 from echoingecg.ecg.decode import scp as scp_file
-from echoingecg.ecg.decode import aecg, dicom, edf, muse, npy, philips, scp, wfdb, xml
 from echoingecg.ecg.decode.recording import Recording, read_whole
 
 __all__ = ["decode"]

@@ -1,1 +1,1 @@
-"""metrics."""
+"""How answers are measured: discrimination, calibration, selective risk, shift, bootstrap intervals."""

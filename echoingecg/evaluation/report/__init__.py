@@ -1,1 +1,1 @@
-"""report."""
+"""The report, its figures and the model card, made from the tables alone."""

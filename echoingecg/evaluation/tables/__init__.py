@@ -1,1 +1,1 @@
-"""tables."""
+"""Results become rows of the artefact's tables."""

@@ -1,1 +1,1 @@
-"""ecg."""
+"""Simulated ECGs: heart vector, leads, rhythm, faults, WFDB files."""

@@ -1,1 +1,1 @@
-"""echo."""
+"""Simulated echo studies: anatomy in motion, views, speckle, the screen, DICOM files."""

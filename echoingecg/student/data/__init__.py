@@ -1,1 +1,1 @@
-"""data."""
+"""Training batches: pairs, their order, transforms of the signals."""

@@ -1,1 +1,1 @@
-"""model."""
+"""The networks: ECG encoder, text encoder, Gaussian heads."""

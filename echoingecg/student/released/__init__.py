@@ -1,1 +1,1 @@
-"""released."""
+"""Published weights in and out: the released file layout and ours."""

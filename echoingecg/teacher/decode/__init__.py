@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
 from echoingecg.common import Refusal
-from echoingecg.teacher.decode.clip import Clip
 from echoingecg.teacher.decode import dicom, pixels, video
+from echoingecg.teacher.decode.clip import Clip
 
 _HEAD = 132  # bytes that tell a format
 

@@ -1,1 +1,1 @@
-"""demo_training."""
+"""How the small demo teacher is trained on simulated echoes."""
