@@ -1,4 +1,4 @@
-"""Four floors, and folders within a floor: imports go down only, in no circle, and the science stays light to import."""
+"""Floors, and folders within a floor: imports go down only, in no circle; the science stays light to import."""
 
 import ast
 import re
