@@ -6,7 +6,7 @@ WORKSPACE ?= workspace
 TORCH := torch==2.14.1 torchvision==0.29.1
 SBOM := cyclonedx-bom==7.5.0
 
-.PHONY: demo test test-docs test-all lint bench teacher pictures bench-science stack stack-down docs sbom lock clean
+.PHONY: demo test test-docs test-all lint bench teacher pictures bench-science stack stack-down flow docs sbom lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/echoingecg run demo --workspace $(WORKSPACE)
@@ -58,6 +58,10 @@ teacher: $(VENV)/.demo
 # The pictures of docs/simulator.md.
 pictures: $(VENV)/.demo
 	$(BIN)/python -m echoingecg.simulator.pictures docs/images
+
+# The drawing of the data flow in README, from the tree and the first line of each folder.
+flow: $(VENV)/.demo
+	$(BIN)/python -m docs_reference.flow README.md
 
 # The documentation as a site that needs no network: build/site/index.html. Warnings are errors.
 docs: $(VENV)/.docs

@@ -1,0 +1,80 @@
+"""The drawing of the data flow in README, made from the tree and the first line of each folder's `__init__` alone.
+
+python -m docs_reference.flow           # prints it
+python -m docs_reference.flow README.md # renews it there, between the marks
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FLOORS = ("flows", "tasks", "echoingecg", "data_contracts")
+BEGIN, END = "<!-- flow: made by `make flow` -->\n", "<!-- end of flow -->\n"
+_STAGE = re.compile(r"Stage (?P<name>\w+) \(reads (?P<inputs>[\w, ]+)\): (?P<what>.+)")
+_ORDER = re.compile(r"Folders, uppermost first: ([^.]+)\.")
+
+
+def drawing() -> str:
+    """Markdown: the stages with their inputs, then the floors with their folders, uppermost first."""
+    stages = list(_stages())
+    wide = max(len(name) for name, _, _ in stages)
+    inputs_wide = max(len(inputs) for _, inputs, _ in stages)
+    lines = ["```"]
+    lines += [f"{inputs:>{inputs_wide}} -> {name:<{wide}}  {what}" for name, inputs, what in stages]
+    lines += [""]
+    for floor in FLOORS:
+        lines += list(_folders(ROOT / floor, 0))
+    return "\n".join([*lines, "```"]) + "\n"
+
+
+def renew(page: Path) -> None:
+    """Writes the drawing into a page, between the marks. Raises ValueError if they are not there."""
+    text = page.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"{page}: no lines {BEGIN.strip()} and {END.strip()}")
+    page.write_text(f"{before}{BEGIN}{drawing()}{END}{after}", encoding="utf-8")
+
+
+def _docstring(folder: Path) -> str:
+    return ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+
+
+def _stages() -> Iterator[tuple[str, str, str]]:
+    """Name, inputs and purpose of each stage, a stage after all that it reads."""
+    found = {}
+    for path in (ROOT / "echoingecg").glob("*/__init__.py"):
+        if stage := _STAGE.match(_docstring(path.parent).split("\n\n")[0].replace("\n", " ")):
+            assert stage["name"] == path.parent.name, path
+            found[stage["name"]] = (stage["inputs"], stage["what"])
+    drawn: set[str] = set()
+    while len(drawn) < len(found):
+        ready = sorted(
+            name for name in found if name not in drawn and not (set(found[name][0].split(", ")) & found.keys()) - drawn
+        )
+        assert ready, f"the stages read one another in a circle: {found.keys() - drawn}"
+        for name in ready:
+            yield name, *found[name]
+        drawn |= set(ready)
+
+
+def _folders(folder: Path, depth: int) -> Iterator[str]:
+    text = _docstring(folder)
+    first = text.split("\n\n")[0].replace("\n", " ")
+    if stage := _STAGE.match(first):
+        first = f"stage {stage['name']}"
+    yield f"{'  ' * depth + folder.name + '/':<22} {first}"
+    order = _ORDER.search(" ".join(text.split()))
+    for name in order[1].split(", ") if order else ():
+        yield from _folders(folder / name, depth + 1)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        renew(Path(sys.argv[1]))
+    else:
+        sys.stdout.write(drawing())
