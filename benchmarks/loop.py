@@ -19,7 +19,7 @@ from benchmarks.pool import published
 from echoingecg.recipe import ExecutionSettings, ModelSettings, StudentSettings
 from echoingecg.student.data.pairs import EchoPairs, Pairs, TextPairs, TrainingData
 from echoingecg.student.loss import Objective
-from echoingecg.student.model.gaussian_heads import Gaussian
+from echoingecg.student.model.gaussian_heads import GaussianTensor
 from echoingecg.student.model.student import Student
 from echoingecg.student.model.text_encoder import text_tower
 from echoingecg.student.train import train
@@ -58,7 +58,9 @@ class _BareStep:
         self.optimizer = AdamW(self.objective.parameters(), lr=SETTINGS.learning_rate, fused=True)
         rows = np.arange(SETTINGS.batch_size)
         self.signal = torch.from_numpy(data.signals.read(rows))
-        self.target = Gaussian(torch.from_numpy(data.target_mean[rows]), torch.from_numpy(data.target_log_var[rows]))
+        self.target = GaussianTensor(
+            torch.from_numpy(data.target_mean[rows]), torch.from_numpy(data.target_log_var[rows])
+        )
 
     def __call__(self) -> None:
         with torch.autocast("cpu", torch.bfloat16):

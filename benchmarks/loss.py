@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from benchmarks.measure import Row, at_least, below, in_fresh_process, once, peak_mb
 from echoingecg.recipe import StudentSettings
 from echoingecg.student.loss import PcmeLoss
-from echoingecg.student.model.gaussian_heads import Gaussian
+from echoingecg.student.model.gaussian_heads import GaussianTensor
 
 DIM = 512
 PLAIN_REPEATS = {128: 3, 256: 3, 512: 1, 1024: 1}  # at B 1024 one call takes 20 s
@@ -19,14 +19,14 @@ RATIO = {256: at_least(100), 1024: at_least(300)}
 MEMORY = {1024: below(250)}
 
 
-def _gaussian(size: int, seed: int) -> Gaussian:
+def _gaussian(size: int, seed: int) -> GaussianTensor:
     generator = torch.Generator().manual_seed(seed)
     mean = F.normalize(torch.randn(size, DIM, generator=generator), dim=-1)
     log_var = torch.randn(size, DIM, generator=generator) * 0.1 - 6
-    return Gaussian(mean.requires_grad_(), log_var.requires_grad_())
+    return GaussianTensor(mean.requires_grad_(), log_var.requires_grad_())
 
 
-def published(a: Gaussian, b: Gaussian) -> torch.Tensor:
+def published(a: GaussianTensor, b: GaussianTensor) -> torch.Tensor:
     """The loss as the formula is written: every pair's difference as a tensor of its own."""
     difference = (a.mean[:, None] - b.mean[None]).square()
     variance = a.log_var.exp()[:, None] + b.log_var.exp()[None]
@@ -39,7 +39,7 @@ def published(a: Gaussian, b: Gaussian) -> torch.Tensor:
     return 2 * match + 1e-4 * kl + 0.1 * extra
 
 
-def ours(a: Gaussian, b: Gaussian) -> torch.Tensor:
+def ours(a: GaussianTensor, b: GaussianTensor) -> torch.Tensor:
     """The project's loss as training uses it."""
     total: torch.Tensor = PcmeLoss(StudentSettings())(a, b).total
     return total
@@ -54,7 +54,7 @@ def cost(route: str, size: int, repeats: int) -> tuple[float, float]:
     A call of B 8 comes first, so that what torch sets up once is not counted.
     """
 
-    def step(a: Gaussian, b: Gaussian) -> None:
+    def step(a: GaussianTensor, b: GaussianTensor) -> None:
         ROUTES[route](a, b).backward()
 
     step(_gaussian(8, 1), _gaussian(8, 2))

@@ -27,7 +27,7 @@ from echoingecg.common import Progress, TrainingError, UserError
 from echoingecg.recipe import ExecutionSettings, StudentSettings
 from echoingecg.student.checks import accelerator
 from echoingecg.student.data.batches import Batch
-from echoingecg.student.model.gaussian_heads import Gaussian
+from echoingecg.student.model.gaussian_heads import GaussianTensor
 
 PRECISION = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 
@@ -70,7 +70,7 @@ class _Gather(torch.autograd.Function):
         return summed.chunk(dist.get_world_size())[dist.get_rank()]
 
 
-def gathered(gaussian: Gaussian) -> Gaussian:
+def gathered(gaussian: GaussianTensor) -> GaussianTensor:
     """The Gaussians of all processes, float32; the same as given when there is one process.
 
     Why the loss needs no factor. Every one of W processes computes the whole batch's loss L from the
@@ -82,7 +82,7 @@ def gathered(gaussian: Gaussian) -> Gaussian:
     if not dist.is_available() or not dist.is_initialized():
         return gaussian
     mean, log_var = gaussian.float()
-    return Gaussian(_Gather.apply(mean), _Gather.apply(log_var))
+    return GaussianTensor(_Gather.apply(mean), _Gather.apply(log_var))
 
 
 def started_outside() -> bool:

@@ -141,7 +141,7 @@ class LoadedStudent:
     def _standardised(self, signals: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(self.scaler.standardise(signals)).to(self.device)
 
-    def _joined(self, parts: Iterable[gaussian_heads.Gaussian]) -> tuple[np.ndarray, np.ndarray]:
+    def _joined(self, parts: Iterable[gaussian_heads.GaussianTensor]) -> tuple[np.ndarray, np.ndarray]:
         empty = np.empty((0, self.dim), np.float32)
         mean, log_var = [empty], [empty]
         for part in parts:

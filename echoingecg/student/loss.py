@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from echoingecg.recipe import StudentSettings
 from echoingecg.student.data.batches import Partner
 from echoingecg.student.distributed import gathered
-from echoingecg.student.model.gaussian_heads import Gaussian, own_part, pair_distance
+from echoingecg.student.model.gaussian_heads import GaussianTensor, own_part, pair_distance
 from echoingecg.student.model.student import Student
 
 
@@ -92,7 +92,7 @@ class PcmeLoss(nn.Module):
         self.kl_limit = settings.kl_limit
         self.pseudo_weight = settings.pseudo_positive_weight
 
-    def forward(self, a: Gaussian, b: Gaussian) -> LossTerms:
+    def forward(self, a: GaussianTensor, b: GaussianTensor) -> LossTerms:
         """The loss of B matched pairs, in float32 also under autocast.
 
         Args:
@@ -109,11 +109,11 @@ class PcmeLoss(nn.Module):
             kl = self._kl(a, own_a) + self._kl(b, own_b)
         return LossTerms(pairs + self.kl_weight * kl, match, pseudo, kl.detach(), n_pseudo)
 
-    def distance(self, a: Gaussian, b: Gaussian) -> Tensor:
+    def distance(self, a: GaussianTensor, b: GaussianTensor) -> Tensor:
         """(A, B) float32: what the loss calls near, which retrieval ranks by."""
         return pair_distance(a, b, self.variances)
 
-    def _kl(self, gaussian: Gaussian, own: Tensor) -> Tensor:
+    def _kl(self, gaussian: GaussianTensor, own: Tensor) -> Tensor:
         """KL(N(mean, exp(log_var)) || N(0, 1)), the mean over all elements; 0 beyond the limit."""
         if not self.variances:
             return own.new_zeros(())
@@ -151,7 +151,7 @@ class InfoNceLoss(nn.Module):
         """See scale."""
         return self.factor
 
-    def forward(self, a: Gaussian, b: Gaussian) -> LossTerms:
+    def forward(self, a: GaussianTensor, b: GaussianTensor) -> LossTerms:
         """The loss of B matched pairs, in float32 also under autocast.
 
         Args:
@@ -166,7 +166,7 @@ class InfoNceLoss(nn.Module):
         none = torch.zeros_like(total.detach())
         return LossTerms(total, total.detach(), none, none, none.long())
 
-    def distance(self, a: Gaussian, b: Gaussian) -> Tensor:
+    def distance(self, a: GaussianTensor, b: GaussianTensor) -> Tensor:
         """(A, B) float32: squared distance of the unit-length means, which ranks as the cosine does."""
         return pair_distance(a, b, variances=False)
 
@@ -210,6 +210,6 @@ class Objective(nn.Module):
         terms: LossTerms = self.criterion(ecg, other)
         return terms
 
-    def encode_partner(self, partner: Partner) -> Gaussian:
+    def encode_partner(self, partner: Partner) -> GaussianTensor:
         """Gaussians of targets (as they are) or of texts."""
-        return partner if isinstance(partner, Gaussian) else self.student.encode_text(partner.ids, partner.mask)
+        return partner if isinstance(partner, GaussianTensor) else self.student.encode_text(partner.ids, partner.mask)

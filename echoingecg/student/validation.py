@@ -10,7 +10,7 @@ from torch import Tensor
 from echoingecg.student.data.batches import Batch, Feed
 from echoingecg.student.data.pairs import Kind
 from echoingecg.student.loss import Objective
-from echoingecg.student.model.gaussian_heads import Gaussian
+from echoingecg.student.model.gaussian_heads import GaussianTensor
 
 RECALL_AT = 5
 _CHUNK = 256  # ECGs encoded at once
@@ -60,13 +60,13 @@ def validate(objective: Objective, feed: Feed, batches: list[Batch]) -> Validati
     return Validation(loss, *_recalls(objective, feed, rows, ecgs))
 
 
-def encode_ecgs(objective: Objective, feed: Feed, rows: np.ndarray) -> Gaussian:
+def encode_ecgs(objective: Objective, feed: Feed, rows: np.ndarray) -> GaussianTensor:
     """Gaussians of some ECGs, by rows of the signals, float32."""
     parts = [
         objective.student.encode_ecg(feed.signal(rows[first : first + _CHUNK])).float()
         for first in range(0, len(rows), _CHUNK)
     ]
-    return Gaussian(torch.cat([part.mean for part in parts]), torch.cat([part.log_var for part in parts]))
+    return GaussianTensor(torch.cat([part.mean for part in parts]), torch.cat([part.log_var for part in parts]))
 
 
 def recall_at_k(distance: Tensor, match: Tensor, k: int) -> float:
@@ -81,7 +81,7 @@ def recall_at_k(distance: Tensor, match: Tensor, k: int) -> float:
     return float(match.gather(1, nearest).any(dim=1).float().mean())
 
 
-def _recalls(objective: Objective, feed: Feed, rows: np.ndarray, ecgs: Gaussian) -> tuple[float, float]:
+def _recalls(objective: Objective, feed: Feed, rows: np.ndarray, ecgs: GaussianTensor) -> tuple[float, float]:
     """Both directions. One ECG may belong to several studies and one study to several ECGs: all count."""
     pairs = feed.pairs.echo
     paired, ecg = np.unique(pairs.ecg, return_inverse=True)

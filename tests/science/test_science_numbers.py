@@ -19,7 +19,7 @@ from echoingecg.evaluation.data.embed import Gaussians, sampled_distances
 from echoingecg.recipe import StudentSettings
 from echoingecg.student.data.pairs import EchoPairs, Pairs, TextPairs, TrainingData
 from echoingecg.student.loss import PcmeLoss
-from echoingecg.student.model.gaussian_heads import Gaussian
+from echoingecg.student.model.gaussian_heads import GaussianTensor
 
 
 def test_halves_hold_every_case_once() -> None:
@@ -144,7 +144,7 @@ def test_the_loss_stands_still_where_matches_are_one() -> None:
     log_var = torch.from_numpy(random.uniform(-8, -1, (24, 1)).astype(np.float32)).repeat(1, 8).requires_grad_()
     low = torch.full((24, 8), -5.0)
     criterion = PcmeLoss(StudentSettings(kl_weight=0, pseudo_positive_weight=0))
-    criterion(Gaussian(ecg, log_var), Gaussian(study, low)).total.backward()
+    criterion(GaussianTensor(ecg, log_var), GaussianTensor(study, low)).total.backward()
     ecgs, studies = Gaussians.of(ecg.numpy(), log_var.detach().numpy()), Gaussians.of(study.numpy(), low.numpy())
     matches = expit(criterion.shift.item() - criterion.scale.item() * sampled_distances(ecgs, studies)).sum(axis=1)
     assert 2 < (matches < 1).sum() < 22

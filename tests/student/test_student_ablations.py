@@ -13,22 +13,22 @@ from torch.nn import functional as F
 
 from echoingecg.recipe import StudentSettings
 from echoingecg.student.loss import LARGEST_FACTOR, InfoNceLoss, PcmeLoss
-from echoingecg.student.model.gaussian_heads import Gaussian
+from echoingecg.student.model.gaussian_heads import GaussianTensor
 from echoingecg.student.store import load, save
 from echoingecg.student.train import train
 
 SIZES = given(st.integers(1, 9), st.integers(1, 12), st.integers(0, 2**16))
 
 
-def gaussians(size: int, dim: int, seed: int) -> list[Gaussian]:
+def gaussians(size: int, dim: int, seed: int) -> list[GaussianTensor]:
     random = np.random.default_rng(seed)
     parts = [random.normal(size=(size, dim)) for _ in range(4)]
     means = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in parts[:2]]
     tensors = [torch.tensor(one, dtype=torch.float32, requires_grad=True) for one in (*means, parts[2], parts[3])]
-    return [Gaussian(tensors[0], tensors[2]), Gaussian(tensors[1], tensors[3])]
+    return [GaussianTensor(tensors[0], tensors[2]), GaussianTensor(tensors[1], tensors[3])]
 
 
-def exact(one: Gaussian) -> torch.Tensor:
+def exact(one: GaussianTensor) -> torch.Tensor:
     return one.mean.detach().double().requires_grad_()
 
 
@@ -59,7 +59,7 @@ def naive_infonce(a: torch.Tensor, b: torch.Tensor, temperature: float) -> torch
     return total / (2 * size)
 
 
-def assert_gradients(found: list[Gaussian], oracles: list[torch.Tensor], summed: float = 0.0) -> None:
+def assert_gradients(found: list[GaussianTensor], oracles: list[torch.Tensor], summed: float = 0.0) -> None:
     """Args: summed: size of the sums whose difference the gradient is; their rounding stays where they cancel."""
     bound = 1e-5 * max(1e-3, *(oracle.grad.abs().max().item() for oracle in oracles))
     bound = max(bound, summed * 2**-24)

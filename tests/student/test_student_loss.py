@@ -10,16 +10,16 @@ from torch.nn import functional as F
 
 from echoingecg.recipe import StudentSettings
 from echoingecg.student.loss import PcmeLoss
-from echoingecg.student.model.gaussian_heads import Gaussian, pair_distance
+from echoingecg.student.model.gaussian_heads import GaussianTensor, pair_distance
 
 
-def naive_distance(a: Gaussian, b: Gaussian) -> torch.Tensor:
+def naive_distance(a: GaussianTensor, b: GaussianTensor) -> torch.Tensor:
     squared = (a.mean[:, None] - b.mean[None]) ** 2
     variance = a.log_var.exp()[:, None] + b.log_var.exp()[None]
     return (squared + variance).sum(-1)
 
 
-def naive_loss(a: Gaussian, b: Gaussian, settings: StudentSettings) -> tuple[torch.Tensor, int]:
+def naive_loss(a: GaussianTensor, b: GaussianTensor, settings: StudentSettings) -> tuple[torch.Tensor, int]:
     """Row by row, as METHOD words it, in the dtype of its inputs."""
     logits = -settings.scale_start * naive_distance(a, b) + settings.shift_start
     size = len(logits)
@@ -41,11 +41,11 @@ def naive_loss(a: Gaussian, b: Gaussian, settings: StudentSettings) -> tuple[tor
     return total, n_pseudo
 
 
-def gaussian(random: np.random.Generator, size: int, dim: int, centre: float = -3.0) -> Gaussian:
+def gaussian(random: np.random.Generator, size: int, dim: int, centre: float = -3.0) -> GaussianTensor:
     mean = random.normal(size=(size, dim))
     mean /= np.linalg.norm(mean, axis=1, keepdims=True)
     log_var = centre + 0.3 * random.normal(size=(size, dim))
-    return Gaussian(*(torch.tensor(one, dtype=torch.float32, requires_grad=True) for one in (mean, log_var)))
+    return GaussianTensor(*(torch.tensor(one, dtype=torch.float32, requires_grad=True) for one in (mean, log_var)))
 
 
 def test_golden(golden):
@@ -54,7 +54,9 @@ def test_golden(golden):
         name: torch.tensor(case[name], requires_grad=True) for name in ("a_mean", "a_log_var", "b_mean", "b_log_var")
     }
     criterion = PcmeLoss(StudentSettings())
-    terms = criterion(Gaussian(inputs["a_mean"], inputs["a_log_var"]), Gaussian(inputs["b_mean"], inputs["b_log_var"]))
+    terms = criterion(
+        GaussianTensor(inputs["a_mean"], inputs["a_log_var"]), GaussianTensor(inputs["b_mean"], inputs["b_log_var"])
+    )
     terms.total.backward()
     assert terms.total.item() == pytest.approx(float(case["loss"]), rel=1e-5)
     assert int(terms.n_pseudo) == int(case["n_pseudo"])
@@ -73,7 +75,7 @@ def test_equals_the_formula_with_gradients(size: int, dim: int, seed: int):
     settings = StudentSettings(kl_weight=0.01)
     terms = PcmeLoss(settings)(a, b)
     terms.total.backward()
-    exact = [Gaussian(*(part.detach().double().requires_grad_() for part in one)) for one in (a, b)]
+    exact = [GaussianTensor(*(part.detach().double().requires_grad_() for part in one)) for one in (a, b)]
     expected, n_pseudo = naive_loss(*exact, settings)
     expected.backward()
     assert terms.total.item() == pytest.approx(expected.item(), rel=1e-5)

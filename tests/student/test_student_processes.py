@@ -22,7 +22,7 @@ from echoingecg.student.data.batches import wrapped as prompts
 from echoingecg.student.data.pairs import TrainingData
 from echoingecg.student.distributed import Share, check_share, gathered
 from echoingecg.student.loss import InfoNceLoss, PcmeLoss
-from echoingecg.student.model.gaussian_heads import Gaussian
+from echoingecg.student.model.gaussian_heads import GaussianTensor
 from echoingecg.student.model.text_encoder import built_in_tokenizer
 from echoingecg.student.train import train
 
@@ -43,7 +43,7 @@ class Towers(nn.Module):
         self.criterion = InfoNceLoss(recipe) if loss == "infonce" else PcmeLoss(recipe)
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        a, b = (Gaussian(*tower(rows).chunk(2, dim=1)) for tower in (self.a, self.b))
+        a, b = (GaussianTensor(*tower(rows).chunk(2, dim=1)) for tower in (self.a, self.b))
         return self.criterion(gathered(a), gathered(b)).total
 
 

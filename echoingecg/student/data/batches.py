@@ -27,7 +27,7 @@ class Tokens(NamedTuple):
     mask: Tensor
 
 
-Partner = gaussian_heads.Gaussian | Tokens  # the teacher's targets, or texts still to be encoded
+Partner = gaussian_heads.GaussianTensor | Tokens  # the teacher's targets, or texts still to be encoded
 
 
 class Batch(NamedTuple):
@@ -174,9 +174,9 @@ class Feed:
             return self.targets(self.pairs.echo.study[batch.rows])
         return Tokens(*(part.to(self._device) for part in self._texts.batch(batch.rows)))
 
-    def targets(self, studies: np.ndarray) -> gaussian_heads.Gaussian:
+    def targets(self, studies: np.ndarray) -> gaussian_heads.GaussianTensor:
         """The teacher's Gaussians of some studies."""
         mean, log_var = self._data.target_mean[studies], self._data.target_log_var[studies]
-        return gaussian_heads.Gaussian(
+        return gaussian_heads.GaussianTensor(
             torch.from_numpy(mean).to(self._device), torch.from_numpy(log_var).to(self._device)
         )

@@ -141,7 +141,7 @@ def _recurrence(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.stack(states, dim=2)
 
 
-class Gaussian(NamedTuple):
+class GaussianTensor(NamedTuple):
     """N(mean, diag(exp(log_var))), one a row.
 
     Attributes:
@@ -152,16 +152,16 @@ class Gaussian(NamedTuple):
     mean: Tensor
     log_var: Tensor
 
-    def float(self) -> "Gaussian":
+    def float(self) -> "GaussianTensor":
         """In float32, whatever the autocast made of it."""
-        return Gaussian(self.mean.float(), self.log_var.float())
+        return GaussianTensor(self.mean.float(), self.log_var.float())
 
-    def rows(self, which: Tensor) -> "Gaussian":
+    def rows(self, which: Tensor) -> "GaussianTensor":
         """The Gaussians at the given rows."""
-        return Gaussian(self.mean[which], self.log_var[which])
+        return GaussianTensor(self.mean[which], self.log_var[which])
 
 
-def pair_distance(a: Gaussian, b: Gaussian, variances: bool = True) -> Tensor:
+def pair_distance(a: GaussianTensor, b: GaussianTensor, variances: bool = True) -> Tensor:
     """Closed-form sampled distance of every a to every b (Chun, ICLR 2024, eq. 1).
 
     d = ||mean_a - mean_b||² + sum exp(log_var_a) + sum exp(log_var_b). The squared norm is expanded
@@ -181,7 +181,7 @@ def pair_distance(a: Gaussian, b: Gaussian, variances: bool = True) -> Tensor:
         return torch.addmm(own_part(a, variances)[:, None] + own_part(b, variances), a.mean, b.mean.T, alpha=-2)
 
 
-def own_part(one: Gaussian, variances: bool = True) -> Tensor:
+def own_part(one: GaussianTensor, variances: bool = True) -> Tensor:
     """(B,) what each Gaussian brings to its distance from any other: ||mean||² + sum exp(log_var)."""
     norm = one.mean.square().sum(1)
     return norm + one.log_var.exp().sum(1) if variances else norm
@@ -216,7 +216,7 @@ class GaussianHeads(nn.Module):
             self.std_linear.bias.fill_(start)
             self.std_linear.weight.mul_(START_SHRINK)
 
-    def pool(self, features: Tensor, lengths: Tensor | None = None) -> Gaussian:
+    def pool(self, features: Tensor, lengths: Tensor | None = None) -> GaussianTensor:
         """A Gaussian for each sequence.
 
         Args:
@@ -228,7 +228,7 @@ class GaussianHeads(nn.Module):
             mean_weights, log_var_weights = self._weights(features, lengths)
             mean = pool(mean.float(), mean_weights, lengths)
             log_var = pool(log_var.float(), log_var_weights, lengths)
-            return Gaussian(F.normalize(mean, dim=1), log_var)
+            return GaussianTensor(F.normalize(mean, dim=1), log_var)
 
     def _weights(self, features: Tensor, lengths: Tensor | None) -> Tensor:
         """(2, B or 1, T): for the mean and for the log-variance. Equal lengths are computed once."""

@@ -59,7 +59,7 @@ class EcgEncoder(gaussian_heads.GaussianHeads):
             others = (BasicBlock(channels, channels, stride=1) for _ in range(blocks - 1))
             self.add_module(name, nn.Sequential(first, *others))
 
-    def forward(self, signal: Tensor) -> gaussian_heads.Gaussian:
+    def forward(self, signal: Tensor) -> gaussian_heads.GaussianTensor:
         """Encodes ECGs.
 
         Args:
@@ -87,21 +87,21 @@ class Student(nn.Module):
             self.ecg_encoder.start_log_var(settings.log_var_start)
             self.text_encoder.start_log_var(settings.log_var_start)
 
-    def encode_ecg(self, signal: Tensor) -> gaussian_heads.Gaussian:
+    def encode_ecg(self, signal: Tensor) -> gaussian_heads.GaussianTensor:
         """Gaussians of ECGs.
 
         Args:
             signal: (B, 12, T) float32, leads in the order of conventions.LEADS, standardised per lead.
         """
-        gaussian: gaussian_heads.Gaussian = self.ecg_encoder(signal)
+        gaussian: gaussian_heads.GaussianTensor = self.ecg_encoder(signal)
         return gaussian
 
-    def encode_text(self, ids: Tensor, mask: Tensor) -> gaussian_heads.Gaussian:
+    def encode_text(self, ids: Tensor, mask: Tensor) -> gaussian_heads.GaussianTensor:
         """Gaussians of wrapped, tokenised texts.
 
         Args:
             ids: (B, T) int64.
             mask: (B, T) int64, 1 marks a token, padding at the end.
         """
-        gaussian: gaussian_heads.Gaussian = self.text_encoder(ids, mask)
+        gaussian: gaussian_heads.GaussianTensor = self.text_encoder(ids, mask)
         return gaussian

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig
 from echoingecg.common import TrainingError
 from echoingecg.recipe import ModelSettings
 from echoingecg.recipe.stages import BUILT_IN_TEXT
-from echoingecg.student.model.gaussian_heads import Gaussian, GaussianHeads
+from echoingecg.student.model.gaussian_heads import GaussianHeads, GaussianTensor
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 DIGITS = "0123456789"
@@ -134,7 +134,7 @@ class TextEncoder(GaussianHeads):
         super().__init__(config.hidden_size, settings.embed_dim, settings.gpo_dim)
         self.backbone = backbone
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Gaussian:
+    def forward(self, ids: Tensor, mask: Tensor) -> GaussianTensor:
         """Encodes wrapped, tokenised texts.
 
         Args:
