@@ -14,7 +14,6 @@ A version of the file changes on purpose only: where a stage's code version is r
 import json
 import tarfile
 from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,12 +24,12 @@ from echoingecg.common import canonical_json, fingerprint
 from echoingecg.evaluation.decision.reading_card import Judged
 from echoingecg.student.store import load
 from flows.request import find_recipe
+from helpers.paths import DATA
 from tasks.all_stages import WORKS
 from tasks.base.workspace import Workspace
 from tasks.operations.verify_and_collect import faults
 from tasks.store.artefacts import ArtefactStore, Plan
 
-DATA = Path(__file__).resolve().parents[1] / "data"
 VERSIONS = json.loads((DATA / "pinned_versions.json").read_text())
 
 ROWS = {

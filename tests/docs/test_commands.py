@@ -6,31 +6,20 @@ import re
 import pytest
 import typer
 import yaml
-from shell_blocks import PAGES, ROOT, Command, blocks, commands
 
 from data_contracts.conventions import STAGES
 from docs_reference.recipe import sections
 from echoingecg.recipe import Recipe
 from flows.cli.main import app
 from flows.request import find_recipe, shipped_recipes
+from helpers.docs.parsed import parsed
+from helpers.docs.shell_blocks import PAGES, ROOT, Command, blocks, commands
 
 COMMANDS = sorted(set(commands()), key=str)
 OURS = [one for one in COMMANDS if one.words[0] == "echoingecg"]
 FILES = (".hea", ".dat", ".dcm", ".parquet", ".py", ".md", ".yaml", ".json", ".html", ".png")
 USAGE = typer.BadParameter.__mro__[1]  # typer 0.16 and later carry a click of their own
 PLACES = {"RECIPE", "STAGE", "STAGE..."}  # what stands for a name that the reader chooses
-
-
-def parsed(words: tuple[str, ...]) -> typer.Context:
-    """The command's own context, its arguments checked by typer."""
-    command = typer.main.get_command(app)
-    context = command.make_context("echoingecg", list(words[:1]), resilient_parsing=True)
-    rest = list(words)
-    while hasattr(command, "commands"):
-        name = rest.pop(0)
-        assert name in command.commands, f"no command '{name}'"
-        command = command.commands[name]
-    return command.make_context(command.name, rest, parent=context)
 
 
 @pytest.mark.parametrize("one", OURS, ids=str)

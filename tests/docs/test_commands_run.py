@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from shell_blocks import ROOT, Command, commands
 
 from data_contracts.teacher import STUDIES
 from flows.request import find_recipe, make_job
-from support import Run, run_stages
+from helpers.cases.stage_runs import Run, run_stages
+from helpers.docs.shell_blocks import ROOT, Command, commands
 
 FAST = "test_commands.py proves that it names what exists"
 BY_COMMAND = {

@@ -16,9 +16,6 @@ from typing import Any, Final
 import httpx
 import pytest
 import yaml
-from prefect_server import ROOT, answers, free_address, wait_for
-from shell_blocks import PAGES, Command, commands
-from test_commands import parsed
 
 from deploy.compose import FILE
 from deploy.postgres import programs
@@ -26,6 +23,9 @@ from deploy.processes import marked
 from echoingecg.common import UserError
 from flows.deployments import DEPLOYMENTS
 from flows.faults import NAME
+from helpers.docs.parsed import parsed
+from helpers.docs.shell_blocks import PAGES, Command, commands
+from helpers.servers.prefect_server import ROOT, answers, free_address, wait_for
 
 Line = tuple[str, ...]
 NOT_COPIED: Final = (".git", ".venv", "build", "workspace", "__pycache__", ".*_cache", ".hypothesis")

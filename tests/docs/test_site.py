@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from shell_blocks import ROOT
 
 from docs_reference import contracts, recipe
 from echoingecg.recipe import Recipe
+from helpers.docs.shell_blocks import ROOT
 
 FETCHED = {
     ("script", "src"),

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from evaluation_case import LVEF, lvef_below, make_inputs
 
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
 from echoingecg.recipe import EvaluationSettings, FewShotSettings
+from helpers.cases.evaluation_case import LVEF, lvef_below, make_inputs
 
 
 @pytest.fixture(scope="session")

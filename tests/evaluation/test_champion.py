@@ -7,31 +7,11 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from data_contracts.evaluation import PREDICTIONS
 from data_contracts.monitoring import Compared
 from echoingecg.common import UserError
 from echoingecg.evaluation.compare import compare, decide
 from echoingecg.recipe.evaluation import PromotionSettings
-
-
-def predictions(skill: float, patients: int = 60, split: str = "test", seed: int = 0, **changes: object) -> pa.Table:
-    """Two ECGs a patient; the same seed gives the same labels and the same noise, whatever the skill."""
-    generator = np.random.default_rng(seed)
-    label = np.repeat(generator.random(patients) < 0.4, 2).astype(np.int8)
-    noise = generator.normal(size=2 * patients)
-    score = 1 / (1 + np.exp(-(skill * (2 * label - 1) + noise)))
-    values = {
-        "endpoint": ["e"] * len(label),
-        "protocol": ["zero_shot"] * len(label),
-        "record_id": [f"r{at}" for at in range(len(label))],
-        "patient_id": [f"p{at // 2}" for at in range(len(label))],
-        "split": [split] * len(label),
-        "label": label,
-        "score": score,
-        "decision": (score > 0.5).astype(np.int8),
-        "uncertainty": np.zeros(len(label)),
-    }
-    return pa.table(values | changes, schema=PREDICTIONS.schema)
+from helpers.cases.predictions import predictions
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from helpers.paths import ROOT
+
 FLOORS = ["flows", "tasks", "echoingecg", "data_contracts"]  # uppermost first
 FILES = sorted(path for floor in FLOORS for path in (ROOT / floor).rglob("*.py"))
 FOLDERS = sorted({path.parent for path in FILES})

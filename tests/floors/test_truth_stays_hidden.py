@@ -3,7 +3,8 @@
 import ast
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from helpers.paths import ROOT
+
 MAY_KNOW = ("echoingecg/simulator", "tests/simulator", "benchmarks/science")
 FOLDERS = ("data_contracts", "echoingecg", "tasks", "flows", "benchmarks", "tests")
 FILE, NAME = "simulated_truth", "TRUTH"

@@ -1,6 +1,5 @@
 """What the UI offers: the forms, the names of runs, and prefect.yaml as the description's copy."""
 
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -12,8 +11,8 @@ from flows import distil
 from flows import distil_on_work_pools as spread
 from flows.deployments import DEPLOYMENTS, Described, prefect_yaml
 from flows.request import ShippedRecipe, find_recipe, shipped_recipes, typed_overrides
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 BY_NAME = {one.name: one for one in DEPLOYMENTS}
 each = pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=BY_NAME)
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from shutil import rmtree
 
 import pytest
-from test_cli import call
 
 from data_contracts.ecg import RECORDS
 from data_contracts.monitoring import DRIFT, Drift
@@ -14,7 +13,8 @@ from echoingecg.recipe import DriftSettings
 from echoingecg.simulator.export import simulate
 from flows.drift import drift_job
 from flows.request import find_recipe
-from support import Run, run_stages
+from helpers.cases.command_line import call
+from helpers.cases.stage_runs import Run, run_stages
 from tasks.operations.drift import compare_export
 from tasks.operations.predict import find_student
 from tasks.store.job import Job

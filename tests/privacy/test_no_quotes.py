@@ -5,10 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ecg_files import ecg_steps
-from hospital import KEY, generic_export, write_csv, write_echo
-from personal_export import BIRTHS, FORMATS, GIVEN, PATIENT, SURNAME, WARD, name_dicom, write_ecg
-from searching import Words
 
 from data_contracts.monitoring import ExportRecord
 from echoingecg.catalog.build import build
@@ -18,6 +14,10 @@ from echoingecg.ecg.decode import decode
 from echoingecg.recipe import CatalogSettings, TeacherSettings
 from echoingecg.teacher.frames import read_clip
 from flows.request import find_recipe, make_job
+from helpers.cases.hospital import KEY, generic_export, write_csv, write_echo
+from helpers.ecg.ecg_files import ecg_steps
+from helpers.privacy.personal_export import BIRTHS, FORMATS, GIVEN, PATIENT, SURNAME, WARD, name_dicom, write_ecg
+from helpers.privacy.searching import Words
 from tasks.base.workspace import Workspace
 from tasks.operations.retrain import ExportRecords, Landed
 from tasks.pools.transaction import SourceFile

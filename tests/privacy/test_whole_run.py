@@ -14,7 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from personal_export import (
+
+from echoingecg.recipe import TeacherSettings
+from echoingecg.simulator.export import simulate
+from echoingecg.teacher.pictures import sheet_of_file
+from flows.request import find_recipe
+from helpers.privacy.personal_export import (
     BIRTHS,
     ECG,
     FORMATS,
@@ -28,12 +33,7 @@ from personal_export import (
     printed,
     write_export,
 )  # fmt: skip
-from searching import Words, as_numbers, contents, likeness, numbers, pictures
-
-from echoingecg.recipe import TeacherSettings
-from echoingecg.simulator.export import simulate
-from echoingecg.teacher.pictures import sheet_of_file
-from flows.request import find_recipe
+from helpers.privacy.searching import Words, as_numbers, contents, likeness, numbers, pictures
 
 WORDS = (SURNAME, GIVEN, WARD, TELEPHONE, *BIRTHS, PATIENT, STUDY, ECG, REPORT)
 SETTINGS = ('catalog.public_key=""', *(f"{one}.max_refused_share=0.9" for one in ("catalog", "ecg", "teacher")))

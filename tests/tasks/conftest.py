@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from s3_server import s3_bucket
 
+from helpers.servers.s3_server import s3_bucket
 from tasks.base.workspace import Workspace
 from tasks.store.artefacts import ArtefactStore, Plan
 

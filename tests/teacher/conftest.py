@@ -11,7 +11,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels import pixel_array
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit, UltrasoundMultiFrameImageStorage, generate_uid
-from ultrasound_files import WriteClip, region
+
+from helpers.echo.ultrasound_files import WriteClip, region
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from prefect_server import free_address, process, served
 
 from flows.request import find_recipe, make_job
-from support import Run, run_stages
+from helpers.cases.stage_runs import Run, run_stages
+from helpers.servers.prefect_server import free_address, process, served
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ import re
 from typing import Any
 
 import pytest
-from prefect_server import LIMIT, ROOT
+
+from helpers.servers.prefect_server import LIMIT, ROOT
 
 SHOTS = ROOT / "build" / "ui"
 REUSED = ("catalog", "ecg", "teacher", "pairs")

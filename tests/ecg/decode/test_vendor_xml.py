@@ -1,0 +1,216 @@
+"""MUSE, Philips and HL7 XML: second readings, what they must state, and what XML may not do."""
+
+import base64
+import re
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import sierraecg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from echoingecg.common import Refusal
+from echoingecg.ecg.decode import decode
+from echoingecg.ecg.decode.philips import decode_xli
+from echoingecg.ecg.decode.recording import arrange, limb_lead_error
+from helpers.ecg.ecg_files import STEP, ecg_steps, write_aecg, write_muse, write_philips, xli_chunk
+
+STEPS = ecg_steps(seconds=2.0)
+
+
+def reason_of(path: Path) -> str:
+    with pytest.raises(Refusal) as refusal:
+        decode(path)
+    return refusal.value.reason
+
+
+def edited(path: Path, old: str, new: str, encoding: str = "utf-8") -> Path:
+    """Replaces text, which must be there."""
+    text = path.read_bytes().decode(encoding)
+    changed = re.sub(old, new, text, flags=re.DOTALL)
+    assert changed != text
+    path.write_bytes(changed.encode(encoding))
+    return path
+
+
+@pytest.mark.parametrize("name", ["129DYPRG.XML", "2020-5-18_15-48-11.xml"])
+def test_philips_is_what_sierraecg_reads(recordings: Path, name: str) -> None:
+    """The last 300 ms of both files hold a calibration pulse of 1 mV in every lead; the ECG ends before."""
+    path = recordings / "philips_xml" / name
+    theirs = sierraecg.read_file(str(path))
+    found = decode(path)
+    assert list(found.leads) == [lead.label for lead in theirs.leads]
+    for row, lead in zip(found.signal, theirs.leads, strict=True):
+        np.testing.assert_allclose(row, lead.samples[: len(row)] * STEP, atol=1e-12)
+    assert limb_lead_error(arrange(found)[:, :5000])[1] < 0.05
+
+
+def test_our_philips_file_is_one(tmp_path: Path) -> None:
+    """The writer of these tests, read by sierraecg."""
+    theirs = sierraecg.read_file(str(write_philips(tmp_path, STEPS, version="1.04")))
+    np.testing.assert_array_equal([lead.samples for lead in theirs.leads], STEPS)
+
+
+@given(row=st.lists(st.integers(-300, 300), min_size=2, max_size=400), level=st.integers(-10000, 10000))
+@settings(max_examples=100, deadline=None)
+def test_xli_is_read_back(row: list[int], level: int) -> None:
+    values = np.array(row, np.int64) + level
+    if len(values) > 2:
+        np.testing.assert_array_equal(decode_xli(xli_chunk(values), 1, len(values))[0], values)
+
+
+def test_muse_against_a_plain_reading(recordings: Path) -> None:
+    """ElementTree and NumPy alone, by position: the second waveform is the rhythm."""
+    path = recordings / "muse_xml/easyRecg/muse_ecg1.xml"
+    rhythm = ElementTree.parse(path).getroot().findall("Waveform")[1]
+    expected = [
+        np.frombuffer(base64.b64decode(lead.findtext("WaveFormData", "")), "<i2") * 4.88e-3
+        for lead in rhythm.findall("LeadData")
+    ]
+    found = decode(path)
+    np.testing.assert_allclose(found.signal, expected, atol=1e-12)
+    assert found.leads == ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+
+
+def test_aecg_against_a_plain_reading(recordings: Path) -> None:
+    """The text between tags alone: the first twelve lists of digits are the rhythm, 2.5 uV a step."""
+    path = recordings / "hl7_aecg/jhu/hl7aecg-Example2.xml"
+    lists = re.findall(r"<digits>([^<]*)", path.read_text())[:12]
+    np.testing.assert_allclose(decode(path).signal, [[int(one) * 2.5e-3 for one in row.split()] for row in lists])
+
+
+def test_muse_leads_that_start_late(tmp_path: Path) -> None:
+    path = write_muse(tmp_path, STEPS, more="<LeadOffsetFirstSample>40</LeadOffsetFirstSample>")
+    np.testing.assert_allclose(decode(path).signal[0], STEPS[0] * STEP, atol=1e-12)
+    text = path.read_text(encoding="latin-1")
+    head, middle, tail = text.rpartition(">40<")
+    path.write_text(head + ">0<" + tail if middle else text, encoding="latin-1")
+    found = decode(path).signal  # V6 starts 40 samples before the others
+    assert found.shape == (8, 1040)
+    assert np.isnan(found[:7, :40]).all()
+    assert np.isnan(found[7, 1000:]).all()
+    np.testing.assert_allclose(found[7, :1000], STEPS[11] * STEP, atol=1e-12)
+
+
+MUSE = [
+    ("<SampleBase>500</SampleBase>", "", "missing_sampling_frequency"),
+    ("<SampleBase>500<", "<SampleBase>0<", "missing_sampling_frequency"),
+    ("<SampleExponent>0<", "<SampleExponent>99<", "missing_sampling_frequency"),
+    ("<LeadAmplitudeUnitsPerBit>5</LeadAmplitudeUnitsPerBit>", "", "missing_units"),
+    ("<LeadAmplitudeUnits>MICROVOLTS</LeadAmplitudeUnits>", "", "missing_units"),
+    ("MICROVOLTS", "FURLONGS", "unknown_units"),
+    ("<WaveformType>Rhythm<", "<WaveformType>Other<", "unknown_format"),
+    ("CONTINUOUS_SAMPLES", "COMPRESSED", "unknown_format"),
+    ("<LeadSampleSize>2<", "<LeadSampleSize>4<", "unknown_format"),
+    ("<LeadSampleSize>2<", "<FirstSampleBaseline>7</FirstSampleBaseline><LeadSampleSize>2<", "unknown_format"),
+    ("<LeadSampleSize>2<", "<LeadTimeOffset>7</LeadTimeOffset><LeadSampleSize>2<", "unknown_format"),
+    ("<LeadSampleCountTotal>1000<", "<LeadSampleCountTotal>1001<", "truncated"),
+    ("<LeadSampleCountTotal>1000<", "<LeadSampleCountTotal>999<", "unreadable"),
+    ("<LeadSampleCountTotal>1000<", "<LeadSampleCountTotal>99999999999<", "truncated"),
+    ("<LeadSampleCountTotal>1000<", "<LeadSampleCountTotal>many<", "unreadable"),
+    ("<LeadDataCRC32>", "<LeadDataCRC32>1", "unreadable"),
+    ("<WaveFormData>", "<WaveFormData>!", "unreadable"),
+    ("<LeadID>V6<", "<LeadID>V5<", "missing_leads"),
+    ("<LeadID>[^<]*<", "<LeadID>X<", "missing_leads"),
+    ("</RestingECG>", "", "truncated"),
+    ("<LeadData>", "<LeadData", "unreadable"),
+]
+AECG = [
+    ('<increment value="0.002" unit="s"/>', "", "missing_sampling_frequency"),
+    ('value="0.002"', 'value="0"', "missing_sampling_frequency"),
+    ('value="0.002"', 'value="1e-300"', "missing_sampling_frequency"),
+    ('value="0.002" unit="s"', 'value="0.002" unit="min"', "missing_sampling_frequency"),
+    ('(<scale value="5") unit="uV"', r"\1", "missing_units"),
+    ('<scale value="5" unit="uV"/>', "", "missing_units"),
+    ('(<scale value="5") unit="uV"', r'\1 unit="mm"', "unknown_units"),
+    ('<scale value="5"', '<scale value="x"', "unreadable"),
+    ("<digits>", "<digits>nan ", "unreadable"),
+    ("<digits>", "<digits>1-2 ", "unreadable"),
+    ("<digits>[^<]*", "<digits>", "unreadable"),
+    ("(LEAD_V6.*?<digits>)", r"\g<1>0 ", "unreadable"),
+    ("SLIST_PQ", "BXIT_CDPQ", "unknown_format"),
+    ('code="RHYTHM"', 'code="OTHER"', "unknown_format"),
+    ("LEAD_V6", "LEAD_V5", "missing_leads"),
+    ("MDC_ECG_LEAD", "MDC_EEG_LEAD", "missing_leads"),
+]
+PHILIPS = [
+    ("<documentversion>1.03<", "<documentversion>2.0<", "unknown_format"),
+    ('compression="XLI"', 'compression="ZIP"', "unknown_format"),
+    ('compression="XLI"', "", "unknown_format"),
+    ('dataencoding="Base64"', 'dataencoding="Plain"', "unknown_format"),
+    ("<bitspersample>16<", "<bitspersample>8<", "unknown_format"),
+    ("<signaloffset>0<", "<signaloffset>9<", "unknown_format"),
+    ("<signalsigned>True<", "<signalsigned>False<", "unknown_format"),
+    ("<samplingrate>500</samplingrate>", "", "missing_sampling_frequency"),
+    ("<signalresolution>5<", "<signalresolution>0<", "missing_units"),
+    ("STD-12", "EASI", "missing_leads"),
+    ("allocated>12<", "allocated>11<", "missing_leads"),
+    ('durationperchannel="2000"', "", "unreadable"),
+    ('durationperchannel="2000"', 'durationperchannel="2400"', "truncated"),
+    ('durationperchannel="2000"', 'durationperchannel="1000"', "unreadable"),
+    ('durationperchannel="2000"', 'durationperchannel="9e15"', "unreadable"),
+    (">[A-Za-z0-9+/]{9}", ">!", "unreadable"),
+    ("[A-Za-z0-9+/=]{400}</parsed", "</parsed", "truncated"),
+]
+
+
+def _philips_1_03(folder: Path, steps: np.ndarray) -> Path:
+    return write_philips(folder, steps, version="1.03", labels=False)
+
+
+@pytest.mark.parametrize(
+    ("write", "old", "new", "reason"),
+    [(write, *case) for write, cases in ((write_muse, MUSE), (write_aecg, AECG), (_philips_1_03, PHILIPS))
+     for case in cases],
+)  # fmt: skip
+def test_lying_or_silent_files(
+    tmp_path: Path, write: Callable[[Path, np.ndarray], Path], old: str, new: str, reason: str
+) -> None:
+    path = edited(write(tmp_path, STEPS), old, new)
+    with pytest.raises(Refusal) as refusal:
+        arrange(decode(path))
+    assert refusal.value.reason == reason
+
+
+def test_the_export_may_state_what_the_file_does_not(tmp_path: Path) -> None:
+    path = edited(write_muse(tmp_path, STEPS), "<LeadAmplitudeUnits>MICROVOLTS</LeadAmplitudeUnits>", "")
+    edited(path, "<SampleBase>500</SampleBase>", "")
+    found = decode(path, "uV", 500.0)
+    np.testing.assert_allclose(found.signal[1], STEPS[1] * STEP, atol=1e-12)
+    assert found.sampling_frequency == 500
+
+
+def test_entities_and_outside_files_are_refused(tmp_path: Path) -> None:
+    bomb = '<!DOCTYPE RestingECG [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><RestingECG>&b;</RestingECG>'
+    outside = '<!DOCTYPE RestingECG [<!ENTITY x SYSTEM "file:///etc/passwd">]><RestingECG>&x;</RestingECG>'
+    for text in (bomb, outside):
+        (tmp_path / "bad.xml").write_text(text)
+        with pytest.raises(Refusal, match="entities"):
+            decode(tmp_path / "bad.xml")
+
+
+def test_floods_of_elements_are_refused(tmp_path: Path) -> None:
+    for text in ("<a>" * 200 + "</a>" * 200, f"<a>{'<b/>' * 600_000}</a>"):
+        (tmp_path / "bad.xml").write_text(text)
+        with pytest.raises(Refusal, match="more or deeper"):
+            decode(tmp_path / "bad.xml")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"<svg/>", "unknown_format"),
+        (b"  \n<?xml version='1.0'?><svg/>", "unreadable"),  # nothing may stand before the declaration
+        (b"<", "truncated"),
+        (b"<RestingECG>", "truncated"),
+        (b"<?xml version='1.0' encoding='no-such'?><a/>", "unreadable"),
+        ("<svg/>".encode("utf-16"), "unknown_format"),
+        (b"\xef\xbb\xbf<svg/>", "unknown_format"),
+    ],
+)
+def test_other_xml(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "other.xml").write_bytes(content)
+    assert reason_of(tmp_path / "other.xml") == reason

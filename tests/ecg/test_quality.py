@@ -1,0 +1,193 @@
+"""Findings: each planted fault is found where it is and nowhere else; real recordings as experience has them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_contracts.conventions import LEADS
+from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
+from echoingecg.common import Refusal
+from echoingecg.ecg.decode import decode
+from echoingecg.ecg.decode.recording import arrange, limb_lead_error
+from echoingecg.ecg.filter import clean
+from echoingecg.ecg.process import choose, fill_gaps
+from echoingecg.ecg.quality import judge, level_and_mains, names
+from echoingecg.recipe import EcgSettings
+from helpers.ecg.synthetic_hearts import twelve_leads
+
+SETTINGS = EcgSettings()
+HEART = twelve_leads()
+TIME = np.arange(HEART.shape[1]) / 500
+ALL = set(LEADS)
+
+
+def found(stored: np.ndarray, fs: float = 500, settings: EcgSettings = SETTINGS) -> tuple[dict[str, set[str]], set]:
+    """Finding -> leads, and the recording's findings."""
+    raw, missing = fill_gaps(stored, 1.0)
+    quality, findings = judge(raw, missing, clean(raw, fs, settings), fs, settings)
+    leads = {
+        name: {lead for lead, mask in zip(LEADS, quality, strict=True) if mask & bit}
+        for name, bit in QUALITY_FLAGS.items()
+    }
+    return {name: at for name, at in leads.items() if at}, set(names(int(findings), RECORD_FLAGS))
+
+
+def put(lead: str, values: np.ndarray | Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The heart with one lead replaced."""
+    signal = HEART.copy()
+    row = LEADS.index(lead)
+    signal[row] = values(signal[row]) if callable(values) else values
+    return signal
+
+
+def noise(seed: int = 3, size: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.1, (size, len(TIME)))
+
+
+def test_a_sound_heart_has_no_finding() -> None:
+    assert found(HEART) == ({}, set())
+    assert found(twelve_leads(100), 100) == ({}, set())
+    assert found(0.3 * twelve_leads(noise=0)) == ({}, set()), "low voltage is no finding"
+
+
+@pytest.mark.parametrize(
+    ("signal", "finding"),
+    [
+        (put("V4", 0.004), "flat"),
+        (put("V4", lambda lead: np.clip(lead, None, 0.05)), "clipped"),
+        (put("V4", lambda lead: np.where(TIME < 0.02, np.nan, lead)), "nan"),
+        (put("V4", lambda lead: lead - 2.5), "baseline"),
+        (put("V4", lambda lead: 20 * lead), "amplitude"),
+        (put("V4", noise()[0]), "disconnected"),
+        (put("V4", 2 * np.sin(2 * np.pi * 0.11 * TIME)), "disconnected"),
+        (put("V4", lambda lead: lead + 0.1 * np.sin(2 * np.pi * 49.8 * TIME)), "mains"),
+        (put("V4", lambda lead: lead + 0.1 * np.sin(2 * np.pi * 60.1 * TIME + 1)), "mains"),
+    ],
+)
+def test_a_planted_fault_falls_on_its_lead(signal: np.ndarray, finding: str) -> None:
+    assert found(signal) == ({finding: {"V4"}}, set())
+
+
+def test_an_electrode_that_is_off_shows_on_the_leads_that_need_it() -> None:
+    """Left arm: noise in its place on I, III, aVL; what Wilson's terminal passes on to V1-V6 stays small."""
+    loose = HEART.copy()
+    off = noise(5)[0]
+    rows = {lead: LEADS.index(lead) for lead in LEADS}
+    loose[rows["I"]], loose[rows["III"]], loose[rows["aVL"]] = off, loose[rows["II"]] - off, off
+    leads, whole = found(loose)
+    assert leads == {"disconnected": {"I", "aVL"}}, "III still holds lead II, beneath the noise"
+    assert whole == {"limb_leads"}
+
+
+def test_noise_alone_has_no_qrs_and_blames_no_lead() -> None:
+    for signal in (noise(1, 12), np.repeat(noise(2), 12, axis=0), np.zeros((12, 5000))):
+        leads, whole = found(signal)
+        assert "no_qrs" in whole
+        assert "disconnected" not in leads
+
+
+@pytest.mark.parametrize(("limits", "expected"), [((70, 80), False), ((80, 300), True), ((20, 70), True)])
+def test_a_rate_no_heart_has(limits: tuple[float, float], expected: bool) -> None:
+    settings = EcgSettings(rate_low=limits[0], rate_high=limits[1])
+    assert ("no_qrs" in found(HEART, settings=settings)[1]) is expected
+
+
+@pytest.mark.parametrize(("one", "other"), [("I", "II"), ("II", "III"), ("aVF", "aVL"), ("aVR", "III"), ("V1", "V2")])
+def test_exchanged_names_break_the_identities_of_limb_leads_alone(one: str, other: str) -> None:
+    rows = list(range(12))
+    first, second = LEADS.index(one), LEADS.index(other)
+    rows[first], rows[second] = rows[second], rows[first]
+    leads, whole = found(HEART[rows])
+    assert leads == {}
+    assert whole == ({"limb_leads"} if not one.startswith("V") else set())
+
+
+def test_the_identities_to_the_letter() -> None:
+    exact = twelve_leads(100)
+    assert max(np.asarray(limb_lead_error(exact))) < 1e-12
+    exact[LEADS.index("aVL")] += 0.3
+    error, share = limb_lead_error(exact)
+    assert error == pytest.approx(0.3)
+    assert share == pytest.approx(0.3 / np.sqrt(np.mean(exact[:6] ** 2)))
+
+
+@pytest.mark.parametrize("fs", [100, 250, 257.3, 500, 1000])
+def test_mains_power_is_that_of_the_sine(fs: float) -> None:
+    time = np.arange(int(10 * fs)) / fs
+    wave = 0.2 * np.cos(2 * np.pi * 50 * time + 0.4) + 3.0 + 0.5 * time
+    level, power = level_and_mains(wave[None], fs, (50.0, 60.0))
+    assert level == pytest.approx(np.median([3.0 + 0.5 * (second + 0.5) for second in range(10)]), abs=0.02)
+    assert power == pytest.approx(0.02 if fs > 106 else 0, rel=0.02, abs=1e-4)
+
+
+def test_a_batch_is_judged_as_its_records_are() -> None:
+    signals = [HEART, put("V2", noise()[0]), noise(1, 12), put("I", 0.0), put("aVF", lambda lead: 9 * lead)]
+    raw = np.stack(signals)
+    filtered = np.stack([clean(one, 500, SETTINGS) for one in signals])
+    quality, findings = judge(raw, np.zeros(raw.shape[:2]), filtered, 500, SETTINGS)
+    assert quality.shape == (5, 12)
+    assert quality.dtype == findings.dtype == np.uint8
+    for at, one in enumerate(signals):
+        alone = judge(one, np.zeros(12), filtered[at], 500, SETTINGS)
+        np.testing.assert_array_equal(quality[at], alone[0])
+        assert findings[at] == alone[1]
+
+
+@pytest.mark.parametrize(
+    ("refuse", "leads", "says"),
+    [
+        (("flat",), 1, "flat: V2"),
+        (("no_qrs", "flat"), 1, "flat: V2"),
+        (("flat",), 2, ""),
+        (("mains", "limb_leads"), 1, ""),
+    ],
+)
+def test_the_recipe_refuses_findings(refuse: tuple[str, ...], leads: int, says: str) -> None:
+    from echoingecg.ecg.quality import refuse as judge_over
+
+    settings = EcgSettings(refuse=refuse, refuse_leads=leads)
+    done = choose(put("V2", 0.0), 500, settings)
+    if says:
+        with pytest.raises(Refusal, match=f"poor_quality: {says}"):
+            judge_over(done.quality, done.findings, settings)
+    else:
+        judge_over(done.quality, done.findings, settings)
+
+
+def test_a_recording_without_qrs_can_be_refused() -> None:
+    from echoingecg.ecg.quality import refuse as judge_over
+
+    settings = EcgSettings(refuse=("no_qrs",))
+    done = choose(2 * noise(1, 12), 500, settings)
+    with pytest.raises(Refusal, match="poor_quality: no_qrs"):
+        judge_over(done.quality, done.findings, settings)
+
+
+def test_real_recordings_have_qrs_and_true_limb_leads(recordings: Path) -> None:
+    """But for LUDB's copy, whose leads follow from each other with other factors: each has a gain of its own."""
+    broken, without = set(), set()
+    settings = EcgSettings(min_duration=2.5)
+    for folder in ("ptbxl", "cinc2021_wfdb_mat", "code15_wfdb", "ludb_wfdb"):
+        for path in sorted((recordings / folder).rglob("*.hea")):
+            stored = decode(path)
+            done = choose(arrange(stored), stored.sampling_frequency, settings)
+            whole = names(done.findings, RECORD_FLAGS)
+            broken |= {path.stem} if "limb_leads" in whole else set()
+            without |= {path.stem} if "no_qrs" in whole else set()
+    assert broken == {"ludb-ecg"}
+    assert without == set()
+
+
+def test_what_is_known_of_a_recording(recordings: Path) -> None:
+    """47946: mains on the limb leads of the left arm and foot. 1111813: a spike on V1, whose beats are seen."""
+    settings = EcgSettings(min_duration=2.5)
+    seen = {}
+    for name in ("47946", "1111813"):
+        stored = decode(recordings / "code15_wfdb" / name)
+        seen[name] = found(arrange(stored), stored.sampling_frequency, settings)
+    assert seen["47946"][0]["mains"] == {"I", "III", "aVF", "aVL"}
+    assert seen["1111813"][0] == {"amplitude": {"V1"}}
+    assert seen["47946"][1] == {"short"}
+    assert seen["1111813"][1] == set()

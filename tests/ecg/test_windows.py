@@ -1,0 +1,128 @@
+"""Length policy: shorter than 10 s, longer than 10 s."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_contracts.conventions import LEADS
+from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS, RECORDS
+from data_contracts.quarantine import QUARANTINE
+from echoingecg.common import Refusal
+from echoingecg.ecg.process import choose
+from echoingecg.ecg.windows import windows
+from echoingecg.recipe import EcgSettings
+from flows.request import find_recipe, make_job
+from helpers.cases.stage_runs import run_stages
+from helpers.ecg.synthetic_hearts import twelve_leads
+from helpers.ecg.wfdb_files import write_record
+from tasks.pools.signals import PoolSignals
+
+SHORT = twelve_leads(seconds=6.0)
+LONG = twelve_leads(seconds=30.0)
+
+
+def test_shorter_is_refused_unless_the_recipe_admits_it() -> None:
+    for settings in (EcgSettings(), EcgSettings(short="refuse", min_duration=5.0), EcgSettings(min_duration=7.0)):
+        with pytest.raises(Refusal, match=r"too_short: 6\.00 s"):
+            choose(SHORT, 500, settings)
+    done = choose(SHORT, 500, EcgSettings(min_duration=5.0))
+    assert done.findings == RECORD_FLAGS["short"]
+    assert not done.quality.any()
+
+
+def test_padded_with_rest_or_repeated() -> None:
+    padded = choose(SHORT, 500, EcgSettings(min_duration=5.0)).signal
+    assert not padded[:, 600:].any()
+    repeated = choose(SHORT, 500, EcgSettings(min_duration=5.0, short="repeat"))
+    np.testing.assert_array_equal(repeated.signal[:, :600], padded[:, :600])
+    np.testing.assert_array_equal(repeated.signal[:, 600:], padded[:, :400])
+    assert repeated.findings == RECORD_FLAGS["short"]
+
+
+def test_one_missing_sample_is_not_short() -> None:
+    assert choose(LONG[:, :4999], 500, EcgSettings()).findings == 0
+
+
+def test_the_first_ten_seconds_by_default() -> None:
+    np.testing.assert_array_equal(
+        choose(LONG, 500, EcgSettings()).signal, choose(LONG[:, :5000], 500, EcgSettings()).signal
+    )
+
+
+def test_the_best_window_leaves_the_fault_behind() -> None:
+    """Spikes at 1 and 11 s: of windows every 5 s, the one from 15 s is the first without."""
+    settings = EcgSettings(long="best")
+    loose = LONG.copy()
+    row = LEADS.index("V3")
+    loose[row, [500, 501, 5500, 5501]] += 80
+    done = choose(loose, 500, settings)
+    assert not done.quality.any()
+    np.testing.assert_array_equal(done.signal, choose(loose[:, 7500:12500], 500, settings).signal)
+    assert choose(loose, 500, EcgSettings()).quality[row] == QUALITY_FLAGS["amplitude"]
+    np.testing.assert_array_equal(choose(LONG, 500, settings).signal, choose(LONG, 500, EcgSettings()).signal)
+
+
+def test_a_window_that_cannot_be_used_is_passed_over() -> None:
+    holed = LONG.copy()
+    holed[0, 100] = np.nan
+    with pytest.raises(Refusal, match="nan"):
+        choose(holed, 500, EcgSettings())
+    assert choose(holed, 500, EcgSettings(long="best")).findings == 0
+    holed[0, ::100] = np.nan
+    with pytest.raises(Refusal, match="nan"):
+        choose(holed, 500, EcgSettings(long="best"))
+
+
+@given(time=st.integers(1, 200_000), fs=st.sampled_from([100.0, 250.0, 257.3, 500.0]), step=st.floats(0.1, 20))
+def test_windows_lie_inside_and_reach_the_end(time: int, fs: float, step: float) -> None:
+    found = windows(time, fs, EcgSettings(long="best", window_step=step))
+    assert found[0].start == 0
+    assert found[-1].stop == time
+    assert len({one.stop - one.start for one in found}) == 1
+    assert [one.start for one in found] == sorted({one.start for one in found})
+    assert found[0] == windows(time, fs, EcgSettings())[0]
+
+
+def _export(root: Path, ecgs: dict[str, np.ndarray]) -> Path:
+    """Layout generic: a WFDB record each, and the first ECG once more as an array whose facts the table states."""
+    (root / "ecgs").mkdir(parents=True)
+    rows = []
+    for number, (name, signal) in enumerate(ecgs.items()):
+        write_record(root / "ecgs" / name, signal.T, sig_name=list(LEADS))
+        rows.append([name, 1, f"2021-03-0{number + 1} 08:00:00", f"ecgs/{name}", "", "", ""])
+    np.save(root / "ecgs/array.npy", 1000 * next(iter(ecgs.values())))
+    rows.append(["array", 1, "2021-03-09 08:00:00", "ecgs/array.npy", "uV", "500", ";".join(LEADS)])
+    with (root / "ecgs.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [["patient_id", "ecg_id", "time", "path", "unit", "sampling_frequency", "leads"], *rows]
+        )
+    return root
+
+
+@pytest.mark.parametrize("commit_every", [1, 2000])
+def test_several_windows_are_ecgs_of_their_own(tmp_path: Path, commit_every: int) -> None:
+    """30 s with a gap in the second of three windows, 30 s, 10 s, 30 s all gaps; one a commit falls between windows."""
+    holed, hopeless = LONG.copy(), LONG.copy()
+    holed[3, 6000] = hopeless[3, ::500] = np.nan
+    export = _export(
+        tmp_path / "export", {"whole": LONG, "holed": holed, "ten": LONG[:, 5000:10000], "hopeless": hopeless}
+    )
+    settings = ["catalog.layout=generic", "catalog.public_key=open", "ecg.long=several", "ecg.window_step=10",
+                "ecg.max_refused_share=0.5", f"execution.commit_every={commit_every}"]  # fmt: skip
+    job = make_job(find_recipe("paper", settings), str(export), str(tmp_path / "workspace"))
+    artefact = run_stages(job, "catalog", "ecg").artefacts["ecg"]
+    records, signals = RECORDS.read(artefact.folder).to_pylist(), PoolSignals(job.workspace, artefact)
+    found: dict[str, list[np.ndarray]] = {}
+    for at, row in enumerate(records):
+        found.setdefault(row["recording_id"], []).append(signals.read(np.array([at]))[0])
+        assert row["record_id"].startswith(row["recording_id"])
+    assert sorted(map(len, found.values())) == [1, 2, 3, 3]
+    assert [row["reason"] for row in QUARANTINE.read(artefact.folder).to_pylist()] == ["nan"]
+    windows_of_long = [choose(LONG[:, start : start + 5000], 500, EcgSettings()).signal for start in (0, 5000, 10000)]
+    expected = {1: windows_of_long[1:2], 2: windows_of_long[::2], 3: windows_of_long}
+    for some in found.values():  # WFDB keeps whole microvolts
+        np.testing.assert_allclose(some, expected[len(some)], atol=0.001)

@@ -1,0 +1,84 @@
+"""Strata and shift: parts by what the export states, and whether two groups differ."""
+
+import numpy as np
+import pytest
+
+from data_contracts.catalog import SUBGROUPS
+from echoingecg.evaluation.metrics.bootstrap import Patients
+from echoingecg.evaluation.metrics.selective import SMALL, parts, strata_of
+from echoingecg.evaluation.metrics.shift import _mmd2, embedding_shift, share_shift
+from helpers.cases.evaluation_case import make_records, make_subgroups
+
+
+def test_levels_are_those_stated_and_empty_elsewhere() -> None:
+    names = [f"ecg-{at:05d}" for at in range(90)]
+    wanted = np.array([*names[:20], "ecg-00001-2", "ecg-unknown"])
+    found = strata_of(wanted, make_subgroups(names), make_records([*names, "ecg-00001-2"]), (40, 65, 80))
+    assert sorted(found) == ["age", "quality", "rhythm", "sex", "site"]
+    assert found["sex"].tolist()[:6] == ["", "F", "M", "M", "F", "F"]
+    assert found["age"].tolist()[1] == "under 40"
+    assert found["quality"].tolist()[:5] == ["finding", "no finding", "no finding", "no finding", "finding"]
+    assert (found["sex"][-2], found["age"][-2]) == ("F", "under 40"), "a window is of its recording's group"
+    assert {levels[-1] for levels in found.values()} == {""}
+
+
+@pytest.mark.parametrize(
+    ("age", "band"),
+    [(0.0, "under 40"), (39.9, "under 40"), (40.0, "40 to 64"), (79.0, "65 to 79"), (90.0, "80 and over")],
+)
+def test_age_bands(age: float, band: str) -> None:
+    row = {"record_id": "a", "sex": None, "age": age, "site": None, "device": None, "rhythm": None}
+    found = strata_of(np.array(["a"]), SUBGROUPS.build([row]), make_records(["a"]), (40, 80, 65))
+    assert found["age"].tolist() == [band]
+
+
+def test_levels_of_few_patients_are_gathered() -> None:
+    patient = np.array([f"p{at}" for at in range(90)])
+    levels = np.array(["a"] * 30 + ["b"] * 10 + ["c"] * 15 + [""] * 5 + ["d"] * 30)
+    sizes = {level: int(members.sum()) for level, members in parts(levels, patient).items()}
+    assert sizes == {"a": 30, "d": 30, SMALL: 25}
+    assert parts(levels, patient)[SMALL].nonzero()[0].tolist() == list(range(30, 55))
+    alone = np.where(levels == "c", "a", levels)
+    assert sorted(parts(alone, patient)) == ["a", "b", "d"], "one small part keeps its name"
+    assert parts(levels, np.repeat("one", 90)) == {}
+    assert parts(np.where(levels == "a", "a", ""), patient) == {}
+
+
+def test_mmd_against_its_definition() -> None:
+    generator = np.random.default_rng(1)
+    points = generator.normal(size=(9, 3))
+    kernel = np.exp(-((points[:, None] - points[None]) ** 2).sum(axis=2) / 2)
+    np.fill_diagonal(kernel, 0)
+    a, b = range(4), range(4, 9)
+    expected = (
+        np.mean([kernel[i, j] for i in a for j in a if i != j])
+        + np.mean([kernel[i, j] for i in b for j in b if i != j])
+        - 2 * np.mean([kernel[i, j] for i in a for j in b])
+    )
+    members = (np.arange(9) < 4).astype(float)[None]
+    assert _mmd2(kernel, members)[0] == pytest.approx(expected)
+
+
+def test_two_groups_of_one_distribution_look_apart_as_often_as_p_says() -> None:
+    generator = np.random.default_rng(2)
+    found = [embedding_shift(*generator.normal(size=(2, 40, 8)), seed) for seed in range(60)]
+    p = np.array([one.p for one in found if one is not None])
+    assert 0.35 < p.mean() < 0.65
+    assert (p < 0.1).mean() < 0.25
+    moved = embedding_shift(generator.normal(size=(40, 8)), generator.normal(0.8, 1, size=(60, 8)), 1)
+    assert moved is not None
+    assert moved.p == pytest.approx(1 / 501)
+    assert embedding_shift(np.ones((1, 3)), np.ones((5, 3)), 1) is None
+    same = embedding_shift(np.ones((4, 3)), np.ones((5, 3)), 1)
+    assert same is not None
+    assert (same.mmd2, same.p) == (pytest.approx(0.0), 1.0)
+
+
+def test_share_shift_has_the_binomial_width() -> None:
+    reference, compared = np.arange(400) % 5 == 0, np.arange(400) % 2 == 0
+    patients = Patients(np.arange(400), 400)
+    found = share_shift(reference, patients, compared, patients, 4000, 1)
+    assert found.value == pytest.approx(0.3)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt((0.16 + 0.25) / 400), rel=0.06)

@@ -1,0 +1,144 @@
+"""predict, embed, search and the batch flow on the smoke run's student."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from data_contracts.conventions import SAMPLES
+from data_contracts.ecg import RECORDS
+from data_contracts.evaluation import ANSWERS, PREDICTIONS
+from data_contracts.prediction import GAUSSIANS, NOTICE, READINGS
+from data_contracts.teacher import STUDIES
+from echoingecg.common import UserError
+from echoingecg.evaluation.data.embed import Gaussians, sampled_distances
+from flows.cli.students import embed
+from helpers.cases.command_line import call
+from helpers.cases.stage_runs import Run
+from tasks.operations.predict import find_student
+from tasks.operations.search import Cohort, ecgs_like, studies_like
+from tasks.pools.signals import PoolSignals
+from tasks.pools.targets import read_targets
+
+
+@pytest.fixture(scope="module")
+def cohort(finished: Run) -> Cohort:
+    return Cohort(finished.job.store, find_student(finished.job.store, ""))
+
+
+def ecg_files(run: Run) -> list[str]:
+    return sorted(str(path) for path in (run.job.export / "mimic-iv-ecg").rglob("*.hea"))
+
+
+def test_the_command_gives_the_evaluations_numbers(finished: Run, tmp_path: Path) -> None:
+    place = {"ECHOINGECG_WORKSPACE": str(finished.job.workspace.root)}
+    folder = str(finished.job.export / "mimic-iv-ecg" / "files")
+    done = call("predict", folder, "nowhere", "--json", **place)
+    assert done.returncode == 0, done.stderr
+    assert NOTICE in done.stderr
+    document = json.loads(done.stdout)
+    assert document["student"] == str(finished.artefacts["student"])
+    rows = [row for row in document["readings"] if row["file"] != "nowhere"]
+    assert {row["file"] for row in rows} >= set(ecg_files(finished))
+    found = {(row["endpoint"], round(row["score"], 5)): row for row in rows if "score" in row}
+    folder_of_evaluation = finished.artefacts["evaluation"].folder
+    judged = PREDICTIONS.read(folder_of_evaluation).to_pandas().merge(ANSWERS.read(folder_of_evaluation).to_pandas())
+    tested = judged[(judged["protocol"] == "zero_shot") & (judged["split"] == "test")]
+    assert len(tested)
+    for row in tested.itertuples():
+        ours = next(
+            found[row.endpoint, near]
+            for near in (round(row.score + step, 5) for step in (0, -1e-5, 1e-5))
+            if (row.endpoint, near) in found
+        )
+        assert ours["probability"] == pytest.approx(row.probability, abs=1e-4)
+        assert (ours["decision"], ours["advice"]) == (row.decision, row.advice)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["predict", "x", "--student", "nobody"], "names no artefact"),
+        (["search", "--study", "s-0", "--text", "one too many"], "one of FILE, --study and --text"),
+    ],
+)
+def test_faults_are_one_line(finished: Run, arguments: list[str], says: str) -> None:
+    done = call(*arguments, ECHOINGECG_WORKSPACE=str(finished.job.workspace.root))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert says in done.stderr
+
+
+def test_studies_like_an_ecg_against_every_distance(finished: Run, cohort: Cohort) -> None:
+    file = ecg_files(finished)[0]
+    hits = studies_like(cohort, file, 5)
+    read = cohort.judged.reader().read([file])
+    studies, mean, log_var = read_targets(finished.artefacts["teacher"])
+    distance = sampled_distances(Gaussians.of(read.mean, read.log_var), Gaussians.of(mean, log_var))[0]
+    order = np.argsort(distance, kind="stable")[:5]
+    assert [hit.name for hit in hits] == [studies["study_id"][int(row)].as_py() for row in order]
+    np.testing.assert_allclose([hit.distance for hit in hits], distance[order])
+    assert any("LVEF" in hit.report or "jection" in hit.report for hit in hits)
+    with pytest.raises(UserError, match="refused, missing_file"):
+        studies_like(cohort, "nowhere", 5)
+
+
+def test_ecgs_like_a_study_and_a_sentence_against_every_distance(finished: Run, cohort: Cohort) -> None:
+    signals = PoolSignals(finished.job.workspace, finished.artefacts["ecg"])
+    values = signals.read(np.arange(len(signals)))
+    assert values.shape[2] == SAMPLES
+    ecgs = Gaussians.of(*cohort.judged.reader().student.embed_ecg(values))
+    study = STUDIES.read(finished.artefacts["teacher"].folder)["study_id"][3].as_py()
+    for query in (cohort.study(study), cohort.sentence("LVEF is 25 %.")):
+        distance = sampled_distances(query, ecgs)[0]
+        for _ in range(2):  # embedded anew, then from the kept files
+            hits = ecgs_like(Cohort(cohort.store, cohort.judged), query, 4)
+            np.testing.assert_allclose([hit.distance for hit in hits], np.sort(distance)[:4], atol=1e-5)
+        names = [hit.name.split()[0] for hit in hits]
+        assert names == [signals.record_ids[row] for row in np.argsort(distance, kind="stable")[:4]]
+    assert set(names) <= set(RECORDS.read(finished.artefacts["ecg"].folder)["record_id"].to_pylist())
+    with pytest.raises(UserError, match="no study s-nobody among"):
+        cohort.study("s-nobody")
+
+
+FLOW = """
+import sys
+from prefect.client.orchestration import get_client
+from prefect.testing.utilities import prefect_test_harness
+from flows.predict import predict
+
+with prefect_test_harness(server_startup_timeout=300):
+    state = predict([sys.argv[1]], sys.argv[2], student=sys.argv[3], workspace=sys.argv[4], return_state=True)
+    failed = predict([sys.argv[1]], sys.argv[2], student="nobody", workspace=sys.argv[4], return_state=True)
+    with get_client(sync_client=True) as client:
+        print(state.message)
+        print(failed.type.value, failed.message)
+        print([one.data for one in client.read_artifacts() if one.key == "readings"])
+"""
+
+
+@pytest.mark.slow
+def test_the_flow_scores_a_folder_and_names_no_file(finished: Run, tmp_path: Path) -> None:
+    output, folder = tmp_path / "out.parquet", finished.job.export / "mimic-iv-ecg"
+    root = str(finished.job.workspace.root)
+    arguments = [str(folder), str(output), str(finished.artefacts["student"]), root]
+    done = subprocess.run([sys.executable, "-c", FLOW, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    says, failed, shown = done.stdout.strip().splitlines()[-3:]
+    table = READINGS.check(pq.read_table(output))
+    refused = table.num_rows - table["reason"].null_count
+    read = len(set(table["file"].to_pylist())) - refused
+    assert says == f"{read} ECGs read, {refused} files refused"
+    assert failed.startswith("FAILED 'nobody' names no artefact")
+    assert "LVEF < 40 %" in shown
+    assert str(folder) not in shown
+
+
+def test_embed_writes_every_gaussian(finished: Run, tmp_path: Path) -> None:
+    file, output = ecg_files(finished)[0], tmp_path / "out.parquet"
+    embed([file], output, workspace=str(finished.job.workspace.root))
+    (row,) = GAUSSIANS.check(pq.read_table(output)).to_pylist()
+    assert (row["file"], len(row["mean"])) == (file, 128)

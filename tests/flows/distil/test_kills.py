@@ -1,0 +1,108 @@
+"""Twenty kill -9 at random moments over the whole DAG: what comes out is what an undisturbed run gives."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.request import find_recipe, make_job
+from helpers.cases.stage_runs import Run, run_stages
+from helpers.paths import ROOT
+from tasks.base.workspace import Workspace
+from tasks.operations.verify_and_collect import collect, faults
+from tasks.store.artefacts import ArtefactStore
+
+KILLS = 20
+SPAN = 20.0  # s after the flow has begun; two free cores are through in as many
+PATIENCE = 600.0  # s
+A_DAY = 25 * 3600.0
+
+
+def begun(workspace: Path, home: Path) -> subprocess.Popen[str]:
+    """`echoingecg run smoke` in a process group of its own, its flow just begun."""
+    environment = os.environ | {"PREFECT_HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    environment.pop("PREFECT_API_URL", None)
+    command = [sys.executable, "-m", "flows.cli.main", "run", "smoke", "--workspace", str(workspace)]
+    pipe = subprocess.PIPE
+    run = subprocess.Popen(
+        command, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=environment, cwd=ROOT, start_new_session=True
+    )
+    assert run.stdout is not None
+    said = ""
+    for line in run.stdout:
+        said += line
+        if "Beginning flow run" in line:
+            return run
+    run.communicate()
+    raise AssertionError(said)
+
+
+def killed(run: subprocess.Popen[str], after: float) -> bool:
+    """Kills the whole group after so many seconds; False when the run has ended by then, and well."""
+    try:
+        said, _ = run.communicate(timeout=after)
+    except subprocess.TimeoutExpired:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.communicate()
+        return True
+    assert run.returncode == 0, said
+    return False
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of the command that nobody killed."""
+    home = tmp_path_factory.mktemp("left-alone")
+    assert not killed(begun(home / "workspace", home / "prefect"), PATIENCE)
+    return run_stages(make_job(find_recipe("smoke", []), "", str(home / "workspace")))
+
+
+def what_is_left(run: Run) -> list[str]:
+    """Every file once garbage is collected. Commits of a pool, and the index of an export, have names of their own."""
+    assert [fault for one in run.artefacts.values() for fault in faults(run.job.store, one)] == []
+    list(collect(run.job.store, delete=True))
+    root = run.job.workspace.root
+    names = (str(path.relative_to(root)) for path in root.rglob("*") if path.suffix != ".lock")
+    return sorted(re.sub(r"(sources-)\w+|(pools/.*/)\w+$", r"\1\2*", name) for name in names)
+
+
+def published(workspace: Path) -> str:
+    """`catalog, ecg`."""
+    return ", ".join(one.stage for one in ArtefactStore(Workspace(workspace)).published()) or "nothing"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_twenty_kills_at_random_moments(
+    undisturbed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed and run again until it ends well; then from an empty workspace, until twenty kills have hit."""
+    draw, kills, round_, real = random.Random(20), 0, 0, time.time
+    while kills < KILLS:
+        workspace = tmp_path / f"workspace-{(round_ := round_ + 1)}"
+        span = SPAN
+        while kills < KILLS:
+            after = span * draw.random()
+            if not killed(begun(workspace, tmp_path / "prefect"), after):
+                break
+            kills += 1
+            span = max(0.8 * span, 0.4 * SPAN)  # a run that goes on has less to do
+            says = f"kill {kills} in round {round_} after {after:.1f} s; published: {published(workspace)}"
+            with capsys.disabled():
+                print(f"\n{says}", end="")  # noqa: T201 - a run of many minutes
+        else:
+            assert not killed(begun(workspace, tmp_path / "prefect"), PATIENCE)
+        run = run_stages(make_job(undisturbed.job.recipe, "", str(workspace)))
+        assert all(run.cached.values())
+        assert run.content == undisturbed.content
+        with monkeypatch.context() as tomorrow:
+            tomorrow.setattr("tasks.operations.verify_and_collect.time.time", lambda: real() + A_DAY)
+            assert what_is_left(run) == what_is_left(undisturbed)
+        shutil.rmtree(workspace)

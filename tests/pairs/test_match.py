@@ -1,0 +1,254 @@
+"""ECG-echo and ECG-text pairs against the obvious search, and the rules of METHOD and of the contract."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_contracts import catalog, ecg, pairs, teacher
+from echoingecg.pairs.match import build
+from echoingecg.recipe.stages import PairsSettings
+from helpers.cases.tables_for_pairs import (
+    Clip,
+    Ecg,
+    Measurement,
+    Report,
+    clip_table,
+    ecg_table,
+    pairs_of,
+    record_table,
+    study_table,
+)
+
+PATIENTS = ("a", "b", "c")
+WINDOW = PairsSettings(window_hours=5)
+hours = st.integers(0, 24).map(lambda half: half / 2)  # halves, so that ties are common
+patients = st.sampled_from(PATIENTS)
+ecg_rows = st.lists(st.tuples(patients, hours), max_size=25).map(
+    lambda rows: [(f"r{at:02d}", patient, when) for at, (patient, when) in enumerate(rows)]
+)
+clip_rows = st.lists(st.tuples(st.integers(0, 3), patients, hours), max_size=20).map(
+    lambda rows: [(f"{patient}-s{number}", patient, when) for number, patient, when in rows]
+)
+
+
+def slow_nearest(ecgs: list[Ecg], clips: list[Clip], window: float) -> list[tuple[str, str, float]]:
+    found = []
+    for study in sorted({one for one, _, _ in clips}):
+        patient = next(owner for one, owner, _ in clips if one == study)
+        start = min(when for one, _, when in clips if one == study)
+        near = [(abs(when - start), when, record) for record, owner, when in ecgs if owner == patient]
+        if near and min(near)[0] <= window:
+            _, when, record = min(near)
+            found.append((record, study, when - start))
+    return sorted(found)
+
+
+def rows_of(table: pa.Table, *columns: str) -> list[tuple[Any, ...]]:
+    return [tuple(row.values()) for row in table.select(list(columns)).to_pylist()]
+
+
+@settings(deadline=None)
+@given(ecg_rows, clip_rows)
+def test_each_study_gets_its_nearest_ecg(ecgs: list[Ecg], clips: list[Clip]) -> None:
+    tables = pairs_of(ecgs, clips, settings=WINDOW)
+    assert rows_of(tables["ecg_echo"], "record_id", "study_id", "gap_hours") == slow_nearest(ecgs, clips, 5)
+    listed = {owner for _, owner, _ in ecgs} | {owner for _, owner, _ in clips}
+    assert tables["patients"]["patient_id"].to_pylist() == sorted(listed)
+
+
+@settings(deadline=None, max_examples=30)
+@given(ecg_rows, clip_rows, st.randoms(use_true_random=False))
+def test_the_order_of_the_inputs_does_not_matter(ecgs: list[Ecg], clips: list[Clip], draw: Any) -> None:
+    reports = [(owner, "ECG", record, "sinus rhythm") for record, owner, _ in ecgs]
+    plain = pairs_of(ecgs, clips, reports, settings=WINDOW)
+    shuffled = pairs_of(draw.sample(ecgs, len(ecgs)), draw.sample(clips, len(clips)), reports, settings=WINDOW)
+    assert plain == shuffled
+
+
+def test_ties_go_to_the_earlier_ecg_then_to_the_smaller_id() -> None:
+    ecgs = [("r3", "a", 12.0), ("r2", "a", 8.0), ("r1", "a", 12.0), ("r0", "a", 8.0)]
+    tables = pairs_of(ecgs, [("s", "a", 10.0)])
+    assert rows_of(tables["ecg_echo"], "record_id", "gap_hours") == [("r0", -2.0)]
+
+
+def test_the_window_is_closed_and_its_outside_is_counted() -> None:
+    clips = [("near", "a", 0.0), ("far", "b", 0.0)]
+    tables = pairs_of([("r1", "a", 168.0), ("r2", "b", 168.01)], clips)
+    assert rows_of(tables["ecg_echo"], "record_id", "study_id", "gap_hours") == [("r1", "near", 168.0)]
+    assert rows_of(tables["filters"], "pair", "step", "kept")[:4] == [
+        ("ecg_echo", "studies listed", 2),
+        ("ecg_echo", "the study has a teacher target", 2),
+        ("ecg_echo", "the patient has a usable ECG", 2),
+        ("ecg_echo", "an ECG is within the window", 1),
+    ]
+
+
+def test_the_first_clip_gives_the_time_of_a_study() -> None:
+    tables = pairs_of([("r1", "a", 1.0), ("r2", "a", 9.0)], [("s", "a", 9.0), ("s", "a", 2.0)])
+    assert rows_of(tables["ecg_echo"], "record_id", "gap_hours") == [("r1", -1.0)]
+
+
+def test_two_studies_of_a_patient_may_share_an_ecg_and_stay_on_one_side() -> None:
+    tables = pairs_of([("r1", "a", 5.0), ("r2", "a", 90.0)], [("s1", "a", 4.0), ("s2", "a", 8.0), ("s3", "a", 90.0)])
+    assert rows_of(tables["ecg_echo"], "record_id", "study_id") == [("r1", "s1"), ("r1", "s2"), ("r2", "s3")]
+    assert len(set(tables["ecg_echo"]["split"].to_pylist())) == 1
+
+
+def test_refused_ecgs_and_studies_are_not_paired() -> None:
+    clips = [("s1", "a", 0.0), ("s2", "a", 50.0), ("s3", "b", 0.0)]
+    ecgs = [("r1", "a", 1.0), ("r2", "a", 2.0), ("r3", "c", 2.0)]
+    tables = pairs_of(ecgs, clips, unusable={"r1", "r3"}, without_target={"s2", "s3"})
+    assert rows_of(tables["ecg_echo"], "record_id", "study_id") == [("r2", "s1")]
+    assert tables["patients"]["patient_id"].to_pylist() == ["a"]
+
+
+def test_texts_are_the_ecgs_own_and_those_of_its_echo_study() -> None:
+    ecgs = [("r1", "a", 0.0), ("r2", "a", 500.0), ("r3", "b", 0.0)]
+    reports: list[Report] = [
+        ("a", "ECG", "r1", "sinus rhythm"),
+        ("a", "ECG", "r2", "atrial fibrillation"),
+        ("a", "ECG", "r2", " \n"),
+        ("a", "ECHO", "s1", "normal ejection fraction"),
+        ("a", "ECHO", "s1", "no effusion"),
+        ("a", "ECHO", "s9", "of a study that is not listed"),
+        ("a", "ECG", "r3", "of another patient's ECG"),
+        ("b", "ECHO", "s1", "of another patient's study"),
+    ]
+    tables = pairs_of(ecgs, [("s1", "a", 1.0)], reports)
+    assert rows_of(tables["ecg_text"], "record_id", "report_id", "method") == [
+        ("r1", "t0", "ECG"),
+        ("r1", "t3", "ECHO"),
+        ("r1", "t4", "ECHO"),
+        ("r2", "t1", "ECG"),
+    ]
+    only = {
+        method: pairs_of(ecgs, [("s1", "a", 1.0)], reports, settings=PairsSettings(text_methods=(method,)))["ecg_text"]
+        for method in ("ECG", "ECHO")
+    }
+    assert {method: table["report_id"].to_pylist() for method, table in only.items()} == {
+        "ECG": ["t0", "t1"],
+        "ECHO": ["t3", "t4"],
+    }
+    assert rows_of(tables["filters"], "pair", "kept")[4:8] == [
+        ("ecg_text", 8),
+        ("ecg_text", 8),
+        ("ecg_text", 7),
+        ("ecg_text", 4),
+    ]
+
+
+def labels_of(measurements: list[Measurement], without_target: set[str] | None = None) -> list[tuple[Any, ...]]:
+    clips = [("s1", "a", 0.0), ("s2", "a", 30.0), ("s3", "b", 0.0)]
+    tables = pairs_of([], clips, measurements=measurements, without_target=without_target)
+    return rows_of(tables["labels"], "study_id", "patient_id", "measurement", "value", "unit")
+
+
+@pytest.mark.parametrize(
+    ("measurements", "expected"),
+    [
+        ([("a", 29.0, "s1", "lvef", 40.0, "%")], [("s1", "a", "lvef", 40.0, "%")]),  # the name counts, not the time
+        ([("a", 29.0, None, "lvef", 40.0, "%")], [("s2", "a", "lvef", 40.0, "%")]),  # the nearest
+        ([("a", 15.0, None, "lvef", 40.0, "%")], [("s1", "a", "lvef", 40.0, "%")]),  # of equals the earlier
+        ([("a", 54.0, None, "lvef", 40.0, "%")], [("s2", "a", "lvef", 40.0, "%")]),  # the window is closed
+        ([("a", 54.1, None, "lvef", 40.0, "%")], []),
+        ([("a", 0.0, "s9", "lvef", 40.0, "%")], []),  # names a study that is not there: goes to no other
+        ([("b", 0.0, "s1", "lvef", 40.0, "%")], []),  # names another patient's study
+        ([("a", 0.0, "s1", "lvef", float("nan"), "%")], []),
+        ([("a", 0.0, "s1", "lvef", float("inf"), "%")], []),
+        (  # the one that names the study, however near the other
+            [("a", 0.0, None, "lvef", 41.0, "%"), ("a", 9.0, "s1", "lvef", 40.0, "%")],
+            [("s1", "a", "lvef", 40.0, "%")],
+        ),
+        (  # then the nearest in time
+            [("a", 5.0, "s1", "lvef", 41.0, "%"), ("a", 2.0, "s1", "lvef", 60.0, "%")],
+            [("s1", "a", "lvef", 60.0, "%")],
+        ),
+        (  # then the smallest value
+            [("a", 2.0, "s1", "lvef", 41.0, "%"), ("a", 2.0, "s1", "lvef", 40.0, "%")],
+            [("s1", "a", "lvef", 40.0, "%")],
+        ),
+        (
+            [
+                ("a", 0.0, None, "ivs", 12.0, "mm"),
+                ("a", 0.0, None, "lvef", 60.0, "%"),
+                ("b", 1.0, None, "ivs", 9, "mm"),
+            ],
+            [("s1", "a", "ivs", 12.0, "mm"), ("s1", "a", "lvef", 60.0, "%"), ("s3", "b", "ivs", 9.0, "mm")],
+        ),
+    ],
+)
+def test_labels(measurements: list[Measurement], expected: list[tuple[Any, ...]]) -> None:
+    assert labels_of(measurements) == expected
+
+
+def test_a_measurement_of_a_refused_study_does_not_go_to_its_neighbour() -> None:
+    near_refused: list[Measurement] = [("a", 29.0, None, "lvef", 40.0, "%"), ("a", 20.0, None, "ivs", 9.0, "mm")]
+    assert labels_of(near_refused, without_target={"s2"}) == []
+
+
+@settings(deadline=None, max_examples=40)
+@given(ecg_rows, clip_rows)
+def test_filters_never_grow_and_end_at_the_tables(ecgs: list[Ecg], clips: list[Clip]) -> None:
+    reports = [(owner, "ECG", record, "sinus rhythm") for record, owner, _ in ecgs]
+    reports += [(owner, "ECHO", study, "normal") for study, owner, _ in clips]
+    measured = [(owner, when, None, "lvef", 50.0, "%") for _, owner, when in ecgs]
+    tables = pairs_of(ecgs, clips, reports, measured, settings=WINDOW)
+    for pair in ("ecg_echo", "ecg_text", "labels"):
+        kept = [row["kept"] for row in tables["filters"].to_pylist() if row["pair"] == pair]
+        assert kept == sorted(kept, reverse=True)
+        assert kept[-1] == tables[pair].num_rows
+    pairs.check_no_leakage(tables["patients"], tables["ecg_echo"], tables["ecg_text"])
+
+
+def test_a_grown_export_moves_nobody() -> None:
+    ecgs = [(f"r{i}", f"p{i}", 0.0) for i in range(200)]
+    clips = [(f"s{i}", f"p{i}", 1.0) for i in range(0, 200, 2)]
+    few = pairs_of(ecgs[:100], clips[:50])["patients"].to_pylist()
+    many = pairs_of(ecgs, clips)["patients"].to_pylist()
+    assert [row for row in few if row not in many] == []
+    assert {row["split"] for row in many} == {"train", "validation", "test"}
+
+
+def test_empty_tables_give_empty_tables(tmp_path: Path) -> None:
+    contracts = (catalog.ECGS, catalog.ECHOES, catalog.REPORTS, catalog.MEASUREMENTS, ecg.RECORDS, teacher.STUDIES)
+    for one in contracts:
+        one.write(one.build([]), tmp_path)
+    tables = build(*(one.read(tmp_path) for one in contracts), PairsSettings())
+    assert set(tables) == {one.name for one in pairs.TABLES}
+    assert all(tables[name].num_rows == 0 for name in ("patients", "ecg_echo", "ecg_text", "labels"))
+    assert all(one.check(tables[one.name]) is not None for one in pairs.TABLES)
+
+
+def test_200_000_ecgs_take_seconds() -> None:
+    draw = np.random.default_rng(0)
+    owners = [f"p{i}" for i in draw.integers(0, 40_000, 200_000)]
+    when = draw.uniform(0, 1000, 200_000)
+    ecgs = [(f"r{at}", owner, float(hour)) for at, (owner, hour) in enumerate(zip(owners, when, strict=True))]
+    clips = [(f"s{i}", f"p{i}", 500.0) for i in range(2000)]
+    measured = {
+        "patient_id": owners,
+        "hours": when,
+        "study_id": pa.nulls(200_000, pa.string()),
+        "measurement": ["lvef"] * 200_000,
+        "value": draw.uniform(10, 70, 200_000),
+        "unit": ["%"] * 200_000,
+    }
+    listed = {
+        "ecgs": ecg_table(ecgs),
+        "echoes": clip_table(clips),
+        "reports": catalog.REPORTS.build([]),
+        "measurements": pa.table(measured, schema=catalog.MEASUREMENTS.schema),
+        "records": record_table(ecgs),
+        "studies": study_table(clips),
+    }
+    started = time.perf_counter()
+    tables = build(**listed, settings=PairsSettings())
+    assert time.perf_counter() - started < 15
+    assert tables["ecg_echo"].num_rows > 1000
+    assert tables["labels"].num_rows > 200

@@ -1,0 +1,80 @@
+"""A tiny student that was trained, judged and published as files, and the ECG files it was judged on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from echoingecg.common import silent
+from echoingecg.ecg.process import process
+from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
+from echoingecg.evaluation.data.models import read_models
+from echoingecg.evaluation.evaluate import make_card
+from echoingecg.evaluation.protocols.classification import answer_columns, evaluate_endpoint, prediction_columns
+from echoingecg.prediction.predictor import Reader
+from echoingecg.recipe import EcgSettings, EvaluationSettings
+from echoingecg.simulator.ecg.heart_vector import draw_beats
+from echoingecg.simulator.ecg.record import DURATION, simulate_ecg, write_wfdb
+from echoingecg.simulator.population.patient import sample_heart
+from echoingecg.student.store import load, save
+from echoingecg.student.train import train
+from helpers.cases.evaluation_case import NO_FEW_SHOT, ArraySignals, lvef_below, make_inputs
+from helpers.cases.student_data import ONE_THREAD, settings, training_data
+
+PATIENTS = 40
+ECG = EcgSettings(band_high=35.0)  # not the default: a reader must take the card's
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Two artefact folders, what the evaluation was given and gave, and file i of its ECG i."""
+
+    student: Path
+    evaluation: Path
+    inputs: EvaluationInputs
+    files: list[str]
+    predictions: pd.DataFrame
+
+    def reader(self) -> Reader:
+        return Reader.load(self.student, self.evaluation)
+
+
+@pytest.fixture(scope="session")
+def judgement(tmp_path_factory: pytest.TempPathFactory) -> Judgement:
+    root = tmp_path_factory.mktemp("reading")
+    student, evaluation = root / "student", root / "evaluation"
+    for folder in (student, evaluation):
+        folder.mkdir()
+    save(train(training_data(samples=1000), settings(), ONE_THREAD, root / "scratch"), student)
+    files = [root / "ecgs" / f"{number}" for number in range(2 * PATIENTS)]
+    hearts = [_heart(seed) for seed in range(8)]
+    for number, file in enumerate(files):
+        write_wfdb(file, np.roll(hearts[number % 8], 37 * number, axis=1) * (0.8 + number / 200))
+    signals = ArraySignals(np.stack([process(file, ECG).signal for file in files]))
+    inputs = make_inputs(PATIENTS, student=load(student), signals=signals, ecg=ECG)
+    judge = EvaluationSettings(
+        endpoints=(lvef_below(50), lvef_below(60)), few_shot=NO_FEW_SHOT, miscoverage=0.3, calibration="platt"
+    )
+    pairs = EvaluationPairs.of(inputs)
+    models = read_models(inputs, pairs, judge, silent)
+    results = [evaluate_endpoint(endpoint, inputs, pairs, models, judge) for endpoint in judge.endpoints]
+    make_card(results, inputs, models.ecgs.uncertainty[pairs.split == "validation"]).save(evaluation)
+    predictions = pd.concat(
+        pd.DataFrame(prediction_columns(result, of) | answer_columns(result, of))
+        for result in results
+        for of in result.protocols
+    )
+    return Judgement(student, evaluation, inputs, [f"{file}.hea" for file in files], predictions)
+
+
+@pytest.fixture(scope="session")
+def reader(judgement: Judgement) -> Reader:
+    return judgement.reader()
+
+
+def _heart(seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    heart = sample_heart(random)
+    return simulate_ecg(heart, draw_beats(heart, DURATION, random), random)

@@ -1,0 +1,106 @@
+"""The reader against the evaluation that its card comes from, and against every real recording."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+
+from data_contracts.prediction import GAUSSIANS, READINGS
+from echoingecg.common import Refusal, UserError
+from echoingecg.ecg.process import process
+from echoingecg.prediction.predictor import Reader
+from helpers.ecg.expected_recordings import EXPECTED
+
+NUMBERS = ["score", "probability", "low", "high", "uncertainty"]
+
+
+def test_every_real_recording_is_answered_or_refused_with_its_reason(reader: Reader, recordings: Path) -> None:
+    files = [str(recordings / path) for path in EXPECTED]
+    table = READINGS.check(reader.predict(files))
+    rows: dict[str, list[dict]] = {file: [] for file in files}
+    for row in table.to_pylist():
+        rows[row["file"]].append(row)
+    read = 0
+    for file, expected in zip(files, EXPECTED.values(), strict=True):
+        found = rows[file]
+        if found[0]["reason"]:
+            with pytest.raises(Refusal) as refusal:
+                process(Path(file), reader.settings)
+            assert [(row["reason"], row["detail"]) for row in found] == [(refusal.value.reason, refusal.value.detail)]
+            assert found[0]["probability"] is None
+        else:
+            read += 1
+            assert not expected.reason
+            assert [row["endpoint"] for row in found] == ["LVEF below 50 %", "LVEF below 60 %"]
+            for row in found:
+                assert 0 <= row["low"] <= row["probability"] <= row["high"] <= 1
+    assert read > len(files) / 2
+
+
+@pytest.mark.parametrize("protocol", ["zero_shot", "linear_probe"])
+def test_the_evaluation_gave_the_same_numbers(judgement, reader: Reader, protocol: str) -> None:
+    table = reader.predict(judgement.files, protocol).to_pandas()
+    number = dict(zip(judgement.inputs.record_ids, judgement.files, strict=True))
+    found = table.set_index(["file", "endpoint"])
+    judged = judgement.predictions[judgement.predictions["protocol"] == protocol]
+    assert len(judged) > 100
+    for row in judged.itertuples():
+        ours = found.loc[(number[row.record_id], row.endpoint)]
+        assert ours["score"] == pytest.approx(row.score, abs=1e-6)
+        assert ours["probability"] == pytest.approx(row.probability, abs=1e-4)  # a calibrator may be steep
+        assert ours["uncertainty"] == pytest.approx(row.uncertainty, abs=1e-5)
+        if row.split == "test":  # validation ECGs lie on the limits themselves
+            assert (ours["decision"], ours["advice"]) == (row.decision, row.advice)
+    assert judged[judged["split"] == "test"]["advice"].nunique() == 2
+
+
+def test_order_company_and_blocks_do_not_matter(judgement, reader: Reader) -> None:
+    files = judgement.files[:20]
+    together = reader.predict(files).to_pandas().set_index(["file", "endpoint"])
+    backwards = reader.predict([*files[::-1], "nowhere.hea"]).to_pandas().set_index(["file", "endpoint"])
+    for file in files:
+        alone = reader.predict([file]).to_pandas().set_index(["file", "endpoint"])
+        for other in (together, backwards):
+            chosen = other.loc[alone.index]
+            np.testing.assert_allclose(chosen[NUMBERS], alone[NUMBERS], atol=1e-5)  # a calibrator may be steep
+            assert (chosen[["decision", "advice"]] == alone[["decision", "advice"]]).all(axis=None)
+
+
+def test_rows_come_in_the_order_of_the_files(judgement, reader: Reader) -> None:
+    files = [judgement.files[3], "nowhere", judgement.files[1]]
+    assert list(dict.fromkeys(reader.predict(files)["file"].to_pylist())) == files
+    assert pc.count(reader.predict(files)["reason"]).as_py() == 1
+
+
+def test_gaussians_are_the_students(judgement, reader: Reader) -> None:
+    table = GAUSSIANS.check(reader.embed([*judgement.files[:3], "nowhere"]))
+    signals = judgement.inputs.signals.values[:3]
+    for column, expected in zip(("mean", "log_var"), reader.student.embed_ecg(signals), strict=True):
+        np.testing.assert_allclose(table[column].to_pylist()[:3], expected, atol=1e-6)
+    assert table["reason"].to_pylist() == [None, None, None, "missing_file"]
+
+
+def test_a_file_that_surprises_its_decoder_is_a_row(judgement, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    from echoingecg.prediction import predictor as signals
+
+    load = signals.load
+
+    def surprised(path: Path, *others: object, **named: object) -> object:
+        if path.name == "1.hea":
+            raise ZeroDivisionError
+        if path.name == "2.hea":
+            raise PermissionError(13, "Permission denied")
+        return load(path, *others, **named)
+
+    monkeypatch.setattr(signals, "load", surprised)
+    rows = reader.predict(judgement.files[:4]).to_pylist()
+    refused = {Path(row["file"]).name: row["detail"] for row in rows if row["reason"]}
+    assert refused == {"1.hea": "unexpected ZeroDivisionError", "2.hea": "cannot be opened: Permission denied"}
+
+
+def test_an_unknown_protocol_is_named_with_those_there_are(reader: Reader) -> None:
+    with pytest.raises(
+        UserError, match=r"'tea_leaves': this evaluation knows zero_shot, zero_shot_teacher, linear_probe"
+    ):
+        reader.predict(["x"], "tea_leaves")

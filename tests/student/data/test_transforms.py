@@ -1,0 +1,119 @@
+"""Augmentation: what each change does, that it stays within its bounds, and that resuming repeats it."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from echoingecg.recipe.stages import AugmentSettings
+from echoingecg.student.data.transforms import apply, draw, generators
+from echoingecg.student.train import train
+from helpers.cases.student_data import ONE_THREAD, settings, training_data
+
+SAMPLES = 200
+SCALE = np.linspace(0.1, 0.5, 12)
+EVERYTHING = {"amplitude": 0.2, "wander_mv": 0.3, "noise_mv": 0.05, "shift_seconds": 0.4, "lead_dropout": 0.3}
+
+
+def signals(ecgs: int = 6, seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(ecgs, 12, SAMPLES)).astype(np.float32))
+
+
+def changed(signal: torch.Tensor, first: int = 0, **fields: float) -> torch.Tensor:
+    random = generators(43, 1, 0, range(first, first + len(signal)))
+    return apply(signal, draw(AugmentSettings(**fields), random, SAMPLES), SCALE)
+
+
+def test_nothing_is_on_by_default():
+    assert not AugmentSettings().used
+    assert torch.equal(changed(signals()), signals())
+    assert all(AugmentSettings(**{name: value}).used for name, value in EVERYTHING.items())
+
+
+def test_amplitude_is_one_gain_an_ecg():
+    ratio = changed(signals(50), amplitude=0.2) / signals(50)
+    gain = ratio[:, :1, :1]
+    torch.testing.assert_close(ratio, gain.expand_as(ratio), rtol=1e-4, atol=1e-4)
+    assert 0.8 <= gain.min() < 0.85
+    assert 1.15 < gain.max() <= 1.2
+
+
+def test_noise_has_a_level_of_its_own_in_every_ecg():
+    noise = ((changed(signals(200), noise_mv=0.05) - signals(200)) * torch.from_numpy(SCALE)[:, None]).numpy()
+    level = noise.std(axis=(1, 2))
+    assert level.max() < 0.05 * 1.05
+    np.testing.assert_allclose(np.quantile(level, [0.1, 0.5, 0.9]), [0.005, 0.025, 0.045], atol=0.005)
+    np.testing.assert_allclose(noise.std(axis=2), np.broadcast_to(level[:, None], (200, 12)), rtol=0.3)
+    assert abs(noise.mean()) < 1e-3
+    assert abs(np.corrcoef(noise[:, 0].ravel(), noise[:, 1].ravel())[0, 1]) < 0.05
+
+
+def test_wander_is_slow_and_within_its_amplitude_in_mv():
+    wander = ((changed(signals(30), wander_mv=0.3) - signals(30)) * torch.from_numpy(SCALE)[:, None]).numpy()
+    assert 0.2 < np.abs(wander).max() <= 0.3 + 1e-5
+    slope = np.abs(np.diff(wander)).max() * 100
+    assert slope <= 2 * np.pi * 0.5 * 0.3 * 1.05, "steeper than a 0.5 Hz sine of that amplitude"
+
+
+def test_a_shift_moves_all_leads_and_leaves_the_gap_flat():
+    given_signal, found = signals(40), changed(signals(40), shift_seconds=0.4)
+    seen = set()
+    for before, after in zip(given_signal, found, strict=True):
+        fits = [
+            by
+            for by in range(-40, 41)
+            if torch.equal(after[:, max(by, 0) : SAMPLES + min(by, 0)], before[:, max(-by, 0) : SAMPLES - max(by, 0)])
+        ]
+        assert len(fits) == 1
+        by = fits[0]
+        gap = after[:, :by] if by > 0 else after[:, SAMPLES + by :]
+        assert not gap.any()
+        seen.add(by)
+    assert min(seen) < -20
+    assert max(seen) > 20
+
+
+def test_lead_dropout_flattens_whole_leads_at_its_rate():
+    found = changed(signals(200), lead_dropout=0.3)
+    flat = (found == 0).all(dim=2)
+    assert torch.equal(found[~flat], signals(200)[~flat])
+    assert 0.26 < flat.float().mean() < 0.34
+    assert len(set(map(tuple, flat.tolist()))) > 50
+
+
+@hypothesis_settings(max_examples=20, deadline=None)
+@given(st.integers(-(2**70), 2**70), st.integers(1, 50), st.integers(0, 1000), st.integers(0, 5))
+def test_an_ecgs_changes_depend_on_seed_epoch_batch_and_position_alone(seed, epoch, batch, position):
+    fields = AugmentSettings(**EVERYTHING)
+    whole = draw(fields, generators(seed, epoch, batch, range(6)), 50)
+    alone = draw(fields, generators(seed, epoch, batch, range(position, position + 1)), 50)
+    for one, many in zip(alone, whole, strict=True):
+        assert np.array_equal(one[0], many[position])
+    for other in ((seed + 1, epoch, batch), (seed, epoch + 1, batch), (seed, epoch, batch + 1)):
+        assert draw(fields, generators(*other, range(6)), 50).gain[position] != whole.gain[position]
+
+
+class Killed(Exception):
+    pass
+
+
+def test_training_resumes_exactly_and_validation_is_not_augmented(tmp_path):
+    plain, augmented = settings(epochs=1), settings(epochs=1, augment=AugmentSettings(**EVERYTHING))
+
+    def kill(done: int, total: int, note: str = "") -> None:
+        if done == 7:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(training_data(), augmented, ONE_THREAD, tmp_path / "killed", kill)
+    resumed = train(training_data(), augmented, ONE_THREAD, tmp_path / "killed")
+    whole = train(training_data(), augmented, ONE_THREAD, tmp_path / "whole")
+    assert resumed.history.equals(whole.history)
+    for name, tensor in whole.objective.state_dict().items():
+        assert torch.equal(tensor, resumed.objective.state_dict()[name]), name
+    other = train(training_data(), plain, ONE_THREAD, tmp_path / "plain").history.to_pylist()
+    first, rows = other[0], whole.history.to_pylist()
+    assert rows[0]["validation_loss_ecg_echo"] == first["validation_loss_ecg_echo"]
+    assert rows[1]["train_loss_ecg_echo"] != other[1]["train_loss_ecg_echo"]

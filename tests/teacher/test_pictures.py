@@ -1,0 +1,61 @@
+"""Contact sheets: what a person sees of one file, and what may be published."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from echoingecg.recipe.stages import TeacherSettings
+from echoingecg.teacher.frames import read_clip
+from echoingecg.teacher.pictures import draw_map, masked_sheet, sheet_of_file
+from helpers.echo.screens import printed_on, simulated
+from helpers.echo.ultrasound_files import WriteClip
+
+
+def pixels(png: bytes | None) -> np.ndarray:
+    assert png is not None
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+@pytest.fixture
+def clip(write_clip: WriteClip) -> Path:
+    frames, true = simulated("apical", 8)
+    far = cv2.distanceTransform((~true).astype(np.uint8), cv2.DIST_L2, 5) > 12
+    return write_clip(printed_on(frames, far, 1))
+
+
+def test_a_published_sheet_is_the_masked_clip_and_an_outline(clip: Path) -> None:
+    sheet = pixels(masked_sheet([clip, clip.with_name("gone.dcm"), clip], TeacherSettings(frame_stride=2)))
+    assert sheet.shape == (2 * 128, 4 * 128, 3)
+    seen = read_clip(clip, TeacherSettings(max_frames=4), 120)
+    shown = np.stack([sheet[4:124, 128 * at + 4 : 128 * at + 124] for at in range(4)])
+    outline = (shown == (255, 210, 0)).all(axis=-1)
+    assert 0.01 < outline.mean() < 0.05
+    np.testing.assert_array_equal(shown[~outline], seen[~outline])
+    np.testing.assert_array_equal(sheet[:128], sheet[128:])
+    assert masked_sheet([], TeacherSettings()) is None
+
+
+def test_without_a_mask_nothing_may_be_published(clip: Path) -> None:
+    with pytest.raises(AssertionError):
+        masked_sheet([clip], TeacherSettings(mask=False))
+
+
+def test_the_sheet_of_a_file_shows_what_is_printed_above_and_the_teachers_frames_below(clip: Path) -> None:
+    before, after = np.split(pixels(sheet_of_file(clip, TeacherSettings())), 2)
+    seen = read_clip(clip, TeacherSettings(max_frames=4), 224)
+    for at in range(4):
+        np.testing.assert_array_equal(after[4:228, 232 * at + 4 : 232 * at + 228], seen[at])
+    black = ~after.any(axis=-1)
+    assert (before[black].max(axis=-1) > 100).mean() > 0.02, "text and traces"
+
+
+def test_the_map_of_studies() -> None:
+    rng = np.random.default_rng(1)
+    mean, values = rng.standard_normal((9, 5)).astype(np.float32), np.linspace(20, 70, 9)
+    drawn = draw_map(mean, values, "lvef", "%")
+    assert drawn == draw_map(mean, values, "lvef", "%")
+    assert drawn != draw_map(mean, values[::-1], "lvef", "%")
+    assert pixels(draw_map(mean, np.full(9, np.nan), "no measurement", "")).size
+    assert draw_map(mean[:2], values[:2], "lvef", "%") is None
