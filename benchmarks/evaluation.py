@@ -37,9 +37,10 @@ def answers(records: int) -> Answers:
     doubts = {name: generator.normal(size=records) for name in ("mean_log_var", "total_variance", "max_log_var", "far")}
     levels = {name: generator.choice(["a", "b", "c"], records) for name in ("age", "device", "rhythm", "sex", "site")}
     decision = (score >= 0.5).astype(np.int8)
+    is_answered = np.abs(score - 0.5) > 0.1
     few = slice(5000)
     rules = choose_rules(label[few], score[few], names[few], doubts["mean_log_var"][few], 0.5, EvaluationSettings())
-    return Answers("question", "zero_shot", label, score, decision, names, doubts, levels, rules)
+    return Answers("question", "zero_shot", label, score, decision, is_answered, names, doubts, levels, rules)
 
 
 def whole() -> tuple[float, float]:

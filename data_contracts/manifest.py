@@ -32,6 +32,10 @@ class Run(BaseModel):
     finished: str = Field(description="UTC, ISO 8601; later than any version of the stage before it")
     seconds: float = Field(ge=0)
     packages: dict[str, str] = Field(description="versions of the packages that shape the result")
+    processor: dict[str, str] | None = Field(
+        default=None,
+        description="machine, cpu, instruction_set of torch, gpu if any: results differ in their last bits",
+    )
     pool: PoolSnapshot | None = None
     new_keys: int | None = Field(default=None, description="files processed by this run; the others were in the pool")
 

@@ -172,7 +172,7 @@ class Reader:
                     "uncertainty": uncertainty,
                     "uncertainty_percentile": percentile,
                     "advice": threshold_and_referral.advice(
-                        threshold_and_referral.answered(rule, score, uncertainty)
+                        threshold_and_referral.is_answered(rule, score, uncertainty, line.steepness)
                     ).tolist(),
                 }
             )

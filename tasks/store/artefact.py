@@ -144,6 +144,21 @@ def packages() -> dict[str, str]:
     return found
 
 
+def processor() -> dict[str, str]:
+    """What this machine computes with: architecture, CPU, instruction set that torch uses, and the GPU if any."""
+    import torch  # slow to import, and artefacts are listed without it
+
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    found = {
+        "machine": platform.machine(),
+        "cpu": next(iter(models), "") or platform.processor() or "unknown",
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+    }
+    return found | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})
+
+
 def differences(one: Manifest, other: Manifest) -> list[str]:
     """Lines such as `recipe.epochs: 5 -> 10`; empty when the artefacts are equal."""
     found = []

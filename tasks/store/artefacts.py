@@ -19,7 +19,17 @@ from data_contracts.conventions import STAGES, Stage
 from data_contracts.manifest import FILENAME, Manifest, PoolSnapshot, Run
 from echoingecg.common import VERSION_LENGTH, StoreError, to_disk, write_whole
 from tasks.base.workspace import Workspace, writing_to
-from tasks.store.artefact import Artefact, Built, Plan, checksum, complete, content_of, packages, read_manifest
+from tasks.store.artefact import (
+    Artefact,
+    Built,
+    Plan,
+    checksum,
+    complete,
+    content_of,
+    packages,
+    processor,
+    read_manifest,
+)
 from tasks.store.shared import SharedStore, joined, kept_here
 
 __all__ = ["Artefact", "ArtefactStore", "Built", "Plan"]
@@ -258,6 +268,7 @@ class ArtefactStore:
                 finished=self._next_time(plan.stage),
                 seconds=round(time.monotonic() - started, 3),
                 packages=packages(),
+                processor=processor(),
                 pool=built.pool,
                 new_keys=built.new_keys,
             ),

@@ -254,6 +254,11 @@ class Line:
     weight: np.ndarray
     bias: float
 
+    @property
+    def steepness(self) -> float:
+        """Length of `weight`: by how much the logit changes at most when the embedding moves by 1."""
+        return float(np.linalg.norm(self.weight))
+
     def scores(self, mean: np.ndarray) -> np.ndarray:
         """Probabilities in [0, 1], (n,) float64, of mean embeddings (n, D)."""
         return expit(self._logit(mean))

@@ -35,26 +35,32 @@ class Attempt(NamedTuple):
         protocol: name in the tables.
         score: (n,) float64, or why there is none.
         line: gives the scores from the mean embedding of the student under test, where one does.
+        steepness: by how much the score's log-odds change at most when the features move by 1.
     """
 
     protocol: str
     score: np.ndarray | Skipped
     line: Line | None = None
+    steepness: float = 1.0
 
     @classmethod
     def of(cls, protocol: str, line: Line | Skipped, features: np.ndarray, own: bool) -> Self:
         """Scores by a line in features (n, f); `own`: they are the mean embedding of the student under test."""
         if isinstance(line, Skipped):
             return cls(protocol, line)
-        return cls(protocol, line.scores(features), line if own else None)
+        return cls(protocol, line.scores(features), line if own else None, line.steepness)
 
 
 @dataclass(frozen=True)
 class ProtocolResult:
-    """Scores (n,) float64 of one protocol, for all splits; `line` as in Attempt; the rest is chosen on validation."""
+    """Scores (n,) float64 of one protocol, for all splits.
+
+    `line` and `steepness` are those of its Attempt; the rest is chosen on validation.
+    """
 
     protocol: str
     line: Line | None
+    steepness: float
     score: np.ndarray
     threshold: threshold_and_referral.Threshold
     rules: reading_card.Rules
@@ -63,6 +69,10 @@ class ProtocolResult:
     def decision(self) -> np.ndarray:
         """(n,) int8."""
         return threshold_and_referral.decided(self.rules.referral, self.score)
+
+    def is_answered(self, uncertainty: np.ndarray) -> np.ndarray:
+        """Whether each ECG, of the uncertainty (n,), is answered and not referred to echo: (n,) bool."""
+        return threshold_and_referral.is_answered(self.rules.referral, self.score, uncertainty, self.steepness)
 
 
 @dataclass(frozen=True)
@@ -122,12 +132,12 @@ def evaluate_endpoint(
     validation = split == "validation"
     known = label[validation], patient[validation], uncertainty[validation]
     results = []
-    for protocol, score, line in attempts:
+    for protocol, score, line, steepness in attempts:
         if isinstance(score, Skipped):
             continue
         threshold = threshold_and_referral.choose_threshold(known[0], score[validation])
         rules = reading_card.choose_rules(known[0], score[validation], *known[1:], threshold.value, settings)
-        results.append(ProtocolResult(protocol, line, score, threshold, rules))
+        results.append(ProtocolResult(protocol, line, steepness, score, threshold, rules))
     return EndpointResult(
         endpoint=endpoint,
         studies=studies,
@@ -137,7 +147,7 @@ def evaluate_endpoint(
         label=label,
         uncertainty=uncertainty,
         protocols=tuple(results),
-        skipped={protocol: score.reason for protocol, score, _ in attempts if isinstance(score, Skipped)},
+        skipped={protocol: score.reason for protocol, score, *_ in attempts if isinstance(score, Skipped)},
         few_shot={
             model: few_shot(features[record], label, patient, split, settings.few_shot, settings.seed)
             for model, features in models.features.items()
@@ -208,14 +218,13 @@ def prediction_columns(result: EndpointResult, of: ProtocolResult) -> dict[str, 
 
 def answer_columns(result: EndpointResult, of: ProtocolResult) -> dict[str, Any]:
     """Columns of evaluation.ANSWERS: what reading the same ECGs says."""
-    told = threshold_and_referral.answered(of.rules.referral, of.score, result.uncertainty)
     return {
         "endpoint": [result.endpoint.name] * len(result.label),
         "protocol": [of.protocol] * len(result.label),
         "record_id": result.record_id,
         "split": result.split,
         "probability": calibration.calibrate(of.rules.calibration, of.score),
-        "advice": threshold_and_referral.advice(told),
+        "advice": threshold_and_referral.advice(of.is_answered(result.uncertainty)),
     }
 
 

@@ -34,6 +34,7 @@ class Answers:
     Attributes:
         endpoint, protocol: names.
         label, score, decision: (n,) of the test ECGs.
+        is_answered: (n,) bool, those that are not referred to echo.
         patient: (n,) str.
         doubts: (n,) float64 by name, higher for less certain: summaries of the variance, and minus the distance of
             the score to the threshold.
@@ -46,6 +47,7 @@ class Answers:
     label: np.ndarray
     score: np.ndarray
     decision: np.ndarray
+    is_answered: np.ndarray
     patient: np.ndarray
     doubts: dict[str, np.ndarray]
     levels: dict[str, np.ndarray]
@@ -83,6 +85,7 @@ def answers_of(result: EndpointResult, ecgs: embed.Gaussians, levels: Mapping[st
             label=result.label[test],
             score=score,
             decision=of.decision[test],
+            is_answered=of.is_answered(result.uncertainty)[test],
             patient=result.patient_id[test],
             doubts=summaries(ecgs[test]) | {SCORE_DISTANCE: selective.threshold_nearness(score, of.threshold.value)},
             levels={stratum: level[test] for stratum, level in levels.items()},
@@ -105,7 +108,7 @@ def metric_rows(of: Answers, settings: EvaluationSettings) -> Iterator[dict[str,
     for group, members in selective.groups(of.doubts[MEAN_LOG_VAR]).items():
         more = _of_the_whole(of, settings.reliability_bins) if group == selective.ALL else {}
         yield from _rows(of, of.decision, members, {"group": group}, settings, more)
-    yield from _rows(of, of.decision, _answered(of), {"group": ANSWERED}, settings)
+    yield from _rows(of, of.decision, of.is_answered, {"group": ANSWERED}, settings)
 
 
 def strata_rows(of: Answers, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
@@ -129,19 +132,14 @@ def _of_the_whole(of: Answers, bins: int) -> dict[str, bootstrap.Metric]:
     error = (of.decision != label).astype(np.float64)
     for name, doubt in of.doubts.items():
         found[f"{AURC}_{name}"], found[f"{EXCESS_AURC}_{name}"] = selective.aurc_metrics(error, doubt, patients)
-    told = _answered(of)
-    wrong = (told & (of.decision != label)).astype(np.float64)
+    wrong = (of.is_answered & (of.decision != label)).astype(np.float64)
     kept = threshold_and_referral.possible(rules.referral, of.score).astype(np.float64)
     for one in (0, 1):
         if rules.referral.kind == "conformal":
             found[f"{COVERAGE}_{one}"] = mean(kept[:, one], patients, label == one)
         found[f"{WRONGLY_ANSWERED}_{one}"] = mean(wrong, patients, label == one)
-    found[ANSWERED_SHARE] = mean(told.astype(np.float64), patients)
+    found[ANSWERED_SHARE] = mean(of.is_answered.astype(np.float64), patients)
     return found
-
-
-def _answered(of: Answers) -> np.ndarray:
-    return threshold_and_referral.answered(of.rules.referral, of.score, of.doubts[MEAN_LOG_VAR])
 
 
 def _rows(

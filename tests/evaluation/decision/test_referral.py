@@ -11,13 +11,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
 from data_contracts.prediction import Calibration, Referral
+from echoingecg.evaluation.data.models import Line
 from echoingecg.evaluation.decision.calibration import calibrate, choose_calibration, fit_isotonic, fit_platt
 from echoingecg.evaluation.decision.threshold_and_referral import (
+    FLOAT32_ROUNDING,
     advice,
-    answered,
     choose_referral,
     choose_threshold,
     decided,
+    is_answered,
     possible,
 )
 from echoingecg.evaluation.metrics.classification import log_odds
@@ -35,7 +37,9 @@ def rule(one_from: float, zero_to: float, threshold: float = 0.5, most_uncertain
     ("of", "told"),
     [
         (rule(0.4, 0.6), [True, False, False, False, True]),  # between the limits both labels are possible
-        (rule(0.6, 0.4), [True, True, False, True, True]),  # between them neither is
+        (rule(0.6, 0.4), [True, False, False, False, True]),  # between them neither is; on a limit it is in doubt
+        (rule(0.601, 0.399), [True, False, False, False, True]),
+        (rule(0.599, 0.401), [True, True, False, True, True]),
         (rule(-inf, 0.6), [False, False, False, False, True]),  # too few of label 1: never answered with 0
         (rule(0.4, 0.6, threshold=0.95), [True, False, False, False, False]),  # the one possible label is not decided
         (rule(-inf, inf), [False] * 5),
@@ -44,7 +48,7 @@ def rule(one_from: float, zero_to: float, threshold: float = 0.5, most_uncertain
 )
 def test_who_is_answered_by_hand(of: Referral, told: list[bool]) -> None:
     score = np.array([0.1, 0.4, 0.5, 0.6, 0.9])
-    assert answered(of, score, np.full(5, -3.0)).tolist() == told
+    assert is_answered(of, score, np.full(5, -3.0)).tolist() == told
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(-5, 0)), max_size=20), *(st.floats(0, 1) for _ in range(3)))
@@ -53,21 +57,24 @@ def test_an_answer_is_the_decision_and_the_one_possible_label(
 ) -> None:
     of = rule(one_from, zero_to, threshold)
     score, uncertainty = np.array(cases, float).reshape(-1, 2).T
-    told = answered(of, score, uncertainty)
+    told = is_answered(of, score, uncertainty)
     assert advice(told).tolist() == ["predict" if one else "refer" for one in told]
     for at in range(len(cases)):
         labels = {label for label in (0, 1) if possible(of, score)[at, label]}
-        assert told[at] == (labels == {int(decided(of, score)[at])} and uncertainty[at] <= -2.0)
+        distances = [abs(log_odds(score[at]) - log_odds(np.array(limit))) for limit in (one_from, zero_to, threshold)]
+        clear = min(distances) > FLOAT32_ROUNDING and uncertainty[at] <= -2.0 - 2 * FLOAT32_ROUNDING
+        assert told[at] == (labels == {int(decided(of, score)[at])} and clear)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.floats(0, 1), st.floats(0, 1))
 def test_nearest_refers_the_share_nearest_to_the_threshold(scores: list[float], threshold: float, share: float) -> None:
     score, still = np.array(scores), np.full(len(scores), -3.0)
     asked = EvaluationSettings(referral="nearest", refer_share=share)
-    inside = ~answered(choose_referral(np.zeros(len(score)), score, still, threshold, asked), score, still)
+    inside = ~is_answered(choose_referral(np.zeros(len(score)), score, still, threshold, asked), score, still - 1)
     assert inside.sum() >= min(len(score), share * len(score))
     if share == 0:
-        assert not inside.any()
+        on_threshold = np.abs(log_odds(score) - log_odds(np.array(threshold))) <= FLOAT32_ROUNDING
+        assert (inside == on_threshold).all()
         return
     distance = np.abs(score - threshold)
     for side in (score < threshold, score > threshold):  # on either side the nearer ones are referred
@@ -78,7 +85,7 @@ def test_without_validation_everything_is_referred() -> None:
     empty = np.empty(0)
     for kind in ("conformal", "nearest"):
         of = choose_referral(empty, empty, empty, 0.5, EvaluationSettings(referral=kind))
-        assert not answered(of, np.array([0.0, 1.0]), np.zeros(2)).any()
+        assert not is_answered(of, np.array([0.0, 1.0]), np.zeros(2)).any()
         assert "no validation ECG" in of.says
 
 
@@ -89,7 +96,40 @@ def test_who_is_more_uncertain_than_all_of_validation_is_referred() -> None:
     of = choose_referral(label, score, uncertainty, 0.5, CONFORMAL)
     assert of.most_uncertain == uncertainty.max()
     sure = np.full(2, 1e-9)
-    assert answered(of, sure, uncertainty.max() + np.array([0, 1e-3])).tolist() == [True, False]
+    assert is_answered(of, sure, uncertainty.max() + np.array([-1e-5, 1e-5])).tolist() == [True, False]
+
+
+@given(st.floats(0.001, 0.4), st.floats(0.6, 0.999), st.floats(0.1, 1000.0), st.integers(0, 2**32 - 1))
+def test_rounding_flips_no_advice_on_a_limit(zero_to: float, one_from: float, steepness: float, seed: int) -> None:
+    """Scores on the limits, moved by 1e-10 or as an embedding's float32 rounding moves them, are all referred."""
+    of = rule(one_from, zero_to, most_uncertain=-4.0)
+    on_limit = np.array([zero_to, one_from, 0.5])
+    noise = np.random.default_rng(seed).uniform(-0.9, 0.9, (100, 3)) * FLOAT32_ROUNDING * steepness
+    moved = [on_limit, on_limit - 1e-10 * min(1.0, zero_to), on_limit + 1e-10 * min(1.0, zero_to)]
+    moved += list(expit(log_odds(on_limit) + noise))
+    for score in moved:
+        assert not is_answered(of, score, np.full(3, -5.0), max(steepness, 1.0)).any()
+    for shift in (-1e-10, 0.0, 1e-10, float(np.spacing(np.float32(4.0)))):
+        assert not is_answered(of, np.array([zero_to / 2]), np.array([-4.0 + shift])).any()
+    clear = expit(log_odds(np.array([zero_to, one_from])) + 3 * FLOAT32_ROUNDING * steepness * np.array([-1, 1]))
+    assert is_answered(of, clear, np.full(2, -4.0 - 1e-5), steepness).all()
+
+
+def test_a_score_is_as_doubtful_alone_as_in_company() -> None:
+    """Every validation ECG that sets a limit is referred, however float32 rounds its embedding."""
+    generator = np.random.default_rng(8)
+    mean = generator.normal(size=(60, 32))
+    mean = (mean / np.linalg.norm(mean, axis=1, keepdims=True)).astype(np.float32)
+    line = Line(200 * generator.normal(size=32), -1.0)
+    label = (generator.random(60) < 0.3).astype(np.int8)
+    uncertainty = generator.normal(-4, 0.1, 60)
+    asked = EvaluationSettings(miscoverage=0.3)
+    of = choose_referral(label, line.scores(mean), uncertainty, choose_threshold(label, line.scores(mean)).value, asked)
+    limits = np.isin(line.scores(mean), [of.one_from, of.zero_to]) | (uncertainty == of.most_uncertain)
+    assert limits.sum() >= 2
+    for _ in range(50):
+        rounded = np.nextafter(mean, generator.choice([-np.inf, np.inf], mean.shape).astype(np.float32))
+        assert not is_answered(of, line.scores(rounded), uncertainty, line.steepness)[limits].any()
 
 
 def patients(generator: np.random.Generator, count: int, skill: float) -> tuple[np.ndarray, np.ndarray]:
@@ -106,7 +146,7 @@ def test_wrong_answers_stay_under_the_promised_share_of_each_class(skill: float)
         label, score = patients(generator, 200, skill)
         of = choose_referral(label, score, generator.normal(size=200), choose_threshold(label, score).value, CONFORMAL)
         label, score = patients(generator, 1000, skill)
-        told = answered(of, score, generator.normal(size=1000))
+        told = is_answered(of, score, generator.normal(size=1000))
         for one in (0, 1):
             wrong[one].append((told & (decided(of, score) != label))[label == one].mean())
     for one in (0, 1):

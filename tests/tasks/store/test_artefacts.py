@@ -48,6 +48,10 @@ def test_publish_find_and_lineage(store: ArtefactStore, plan: Plan) -> None:
     assert list(found.manifest.files) == ["deep/file.txt"]
     assert store.lineage(found) == {"catalog": "c", "ecg": "e", "teacher": "t", "pairs": plan.version}
     assert found.faults() == []
+    made_on = found.manifest.run.processor
+    assert made_on is not None
+    assert {"machine", "cpu", "instruction_set"} <= made_on.keys()
+    assert all(made_on.values())
     modes = {path.stat().st_mode for path in found.folder.rglob("*") if path.is_file()}
     assert len(modes) == 1, "whoever may read the manifest may read the weights"
     assert not list(found.folder.parent.glob(".building-*"))
