@@ -83,7 +83,7 @@ def _breakdown(headers: list[str]) -> Iterator[tuple[str, float]]:
     from echoingecg.common import hash_array
     from echoingecg.ecg.decode.wfdb_fast import decode_plain, read_plain
     from echoingecg.ecg.fast_filter import filter_records
-    from echoingecg.ecg.quality import judge, typical_amplitude
+    from echoingecg.ecg.quality import assess_quality, typical_amplitude
     from echoingecg.recipe import EcgSettings
 
     settings = EcgSettings()
@@ -107,7 +107,7 @@ def _breakdown(headers: list[str]) -> Iterator[tuple[str, float]]:
         together, missing = np.stack(raws), np.zeros((len(raws), 12))
         signals = timed("filtering", filter_records, together, rate, settings)
         timed("plausibility", typical_amplitude, signals, 100.0)
-        timed("quality", judge, together, missing, signals, rate, settings)
+        timed("quality", assess_quality, together, missing, signals, rate, settings)
         for signal in signals:
             timed("digest", hash_array, signal)
     yield from spent.items()

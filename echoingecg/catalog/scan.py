@@ -25,7 +25,7 @@ from data_contracts.tables import TableContract, column
 from echoingecg.catalog.layouts import base, detect
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.common import ExportError, Progress, Refusal, fingerprint, hash_files, silent
-from echoingecg.ecg.decode.wfdb import SUFFIX, files_of_record
+from echoingecg.ecg.decode.wfdb import HEADER_SUFFIX, files_of_record
 from echoingecg.recipe import CatalogSettings
 
 
@@ -132,7 +132,7 @@ SOURCES = TableContract(
 
 def entry_file(path: Path) -> Path:
     """The file to open first: `path` itself, or the header of the WFDB record of that name."""
-    return path if path.is_file() else path.with_name(path.name + SUFFIX)
+    return path if path.is_file() else path.with_name(path.name + HEADER_SUFFIX)
 
 
 def files_of(path: Path) -> list[Path]:
@@ -142,7 +142,7 @@ def files_of(path: Path) -> list[Path]:
         OSError: a WFDB header cannot be read.
     """
     first = entry_file(path)
-    return list(files_of_record(first)) if first.suffix == SUFFIX else [first]
+    return list(files_of_record(first)) if first.suffix == HEADER_SUFFIX else [first]
 
 
 _REPORT_EVERY = 1000  # files between two calls of a listener
@@ -234,7 +234,7 @@ def scan(
 
 def _normalised(frame: pd.DataFrame) -> pd.DataFrame:
     """Paths without `.`, inner `..` and the ending of a WFDB header, so that one file has one name."""
-    paths = (posixpath.normpath(path).removesuffix(SUFFIX) if path else "" for path in frame["path"])
+    paths = (posixpath.normpath(path).removesuffix(HEADER_SUFFIX) if path else "" for path in frame["path"])
     return frame.assign(path=pd.array(pa.array(paths, pa.string(), size=len(frame)), dtype="str"))
 
 
@@ -261,14 +261,14 @@ def _entry(inside: Inside, path: str) -> str:
     except Refusal as refusal:
         if refusal.reason != "missing_file":
             raise
-        inside.stat(path + SUFFIX)
-        path += SUFFIX
+        inside.stat(path + HEADER_SUFFIX)
+        path += HEADER_SUFFIX
     return posixpath.basename(path)
 
 
 def _parts(export: Path, inside: Inside, folder: str, first: str) -> list[str]:
     """Names of the files that belong to the first; each is checked before it is opened."""
-    if not first.endswith(SUFFIX):
+    if not first.endswith(HEADER_SUFFIX):
         return [first]
     parts = []
     for file in files_of_record(export / folder / first):

@@ -1,6 +1,3 @@
-"""Stage ecg (reads catalog): recordings of any accepted format become filtered 12-lead signals, 100 Hz, mV.
-
-Folders, uppermost first: decode.
-"""
+"""Stage ecg: an ECG file of any accepted format becomes a filtered 12-lead signal, 100 Hz, mV."""
 
 CODE_VERSION = 3  # raise when the same file and settings give other numbers

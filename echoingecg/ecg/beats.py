@@ -107,7 +107,7 @@ _T = slice(_BEFORE + 13, _BEFORE + _AFTER)
 _QRS_SHARE = 0.02  # of the QRS's steepest energy: where it begins and ends
 _MS = 1000 / SAMPLING_FREQUENCY
 
-NAMES = (
+MEASUREMENT_NAMES = (
     "heart_rate",
     "rr_variation",
     "qrs_duration",
@@ -129,7 +129,7 @@ def measure_ecgs(signals: np.ndarray) -> np.ndarray:
         (n, len(NAMES)) float64: 1/min, share (standard deviation of the RR intervals over their mean), ms, cosine
         and sine of the frontal axes, mV. Zeros for an ECG with fewer than two whole beats.
     """
-    found = np.zeros((len(signals), len(NAMES)))
+    found = np.zeros((len(signals), len(MEASUREMENT_NAMES)))
     beats = find_beats(slope_energy(signals))
     rates = heart_rate(beats)
     for at, signal in enumerate(signals):

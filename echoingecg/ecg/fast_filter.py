@@ -23,7 +23,7 @@ import numpy as np
 
 from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY
 from echoingecg.common import Refusal
-from echoingecg.ecg.filter import band_pass, clean, median, resample
+from echoingecg.ecg.filter import band_pass, band_pass_and_resample, median, resample
 from echoingecg.recipe import EcgSettings
 
 _BLOCKS = 50
@@ -36,7 +36,7 @@ _AGREE_MV = 0.0005  # on probes of about 1 mV
 
 
 @dataclass(frozen=True)
-class Operator:
+class BlockedFilter:
     """`clean` at one rate; float32 throughout.
 
     Attributes:
@@ -107,7 +107,7 @@ def filter_records(raw: np.ndarray, sampling_frequency: float, settings: EcgSett
         return operator(raw)
     if operator is not None and len(raw) > 1:
         return np.concatenate([filter_records(one[None], sampling_frequency, settings) for one in raw])
-    return np.stack([clean(one.astype(np.float64), sampling_frequency, settings) for one in raw])
+    return np.stack([band_pass_and_resample(one.astype(np.float64), sampling_frequency, settings) for one in raw])
 
 
 # What the filter reads of the settings: those that differ in thresholds alone share their operator.
@@ -116,14 +116,14 @@ _band = attrgetter(*_BAND)
 
 
 @lru_cache(maxsize=16)
-def _operator(sampling_frequency: float, *band: float) -> Operator | None:
+def _operator(sampling_frequency: float, *band: float) -> BlockedFilter | None:
     """None where blocks do not hold whole samples, the filter refuses, or the matrices do not agree with it."""
     settings = EcgSettings(**dict(zip(_BAND, band, strict=True)))
     size = sampling_frequency / _BLOCKS * SAMPLES / SAMPLING_FREQUENCY
     if size != int(size) or not SAMPLING_FREQUENCY <= sampling_frequency <= _MOST_HERTZ:
         return None
     try:
-        made = measure(int(size), sampling_frequency, settings)
+        made = measure_filter(int(size), sampling_frequency, settings)
         probe = _probe(int(size) * _BLOCKS, sampling_frequency)
         exact = _filtered(probe.astype(np.float64), sampling_frequency, settings)
     except Refusal:
@@ -131,7 +131,7 @@ def _operator(sampling_frequency: float, *band: float) -> Operator | None:
     return made if np.abs(made.linear(probe) - exact).max() < _AGREE_MV else None
 
 
-def measure(size: int, sampling_frequency: float, settings: EcgSettings) -> Operator:
+def measure_filter(size: int, sampling_frequency: float, settings: EcgSettings) -> BlockedFilter:
     """The operator for blocks of `size` samples. Raises Refusal as `clean`."""
     before = _BLOCKS // 2 * size
     responses = _responses(np.eye(size), before, size, sampling_frequency, settings)
@@ -151,7 +151,7 @@ def measure(size: int, sampling_frequency: float, settings: EcgSettings) -> Oper
     ones = np.ones((1, size * _BLOCKS))
     ends = (1 - _padded_by_zeros(ones, sampling_frequency, settings)[0])[[*range(_OUT), *range(-_OUT, 0)]]
     single = [np.ascontiguousarray(one, dtype=np.float32) for one in (near, taken, far, spread.T, ends)]
-    return Operator(np.concatenate(single[:2], axis=1), *single[2:])
+    return BlockedFilter(np.concatenate(single[:2], axis=1), *single[2:])
 
 
 def _responses(inputs: np.ndarray, at: int, size: int, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:

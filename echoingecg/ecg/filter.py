@@ -26,7 +26,7 @@ _MAX_TERM = 100_000
 _HALF_LENGTH = 10
 
 
-def clean(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
+def band_pass_and_resample(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
     """Band-passed and resampled signal.
 
     Args:

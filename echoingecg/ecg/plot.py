@@ -18,7 +18,7 @@ from echoingecg.common.figure_style import INK, png, styled
 from echoingecg.ecg import beats, process
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import arrange
-from echoingecg.ecg.quality import names, recorded_samples
+from echoingecg.ecg.quality import finding_names, recorded_samples
 from echoingecg.recipe import EcgSettings
 
 _ROWS = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
@@ -39,13 +39,13 @@ class Page:
     Attributes:
         signal: float (12, time), mV, leads in the order of data_contracts.conventions.LEADS.
         sampling_frequency: Hz.
-        says: heading, one line.
+        heading: one line.
         note: findings, one line.
     """
 
     signal: np.ndarray
     sampling_frequency: float
-    says: str
+    heading: str
     note: str = ""
 
 
@@ -75,7 +75,7 @@ def pages_of_file(
     """
     recording = decode(path, stated_unit, stated_sampling_frequency)
     stored, rate = arrange(recording), recording.sampling_frequency
-    done = process.choose(stored, rate, settings)
+    done = process.best_window(stored, rate, settings)
     raw = stored[:, done.start : done.start + int(np.ceil(SAMPLES / SAMPLING_FREQUENCY * rate))]
     of = f"{recording.format}, {rate:g} Hz, {stored.shape[1] / rate:.1f} s" + (
         f", from {done.start / rate:g} s" if done.start else ""
@@ -111,7 +111,7 @@ def filtered_page(
 
 def findings_text(quality: np.ndarray, findings: int) -> str:
     """`limb_leads; mains: I, III`, or that nothing was found."""
-    found = list(names(findings, RECORD_FLAGS))
+    found = list(finding_names(findings, RECORD_FLAGS))
     for name, bit in QUALITY_FLAGS.items():
         if at := [lead for lead, mask in zip(LEADS, quality, strict=True) if mask & bit]:
             found.append(f"{name}: {', '.join(at)}")
@@ -123,7 +123,7 @@ def _draw_page(axes: Axes, page: Page) -> None:
     axes.set_axis_off()
     top = _HEIGHT - _HEAD
     _grid(axes, top)
-    axes.text(_LEFT, _HEIGHT - 5, page.says, va="center", fontsize=9, weight="bold")
+    axes.text(_LEFT, _HEIGHT - 5, page.heading, va="center", fontsize=9, weight="bold")
     axes.text(_LEFT, _HEIGHT - 9.5, page.note, va="center", fontsize=8)
     axes.text(_WIDTH - _RIGHT, _HEIGHT - 5, "25 mm/s, 10 mm/mV", va="center", ha="right", fontsize=8)
     for row, leads in enumerate((*_ROWS, (_RHYTHM,))):

@@ -19,7 +19,7 @@ from echoingecg.ecg import filter, quality
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import arrange
 from echoingecg.ecg.decode.wfdb_fast import PlainRecord, decode_plain, read_plain
-from echoingecg.ecg.windows import Processed, Window, check_length, judged, windows
+from echoingecg.ecg.windows import Processed, Window, check_length, filter_windows, window_slices
 from echoingecg.recipe import EcgSettings
 
 _FAR_BEYOND_MV = 1e30  # float32 holds it; a gain that gives more is as wrong as one that gives this
@@ -37,7 +37,7 @@ class Loaded:
     windows: tuple[Window, ...]
     sampling_frequency: float
 
-    def apart(self, settings: EcgSettings) -> list["Loaded"]:
+    def split_windows(self, settings: EcgSettings) -> list["Loaded"]:
         """One for each signal that the recipe wants of it: `finish` makes one signal of each."""
         if settings.long != "several":
             return [self]
@@ -56,7 +56,9 @@ def process(
     Arguments and errors are those of `load` and `finish`.
     """
     plain = read_plain(path)
-    (done,) = finish([load(path, settings, stated_unit, stated_sampling_frequency, stated_leads, plain)], settings)
+    (done,) = process_loaded(
+        [load(path, settings, stated_unit, stated_sampling_frequency, stated_leads, plain)], settings
+    )
     if isinstance(done, Refusal):
         raise done
     return done
@@ -87,10 +89,10 @@ def load(
         OSError: the file cannot be read.
     """
     stored, frequency = _stored(path, stated_unit, stated_sampling_frequency, stated_leads, plain)
-    return cut(stored, frequency, settings)
+    return cut_windows(stored, frequency, settings)
 
 
-def cut(stored: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> Loaded:
+def cut_windows(stored: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> Loaded:
     """The windows of one ECG; one with gaps that cannot be filled counts only if none can.
 
     Args:
@@ -104,7 +106,7 @@ def cut(stored: np.ndarray, sampling_frequency: float, settings: EcgSettings) ->
     check_length(stored.shape[1], sampling_frequency, settings)
     whole: list[Window] = []
     refused: list[Refusal] = []
-    for part in windows(stored.shape[1], sampling_frequency, settings):
+    for part in window_slices(stored.shape[1], sampling_frequency, settings):
         try:
             raw, missing = fill_gaps(np.ascontiguousarray(stored[:, part]), settings.max_nan_share)
         except Refusal as refusal:
@@ -116,7 +118,7 @@ def cut(stored: np.ndarray, sampling_frequency: float, settings: EcgSettings) ->
     return Loaded(tuple(whole), sampling_frequency)
 
 
-def finish(loaded: Sequence[Loaded], settings: EcgSettings) -> list[Processed | Refusal]:
+def process_loaded(loaded: Sequence[Loaded], settings: EcgSettings) -> list[Processed | Refusal]:
     """Filters and judges ECGs; one outcome each, in order.
 
     Of several windows the one with least found counts, of equals the first; one that cannot be filtered only if none
@@ -124,11 +126,11 @@ def finish(loaded: Sequence[Loaded], settings: EcgSettings) -> list[Processed | 
     """
     parts = [(window, one.sampling_frequency) for one in loaded for window in one.windows]
     with filter.one_thread():
-        found = iter(judged(parts, settings))
+        found = iter(filter_windows(parts, settings))
     return [_admitted(_best([next(found) for _ in one.windows]), settings) for one in loaded]
 
 
-def choose(stored: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> Processed:
+def best_window(stored: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> Processed:
     """The window that counts, whatever was found in it: `cut` and `finish` without the recipe's refusals.
 
     Args:
@@ -139,9 +141,9 @@ def choose(stored: np.ndarray, sampling_frequency: float, settings: EcgSettings)
     Raises:
         Refusal: the recording is too short, or no window is usable: why the first is not.
     """
-    loaded = cut(stored.astype(np.float32), sampling_frequency, settings)
+    loaded = cut_windows(stored.astype(np.float32), sampling_frequency, settings)
     with filter.one_thread():
-        best = _best(judged([(window, sampling_frequency) for window in loaded.windows], settings))
+        best = _best(filter_windows([(window, sampling_frequency) for window in loaded.windows], settings))
     if isinstance(best, Refusal):
         raise best
     return best
@@ -149,13 +151,13 @@ def choose(stored: np.ndarray, sampling_frequency: float, settings: EcgSettings)
 
 def _best(outcomes: list[Processed | Refusal]) -> Processed | Refusal:
     usable = [one for one in outcomes if isinstance(one, Processed)]
-    return min(usable, key=lambda one: one.burden) if usable else outcomes[0]
+    return min(usable, key=lambda one: one.defects) if usable else outcomes[0]
 
 
 def _admitted(best: Processed | Refusal, settings: EcgSettings) -> Processed | Refusal:
     if isinstance(best, Processed):
         try:
-            quality.refuse(best.quality, best.findings, settings)
+            quality.check_findings(best.quality, best.findings, settings)
         except Refusal as refusal:
             return refusal
     return best
@@ -204,9 +206,13 @@ def fill_gaps(signal: np.ndarray, max_share: float) -> tuple[np.ndarray, np.ndar
     return filled, missing
 
 
-def finish_each(loaded: Sequence[Loaded], settings: EcgSettings) -> list[Processed | Refusal]:
+def process_loaded_safely(loaded: Sequence[Loaded], settings: EcgSettings) -> list[Processed | Refusal]:
     """As `finish`; a record that surprises it is refused, and stops no other."""
-    found = outcome_of(partial(finish, loaded, settings))
+    found = outcome_of(partial(process_loaded, loaded, settings))
     if not isinstance(found, Refusal):
         return found
-    return [found] if len(loaded) == 1 else [outcome for one in loaded for outcome in finish_each([one], settings)]
+    return (
+        [found]
+        if len(loaded) == 1
+        else [outcome for one in loaded for outcome in process_loaded_safely([one], settings)]
+    )

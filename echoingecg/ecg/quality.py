@@ -22,7 +22,7 @@ from echoingecg.recipe import EcgSettings
 _ENOUGH_LEADS = 3  # that show the QRS complexes: whatever electrode is off, more than these see the heart
 
 
-def judge(
+def assess_quality(
     raw: np.ndarray, missing: np.ndarray, filtered: np.ndarray, sampling_frequency: float, settings: EcgSettings
 ) -> tuple[np.ndarray, np.ndarray]:
     """What is wrong with each lead and with each recording.
@@ -131,12 +131,12 @@ def _mask(found: dict[str, np.ndarray], flags: dict) -> np.ndarray:
     return mask
 
 
-def names(mask: int, flags: dict) -> tuple[str, ...]:
+def finding_names(mask: int, flags: dict) -> tuple[str, ...]:
     """The findings in a bit mask."""
     return tuple(name for name, bit in flags.items() if mask & bit)
 
 
-def refuse(quality: np.ndarray, findings: int, settings: EcgSettings) -> None:
+def check_findings(quality: np.ndarray, findings: int, settings: EcgSettings) -> None:
     """Raises Refusal(poor_quality) when the recipe refuses what was found on one recording.
 
     Args:
@@ -144,7 +144,7 @@ def refuse(quality: np.ndarray, findings: int, settings: EcgSettings) -> None:
         findings: of `judge`.
         settings: `refuse` and `refuse_leads`.
     """
-    for name in names(findings, RECORD_FLAGS):
+    for name in finding_names(findings, RECORD_FLAGS):
         if name in settings.refuse:
             raise Refusal("poor_quality", name)
     for name, bit in QUALITY_FLAGS.items():

@@ -14,7 +14,7 @@ import numpy as np
 from data_contracts.conventions import SAMPLES, SAMPLING_FREQUENCY
 from echoingecg.common import Refusal
 from echoingecg.ecg.fast_filter import filter_records
-from echoingecg.ecg.quality import check_plausible, judge, recorded_samples, typical_amplitude
+from echoingecg.ecg.quality import assess_quality, check_plausible, recorded_samples, typical_amplitude
 from echoingecg.recipe import EcgSettings
 
 DURATION = SAMPLES / SAMPLING_FREQUENCY  # s
@@ -33,7 +33,7 @@ def check_length(time: int, sampling_frequency: float, settings: EcgSettings) ->
         raise Refusal("too_short", f"{time / sampling_frequency:.2f} s, the recipe asks for {needed:g}")
 
 
-def windows(time: int, sampling_frequency: float, settings: EcgSettings) -> list[slice]:
+def window_slices(time: int, sampling_frequency: float, settings: EcgSettings) -> list[slice]:
     """Windows of 10 s that may count, in the order of preference among equals; a shorter recording is one.
 
     Args:
@@ -51,7 +51,7 @@ def windows(time: int, sampling_frequency: float, settings: EcgSettings) -> list
     return [slice(start, start + width) for start in starts]
 
 
-def burden(quality: np.ndarray, findings: int, missing: np.ndarray) -> tuple[int, int, float]:
+def count_defects(quality: np.ndarray, findings: int, missing: np.ndarray) -> tuple[int, int, float]:
     """What speaks against a window, to be compared: findings on the recording, on leads, missing samples.
 
     Args:
@@ -62,7 +62,7 @@ def burden(quality: np.ndarray, findings: int, missing: np.ndarray) -> tuple[int
     return findings.bit_count(), sum(int(lead).bit_count() for lead in quality), float(missing.sum())
 
 
-def fill_up(filtered: np.ndarray, recorded: int, settings: EcgSettings) -> np.ndarray:
+def fill_short_window(filtered: np.ndarray, recorded: int, settings: EcgSettings) -> np.ndarray:
     """The filtered signal with what follows its recorded part as the recipe wants it.
 
     Args:
@@ -107,17 +107,17 @@ class Processed:
         quality: uint8 (12,), bit mask of data_contracts.ecg.QUALITY_FLAGS.
         findings: bit mask of data_contracts.ecg.RECORD_FLAGS.
         start: of the window in the recording, samples of the source.
-        burden: what speaks against it, to be compared with another window.
+        defects: what speaks against it, to be compared with another window.
     """
 
     signal: np.ndarray
     quality: np.ndarray
     findings: int
     start: int
-    burden: tuple[int, int, float]
+    defects: tuple[int, int, float]
 
 
-def judged(parts: list[tuple[Window, float]], settings: EcgSettings) -> list[Processed | Refusal]:
+def filter_windows(parts: list[tuple[Window, float]], settings: EcgSettings) -> list[Processed | Refusal]:
     """One outcome a window, in order.
 
     Args:
@@ -153,11 +153,11 @@ def _judged_together(
         raw, filtered = raw[kept], filtered[kept]
     if kept:
         missing = np.stack([windows[at].missing for at in kept])
-        found = zip(kept, filtered, *judge(raw, missing, filtered, sampling_frequency, settings), strict=True)
+        found = zip(kept, filtered, *assess_quality(raw, missing, filtered, sampling_frequency, settings), strict=True)
         for at, signal, leads, whole in found:
             window, findings = windows[at], int(whole)
-            against = burden(leads, findings, window.missing)
-            signal = fill_up(signal, recorded, settings)
+            against = count_defects(leads, findings, window.missing)
+            signal = fill_short_window(signal, recorded, settings)
             outcomes[at] = Processed(signal, leads, findings, window.start, against)
     return [outcomes[at] for at in range(len(windows))]
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from data_contracts.prediction import NOTICE
 from data_contracts.tables import TableContract
 from echoingecg.common import UserError, replacing
-from echoingecg.ecg.decode.wfdb import SUFFIX
+from echoingecg.ecg.decode.wfdb import HEADER_SUFFIX
 
 
 def list_ecgs(names: Iterable[str]) -> list[str]:
@@ -46,9 +46,9 @@ def _inside(folder: str) -> Iterator[str]:
 
     for place, subfolders, files in os.walk(folder, onerror=fail):
         subfolders[:] = sorted(one for one in subfolders if not one.startswith("."))
-        records = {one.removesuffix(SUFFIX) for one in files if one.endswith(SUFFIX)}
+        records = {one.removesuffix(HEADER_SUFFIX) for one in files if one.endswith(HEADER_SUFFIX)}
         for one in sorted(files):
-            if not one.startswith(".") and (one.endswith(SUFFIX) or one.partition(".")[0] not in records):
+            if not one.startswith(".") and (one.endswith(HEADER_SUFFIX) or one.partition(".")[0] not in records):
                 yield os.path.join(place, one)  # noqa: PTH118
 
 

@@ -20,8 +20,8 @@ import pyarrow as pa
 from data_contracts import conventions, ecg, prediction
 from echoingecg.common import ContractError, Refusal, outcome_of
 from echoingecg.ecg.decode.wfdb_fast import read_plain
-from echoingecg.ecg.process import Loaded, Processed, finish_each, load
-from echoingecg.ecg.quality import names
+from echoingecg.ecg.process import Loaded, Processed, load, process_loaded_safely
+from echoingecg.ecg.quality import finding_names
 from echoingecg.evaluation.data.embed import Gaussians
 from echoingecg.evaluation.data.inputs import ZERO_SHOT
 from echoingecg.evaluation.decision import calibration, reading_card, threshold_and_referral
@@ -41,13 +41,16 @@ def read_signals(files: Sequence[str], settings: EcgSettings) -> Iterator[Proces
     """
     for start in range(0, len(files), _AT_ONCE):
         loaded = [_load(Path(file), settings) for file in files[start : start + _AT_ONCE]]
-        finished = iter(finish_each([one for one in loaded if isinstance(one, Loaded)], settings))
+        finished = iter(process_loaded_safely([one for one in loaded if isinstance(one, Loaded)], settings))
         yield from (one if isinstance(one, Refusal) else next(finished) for one in loaded)
 
 
 def findings(one: Processed) -> list[str]:
     """Names of what was found in the recording, then in any lead."""
-    return [*names(one.findings, ecg.RECORD_FLAGS), *names(int(np.bitwise_or.reduce(one.quality)), ecg.QUALITY_FLAGS)]
+    return [
+        *finding_names(one.findings, ecg.RECORD_FLAGS),
+        *finding_names(int(np.bitwise_or.reduce(one.quality)), ecg.QUALITY_FLAGS),
+    ]
 
 
 def _load(path: Path, settings: EcgSettings) -> Loaded | Refusal:

@@ -10,7 +10,7 @@ from data_contracts import ecg as contract
 from echoingecg.catalog.scan import files_of
 from echoingecg.common import Refusal, hash_array, hash_files
 from echoingecg.ecg.decode.wfdb_fast import read_plain
-from echoingecg.ecg.process import Loaded, Processed, finish_each, load
+from echoingecg.ecg.process import Loaded, Processed, load, process_loaded_safely
 from echoingecg.recipe import EcgSettings
 from tasks.pools.transaction import Attempt, Block, Rows, SourceFile, block_of, check_unchanged, guarded, key_rows
 
@@ -38,8 +38,8 @@ def _load(settings: EcgSettings, file: SourceFile) -> Loaded:
 
 def _finished(attempts: list[Attempt], settings: EcgSettings) -> Iterator[Attempt]:
     """The loaded ones filtered and judged; refusals stay as they are."""
-    parts = [one.value.apart(settings) if one.refusal is None else [] for one in attempts]
-    outcomes = iter(finish_each([part for some in parts for part in some], settings))
+    parts = [one.value.split_windows(settings) if one.refusal is None else [] for one in attempts]
+    outcomes = iter(process_loaded_safely([part for some in parts for part in some], settings))
     for one, some in zip(attempts, parts, strict=True):
         if one.refusal is not None:
             yield one

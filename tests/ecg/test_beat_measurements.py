@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import spearmanr
 
 from data_contracts.conventions import LEADS
-from echoingecg.ecg.beats import NAMES, measure_ecgs
-from echoingecg.ecg.filter import clean
+from echoingecg.ecg.beats import MEASUREMENT_NAMES, measure_ecgs
+from echoingecg.ecg.filter import band_pass_and_resample
 from echoingecg.recipe import EcgSettings
 from echoingecg.simulator.ecg.heart_vector import draw_beats
 from echoingecg.simulator.ecg.record import DURATION, SAMPLING_FREQUENCY, simulate_ecg
@@ -28,7 +28,7 @@ def drawn(rate: float, width: float, axis: float) -> np.ndarray:
 
 
 def measured(*signals: np.ndarray) -> dict[str, np.ndarray]:
-    return dict(zip(NAMES, measure_ecgs(np.stack(signals)).T, strict=True))
+    return dict(zip(MEASUREMENT_NAMES, measure_ecgs(np.stack(signals)).T, strict=True))
 
 
 @pytest.mark.parametrize("axis", [-60.0, 0.0, 45.0, 120.0])
@@ -48,14 +48,16 @@ def test_known_beats(axis: float) -> None:
 
 def test_no_beats_no_measurements() -> None:
     assert (measure_ecgs(np.zeros((2, 12, 1000), np.float32)) == 0).all()
-    assert measure_ecgs(np.zeros((0, 12, 1000), np.float32)).shape == (0, len(NAMES))
+    assert measure_ecgs(np.zeros((0, 12, 1000), np.float32)).shape == (0, len(MEASUREMENT_NAMES))
 
 
 def test_simulated_hearts_are_told_apart() -> None:
     random = np.random.default_rng(5)
     hearts: list[Heart] = [sample_heart(random) for _ in range(80)]
     signals = [
-        clean(simulate_ecg(one, draw_beats(one, DURATION, random), random), SAMPLING_FREQUENCY, EcgSettings())
+        band_pass_and_resample(
+            simulate_ecg(one, draw_beats(one, DURATION, random), random), SAMPLING_FREQUENCY, EcgSettings()
+        )
         for one in hearts
     ]
     found = measured(*signals)

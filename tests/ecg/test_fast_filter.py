@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.fast_filter import filter_records, measure
-from echoingecg.ecg.filter import clean, count_equal, median
-from echoingecg.ecg.process import Loaded, Processed, Window, finish, load
+from echoingecg.ecg.fast_filter import filter_records, measure_filter
+from echoingecg.ecg.filter import band_pass_and_resample, count_equal, median
+from echoingecg.ecg.process import Loaded, Processed, Window, load, process_loaded
 from echoingecg.recipe import EcgSettings
 from helpers.ecg.wfdb_files import heartbeats
 
@@ -26,7 +26,9 @@ def filter_record(raw: np.ndarray, fs: float, recipe: EcgSettings) -> np.ndarray
 def microvolts(raw: np.ndarray, fs: float, recipe: EcgSettings = SETTINGS) -> np.ndarray:
     """(12, 1000) distance of the two routes."""
     single = raw.astype(np.float32)
-    return np.abs(filter_record(single, fs, recipe) - clean(single.astype(np.float64), fs, recipe)) * 1000
+    return (
+        np.abs(filter_record(single, fs, recipe) - band_pass_and_resample(single.astype(np.float64), fs, recipe)) * 1000
+    )
 
 
 def beats(fs: float = 500, seed: int = 0) -> np.ndarray:
@@ -100,7 +102,7 @@ def test_a_gain_of_two_changes_no_digit(power: int) -> None:
 @settings(max_examples=10, deadline=None)
 def test_sums(seed: int) -> None:
     """Of the matrices alone: the median of a sum is no sum."""
-    operator = measure(100, 500.0, SETTINGS)
+    operator = measure_filter(100, 500.0, SETTINGS)
     one, other = beats(seed=seed), beats(seed=seed + 1)
     both = operator.linear(one) + operator.linear(other)
     np.testing.assert_allclose(operator.linear(one + other), both, atol=1e-5)
@@ -126,9 +128,9 @@ def test_bytes_do_not_depend_on_company_or_threads(fs: float) -> None:
     records = [loaded(beats(fs, seed), fs) for seed in range(20)]
     records.insert(7, loaded(beats(250, 1), 250.0))
     records.insert(3, loaded(beats(fs) * np.float32(1000), fs))
-    together = finish(records, SETTINGS)
+    together = process_loaded(records, SETTINGS)
     with threadpool_limits(2, user_api="blas"):
-        alone = [finish([one], SETTINGS)[0] for one in records]
+        alone = [process_loaded([one], SETTINGS)[0] for one in records]
     for one, other in zip(together, alone, strict=True):
         if isinstance(one, Refusal):
             assert isinstance(other, Refusal)

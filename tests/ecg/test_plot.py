@@ -36,8 +36,8 @@ def test_before_and_after(tmp_path: Path) -> None:
     stored[LEADS.index("V4")] += 0.2 * np.sin(2 * np.pi * 50 * np.arange(5000) / 500)
     record = write_record(tmp_path / "rec", np.round(stored.T[:, [LEADS.index(lead) for lead in CLINICAL]], 3))
     before, after = pages_of_file(record, EcgSettings())
-    assert before.says == "As recorded, level removed: WFDB, 500 Hz, 10.0 s"
-    assert after.says == "Filtered 0.5 to 40 Hz, 100 Hz: 75/min"
+    assert before.heading == "As recorded, level removed: WFDB, 500 Hz, 10.0 s"
+    assert after.heading == "Filtered 0.5 to 40 Hz, 100 Hz: 75/min"
     assert after.note == "mains: V4"
     png = draw([before, after])
     assert draw(pages_of_file(record, EcgSettings())) == png

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from data_contracts.conventions import LEADS
 from data_contracts.ecg import QUALITY_FLAGS
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode.recording import Recording, arrange, canonical
-from echoingecg.ecg.filter import clean
+from echoingecg.ecg.decode.recording import Recording, arrange, canonical_lead
+from echoingecg.ecg.filter import band_pass_and_resample
 from echoingecg.ecg.process import Processed, process
 from echoingecg.recipe import EcgSettings
 from helpers.ecg.wfdb_files import CLINICAL, edit_header, heartbeats, write_record
@@ -82,7 +82,7 @@ def test_leads_stand_in_the_released_order(tmp_path: Path) -> None:
     done = process(write_record(tmp_path / "rec", SIGNAL), SETTINGS)
     for row, lead in enumerate(LEADS):
         stored = SIGNAL[:, [CLINICAL.index(lead)]].T
-        np.testing.assert_allclose(done.signal[row], clean(stored, 500, SETTINGS)[0], atol=1e-3)
+        np.testing.assert_allclose(done.signal[row], band_pass_and_resample(stored, 500, SETTINGS)[0], atol=1e-3)
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("V", 1e-3), ("uV", 1e3), ("nV", 1e6)])
@@ -172,7 +172,7 @@ def test_unnamed_leads_are_refused(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_spellings(spelling: str, lead: str | None) -> None:
-    assert canonical(spelling) == lead
+    assert canonical_lead(spelling) == lead
 
 
 def test_arrange_names_what_is_absent() -> None:

@@ -11,9 +11,9 @@ from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
 from echoingecg.common import Refusal
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import arrange, limb_lead_error
-from echoingecg.ecg.filter import clean
-from echoingecg.ecg.process import choose, fill_gaps
-from echoingecg.ecg.quality import judge, level_and_mains, names
+from echoingecg.ecg.filter import band_pass_and_resample
+from echoingecg.ecg.process import best_window, fill_gaps
+from echoingecg.ecg.quality import assess_quality, finding_names, level_and_mains
 from echoingecg.recipe import EcgSettings
 from helpers.ecg.synthetic_hearts import twelve_leads
 
@@ -26,12 +26,12 @@ ALL = set(LEADS)
 def found(stored: np.ndarray, fs: float = 500, settings: EcgSettings = SETTINGS) -> tuple[dict[str, set[str]], set]:
     """Finding -> leads, and the recording's findings."""
     raw, missing = fill_gaps(stored, 1.0)
-    quality, findings = judge(raw, missing, clean(raw, fs, settings), fs, settings)
+    quality, findings = assess_quality(raw, missing, band_pass_and_resample(raw, fs, settings), fs, settings)
     leads = {
         name: {lead for lead, mask in zip(LEADS, quality, strict=True) if mask & bit}
         for name, bit in QUALITY_FLAGS.items()
     }
-    return {name: at for name, at in leads.items() if at}, set(names(int(findings), RECORD_FLAGS))
+    return {name: at for name, at in leads.items() if at}, set(finding_names(int(findings), RECORD_FLAGS))
 
 
 def put(lead: str, values: np.ndarray | Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -125,12 +125,12 @@ def test_mains_power_is_that_of_the_sine(fs: float) -> None:
 def test_a_batch_is_judged_as_its_records_are() -> None:
     signals = [HEART, put("V2", noise()[0]), noise(1, 12), put("I", 0.0), put("aVF", lambda lead: 9 * lead)]
     raw = np.stack(signals)
-    filtered = np.stack([clean(one, 500, SETTINGS) for one in signals])
-    quality, findings = judge(raw, np.zeros(raw.shape[:2]), filtered, 500, SETTINGS)
+    filtered = np.stack([band_pass_and_resample(one, 500, SETTINGS) for one in signals])
+    quality, findings = assess_quality(raw, np.zeros(raw.shape[:2]), filtered, 500, SETTINGS)
     assert quality.shape == (5, 12)
     assert quality.dtype == findings.dtype == np.uint8
     for at, one in enumerate(signals):
-        alone = judge(one, np.zeros(12), filtered[at], 500, SETTINGS)
+        alone = assess_quality(one, np.zeros(12), filtered[at], 500, SETTINGS)
         np.testing.assert_array_equal(quality[at], alone[0])
         assert findings[at] == alone[1]
 
@@ -145,10 +145,10 @@ def test_a_batch_is_judged_as_its_records_are() -> None:
     ],
 )
 def test_the_recipe_refuses_findings(refuse: tuple[str, ...], leads: int, says: str) -> None:
-    from echoingecg.ecg.quality import refuse as judge_over
+    from echoingecg.ecg.quality import check_findings as judge_over
 
     settings = EcgSettings(refuse=refuse, refuse_leads=leads)
-    done = choose(put("V2", 0.0), 500, settings)
+    done = best_window(put("V2", 0.0), 500, settings)
     if says:
         with pytest.raises(Refusal, match=f"poor_quality: {says}"):
             judge_over(done.quality, done.findings, settings)
@@ -157,10 +157,10 @@ def test_the_recipe_refuses_findings(refuse: tuple[str, ...], leads: int, says: 
 
 
 def test_a_recording_without_qrs_can_be_refused() -> None:
-    from echoingecg.ecg.quality import refuse as judge_over
+    from echoingecg.ecg.quality import check_findings as judge_over
 
     settings = EcgSettings(refuse=("no_qrs",))
-    done = choose(2 * noise(1, 12), 500, settings)
+    done = best_window(2 * noise(1, 12), 500, settings)
     with pytest.raises(Refusal, match="poor_quality: no_qrs"):
         judge_over(done.quality, done.findings, settings)
 
@@ -172,8 +172,8 @@ def test_real_recordings_have_qrs_and_true_limb_leads(recordings: Path) -> None:
     for folder in ("ptbxl", "cinc2021_wfdb_mat", "code15_wfdb", "ludb_wfdb"):
         for path in sorted((recordings / folder).rglob("*.hea")):
             stored = decode(path)
-            done = choose(arrange(stored), stored.sampling_frequency, settings)
-            whole = names(done.findings, RECORD_FLAGS)
+            done = best_window(arrange(stored), stored.sampling_frequency, settings)
+            whole = finding_names(done.findings, RECORD_FLAGS)
             broken |= {path.stem} if "limb_leads" in whole else set()
             without |= {path.stem} if "no_qrs" in whole else set()
     assert broken == {"ludb-ecg"}

@@ -36,7 +36,7 @@ def decode(
         Refusal: the file is of no known format, damaged, or lacks a lead's name, a unit or a rate.
         OSError: the file cannot be read.
     """
-    found = path if path.is_file() else path.with_name(path.name + wfdb.SUFFIX)
+    found = path if path.is_file() else path.with_name(path.name + wfdb.HEADER_SUFFIX)
     if not found.is_file():
         raise Refusal("missing_file", "the file is not there")
     with found.open("rb") as file:
@@ -62,7 +62,7 @@ def _decoded(
     try:
         header = wfdb.read_header(path)
     except Refusal as refusal:
-        if path.suffix == wfdb.SUFFIX or path.stat().st_size == 0:
+        if path.suffix == wfdb.HEADER_SUFFIX or path.stat().st_size == 0:
             raise
         raise Refusal("unknown_format", "none of the formats that are read here") from refusal
     return "WFDB", wfdb.decode_wfdb(path, header, unit, sampling_frequency)

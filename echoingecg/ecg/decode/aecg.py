@@ -36,7 +36,7 @@ def decode_aecg(
     if not sets:
         raise Refusal("unknown_format", "the aECG's rhythm holds no sequences")
     chosen = max((_sequences(one) for one in sets), key=_preference)
-    waves = [(lead, value) for lead, value in chosen.items() if recording.canonical(lead) is not None]
+    waves = [(lead, value) for lead, value in chosen.items() if recording.canonical_lead(lead) is not None]
     if not waves:
         raise Refusal("missing_leads", "no sequence has the code of a lead")
     times = [value for code, value in chosen.items() if code in _TIMES]
@@ -67,7 +67,7 @@ def _sequences(group: "Element") -> dict[str, "Element"]:
 
 
 def _preference(sequences: dict[str, "Element"]) -> tuple[int, int]:
-    waves = [value for code, value in sequences.items() if recording.canonical(code) is not None]
+    waves = [value for code, value in sequences.items() if recording.canonical_lead(code) is not None]
     return len(waves), max((len(xml.text(xml.child(value, "digits"))) for value in waves), default=0)
 
 

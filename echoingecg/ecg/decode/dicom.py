@@ -13,7 +13,13 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from echoingecg.common import Refusal, unquoted
-from echoingecg.ecg.decode.recording import Recording, canonical, check_size, sampling_frequency, units_per_millivolt
+from echoingecg.ecg.decode.recording import (
+    Recording,
+    canonical_lead,
+    check_size,
+    sampling_frequency,
+    units_per_millivolt,
+)
 
 _MAGIC_AT = 128
 _TAGS = ["WaveformSequence"]  # names, birth dates and pixel data are not even parsed
@@ -117,7 +123,7 @@ def _lead(channel: Dataset) -> str | None:
     code, meaning = str(sources[0].get("CodeValue", "")), str(sources[0].get("CodeMeaning", ""))
     if code in _CODES:
         return _CODES[code]
-    return next((name for name in (code, str(channel.get("ChannelLabel", "")), meaning) if canonical(name)), None)
+    return next((name for name in (code, str(channel.get("ChannelLabel", "")), meaning) if canonical_lead(name)), None)
 
 
 def _millivolts(stored: np.ndarray, channel: Dataset, stated_unit: str | None) -> np.ndarray:

@@ -28,17 +28,17 @@ def decode_edf(path: Path, stated_unit: str | None, stated_sampling_frequency: f
             raise Refusal("truncated", "the file ends within the EDF header")
         if fixed[192:197].upper() == "EDF+D":
             raise Refusal("unknown_format", "an EDF+ recording with interruptions")
-        signals = recording.whole(fixed[252:256])
+        signals = recording.whole_number(fixed[252:256])
         if not signals:
             raise Refusal("unreadable", "an EDF file without signals")
         fields = _fields(file.read(signals * sum(_FIELDS)).decode("latin-1"), signals)
     start, records, duration = (
-        recording.whole(fixed[184:192]),
-        recording.whole(fixed[236:244]),
+        recording.whole_number(fixed[184:192]),
+        recording.whole_number(fixed[236:244]),
         recording.number(fixed[244:252]),
     )
-    counts = [recording.whole(one) or 0 for one in fields[_SAMPLES]]
-    rows = [row for row in range(signals) if recording.canonical(fields[_LABEL][row]) is not None]
+    counts = [recording.whole_number(one) or 0 for one in fields[_SAMPLES]]
+    rows = [row for row in range(signals) if recording.canonical_lead(fields[_LABEL][row]) is not None]
     if not rows:
         raise Refusal("missing_leads", "no signal has the name of a lead")
     if len({counts[row] for row in rows}) != 1:

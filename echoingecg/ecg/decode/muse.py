@@ -32,7 +32,7 @@ def decode_muse(
     leads = [
         lead
         for lead in xml.children(rhythm, "LeadData")
-        if recording.canonical(xml.text(xml.child(lead, "LeadID"))) is not None
+        if recording.canonical_lead(xml.text(xml.child(lead, "LeadID"))) is not None
     ]
     if not leads:
         raise Refusal("missing_leads", "no stored lead has the name of a lead")
@@ -59,11 +59,11 @@ def _frequency(rhythm: "Element") -> float | None:
 
 def _start(lead: "Element") -> int:
     """Samples between the waveform's start and the lead's first sample."""
-    return recording.whole(xml.text(xml.child(lead, "LeadOffsetFirstSample"))) or 0
+    return recording.whole_number(xml.text(xml.child(lead, "LeadOffsetFirstSample"))) or 0
 
 
 def _end(lead: "Element") -> int:
-    return _start(lead) + (recording.whole(xml.text(xml.child(lead, "LeadSampleCountTotal"))) or 0)
+    return _start(lead) + (recording.whole_number(xml.text(xml.child(lead, "LeadSampleCountTotal"))) or 0)
 
 
 def _millivolts(lead: "Element", stated_unit: str | None) -> np.ndarray:
@@ -75,18 +75,18 @@ def _millivolts(lead: "Element", stated_unit: str | None) -> np.ndarray:
     for name in ("LeadTimeOffset", "FirstSampleBaseline"):
         if recording.number(xml.text(xml.child(lead, name))):
             raise Refusal("unknown_format", f"a MUSE lead with a {name}: its unit is not stated")
-    if recording.whole(xml.text(xml.child(lead, "LeadSampleSize"))) not in (None, 2):
+    if recording.whole_number(xml.text(xml.child(lead, "LeadSampleSize"))) not in (None, 2):
         raise Refusal("unknown_format", "MUSE samples that are not of two bytes")
     data = xml.base64_bytes(xml.text(xml.child(lead, "WaveFormData")))
-    samples = recording.whole(xml.text(xml.child(lead, "LeadSampleCountTotal")))
+    samples = recording.whole_number(xml.text(xml.child(lead, "LeadSampleCountTotal")))
     if samples is None or samples == 0:
         raise Refusal("unreadable", "a lead without its count of samples")
     if len(data) < 2 * samples:
         raise Refusal("truncated", f"a lead of {samples} samples holds {len(data)} bytes")
-    stated_bytes = recording.whole(xml.text(xml.child(lead, "LeadByteCountTotal")))
+    stated_bytes = recording.whole_number(xml.text(xml.child(lead, "LeadByteCountTotal")))
     if len(data) != 2 * samples or stated_bytes not in (None, len(data)):
         raise Refusal("unreadable", "a lead's counts of samples and bytes do not agree")
-    checksum = recording.whole(xml.text(xml.child(lead, "LeadDataCRC32")))  # 0: not computed
+    checksum = recording.whole_number(xml.text(xml.child(lead, "LeadDataCRC32")))  # 0: not computed
     if checksum and checksum != zlib.crc32(data):
         raise Refusal("unreadable", "a lead's samples do not have the stated CRC")
     return np.frombuffer(data, "<i2").astype(np.float64) * per_bit / unit

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode.recording import Recording, canonical, check_size, number, sampling_frequency, whole
+from echoingecg.ecg.decode.recording import (
+    Recording,
+    canonical_lead,
+    check_size,
+    number,
+    sampling_frequency,
+    whole_number,
+)
 from echoingecg.ecg.decode.xml import base64_bytes, child, descendants, text
 
 if TYPE_CHECKING:
@@ -142,7 +149,7 @@ def decode_philips(root: "Element", stated_sampling_frequency: float | None) -> 
 def _leads(waves: "Element", acquired: "Element | None") -> tuple[str, ...]:
     labels = tuple((waves.get("leadlabels") or "").split())
     stated = waves.get("numberofleads") if labels else text(child(acquired, "numberchannelsallocated"))
-    count = whole(stated)
+    count = whole_number(stated)
     if labels:
         if count is not None and count != len(labels):
             raise Refusal("unreadable", f"{count} leads, {len(labels)} of them named")
@@ -160,7 +167,7 @@ def _check_encoding(waves: "Element", acquired: "Element | None") -> None:
     bits = waves.get("bitspersample") or waves.get("nbitspersample") or text(child(acquired, "bitspersample"))
     offset = waves.get("signaloffset") or text(child(acquired, "signaloffset"))
     signed = waves.get("signalsigned") or text(child(acquired, "signalsigned"))
-    if whole(bits) != 16 or number(offset) or signed == "False":
+    if whole_number(bits) != 16 or number(offset) or signed == "False":
         raise Refusal("unknown_format", "Philips samples that are not signed 16-bit values without offset")
 
 
@@ -177,7 +184,7 @@ def _resolution(waves: "Element", acquired: "Element | None") -> float:
 
 def _restored(stored: np.ndarray, leads: tuple[str, ...]) -> np.ndarray:
     """III, aVR, aVL and aVF from their residuals to what I and II give, halves rounded down. int64 (lead, time)."""
-    names = [canonical(lead) for lead in leads]
+    names = [canonical_lead(lead) for lead in leads]
     if len(set(names) - {None}) != len([name for name in names if name]):
         raise Refusal("missing_leads", "a lead is named twice")
     if not {"I", "II", "III"} <= set(names):

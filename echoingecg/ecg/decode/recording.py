@@ -81,7 +81,7 @@ LEAD_NUMBERS = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"} | {
 }
 
 
-def canonical(spelling: str) -> str | None:
+def canonical_lead(spelling: str) -> str | None:
     """The lead's name as in data_contracts.conventions.LEADS; None when it is none of the twelve.
 
     Case, the prefixes `lead`, `ECG` and `MDC_ECG_LEAD_` and white space around do not matter.
@@ -136,7 +136,7 @@ def arrange(recording: Recording) -> np.ndarray:
 def _rows(recording: Recording) -> dict[str, int]:
     rows: dict[str, int] = {}
     for row, spelling in enumerate(recording.leads):
-        lead = canonical(spelling)
+        lead = canonical_lead(spelling)
         if lead in rows:
             raise Refusal("missing_leads", f"lead {lead} is named twice")
         if lead is not None:
@@ -216,7 +216,7 @@ def number(spelling: str | None) -> float | None:
     return value
 
 
-def whole(spelling: str | None) -> int | None:
+def whole_number(spelling: str | None) -> int | None:
     """As `number`, for a count: 0 and more."""
     value = number(spelling)
     if value is None:

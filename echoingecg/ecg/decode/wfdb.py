@@ -15,12 +15,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode.recording import Recording, canonical, check_size, sampling_frequency, units_per_millivolt
+from echoingecg.ecg.decode.recording import (
+    Recording,
+    canonical_lead,
+    check_size,
+    sampling_frequency,
+    units_per_millivolt,
+)
 
 if TYPE_CHECKING:
     import wfdb
 
-SUFFIX = ".hea"
+HEADER_SUFFIX = ".hea"
 EMPTY = "~"  # stands for no file and for a gap between segments
 _MAX_BYTES = 1 << 20  # a header of 12 signals has about 1 kB
 
@@ -117,7 +123,7 @@ def files_of_record(header_path: Path) -> Iterator[Path]:
     parts = [header]
     for name in dict.fromkeys(header.segments if header else ()):
         if name != EMPTY:
-            path = header_path.with_name(f"{name}{SUFFIX}")
+            path = header_path.with_name(f"{name}{HEADER_SUFFIX}")
             yield path
             parts.append(_header_or_none(path))
     names = (signal.file for part in parts if part for signal in part.signals if signal.file != EMPTY)
@@ -187,7 +193,7 @@ def decode_wfdb(
     frequency = sampling_frequency(header.sampling_frequency, stated_sampling_frequency)
     if header.segments:
         return _segmented(header_path, header, frequency)
-    wanted = [row for row, line in enumerate(header.signals) if canonical(line.lead) is not None]
+    wanted = [row for row, line in enumerate(header.signals) if canonical_lead(line.lead) is not None]
     lines = [header.signals[row] for row in wanted]
     if not lines:
         raise Refusal("missing_leads", "no signal has the name of a lead")
@@ -300,7 +306,7 @@ def _segmented(header_path: Path, header: Header, frequency: float) -> Recording
     for name in header.segments:
         if name == EMPTY:
             continue
-        part_path = header_path.with_name(f"{name}{SUFFIX}")
+        part_path = header_path.with_name(f"{name}{HEADER_SUFFIX}")
         if not part_path.is_file():
             raise Refusal("missing_file", "the header names a segment that is not there")
         part = read_header(part_path)
@@ -311,7 +317,7 @@ def _segmented(header_path: Path, header: Header, frequency: float) -> Recording
     record = _rdrecord(header_path)
     if record.p_signal is None:
         raise Refusal("unreadable", "no signal found")
-    rows = [row for row, name in enumerate(record.sig_name) if canonical(name) is not None]
+    rows = [row for row, name in enumerate(record.sig_name) if canonical_lead(name) is not None]
     per_millivolt = np.array([units_per_millivolt(record.units[row]) for row in rows])
     signal = record.p_signal.T[rows].astype(np.float64) / per_millivolt[:, None]
     return Recording(signal, tuple(record.sig_name[row] for row in rows), frequency)
@@ -324,5 +330,5 @@ def _check_segment(path: Path, part: Header) -> None:
         return
     _check_files(path, part)
     for line in part.signals:
-        if canonical(line.lead) is not None:
+        if canonical_lead(line.lead) is not None:
             _units_a_millivolt(line, None)

@@ -59,10 +59,10 @@ def read_plain(path: Path) -> PlainRecord | None:
     """A WFDB record, with or without `.hea`; None when it is not plain, not whole or not there."""
     name = os.fspath(path)
     try:
-        if not name.endswith(wfdb.SUFFIX):
+        if not name.endswith(wfdb.HEADER_SUFFIX):
             if os.path.isfile(name):  # noqa: PTH113 - a Path costs more than the call
                 return None
-            name += wfdb.SUFFIX
+            name += wfdb.HEADER_SUFFIX
         with open(name, "rb", buffering=0) as file:  # noqa: PTH123
             header = file.read(_MOST_HEADER)
         found = _plain_header(header)
@@ -148,7 +148,7 @@ def _remembered(record: str, lines: tuple[tuple[str, ...], ...]) -> wfdb.Header:
 @lru_cache(maxsize=256)
 def _scaling(lines: tuple[wfdb.SignalLine, ...], stated_unit: str | None) -> Scaling | None:
     """Of each of the twelve leads; offset and scale float32 (12, 1)."""
-    leads = [recording.canonical(line.lead) for line in lines]
+    leads = [recording.canonical_lead(line.lead) for line in lines]
     if sorted(lead for lead in leads if lead is not None) != sorted(LEADS):
         return None
     rows = [leads.index(lead) for lead in LEADS]

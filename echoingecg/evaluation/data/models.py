@@ -20,7 +20,7 @@ from scipy.stats import norm
 
 from data_contracts.evaluation_details import EXTERNAL
 from echoingecg.common import ContractError, Progress, UserError
-from echoingecg.ecg.beats import NAMES, measure_ecgs
+from echoingecg.ecg.beats import MEASUREMENT_NAMES, measure_ecgs
 from echoingecg.evaluation.data import embed
 from echoingecg.evaluation.data.inputs import (
     CENTRED,
@@ -239,7 +239,7 @@ def _measured(signals: embed.Signals, rows: np.ndarray) -> np.ndarray:
     parts = [
         measure_ecgs(signals.read(rows[first : first + embed.CHUNK])) for first in range(0, len(rows), embed.CHUNK)
     ]
-    return np.concatenate([np.empty((0, len(NAMES))), *parts])
+    return np.concatenate([np.empty((0, len(MEASUREMENT_NAMES))), *parts])
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def strips(results: EvaluationResults) -> list[Strip]:
             says=says,
             record_id=row["record_id"],
             uncertainty=row["mean_log_var"],
-            png=draw([replace(page, says=f"{says}: {row['record_id']}", note=_note(page.says, page.note))], _DPI),
+            png=draw([replace(page, heading=f"{says}: {row['record_id']}", note=_note(page.heading, page.note))], _DPI),
             answers=(*_answers(results, row["record_id"]), *_numbers(results, row["record_id"])),
         )
         for (says, row), page in zip(chosen, pages, strict=True)

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from data_contracts.conventions import LEADS
 from echoingecg.common import Refusal
 from echoingecg.ecg.decode import decode
-from echoingecg.ecg.decode.recording import arrange, canonical
+from echoingecg.ecg.decode.recording import arrange, canonical_lead
 
 ECG = Path(str(get_testdata_file("waveform_ecg.dcm")))
 
@@ -70,7 +70,7 @@ def test_codes_of_11073_and_plain_labels_name_leads(tmp_path: Path) -> None:
         source.CodeMeaning = "?"
 
     def to_label(channel: Dataset) -> None:
-        channel.ChannelLabel = canonical(channel.ChannelSourceSequence[0].CodeMeaning)
+        channel.ChannelLabel = canonical_lead(channel.ChannelSourceSequence[0].CodeMeaning)
         del channel.ChannelSourceSequence
 
     expected = arrange(decode(ECG))

@@ -8,7 +8,7 @@ import pytest
 from echoingecg.common import Refusal
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import arrange, complete, limb_lead_error
-from echoingecg.ecg.filter import clean
+from echoingecg.ecg.filter import band_pass_and_resample
 from echoingecg.ecg.quality import check_plausible, typical_amplitude
 from echoingecg.recipe import EcgSettings
 from helpers.ecg.expected_recordings import ENDINGS, EXPECTED, FOLDERS
@@ -84,7 +84,9 @@ def limb_share(signal: np.ndarray) -> float:
 
 @pytest.fixture(scope="module")
 def filtered(arranged: dict[str, tuple[np.ndarray, float]]) -> dict[str, np.ndarray]:
-    return {path: clean(signal, frequency, EcgSettings()) for path, (signal, frequency) in arranged.items()}
+    return {
+        path: band_pass_and_resample(signal, frequency, EcgSettings()) for path, (signal, frequency) in arranged.items()
+    }
 
 
 def test_limb_leads_agree_where_all_are_stored(filtered: dict[str, np.ndarray]) -> None:

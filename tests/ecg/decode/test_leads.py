@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from data_contracts.conventions import LEADS
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode.recording import Recording, arrange, canonical, complete, units_per_millivolt
+from echoingecg.ecg.decode.recording import Recording, arrange, canonical_lead, complete, units_per_millivolt
 from echoingecg.ecg.quality import check_plausible, typical_amplitude
 from echoingecg.recipe import EcgSettings
 from helpers.ecg.wfdb_files import CLINICAL
@@ -67,14 +67,14 @@ def test_a_gap_in_one_lead_is_a_gap_in_those_derived_from_it() -> None:
 @pytest.mark.parametrize("form", ["{}", "MDC_ECG_LEAD_{}", "Lead {}", "lead_{}", "ECG {}", "EKG {}", " {} "])
 def test_spellings_of_vendors(lead: str, form: str) -> None:
     for spelling in (lead, lead.upper(), lead.lower()):
-        assert canonical(form.format(spelling)) == lead
+        assert canonical_lead(form.format(spelling)) == lead
 
 
 @pytest.mark.parametrize(
     "spelling", ["V7", "-aVR", "MDC_EEG_LEAD_I", "aVR+", "X", "V3R", "", "I-II", "EDF Annotations"]
 )
 def test_other_names_are_no_leads(spelling: str) -> None:
-    assert canonical(spelling) is None
+    assert canonical_lead(spelling) is None
 
 
 @pytest.mark.parametrize(

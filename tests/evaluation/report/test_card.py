@@ -92,7 +92,7 @@ def test_strips_are_the_ends_of_the_ranking(
         "Most certain", "Second most certain", "Second least certain", "Least certain",
     ]  # fmt: skip
     page = inputs.provenance["pages"]([ranked[0]])[0]
-    says = replace(page, says=f"Most certain: {ranked[0]}", note=f"{page.says}; quality: {page.note}")
+    says = replace(page, heading=f"Most certain: {ranked[0]}", note=f"{page.heading}; quality: {page.note}")
     assert found[0].png == draw([says], 96)
     assert [(evaluated / FIGURES / f"strips-{at}.png").read_bytes() for at in (1, 2, 3, 4)] == [x.png for x in found]
     predictions = PREDICTIONS.read(evaluated).to_pandas().set_index(["record_id", "endpoint", "protocol"])

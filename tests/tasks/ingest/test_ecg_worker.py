@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.process import Loaded, Processed, Window, finish, finish_each
+from echoingecg.ecg.process import Loaded, Processed, Window, process_loaded, process_loaded_safely
 from echoingecg.recipe import EcgSettings
 
 
@@ -17,9 +17,9 @@ def test_a_record_that_surprises_the_filter_stops_no_other() -> None:
     sound = loaded(np.tile(np.sin(2 * np.pi * 5 * time), (12, 1)))
     odd = loaded(sound.windows[0].raw[:11])  # no decoder gives eleven leads: a surprise
     with pytest.raises(ValueError):  # noqa: PT011 - whatever it is, it is no Refusal
-        finish([odd], EcgSettings())
-    first, surprise, last = finish_each([sound, odd, sound], EcgSettings())
-    (alone,) = finish([sound], EcgSettings())
+        process_loaded([odd], EcgSettings())
+    first, surprise, last = process_loaded_safely([sound, odd, sound], EcgSettings())
+    (alone,) = process_loaded([sound], EcgSettings())
     assert isinstance(surprise, Refusal)
     assert surprise.reason == "unreadable"
     assert isinstance(alone, Processed)
