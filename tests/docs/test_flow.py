@@ -8,8 +8,7 @@ import pytest
 
 from data_contracts.conventions import UPSTREAM
 from docs_reference import flow
-
-ROOT = Path(__file__).resolve().parents[2]
+from helpers.paths import ROOT
 
 
 def test_readme_holds_the_drawing_of_the_tree() -> None:
