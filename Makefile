@@ -57,7 +57,7 @@ teacher: $(VENV)/.demo
 
 # The pictures of docs/simulator.md.
 pictures: $(VENV)/.demo
-	$(BIN)/python -m echoingecg.simulator.pictures docs/images
+	$(BIN)/python -m docs_reference.simulator_pictures docs/images
 
 # The drawing of the data flow in README, from the tree and the first line of each folder.
 flow: $(VENV)/.demo

@@ -49,7 +49,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         subgroups=_subgroups(job, inputs),
         records=ecg.RECORDS.read(inputs["ecg"].folder),
         provenance=provenance_of(job.workspace, inputs, job.recipe.part(STAGE)),
-        teacher=tower if tower.reads else None,
+        teacher=tower if tower.has_text_tower else None,
         training_texts=_training_texts(inputs["pairs"]) if settings.centre else (),
         compared={name: load(_compared(job, name).folder, where) for name in settings.compare},
         external={name: read_external(name, Path(path)) for name, path in settings.external.items()},

@@ -36,9 +36,9 @@ from echoingecg.simulator.population.tables import (
     ecg_path,
     echo_id,
     echo_path,
+    mimic_time,
     open_tables,
-    random_date,
-    stamp,
+    random_time,
     subject_id,
 )
 from echoingecg.simulator.reports import ecg_statements, echo_report, measurements
@@ -73,7 +73,7 @@ def write_patient(settings: SimulatorSettings, index: int, folder: Path) -> Rows
     # A stream for each concern: a change to one leaves the bytes of the others as they were.
     streams = np.random.default_rng((settings.seed % 2**63, index)).spawn(7)
     truth, ecgs, echo, words, faults, parasternal, colour = streams
-    patient = Patient(index, subject_id(index), sample_heart(truth), random_date(truth))
+    patient = Patient(index, subject_id(index), sample_heart(truth), random_time(truth))
     for number, hours in enumerate(_ecg_hours(ecgs)):
         fault = draw_fault(settings.lead_fault_rate, faults)
         recorded = patient.visit + timedelta(hours=hours)
@@ -109,7 +109,7 @@ def _write_ecg(
     beats = heart_vector.draw_beats(heart, record.DURATION, rng)
     record.write_wfdb(folder / path, record.simulate_ecg(heart, beats, rng, fault))
     shown = replace(heart, qrs_axis=frontal_axis(heart.qrs_axis, fault))
-    when = {"subject_id": patient.subject, "study_id": study, "ecg_time": stamp(recorded)}
+    when = {"subject_id": patient.subject, "study_id": study, "ecg_time": mimic_time(recorded)}
     collected.add(tables.RECORDS, **when, file_name=study, path=path)
     statements = ecg_statements(shown, words, beats.ectopic_within(record.DURATION), fault)
     collected.add_statements(statements, when | _machine_numbers(shown, words))
@@ -141,7 +141,7 @@ def _write_findings(patient: Patient, collected: Rows, rng: np.random.Generator)
             tables.MEASUREMENTS,
             subject_id=patient.subject,
             measurement_id=patient.index * 100 + number + 1,
-            measurement_datetime=stamp(patient.visit),
+            measurement_datetime=mimic_time(patient.visit),
             test_type="TTE",
             measurement=one.name,
             measurement_description=one.description,
@@ -153,8 +153,8 @@ def _write_findings(patient: Patient, collected: Rows, rng: np.random.Generator)
 def add_report(collected: Rows, subject: int, study: int, visit: datetime, text: str) -> None:
     """Adds an echo study and its report, written two hours after the study."""
     note = {"note_id": f"{subject}-EC-1", "note_seq": 1}
-    written = stamp(visit + timedelta(hours=2))
-    collected.add(tables.STUDIES, subject_id=subject, study_id=study, study_datetime=stamp(visit), **note,
+    written = mimic_time(visit + timedelta(hours=2))
+    collected.add(tables.STUDIES, subject_id=subject, study_id=study, study_datetime=mimic_time(visit), **note,
                   note_charttime=written)  # fmt: skip
     collected.add(tables.NOTES, subject_id=subject, note_type="EC", charttime=written, text=text, **note)
 
@@ -179,8 +179,8 @@ def write_real_recordings(folder: Path) -> Rows:
     _copy(_ECG, folder / ECG_FOLDER / ecg)
     _copy(_CLIP, folder / ECHO_FOLDER / clip)
     collected.add(tables.RECORDS, subject_id=REAL_SUBJECT, study_id=REAL_ECG, file_name=REAL_ECG,
-                  ecg_time=stamp(_VISIT - timedelta(days=1)), path=ecg)  # fmt: skip
-    collected.add(tables.CLIPS, subject_id=REAL_SUBJECT, study_id=REAL_ECHO, acquisition_datetime=stamp(_VISIT),
+                  ecg_time=mimic_time(_VISIT - timedelta(days=1)), path=ecg)  # fmt: skip
+    collected.add(tables.CLIPS, subject_id=REAL_SUBJECT, study_id=REAL_ECHO, acquisition_datetime=mimic_time(_VISIT),
                   dicom_filepath=clip)  # fmt: skip
     add_report(collected, REAL_SUBJECT, REAL_ECHO, _VISIT, _REPORT)
     return collected

@@ -47,7 +47,7 @@ def check_cine(clip: Clip, frames: np.ndarray, settings: TeacherSettings) -> Non
             raise Refusal("not_a_cine", "the picture scrolls or is swept over as a strip does")
     if settings.colour_doppler == "refuse":
         stated = any(region.data_type == _COLOUR_FLOW for region in clip.regions)
-        if stated or shows_flow(frames):
+        if stated or shows_colour_flow(frames):
             raise Refusal("unwanted_view", f"colour Doppler, {'stated' if stated else 'seen'}")
     if settings.view_filter and not load_view_filter(settings.view_filter)(frames):
         raise Refusal("unwanted_view", "the view filter does not want this clip")
@@ -90,7 +90,7 @@ def _left_after_shift(one: np.ndarray, other: np.ndarray) -> float:
     return float(min(shifted) / unshifted) if unshifted > other.size else 1.0  # a level a pixel: less is rounding
 
 
-def shows_flow(frames: np.ndarray) -> bool:
+def shows_colour_flow(frames: np.ndarray) -> bool:
     """Whether both red and blue come and go, as flow toward and away from the probe: print stays, a tint is one hue."""
     some = frames[:: -(-len(frames) // _COLOUR_FRAMES)].astype(np.int16)
     red, green, blue = np.moveaxis(some, -1, 0)

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import cycle, repeat
-from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -18,8 +17,6 @@ import torch
 
 from data_contracts.conventions import UserError
 from echoingecg.common import prefetched
-from echoingecg.recipe.stages import TeacherSettings
-from echoingecg.teacher.frames import read_clip
 
 
 class Teacher(Protocol):
@@ -29,13 +26,13 @@ class Teacher(Protocol):
         dim: width of a vector.
         image_size: edge of the square frames that it takes, px.
         batch: inputs of a forward pass.
-        reads: whether it has a text tower.
+        has_text_tower: whether it can embed texts.
     """
 
     dim: int
     image_size: int
     batch: int
-    reads: bool
+    has_text_tower: bool
 
     def inputs(self, frames: np.ndarray) -> np.ndarray:
         """What each vector of a clip is made of.
@@ -159,20 +156,3 @@ def _finished(batch: _Batch[Key], embedded: torch.Tensor) -> tuple[_Batch[Key], 
     if not torch.isfinite(vectors).all():
         raise UserError("teacher: an embedding is not finite: are its weights whole, or set precision: float32")
     return batch, vectors.half().cpu().numpy()
-
-
-def embed_clip(path: Path, teacher: Teacher, settings: TeacherSettings) -> np.ndarray:
-    """Embeddings of a clip: what the teacher stage keeps of the file.
-
-    Args:
-        path: multi-frame ultrasound DICOM file.
-        teacher: the frozen teacher.
-        settings: which frames to take.
-
-    Returns:
-        float16 (vector, dim), unit length, in the order of the frames.
-
-    Raises:
-        Refusal: as `read_clip`.
-    """
-    return next(embed_clips([(path, read_clip(path, settings, teacher.image_size))], [teacher]))[1]

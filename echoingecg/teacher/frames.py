@@ -11,7 +11,7 @@ import numpy as np
 from echoingecg.common import Refusal
 from echoingecg.recipe.stages import TeacherSettings
 from echoingecg.teacher import cine_check, sector_mask
-from echoingecg.teacher.decode import frames_of, open_clip
+from echoingecg.teacher.decode import decode_frames, read_header
 from echoingecg.teacher.decode.clip import Clip, Region
 
 _TWO_DIMENSIONAL = 1  # Region Spatial Format, DICOM PS3.3 C.8.5.5.1.1
@@ -55,16 +55,16 @@ def read_unmasked(path: Path, settings: TeacherSettings, size: int) -> tuple[np.
 
 def _read(path: Path, settings: TeacherSettings, size: int) -> tuple[Clip, np.ndarray, list[np.ndarray]]:
     """The clip, the frames that are wanted, and the grey ones, of full size, that the sector is found from."""
-    clip = open_clip(path)
+    clip = read_header(path)
     if clip.frames < settings.min_frames:
         raise Refusal("not_a_cine", f"frames: {clip.frames}, at least {settings.min_frames} are needed")
     box = two_dimensional_region(clip)
     wanted = frame_indices(clip.frames, settings.frame_stride, settings.max_frames)
     # Whatever is wanted, the same frames are compared: a frame's embedding does not depend on its company.
-    looks = frame_indices(clip.frames, 1, sector_mask.LOOKS) if settings.mask else []
+    looks = frame_indices(clip.frames, 1, sector_mask.COMPARED_FRAMES) if settings.mask else []
     numbers, place = sorted({*wanted, *looks}), {number: index for index, number in enumerate(wanted)}
     frames, seen = np.empty((len(wanted), size, size, 3), np.uint8), []
-    for number, frame in zip(numbers, frames_of(clip, numbers), strict=True):
+    for number, frame in zip(numbers, decode_frames(clip, numbers), strict=True):
         if number in looks:
             seen.append(cv2.cvtColor(frame[box], cv2.COLOR_RGB2GRAY))
         if number in place:
@@ -73,9 +73,9 @@ def _read(path: Path, settings: TeacherSettings, size: int) -> tuple[Clip, np.nd
 
 
 def _sector(looks: list[np.ndarray], settings: TeacherSettings, size: int) -> np.ndarray:
-    return (
-        sector_mask.whole_pixels(sector_mask.find_sector(looks), size) if settings.mask else np.ones((size, size), bool)
-    )
+    if not settings.mask:
+        return np.ones((size, size), bool)
+    return sector_mask.resized_sector(sector_mask.find_sector(looks), size)
 
 
 def frame_indices(frames: int, stride: int, max_frames: int) -> list[int]:

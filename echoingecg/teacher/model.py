@@ -61,7 +61,7 @@ class FrozenTeacher:
         As `Teacher`.
     """
 
-    reads = False
+    has_text_tower = False
 
     def __init__(
         self, network: nn.Module, preprocessing: Preprocessing, settings: TeacherSettings, device: str, compiled: bool
@@ -144,7 +144,7 @@ class OpenClipTeacher(FrozenTeacher):
         settings, device, compiled: as `FrozenTeacher`.
     """
 
-    reads = True
+    has_text_tower = True
 
     def __init__(
         self, model: Any, tokenizer: Callable[[], Tokenizer], settings: TeacherSettings, device: str, compiled: bool
@@ -185,8 +185,6 @@ def load_teacher(settings: TeacherSettings, device: str, compiled: bool = False)
     try:
         with torch.random.fork_rng(devices=[]):  # initial weights are drawn before others are loaded
             if settings.model.startswith(TORCHVISION):
-                from echoingecg.teacher.model import video_teacher
-
                 return video_teacher(source.weights, settings, device, compiled)
             return _open_clip_teacher(source, settings, device, compiled)
     except UserError:

@@ -1,6 +1,6 @@
 """Frames of echo clips side by side, with the outline of the sector that the teacher sees.
 
-What stands outside the outline may hold a name. It is drawn by `sheet_of_file` alone, which a person calls.
+What stands outside the outline may hold a name. It is drawn by `contact_sheet` alone, which a person calls.
 
 Study targets on a plane: their two principal components, coloured by a measurement.
 """
@@ -25,7 +25,7 @@ _LARGE = 224  # px, edge of a frame
 _SMALL = 120  # px: a sheet of three clips takes about 150 kB
 
 
-def sheet_of_file(path: Path, settings: TeacherSettings) -> bytes:
+def contact_sheet(path: Path, settings: TeacherSettings) -> bytes:
     """PNG of some frames of a clip as decoded, with the sector's outline, and as the teacher sees them.
 
     Args:
@@ -38,7 +38,7 @@ def sheet_of_file(path: Path, settings: TeacherSettings) -> bytes:
     return _png([_strip(frames, inside), _strip(frames * inside[..., None])])
 
 
-def masked_sheet(paths: Sequence[Path], settings: TeacherSettings) -> bytes | None:
+def masked_contact_sheet(paths: Sequence[Path], settings: TeacherSettings) -> bytes | None:
     """PNG of some frames of each clip, black outside the sector; None of no clip.
 
     Args:
@@ -82,7 +82,7 @@ _COLOURS = "viridis"  # told apart with any colour vision
 _HEIGHT = 3.9  # inches
 
 
-def draw_map(mean: np.ndarray, values: np.ndarray, measurement: str, unit: str) -> bytes | None:
+def draw_embedding_map(mean: np.ndarray, values: np.ndarray, measurement: str, unit: str) -> bytes | None:
     """PNG of the map; None of fewer than three studies. The same arguments give the same bytes.
 
     Args:

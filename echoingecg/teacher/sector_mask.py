@@ -13,7 +13,7 @@ import numpy as np
 
 from echoingecg.common import Refusal
 
-LOOKS = 16  # frames of a clip that are compared
+COMPARED_FRAMES = 16  # frames of a clip that are compared
 _LEVELS = 1  # a grey level that moves by more has changed
 _ONE_IN = 3  # frame pairs: the eraser of a sweeping trace changes a pixel once or twice in 15
 _GAP = 1 / 36  # of the region's shorter edge: dark speckle farther apart than this is no body
@@ -52,7 +52,7 @@ def find_sector(frames: Sequence[np.ndarray]) -> np.ndarray:
     return cv2.erode(outline, np.ones((3, 3), np.uint8)) > 0
 
 
-def whole_pixels(sector: np.ndarray, size: int) -> np.ndarray:
+def resized_sector(sector: np.ndarray, size: int) -> np.ndarray:
     """Pixels of the resized frame that nothing outside the sector has entered: bool (size, size).
 
     Args:

@@ -51,14 +51,14 @@ def echo(
 
     The upper row shows what the scanner printed, a name included: keep the picture where the clip may be.
     """
-    from echoingecg.teacher.pictures import sheet_of_file
+    from echoingecg.teacher.pictures import contact_sheet
     from flows.request import find_recipe
     from tasks.base.workspace import writing_to
 
     settings = find_recipe(recipe, overrides).teacher
     target = output or Path("echo.png")
     try:
-        sheet = sheet_of_file(file, settings)
+        sheet = contact_sheet(file, settings)
     except OSError as fault:
         raise UserError(f"{file}: cannot be read: {fault.strerror}") from fault
     with writing_to(target.parent):

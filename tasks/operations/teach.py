@@ -7,7 +7,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed, State
 
-from data_contracts.catalog import ECHOES, MEASUREMENTS, REPORTS
+from data_contracts.catalog import ECHOES
 from echoingecg.common import Progress, StoreError, UserError
 from echoingecg.recipe.stages import SplitShares
 from tasks.base.progress import Reporter
@@ -21,10 +21,10 @@ from tasks.store.job import Job
 def teaching(job: Job, catalog: Artefact, folder: str) -> State:
     """Teaches, measures on held-out patients, and puts the folder in place when all of it is there."""
     try:
-        says = teach_into(Path(folder), job, catalog, Reporter("teaching"))
+        message = teach_into(Path(folder), job, catalog, Reporter("teaching"))
     except UserError as fault:
         return Failed(message=str(fault), data=fault)
-    return Completed(message=f"{folder}: {says}", data=says)
+    return Completed(message=f"{folder}: {message}", data=message)
 
 
 def teach_into(folder: Path, job: Job, catalog: Artefact, progress: Progress) -> str:
@@ -41,39 +41,35 @@ def teach_into(folder: Path, job: Job, catalog: Artefact, progress: Progress) ->
     """
     from echoingecg.pairs.split import split_of  # torch and pandas: not for a cached run
     from echoingecg.recipe import TeacherSettings
-    from echoingecg.teacher.demo_training.evaluate_and_save import judge, save_card, save_teacher
-    from echoingecg.teacher.demo_training.examples import collect
-    from echoingecg.teacher.demo_training.train import teach
+    from echoingecg.teacher.demo_training.evaluate_and_save import evaluate, save_card, save_teacher
+    from echoingecg.teacher.demo_training.examples import load_examples
+    from echoingecg.teacher.demo_training.train import train_teacher
     from echoingecg.teacher.identity import demo_config
     from echoingecg.teacher.model import load_teacher
     from tasks.base.workers import device
 
-    settings = job.recipe.teaching
-    assert settings is not None
-    echoes = ECHOES.read(catalog.folder)
-    paths = source_files(job, echoes).paths()
-    reports, measurements = REPORTS.read(catalog.folder), MEASUREMENTS.read(catalog.folder)
-    config = demo_config()
+    recipe, config = job.recipe, demo_config()
+    assert recipe.teaching is not None
+    paths = source_files(job, ECHOES.read(catalog.folder)).paths()
     size = config["model_cfg"]["vision_cfg"]["image_size"]
     try:
-        mask = job.recipe.teacher.mask
-        examples = collect(echoes, reports, measurements, paths, settings, job.recipe.pairs, size, progress, mask)
+        examples = load_examples(catalog.folder, paths, recipe, size, progress)
     except OSError as fault:
         raise StoreError(f"a file of the export cannot be read ({fault.strerror}): is it still mounted?") from fault
-    shares = SplitShares(train=1 - settings.held_out, validation=0.0, test=settings.held_out)
-    sides = [split_of(str(one), job.recipe.pairs.split_key, shares) for one in examples.patient]
-    known = examples.select([at for at, side in enumerate(sides) if side == "train"])
-    unseen = examples.select([at for at, side in enumerate(sides) if side == "test"])
-    where = device(job.recipe.execution)
-    model = teach(known, config, settings, job.recipe.execution, where, progress)
+    shares = SplitShares(train=1 - recipe.teaching.held_out, validation=0.0, test=recipe.teaching.held_out)
+    sides = [split_of(str(patient), recipe.pairs.split_key, shares) for patient in examples.patient]
+    known = examples.select([index for index, side in enumerate(sides) if side == "train"])
+    unseen = examples.select([index for index, side in enumerate(sides) if side == "test"])
+    where = device(recipe.execution)
+    model = train_teacher(known, config, recipe, where, progress)
     beside = folder.with_name(folder.name + ".partial")
     with writing_to(folder):
         shutil.rmtree(beside, ignore_errors=True)
         save_teacher(beside, model, config)
-        judged = judge(load_teacher(TeacherSettings(model=f"local-dir:{beside}"), where), unseen)
-        save_card(beside, model, config, job.recipe, judged, len(known), known.frame_count)
+        evaluation = evaluate(load_teacher(TeacherSettings(model=f"local-dir:{beside}"), where), unseen)
+        save_card(beside, model, config, recipe, known, evaluation)
         folder.mkdir(parents=True, exist_ok=True)
         for file in beside.iterdir():
             file.replace(folder / file.name)
         beside.rmdir()
-    return f"LVEF by ranked prompts within {judged.mae:.1f} points on {judged.studies} unseen studies"
+    return f"LVEF by ranked prompts within {evaluation.mae:.1f} points on {evaluation.studies} unseen studies"

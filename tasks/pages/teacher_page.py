@@ -39,13 +39,13 @@ def write_sheet(job: Job, clips: list[dict[str, Any]], listed: pa.Table, folder:
     """
     if not job.recipe.teacher.mask:
         return
-    from echoingecg.teacher.pictures import masked_sheet  # OpenCV: not for a cached run
+    from echoingecg.teacher.pictures import masked_contact_sheet  # OpenCV: not for a cached run
 
     of_study = {row["study_id"]: row["content_hash"] for row in clips}
     shown = [content_hash for _, content_hash in sorted(of_study.items())[:_CLIPS]]
     files = source_files(job, listed.filter(pc.is_in(listed["content_hash"], pa.array(shown, pa.string()))))
     paths = files.paths()
-    if sheet := masked_sheet([paths[content_hash] for content_hash in shown], job.recipe.teacher):
+    if sheet := masked_contact_sheet([paths[content_hash] for content_hash in shown], job.recipe.teacher):
         (folder / contract.CONTACT_SHEET).write_bytes(sheet)
 
 
@@ -71,7 +71,7 @@ def embedding_map(workspace: Workspace, artefact: Artefact) -> bytes | None:
         studies_listed,
         study_labels,  # pandas, matplotlib: not for a cached run
     )
-    from echoingecg.teacher.pictures import draw_map
+    from echoingecg.teacher.pictures import draw_embedding_map
 
     catalog = ArtefactStore(workspace).find("catalog", artefact.manifest.inputs["catalog"])
     assert catalog is not None
@@ -85,7 +85,7 @@ def embedding_map(workspace: Workspace, artefact: Artefact) -> bytes | None:
     chosen = labels[labels["measurement"] == name]
     value = dict(zip(chosen["study_id"], chosen["value"], strict=True))
     values = np.array([value.get(study, np.nan) for study in studies["study_id"].to_pylist()])
-    return draw_map(mean, values, name, ", ".join(sorted(set(chosen["unit"]))))
+    return draw_embedding_map(mean, values, name, ", ".join(sorted(set(chosen["unit"]))))
 
 
 def show(workspace: Workspace, artefact: Artefact) -> None:

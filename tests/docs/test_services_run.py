@@ -53,7 +53,7 @@ STAYS: Final = {  # by what they begin with: what a program that runs until it i
 MAKE: Final = (("make", "docs"), ("make", "sbom"))
 ALONE: Final = (  # want no server
     ("python", "-m", "deploy"), ("python", "-m", "flows.deployments"),
-    ("python", "-m", "echoingecg.simulator.pictures"),
+    ("python", "-m", "docs_reference.simulator_pictures"),
 )  # fmt: skip
 STACK: Final = (("make", "stack"), ("make", "stack-down"), (".",))
 SERVER: Final = (

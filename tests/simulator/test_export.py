@@ -13,7 +13,6 @@ import wfdb
 from pydicom.data import get_testdata_file
 from pydicom.pixels import pixel_array
 
-import echoingecg.simulator
 from data_contracts.conventions import LEADS
 from echoingecg.common import ExportError
 from echoingecg.recipe.stages import SimulatorSettings
@@ -42,7 +41,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_two_runs_give_the_same_bytes(small: SimulatorSettings, hospital: Path, tmp_path: Path) -> None:
-    echoingecg.simulator.simulate(small, tmp_path / "again")
+    simulate(small, tmp_path / "again")
     assert contents(tmp_path / "again") == contents(hospital)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from echoingecg.simulator import pictures
+from docs_reference import simulator_pictures as pictures
 
 
 def test_the_page_of_ecgs_is_drawn_alike_every_time(tmp_path: Path) -> None:

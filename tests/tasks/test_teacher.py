@@ -153,13 +153,13 @@ from benchmarks.echo_export import echo_job
 from echoingecg.teacher import embed as batches
 from helpers.cases.stage_runs import run_stages
 
-finished, counted = batches._finished, os.open({str(counted)!r}, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+finished, counted = embed._finished, os.open({str(counted)!r}, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
 
 def counting(batch, embedded):
     os.write(counted, f"{{batch.filled}}\\n".encode())
     return finished(batch, embedded)
 
-batches._finished = counting
+embed._finished = counting
 run_stages(echo_job(*{job_arguments!r}), "catalog", "teacher")
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -9,8 +9,8 @@ import pytest
 
 from echoingecg.common import RecipeError, Refusal
 from echoingecg.recipe import TeacherSettings
-from echoingecg.teacher.cine_check import is_moving, is_strip, shows_flow
-from echoingecg.teacher.decode import frames_of, open_clip
+from echoingecg.teacher.cine_check import is_moving, is_strip, shows_colour_flow
+from echoingecg.teacher.decode import decode_frames, read_header
 from echoingecg.teacher.frames import read_clip
 from helpers.echo.expected_echoes import CLIPS
 from helpers.echo.ultrasound_files import WriteClip, region
@@ -27,7 +27,7 @@ def still_twice(frame: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def m_mode(recordings: Path) -> np.ndarray:
     """The strip of a real M-mode image: uint8 (264, 641, 3)."""
-    (frame,) = frames_of(open_clip(recordings / "echo_dicom/go-dicom/I_000034.dcm"), [0])
+    (frame,) = decode_frames(read_header(recordings / "echo_dicom/go-dicom/I_000034.dcm"), [0])
     return frame[221:485, 23:664]
 
 
@@ -120,11 +120,11 @@ def test_grey_clips_with_coloured_print_are_no_colour_doppler(recordings: Path, 
 
 def test_a_tint_and_a_green_trace_are_no_flow(heart: np.ndarray) -> None:
     for tint in ((1.0, 0.7, 0.4), (0.5, 0.6, 1.0), (1.0, 0.3, 0.3)):
-        assert not shows_flow((heart * np.array(tint)).astype(np.uint8))
+        assert not shows_colour_flow((heart * np.array(tint)).astype(np.uint8))
     traced = heart.copy()
     for at, frame in enumerate(traced):
         frame[80 + at : 90 + at, : 20 * (at + 1)] = (0, 255, 0)
-    assert not shows_flow(traced)
+    assert not shows_colour_flow(traced)
 
 
 def is_bright(frames: np.ndarray) -> bool:

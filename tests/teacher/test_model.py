@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from echoingecg.common import UserError
 from echoingecg.recipe import TeacherSettings, read_recipe
-from echoingecg.teacher.demo_training.evaluate_and_save import CARD, JUDGEMENT, RECIPE
-from echoingecg.teacher.embed import embed_clip
+from echoingecg.teacher.demo_training.evaluate_and_save import CARD, EVALUATION, RECIPE
+from echoingecg.teacher.frames import read_clip
 from echoingecg.teacher.identity import CONFIG, DEMO_FOLDER, WEIGHTS, demo_config, teacher_identity
 from echoingecg.teacher.model import FrozenTeacher, load_teacher
 from flows.request import find_recipe
@@ -63,7 +63,7 @@ def frames() -> np.ndarray:
 
 
 def test_demo_embeds_a_real_clip(demo: FrozenTeacher, shipped_clip: Path) -> None:
-    embeddings = embed_clip(shipped_clip, demo, TeacherSettings(max_frames=8))
+    embeddings = demo.embed(read_clip(shipped_clip, TeacherSettings(max_frames=8), demo.image_size))
     assert (embeddings.shape, embeddings.dtype) == ((8, demo.dim), np.float16)
     np.testing.assert_allclose(np.linalg.norm(embeddings.astype(float), axis=1), 1, atol=1e-3)
     assert (demo.dim, demo.image_size) == (128, 112)
@@ -71,8 +71,8 @@ def test_demo_embeds_a_real_clip(demo: FrozenTeacher, shipped_clip: Path) -> Non
 
 def test_demo_tells_different_views_apart(demo: FrozenTeacher, recordings: Path) -> None:
     names = ("pydicom/examples_ybr_color.dcm", "go-dicom/I_000007.dcm", "go-dicom/I_000027.dcm")
-    settings = TeacherSettings(max_frames=4)
-    clips = [embed_clip(recordings / "echo_dicom" / name, demo, settings).astype(float) for name in names]
+    paths, settings = [recordings / "echo_dicom" / name for name in names], TeacherSettings(max_frames=4)
+    clips = [demo.embed(read_clip(path, settings, demo.image_size)).astype(float) for path in paths]
     within = np.mean([clip @ clip.T for clip in clips])
     between = np.mean([clips[i] @ clips[j].T for i in range(3) for j in range(i)])
     assert between < 0.95
@@ -243,6 +243,6 @@ def test_the_card_says_what_the_weights_were_measured_with() -> None:
     recipe = read_recipe(DEMO_FOLDER / RECIPE)
     assert recipe.teaching is not None
     assert f"{recipe.teaching.steps} steps of {recipe.teaching.batch_size} pairs" in (DEMO_FOLDER / CARD).read_text()
-    judged = json.loads((DEMO_FOLDER / JUDGEMENT).read_text())
+    judged = json.loads((DEMO_FOLDER / EVALUATION).read_text())
     assert f"{judged['mae']:.1f} points" in (DEMO_FOLDER / CARD).read_text()
     assert recipe == find_recipe("teacher", [])

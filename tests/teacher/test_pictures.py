@@ -8,7 +8,7 @@ import pytest
 
 from echoingecg.recipe.stages import TeacherSettings
 from echoingecg.teacher.frames import read_clip
-from echoingecg.teacher.pictures import draw_map, masked_sheet, sheet_of_file
+from echoingecg.teacher.pictures import draw_embedding_map, masked_contact_sheet, contact_sheet
 from helpers.echo.screens import printed_on, simulated
 from helpers.echo.ultrasound_files import WriteClip
 
@@ -26,7 +26,7 @@ def clip(write_clip: WriteClip) -> Path:
 
 
 def test_a_published_sheet_is_the_masked_clip_and_an_outline(clip: Path) -> None:
-    sheet = pixels(masked_sheet([clip, clip.with_name("gone.dcm"), clip], TeacherSettings(frame_stride=2)))
+    sheet = pixels(masked_contact_sheet([clip, clip.with_name("gone.dcm"), clip], TeacherSettings(frame_stride=2)))
     assert sheet.shape == (2 * 128, 4 * 128, 3)
     seen = read_clip(clip, TeacherSettings(max_frames=4), 120)
     shown = np.stack([sheet[4:124, 128 * at + 4 : 128 * at + 124] for at in range(4)])
@@ -34,16 +34,16 @@ def test_a_published_sheet_is_the_masked_clip_and_an_outline(clip: Path) -> None
     assert 0.01 < outline.mean() < 0.05
     np.testing.assert_array_equal(shown[~outline], seen[~outline])
     np.testing.assert_array_equal(sheet[:128], sheet[128:])
-    assert masked_sheet([], TeacherSettings()) is None
+    assert masked_contact_sheet([], TeacherSettings()) is None
 
 
 def test_without_a_mask_nothing_may_be_published(clip: Path) -> None:
     with pytest.raises(AssertionError):
-        masked_sheet([clip], TeacherSettings(mask=False))
+        masked_contact_sheet([clip], TeacherSettings(mask=False))
 
 
 def test_the_sheet_of_a_file_shows_what_is_printed_above_and_the_teachers_frames_below(clip: Path) -> None:
-    before, after = np.split(pixels(sheet_of_file(clip, TeacherSettings())), 2)
+    before, after = np.split(pixels(contact_sheet(clip, TeacherSettings())), 2)
     seen = read_clip(clip, TeacherSettings(max_frames=4), 224)
     for at in range(4):
         np.testing.assert_array_equal(after[4:228, 232 * at + 4 : 232 * at + 228], seen[at])
@@ -54,8 +54,8 @@ def test_the_sheet_of_a_file_shows_what_is_printed_above_and_the_teachers_frames
 def test_the_map_of_studies() -> None:
     rng = np.random.default_rng(1)
     mean, values = rng.standard_normal((9, 5)).astype(np.float32), np.linspace(20, 70, 9)
-    drawn = draw_map(mean, values, "lvef", "%")
-    assert drawn == draw_map(mean, values, "lvef", "%")
-    assert drawn != draw_map(mean, values[::-1], "lvef", "%")
-    assert pixels(draw_map(mean, np.full(9, np.nan), "no measurement", "")).size
-    assert draw_map(mean[:2], values[:2], "lvef", "%") is None
+    drawn = draw_embedding_map(mean, values, "lvef", "%")
+    assert drawn == draw_embedding_map(mean, values, "lvef", "%")
+    assert drawn != draw_embedding_map(mean, values[::-1], "lvef", "%")
+    assert pixels(draw_embedding_map(mean, np.full(9, np.nan), "no measurement", "")).size
+    assert draw_embedding_map(mean[:2], values[:2], "lvef", "%") is None

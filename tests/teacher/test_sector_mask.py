@@ -11,12 +11,12 @@ from hypothesis.extra.numpy import arrays
 
 from echoingecg.common import Refusal
 from echoingecg.recipe.stages import TeacherSettings
-from echoingecg.teacher.decode.dicom import read_dicom_clip
-from echoingecg.teacher.decode.pixels import rgb_frames
+from echoingecg.teacher.decode.dicom import read_dicom_header
+from echoingecg.teacher.decode.pixels import decode_dicom_frames
 from echoingecg.teacher.embed import Teacher
 from echoingecg.teacher.frames import frame_indices, read_clip, read_unmasked, two_dimensional_region
 from echoingecg.teacher.model import load_teacher
-from echoingecg.teacher.sector_mask import LOOKS, find_sector, whole_pixels
+from echoingecg.teacher.sector_mask import COMPARED_FRAMES, find_sector, resized_sector
 from helpers.echo.screens import KINDS, Kind, printed_on, simulated
 from helpers.echo.ultrasound_files import WriteClip
 
@@ -33,13 +33,13 @@ def demo() -> Teacher:
 
 def region_of(path: Path) -> np.ndarray:
     """The frames compared of a file's two-dimensional region, uint8 (frame, height, width, 3)."""
-    clip = read_dicom_clip(path)
+    clip = read_dicom_header(path)
     box = two_dimensional_region(clip)
-    return np.stack([frame[box] for frame in rgb_frames(clip, frame_indices(clip.frames, 1, LOOKS))])
+    return np.stack([frame[box] for frame in decode_dicom_frames(clip, frame_indices(clip.frames, 1, COMPARED_FRAMES))])
 
 
 def sector_of(frames: np.ndarray) -> np.ndarray:
-    looks = frame_indices(len(frames), 1, LOOKS)
+    looks = frame_indices(len(frames), 1, COMPARED_FRAMES)
     return find_sector([cv2.cvtColor(frames[at], cv2.COLOR_RGB2GRAY) for at in looks])
 
 
@@ -79,7 +79,7 @@ def test_text_and_traces_beside_a_simulated_sector_do_not_change_embeddings(
     write_clip: WriteClip, demo: Teacher, kind: Kind
 ) -> None:
     frames, true = simulated(kind, 4)
-    check_embeddings(write_clip, demo, frames[:LOOKS], away_from(true, 9))
+    check_embeddings(write_clip, demo, frames[:COMPARED_FRAMES], away_from(true, 9))
 
 
 def test_text_coded_as_jpeg_with_the_clip_stays_within_its_blocks() -> None:
@@ -169,7 +169,7 @@ def test_nothing_outside_the_sector_enters_a_kept_pixel(
     rng = np.random.default_rng(height)
     one, other = rng.integers(0, 256, (2, height, width, 3), dtype=np.uint8)
     other[sector] = one[sector]
-    kept = whole_pixels(sector, size)
+    kept = resized_sector(sector, size)
     small, changed = (cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA) for image in (one, other))
     np.testing.assert_array_equal(small[kept], changed[kept])
-    assert whole_pixels(np.ones((height, width), bool), size).all()
+    assert resized_sector(np.ones((height, width), bool), size).all()

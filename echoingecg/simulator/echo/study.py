@@ -27,7 +27,7 @@ from echoingecg.simulator.echo.parasternal import place_parasternal, render_para
 from echoingecg.simulator.echo.view import View, place
 from echoingecg.simulator.population import tables
 from echoingecg.simulator.population.patient import Heart
-from echoingecg.simulator.population.tables import Rows, echo_path, stamp
+from echoingecg.simulator.population.tables import Rows, echo_path, mimic_time
 
 _QUALITY = 90
 _ENCODING = [
@@ -214,7 +214,7 @@ def write_clips(visit: Visit, settings: SimulatorSettings, folder: Path, collect
         )
         write_dicom(folder / path, clip.frames, acquisition)
         collected.add(tables.CLIPS, subject_id=visit.subject, study_id=visit.study,
-                      acquisition_datetime=stamp(acquired), dicom_filepath=path)  # fmt: skip
+                      acquisition_datetime=mimic_time(acquired), dicom_filepath=path)  # fmt: skip
 
 
 def _apical(

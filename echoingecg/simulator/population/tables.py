@@ -123,12 +123,12 @@ def echo_id(patient: int) -> int:
     return _scatter(patient, *_ECHOES)
 
 
-def random_date(rng: np.random.Generator) -> datetime:
+def random_time(rng: np.random.Generator) -> datetime:
     """A minute in the fifty years from 2150 on, as de-identified archives shift theirs."""
     return _FIRST_DATE + timedelta(minutes=int(rng.integers(_MINUTES)))
 
 
-def stamp(moment: datetime) -> str:
+def mimic_time(moment: datetime) -> str:
     """A date and time as MIMIC-IV writes it."""
     return moment.strftime("%Y-%m-%d %H:%M:%S")
 

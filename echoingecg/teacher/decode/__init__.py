@@ -12,7 +12,7 @@ from echoingecg.teacher.decode.clip import Clip
 _HEAD = 132  # bytes that tell a format
 
 
-def open_clip(path: Path) -> Clip:
+def read_header(path: Path) -> Clip:
     """Reads and checks the header of a DICOM, AVI or MP4 file; no frame is kept.
 
     Raises:
@@ -24,15 +24,15 @@ def open_clip(path: Path) -> Clip:
     if not head:
         raise Refusal("unreadable", "the file is empty")
     if dicom.is_dicom(head):
-        return dicom.read_dicom_clip(path)
+        return dicom.read_dicom_header(path)
     if video.is_video(head):
-        return video.read_video_clip(path)
+        return video.read_video_header(path)
     raise Refusal("unknown_format", "neither DICOM nor AVI nor MP4")
 
 
-def frames_of(clip: Clip, wanted: Sequence[int]) -> Iterator[np.ndarray]:
-    """The frames asked for, as `rgb_frames` and `video_frames` yield them."""
+def decode_frames(clip: Clip, wanted: Sequence[int]) -> Iterator[np.ndarray]:
+    """The frames asked for, as `decode_dicom_frames` and `decode_video_frames` yield them."""
     if isinstance(clip, dicom.DicomClip):
-        return pixels.rgb_frames(clip, wanted)
+        return pixels.decode_dicom_frames(clip, wanted)
     assert isinstance(clip, video.VideoClip)
-    return video.video_frames(clip, wanted)
+    return video.decode_video_frames(clip, wanted)

@@ -144,7 +144,7 @@ def is_dicom(head: bytes) -> bool:
     return head[_PREFIX_AT : _PREFIX_AT + 4] == b"DICM"
 
 
-def read_dicom_clip(path: Path) -> DicomClip:
+def read_dicom_header(path: Path) -> DicomClip:
     """Reads and checks the header; no pixel is decoded, and none is read.
 
     Raises:

@@ -19,7 +19,7 @@ _OF_JPEG_2000 = ("YBR_ICT", "YBR_RCT")
 ToRgb = Callable[[np.ndarray], np.ndarray]
 
 
-def rgb_frames(clip: dicom.DicomClip, wanted: Sequence[int]) -> Iterator[np.ndarray]:
+def decode_dicom_frames(clip: dicom.DicomClip, wanted: Sequence[int]) -> Iterator[np.ndarray]:
     """Decodes frames in their order; one is in memory.
 
     Args:

@@ -34,7 +34,7 @@ def is_video(head: bytes) -> bool:
     return (head[:4], head[8:12]) == (b"RIFF", b"AVI ") or head[4:8] == b"ftyp"
 
 
-def read_video_clip(path: Path) -> VideoClip:
+def read_video_header(path: Path) -> VideoClip:
     """Reads the container's header.
 
     Raises:
@@ -51,7 +51,7 @@ def read_video_clip(path: Path) -> VideoClip:
     return VideoClip(frames, height, width, (whole,), rate if 0 < rate < np.inf else None, path)
 
 
-def video_frames(clip: VideoClip, wanted: Sequence[int]) -> Iterator[np.ndarray]:
+def decode_video_frames(clip: VideoClip, wanted: Sequence[int]) -> Iterator[np.ndarray]:
     """Decodes up to the last frame asked for, as later ones build on earlier ones; one is in memory.
 
     Args:

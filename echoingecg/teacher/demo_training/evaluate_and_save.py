@@ -1,9 +1,4 @@
-"""A taught model as a folder: open_clip's configuration, float16 safetensors, a model card with what was measured.
-
-What the teacher itself says of a study, by prompts alone (ECHO-CLIP, Christensen et al., Nature Medicine 2024).
-
-How well a teacher tells LVEF by prompts alone, on studies it has never seen.
-"""
+"""Evaluates a trained demo teacher (LVEF by prompts alone) and saves it as an open_clip folder with a model card."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -21,44 +16,22 @@ from echoingecg.recipe import Recipe, write_recipe
 from echoingecg.teacher import embed, identity
 from echoingecg.teacher.demo_training.examples import Examples
 
-LVEF_PROMPT = "LV ejection fraction is {} %."
-
-
-def finding_score(frames: np.ndarray, prompts: np.ndarray) -> float:
-    """How well a finding's prompts fit a study: mean cosine similarity over frames and prompts.
-
-    Args:
-        frames: (frame, dim) unit-length embeddings of all frames of a study.
-        prompts: (prompt, dim) unit-length embeddings of a finding's sentences.
-    """
-    return float((frames.astype(np.float32) @ prompts.T).mean())
-
-
-def ranked_value(frames: np.ndarray, prompts: np.ndarray, values: np.ndarray) -> float:
-    """A number by ranking: prompts that differ in it alone are ranked for every frame.
-
-    The value found at each rank is averaged over the frames; the median of the best-ranked fifth is the answer.
-
-    Args:
-        frames: (frame, dim) unit-length embeddings of all frames of a study, at least one.
-        prompts: (prompt, dim) unit-length embeddings, at least one.
-        values: (prompt,) the number that each prompt states.
-    """
-    return float(best_median(values_by_rank(frames, prompts, values).mean(axis=0)))
-
-
-CANDIDATES = np.arange(101)  # %
+CARD = "MODEL_CARD.md"
+RECIPE = "recipe.yaml"
+EVALUATION = "judgement.json"  # the name that the shipped teacher's folder has
+_PROMPT = "LV ejection fraction is {} %."
+_PROMPT_VALUES = np.arange(101)  # %
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """LVEF by ranked prompts against the measured one.
+class Evaluation:
+    """LVEF by ranked prompts against the measured LVEF.
 
     Attributes:
-        studies: how many were judged.
+        studies: how many were evaluated.
         mae: mean absolute error, percentage points.
-        plain_mae: of answering the median LVEF of these studies every time.
-        auroc_40: of LVEF < 40 %; NaN where one class is absent.
+        plain_mae: error of the constant answer, the median LVEF of these studies, percentage points.
+        auroc_40: AUROC for LVEF < 40 %; NaN where one class is absent.
         correlation: Pearson's.
     """
 
@@ -69,31 +42,90 @@ class Judgement:
     correlation: float
 
 
-def judge(teacher: embed.Teacher, examples: Examples) -> Judgement:
-    """Judges the studies whose LVEF was measured.
+def evaluate(teacher: embed.Teacher, examples: Examples) -> Evaluation:
+    """Estimates LVEF by ranked prompts (ECHO-CLIP, Christensen et al., Nature Medicine 2024), without any label.
 
     Args:
-        teacher: frames and prompts go through its two towers.
-        examples: at least two studies with a measured LVEF.
+        teacher: a teacher with a text tower.
+        examples: at least two studies with a measured LVEF; the others are left out.
     """
-    prompts = teacher.embed_text([LVEF_PROMPT.format(value) for value in CANDIDATES])
+    prompts = teacher.embed_text([_PROMPT.format(value) for value in _PROMPT_VALUES])
     measured = np.flatnonzero(np.isfinite(examples.lvef))
-    studies = ((study, examples.frames[study]) for study in measured)
-    found = np.array([ranked_value(frames, prompts, CANDIDATES) for _, frames in embed.embed_clips(studies, [teacher])])
-    true = examples.lvef[measured]
-    reduced = true < 40
-    return Judgement(
-        studies=len(true),
-        mae=float(np.abs(found - true).mean()),
-        plain_mae=float(np.abs(np.median(true) - true).mean()),
-        auroc_40=float(roc_auc_score(reduced, -found)) if 0 < reduced.sum() < len(true) else float("nan"),
-        correlation=float(np.corrcoef(found, true)[0, 1]),
+    embedded = embed.embed_clips(((study, examples.frames[study]) for study in measured), [teacher])
+    estimate = np.array([ranked_value(frames, prompts, _PROMPT_VALUES) for _, frames in embedded])
+    lvef = examples.lvef[measured]
+    reduced = lvef < 40
+    return Evaluation(
+        studies=len(lvef),
+        mae=float(np.abs(estimate - lvef).mean()),
+        plain_mae=float(np.abs(np.median(lvef) - lvef).mean()),
+        auroc_40=float(roc_auc_score(reduced, -estimate)) if 0 < reduced.sum() < len(lvef) else float("nan"),
+        correlation=float(np.corrcoef(estimate, lvef)[0, 1]),
     )
 
 
-CARD = "MODEL_CARD.md"
-RECIPE = "recipe.yaml"
-JUDGEMENT = "judgement.json"
+def ranked_value(frames: np.ndarray, prompts: np.ndarray, values: np.ndarray) -> float:
+    """A study's number: prompts that differ only in a number are ranked for every frame.
+
+    The numbers at each rank are averaged over the frames; the median of the best-ranked fifth is the answer.
+
+    Args:
+        frames: (frame, dim) unit-length embeddings of all frames of a study, at least one.
+        prompts: (prompt, dim) unit-length embeddings, at least one.
+        values: (prompt,) the number that each prompt states.
+    """
+    return float(best_median(values_by_rank(frames, prompts, values).mean(axis=0)))
+
+
+def save_teacher(folder: Path, model: nn.Module, config: dict[str, Any]) -> None:
+    """Writes the configuration and the weights (floating point as float16). `local-dir:` takes the folder.
+
+    Raises:
+        OSError: the disk cannot take them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {
+        name: value.to(torch.float16 if value.is_floating_point() else value.dtype).contiguous()
+        for name, value in model.state_dict().items()
+    }
+    save_file(state, folder / identity.WEIGHTS[0])
+    (folder / identity.CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def save_card(
+    folder: Path, model: nn.Module, config: dict[str, Any], recipe: Recipe, examples: Examples, evaluation: Evaluation
+) -> None:
+    """Writes the model card, the recipe, and the evaluation as JSON beside the weights.
+
+    Args:
+        folder: folder that `save_teacher` wrote.
+        model: the model; its parameters are counted.
+        config: its configuration.
+        recipe: with a teaching section.
+        examples: what the model was trained with.
+        evaluation: on held-out patients.
+    """
+    assert recipe.teaching is not None
+    card = _CARD.format(
+        vision=config["model_cfg"]["vision_cfg"]["timm_model_name"],
+        size=config["model_cfg"]["vision_cfg"]["image_size"],
+        dim=config["model_cfg"]["embed_dim"],
+        parameters=_millions_of_parameters(model),
+        vision_parameters=_millions_of_parameters(model.get_submodule("visual")),
+        train_studies=len(examples),
+        train_frames=examples.frame_count,
+        steps=recipe.teaching.steps,
+        batch=recipe.teaching.batch_size,
+        **asdict(evaluation),
+    )
+    (folder / CARD).write_text(card, encoding="utf-8")
+    (folder / RECIPE).write_text(write_recipe(recipe), encoding="utf-8")
+    (folder / EVALUATION).write_text(json.dumps(asdict(evaluation), indent=2) + "\n", encoding="utf-8")
+
+
+def _millions_of_parameters(module: nn.Module) -> float:
+    return sum(parameter.numel() for parameter in module.parameters()) / 1e6
+
 
 _CARD = """# The demo teacher
 
@@ -127,54 +159,3 @@ It sees one frame at a time, as ECHO-CLIP does: motion is known to it only by wh
 
 Licence: Apache-2.0, as the rest of this repository.
 """
-
-
-def save_teacher(folder: Path, model: nn.Module, config: dict[str, Any]) -> None:
-    """Writes the configuration and the weights, float16 for floating point. `local-dir:` takes the folder.
-
-    Raises:
-        OSError: the disk cannot take them.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {
-        name: value.to(torch.float16 if value.is_floating_point() else value.dtype).contiguous()
-        for name, value in model.state_dict().items()
-    }
-    save_file(state, folder / identity.WEIGHTS[0])
-    (folder / identity.CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-
-def save_card(
-    folder: Path, model: nn.Module, config: dict[str, Any], recipe: Recipe, judged: Judgement, studies: int, frames: int
-) -> None:
-    """Writes the model card, the recipe and the judgement as JSON beside the weights.
-
-    Args:
-        folder: of `save_teacher`.
-        model: the model, for its size.
-        config: its configuration.
-        recipe: with a teaching section.
-        judged: on held-out patients.
-        studies: learned from.
-        frames: of these studies.
-    """
-    assert recipe.teaching is not None
-    card = _CARD.format(
-        vision=config["model_cfg"]["vision_cfg"]["timm_model_name"],
-        size=config["model_cfg"]["vision_cfg"]["image_size"],
-        dim=config["model_cfg"]["embed_dim"],
-        parameters=_millions(model),
-        vision_parameters=_millions(model.get_submodule("visual")),
-        train_studies=studies,
-        train_frames=frames,
-        steps=recipe.teaching.steps,
-        batch=recipe.teaching.batch_size,
-        **asdict(judged),
-    )
-    (folder / CARD).write_text(card, encoding="utf-8")
-    (folder / RECIPE).write_text(write_recipe(recipe), encoding="utf-8")
-    (folder / JUDGEMENT).write_text(json.dumps(asdict(judged), indent=2) + "\n", encoding="utf-8")
-
-
-def _millions(module: nn.Module) -> float:
-    return sum(one.numel() for one in module.parameters()) / 1e6

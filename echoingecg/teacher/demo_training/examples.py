@@ -1,7 +1,4 @@
-"""What the teacher is taught with: studies, each with frames and the sentences of its report.
-
-From the tables of a catalog to examples: which frames, which sentences, which measured LVEF belong together.
-"""
+"""The training examples of the demo teacher: studies with frames, report sentences and, where measured, LVEF."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,11 +7,11 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import pyarrow as pa
 
+from data_contracts.catalog import ECHOES, MEASUREMENTS, REPORTS
 from echoingecg.common import Progress, Refusal, silent
 from echoingecg.pairs.match import Steps, frame_of, studies_listed, study_labels
-from echoingecg.recipe import PairsSettings, TeacherSettings, TeachingSettings
+from echoingecg.recipe import Recipe, TeacherSettings
 from echoingecg.teacher.frames import read_clip
 
 
@@ -25,7 +22,7 @@ class Examples:
     Attributes:
         frames: S arrays (frame, size, size, 3) uint8, RGB, none of them empty.
         sentences: S reports, each as its sentences.
-        lvef: (S,) float64, measured, %; NaN where it was not.
+        lvef: (S,) float64, measured, %; NaN where it was not measured.
         patient: (S,) str, pseudonyms.
     """
 
@@ -39,21 +36,22 @@ class Examples:
 
     @property
     def frame_count(self) -> int:
-        return sum(len(one) for one in self.frames)
+        """Frames of all studies together."""
+        return sum(map(len, self.frames))
 
     def draw_frames(self, studies: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
-        """One frame of each study, at random: (size, size, 3) uint8 each."""
+        """Draws one frame of each study: (size, size, 3) uint8 each."""
         chosen = random.integers(0, [len(self.frames[study]) for study in studies])
-        return [self.frames[study][at] for study, at in zip(studies, chosen, strict=True)]
+        return [self.frames[study][frame] for study, frame in zip(studies, chosen, strict=True)]
 
     def draw_text(self, study: int, random: np.random.Generator) -> str:
-        """Some sentences of a report, at least one, in their order."""
+        """Draws some sentences of a report, at least one, and keeps their order."""
         sentences = self.sentences[study]
         chosen = random.choice(len(sentences), random.integers(1, len(sentences) + 1), replace=False)
-        return " ".join(sentences[at] for at in np.sort(chosen))
+        return " ".join(sentences[index] for index in np.sort(chosen))
 
     def select(self, studies: Sequence[int]) -> Self:
-        """Some of the studies, in the order given; their frames are shared, not copied."""
+        """Selects studies, in the order given. Their frames are shared, not copied."""
         return type(self)(
             tuple(self.frames[study] for study in studies),
             tuple(self.sentences[study] for study in studies),
@@ -62,14 +60,14 @@ class Examples:
         )
 
     @classmethod
-    def of(
+    def join(
         cls,
         clips: dict[str, list[np.ndarray]],
         reports: dict[str, str],
         lvef: dict[str, float],
         patient: dict[str, str],
     ) -> Self:
-        """Examples of the studies that have both frames and a report, in the order of their names.
+        """Joins what is known of each study. Kept are studies with frames and a report, sorted by their names.
 
         Args:
             clips: frames by study, (frame, size, size, 3) uint8 a clip; a study that is listed has a clip.
@@ -80,62 +78,53 @@ class Examples:
         studies = sorted(clips.keys() & reports.keys())
         return cls(
             tuple(np.concatenate(clips[study]) for study in studies),
-            tuple(sentences_of(reports[study]) for study in studies),
+            tuple(split_sentences(reports[study]) for study in studies),
             np.array([lvef.get(study, np.nan) for study in studies]),
             np.array([patient[study] for study in studies]),
         )
 
 
-def sentences_of(report: str) -> tuple[str, ...]:
-    """`A. B.` as (`A.`, `B.`): cut after a full stop that a space follows."""
-    return tuple(f"{one.rstrip('.')}." for one in report.split(". ") if one.strip(" ."))
+def split_sentences(report: str) -> tuple[str, ...]:
+    """Cuts a report after every full stop that a space follows: `A. B.` gives (`A.`, `B.`)."""
+    return tuple(f"{sentence.rstrip('.')}." for sentence in report.split(". ") if sentence.strip(" ."))
 
 
-LVEF = "lvef"
-
-
-def collect(
-    echoes: pa.Table,
-    reports: pa.Table,
-    measurements: pa.Table,
-    paths: Mapping[str, Path],
-    settings: TeachingSettings,
-    pairs: PairsSettings,
-    size: int,
-    progress: Progress = silent,
-    mask: bool = True,
+def load_examples(
+    catalog: Path, paths: Mapping[str, Path], recipe: Recipe, size: int, progress: Progress = silent
 ) -> Examples:
-    """Reads every clip once. Files that the teacher stage would refuse are left out, as are studies without report.
+    """Reads every clip of a catalog once, with its study's report and measured LVEF.
+
+    Files that the teacher stage would refuse are left out, as are studies without a report.
 
     Args:
-        echoes, reports, measurements: tables of the catalog artefact.
+        catalog: folder of a catalog artefact.
         paths: file by content hash.
-        settings: frames_per_clip is read.
-        pairs: measurement_window_hours is read.
+        recipe: read are teaching.frames_per_clip, pairs.measurement_window_hours and teacher.mask.
         size: edge of the frames, px.
-        progress: told the files read.
-        mask: as in TeacherSettings.
+        progress: receives the number of files read.
 
     Raises:
-        OSError: the disk cannot give the bytes.
+        ContractError: a table of the catalog cannot be read.
+        OSError: a clip's bytes cannot be read from the disk.
     """
-    wanted = TeacherSettings(max_frames=settings.frames_per_clip, mask=mask)
+    assert recipe.teaching is not None
+    settings = TeacherSettings(max_frames=recipe.teaching.frames_per_clip, mask=recipe.teacher.mask)
+    echoes = ECHOES.read(catalog)
     clips: dict[str, list[np.ndarray]] = defaultdict(list)
     patient = {}
     for done, row in enumerate(echoes.sort_by("clip_id").to_pylist(), start=1):
         try:
-            clips[row["study_id"]].append(read_clip(paths[row["content_hash"]], wanted, size))
+            clips[row["study_id"]].append(read_clip(paths[row["content_hash"]], settings, size))
             patient[row["study_id"]] = row["patient_id"]
-        except Refusal:  # a still, a strip: the teacher stage names it in its quarantine
+        except Refusal:  # a still or a strip: the quarantine of the teacher stage names it
             pass
         progress(done, echoes.num_rows, "echo files")
-    listed = studies_listed(echoes)
-    labels = study_labels(frame_of(measurements), listed, listed, pairs.measurement_window_hours, Steps("labels"))
-    lvef = labels[labels["measurement"] == LVEF]
-    spoken = {row["subject_id"]: row["text"] for row in reports.to_pylist() if row["method"] == "ECHO"}
-    return Examples.of(
-        {study: found for study, found in clips.items() if found},
-        spoken,
+    studies, window = studies_listed(echoes), recipe.pairs.measurement_window_hours
+    labels = study_labels(frame_of(MEASUREMENTS.read(catalog)), studies, studies, window, Steps("labels"))
+    lvef = labels[labels["measurement"] == "lvef"]
+    return Examples.join(
+        {study: study_clips for study, study_clips in clips.items() if study_clips},
+        {row["subject_id"]: row["text"] for row in REPORTS.read(catalog).to_pylist() if row["method"] == "ECHO"},
         dict(zip(lvef["study_id"], lvef["value"], strict=True)),
         patient,
     )

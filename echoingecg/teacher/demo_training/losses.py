@@ -1,15 +1,15 @@
-"""A third lesson: numbers lie on a line.
+"""Two losses beside the contrastive one: numbers lie on a line, and frames are sorted by their report's sentences.
 
-To a contrastive loss `LVEF is 34 %.` and `LVEF is 35 %.` are as foreign as any two sentences, and a number that no
-report holds may lie anywhere. Here a frame is matched with the sentences of its report as they would read with other
-numbers, and a wrong number is the less wrong the nearer it lies: cross-entropy against a Gaussian around the number
-stated (label distribution smoothing: Yang et al., ICML 2021).
+Numbers. For a contrastive loss, `LVEF is 34 %.` and `LVEF is 35 %.` differ as much as any two sentences, and a number
+that no report holds may lie anywhere. Here a frame is matched with the sentences of its report as they would read with
+other numbers; the nearer a wrong number is, the less wrong it counts: cross-entropy against a Gaussian around the
+number stated (label distribution smoothing: Yang et al., ICML 2021).
 
-A second lesson beside the contrastive one: which of all known sentences does a frame's report hold?
+Sorting. From random weights, a small CLIP needs hundreds of steps before its two towers match. Sorting frames by the
+sentences of their reports needs no text tower and teaches the image tower from the first step: softmax over all known
+sentences with a uniform target over those present (Mahajan et al., ECCV 2018, for hashtags). The head is not kept.
 
-From nothing, a small CLIP spends hundreds of steps before its two towers find each other. Sorting frames by the
-sentences of their reports needs no text tower and teaches the image tower from the first step: softmax over the
-sentences with a uniform target over those present (Mahajan et al., ECCV 2018, for hashtags). The head is thrown away.
+Shapes: B studies of a batch, D embedding width, S studies or known sentences, V numbers.
 """
 
 import re
@@ -24,20 +24,21 @@ from torch.nn import functional as F
 
 from echoingecg.teacher.demo_training.examples import Examples
 
-VALUES = 21  # numbers put into a sentence at a step
-COMMON = 0.01  # share of the reports that hold a sentence before it counts
-_REACH = 4.0  # standard deviations to each side
-_KERNEL = 0.85  # standard deviations
+NUMBERS_PER_SENTENCE = 21  # put into a sentence at a step
+_MIN_REPORT_SHARE = 0.01  # reports that must hold a sentence before it becomes a number line
+_MIN_REPORTS = 3  # sentences that fewer reports hold are not sorted by: they teach nothing
+_LINE_HALF_LENGTH = 4.0  # standard deviations of the stated numbers
+_KERNEL_WIDTH = 0.85  # standard deviations of the stated numbers
 _NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
 class NumberLine:
-    """One sentence that differs in a whole number alone.
+    """A sentence that differs between reports only in one whole number.
 
     Attributes:
         sentence: with `{}` for the number.
-        stated: (S,) float64, the number in each study's report; NaN where the sentence is not.
+        stated: (S,) float64, the number in each study's report; NaN where the report lacks the sentence.
         low, high: ends of the line.
         kernel: standard deviation of the target.
     """
@@ -49,33 +50,34 @@ class NumberLine:
     kernel: float
 
     def draw(self, random: np.random.Generator) -> np.ndarray:
-        """At most VALUES numbers (V,) int64, evenly spread from end to end, another offset each time."""
-        step = (self.high - self.low) / VALUES
-        return np.unique(np.floor(self.low + (np.arange(VALUES) + random.random()) * step).astype(np.int64))
+        """Draws up to NUMBERS_PER_SENTENCE numbers, (V,) int64, evenly spaced with a random offset."""
+        steps = np.arange(NUMBERS_PER_SENTENCE) + random.random()
+        numbers = self.low + steps * ((self.high - self.low) / NUMBERS_PER_SENTENCE)
+        return np.unique(np.floor(numbers).astype(np.int64))
 
 
 def number_lines(examples: Examples) -> list[NumberLine]:
-    """The sentences with one whole number that enough reports hold, in the order of their text."""
-    found: dict[str, dict[int, int]] = defaultdict(dict)
+    """Finds the sentences with one whole number that enough reports hold, sorted by their text."""
+    numbers: dict[str, dict[int, int]] = defaultdict(dict)  # by sentence, then by study
     for study, report in enumerate(examples.sentences):
         for sentence in report:
-            if len(numbers := _NUMBER.findall(sentence)) == 1:
-                found[_NUMBER.sub("{}", sentence)][study] = int(numbers[0])
+            if len(matches := _NUMBER.findall(sentence)) == 1:
+                numbers[_NUMBER.sub("{}", sentence)][study] = int(matches[0])
     lines = []
-    for sentence, of_study in sorted(found.items()):
+    for sentence, by_study in sorted(numbers.items()):
         stated = np.full(len(examples), np.nan)
-        stated[list(of_study)] = list(of_study.values())
-        mean, spread = float(np.nanmean(stated)), float(np.nanstd(stated))
-        if len(of_study) >= COMMON * len(examples) and spread > 0:
-            ends = max(mean - _REACH * spread, 0.0), mean + _REACH * spread
-            lines.append(NumberLine(sentence, stated, *ends, _KERNEL * spread))
+        stated[list(by_study)] = list(by_study.values())
+        mean, deviation = float(np.nanmean(stated)), float(np.nanstd(stated))
+        if len(by_study) >= _MIN_REPORT_SHARE * len(examples) and deviation > 0:
+            ends = max(mean - _LINE_HALF_LENGTH * deviation, 0.0), mean + _LINE_HALF_LENGTH * deviation
+            lines.append(NumberLine(sentence, stated, *ends, _KERNEL_WIDTH * deviation))
     return lines
 
 
 def number_loss(
     lines: list[NumberLine],
     encode: Callable[[list[str]], Tensor],
-    seen: Tensor,
+    images: Tensor,
     studies: np.ndarray,
     random: np.random.Generator,
 ) -> Tensor:
@@ -84,68 +86,66 @@ def number_loss(
     About as many sentences are encoded as there are studies.
 
     Args:
-        lines: of the examples that `studies` counts in.
+        lines: number lines of the examples that `studies` counts in.
         encode: texts to (V, D), of unit length.
-        seen: (B, D), unit length times the logit scale.
+        images: (B, D), unit length times the logit scale.
         studies: (B,) int64.
         random: draws sentences and numbers.
 
     Returns:
         scalar; 0 where no report of the batch holds a drawn sentence.
     """
-    drawn = random.permutation(len(lines))[: max(len(studies) // VALUES, 1)]
-    asked = [(lines[at], lines[at].draw(random)) for at in drawn]
-    losses = [seen.sum()[None] * 0]
-    said = encode([line.sentence.format(value) for line, values in asked for value in values]) if asked else seen[:0]
-    for (line, values), texts in zip(asked, said.split([len(values) for _, values in asked]), strict=True):
+    chosen = random.permutation(len(lines))[: max(len(studies) // NUMBERS_PER_SENTENCE, 1)]
+    drawn = [(lines[index], lines[index].draw(random)) for index in chosen]
+    losses = [images.sum()[None] * 0]
+    sentences = [line.sentence.format(number) for line, numbers in drawn for number in numbers]
+    texts = encode(sentences) if drawn else images[:0]
+    for (line, numbers), line_texts in zip(drawn, texts.split([len(numbers) for _, numbers in drawn]), strict=True):
         stated = line.stated[studies]
-        holds = np.flatnonzero(np.isfinite(stated))
-        away = torch.from_numpy((values[None] - stated[holds, None]) / line.kernel).to(seen)
-        target = torch.softmax(-away.square() / 2, dim=1)
-        losses.append(F.cross_entropy(seen[holds] @ texts.T, target, reduction="none"))
+        holding = np.flatnonzero(np.isfinite(stated))
+        distance = torch.from_numpy((numbers[None] - stated[holding, None]) / line.kernel).to(images)
+        target = torch.softmax(-distance.square() / 2, dim=1)
+        losses.append(F.cross_entropy(images[holding] @ line_texts.T, target, reduction="none"))
     return torch.cat(losses).sum() / max(sum(map(len, losses)) - 1, 1)
 
 
-RARE = 3  # sentences said less often teach nothing
-
-
 class SentenceBank(nn.Module):
-    """Scores every known sentence for an image embedding.
+    """A linear head that scores every known sentence for an image embedding.
 
     Args:
-        examples: whose sentences are known.
+        examples: studies whose sentences become known.
         dim: D, width of the embeddings.
     """
 
     def __init__(self, examples: Examples, dim: int) -> None:
         super().__init__()
         counts = Counter(sentence for report in examples.sentences for sentence in report)
-        known = sorted(sentence for sentence, count in counts.items() if count >= RARE)
-        place = {sentence: at for at, sentence in enumerate(known)}
-        self.of_study = [[place[one] for one in report if one in place] for report in examples.sentences]
+        known = sorted(sentence for sentence, count in counts.items() if count >= _MIN_REPORTS)
+        column = {sentence: index for index, sentence in enumerate(known)}
+        self.columns = [[column[text] for text in report if text in column] for report in examples.sentences]
         self.head = nn.Linear(dim, len(known))
 
     def forward(self, embedding: Tensor, studies: np.ndarray) -> Tensor:
-        """Mean cross-entropy over the studies that say anything known.
+        """Mean cross-entropy over the studies whose reports hold any known sentence.
 
         Args:
             embedding: (B, D) of a frame of each study, not normalised.
             studies: (B,) int64.
         """
-        return sorting_loss(self.head(embedding), [self.of_study[study] for study in studies])
+        return _sorting_loss(self.head(embedding), [self.columns[study] for study in studies])
 
 
-def sorting_loss(logits: Tensor, present: Sequence[Sequence[int]]) -> Tensor:
+def _sorting_loss(logits: Tensor, present: Sequence[Sequence[int]]) -> Tensor:
     """Softmax cross-entropy against a uniform target over the sentences present.
 
     Args:
         logits: (B, S).
         present: B lists of columns; rows without any are left out.
     """
-    said = [at for at, columns in enumerate(present) if columns]
-    if not said:
+    rows = [row for row, columns in enumerate(present) if columns]
+    if not rows:
         return logits.sum() * 0
-    target = torch.zeros_like(logits[said])
-    for row, at in enumerate(said):
-        target[row, list(present[at])] = 1 / len(present[at])
-    return F.cross_entropy(logits[said], target)
+    target = torch.zeros_like(logits[rows])
+    for index, row in enumerate(rows):
+        target[index, list(present[row])] = 1 / len(present[row])
+    return F.cross_entropy(logits[rows], target)

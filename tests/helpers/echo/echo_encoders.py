@@ -8,15 +8,15 @@ from jpeg_ls import encode_array
 from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.pixels.encoders import RLELosslessEncoder
 
-from echoingecg.teacher.decode import frames_of, open_clip
+from echoingecg.teacher.decode import decode_frames, read_header
 from helpers.echo.ultrasound_files import jpeg
 
 Encode = Callable[[np.ndarray], bytes]
 
 
 def decoded(path: Path) -> np.ndarray:
-    clip = open_clip(path)
-    return np.stack(list(frames_of(clip, range(clip.frames)))).astype(int)
+    clip = read_header(path)
+    return np.stack(list(decode_frames(clip, range(clip.frames)))).astype(int)
 
 
 def rle(frame: np.ndarray) -> bytes:

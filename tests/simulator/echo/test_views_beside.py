@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from docs_reference.simulator_pictures import draw_echo
 from echoingecg.recipe.stages import SimulatorSettings, TeacherSettings
 from echoingecg.simulator.echo.beating_heart import Anatomy, Course, anatomy_of, course_of, half_width
 from echoingecg.simulator.echo.colour_doppler import Box, render_colour
 from echoingecg.simulator.echo.parasternal import place_parasternal, render_parasternal
 from echoingecg.simulator.echo.study import EchoStreams, Visit, write_clips
 from echoingecg.simulator.echo.view import View, place
-from echoingecg.simulator.pictures import draw_echo
 from echoingecg.simulator.population.patient import Heart, sample_heart
 from echoingecg.simulator.population.tables import Rows
 from echoingecg.teacher.frames import read_clip

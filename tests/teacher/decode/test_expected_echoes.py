@@ -10,7 +10,7 @@ from pydicom.pixels import pixel_array
 
 from echoingecg.common import Refusal
 from echoingecg.recipe import TeacherSettings
-from echoingecg.teacher.decode import frames_of, open_clip
+from echoingecg.teacher.decode import decode_frames, read_header
 from echoingecg.teacher.frames import read_clip, two_dimensional_region
 from helpers.echo.expected_echoes import CLIPS, EXPECTED, Expected
 from helpers.echo.ultrasound_files import PACKAGED
@@ -40,7 +40,7 @@ def test_facts_or_reason(one: Expected, request: pytest.FixtureRequest) -> None:
             read_clip(path, TeacherSettings(), 32)
         assert refusal.value.reason == one.reason
         return
-    clip = open_clip(path)
+    clip = read_header(path)
     assert (clip.frames, clip.height, clip.width) == (one.frames, one.height, one.width)
     assert clip.frame_rate == pytest.approx(one.frame_rate, abs=1e-4)
     rows, columns = two_dimensional_region(clip)
@@ -53,7 +53,7 @@ def test_colours_are_those_of_a_second_decoder(one: Expected, request: pytest.Fi
     """pydicom's: Pillow to YCbCr, then RGB."""
     path = path_of(one, request)
     wanted = [0, one.frames // 2, one.frames - 1]
-    for index, frame in zip(wanted, frames_of(open_clip(path), wanted), strict=True):
+    for index, frame in zip(wanted, decode_frames(read_header(path), wanted), strict=True):
         expected = pixel_array(path, index=index, raw=False)
         assert np.abs(frame.astype(int) - expected).max() <= 2
 
@@ -72,7 +72,7 @@ def test_frames_are_cropped_and_resized_as_the_slow_route_does(one: Expected, re
 def test_stills_hold_the_colours_of_a_second_decoder() -> None:
     """They are no clips, but their encodings are what clips come in: RGB, palette, JPEG 2000."""
     for name in ("examples_rgb_color.dcm", "examples_palette.dcm", "examples_jpeg2k.dcm"):
-        (frame,) = frames_of(open_clip(PACKAGED / name), [0])
+        (frame,) = decode_frames(read_header(PACKAGED / name), [0])
         expected = pixel_array(PACKAGED / name, raw=False)
         if name == "examples_palette.dcm":
             dataset = pydicom.dcmread(PACKAGED / name)

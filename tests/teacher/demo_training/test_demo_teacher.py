@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.catalog import ECHOES, MEASUREMENTS, REPORTS
-from echoingecg.recipe import PairsSettings, TeacherSettings, TeachingSettings
-from echoingecg.teacher.demo_training.evaluate_and_save import judge
-from echoingecg.teacher.demo_training.examples import Examples, collect
+from data_contracts.catalog import ECHOES
+from echoingecg.recipe import Recipe, TeacherSettings, TeachingSettings
+from echoingecg.teacher.demo_training.evaluate_and_save import evaluate
+from echoingecg.teacher.demo_training.examples import Examples, load_examples
 from echoingecg.teacher.model import load_teacher
 from flows.request import find_recipe, make_job
 from helpers.cases.stage_runs import run_stages
@@ -27,22 +27,20 @@ def unseen_studies(patients: int, folder: Path) -> Examples:
     simulate(recipe.simulator, folder / "export", workers=2)
     job = make_job(recipe, str(folder / "export"), str(folder / "workspace"))
     listed = run_stages(job, "catalog").artefacts["catalog"].folder
-    echoes = ECHOES.read(listed)
-    paths = source_files(job, echoes).paths()
-    reports, measurements = REPORTS.read(listed), MEASUREMENTS.read(listed)
-    return collect(echoes, reports, measurements, paths, TeachingSettings(), PairsSettings(), 112)
+    paths = source_files(job, ECHOES.read(listed)).paths()
+    return load_examples(listed, paths, Recipe(teaching=TeachingSettings()), 112)
 
 
 def test_reduced_lvef_of_unseen_patients_by_ranked_prompts(tmp_path: Path) -> None:
     examples = unseen_studies(40, tmp_path)
     assert len(examples) >= 38
-    assert judge(load_teacher(TeacherSettings(), "cpu"), examples).auroc_40 > 0.85
+    assert evaluate(load_teacher(TeacherSettings(), "cpu"), examples).auroc_40 > 0.85
 
 
 @pytest.mark.slow
 def test_lvef_of_unseen_patients_by_ranked_prompts(tmp_path: Path) -> None:
     """What the shipped weights reach, with room for the draw of patients. The aim is 7 points: docs/teacher.md."""
-    judged = judge(load_teacher(TeacherSettings(), "cpu"), unseen_studies(250, tmp_path))
-    assert judged.mae < judged.plain_mae, "better than one answer for all"
-    assert judged.auroc_40 > 0.88
-    assert judged.correlation > 0.6
+    evaluation = evaluate(load_teacher(TeacherSettings(), "cpu"), unseen_studies(250, tmp_path))
+    assert evaluation.mae < evaluation.plain_mae, "better than one answer for all"
+    assert evaluation.auroc_40 > 0.88
+    assert evaluation.correlation > 0.6

@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from echoingecg.teacher.demo_training.examples import Examples
-from echoingecg.teacher.demo_training.losses import VALUES, NumberLine, number_lines, number_loss
+from echoingecg.teacher.demo_training.losses import NUMBERS_PER_SENTENCE, NumberLine, number_lines, number_loss
 
 
 def reports(*texts: str) -> Examples:
     names = [f"s{at:03d}" for at in range(len(texts))]
     clip = np.zeros((1, 2, 2, 3), np.uint8)
-    return Examples.of(
+    return Examples.join(
         {name: [clip] for name in names}, dict(zip(names, texts, strict=True)), {}, {name: name for name in names}
     )
 
@@ -45,7 +45,7 @@ def test_numbers_drawn_reach_every_whole_number_of_the_line() -> None:
     line = NumberLine("LVEF is {} %.", np.array([50.0]), 0.0, 100.0, 10.0)
     random = np.random.default_rng(1)
     drawn = [line.draw(random) for _ in range(200)]
-    assert all(len(one) == VALUES for one in drawn)
+    assert all(len(one) == NUMBERS_PER_SENTENCE for one in drawn)
     assert set(np.concatenate(drawn).tolist()) == set(range(100))
     short = NumberLine("Wall {} mm.", np.array([9.0]), 6.0, 12.0, 1.0)
     assert short.draw(random).tolist() == [6, 7, 8, 9, 10, 11]

@@ -9,14 +9,16 @@ from safetensors.torch import load_file
 
 from echoingecg.common import TrainingError
 from echoingecg.recipe import ExecutionSettings, Recipe, TeacherSettings, TeachingSettings
-from echoingecg.teacher.demo_training.evaluate_and_save import CARD, judge, save_card, save_teacher
-from echoingecg.teacher.demo_training.examples import Examples, sentences_of
-from echoingecg.teacher.demo_training.train import frame_edge, teach
+from echoingecg.teacher.demo_training.evaluate_and_save import CARD, evaluate, save_card, save_teacher
+from echoingecg.teacher.demo_training.examples import Examples, split_sentences
+from echoingecg.teacher.demo_training.train import frame_edge, train_teacher
 from echoingecg.teacher.identity import CONFIG, WEIGHTS, demo_config
 from echoingecg.teacher.model import load_teacher
 
-ONE_THREAD = ExecutionSettings(threads=1)
-SMALL = TeachingSettings(steps=40, batch_size=16, small_size=32, learning_rate=2e-3)
+SMALL = Recipe(
+    teaching=TeachingSettings(steps=40, batch_size=16, small_size=32, learning_rate=2e-3),
+    execution=ExecutionSettings(threads=1),
+)
 
 
 def small_config() -> dict:
@@ -35,7 +37,7 @@ def bars(studies: int, seed: int) -> Examples:
         clip = random.integers(0, 40, (2, 32, 32, 3), dtype=np.uint8)
         clip[:, : value // 2] += 180
         clips[f"study{study:03d}"] = [clip]
-    return Examples.of(
+    return Examples.join(
         clips,
         {study: f"LV ejection fraction is {value} %." for study, value in zip(clips, lvef, strict=True)},
         dict(zip(clips, map(float, lvef), strict=True)),
@@ -45,16 +47,16 @@ def bars(studies: int, seed: int) -> Examples:
 
 def test_a_report_falls_into_its_sentences() -> None:
     report = "Severely reduced systolic function. LVEF is 25 %. Septal wall 11.5 mm."
-    assert sentences_of(report) == ("Severely reduced systolic function.", "LVEF is 25 %.", "Septal wall 11.5 mm.")
-    assert " ".join(sentences_of(report)) == report
-    assert sentences_of("No full stop") == ("No full stop.",)
+    assert split_sentences(report) == ("Severely reduced systolic function.", "LVEF is 25 %.", "Septal wall 11.5 mm.")
+    assert " ".join(split_sentences(report)) == report
+    assert split_sentences("No full stop") == ("No full stop.",)
 
 
 def test_examples_hold_what_belongs_together() -> None:
     def clip(grey: int, frames: int) -> np.ndarray:
         return np.full((frames, 4, 4, 3), grey, np.uint8)
 
-    made = Examples.of(
+    made = Examples.join(
         {"b": [clip(1, 2), clip(2, 3)], "a": [clip(3, 1)], "without report": [clip(9, 4)]},
         {"a": "One. Two.", "b": "Three.", "without clip": "Four."},
         {"a": 35.0},
@@ -90,38 +92,41 @@ def test_frames_grow_while_it_learns() -> None:
 
 
 def test_it_learns_what_its_sentences_say(tmp_path: Path) -> None:
-    config = small_config()
-    model = teach(bars(64, 1), config, SMALL, ONE_THREAD, "cpu")
+    config, examples = small_config(), bars(64, 1)
+    model = train_teacher(examples, config, SMALL, "cpu")
     save_teacher(tmp_path, model, config)
     taught = load_teacher(TeacherSettings(model=f"local-dir:{tmp_path}"), "cpu")
     unseen = bars(24, 2)
-    judged = judge(taught, unseen)
-    assert judged.studies == 24
-    assert judged.correlation > 0.9
-    assert judged.auroc_40 > 0.95
-    assert judged.mae < judged.plain_mae
-    recipe = Recipe(teaching=SMALL)
-    save_card(tmp_path, model, config, recipe, judged, 64, 128)
+    evaluation = evaluate(taught, unseen)
+    assert evaluation.studies == 24
+    assert evaluation.correlation > 0.9
+    assert evaluation.auroc_40 > 0.95
+    assert evaluation.mae < evaluation.plain_mae
+    save_card(tmp_path, model, config, SMALL, examples, evaluation)
     card = (tmp_path / CARD).read_text()
     assert "Not for patients" in card
-    assert f"{judged.mae:.1f} points" in card
+    assert "64 simulated studies, 128 frames" in card
+    assert f"{evaluation.mae:.1f} points" in card
     assert json.loads((tmp_path / "judgement.json").read_text())["studies"] == 24
     assert {str(one.dtype) for one in load_file(tmp_path / WEIGHTS[0]).values()} == {"torch.float16"}
     assert json.loads((tmp_path / CONFIG).read_text()) == config
 
 
 def test_the_same_call_gives_the_same_bytes() -> None:
-    settings = SMALL.model_copy(update={"steps": 4})
-    first, again = (teach(bars(20, 1), small_config(), settings, ONE_THREAD, "cpu").state_dict() for _ in range(2))
+    def weights(**change: int) -> dict:
+        assert SMALL.teaching
+        recipe = SMALL.model_copy(update={"teaching": SMALL.teaching.model_copy(update={"steps": 4, **change})})
+        return train_teacher(bars(20, 1), small_config(), recipe, "cpu").state_dict()
+
+    first, again, other = weights(), weights(), weights(seed=44)
     assert all((first[name] == again[name]).all() for name in first)
-    other = teach(bars(20, 1), small_config(), settings.model_copy(update={"seed": 44}), ONE_THREAD, "cpu").state_dict()
     assert any((first[name] != other[name]).any() for name in first)
 
 
 def test_too_few_studies_and_a_loss_that_explodes_are_one_line() -> None:
     with pytest.raises(TrainingError, match="only 10 studies"):
-        teach(bars(10, 1), small_config(), SMALL, ONE_THREAD, "cpu")
+        train_teacher(bars(10, 1), small_config(), SMALL, "cpu")
     config = small_config()
     config["preprocess_cfg"]["std"] = [0.0, 1.0, 1.0]
     with pytest.raises(TrainingError, match="the loss is nan at step 1"):
-        teach(bars(20, 1), config, SMALL, ONE_THREAD, "cpu")
+        train_teacher(bars(20, 1), config, SMALL, "cpu")

@@ -1,4 +1,4 @@
-"""Pictures for the documentation: `python -m echoingecg.simulator.pictures docs/images`.
+"""Pictures for the documentation: `python -m docs_reference.simulator_pictures docs/images`.
 
 A contact sheet of simulated echo frames, for docs/simulator.md.
 """
