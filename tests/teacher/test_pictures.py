@@ -8,7 +8,7 @@ import pytest
 
 from echoingecg.recipe.stages import TeacherSettings
 from echoingecg.teacher.frames import read_clip
-from echoingecg.teacher.pictures import draw_embedding_map, masked_contact_sheet, contact_sheet
+from echoingecg.teacher.pictures import contact_sheet, draw_embedding_map, masked_contact_sheet
 from helpers.echo.screens import printed_on, simulated
 from helpers.echo.ultrasound_files import WriteClip
 

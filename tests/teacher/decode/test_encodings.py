@@ -23,7 +23,7 @@ from pydicom.uid import (
 )
 
 from echoingecg.common import Refusal
-from echoingecg.teacher.decode import decode_frames, open_clip
+from echoingecg.teacher.decode import decode_frames, read_header
 from helpers.echo.echo_encoders import Encode, decoded, extended, jpeg_2000, jpeg_ls, of_444, rle
 from helpers.echo.ultrasound_files import PACKAGED, WriteClip, jpeg
 
@@ -230,5 +230,5 @@ def test_files_of_other_writers(name: str) -> None:
     expected = pixel_array(PACKAGED / name, index=0, raw=False).astype(int)
     if expected.ndim == 2:
         expected = np.stack([expected] * 3, axis=-1)
-    (frame,) = decode_frames(open_clip(PACKAGED / name), [0])
+    (frame,) = decode_frames(read_header(PACKAGED / name), [0])
     assert np.abs(frame.astype(int) - expected).max() <= 2
