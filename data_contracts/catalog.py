@@ -16,7 +16,7 @@ from data_contracts.tables import TableContract, column
 CONTRACT_VERSION = 3  # 1 could not state the leads of an array, 2 had no table of subgroups
 
 SEXES = ("F", "M", "X")
-OLDEST = 90.0  # years: a higher age could name a person (HIPAA, 45 CFR 164.514(b)(2)(i)(C))
+MAX_AGE_YEARS = 90.0  # years: a higher age could name a person (HIPAA, 45 CFR 164.514(b)(2)(i)(C))
 
 _PATIENT = column("patient_id", pa.string(), "keyed pseudonym of the patient")
 _HOURS = column("hours", pa.float64(), "time since the patient's first event in the export", "h")
@@ -126,7 +126,7 @@ MEASUREMENTS = TableContract(
 def _subgroup_checks() -> Mapping[str, Any]:
     import pandera.pandas as pandera
 
-    return {"sex": pandera.Check.isin(SEXES), "age": pandera.Check.in_range(0, OLDEST)}
+    return {"sex": pandera.Check.isin(SEXES), "age": pandera.Check.in_range(0, MAX_AGE_YEARS)}
 
 
 SUBGROUPS = TableContract(

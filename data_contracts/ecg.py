@@ -98,7 +98,7 @@ _BY_VERSION = {
 TABLES = (RECORDS, QUARANTINE)
 
 
-def records_of(contract_version: int) -> TableContract:
+def records_contract(contract_version: int) -> TableContract:
     """The table `records` as an artefact of that contract version has it; all share the columns of version 1.
 
     Raises:

@@ -32,7 +32,7 @@ DRIFT = TableContract(
 )
 
 
-class Drift(BaseModel):
+class DriftVerdict(BaseModel):
     """The verdict on one export, for one student."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,7 +47,7 @@ class Drift(BaseModel):
     measured: str = Field(description="UTC, ISO 8601")
 
 
-class Compared(BaseModel):
+class EndpointComparison(BaseModel):
     """One endpoint on the champion's test ECGs. Values are null where a class is absent or of one patient."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,7 +77,7 @@ class Decision(BaseModel):
     champion: str = Field(description="evaluation that the alias pointed at; empty when there was no such alias")
     challenger: str = Field(description="evaluation that was to take its place")
     lineage: dict[str, dict[Stage, str]] = Field(description="versions that each of them was made of")
-    compared: tuple[Compared, ...]
+    compared: tuple[EndpointComparison, ...]
     decided: str = Field(description="UTC, ISO 8601")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from data_contracts import pairs
 from data_contracts import student as contract
 from data_contracts.conventions import Stage
-from echoingecg.common import Progress, StoreError, silent
+from echoingecg.common import Progress, StoreError, no_progress
 from echoingecg.student import CODE_VERSION
 from tasks.pools.signals import PoolSignals
 from tasks.pools.targets import read_targets
@@ -43,7 +43,7 @@ def training_data(job: Job, inputs: Inputs) -> "TrainingData":
     )
 
 
-def train_student(job: Job, inputs: Inputs, progress: Progress = silent) -> "Trained":
+def train_student(job: Job, inputs: Inputs, progress: Progress = no_progress) -> "Trained":
     """Trains, or goes on from the checkpoint in the version's scratch folder; publishes nothing.
 
     For torchrun, whose processes all call it; a run of the stage then publishes what the checkpoint holds.

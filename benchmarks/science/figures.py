@@ -1,4 +1,4 @@
-"""The page's figures: arms, noise, risk against coverage, halves. To be rendered within `canvas.styled`."""
+"""The page's figures: arms, noise, risk against coverage, halves. To be rendered within `figure_style.styled`."""
 
 from collections.abc import Iterator
 from textwrap import fill

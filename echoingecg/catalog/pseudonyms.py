@@ -1,56 +1,56 @@
-"""Keyed pseudonyms: whoever lacks the key can neither compute nor confirm one."""
+"""Keyed pseudonyms: nobody can compute or confirm one without the key."""
 
 import hmac
 
-_DIGITS = 16  # hexadecimal: 64 bits, no collision before billions of identifiers
+_HEX_DIGITS = 16  # 64 bits: no collision expected before billions of identifiers
 
 
 class Pseudonyms:
-    """HMAC-SHA256 (RFC 2104), shortened, with a prefix that tells what it stands for.
+    """Makes pseudonyms: a shortened HMAC-SHA256 (RFC 2104) with a prefix that tells what it stands for.
 
-    An ECG, a study or a report is named together with its patient: hospitals number them per patient too,
-    and a row that mixes two patients up then finds no partner.
+    The pseudonym of an ECG, study or report also depends on its patient: some hospitals number them per patient, and
+    a row that confuses two patients then matches nothing.
 
     Args:
-        key: secret of the workspace, or a public one for data that is public already.
+        key: secret key of the workspace, or a public key for data that is already public.
     """
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
     def patient(self, raw: str) -> str:
-        """`p-...` for a patient identifier."""
-        return self._name("p", raw)
+        """Returns `p-...` for a patient."""
+        return self._pseudonym("p", raw)
 
     def record(self, patient: str, raw: str) -> str:
-        """`e-...` for an ECG of the patient."""
-        return self._name("e", patient, raw)
+        """Returns `e-...` for an ECG of the patient."""
+        return self._pseudonym("e", patient, raw)
 
     def clip(self, patient: str, raw: str) -> str:
-        """`c-...` for an echo file of the patient."""
-        return self._name("c", patient, raw)
+        """Returns `c-...` for an echo file of the patient."""
+        return self._pseudonym("c", patient, raw)
 
     def study(self, patient: str, raw: str) -> str:
-        """`s-...` for an echo study of the patient."""
-        return self._name("s", patient, raw)
+        """Returns `s-...` for an echo study of the patient."""
+        return self._pseudonym("s", patient, raw)
 
     def report(self, patient: str, *raw: str) -> str:
-        """`r-...` for a report on the patient."""
-        return self._name("r", patient, *raw)
+        """Returns `r-...` for a report on the patient."""
+        return self._pseudonym("r", patient, *raw)
 
     def site(self, raw: str) -> str:
-        """`site-...` for a place where ECGs are recorded."""
-        return self._name("site", raw)
+        """Returns `site-...` for a place where ECGs are recorded."""
+        return self._pseudonym("site", raw)
 
     def device(self, raw: str) -> str:
-        """`dev-...` for an ECG device."""
-        return self._name("dev", raw)
+        """Returns `dev-...` for an ECG device."""
+        return self._pseudonym("dev", raw)
 
     def source(self, *raw: str) -> str:
-        """`src-...` for a file (kind, path) or a row (table, number) of the export."""
-        return self._name("src", *raw)
+        """Returns `src-...` for a file (kind, path) or a row (table, number) of the export."""
+        return self._pseudonym("src", *raw)
 
-    def _name(self, prefix: str, *raw: str) -> str:
-        # Lengths keep ("a", "bc") and ("ab", "c") apart.
-        message = "\0".join((prefix, *(f"{len(one)}:{one}" for one in raw)))
-        return f"{prefix}-{hmac.digest(self._key, message.encode(), 'sha256').hex()[:_DIGITS]}"
+    def _pseudonym(self, prefix: str, *raw: str) -> str:
+        # The lengths distinguish ("a", "bc") from ("ab", "c").
+        message = "\0".join((prefix, *(f"{len(value)}:{value}" for value in raw)))
+        return f"{prefix}-{hmac.digest(self._key, message.encode(), 'sha256').hex()[:_HEX_DIGITS]}"

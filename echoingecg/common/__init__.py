@@ -1,7 +1,7 @@
-"""Shared small tools: errors, files and fingerprints, work that runs beside, random states, the look of figures."""
+"""Shared by all steps: errors, files and fingerprints, prefetch and progress, training setup, figure style."""
 
-from echoingecg.common.errors import ContractError, ExportError, RecipeError, Refusal, StoreError, TrainingError
-from echoingecg.common.errors import UserError, outcome_of
-from echoingecg.common.files import VERSION_LENGTH, canonical_json, fingerprint, hash_array, hash_files
-from echoingecg.common.files import replacing, save_tensors, to_disk, write_whole
-from echoingecg.common.running import Progress, prefetched, silent, unquoted
+from data_contracts.conventions import ContractError, UserError
+from echoingecg.common.errors import ExportError, RecipeError, Refusal, StoreError, TrainingError, result_or_refusal
+from echoingecg.common.files import VERSION_LENGTH, canonical_json, fingerprint, flush_to_disk, hash_array, hash_files
+from echoingecg.common.files import is_dicom, replace_atomically, save_tensors, write_atomically, write_json
+from echoingecg.common.running import Progress, no_progress, prefetched, silence_libraries

@@ -1,21 +1,10 @@
-"""Errors a user can mend, and refusals that become quarantine rows."""
+"""Errors that a user can correct, and refusals of single records, which become quarantine rows."""
 
 from collections.abc import Callable
 from typing import TypeVar
 
-from data_contracts.conventions import ContractError, UserError
+from data_contracts.conventions import UserError
 from data_contracts.quarantine import REASONS
-
-__all__ = [
-    "ContractError",
-    "ExportError",
-    "RecipeError",
-    "Refusal",
-    "StoreError",
-    "TrainingError",
-    "UserError",
-    "outcome_of",
-]
 
 Value = TypeVar("Value")
 
@@ -25,7 +14,7 @@ class RecipeError(UserError):
 
 
 class ExportError(UserError):
-    """The export cannot be read as a whole: no known layout, a table without a needed column."""
+    """The export cannot be read as a whole: its layout is unknown, or a table lacks a required column."""
 
 
 class StoreError(UserError):
@@ -33,7 +22,7 @@ class StoreError(UserError):
 
 
 class TrainingError(UserError):
-    """Training cannot start or go on."""
+    """Training cannot start or cannot continue."""
 
 
 class Refusal(UserError):
@@ -54,12 +43,15 @@ class Refusal(UserError):
         return f"{self.reason}: {self.detail}"
 
 
-def outcome_of(work: Callable[[], Value]) -> Value | Refusal:
-    """What `work` makes of a record, or why it is refused; the quarantine boundary.
+def result_or_refusal(work: Callable[[], Value]) -> Value | Refusal:
+    """Returns the result of `work` on one record, or the refusal that it raised.
+
+    An unexpected exception also becomes a refusal (`unreadable`), so that one broken record does not stop the run.
 
     Raises:
         OSError: the file cannot be read.
-        UserError: of the run, not of the record; likewise MemoryError.
+        UserError: the fault concerns the whole run, not this record.
+        MemoryError: the memory is exhausted.
     """
     try:
         return work()

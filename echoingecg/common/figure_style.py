@@ -1,4 +1,4 @@
-"""Style shared by all figures, and PNG bytes that depend on the drawing alone."""
+"""The style that all figures share, and PNG bytes that depend only on the drawing."""
 
 import io
 import textwrap
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 INK = "#1f2933"
 MUTED = "#66727f"
 GRID = "#e3e7eb"
-# Okabe and Ito's palette: told apart with any colour vision.
+# Palette of Okabe and Ito: readable with every kind of colour vision.
 BLUE = "#0072b2"
 VERMILION = "#d55e00"
 GREEN = "#009e73"
@@ -25,7 +25,7 @@ PROTOCOL_COLOURS = {"zero_shot": BLUE, "zero_shot_teacher": GREEN, "linear_probe
 PROTOCOL_MARKERS = {"zero_shot": "o", "zero_shot_teacher": "D", "linear_probe": "s"}
 CLASS_COLOURS = {0: GREY, 1: PURPLE}
 
-WIDTH = 4.9  # inches: narrow, so that labels stay readable on a phone
+WIDTH_INCHES = 4.9  # narrow, so that labels stay readable on a phone
 DPI = 170
 
 _STYLE: dict[str, Any] = {
@@ -56,31 +56,31 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Figures made and rendered inside look the same whatever the user's matplotlibrc says."""
+    """Applies the shared style inside the block, whatever the user's matplotlibrc states."""
     with style.context(_STYLE, after_reset=True):
         yield
 
 
 def new_figure(height: float) -> Figure:
-    """An empty figure of the common width; `height` in inches."""
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
+    """Returns an empty figure of the common width; `height` in inches."""
+    figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
 
 def png(figure: Figure) -> bytes:
-    """The same drawing gives the same bytes: no date, no software version."""
+    """Returns the figure as PNG. Equal drawings give equal bytes: no date, no software version."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 
 def set_title(axes: Axes, text: str) -> None:
-    """A title on as many lines as it needs."""
+    """Sets a title, on as many lines as it needs."""
     axes.set_title("\n".join(textwrap.wrap(drawable(text), 44)) or " ")
 
 
 def drawable(text: str) -> str:
-    """The text with a question mark for every character that the font lacks."""
+    """Returns the text on one line, with a question mark for every character that the font lacks."""
     known = font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap()
     return "".join(letter if ord(letter) in known else "?" for letter in " ".join(text.split()))

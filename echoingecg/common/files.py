@@ -1,13 +1,10 @@
-"""Bytes that survive a power cut.
-
-Versions from content: SHA-256 of canonical JSON, shortened.
-"""
+"""Files that survive a kill or a power cut, and fingerprints of values, files and arrays (SHA-256)."""
 
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,48 +14,59 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
-
-def to_disk(path: Path) -> None:
-    """Waits until a file, or a folder's list of names, is on the disk (fsync). Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+VERSION_LENGTH = 16  # hexadecimal digits: 64 bits, no collision expected before billions of versions
+_DICOM_PREFIX = slice(128, 132)
 
 
 @contextmanager
-def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
-    """A file beside `path` to write; at the end it takes its place, once it is on the disk.
+def replace_atomically(path: Path, mode: int = 0o666) -> Iterator[Path]:
+    """Yields a temporary file beside `path` to write to. At the end it is flushed to disk and replaces `path`.
 
-    `path` is there whole or, after a kill or a power cut, as it was before. A kill leaves `.<name>-<pid>` behind.
+    After a kill or a power cut, `path` is either complete or as it was before. A kill leaves a file named
+    `.<name>-<pid>` behind.
 
     Args:
         path: replaced if it exists.
-        mode: permissions, less what the process's umask takes away.
+        mode: permissions, reduced by the umask of the process.
     """
-    beside = path.with_name(f".{path.name}-{os.getpid()}")
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
     try:
-        beside.unlink(missing_ok=True)
-        beside.touch(mode)
-        yield beside
-        to_disk(beside)
-        beside.replace(path)
+        temporary.unlink(missing_ok=True)
+        temporary.touch(mode)
+        yield temporary
+        flush_to_disk(temporary)
+        temporary.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, text: str, mode: int = 0o666) -> None:
-    """Writes a file that is there whole or, after a kill or a power cut, as it was before. `mode` as `replacing`."""
-    with replacing(path, mode) as beside:
-        beside.write_text(text, encoding="utf-8")
+def write_atomically(path: Path, text: str, mode: int = 0o666) -> None:
+    """Writes a UTF-8 text file. After a kill or a power cut it is either complete or as it was before.
+
+    Args:
+        path: replaced if it exists.
+        text: content of the file.
+        mode: permissions, reduced by the umask of the process.
+    """
+    with replace_atomically(path, mode) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes readable JSON with sorted keys: equal values give equal bytes. Raises ValueError on NaN."""
+    path.write_text(json.dumps(values, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def save_tensors(tensors: "dict[str, Tensor]", path: Path, about: dict[str, str] | None = None) -> None:
-    """Writes tensors as safetensors and waits for the disk.
+    """Writes tensors as a safetensors file and waits until it is on the disk.
+
+    Args:
+        tensors: tensors by name.
+        path: file to write.
+        about: metadata of the file.
 
     Raises:
-        OSError: as any other file would; the library alone raises an error of its own.
+        OSError: the file cannot be written. The safetensors library itself would raise an error of its own.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -69,24 +77,35 @@ def save_tensors(tensors: "dict[str, Tensor]", path: Path, about: dict[str, str]
         if code := re.search(r"os error (\d+)", str(fault)):
             raise OSError(int(code[1]), os.strerror(int(code[1]))) from fault
         raise
-    to_disk(path)
+    flush_to_disk(path)
 
 
-VERSION_LENGTH = 16  # hexadecimal digits: 64 bits, no collision before billions of versions
+def flush_to_disk(path: Path) -> None:
+    """Waits until a file, or the list of names in a folder, is on the disk (fsync). Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
-def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values, equal text. Raises ValueError on NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+def is_dicom(head: bytes) -> bool:
+    """Returns whether a file that begins with these bytes is a DICOM file (PS3.10, 7.1). Needs its first 132 bytes."""
+    return head[_DICOM_PREFIX] == b"DICM"
 
 
 def fingerprint(value: Any) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of `value` as canonical JSON."""
+    """Returns the first 16 hexadecimal digits of the SHA-256 of `value` as canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:VERSION_LENGTH]
 
 
+def canonical_json(value: Any) -> str:
+    """Returns JSON with sorted keys and no spaces: equal values give equal text. Raises ValueError on NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
 def hash_files(paths: Iterable[Path]) -> str:
-    """SHA-256 (64 hexadecimal digits) of the files' bytes, one after another. Raises OSError."""
+    """Returns the SHA-256 (64 hexadecimal digits) of the bytes of all files, one after another. Raises OSError."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
@@ -96,5 +115,5 @@ def hash_files(paths: Iterable[Path]) -> str:
 
 
 def hash_array(array: np.ndarray) -> str:
-    """SHA-256 (64 hexadecimal digits) of a C-ordered array's bytes; dtype and shape not included."""
+    """Returns the SHA-256 (64 hexadecimal digits) of an array's bytes in C order, without its dtype and shape."""
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()

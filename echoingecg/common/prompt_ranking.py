@@ -1,4 +1,6 @@
-"""A number by ranking prompts that differ in it alone (ECHO-CLIP, Christensen et al., Nature Medicine 2024).
+"""Predicts a number by ranking prompts that differ only in the number they state.
+
+Method of ECHO-CLIP (Christensen et al., Nature Medicine 2024).
 
 Shape legend: n = embeddings, prompt = sentences, D = shared embedding width.
 """
@@ -9,7 +11,9 @@ BEST_SHARE = 0.2  # of the ranked prompts
 
 
 def values_by_rank(embeddings: np.ndarray, prompts: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The number at each rank, best first, by cosine similarity; equals in the prompts' order.
+    """Returns, for each embedding, the prompts' numbers ordered by cosine similarity, most similar first.
+
+    Equally similar prompts keep their order.
 
     Args:
         embeddings: (n, D) of unit length.
@@ -23,6 +27,6 @@ def values_by_rank(embeddings: np.ndarray, prompts: np.ndarray, values: np.ndarr
 
 
 def best_median(ranked: np.ndarray) -> np.ndarray:
-    """Median of the best-ranked fifth, of at least one: (..., prompt) to (...)."""
+    """Returns the median of the best fifth of the ranked numbers, at least one: (..., prompt) to (...)."""
     best = max(round(BEST_SHARE * ranked.shape[-1]), 1)
     return np.asarray(np.median(ranked[..., :best], axis=-1))

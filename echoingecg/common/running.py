@@ -1,9 +1,4 @@
-"""The next batch is prepared while the step runs.
-
-How long work reports itself, without knowing who listens.
-
-Libraries that read a patient's files must not quote them: their warnings and log lines hold names and dates.
-"""
+"""Long work: results prepared in advance, progress reports, and libraries that must not print patients' data."""
 
 import logging
 import warnings
@@ -15,24 +10,33 @@ from threading import RLock
 from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
-AHEAD = 2  # results held beside the one in use: one would stall whenever a read is slower than a step
+RESULTS_AHEAD = 2  # results held beside the one in use; with one, training stalls if a read is slower than a step
+
+_WARNING_FILTERS_LOCK = RLock()  # Python has one list of warning filters for all threads
+
+# pydicom logs what it warns about, with values from the file. No handler of the process may receive it.
+_PYDICOM = logging.getLogger("pydicom")
+_PYDICOM.addHandler(logging.NullHandler())
+_PYDICOM.propagate = False
 
 
-def prefetched(make: Callable[[Item], Made], items: Iterable[Item], ahead: int = AHEAD) -> Generator[Made, None, None]:
-    """`map(make, items)`, made in one other thread up to `ahead` results early.
+def prefetched(
+    make: Callable[[Item], Result], items: Iterable[Item], ahead: int = RESULTS_AHEAD
+) -> Generator[Result, None, None]:
+    """Yields the results of `map(make, items)`, which one other thread computes up to `ahead` results early.
 
-    One thread makes them in order, so results are those of `map`; `make` must not draw from a random
+    One thread computes them in order, so the results equal those of `map`; `make` must not draw from a random
     state that others share. An exception of `make` is raised when its result is due. The thread ends
     with the generator: exhaust it, or close it (`contextlib.closing`) when leaving early.
 
     Args:
-        make: called once an item.
-        items: taken as needed, in the caller's thread.
+        make: called once per item.
+        items: read as needed, in the caller's thread.
         ahead: at least 1.
     """
-    waiting: deque[Future[Made]] = deque()
+    waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
         try:
             for item in items:
@@ -47,26 +51,21 @@ def prefetched(make: Callable[[Item], Made], items: Iterable[Item], ahead: int =
 
 
 class Progress(Protocol):
-    """Called with the amount done, the total and a short note such as `loss 0.31`."""
+    """A function that is called with the amount done, the total, and a short note such as `loss 0.31`."""
 
     def __call__(self, done: int, total: int, note: str = "") -> None: ...
 
 
-def silent(done: int, total: int, note: str = "") -> None:
-    """A listener that does nothing."""
-
-
-_FILTERS = RLock()  # Python's list of warning filters is one for all threads
-
-# pydicom logs what it warns of. Nothing of it reaches the handlers of whoever runs this, Prefect's among them.
-_PYDICOM = logging.getLogger("pydicom")
-_PYDICOM.addHandler(logging.NullHandler())
-_PYDICOM.propagate = False
+def no_progress(done: int, total: int, note: str = "") -> None:
+    """Ignores progress reports: the default where nobody listens."""
 
 
 @contextmanager
-def unquoted() -> Iterator[None]:
-    """Drops warnings. One thread at a time."""
-    with _FILTERS, warnings.catch_warnings():
+def silence_libraries() -> Iterator[None]:
+    """Drops all warnings inside the block; one thread at a time.
+
+    Libraries that read patients' files quote names and dates in their warnings.
+    """
+    with _WARNING_FILTERS_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

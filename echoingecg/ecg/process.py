@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from echoingecg.common import Refusal, outcome_of
+from echoingecg.common import Refusal, result_or_refusal
 from echoingecg.ecg import filter, quality
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import arrange
@@ -208,7 +208,7 @@ def fill_gaps(signal: np.ndarray, max_share: float) -> tuple[np.ndarray, np.ndar
 
 def process_loaded_safely(loaded: Sequence[Loaded], settings: EcgSettings) -> list[Processed | Refusal]:
     """As `finish`; a record that surprises it is refused, and stops no other."""
-    found = outcome_of(partial(process_loaded, loaded, settings))
+    found = result_or_refusal(partial(process_loaded, loaded, settings))
     if not isinstance(found, Refusal):
         return found
     return (

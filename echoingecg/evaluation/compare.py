@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
-from data_contracts.monitoring import DRIFT, NEW, TRAINED, Compared, Verdict
+from data_contracts.monitoring import DRIFT, NEW, TRAINED, EndpointComparison, Verdict
 from echoingecg.common import UserError
 from echoingecg.evaluation.data.inputs import strings
 from echoingecg.evaluation.metrics import bootstrap, classification, selective, shift
@@ -22,7 +22,7 @@ from echoingecg.recipe import DriftSettings, Endpoint, EvaluationSettings
 from echoingecg.recipe.evaluation import PromotionSettings
 
 
-def compare(champion: pa.Table, challenger: pa.Table, rule: PromotionSettings) -> tuple[Compared, ...]:
+def compare(champion: pa.Table, challenger: pa.Table, rule: PromotionSettings) -> tuple[EndpointComparison, ...]:
     """Every endpoint of the champion, on the champion's test ECGs.
 
     Args:
@@ -46,7 +46,7 @@ def compare(champion: pa.Table, challenger: pa.Table, rule: PromotionSettings) -
     return tuple(_compared(str(name), of, rule) for name, of in both.groupby("endpoint", sort=False))
 
 
-def decide(compared: tuple[Compared, ...], rule: PromotionSettings) -> tuple[bool, str]:
+def decide(compared: tuple[EndpointComparison, ...], rule: PromotionSettings) -> tuple[bool, str]:
     """Whether the challenger is promoted, and why.
 
     Raises:
@@ -59,7 +59,7 @@ def decide(compared: tuple[Compared, ...], rule: PromotionSettings) -> tuple[boo
     return not obstacles, "; ".join(obstacles) or f"gains at {first}, loses too much nowhere"
 
 
-def _obstacles(compared: tuple[Compared, ...], first: str, rule: PromotionSettings) -> Iterator[str]:
+def _obstacles(compared: tuple[EndpointComparison, ...], first: str, rule: PromotionSettings) -> Iterator[str]:
     for one in compared:
         floor = rule.least_gain if one.endpoint == first else -rule.most_loss
         if one.low is None or one.gain is None:
@@ -68,13 +68,13 @@ def _obstacles(compared: tuple[Compared, ...], first: str, rule: PromotionSettin
             yield f"{one.endpoint}: gain {one.gain:+.3f}, its lower end {one.low:+.3f} is not above {floor:+.3f}"
 
 
-def _compared(endpoint: str, of: pd.DataFrame, rule: PromotionSettings) -> Compared:
+def _compared(endpoint: str, of: pd.DataFrame, rule: PromotionSettings) -> EndpointComparison:
     label, patients = of["label"].to_numpy(), bootstrap.Patients.of(of["patient_id"].to_numpy().astype(np.str_))
     judged = [(of[f"score{one}"].to_numpy(), of[f"decision{one}"].to_numpy()) for one in ("", "_of_challenger")]
     name = str(rule.metric)
     champion, challenger = ({name: classification.binary_metrics(label, *one, patients)[name]} for one in judged)
     found = bootstrap.paired_differences(challenger, champion, patients, rule.draws, rule.seed)[name]
-    return Compared(
+    return EndpointComparison(
         endpoint=endpoint,
         champion=found.second,
         challenger=found.first,

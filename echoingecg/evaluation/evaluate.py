@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data_contracts import evaluation, evaluation_details, prediction
-from echoingecg.common import Progress, silent
+from echoingecg.common import Progress, no_progress
 from echoingecg.evaluation.data.embed import Gaussians, Signals, StudentModel
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs, Provenance
 from echoingecg.evaluation.data.models import read_models
@@ -57,7 +57,7 @@ def make_card(
 
 
 def evaluate(
-    inputs: EvaluationInputs, settings: EvaluationSettings, folder: Path, progress: Progress = silent
+    inputs: EvaluationInputs, settings: EvaluationSettings, folder: Path, progress: Progress = no_progress
 ) -> dict[str, int]:
     """Evaluates a student and writes the evaluation artefact's files.
 

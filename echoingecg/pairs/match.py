@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from data_contracts.pairs import ECG_ECHO, ECG_TEXT, FILTERS, LABELS, PATIENTS, check_no_leakage
 from data_contracts.tables import TableContract
-from echoingecg.pairs.split import split_of
+from echoingecg.pairs.split import assign_split
 from echoingecg.recipe.stages import PairsSettings
 
 
@@ -52,7 +52,7 @@ def nearest_in_time(rows: pd.DataFrame, candidates: pd.DataFrame, name: str, win
 
 
 @dataclass(frozen=True)
-class Steps:
+class FilterSteps:
     """The conditions of one kind of pair, in the order applied.
 
     Attributes:
@@ -70,7 +70,7 @@ class Steps:
 
 
 def study_labels(
-    measurements: pd.DataFrame, listed: pd.DataFrame, targets: pd.DataFrame, window_hours: float, steps: Steps
+    measurements: pd.DataFrame, listed: pd.DataFrame, targets: pd.DataFrame, window_hours: float, steps: FilterSteps
 ) -> pd.DataFrame:
     """Which measured value holds for which study.
 
@@ -128,18 +128,18 @@ def build(
     Raises:
         ContractError: a table breaks its contract, or a patient would stand on two sides of the split.
     """
-    recordings = frame_of(ecgs, "record_id", "patient_id", "hours").rename(columns={"record_id": "recording_id"})
-    usable = recordings.merge(frame_of(records, "recording_id", "record_id"), on="recording_id")
-    listed = studies_listed(echoes)
-    with_target = listed.merge(frame_of(studies, "study_id", "patient_id"), on=["study_id", "patient_id"])
+    recordings = to_frame(ecgs, "record_id", "patient_id", "hours").rename(columns={"record_id": "recording_id"})
+    usable = recordings.merge(to_frame(records, "recording_id", "record_id"), on="recording_id")
+    listed = list_studies(echoes)
+    with_target = listed.merge(to_frame(studies, "study_id", "patient_id"), on=["study_id", "patient_id"])
 
-    steps = [Steps("ecg_echo"), Steps("ecg_text"), Steps("labels")]
+    steps = [FilterSteps("ecg_echo"), FilterSteps("ecg_text"), FilterSteps("labels")]
     ecg_echo = _ecg_echo(listed, with_target, usable, settings, steps[0])
-    ecg_text = _ecg_text(frame_of(reports), usable, ecg_echo, settings, steps[1])
-    labels = study_labels(frame_of(measurements), listed, with_target, settings.measurement_window_hours, steps[2])
+    ecg_text = _ecg_text(to_frame(reports), usable, ecg_echo, settings, steps[1])
+    labels = study_labels(to_frame(measurements), listed, with_target, settings.measurement_window_hours, steps[2])
 
     patients = pd.DataFrame({"patient_id": sorted({*usable["patient_id"], *with_target["patient_id"]})}, dtype="str")
-    sides = {one: split_of(one, settings.split_key, settings.split) for one in patients["patient_id"]}
+    sides = {one: assign_split(one, settings.split_key, settings.split) for one in patients["patient_id"]}
     tables = {
         contract.name: _table(contract, frame.assign(split=frame["patient_id"].map(sides)))
         for contract, frame in ((PATIENTS, patients), (ECG_ECHO, ecg_echo), (ECG_TEXT, ecg_text), (LABELS, labels))
@@ -150,7 +150,7 @@ def build(
 
 
 def _ecg_echo(
-    listed: pd.DataFrame, with_target: pd.DataFrame, usable: pd.DataFrame, settings: PairsSettings, steps: Steps
+    listed: pd.DataFrame, with_target: pd.DataFrame, usable: pd.DataFrame, settings: PairsSettings, steps: FilterSteps
 ) -> pd.DataFrame:
     """Each study with its nearest usable recording, and that with each of its signals.
 
@@ -166,7 +166,7 @@ def _ecg_echo(
 
 
 def _ecg_text(
-    reports: pd.DataFrame, usable: pd.DataFrame, ecg_echo: pd.DataFrame, settings: PairsSettings, steps: Steps
+    reports: pd.DataFrame, usable: pd.DataFrame, ecg_echo: pd.DataFrame, settings: PairsSettings, steps: FilterSteps
 ) -> pd.DataFrame:
     """Each usable ECG with its own report, and each paired ECG with the reports of its echo study."""
     steps.keep("reports listed", reports)
@@ -182,13 +182,13 @@ def _ecg_text(
     return steps.keep("it is about a usable ECG or a paired study of the patient", paired)
 
 
-def studies_listed(echoes: pa.Table) -> pd.DataFrame:
+def list_studies(echoes: pa.Table) -> pd.DataFrame:
     """Every study of the catalog at the time of its earliest clip: `study_id`, `patient_id`, `hours`."""
-    clips = frame_of(echoes, "study_id", "patient_id", "hours")
+    clips = to_frame(echoes, "study_id", "patient_id", "hours")
     return clips.groupby(["study_id", "patient_id"], as_index=False)["hours"].min()
 
 
-def frame_of(table: pa.Table, *columns: str) -> pd.DataFrame:
+def to_frame(table: pa.Table, *columns: str) -> pd.DataFrame:
     """Some columns of a table, or all of them."""
     return table.select(list(columns) or table.column_names).to_pandas()
 

@@ -8,7 +8,7 @@ from echoingecg.recipe.stages import SplitShares
 _BYTES = 8  # of the digest: 2**64 places on the line from 0 to 1
 
 
-def split_of(patient_id: str, key: str, shares: SplitShares) -> Split:
+def assign_split(patient_id: str, key: str, shares: SplitShares) -> Split:
     """The side of a patient; depends on nothing but the arguments.
 
     HMAC-SHA256(key, patient_id) is a uniform number in [0, 1); the shares of train, validation and test

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from data_contracts.prediction import NOTICE
 from data_contracts.tables import TableContract
-from echoingecg.common import UserError, replacing
+from echoingecg.common import UserError, replace_atomically
 from echoingecg.ecg.decode.wfdb import HEADER_SUFFIX
 
 
@@ -60,7 +60,7 @@ def write_parquet(contract: TableContract, tables: Iterable[pa.Table], path: Pat
         tables: checked against it.
         path: replaced if it exists.
     """
-    with replacing(path) as beside, pq.ParquetWriter(beside, contract.schema, compression="zstd") as writer:
+    with replace_atomically(path) as beside, pq.ParquetWriter(beside, contract.schema, compression="zstd") as writer:
         for table in tables:
             writer.write_table(table)
             yield table

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from data_contracts import conventions, ecg, prediction
-from echoingecg.common import ContractError, Refusal, outcome_of
+from echoingecg.common import ContractError, Refusal, result_or_refusal
 from echoingecg.ecg.decode.wfdb_fast import read_plain
 from echoingecg.ecg.process import Loaded, Processed, load, process_loaded_safely
 from echoingecg.ecg.quality import finding_names
@@ -55,7 +55,7 @@ def findings(one: Processed) -> list[str]:
 
 def _load(path: Path, settings: EcgSettings) -> Loaded | Refusal:
     try:
-        return outcome_of(partial(load, path, settings, plain=read_plain(path)))
+        return result_or_refusal(partial(load, path, settings, plain=read_plain(path)))
     except OSError as fault:
         return Refusal("unreadable", f"cannot be opened: {fault.strerror}")
 

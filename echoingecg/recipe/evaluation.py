@@ -12,16 +12,16 @@ from pydantic import Discriminator, Field, StringConstraints, Tag, model_validat
 from data_contracts.prediction import ReferralKind
 from echoingecg.recipe.stages import Count, NotNegative, OpenShare, Positive, Section, Share
 
-NUMBER = "<#>"  # in a prompt, the place of the number (ECHO-CLIP's sign)
+NUMBER_PLACEHOLDER = "<#>"  # in a prompt, the place of the number (ECHO-CLIP's sign)
 CalibrationChoice = Literal["validation", "platt", "isotonic", "none"]
 TuningMethod = Literal["fine_tune", "lora", "scratch"]
 # '@' parts protocol and model in the tables.
 ModelName = Annotated[str, StringConstraints(min_length=1, pattern="^[^@]+$")]
 Prompt = Annotated[str, StringConstraints(min_length=1)]
-NumberPrompt = Annotated[str, StringConstraints(pattern=NUMBER)]
+NumberPrompt = Annotated[str, StringConstraints(pattern=NUMBER_PLACEHOLDER)]
 
 
-class Measured(Section):
+class MeasurementEndpoint(Section):
     """A measurement of the echo study, as data."""
 
     name: str = Field(min_length=1, description="short name, used in tables and figures")
@@ -37,7 +37,7 @@ class Measured(Section):
         return self
 
 
-class BySex(Section):
+class ThresholdBySex(Section):
     """A threshold for each sex; a patient whose sex the export does not state as F or M gets no label."""
 
     F: float = Field(description="of women, in the endpoint's unit")
@@ -49,15 +49,15 @@ class BySex(Section):
 
 
 def _number_or_sexes(value: object) -> str:
-    return "by_sex" if isinstance(value, dict | BySex) else "number"
+    return "by_sex" if isinstance(value, dict | ThresholdBySex) else "number"
 
 
-class Endpoint(Measured):
+class Endpoint(MeasurementEndpoint):
     """One yes/no question about the echo."""
 
     comparison: Literal["<", "<=", ">", ">="] = Field(description="label 1 when `value comparison threshold`")
     threshold: Annotated[
-        Annotated[float, Tag("number")] | Annotated[BySex, Tag("by_sex")], Discriminator(_number_or_sexes)
+        Annotated[float, Tag("number")] | Annotated[ThresholdBySex, Tag("by_sex")], Discriminator(_number_or_sexes)
     ] = Field(description="in `unit`: a number, or one for each sex as {F: 52.2, M: 58.4}")
     positive_prompts: tuple[Prompt, ...] = Field(min_length=1, description="echo sentences that say label 1")
     negative_prompts: tuple[Prompt, ...] = Field(min_length=1, description="echo sentences that say label 0")
@@ -66,7 +66,7 @@ class Endpoint(Measured):
     def _possible(self) -> Self:
         low, high = self.valid_range
         of = self.threshold
-        for value in (of.F, of.M) if isinstance(of, BySex) else (of,):
+        for value in (of.F, of.M) if isinstance(of, ThresholdBySex) else (of,):
             if not low <= value <= high:
                 raise ValueError(
                     f"threshold: {value:g} is outside valid_range, {low:g} to {high:g} {self.unit}".rstrip()
@@ -74,7 +74,7 @@ class Endpoint(Measured):
         return self
 
 
-class RegressionEndpoint(Measured):
+class RegressionEndpoint(MeasurementEndpoint):
     """One number of the echo."""
 
     prompts: tuple[NumberPrompt, ...] = Field(min_length=1, description="echo sentences with <#> where a number goes")

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from pydicom.data import get_testdata_file
 
-from echoingecg.common import ExportError, Progress, silent
+from echoingecg.common import ExportError, Progress, no_progress
 from echoingecg.recipe.stages import SimulatorSettings
 from echoingecg.simulator.ecg import heart_vector, record
 from echoingecg.simulator.ecg.faults import Fault, draw_fault, frontal_axis
@@ -198,7 +198,7 @@ _FEW = 16  # patients that are written sooner than workers start
 _AHEAD = 4  # patients a worker that may wait for their turn in the tables
 
 
-def simulate(settings: SimulatorSettings, folder: Path, progress: Progress = silent, workers: int = 1) -> None:
+def simulate(settings: SimulatorSettings, folder: Path, progress: Progress = no_progress, workers: int = 1) -> None:
     """Writes a paired hospital export of simulated patients, whole or not at all.
 
     The same settings give the same bytes, and a patient's files do not depend on how many patients there

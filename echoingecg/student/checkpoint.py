@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from echoingecg.common import save_tensors, to_disk
+from echoingecg.common import flush_to_disk, save_tensors
 
 FILENAME = "checkpoint.safetensors"
 
@@ -91,7 +91,7 @@ def save_checkpoint(
     about = {"run": run, "position": json.dumps(asdict(position), allow_nan=False)}
     save_tensors(tensors, partial, about)
     partial.replace(folder / FILENAME)
-    to_disk(folder)
+    flush_to_disk(folder)
 
 
 def load_checkpoint(folder: Path, run: str) -> Checkpoint | None:

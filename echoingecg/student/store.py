@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from data_contracts.student import ARCHITECTURE, HISTORY, SCALER, TOKENIZER, WEIGHTS
-from echoingecg.common import ContractError, StoreError, save_tensors
+from echoingecg.common import ContractError, StoreError, save_tensors, write_json
 from echoingecg.recipe import StudentSettings
 from echoingecg.student import inference, loss, train
 from echoingecg.student.data.transforms import Scaler
@@ -37,8 +37,8 @@ def save(trained: train.Trained, folder: Path) -> None:
         "student": trained.settings.model_dump(mode="json"),
         "text_config": text_config(objective.student.text_encoder.backbone),
     }
-    _write_json(folder / ARCHITECTURE, architecture)
-    _write_json(folder / SCALER, trained.scaler.as_json())
+    write_json(folder / ARCHITECTURE, architecture)
+    write_json(folder / SCALER, trained.scaler.as_json())
     (folder / TOKENIZER).write_text(trained.tokenizer.to_str(pretty=True), encoding="utf-8")
     HISTORY.write(trained.history, folder)
 
@@ -99,10 +99,6 @@ def _backbone(architecture: Mapping[str, Any]) -> nn.Module:
         raise ContractError(
             f"{ARCHITECTURE}: this version of transformers cannot build 'text_config' ({type(fault).__name__})"
         ) from fault
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

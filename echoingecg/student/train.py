@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from data_contracts.student import HISTORY
-from echoingecg.common import Progress, TrainingError, fingerprint, silent
+from echoingecg.common import Progress, TrainingError, fingerprint, no_progress
 from echoingecg.common.training_setup import learning_rate, reproducible
 from echoingecg.recipe import ExecutionSettings, StudentSettings
 from echoingecg.student import CODE_VERSION, checkpoint, checks, distributed, inference, validation, warm_start
@@ -67,7 +67,7 @@ class Training:
         self.fabric = fabric
         self.share = distributed.Share(fabric.global_rank, fabric.world_size)
         self.settings = settings
-        self.progress = progress if fabric.is_global_zero else silent
+        self.progress = progress if fabric.is_global_zero else no_progress
         self.scratch = scratch
         self.scaler = scaler
         self.weights = checks.loss_weights(settings)
@@ -210,7 +210,8 @@ class Training:
         )
 
     def _rate(self, step: int) -> float:
-        return learning_rate(self.settings, step, self.steps)
+        rates = self.settings
+        return learning_rate(step, self.steps, rates.learning_rate, rates.warmup_share, rates.warmup_start)
 
     def _out_of_patience(self) -> bool:
         return self.position.epoch - 1 - self.position.best_epoch >= self.settings.patience
@@ -242,7 +243,7 @@ def train(
     settings: StudentSettings,
     execution: ExecutionSettings,
     scratch: Path,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     earlier: inference.LoadedStudent | None = None,
 ) -> Trained:
     """Trains a student, or goes on with an interrupted training of the same data and settings.

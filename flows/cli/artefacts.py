@@ -72,10 +72,10 @@ def verify(
     shared: Annotated[bool, typer.Option("--shared", help="The copies in the shared store instead.")] = False,
 ) -> None:
     """Compare every file, and every row in the pools, with its checksum."""
-    from echoingecg.common import silent
+    from echoingecg.common import no_progress
     from tasks.operations.verify_and_collect import examined
 
-    looked = examined(open_store(workspace), names or [], shared, silent)
+    looked = examined(open_store(workspace), names or [], shared, no_progress)
     found = [fault for of_one in looked.values() for fault in of_one]
     for fault in found:
         typer.echo(fault, err=True)

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from data_contracts import ecg as contract
-from echoingecg.catalog.scan import files_of
+from echoingecg.catalog.scan import source_files
 from echoingecg.common import Refusal, hash_array, hash_files
 from echoingecg.ecg.decode.wfdb_fast import read_plain
 from echoingecg.ecg.process import Loaded, Processed, load, process_loaded_safely
@@ -32,7 +32,7 @@ def process_block(settings: EcgSettings, files: Sequence[SourceFile]) -> Block:
 
 def _load(settings: EcgSettings, file: SourceFile) -> Loaded:
     plain = read_plain(file.path)
-    check_unchanged(file, plain.content_hash() if plain else hash_files(files_of(file.path)))
+    check_unchanged(file, plain.content_hash() if plain else hash_files(source_files(file.path)))
     return load(file.path, settings, file.stated_unit, file.stated_sampling_frequency, file.stated_leads, plain)
 
 

@@ -14,8 +14,8 @@ from prefect.states import Completed, Failed, State
 
 from data_contracts import catalog, ecg, pairs
 from data_contracts.conventions import Stage
-from data_contracts.monitoring import DRIFT, Drift
-from echoingecg.common import StoreError, UserError, fingerprint, write_whole
+from data_contracts.monitoring import DRIFT, DriftVerdict
+from echoingecg.common import StoreError, UserError, fingerprint, write_atomically
 from echoingecg.evaluation.compare import Side, measure_drift, verdict_on
 from echoingecg.evaluation.data.embed import embed_ecgs
 from echoingecg.recipe import CatalogSettings, DriftSettings, EcgSettings, EvaluationSettings, Recipe
@@ -30,7 +30,7 @@ from tasks.store.artefacts import ArtefactStore
 class Found:
     """The verdict, the table behind it, and the two files."""
 
-    drift: Drift
+    drift: DriftVerdict
     table: pa.Table
     files: tuple[Path, Path]
 
@@ -103,7 +103,7 @@ def compare_export(
     table = measure_drift(trained, new, (means[0], means[1]), asked, rule)
     patients = [len(np.unique(side.patient)) for side in (trained, new)]
     verdict, says = verdict_on(table, patients[1], rule)
-    document = Drift(
+    document = DriftVerdict(
         student=str(judged.student),
         evaluation=str(judged.evaluation),
         trained={stage: one.version for stage, one in of.items()},
@@ -154,11 +154,11 @@ def _not_in(measurements: pa.Table, known: pa.Table) -> pa.Table:
     return measurements.filter(pa.array([row not in seen for row in rows], pa.bool_()))
 
 
-def _keep(workspace: Workspace, document: Drift, table: pa.Table) -> tuple[Path, Path]:
+def _keep(workspace: Workspace, document: DriftVerdict, table: pa.Table) -> tuple[Path, Path]:
     name = f"{document.student}-{fingerprint(document.model_dump(mode='json'))}"
     with writing_to(workspace.root):
         folder = workspace.drift / name
         folder.mkdir(parents=True, exist_ok=True)
         rows, says = DRIFT.write(table, folder), folder / "drift.json"
-        write_whole(says, document.model_dump_json(indent=2) + "\n")
+        write_atomically(says, document.model_dump_json(indent=2) + "\n")
     return says, rows

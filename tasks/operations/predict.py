@@ -18,7 +18,7 @@ from prefect.states import Completed, Failed, State
 from data_contracts.prediction import FILENAME as CARD
 from data_contracts.prediction import NOTICE, READINGS
 from data_contracts.quarantine import REASONS
-from echoingecg.common import Progress, StoreError, UserError, silent
+from echoingecg.common import Progress, StoreError, UserError, no_progress
 from echoingecg.prediction.files import Tally, list_ecgs, write_parquet
 from echoingecg.recipe import ExecutionSettings
 from tasks.base import workers, workspace
@@ -89,7 +89,7 @@ def read_files(
     work: Work,
     protocol: str = "",
     execution: ExecutionSettings | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Iterator[pa.Table]:
     """Tables of data_contracts.prediction, block by block in the order of the files; a bounded number at once.
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from data_contracts.evaluation import PREDICTIONS
-from data_contracts.monitoring import Compared, Decision
-from echoingecg.common import StoreError, UserError, fingerprint, write_whole
+from data_contracts.monitoring import Decision, EndpointComparison
+from echoingecg.common import StoreError, UserError, fingerprint, write_atomically
 from echoingecg.recipe import PromotionSettings
 from tasks.base.workspace import writing_to
 from tasks.operations.predict import find_student
@@ -59,7 +59,7 @@ def _decide(
 ) -> Decision:
     from echoingecg.evaluation.compare import compare, decide  # scikit-learn
 
-    compared: tuple[Compared, ...] = ()
+    compared: tuple[EndpointComparison, ...] = ()
     promoted, says = True, f"there was no '{alias}' before"
     if old is not None:
         if old.version == new.version:
@@ -83,7 +83,7 @@ def _keep(store: artefacts.ArtefactStore, decision: Decision) -> Path:
     folder = store.workspace.decisions
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{decision.alias}-{fingerprint(decision.model_dump(mode='json'))}.json"
-    write_whole(path, decision.model_dump_json(indent=2) + "\n")
+    write_atomically(path, decision.model_dump_json(indent=2) + "\n")
     return path
 
 

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from data_contracts.conventions import Stage
 from data_contracts.monitoring import ExportRecord
 from data_contracts.pairs import PATIENTS
-from echoingecg.common import ContractError, StoreError, fingerprint, write_whole
+from echoingecg.common import ContractError, StoreError, fingerprint, write_atomically
 from tasks.base.workspace import Workspace, writing_to
 from tasks.store import artefacts, job
 from tasks.store.artefact import Artefact
@@ -96,7 +96,7 @@ class ExportRecords:
         with writing_to(self.folder):
             job.private_folder(self.folder.parent)
             job.private_folder(self.folder)
-            write_whole(self._path(one), record.model_dump_json(indent=2) + "\n", mode=0o600)
+            write_atomically(self._path(one), record.model_dump_json(indent=2) + "\n", mode=0o600)
 
     def waiting(self, exports: list[Landed]) -> list[Landed]:
         """Those to be retrained on: not met before, or begun and not brought to an end."""

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from data_contracts import catalog, pairs, teacher
 from data_contracts.conventions import Stage
-from echoingecg.common import Progress, Refusal, StoreError, UserError, replacing, silent
+from echoingecg.common import Progress, Refusal, StoreError, UserError, no_progress, replace_atomically
 from echoingecg.evaluation.data.embed import Gaussians, embed_ecgs
 from echoingecg.prediction.search import CHUNK, chunks, nearest
 from tasks.base.workspace import writing_to
@@ -40,7 +40,7 @@ class Cohort:
 
     store: artefacts.ArtefactStore
     judged: JudgedStudent
-    progress: Progress = silent
+    progress: Progress = no_progress
 
     @cached_property
     def study_ids(self) -> list[str]:
@@ -90,7 +90,7 @@ class Cohort:
             with writing_to(self.store.workspace.root):
                 folder.mkdir(parents=True, exist_ok=True)
                 for name, values in zip(names, (getattr(made, part) for part in _PARTS), strict=True):
-                    with replacing(name) as beside, beside.open("wb") as file:
+                    with replace_atomically(name) as beside, beside.open("wb") as file:
                         np.save(file, values)
         mean, *scalars = (np.load(name, mmap_mode="r" if at == 0 else None) for at, name in enumerate(names))
         return signals.record_ids, Gaussians(mean, *scalars)

@@ -39,7 +39,7 @@ def teach_into(folder: Path, job: Job, catalog: Artefact, progress: Progress) ->
     Raises:
         UserError: too few studies, a loss that is not finite, a disk that is full.
     """
-    from echoingecg.pairs.split import split_of  # torch and pandas: not for a cached run
+    from echoingecg.pairs.split import assign_split  # torch and pandas: not for a cached run
     from echoingecg.recipe import TeacherSettings
     from echoingecg.teacher.demo_training.evaluate_and_save import evaluate, save_card, save_teacher
     from echoingecg.teacher.demo_training.examples import load_examples
@@ -57,7 +57,7 @@ def teach_into(folder: Path, job: Job, catalog: Artefact, progress: Progress) ->
     except OSError as fault:
         raise StoreError(f"a file of the export cannot be read ({fault.strerror}): is it still mounted?") from fault
     shares = SplitShares(train=1 - recipe.teaching.held_out, validation=0.0, test=recipe.teaching.held_out)
-    sides = [split_of(str(patient), recipe.pairs.split_key, shares) for patient in examples.patient]
+    sides = [assign_split(str(patient), recipe.pairs.split_key, shares) for patient in examples.patient]
     known = examples.select([index for index, side in enumerate(sides) if side == "train"])
     unseen = examples.select([index for index, side in enumerate(sides) if side == "test"])
     where = device(recipe.execution)

@@ -75,7 +75,7 @@ def shared_faults(store: artefacts.ArtefactStore, names: list[str]) -> Iterator[
 
 def _ecg(artefact: Artefact, group: zarr.Group) -> Iterator[str]:
     signal = array_of(group, ecg.SIGNAL)
-    for row, at in _rows(artefact, ecg.records_of(artefact.manifest.contract_version), group):
+    for row, at in _rows(artefact, ecg.records_contract(artefact.manifest.contract_version), group):
         if at is None or hash_array(np.asarray(signal[at])) != row["signal_sha256"]:
             yield f"{artefact}: signal of {row['record_id']} is not in the pool as it was"
 
@@ -103,7 +103,7 @@ _LEFTOVERS = (
     "artefacts/*/.replaced/*",
     "scratch/*/*/",
     "exports/*.partial/",
-    "private/.*-*",  # these: files that durable.replacing had not renamed yet
+    "private/.*-*",  # these: files that replace_atomically had not renamed yet
     "private/exports/.*-*",
     "artefacts/aliases/.*-*",
     "artefacts/.shared/*/.*-*",

@@ -66,10 +66,10 @@ def embedding_map(workspace: Workspace, artefact: Artefact) -> bytes | None:
         artefact: of stage teacher, of this release's contract.
     """
     from echoingecg.pairs.match import (
-        Steps,
-        frame_of,
-        studies_listed,
+        FilterSteps,
+        list_studies,
         study_labels,  # pandas, matplotlib: not for a cached run
+        to_frame,
     )
     from echoingecg.teacher.pictures import draw_embedding_map
 
@@ -77,8 +77,8 @@ def embedding_map(workspace: Workspace, artefact: Artefact) -> bytes | None:
     assert catalog is not None
     studies, mean, _ = read_targets(artefact)
     labels = study_labels(
-        frame_of(MEASUREMENTS.read(catalog.folder)), studies_listed(ECHOES.read(catalog.folder)),
-        frame_of(studies, "study_id"), PairsSettings().measurement_window_hours, Steps("labels"),
+        to_frame(MEASUREMENTS.read(catalog.folder)), list_studies(ECHOES.read(catalog.folder)),
+        to_frame(studies, "study_id"), PairsSettings().measurement_window_hours, FilterSteps("labels"),
     )  # fmt: skip
     names = Counter(labels["measurement"])
     name = _COLOUR if _COLOUR in names else min(names, key=lambda one: (-names[one], one), default="no measurement")

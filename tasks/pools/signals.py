@@ -21,8 +21,8 @@ import zarr
 from filelock import FileLock
 
 from data_contracts.conventions import LEADS, SAMPLES
-from data_contracts.ecg import KEY, SIGNAL, records_of
-from echoingecg.common import Progress, StoreError, silent
+from data_contracts.ecg import KEY, SIGNAL, records_contract
+from echoingecg.common import Progress, StoreError, no_progress
 from tasks.base.progress import Reporter, logger
 from tasks.base.workspace import Workspace, writing_to
 from tasks.pools.pool import Pool, array_of, key_rows, rows_of
@@ -71,7 +71,7 @@ class SignalFile:
         return signals
 
 
-def write_signals(path: Path, blocks: Iterable[np.ndarray], records: int, progress: Progress = silent) -> None:
+def write_signals(path: Path, blocks: Iterable[np.ndarray], records: int, progress: Progress = no_progress) -> None:
     """Writes the file whole or not at all.
 
     It is not flushed to the disk: whoever reads compares digests, so that what a power cut leaves is found.
@@ -136,7 +136,7 @@ class PoolSignals:
     """
 
     def __init__(self, workspace: Workspace, artefact: Artefact) -> None:
-        records = records_of(artefact.manifest.contract_version).read(artefact.folder)
+        records = records_contract(artefact.manifest.contract_version).read(artefact.folder)
         self.record_ids: list[str] = records["record_id"].to_pylist()
         self.content_hashes: list[str] = records["content_hash"].to_pylist()
         self._workspace = workspace

@@ -13,8 +13,8 @@ import numpy as np
 import zarr
 
 from data_contracts.tables import ArrayContract
-from echoingecg.catalog.scan import files_of
-from echoingecg.common import Refusal, StoreError, hash_files, outcome_of
+from echoingecg.catalog.scan import source_files
+from echoingecg.common import Refusal, StoreError, hash_files, result_or_refusal
 
 Rows = Mapping[str, np.ndarray]
 
@@ -52,7 +52,7 @@ def attempt(process: Callable[[SourceFile], Any], file: SourceFile) -> Attempt:
     """Processes one file after its content is found unchanged. As `guarded`."""
 
     def work() -> Any:
-        check_unchanged(file, hash_files(files_of(file.path)))
+        check_unchanged(file, hash_files(source_files(file.path)))
         return process(file)
 
     return guarded(work, file)
@@ -72,7 +72,7 @@ def guarded(work: Callable[[], Any], file: SourceFile) -> Attempt:
             the run, not of the record.
     """
     try:
-        found = outcome_of(work)
+        found = result_or_refusal(work)
     except OSError as fault:
         raise StoreError(f"a file of the export cannot be read ({fault.strerror}): is it still mounted?") from fault
     if isinstance(found, Refusal):

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from data_contracts.conventions import Stage
 from data_contracts.manifest import FILENAME, Checksum, Manifest, PoolSnapshot
-from echoingecg.common import StoreError, canonical_json, fingerprint, hash_files, to_disk
+from echoingecg.common import StoreError, canonical_json, fingerprint, flush_to_disk, hash_files
 
 PACKAGES = ("echoingecg", "numpy", "scipy", "torch", "open_clip_torch", "zarr", "icechunk", "scikit-learn",
                    "opencv-python-headless", "pydicom", "wfdb", "pyarrow")  # fmt: skip
@@ -114,10 +114,10 @@ def read_manifest(text: bytes, stage: Stage, version: str, mend: str) -> Manifes
 def complete(folder: Path, manifest: Manifest) -> None:
     """Writes the manifest beside its files, after they are on the disk: what is left is to rename the folder."""
     for name in manifest.files:
-        to_disk(folder / name)
+        flush_to_disk(folder / name)
     path = folder / FILENAME
     path.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    to_disk(path)
+    flush_to_disk(path)
     for name in manifest.files:  # one mode for all: safetensors writes files that their owner alone can read
         (folder / name).chmod(path.stat().st_mode)
     folder.chmod(0o755)  # mkdtemp gives 0700

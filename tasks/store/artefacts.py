@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from data_contracts.conventions import STAGES, Stage
 from data_contracts.manifest import FILENAME, Manifest, PoolSnapshot, Run
-from echoingecg.common import VERSION_LENGTH, StoreError, to_disk, write_whole
+from echoingecg.common import VERSION_LENGTH, StoreError, flush_to_disk, write_atomically
 from tasks.base.workspace import Workspace, writing_to
 from tasks.store.artefact import (
     Artefact,
@@ -77,7 +77,7 @@ class Aliases:
             self._shared.set_alias(name, target)
         with writing_to(self._root):
             self._folder.mkdir(parents=True, exist_ok=True)
-            write_whole(self._folder / name, f"{target}\n")
+            write_atomically(self._folder / name, f"{target}\n")
 
 
 def _line_of(path: Path) -> str:
@@ -359,5 +359,5 @@ def _order(artefact: Artefact) -> tuple[int, str, str]:
 
 def _into_place(folder: Path, target: Path, manifest: Manifest) -> Artefact:
     folder.rename(target)
-    to_disk(target.parent)
+    flush_to_disk(target.parent)
     return Artefact(target, manifest)

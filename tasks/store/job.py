@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 
 from data_contracts.conventions import STAGES, UPSTREAM, Stage
-from echoingecg.common import StoreError, UserError, fingerprint, replacing
+from echoingecg.common import StoreError, UserError, fingerprint, replace_atomically
 from echoingecg.recipe import Recipe
 from tasks.base.workspace import Workspace, writing_to
 from tasks.store.artefacts import ArtefactStore
@@ -56,7 +56,7 @@ class Job:
             private_folder(path.parent)
             with FileLock(path.with_suffix(".lock"), mode=0o600):  # two first runs must not each make one
                 if not path.exists():
-                    with replacing(path, 0o600) as beside:
+                    with replace_atomically(path, 0o600) as beside:
                         beside.write_bytes(secrets.token_bytes(_KEY_BYTES))
                 return path.read_bytes()
 
@@ -75,7 +75,7 @@ class Job:
         found = scan(self.export, self.recipe.catalog, self.key, previous, Reporter("catalog"))
         with writing_to(self.workspace.root):
             private_folder(self.index_file.parent)
-            with replacing(self.index_file, 0o600) as beside:
+            with replace_atomically(self.index_file, 0o600) as beside:
                 pq.write_table(found.sources, beside)
         return found
 

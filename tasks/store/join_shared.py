@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator
 
-from echoingecg.common import StoreError, write_whole
+from echoingecg.common import StoreError, write_atomically
 from tasks.base.workspace import Workspace, writing_to
 from tasks.store.artefacts import Aliases, ArtefactStore
 from tasks.store.shared import SharedStore, joined, kept_here
@@ -30,7 +30,7 @@ def join(workspace: Workspace, address: str) -> Iterator[str]:
         if before is not None and str(before) != str(shared):
             shutil.rmtree(workspace.shared_manifests, ignore_errors=True)
             yield f"left {before}"
-        write_whole(workspace.shared_store, f"{shared}\n")
+        write_atomically(workspace.shared_store, f"{shared}\n")
     yield f"{workspace.root} shares artefacts in {shared}"
     yield from _send_all(ArtefactStore(workspace), shared)
 

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from data_contracts.conventions import STAGES, Stage
 from data_contracts.manifest import Manifest
-from echoingecg.common import StoreError, fingerprint, write_whole
+from echoingecg.common import StoreError, fingerprint, write_atomically
 from tasks.base.workspace import Bucket, Listed, Workspace, is_s3
 from tasks.store.artefact import Artefact, complete, content_of, read_manifest
 
@@ -187,7 +187,7 @@ class SharedStore:
         if (found := self.manifest(stage, version)) is not None:
             with contextlib.suppress(OSError):  # it only spares a request; a read-only workspace may still list
                 kept.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(kept, found.model_dump_json())
+                write_atomically(kept, found.model_dump_json())
         return found
 
     def _checked(self, text: bytes, stage: Stage, version: str) -> Manifest:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from echoingecg.catalog.scan import SOURCES, FoundFile, Scan, files_of, scan
+from echoingecg.catalog.scan import SOURCES, Scan, ScannedFile, scan, source_files
 from echoingecg.common import ExportError, hash_files
 from echoingecg.recipe import CatalogSettings
 from helpers.cases.hospital import KEY, append_row, generic_export, mimic_export, write_csv, write_ecg, write_echo
@@ -21,8 +21,8 @@ def look(export: Path, earlier: Scan | None = None, layout: str = "auto") -> Sca
     return scan(export, settings, KEY, None if earlier is None else earlier.sources)
 
 
-def file_at(found: Scan, ending: str) -> FoundFile:
-    return next(one for (_, path), one in found.found.items() if path.endswith(ending))
+def file_at(found: Scan, ending: str) -> ScannedFile:
+    return next(one for (_, path), one in found.files.items() if path.endswith(ending))
 
 
 @BOTH
@@ -39,7 +39,7 @@ def test_an_unchanged_export_is_not_read_again(tmp_path: Path, make: Maker) -> N
 def test_the_index_names_real_files_and_their_content(tmp_path: Path, make: Maker) -> None:
     found = look(make(tmp_path))
     for row in SOURCES.check(found.sources).to_pylist():
-        files = files_of(tmp_path / row["path"])
+        files = source_files(tmp_path / row["path"])
         assert [file.name for file in files] == row["parts"]
         assert hash_files(files) == row["content_hash"]
         assert sum(file.stat().st_size for file in files) == row["bytes"]
@@ -116,7 +116,7 @@ def test_listed_paths_do_not_leave_the_export(tmp_path: Path, path: str) -> None
     append_row(export / "echoes.csv", path=path)
     found = look(export)
     assert found.read_files == 6
-    (refused,) = [one.refusal for one in found.found.values() if one.refusal]
+    (refused,) = [one.refusal for one in found.files.values() if one.refusal]
     assert refused[0] == "outside_export"
     assert found.sources.num_rows == 6
 
@@ -133,7 +133,7 @@ def test_links_do_not_leave_the_export(tmp_path: Path, link: str) -> None:
         listed = "folder/link.dcm" if link == "folder" else link
         append_row(export / "echoes.csv", path=listed)
     found = look(export)
-    (refused,) = [one.refusal for one in found.found.values() if one.refusal]
+    (refused,) = [one.refusal for one in found.files.values() if one.refusal]
     assert refused == ("outside_export", "a link leaves the export")
 
 
@@ -141,7 +141,7 @@ def test_links_within_the_export_are_followed(tmp_path: Path) -> None:
     export = generic_export(tmp_path / "export")
     (export / "more").symlink_to(export / "clips")
     append_row(export / "echoes.csv", path="more/clip0.dcm")
-    assert not [one for one in look(export).found.values() if one.refusal]
+    assert not [one for one in look(export).files.values() if one.refusal]
 
 
 def test_a_header_that_points_outside_is_hashed_alone(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_endings_and_dots_name_the_same_record(tmp_path: Path) -> None:
     generic_export(tmp_path)
     table = tmp_path / "ecgs.csv"
     table.write_text(table.read_text().replace("signals/rec0", "./signals//rec0.hea"))
-    assert look(tmp_path).found.keys() >= {("ecg", "signals/rec0")}
+    assert look(tmp_path).files.keys() >= {("ecg", "signals/rec0")}
 
 
 def test_a_listed_file_with_an_ending_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_what_is_no_file_is_missing(tmp_path: Path, obstacle: str) -> None:
     if obstacle == "fifo":
         os.mkfifo(tmp_path / path)
     append_row(tmp_path / "echoes.csv", path=path)
-    refusal = next(one.refusal for one in look(tmp_path).found.values() if one.refusal)
+    refusal = next(one.refusal for one in look(tmp_path).files.values() if one.refusal)
     assert refusal[0] == ("unreadable" if obstacle == "long" else "missing_file")
     assert "xxx" not in refusal[1]
 
@@ -188,10 +188,10 @@ def test_progress_is_told(tmp_path: Path) -> None:
 
 
 def test_layouts_are_told_apart(tmp_path: Path) -> None:
-    assert look(generic_export(tmp_path / "a")).layout == "generic"
-    assert look(mimic_export(tmp_path / "b")).layout == "mimic-iv"
+    assert look(generic_export(tmp_path / "a")).layout.name == "generic"
+    assert look(mimic_export(tmp_path / "b")).layout.name == "mimic-iv"
     mimic_export(tmp_path / "a")
-    assert look(tmp_path / "a", layout="generic").layout == "generic"
+    assert look(tmp_path / "a", layout="generic").layout.name == "generic"
     with pytest.raises(ExportError, match="has the lists of mimic-iv and generic"):
         look(tmp_path / "a")
 
@@ -255,4 +255,4 @@ def test_byte_order_mark_and_foreign_columns_do_no_harm(tmp_path: Path) -> None:
     table = tmp_path / "ecgs.csv"
     lines = table.read_text().splitlines()
     table.write_text("\ufeff" + "\r\n".join(f"{line},x" for line in lines), encoding="utf-8")
-    assert look(tmp_path, first).files.ecgs["path"].tolist() == first.files.ecgs["path"].tolist()
+    assert look(tmp_path, first).file_tables.ecgs["path"].tolist() == first.file_tables.ecgs["path"].tolist()

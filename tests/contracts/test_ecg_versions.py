@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data_contracts.conventions import ContractError
-from data_contracts.ecg import CONTRACT_VERSION, QUALITY_FLAGS, RECORD_FLAGS, RECORDS, records_of
+from data_contracts.ecg import CONTRACT_VERSION, QUALITY_FLAGS, RECORD_FLAGS, RECORDS, records_contract
 
 OLD = {"record_id": "e-1", "patient_id": "p-1", "content_hash": "0" * 64, "signal_sha256": "1" * 64, "flagged_leads": 2}
 
@@ -15,16 +15,16 @@ OLD = {"record_id": "e-1", "patient_id": "p-1", "content_hash": "0" * 64, "signa
     [(1, OLD, "lead_findings"), (2, OLD | {"lead_findings": 3, "record_findings": 1}, "recording_id")],
 )
 def test_earlier_versions_are_read(tmp_path: Path, version: int, row: dict[str, object], lacks: str) -> None:
-    records_of(version).write(records_of(version).build([row]), tmp_path)
-    assert records_of(version).read(tmp_path).to_pylist() == [row]
+    records_contract(version).write(records_contract(version).build([row]), tmp_path)
+    assert records_contract(version).read(tmp_path).to_pylist() == [row]
     with pytest.raises(ContractError, match=f"lacks the column '{lacks}'"):
         RECORDS.read(tmp_path)
 
 
 def test_another_release_is_refused() -> None:
-    assert records_of(CONTRACT_VERSION) is RECORDS
+    assert records_contract(CONTRACT_VERSION) is RECORDS
     with pytest.raises(ContractError, match="version 9: this release reads 1 to 3"):
-        records_of(9)
+        records_contract(9)
 
 
 def test_bits_are_single_and_apart() -> None:

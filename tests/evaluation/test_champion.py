@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from data_contracts.monitoring import Compared
+from data_contracts.monitoring import EndpointComparison
 from echoingecg.common import UserError
 from echoingecg.evaluation.compare import compare, decide
 from echoingecg.recipe.evaluation import PromotionSettings
@@ -64,9 +64,9 @@ def test_other_test_patients_or_labels_are_no_comparison() -> None:
         compare(old, old, PromotionSettings(protocol="tea"))
 
 
-def compared(name: str, low: float | None, gain: float = 0.1) -> Compared:
+def compared(name: str, low: float | None, gain: float = 0.1) -> EndpointComparison:
     values = {"champion": 0.5, "challenger": 0.5 + gain, "records": 9, "patients": 9, "positives": 4}
-    return Compared(endpoint=name, low=low, high=None if low is None else low + 0.2, **values)
+    return EndpointComparison(endpoint=name, low=low, high=None if low is None else low + 0.2, **values)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from data_contracts.monitoring import DRIFT
 from echoingecg.evaluation.compare import Side, measure_drift, verdict_on
 from echoingecg.evaluation.metrics.shift import MOST
 from echoingecg.recipe import DriftSettings, EvaluationSettings
-from echoingecg.recipe.evaluation import BySex
+from echoingecg.recipe.evaluation import ThresholdBySex
 from helpers.cases.evaluation_case import lvef_below, make_records, make_subgroups
 
 PATIENTS = 120
@@ -98,7 +98,7 @@ def test_nothing_new_and_values_of_another_unit_end_well() -> None:
 
 def test_a_threshold_by_sex_counts_patients_of_known_sex() -> None:
     asked = ASKED.model_copy(
-        update={"endpoints": (lvef_below(40).model_copy(update={"threshold": BySex(F=20, M=70)}),)}
+        update={"endpoints": (lvef_below(40).model_copy(update={"threshold": ThresholdBySex(F=20, M=70)}),)}
     )
     row = measured(side("old"), side("new"), asked=asked)["prevalence", "LVEF below 40 %"]
     assert row["reference_records"] == PATIENTS

@@ -7,7 +7,7 @@ from shutil import rmtree
 import pytest
 
 from data_contracts.ecg import RECORDS
-from data_contracts.monitoring import DRIFT, Drift
+from data_contracts.monitoring import DRIFT, DriftVerdict
 from echoingecg.common import StoreError
 from echoingecg.recipe import DriftSettings
 from echoingecg.simulator.export import simulate
@@ -35,7 +35,7 @@ def test_a_new_export_and_the_old_one_again(copied: Run, tmp_path: Path) -> None
     made = run_stages(job_on(copied, tmp_path / "new"), "catalog", "ecg")
     found = compare_export(made.job.store, judged, made.artefacts["catalog"], made.artefacts["ecg"], RULE)
     said = json.loads(found.files[0].read_text(encoding="utf-8"))
-    assert Drift.model_validate(said) == found.drift
+    assert DriftVerdict.model_validate(said) == found.drift
     assert DRIFT.read(found.files[1].parent).equals(found.table)
     records = RECORDS.read(made.artefacts["ecg"].folder)
     assert said["counts"]["new_ecgs"] == records.num_rows

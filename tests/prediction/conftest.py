@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from echoingecg.common import silent
+from echoingecg.common import no_progress
 from echoingecg.ecg.process import process
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.data.models import read_models
@@ -58,7 +58,7 @@ def judgement(tmp_path_factory: pytest.TempPathFactory) -> Judgement:
         endpoints=(lvef_below(50), lvef_below(60)), few_shot=NO_FEW_SHOT, miscoverage=0.3, calibration="platt"
     )
     pairs = EvaluationPairs.of(inputs)
-    models = read_models(inputs, pairs, judge, silent)
+    models = read_models(inputs, pairs, judge, no_progress)
     results = [evaluate_endpoint(endpoint, inputs, pairs, models, judge) for endpoint in judge.endpoints]
     make_card(results, inputs, models.ecgs.uncertainty[pairs.split == "validation"]).save(evaluation)
     predictions = pd.concat(

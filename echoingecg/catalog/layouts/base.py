@@ -1,7 +1,4 @@
-"""The export's CSV tables: every value as the text that stands there.
-
-The small form between a layout and the catalog: raw text, one frame a kind of row.
-"""
+"""What every layout uses: reading an export's CSV tables as text, and the frames that a layout returns."""
 
 import csv
 import hashlib
@@ -22,12 +19,12 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class ExportTable:
-    """One CSV file, UTF-8 with or without byte order mark, with a header line.
+    """One CSV file in UTF-8, with or without byte order mark, with a header line.
 
     Attributes:
-        path: where it is.
+        path: path of the file.
         name: path relative to the export, with `/`.
-        sha256: of the bytes seen at `find`.
+        sha256: hash of the bytes that `find_tables` saw.
     """
 
     path: Path
@@ -36,23 +33,23 @@ class ExportTable:
 
     @property
     def folder(self) -> str:
-        """The table's folder relative to the export, empty for the export itself."""
+        """The table's folder, relative to the export; empty for the export itself."""
         return self.name.rpartition("/")[0]
 
     def read(self, needed: Sequence[str], optional: Sequence[str] = ()) -> tuple[pd.DataFrame, list[str]]:
-        """The wanted columns as stripped text; an absent optional column is empty.
+        """Reads columns as stripped text; an absent optional column is empty.
 
         Returns:
-            A frame that has `row`, a name of each row for quarantine, beside the wanted columns; and the
-            names of rows with too many or too few values.
+            A frame with these columns and `row`, a name of each row for quarantine; and the names of rows with
+            too many or too few values.
 
         Raises:
-            ExportError: a needed column is missing, the file is not UTF-8, or it changed since `find`.
+            ExportError: a needed column is missing, the file is not UTF-8, or it changed since `find_tables`.
         """
         header = _header(self.path, self.name)
         for column in needed:
             if column not in header:
-                # Never what is there instead: without a header line that is a patient.
+                # Never quote the columns that are present: without a header line they are a patient's data.
                 raise ExportError(
                     f"{self.name}: column '{column}' is missing among its {len(header)}: is the first line a header?"
                 )
@@ -64,7 +61,7 @@ class ExportTable:
             return "skip"
 
         try:
-            # From the file, block by block: neither its bytes nor its other columns are ever held as a whole.
+            # Read in blocks: neither the whole file nor its other columns are ever in memory.
             table = arrow_csv.read_csv(
                 pa.OSFile(str(self.path)),
                 read_options=arrow_csv.ReadOptions(use_threads=False),
@@ -92,41 +89,41 @@ class ExportTable:
         )
         return frame, malformed
 
-    def below(self, frame: pd.DataFrame, column: str) -> pd.DataFrame:
-        """The frame with a column's paths relative to the export: the table has them relative to its own folder.
+    def paths_from_export(self, frame: pd.DataFrame, column: str) -> pd.DataFrame:
+        """Makes a column's paths relative to the export. In the table they are relative to the table's folder.
 
-        An absolute path stays absolute, an empty one empty, so that both are refused.
+        Absolute paths and empty paths stay as they are; both are refused later.
         """
         if self.folder:
-            paths = pa.array(frame[column])  # a fifth of the memory that the same takes in pandas
-            own = pc.and_(pc.not_equal(paths, ""), pc.invert(pc.starts_with(paths, "/")))
-            below = pc.if_else(
-                own,
+            paths = pa.array(frame[column])  # needs a fifth of the memory that pandas would need
+            relative = pc.and_(pc.not_equal(paths, ""), pc.invert(pc.starts_with(paths, "/")))
+            joined = pc.if_else(
+                relative,
                 pc.binary_join_element_wise(pa.scalar(self.folder, paths.type), paths, pa.scalar("/", paths.type)),
                 paths,
             )
-            frame[column] = pd.array(below, dtype="str")
+            frame[column] = pd.array(joined, dtype="str")
         return frame
 
 
 Tables = Mapping[str, ExportTable]
 
 
-def find_tables(export: Path, names: Sequence[str], depth: int) -> dict[str, ExportTable]:
-    """The named CSV tables of an export, those that are there, by file name.
+def find_tables(export: Path, names: Sequence[str], depth: int) -> Tables:
+    """Returns the named CSV tables that an export holds, by file name.
 
     Args:
         export: root folder.
         names: file names.
-        depth: 0 looks in the root only, 1 in its direct subfolders too.
+        depth: 0 searches the root only, 1 also its direct subfolders.
 
     Raises:
-        ExportError: a table is there twice, lies outside the export, or cannot be read.
+        ExportError: a table exists twice, lies outside the export, or cannot be read.
     """
     folders = [export]
     if depth:
         folders += sorted(folder for folder in export.iterdir() if folder.is_dir())
-    found: dict[str, ExportTable] = {}
+    tables: dict[str, ExportTable] = {}
     for name in names:
         paths = [folder / name for folder in folders if (folder / name).is_file()]
         if len(paths) > 1:
@@ -134,8 +131,8 @@ def find_tables(export: Path, names: Sequence[str], depth: int) -> dict[str, Exp
         for path in paths:
             if not path.resolve().is_relative_to(export.resolve()):
                 raise ExportError(f"{name} is a link out of the export: copy it into the export")
-            found[name] = ExportTable(path, path.relative_to(export).as_posix(), _sha256(path, name))
-    return found
+            tables[name] = ExportTable(path, path.relative_to(export).as_posix(), _sha256(path, name))
+    return tables
 
 
 def _sha256(path: Path, name: str) -> str:
@@ -147,7 +144,7 @@ def _sha256(path: Path, name: str) -> str:
 
 
 def _header(path: Path, name: str) -> list[str]:
-    """Column names of the first line. Raises ExportError when there is none, or one stands twice."""
+    """Reads the column names. Raises ExportError if there is no first line, or if a name occurs twice."""
     try:
         with path.open("rb") as file:
             line = file.readline().removeprefix(_BOM)
@@ -160,12 +157,12 @@ def _header(path: Path, name: str) -> list[str]:
     if not header:
         raise ExportError(f"{name}: empty, not even a header line")
     if len(set(header)) < len(header):
-        at = next(number for number, column in enumerate(header) if column in header[:number])
-        raise ExportError(f"{name}: columns {header.index(header[at]) + 1} and {at + 1} have the same name")
+        index = next(number for number, column in enumerate(header) if column in header[:number])
+        raise ExportError(f"{name}: columns {header.index(header[index]) + 1} and {index + 1} have the same name")
     return header
 
 
-# Columns, all text. `row` names the row of the export's table for quarantine.
+# Columns that a layout returns, all text. `row` names the row of the export's table for quarantine.
 ECG_COLUMNS = ("row", "patient", "record", "time", "path", "unit", "sampling_frequency", "leads")
 ECHO_COLUMNS = ("row", "patient", "study", "time", "path")
 REPORT_COLUMNS = ("row", "patient", "method", "subject", "report", "time", "text")
@@ -174,13 +171,13 @@ MEASUREMENT_COLUMNS = ("row", "patient", "study", "identifier", "time", "measure
 
 
 def no_rows(columns: tuple[str, ...]) -> pd.DataFrame:
-    """An empty frame of text columns."""
+    """Returns an empty frame of text columns."""
     return pd.DataFrame({column: pd.Series(dtype="str") for column in columns})
 
 
 @dataclass(frozen=True)
-class Files:
-    """What the export lists as files.
+class FileTables:
+    """The files that an export lists.
 
     Attributes:
         ecgs: ECG_COLUMNS; `path` relative to the export.
@@ -194,13 +191,13 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Words:
-    """What the export says about them.
+class ClinicalTables:
+    """Reports, measurements and subgroups of an export.
 
     Attributes:
         reports: REPORT_COLUMNS.
         measurements: MEASUREMENT_COLUMNS.
-        subgroups: SUBGROUP_COLUMNS; what is stated of an ECG: sex as F, M or X, age in years.
+        subgroups: SUBGROUP_COLUMNS; what the export states about an ECG: sex as F, M or X, age in years.
         malformed: names of rows that do not fit their table's header.
         unlinked: names of report rows whose study is not listed.
     """
@@ -217,24 +214,30 @@ class Layout:
     """How one kind of export is read.
 
     Attributes:
-        name: as in the recipe.
-        depth: 1 when tables may stand in direct subfolders of the export.
-        tables: file names it knows.
-        lists: those of `tables` that list files: with none of them, the export is not of this layout.
-        files: reads the lists of files.
-        words: reads reports and measurements.
+        name: the layout's name in the recipe.
+        depth: 1 if tables may be in direct subfolders of the export, else 0.
+        tables: file names of all tables that the layout knows.
+        lists: the `tables` that list files; an export without any of them does not have this layout.
+        file_tables: reads the lists of files.
+        clinical_tables: reads reports, measurements and subgroups.
     """
 
     name: str
     depth: int
     tables: tuple[str, ...]
     lists: tuple[str, ...]
-    files: Callable[[Tables], Files]
-    words: Callable[[Tables], Words]
+    file_tables: Callable[[Tables], FileTables]
+    clinical_tables: Callable[[Tables], ClinicalTables]
 
 
 def with_columns(frame: pd.DataFrame, columns: tuple[str, ...], **renamed: str) -> pd.DataFrame:
-    """The frame in a listing's columns: `renamed` maps them to the export's, absent ones are empty."""
+    """Returns the frame with the given columns.
+
+    Args:
+        frame: columns of the export.
+        columns: columns to return; a column that the frame lacks is empty.
+        renamed: for a column, its name in `frame` where that differs.
+    """
     source = {column: renamed.get(column, column) for column in columns}
     return pd.DataFrame(
         {

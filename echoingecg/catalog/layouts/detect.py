@@ -1,39 +1,39 @@
-"""Which layout an export has."""
+"""Detects which layout an export has."""
 
 from pathlib import Path
 
 from echoingecg.catalog.layouts import generic, mimic_iv, public_datasets
-from echoingecg.catalog.layouts.base import ExportTable, Layout, find_tables
+from echoingecg.catalog.layouts.base import Layout, Tables, find_tables
 from echoingecg.common import ExportError
 
 _LAYOUTS = (mimic_iv.LAYOUT, generic.LAYOUT, public_datasets.PTB_XL, public_datasets.ECHONET_DYNAMIC)
 _UNREADABLE = (public_datasets.ECHONEXT,)
 
 
-def find_layout(export: Path, name: str) -> tuple[Layout, dict[str, ExportTable]]:
-    """The layout and its tables.
+def find_layout(export: Path, name: str) -> tuple[Layout, Tables]:
+    """Returns the layout of an export and the layout's tables that are present.
 
     Args:
         export: root folder.
-        name: a layout's name, or `auto` for the one whose lists are there.
+        name: a layout's name, or `auto` for the layout whose lists of files are present.
 
     Raises:
-        ExportError: no folder, no list of files, or the lists of two layouts.
+        ExportError: the folder is missing, it holds no list of files, or it holds the lists of two layouts.
     """
     if not export.is_dir():
         raise ExportError(f"export {export}: no such folder")
     candidates = [layout for layout in (*_LAYOUTS, *_UNREADABLE) if name in ("auto", layout.name)]
-    found = [(layout, tables) for layout in candidates if (tables := _tables(export, layout))]
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    matches = [(layout, tables) for layout in candidates if (tables := _tables(export, layout))]
+    if len(matches) == 1:
+        return matches[0]
+    if not matches:
         wanted = "; ".join(f"{layout.name}: {' or '.join(layout.lists)}" for layout in candidates if layout in _LAYOUTS)
         raise ExportError(f"export {export}: no list of files; looked for {wanted}")
-    both = " and ".join(layout.name for layout, _ in found)
+    both = " and ".join(layout.name for layout, _ in matches)
     raise ExportError(f"export {export}: has the lists of {both}; name one as catalog.layout in the recipe")
 
 
-def _tables(export: Path, layout: Layout) -> dict[str, ExportTable]:
-    """The layout's tables; none when no list of files is among them."""
+def _tables(export: Path, layout: Layout) -> Tables:
+    """Returns the layout's tables that are present; an empty mapping if no list of files is among them."""
     tables = find_tables(export, layout.tables, layout.depth)
     return tables if any(name in tables for name in layout.lists) else {}

@@ -1,4 +1,4 @@
-"""The plain layout: CSV manifests in the export's root. data_contracts/README.md describes it."""
+"""Layout `generic`: CSV tables in the root of the export. data_contracts/README.md describes it."""
 
 from echoingecg.catalog.layouts import base
 
@@ -8,7 +8,7 @@ _REPORTS = "reports.csv"
 _MEASUREMENTS = "measurements.csv"
 
 
-def _files(tables: base.Tables) -> base.Files:
+def _file_tables(tables: base.Tables) -> base.FileTables:
     ecgs, echoes = base.no_rows(base.ECG_COLUMNS), base.no_rows(base.ECHO_COLUMNS)
     malformed: list[str] = []
     if table := tables.get(_ECGS):
@@ -19,16 +19,16 @@ def _files(tables: base.Tables) -> base.Files:
         frame, wrong = table.read(("patient_id", "study_id", "time", "path"))
         echoes = base.with_columns(frame, base.ECHO_COLUMNS, patient="patient_id", study="study_id")
         malformed += wrong
-    return base.Files(ecgs, echoes, tuple(malformed))
+    return base.FileTables(ecgs, echoes, tuple(malformed))
 
 
-def _words(tables: base.Tables) -> base.Words:
+def _clinical_tables(tables: base.Tables) -> base.ClinicalTables:
     reports, measurements = base.no_rows(base.REPORT_COLUMNS), base.no_rows(base.MEASUREMENT_COLUMNS)
     subgroups = base.no_rows(base.SUBGROUP_COLUMNS)
     malformed: list[str] = []
-    if table := tables.get(_ECGS):  # its malformed rows are known
+    if table := tables.get(_ECGS):  # its malformed rows are reported by _file_tables
         frame, _ = table.read(("patient_id", "ecg_id"), base.SUBGROUP_COLUMNS[3:])
-        frame["row"] += " subgroups"  # the same row is an ECG too
+        frame["row"] += " subgroups"  # the same row also lists an ECG: quarantine needs two names
         subgroups = base.with_columns(frame, base.SUBGROUP_COLUMNS, patient="patient_id", record="ecg_id")
     if table := tables.get(_REPORTS):
         frame, wrong = table.read(("patient_id", "report_id", "method", "subject_id", "time", "text"))
@@ -40,9 +40,9 @@ def _words(tables: base.Tables) -> base.Words:
         frame, wrong = table.read(("patient_id", "time", "measurement", "value", "unit"), ("study_id",))
         measurements = base.with_columns(frame, base.MEASUREMENT_COLUMNS, patient="patient_id", study="study_id")
         malformed += wrong
-    return base.Words(reports, measurements, subgroups, tuple(malformed))
+    return base.ClinicalTables(reports, measurements, subgroups, tuple(malformed))
 
 
 LAYOUT = base.Layout(
-    "generic", 0, (_ECGS, _ECHOES, _REPORTS, _MEASUREMENTS), (_ECGS, _ECHOES), _files, _words
+    "generic", 0, (_ECGS, _ECHOES, _REPORTS, _MEASUREMENTS), (_ECGS, _ECHOES), _file_tables, _clinical_tables
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""MIMIC-IV-ECG 1.0 and MIMIC-IV-ECHO 0.1, side by side or one of them (PhysioNet; columns as published)."""
+"""Layout `mimic-iv`: MIMIC-IV-ECG 1.0 and MIMIC-IV-ECHO 0.1 as PhysioNet publishes them, together or one of them."""
 
 import pandas as pd
 
@@ -7,31 +7,32 @@ from echoingecg.catalog.layouts import base
 from echoingecg.common import ExportError
 
 _ECGS = "record_list.csv"
-_MACHINE = "machine_measurements.csv"
+_MACHINE_MEASUREMENTS = "machine_measurements.csv"
 _ECHOES = "echo-record-list.csv"
 _STUDIES = "echo-study-list.csv"
 _NOTES = "echo_notes.csv"
 _STRUCTURED = "structured_measurement.csv"
 
 _STATEMENTS = tuple(f"report_{number}" for number in range(18))
-_RHYTHMS = ("sinus", "atrial fibrillation", "atrial flutter")  # the cart's statements begin with their rhythm
+_RHYTHMS = ("sinus", "atrial fibrillation", "atrial flutter")  # the ECG cart's statements begin with the rhythm
 _ECG: Method = "ECG"
 _ECHO: Method = "ECHO"
 
 
-def _files(tables: base.Tables) -> base.Files:
+def _file_tables(tables: base.Tables) -> base.FileTables:
     ecgs, echoes = base.no_rows(base.ECG_COLUMNS), base.no_rows(base.ECHO_COLUMNS)
     malformed: list[str] = []
     if table := tables.get(_ECGS):
         frame, wrong = table.read(("subject_id", "study_id", "ecg_time", "path"))
         ecgs = base.with_columns(
-            table.below(frame, "path"), base.ECG_COLUMNS, patient="subject_id", record="study_id", time="ecg_time"
+            table.paths_from_export(frame, "path"), base.ECG_COLUMNS,
+            patient="subject_id", record="study_id", time="ecg_time",
         )  # fmt: skip
         malformed += wrong
     if table := tables.get(_ECHOES):
         frame, wrong = table.read(("subject_id", "study_id", "acquisition_datetime", "dicom_filepath"))
         echoes = base.with_columns(
-            table.below(frame, "dicom_filepath"),
+            table.paths_from_export(frame, "dicom_filepath"),
             base.ECHO_COLUMNS,
             patient="subject_id",
             study="study_id",
@@ -39,15 +40,15 @@ def _files(tables: base.Tables) -> base.Files:
             path="dicom_filepath",
         )
         malformed += wrong
-    return base.Files(ecgs, echoes, tuple(malformed))
+    return base.FileTables(ecgs, echoes, tuple(malformed))
 
 
-def _words(tables: base.Tables) -> base.Words:
-    machine, subgroups, wrong_machine = _machine(tables.get(_MACHINE))
-    notes, wrong_notes, unlinked = _echo_notes(tables)
-    measurements, wrong_measurements = _structured(tables.get(_STRUCTURED))
-    return base.Words(
-        pd.concat([machine, notes], ignore_index=True),
+def _clinical_tables(tables: base.Tables) -> base.ClinicalTables:
+    ecg_reports, subgroups, wrong_machine = _machine_measurements(tables.get(_MACHINE_MEASUREMENTS))
+    echo_reports, wrong_notes, unlinked = _echo_notes(tables)
+    measurements, wrong_measurements = _structured_measurements(tables.get(_STRUCTURED))
+    return base.ClinicalTables(
+        pd.concat([ecg_reports, echo_reports], ignore_index=True),
         measurements,
         subgroups,
         (*wrong_machine, *wrong_notes, *wrong_measurements),
@@ -55,8 +56,11 @@ def _words(tables: base.Tables) -> base.Words:
     )
 
 
-def _machine(table: base.ExportTable | None) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """The cart's statements of each ECG as one text, and what they and the cart say of its subgroup."""
+def _machine_measurements(table: base.ExportTable | None) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Returns reports, subgroups and malformed rows.
+
+    The ECG cart's statements on one ECG become one report. Rhythm and device become its subgroup.
+    """
     if table is None:
         return base.no_rows(base.REPORT_COLUMNS), base.no_rows(base.SUBGROUP_COLUMNS), []
     frame, malformed = table.read(("subject_id", "study_id", "ecg_time", "report_0"), (*_STATEMENTS[1:], "cart_id"))
@@ -67,8 +71,8 @@ def _machine(table: base.ExportTable | None) -> tuple[pd.DataFrame, pd.DataFrame
     reports = base.with_columns(
         frame, base.REPORT_COLUMNS, patient="subject_id", subject="study_id", report="study_id", time="ecg_time"
     )  # fmt: skip
-    begins = frame["report_0"].str.lower().str.extract(rf"^({'|'.join(_RHYTHMS)})\b", expand=False)
-    stated = frame.assign(rhythm=begins.fillna("").astype("str"), row=frame["row"] + " subgroups")
+    rhythm = frame["report_0"].str.lower().str.extract(rf"^({'|'.join(_RHYTHMS)})\b", expand=False)
+    stated = frame.assign(rhythm=rhythm.fillna("").astype("str"), row=frame["row"] + " subgroups")
     subgroups = base.with_columns(
         stated, base.SUBGROUP_COLUMNS, patient="subject_id", record="study_id", device="cart_id"
     )  # fmt: skip
@@ -76,13 +80,13 @@ def _machine(table: base.ExportTable | None) -> tuple[pd.DataFrame, pd.DataFrame
 
 
 def _sentences(statements: tuple[str, ...]) -> str:
-    """`Sinus rhythm. Normal ECG.`; empty when no statement was made."""
-    made = [plain for one in statements if (plain := one.strip(" ."))]
-    return ". ".join(made) + "." if made else ""
+    """Joins statements as `Sinus rhythm. Normal ECG.`; returns an empty text if there is no statement."""
+    sentences = [plain for statement in statements if (plain := statement.strip(" ."))]
+    return ". ".join(sentences) + "." if sentences else ""
 
 
 def _echo_notes(tables: base.Tables) -> tuple[pd.DataFrame, list[str], tuple[str, ...]]:
-    """Echo reports, linked to their studies by patient and note_id; and the notes that no study names."""
+    """Returns echo reports, malformed rows, and notes without a study. Patient and note_id link notes to studies."""
     notes, studies = tables.get(_NOTES), tables.get(_STUDIES)
     if notes is None:
         return base.no_rows(base.REPORT_COLUMNS), [], ()
@@ -93,18 +97,19 @@ def _echo_notes(tables: base.Tables) -> tuple[pd.DataFrame, list[str], tuple[str
     links = links[(links["note_id"] != "") & (links["study_id"] != "")]
     links = links[["subject_id", "study_id", "note_id"]].drop_duplicates()
     joined = frame.merge(links, on=["subject_id", "note_id"], how="left", sort=False)
-    alone = joined["study_id"].isna()
+    unlinked = joined["study_id"].isna()
     joined["method"] = _ECHO
-    # A note on two studies is two reports; the row's name must stay one of a kind.
-    joined["row"] = joined["row"] + joined.groupby("row").cumcount().map(lambda at: f"/{at}" if at else "")
+    # A note on two studies becomes two reports; each needs a row name of its own.
+    joined["row"] = joined["row"] + joined.groupby("row").cumcount().map(lambda count: f"/{count}" if count else "")
     reports = base.with_columns(
-        joined[~alone], base.REPORT_COLUMNS,
+        joined[~unlinked], base.REPORT_COLUMNS,
         patient="subject_id", subject="study_id", report="note_id", time="charttime",
     )  # fmt: skip
-    return reports, malformed + wrong, tuple(joined.loc[alone, "row"])
+    return reports, malformed + wrong, tuple(joined.loc[unlinked, "row"])
 
 
-def _structured(table: base.ExportTable | None) -> tuple[pd.DataFrame, list[str]]:
+def _structured_measurements(table: base.ExportTable | None) -> tuple[pd.DataFrame, list[str]]:
+    """Returns measurements and malformed rows."""
     if table is None:
         return base.no_rows(base.MEASUREMENT_COLUMNS), []
     frame, malformed = table.read(
@@ -124,8 +129,8 @@ def _structured(table: base.ExportTable | None) -> tuple[pd.DataFrame, list[str]
 LAYOUT = base.Layout(
     "mimic-iv",
     1,
-    (_ECGS, _MACHINE, _ECHOES, _STUDIES, _NOTES, _STRUCTURED),
+    (_ECGS, _MACHINE_MEASUREMENTS, _ECHOES, _STUDIES, _NOTES, _STRUCTURED),
     (_ECGS, _ECHOES),
-    _files,
-    _words,
+    _file_tables,
+    _clinical_tables,
 )

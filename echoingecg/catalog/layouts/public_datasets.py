@@ -1,17 +1,15 @@
-"""PTB-XL 1.0.3 as PhysioNet publishes it: ECGs with a report each, no echo (Wagner et al., Sci Data 2020).
+"""Layouts of single public data sets: `ptb-xl`, `echonext` (recognised, but refused) and `echonet-dynamic`.
 
-Every ECG is there at 500 Hz and, resampled by the publisher, at 100 Hz: the 500 Hz records are read.
+PTB-XL 1.0.3 (PhysioNet; Wagner et al., Sci Data 2020): ECGs with one report each, no echo. Every ECG exists at 500 Hz
+and, resampled by the publisher, at 100 Hz. The 500 Hz records are read.
 
-EchoNext (PhysioNet 1.1), told apart in order to be refused with the reasons.
+EchoNext 1.1 (PhysioNet): its `.npy` arrays (N, 1, 2500, 12) hold waveforms that the publisher has median-filtered,
+clipped and standardised, so millivolts cannot be recovered. Its table gives the year of an ECG but no time, and no file
+states the order of the leads.
 
-Its `.npy` arrays (N, 1, 2500, 12) hold waveforms that the publisher has median-filtered, clipped and standardised:
-no unit leads back to millivolts. Its table gives the year of an ECG, no time, and the lead order stands in no file.
-
-EchoNet-Dynamic as Stanford publishes it: apical four-chamber videos with volumes and LVEF, no ECG.
-
-Ouyang et al., Nature 2020;580:252. Each video is of another patient, and no date is published: a patient's only event
-is the first, at 0 h whatever its date, so that all carry one date of no meaning. `Split` is not read: the recipe's own
-keyed split serves every layout.
+EchoNet-Dynamic (Stanford; Ouyang et al., Nature 2020;580:252): apical four-chamber videos with volumes and LVEF, no
+ECG. Each video is of another patient, and no date is published. A patient's only event is at 0 h whatever its date, so
+all rows get the same meaningless date. The published `Split` is not read: the recipe's keyed split serves every layout.
 """
 
 from typing import NoReturn
@@ -22,28 +20,28 @@ from echoingecg.catalog.layouts import base
 from echoingecg.common import ExportError
 
 _DATABASE = "ptbxl_database.csv"
-_RATE_PATHS = "filename_hr"
+_PATHS_500_HZ = "filename_hr"
 _SEXES = {"0": "M", "1": "F"}  # Wagner et al., table 3
 
 
-def _ptb_xl_files(tables: base.Tables) -> base.Files:
+def _ptb_xl_file_tables(tables: base.Tables) -> base.FileTables:
     table = tables[_DATABASE]
-    frame, malformed = table.read(("patient_id", "ecg_id", "recording_date", _RATE_PATHS))
+    frame, malformed = table.read(("patient_id", "ecg_id", "recording_date", _PATHS_500_HZ))
     frame["patient_id"] = frame["patient_id"].str.removesuffix(".0")  # the publisher writes whole numbers as floats
     ecgs = base.with_columns(
-        table.below(frame, _RATE_PATHS), base.ECG_COLUMNS, patient="patient_id", record="ecg_id", time="recording_date",
-        path=_RATE_PATHS,
+        table.paths_from_export(frame, _PATHS_500_HZ), base.ECG_COLUMNS,
+        patient="patient_id", record="ecg_id", time="recording_date", path=_PATHS_500_HZ,
     )  # fmt: skip
-    return base.Files(ecgs=ecgs, malformed=tuple(malformed))
+    return base.FileTables(ecgs=ecgs, malformed=tuple(malformed))
 
 
-def _ptb_xl_words(tables: base.Tables) -> base.Words:
-    """The reports as written, most in German; a row without one has none. The list's malformed rows are known."""
+def _ptb_xl_clinical_tables(tables: base.Tables) -> base.ClinicalTables:
+    """Reads reports, most of them in German, and subgroups. Malformed rows are reported by _ptb_xl_file_tables."""
     frame, _ = tables[_DATABASE].read(
         ("patient_id", "ecg_id", "recording_date", "report"), ("sex", "age", "site", "device")
     )
     frame["patient_id"] = frame["patient_id"].str.removesuffix(".0")
-    # The same row is an ECG and a report too.
+    # The same row also lists an ECG and a report: quarantine needs three names.
     stated = frame.assign(row=frame["row"] + " subgroups", sex=frame["sex"].map(_SEXES).fillna(""))
     subgroups = base.with_columns(stated, base.SUBGROUP_COLUMNS, patient="patient_id", record="ecg_id")
     frame = frame[frame["report"] != ""].assign(method="ECG")
@@ -52,62 +50,66 @@ def _ptb_xl_words(tables: base.Tables) -> base.Words:
         frame, base.REPORT_COLUMNS, patient="patient_id", subject="ecg_id", report="ecg_id", time="recording_date",
         text="report",
     )  # fmt: skip
-    return base.Words(reports=reports, subgroups=subgroups)
+    return base.ClinicalTables(reports=reports, subgroups=subgroups)
 
 
-PTB_XL = base.Layout("ptb-xl", 1, (_DATABASE,), (_DATABASE,), _ptb_xl_files, _ptb_xl_words)
+PTB_XL = base.Layout("ptb-xl", 1, (_DATABASE,), (_DATABASE,), _ptb_xl_file_tables, _ptb_xl_clinical_tables)
 
 
-_METADATA = ("echonext_metadata_100k.csv", "EchoNext_metadata_100k.csv")
+_ECHONEXT_TABLES = ("echonext_metadata_100k.csv", "EchoNext_metadata_100k.csv")
 
 
-def _refuse(tables: base.Tables) -> NoReturn:
+def _refuse_echonext(tables: base.Tables) -> NoReturn:
     raise ExportError(
         "EchoNext cannot be read: its waveforms are standardised and have no amplitude unit, "
         "its ECGs have a year but no time"
     )
 
 
-ECHONEXT = base.Layout("echonext", 1, _METADATA, _METADATA, _refuse, _refuse)
+ECHONEXT = base.Layout("echonext", 1, _ECHONEXT_TABLES, _ECHONEXT_TABLES, _refuse_echonext, _refuse_echonext)
 
 
-_LIST = "FileList.csv"
+_FILE_LIST = "FileList.csv"
 _VIDEOS = "Videos"
 _ENDING = ".avi"
-_UNDATED = "1970-01-01 00:00:00"
-_MEASURED = (  # column, measurement, unit
+_ANY_TIME = "1970-01-01 00:00:00"
+_MEASUREMENTS = (  # column, measurement, unit
     ("EF", "lvef", "%"),
     ("ESV", "lv_end_systolic_volume", "mL"),
     ("EDV", "lv_end_diastolic_volume", "mL"),
 )
 
 
-def _echonet_files(tables: base.Tables) -> base.Files:
-    frame, malformed = _rows(tables[_LIST])
+def _echonet_file_tables(tables: base.Tables) -> base.FileTables:
+    frame, malformed = _read_list(tables[_FILE_LIST])
     frame["path"] = (_VIDEOS + "/" + frame["patient"] + _ENDING).where(frame["patient"] != "", "")
-    return base.Files(
-        echoes=base.with_columns(tables[_LIST].below(frame, "path"), base.ECHO_COLUMNS, study="patient"),
+    return base.FileTables(
+        echoes=base.with_columns(
+            tables[_FILE_LIST].paths_from_export(frame, "path"), base.ECHO_COLUMNS, study="patient"
+        ),
         malformed=tuple(malformed),
     )
 
 
-def _echonet_words(tables: base.Tables) -> base.Words:
-    """The measurements that are there. The list's malformed rows are known."""
-    frame, _ = _rows(tables[_LIST])
-    measured = [
+def _echonet_clinical_tables(tables: base.Tables) -> base.ClinicalTables:
+    """Reads the measurements that are stated. Malformed rows are reported by _echonet_file_tables."""
+    frame, _ = _read_list(tables[_FILE_LIST])
+    by_column = [
         frame.assign(value=frame[column], measurement=name, unit=unit, row=frame["row"] + f" {column}")
-        for column, name, unit in _MEASURED
+        for column, name, unit in _MEASUREMENTS
     ]
-    rows = pd.concat(measured, ignore_index=True)
-    return base.Words(
+    rows = pd.concat(by_column, ignore_index=True)
+    return base.ClinicalTables(
         measurements=base.with_columns(rows[rows["value"] != ""], base.MEASUREMENT_COLUMNS, study="patient")
     )
 
 
-def _rows(table: base.ExportTable) -> tuple[pd.DataFrame, list[str]]:
-    """The list, with `patient` and `time`; file names stand there with or without their ending."""
-    frame, malformed = table.read(("FileName",), tuple(column for column, _, _ in _MEASURED))
-    return frame.assign(patient=frame["FileName"].str.removesuffix(_ENDING), time=_UNDATED), malformed
+def _read_list(table: base.ExportTable) -> tuple[pd.DataFrame, list[str]]:
+    """Returns the list of videos with `patient` and `time`, and malformed rows. File names may lack their ending."""
+    frame, malformed = table.read(("FileName",), tuple(column for column, _, _ in _MEASUREMENTS))
+    return frame.assign(patient=frame["FileName"].str.removesuffix(_ENDING), time=_ANY_TIME), malformed
 
 
-ECHONET_DYNAMIC = base.Layout("echonet-dynamic", 1, (_LIST,), (_LIST,), _echonet_files, _echonet_words)
+ECHONET_DYNAMIC = base.Layout(
+    "echonet-dynamic", 1, (_FILE_LIST,), (_FILE_LIST,), _echonet_file_tables, _echonet_clinical_tables
+)

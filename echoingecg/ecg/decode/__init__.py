@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from echoingecg.common import Refusal
+from echoingecg.common import Refusal, is_dicom
 from echoingecg.ecg.decode import aecg, dicom, edf, muse, npy, philips, scp, wfdb, xml
 from echoingecg.ecg.decode import edf as edf_signals
 from echoingecg.ecg.decode import npy as npy_array
@@ -15,7 +15,7 @@ __all__ = ["decode"]
 
 # What an XML document starts with, in the encodings it may have: `<` after any byte order mark and white space.
 _XML = (b"<", b"\xef\xbb\xbf<", b"\xff\xfe<\0", b"\xfe\xff\0<", b"<\0", b"\0<")
-_HEAD = 64
+_HEAD = 132  # bytes that tell a format
 
 
 def decode(
@@ -49,7 +49,7 @@ def _decoded(
     path: Path, head: bytes, unit: str | None, sampling_frequency: float | None, leads: Sequence[str] | None
 ) -> tuple[str, Recording]:
     """What kind of file it is, and what it holds."""
-    if dicom.is_dicom(path):
+    if is_dicom(head):
         return "DICOM", dicom.decode_dicom(path, unit, sampling_frequency)
     if head.startswith(npy_array.SIGNATURE):
         return "NumPy", npy.decode_npy(path, unit, sampling_frequency, leads)

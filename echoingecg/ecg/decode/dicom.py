@@ -12,7 +12,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
-from echoingecg.common import Refusal, unquoted
+from echoingecg.common import Refusal, silence_libraries
 from echoingecg.ecg.decode.recording import (
     Recording,
     canonical_lead,
@@ -21,7 +21,6 @@ from echoingecg.ecg.decode.recording import (
     units_per_millivolt,
 )
 
-_MAGIC_AT = 128
 _TAGS = ["WaveformSequence"]  # names, birth dates and pixel data are not even parsed
 _ENCODINGS = {
     (8, "SB"): "i1", (8, "UB"): "u1", (16, "SS"): "<i2", (16, "US"): "<u2", (32, "SL"): "<i4", (32, "UL"): "<u4",
@@ -36,12 +35,6 @@ _FAULTS = (
     BytesLengthException, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError,
     NotImplementedError, RecursionError, struct.error, zlib.error,
 )  # fmt: skip
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether `DICM` stands at byte 128. Raises OSError."""
-    with path.open("rb") as file:
-        return file.read(_MAGIC_AT + 4)[_MAGIC_AT:] == b"DICM"
 
 
 def decode_dicom(path: Path, stated_unit: str | None, stated_sampling_frequency: float | None) -> Recording:
@@ -66,7 +59,7 @@ def decode_dicom(path: Path, stated_unit: str | None, stated_sampling_frequency:
 
 
 def _decode(path: Path, stated_unit: str | None, stated_sampling_frequency: float | None) -> Recording:
-    with unquoted(), pydicom.config.disable_value_validation():
+    with silence_libraries(), pydicom.config.disable_value_validation():
         dataset = pydicom.dcmread(path, specific_tags=_TAGS)
         groups = list(dataset.get("WaveformSequence") or [])
         if not groups:

@@ -11,7 +11,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from echoingecg.common import ContractError, Progress, silent
+from echoingecg.common import ContractError, Progress, no_progress
 from echoingecg.recipe import TuningSettings
 from echoingecg.recipe.evaluation import TuningMethod
 
@@ -119,7 +119,7 @@ class Signals(Protocol):
 
 
 def embed_ecgs(
-    student: StudentModel, signals: Signals, rows: np.ndarray, dim: int, progress: Progress = silent
+    student: StudentModel, signals: Signals, rows: np.ndarray, dim: int, progress: Progress = no_progress
 ) -> Gaussians:
     """ECGs as Gaussians.
 

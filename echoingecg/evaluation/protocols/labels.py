@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from echoingecg.recipe import Endpoint
-from echoingecg.recipe.evaluation import BySex, Measured
+from echoingecg.recipe.evaluation import MeasurementEndpoint, ThresholdBySex
 
 NO_LABEL = -1
 COMPARISONS: dict[str, Callable[[np.ndarray, float | np.ndarray], np.ndarray]] = {
@@ -55,7 +55,7 @@ class StudyLabels(StudyValues):
     sex_unknown: int
 
 
-def study_values(endpoint: Measured, labels: pa.Table, study_id: np.ndarray) -> StudyValues:
+def study_values(endpoint: MeasurementEndpoint, labels: pa.Table, study_id: np.ndarray) -> StudyValues:
     """Compares units, never converts: a value in another unit is counted and left out.
 
     Args:
@@ -93,7 +93,7 @@ def label_studies(
     found = study_values(endpoint, labels, study_id)
     asked = endpoint.threshold
     limit: float | np.ndarray = np.nan
-    if isinstance(asked, BySex):
+    if isinstance(asked, ThresholdBySex):
         if sex is not None:
             limit = np.select([sex == "F", sex == "M"], [asked.F, asked.M], np.nan)
     else:

@@ -28,7 +28,7 @@ from echoingecg.evaluation.data.models import Models, Space
 from echoingecg.evaluation.metrics import bootstrap, classification
 from echoingecg.evaluation.protocols.labels import StudyValues, study_values
 from echoingecg.recipe import EvaluationSettings, RegressionEndpoint
-from echoingecg.recipe.evaluation import NUMBER
+from echoingecg.recipe.evaluation import NUMBER_PLACEHOLDER
 
 
 def ranked_values(space: Space, endpoint: RegressionEndpoint, record: np.ndarray) -> np.ndarray:
@@ -46,7 +46,9 @@ def ranked_values(space: Space, endpoint: RegressionEndpoint, record: np.ndarray
     """
     low, high = endpoint.prompt_range
     numbers = np.arange(low, high + endpoint.prompt_step / 2, endpoint.prompt_step)
-    filled = [(prompt.replace(NUMBER, f"{one:g}"), one) for prompt, one in product(endpoint.prompts, numbers)]
+    filled = [
+        (prompt.replace(NUMBER_PLACEHOLDER, f"{one:g}"), one) for prompt, one in product(endpoint.prompts, numbers)
+    ]
     sentences, values = zip(*filled, strict=True)
     return best_median(values_by_rank(space.ecgs.mean[record], space.words(sentences).mean, np.array(values)))
 

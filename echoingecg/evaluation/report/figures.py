@@ -1,4 +1,4 @@
-"""Figures of one endpoint. Every function returns a Figure to be rendered within `canvas.styled`.
+"""Figures of one endpoint. Every function returns a Figure to be rendered within `figure_style.styled`.
 
 Figures of one endpoint that tell where to trust it, drawn from the evaluation's tables.
 """

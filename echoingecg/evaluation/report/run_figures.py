@@ -1,4 +1,4 @@
-"""Figures of the whole run: retrieval, training, data flow. To be rendered within `canvas.styled`.
+"""Figures of the whole run: retrieval, training, data flow. To be rendered within `figure_style.styled`.
 
 The data flow with what is left after every filter: export, catalog, ecg and teacher, pairs, split, evaluated.
 

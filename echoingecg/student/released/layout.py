@@ -3,7 +3,6 @@
 In: a torch state dict (read with weights_only) or safetensors. Out: safetensors, never a pickle.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from data_contracts.student import HISTORY
-from echoingecg.common import ContractError, StoreError, canonical_json
+from echoingecg.common import ContractError, StoreError, canonical_json, write_json
 from echoingecg.recipe import ModelSettings, StudentSettings
 from echoingecg.student import checkpoint, inference, loss, store, train
 from echoingecg.student.data.transforms import Scaler
@@ -155,7 +154,7 @@ def save_released(released: Released, folder: Path) -> None:
     store.save(trained, folder)
     starts = {"scale": released.settings.scale_start, "shift": released.settings.shift_start}
     note = "The released layout holds neither scale nor shift of the match logit: these are the published starts."
-    _write_json(folder / NOTE, {"note": note, **starts, **released.counts()})
+    write_json(folder / NOTE, {"note": note, **starts, **released.counts()})
 
 
 def export_released(student: inference.LoadedStudent, folder: Path) -> list[Path]:
@@ -182,8 +181,8 @@ def export_released(student: inference.LoadedStudent, folder: Path) -> list[Path
         raise StoreError(f"{folder} is not empty: name a new folder")
     weights = {name: tensor.cpu().contiguous() for name, tensor in towers.state_dict().items()}
     save_file(weights, folder / WEIGHTS)
-    _write_json(folder / SCALER, student.scaler.as_json())
-    _write_json(
+    write_json(folder / SCALER, student.scaler.as_json())
+    write_json(
         folder / text_tower.CONFIG, {"model": student.settings.model.model_dump(mode="json"), "bert": bert.as_config()}
     )
     (folder / text_tower.TOKENIZER).write_text(student.tokenizer.to_str(pretty=True), encoding="utf-8")
@@ -215,7 +214,3 @@ def _published(sizes: Mapping[str, int], bert: text_tower.BertSizes, origin: Pat
         )
     except ValidationError as fault:
         raise ContractError(f"{origin}: not the released layout: sizes {dict(sizes)} are impossible") from fault
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")

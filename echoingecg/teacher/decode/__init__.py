@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from echoingecg.common import Refusal
+from echoingecg.common import Refusal, is_dicom
 from echoingecg.teacher.decode import dicom, pixels, video
 from echoingecg.teacher.decode.clip import Clip
 
@@ -23,7 +23,7 @@ def read_header(path: Path) -> Clip:
         head = file.read(_HEAD)
     if not head:
         raise Refusal("unreadable", "the file is empty")
-    if dicom.is_dicom(head):
+    if is_dicom(head):
         return dicom.read_dicom_header(path)
     if video.is_video(head):
         return video.read_video_header(path)

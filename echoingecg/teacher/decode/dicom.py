@@ -21,7 +21,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
-from echoingecg.common import Refusal, unquoted
+from echoingecg.common import Refusal, is_dicom, silence_libraries
 from echoingecg.teacher.decode.clip import Clip, Region, check_size
 
 # What damage makes pydicom, Pillow and the codecs raise.
@@ -64,7 +64,7 @@ class WholeFile(BufferedReader):
 @contextmanager
 def parsing(what: str) -> Iterator[None]:
     """As `refusing`; warnings are dropped, as they may quote the file's values."""
-    with unquoted(), refusing(what):
+    with silence_libraries(), refusing(what):
         yield
 
 
@@ -103,7 +103,7 @@ _ATTRIBUTES = (
     "ExtendedOffsetTable",
     *(f"{colour}PaletteColorLookupTable{part}" for colour in _COLOURS for part in ("Descriptor", "Data")),
 )
-_PREFIX_AT = 128
+_HEAD_BYTES = 132  # preamble and `DICM` (PS3.10, 7.1)
 _PIXEL_DATA = b"\xe0\x7f\x10\x00"  # the tag, little endian
 _OTHER_BYTES = (b"OB", b"OW", b"UN")
 _UNDEFINED = 0xFFFFFFFF
@@ -139,11 +139,6 @@ class DicomClip(Clip):
     pixels_length: int | None
 
 
-def is_dicom(head: bytes) -> bool:
-    """Whether a file that begins with these bytes (132 or more) is a DICOM file (PS3.10, 7.1)."""
-    return head[_PREFIX_AT : _PREFIX_AT + 4] == b"DICM"
-
-
 def read_dicom_header(path: Path) -> DicomClip:
     """Reads and checks the header; no pixel is decoded, and none is read.
 
@@ -152,7 +147,7 @@ def read_dicom_header(path: Path) -> DicomClip:
         OSError: the disk cannot give the bytes.
     """
     with WholeFile(path) as file, parsing("the DICOM header"):
-        if not is_dicom(file.read(_PREFIX_AT + 4)):
+        if not is_dicom(file.read(_HEAD_BYTES)):
             raise Refusal("unknown_format", "no DICOM prefix")
         # A deflated file can unpack to a thousand times its size, all at once.
         if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:

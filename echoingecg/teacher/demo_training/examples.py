@@ -9,8 +9,8 @@ from typing import Self
 import numpy as np
 
 from data_contracts.catalog import ECHOES, MEASUREMENTS, REPORTS
-from echoingecg.common import Progress, Refusal, silent
-from echoingecg.pairs.match import Steps, frame_of, studies_listed, study_labels
+from echoingecg.common import Progress, Refusal, no_progress
+from echoingecg.pairs.match import FilterSteps, list_studies, study_labels, to_frame
 from echoingecg.recipe import Recipe, TeacherSettings
 from echoingecg.teacher.frames import read_clip
 
@@ -90,7 +90,7 @@ def split_sentences(report: str) -> tuple[str, ...]:
 
 
 def load_examples(
-    catalog: Path, paths: Mapping[str, Path], recipe: Recipe, size: int, progress: Progress = silent
+    catalog: Path, paths: Mapping[str, Path], recipe: Recipe, size: int, progress: Progress = no_progress
 ) -> Examples:
     """Reads every clip of a catalog once, with its study's report and measured LVEF.
 
@@ -119,8 +119,8 @@ def load_examples(
         except Refusal:  # a still or a strip: the quarantine of the teacher stage names it
             pass
         progress(done, echoes.num_rows, "echo files")
-    studies, window = studies_listed(echoes), recipe.pairs.measurement_window_hours
-    labels = study_labels(frame_of(MEASUREMENTS.read(catalog)), studies, studies, window, Steps("labels"))
+    studies, window = list_studies(echoes), recipe.pairs.measurement_window_hours
+    labels = study_labels(to_frame(MEASUREMENTS.read(catalog)), studies, studies, window, FilterSteps("labels"))
     lvef = labels[labels["measurement"] == "lvef"]
     return Examples.join(
         {study: study_clips for study, study_clips in clips.items() if study_clips},

@@ -15,7 +15,7 @@ from open_clip.loss import ClipLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from echoingecg.common import Progress, TrainingError, silent
+from echoingecg.common import Progress, TrainingError, no_progress
 from echoingecg.common.training_setup import learning_rate, reproducible
 from echoingecg.recipe import Recipe, TeachingSettings
 from echoingecg.teacher.demo_training.examples import Examples
@@ -28,7 +28,7 @@ _STEM_BIAS_DEVIATION = 0.1
 
 
 def train_teacher(
-    examples: Examples, config: dict[str, Any], recipe: Recipe, device: str, progress: Progress = silent
+    examples: Examples, config: dict[str, Any], recipe: Recipe, device: str, progress: Progress = no_progress
 ) -> nn.Module:
     """Trains an open_clip model from random weights.
 
@@ -71,8 +71,9 @@ def _train(
         return model.encode_text(tokenizer(texts).to(device), normalize=True)
 
     for step, (studies, frames, texts) in enumerate(_batches(examples, settings)):
+        rate = learning_rate(step, settings.steps, settings.learning_rate, settings.warmup_share, settings.warmup_start)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, step, settings.steps)
+            group["lr"] = rate
         images = torch.from_numpy(frames).to(device).permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(scale)
         if step == 0:
             _initialise_image_tower(model.visual, images)

@@ -36,7 +36,7 @@ def test_a_video_and_its_measurements(tmp_path: Path, folder: str) -> None:
     others = [{**ROW, "FileName": "0XB.avi", "EF": "", "ESV": "n/a"}, {**ROW, "FileName": "0XC"}]
     write_csv(root / "FileList.csv", [ROW, *others])
     seen = scan(tmp_path, CatalogSettings(), KEY)
-    assert seen.layout == "echonet-dynamic"
+    assert seen.layout.name == "echonet-dynamic"
     tables, names = build(seen, KEY), Pseudonyms(KEY)
 
     echoes = {row["patient_id"]: row for row in tables["echoes"].to_pylist()}

@@ -29,7 +29,7 @@ def test_a_record_and_its_report(tmp_path: Path, folder: str) -> None:
     write_ecg(root / ROW["filename_hr"], 1)
     write_csv(root / "ptbxl_database.csv", [ROW, {**ROW, "ecg_id": "8", "filename_hr": "records500/00000/00008_hr"}])
     seen = scan(tmp_path, CatalogSettings(), KEY)
-    assert seen.layout == "ptb-xl"
+    assert seen.layout.name == "ptb-xl"
     tables = build(seen, KEY)
     names = Pseudonyms(KEY)
     (ecg,) = tables["ecgs"].to_pylist()

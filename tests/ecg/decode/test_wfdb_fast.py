@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from echoingecg.catalog.scan import files_of
+from echoingecg.catalog.scan import source_files
 from echoingecg.common import Refusal, hash_files
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import arrange
@@ -22,7 +22,7 @@ def same(path: Path, unit: str | None = None, rate: float | None = None) -> None
     """The plain route takes the record and gives the other's numbers."""
     record = read_plain(path)
     assert record is not None
-    assert record.content_hash() == hash_files(files_of(path))
+    assert record.content_hash() == hash_files(source_files(path))
     found = decode_plain(record, unit, rate)
     assert found is not None
     expected = decode(path, unit, rate)

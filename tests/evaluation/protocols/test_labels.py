@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from data_contracts.conventions import ContractError
 from data_contracts.pairs import LABELS
-from echoingecg.common import RecipeError, silent
+from echoingecg.common import RecipeError, no_progress
 from echoingecg.evaluation.data.inputs import EvaluationPairs
 from echoingecg.evaluation.data.models import read_models
 from echoingecg.evaluation.protocols.classification import evaluate_endpoint
 from echoingecg.evaluation.protocols.labels import NO_LABEL, label_studies, sex_of_patients
 from echoingecg.evaluation.report.tables import question
 from echoingecg.recipe import Endpoint, EvaluationSettings, Recipe, read_recipe, write_recipe
-from echoingecg.recipe.evaluation import BySex
+from echoingecg.recipe.evaluation import ThresholdBySex
 from helpers.cases.evaluation_case import NO_FEW_SHOT, lvef_below, make_inputs
 
 
@@ -82,11 +82,11 @@ def test_a_patients_sex_is_what_all_statements_agree_on() -> None:
 
 def test_the_evaluation_takes_the_sex_of_the_patient() -> None:
     """make_subgroups deals the sexes out by patient; some ECGs state nothing, their patient's other one does."""
-    by_sex = lvef_below(40).model_copy(update={"threshold": BySex(F=30, M=50)})
+    by_sex = lvef_below(40).model_copy(update={"threshold": ThresholdBySex(F=30, M=50)})
     settings = EvaluationSettings(endpoints=(by_sex,), few_shot=NO_FEW_SHOT, bootstrap_draws=10)
     inputs = make_inputs(60)
     pairs = EvaluationPairs.of(inputs)
-    result = evaluate_endpoint(by_sex, inputs, pairs, read_models(inputs, pairs, settings, silent), settings)
+    result = evaluate_endpoint(by_sex, inputs, pairs, read_models(inputs, pairs, settings, no_progress), settings)
     assert (len(result.label), result.studies.sex_unknown) == (2 * (60 - 2), 0)  # two have an LVEF of 100
     lvef = dict(zip(inputs.labels["study_id"].to_pylist(), inputs.labels["value"].to_pylist(), strict=True))
     record, study = pairs.cases(result.studies.known)
@@ -94,7 +94,7 @@ def test_the_evaluation_takes_the_sex_of_the_patient() -> None:
         number = int(pairs.patient_id[record[at]].removeprefix("patient-"))
         assert result.label[at] == (lvef[pairs.study_id[own]] < (30 if "FM"[number % 2] == "F" else 50))
     nothing = replace(inputs, subgroups=inputs.subgroups.slice(0, 0))
-    unknown = evaluate_endpoint(by_sex, nothing, pairs, read_models(nothing, pairs, settings, silent), settings)
+    unknown = evaluate_endpoint(by_sex, nothing, pairs, read_models(nothing, pairs, settings, no_progress), settings)
     assert (len(unknown.label), unknown.studies.sex_unknown) == (0, result.studies.known.sum())
 
 

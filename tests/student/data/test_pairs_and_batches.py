@@ -15,7 +15,7 @@ from echoingecg.common.training_setup import learning_rate
 from echoingecg.student.data.batches import Planner, linked, occurrence
 from echoingecg.student.data.pairs import KINDS, EchoPairs, Pairs, TextPairs, TrainingData
 from echoingecg.student.data.transforms import Scaler, fit_scaler
-from helpers.cases.student_data import ArraySignals, settings, training_data
+from helpers.cases.student_data import ArraySignals, training_data
 
 
 def test_scaler_is_fitted_on_the_rows_given():
@@ -70,8 +70,7 @@ def test_fingerprint_follows_pairs_and_targets():
 
 
 def test_learning_rate_warms_up_and_falls_to_zero():
-    made = settings(learning_rate=2.0, warmup_share=0.03, warmup_start=0.001)
-    rates = [learning_rate(made, step, 1000) for step in range(1001)]
+    rates = [learning_rate(step, 1000, peak=2.0, warmup_share=0.03, warmup_start=0.001) for step in range(1001)]
     assert rates[0] == pytest.approx(0.002)
     assert rates[15] == pytest.approx((0.002 + 2.0) / 2)
     assert rates[30] == 2.0
@@ -82,7 +81,7 @@ def test_learning_rate_warms_up_and_falls_to_zero():
 
 
 def test_learning_rate_without_warm_up():
-    assert learning_rate(settings(learning_rate=2.0, warmup_share=0), 0, 1) == 2.0
+    assert learning_rate(0, 1, peak=2.0, warmup_share=0, warmup_start=0.001) == 2.0
 
 
 def random_pairs(random: np.random.Generator, echoes: int, texts: int, ecgs: int) -> Pairs:
