@@ -147,6 +147,22 @@ READINGS = TableContract(
 )
 
 # A row for each file.
+SCORES = TableContract(
+    "scores",
+    pa.schema(
+        [
+            _FILE,
+            column("score", pa.float64(), "of the question that was asked, not calibrated", optional=True),
+            column("uncertainty", pa.float64(), "mean over dimensions of the ECG's log-variance", optional=True),
+            _FINDINGS,
+            *_REFUSAL,
+        ],
+        metadata={"notice": NOTICE},
+    ),
+    _checks,
+)
+
+# A row for each file.
 GAUSSIANS = TableContract(
     "gaussians",
     pa.schema(

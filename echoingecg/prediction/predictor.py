@@ -45,6 +45,12 @@ def read_signals(files: Sequence[str], settings: EcgSettings) -> Iterator[Proces
         yield from (one if isinstance(one, Refusal) else next(finished) for one in loaded)
 
 
+def stacked(outcomes: Iterable[Processed | Refusal]) -> np.ndarray:
+    """Signals of those that were not refused, float32 (k, 12, 1000), mV."""
+    signals = [outcome.signal for outcome in outcomes if isinstance(outcome, Processed)]
+    return np.stack(signals) if signals else np.empty((0, len(conventions.LEADS), conventions.SAMPLES), np.float32)
+
+
 def findings(one: Processed) -> list[str]:
     """Names of what was found in the recording, then in any lead."""
     return [
@@ -119,11 +125,14 @@ class Reader:
             StoreError: a file is absent or unreadable.
             ContractError: the folders are no student and its evaluation.
         """
-        judged, opened = reading_card.Judged.load(Path(evaluation)), load_student(Path(student), device)
-        width = opened.settings.model.embed_dim
-        if judged.dim not in (None, width):
-            raise ContractError(f"the card reads embeddings of width {judged.dim}, the student's have {width}")
-        return cls(opened, judged, EcgSettings.model_validate(judged.card.ecg))
+        return cls.with_card(load_student(Path(student), device), reading_card.Judged.load(Path(evaluation)))
+
+    @classmethod
+    def with_card(cls, student: LoadedStudent, judged: reading_card.Judged) -> Self:
+        """Reads as the card says. Raises ContractError when the card is that of a student of another width."""
+        if judged.dim not in (None, student.dim):
+            raise ContractError(f"the card reads embeddings of width {judged.dim}, the student's have {student.dim}")
+        return cls(student, judged, EcgSettings.model_validate(judged.card.ecg))
 
     def predict(self, files: Iterable[Path | str], protocol: str = ZERO_SHOT) -> pa.Table:
         """Endpoints of ECG files.
@@ -139,20 +148,16 @@ class Reader:
             UserError: the card has no such protocol.
         """
         self.judged.under(protocol)
-        return prediction.READINGS.build([row for block in _blocks(files) for row in self._predicted(block, protocol)])
+        return prediction.READINGS.build([row for block in blocks(files) for row in self._predicted(block, protocol)])
 
     def embed(self, files: Iterable[Path | str]) -> pa.Table:
         """Gaussians of ECG files: data_contracts.prediction.GAUSSIANS, a row a file."""
-        return prediction.GAUSSIANS.build([row for block in _blocks(files) for row in self._embedded(block)])
+        return prediction.GAUSSIANS.build([row for block in blocks(files) for row in self._embedded(block)])
 
     def read(self, files: Sequence[str]) -> Read:
         """A block of files, held in memory."""
         outcomes = list(read_signals(files, self.settings))
-        signals = [one.signal for one in outcomes if isinstance(one, Processed)]
-        stacked = (
-            np.stack(signals) if signals else np.empty((0, len(conventions.LEADS), conventions.SAMPLES), np.float32)
-        )
-        return Read(files, outcomes, *self.student.embed_ecg(stacked))
+        return Read(files, outcomes, *self.student.embed_ecg(stacked(outcomes)))
 
     def _predicted(self, files: Sequence[str], protocol: str) -> Iterator[dict[str, Any]]:
         read = self.read(files)
@@ -190,6 +195,7 @@ class Reader:
         return read.rows(lambda at: iter([{"mean": read.mean[at], "log_var": read.log_var[at]}]))
 
 
-def _blocks(files: Iterable[Path | str]) -> Iterator[list[str]]:
+def blocks(files: Iterable[Path | str]) -> Iterator[list[str]]:
+    """Lists of at most BLOCK files, in order."""
     names = [str(file) for file in files]
     yield from (names[start : start + BLOCK] for start in range(0, len(names), BLOCK))

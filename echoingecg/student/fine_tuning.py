@@ -40,11 +40,19 @@ class Classifier(nn.Module):
 
 @dataclass(frozen=True)
 class Fitted:
-    """The best epoch: class-balanced validation loss, scores (n,) float64 in [0, 1], its number from 1."""
+    """The classifier of the best epoch.
+
+    Attributes:
+        loss: class-balanced validation loss.
+        score: (n,) float64 in [0, 1], of all ECGs.
+        epoch: its number, from 1.
+        model: its weights, in eval mode.
+    """
 
     loss: float
     score: np.ndarray
     epoch: int
+    model: Classifier
 
 
 def fit_classifier(
@@ -91,7 +99,7 @@ def fit_classifier(
                 optimizer.zero_grad()
                 F.binary_cross_entropy_with_logits(model(read(batch)), wanted[batch], pos_weight=weight).backward()
                 optimizer.step()
-            score = _scores(model, read, held_out)
+            score = scores(model, read, held_out)
             if not np.isfinite(score).all():
                 raise TrainingError(
                     f"evaluation.tuning: scores are not finite after epoch {epoch} at learning rate {rate:g}: lower it"
@@ -102,7 +110,7 @@ def fit_classifier(
             if epoch - at >= settings.patience:
                 break
     model.load_state_dict(best)
-    return Fitted(least, _scores(model, read, np.arange(len(label))), at)
+    return Fitted(least, scores(model, read, np.arange(len(label))), at, model)
 
 
 def balanced_loss(label: np.ndarray, score: np.ndarray) -> float:
@@ -112,7 +120,8 @@ def balanced_loss(label: np.ndarray, score: np.ndarray) -> float:
 
 
 @torch.no_grad()
-def _scores(model: Classifier, read: Read, rows: np.ndarray) -> np.ndarray:
+def scores(model: Classifier, read: Read, rows: np.ndarray) -> np.ndarray:
+    """Scores of the ECGs in these rows, (k,) float64 in [0, 1]."""
     model.eval()
     parts = [torch.sigmoid(model(read(part)).double()) for part in np.split(rows, range(_CHUNK, len(rows), _CHUNK))]
     return torch.cat(parts).cpu().numpy()

@@ -104,7 +104,19 @@ class LoadedStudent:
         settings: TuningSettings,
         seed: int,
     ) -> np.ndarray:
-        """Trains the ECG encoder on labels and scores all ECGs; this student stays as it is.
+        """Scores of all ECGs, (n,) float64 in [0, 1], by `fine_tune`."""
+        return self.fine_tune(method, read, label, split, settings, seed).score
+
+    def fine_tune(
+        self,
+        method: TuningMethod,
+        read: Callable[[np.ndarray], np.ndarray],
+        label: np.ndarray,
+        split: np.ndarray,
+        settings: TuningSettings,
+        seed: int,
+    ) -> fine_tuning.Fitted:
+        """Trains a copy of the ECG encoder on labels; this student does not change.
 
         Args:
             method: from this student's weights, by adapters beside them, or from nothing.
@@ -113,9 +125,6 @@ class LoadedStudent:
             split: (n,) str.
             settings: rates, epochs, rank.
             seed: of weights and order.
-
-        Returns:
-            (n,) float64 in [0, 1].
         """
 
         def make() -> fine_tuning.Classifier:
@@ -136,7 +145,11 @@ class LoadedStudent:
             settings,
             seed,
             frozen=method == "lora",
-        ).score
+        )
+
+    def score(self, classifier: fine_tuning.Classifier, signals: np.ndarray) -> np.ndarray:
+        """Scores of a classifier that `fine_tune` trained, (n,) float64 in [0, 1], for (n, 12, T) float32 mV."""
+        return fine_tuning.scores(classifier, lambda rows: self._standardised(signals[rows]), np.arange(len(signals)))
 
     def _standardised(self, signals: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(self.scaler.standardise(signals)).to(self.device)

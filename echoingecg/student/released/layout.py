@@ -157,6 +157,21 @@ def save_released(released: Released, folder: Path) -> None:
     write_json(folder / NOTE, {"note": note, **starts, **released.counts()})
 
 
+def load_released(released: Released, device: str = "cpu") -> inference.LoadedStudent:
+    """The student that the files hold, ready to embed, without an artefact in between.
+
+    Args:
+        released: from `read_released`.
+        device: 'cpu' or 'cuda'.
+    """
+    student = Student(released.settings.model, backbone_from_config(released.bert.as_config()))
+    student.load_state_dict(released.weights)
+    objective = loss.Objective(student, released.settings).to(device).eval()
+    return inference.LoadedStudent(
+        released.settings, objective, released.tokenizer, released.scaler, torch.device(device)
+    )
+
+
 def export_released(student: inference.LoadedStudent, folder: Path) -> list[Path]:
     """Writes a student in the released layout, as safetensors and JSON.
 
