@@ -325,7 +325,9 @@ class EcgModel:
             values, uncertainty = score(read), Gaussians.of(read.mean, read.log_var).uncertainty
             return read.rows(lambda row: iter([{"score": values[row], "uncertainty": uncertainty[row]}]))
 
-        return prediction.SCORES.build([row for block in blocks(_listed(files)) for row in rows(self.reader.read(block))])
+        return prediction.SCORES.build(
+            [row for block in blocks(_listed(files)) for row in rows(self.reader.read(block))]
+        )
 
 
 @dataclass(frozen=True)
