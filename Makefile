@@ -31,15 +31,19 @@ bench: $(VENV)/.test
 
 SEEDS ?= 5
 bench-science: $(VENV)/.test
-	$(BIN)/python -m benchmarks.science --seeds $(SEEDS)
+	$(BIN)/python -m experiments --seeds $(SEEDS)
 
 # The services of docker-compose.yml without containers, until Ctrl-C or `make stack-down`. Needs Postgres from apt.
 STACK ?= build/stack
 stack: $(VENV)/.test
-	$(BIN)/python -m deploy up --data $(STACK)
+	$(BIN)/python -m tests.stack up --data $(STACK)
+
+# Random passwords for docker-compose.yml; needs nothing but Python.
+.env:
+	umask 077 && $(PYTHON) tests/stack/passwords.py > $@
 
 stack-down:
-	$(BIN)/python -m deploy down --data $(STACK)
+	$(BIN)/python -m tests.stack down --data $(STACK)
 
 # The lock file names every version; pyproject.toml names the ranges.
 $(VENV)/.demo: pyproject.toml constraints.txt

@@ -3,7 +3,6 @@
 import csv
 from functools import cache
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from echoingecg.simulator.population.patient import sample_heart
 from flows.request import find_recipe, make_job
 from tasks.store.job import Job
 
-_HEARTS: Final = 16
+_HEARTS = 16
 
 
 def write_export(root: Path, records: int, before: int = 0) -> None:

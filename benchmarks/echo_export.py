@@ -3,7 +3,6 @@
 import csv
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 import cv2
 import numpy as np
@@ -12,9 +11,9 @@ from echoingecg.simulator.echo.study import Acquisition, write_dicom
 from flows.request import find_recipe, make_job
 from tasks.store.job import Job
 
-_EDGE: Final = 64  # px
-_CLIPS: Final = 5  # a study
-_ACQUIRED: Final = datetime(2150, 1, 1, 12)
+_EDGE = 64  # px
+_CLIPS = 5  # a study
+_ACQUIRED = datetime(2150, 1, 1, 12)
 
 
 def write_export(root: Path, clips: int, before: int = 0) -> None:

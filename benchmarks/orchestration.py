@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 from statistics import median
-from typing import Final
 
 import psutil
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
@@ -20,8 +19,8 @@ from prefect.testing.utilities import prefect_test_harness
 from benchmarks.measure import Goal, Row, once
 from flows.request import find_recipe
 
-TURNS: Final = 3  # after one that is not counted
-_ADDED: Final = Goal("ours - plain < 10", lambda plain, ours: ours - plain < 10)
+TURNS = 3  # after one that is not counted
+_ADDED = Goal("ours - plain < 10", lambda plain, ours: ours - plain < 10)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import Final
 
 import typer
 from mkdocs.config.defaults import MkDocsConfig
@@ -13,9 +12,9 @@ from typer.cli import get_docs_for_click
 from docs_reference import contracts, recipe
 from flows.cli.main import app
 
-ROOT: Final = Path(__file__).resolve().parents[1]
-EXPORT: Final = "reference/export.md"
-_LINK: Final = re.compile(r"\[([^\]]*)\]\(((?:\.\./)+)([^)]+)\)")
+ROOT = Path(__file__).resolve().parents[1]
+EXPORT = "reference/export.md"
+_LINK = re.compile(r"\[([^\]]*)\]\(((?:\.\./)+)([^)]+)\)")
 
 
 def command_page() -> str:

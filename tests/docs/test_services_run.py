@@ -11,27 +11,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import httpx
 import pytest
 import yaml
 
-from deploy.compose import FILE
-from deploy.postgres import programs
-from deploy.processes import marked
 from echoingecg.common import UserError
 from flows.deployments import DEPLOYMENTS
 from flows.faults import NAME
 from helpers.docs.parsed import parsed
 from helpers.docs.shell_blocks import PAGES, Command, commands
 from helpers.servers.prefect_server import ROOT, answers, free_address, wait_for
+from tests.stack.compose import FILE
+from tests.stack.postgres import programs
+from tests.stack.processes import marked
 
 Line = tuple[str, ...]
-NOT_COPIED: Final = (".git", ".venv", "build", "workspace", "__pycache__", ".*_cache", ".hypothesis")
-TESTS: Final = "it runs this test"
-HERE: Final = "test_commands_run.py runs the command behind it, on a smaller recipe"
-NOT_RUN: Final = {  # by the words a line begins with
+NOT_COPIED = (".git", ".venv", "build", "workspace", "__pycache__", ".*_cache", ".hypothesis")
+TESTS = "it runs this test"
+HERE = "test_commands_run.py runs the command behind it, on a smaller recipe"
+NOT_RUN = {  # by the words a line begins with
     ("make", "test"): TESTS,
     ("make", "test-docs"): TESTS,
     ("make", "test-all"): TESTS,
@@ -42,7 +42,7 @@ NOT_RUN: Final = {  # by the words a line begins with
     ("torchrun",): "the script is the reader's",
     ("cat",): "the files are the reader's",
 }
-STAYS: Final = {  # by what they begin with: what a program that runs until it is stopped says once it is ready
+STAYS = {  # by what they begin with: what a program that runs until it is stopped says once it is ready
     ("make", "stack"): "a client's shell",
     ("prefect", "server", "start"): "Check out the dashboard",
     ("prefect", "worker", "start"): "started!",
@@ -50,17 +50,16 @@ STAYS: Final = {  # by what they begin with: what a program that runs until it i
     ("python", "-m", "http.server"): "Serving HTTP",
     ("echoingecg", "serve"): "being served",
 }
-MAKE: Final = (("make", "docs"), ("make", "sbom"))
-ALONE: Final = (  # want no server
-    ("python", "-m", "deploy"), ("python", "-m", "flows.deployments"),
-    ("python", "-m", "docs_reference.simulator_pictures"),
+MAKE = (("make", "docs"), ("make", "sbom"), ("make", ".env"), ("make", "flow"))
+ALONE = (  # want no server
+    ("python", "-m", "flows.deployments"), ("python", "-m", "docs_reference.simulator_pictures"),
 )  # fmt: skip
-STACK: Final = (("make", "stack"), ("make", "stack-down"), (".",))
-SERVER: Final = (
+STACK = (("make", "stack"), ("make", "stack-down"), (".",))
+SERVER = (
     ("prefect",), ("dask",), ("export",), ("echoingecg", "serve"), ("python", "-m", "flows.faults"),
     ("python", "-m", "http.server"),
 )  # fmt: skip
-ORDER: Final = {
+ORDER = {
     ("make", "stack"): -3, ("prefect", "server", "start"): -3, (".",): -2, ("export",): -1, ("make", "stack-down"): 1,
 }  # fmt: skip
 
@@ -80,7 +79,7 @@ def place(one: Command) -> str:
     return next((name for name, beginnings in places.items() if begins(one.words, *beginnings)), "")
 
 
-LINES: Final = [one for one in commands() if one.words[0] != "echoingecg" or one.words[1:2] == ("serve",)]
+LINES = [one for one in commands() if one.words[0] != "echoingecg" or one.words[1:2] == ("serve",)]
 
 
 def lines(where: str) -> list[Line]:
@@ -262,7 +261,7 @@ def test_it_runs_with_the_stack(words: Line, by_stack: Shell) -> None:
         assert marked(by_stack.folder / "build/stack") == []
 
 
-COMPOSE: Final = {"up": {"-d", "--build", "--scale"}, "run": {"--rm"}}  # options, by verb
+COMPOSE = {"up": {"-d", "--build", "--scale"}, "run": {"--rm"}}  # options, by verb
 
 
 @pytest.mark.parametrize("words", lines("compose"), ids=" ".join)

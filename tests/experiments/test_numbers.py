@@ -9,17 +9,23 @@ from scipy import stats as scipy_stats
 from scipy.special import expit
 from torch.nn import functional
 
-from benchmarks.science.arms import shuffled
-from benchmarks.science.crowding import crowding, expected_matches
-from benchmarks.science.labels import OF_EACH, labelled
-from benchmarks.science.noise import KINDS, added, rises
-from benchmarks.science.stats import paired, partial_spearman, spearman, t_interval
-from benchmarks.science.uncertainty import uncertainty_measures
 from echoingecg.evaluation.data.embed import Gaussians, sampled_distances
 from echoingecg.recipe import StudentSettings
 from echoingecg.student.data.pairs import EchoPairs, Pairs, TextPairs, TrainingData
 from echoingecg.student.loss import PcmeLoss
 from echoingecg.student.model.gaussian_heads import GaussianTensor
+from experiments.arms import shuffled
+from experiments.cases import OF_EACH, labelled
+from experiments.measures import (
+    crowding,
+    expected_matches,
+    paired,
+    partial_spearman,
+    spearman,
+    t_interval,
+    uncertainty_measures,
+)
+from experiments.noise import KINDS, added, rises
 
 
 def test_halves_hold_every_case_once() -> None:

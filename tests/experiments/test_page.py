@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.science.arms import ARMS, STUDIED
-from benchmarks.science.findings import MET, MISSED, NOT_RUN, claims
-from benchmarks.science.hospital import endpoint_of
-from benchmarks.science.order import Order
-from benchmarks.science.page import render, write_page
-from benchmarks.science.results import Results
+from experiments.arms import ARMS, STUDIED
+from experiments.findings import MET, MISSED, NOT_RUN, claims
+from experiments.hospital import endpoint_of
+from experiments.order import Order
+from experiments.page import render, write_page
+from experiments.results import Results
 from helpers.cases.synthetic_results import results_of
 
 ORDER = Order(Path("nowhere"), 3, 300)

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy import stack
-from deploy.compose import FILE, ROOT, service
-from deploy.estimate import Assumptions, costs, tables
-from deploy.secrets import EXAMPLE, kept_secrets, random_secrets
 from echoingecg.common import UserError
+from tests.stack import stack
+from tests.stack.compose import FILE, ROOT, service
+from tests.stack.passwords import EXAMPLE, kept_passwords, random_passwords
 
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text())["services"]
 SECRETS = ("POSTGRES_PASSWORD", "PREFECT_AUTH", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -104,10 +103,10 @@ def test_variables_keep_the_containers_values_unless_set() -> None:
 def test_example_has_no_default_and_its_passwords_are_random(tmp_path: Path) -> None:
     example = [line for line in EXAMPLE.read_text().splitlines() if not line.startswith("#")]
     assert all(line.endswith("=") for line in example)
-    assert random_secrets() != random_secrets()
-    made = kept_secrets(tmp_path / ".env")
+    assert random_passwords() != random_passwords()
+    made = kept_passwords(tmp_path / ".env")
     assert {*SECRETS} == made.keys()
-    assert kept_secrets(tmp_path / ".env") == made
+    assert kept_passwords(tmp_path / ".env") == made
     assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
 
 
@@ -119,18 +118,3 @@ def test_a_taken_port_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         with pytest.raises(UserError, match=r"port \d+ is taken"):
             stack.up(tmp_path, any_ports=False, say=print)
     assert not (tmp_path / "tmp").exists()
-
-
-def test_hours_and_dollars_in_the_docs_are_what_the_assumptions_lead_to() -> None:
-    page = (ROOT / "docs" / "cluster.md").read_text()
-    told = page.split("<!-- estimate -->\n")[1].split("<!-- /estimate -->")[0]
-    assert told.splitlines() == [*tables(Assumptions())], "python -m deploy estimate"
-
-
-def test_a_stage_takes_what_its_slowest_part_takes() -> None:
-    told = Assumptions(clips=1000, frames_a_clip=36, cores_a_gpu=1, frames_a_core_second=1, echo_terabytes=0)
-    teacher = next(one for one in costs(told) if one.stage == "teacher")
-    assert (teacher.hours, teacher.limit) == (10, "cores")
-    more = told.model_copy(update={"frames_a_core_second": 1e9, "tflops": 31e-3, "share_embedding": 1.0})
-    gpu = next(one for one in costs(more) if one.stage == "teacher")
-    assert (gpu.hours, gpu.limit) == (10, "GPU"), "31 GFLOP a frame at 31 GFLOP/s: a frame a second"

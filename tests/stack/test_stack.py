@@ -18,11 +18,11 @@ from distributed import Client
 from dotenv import dotenv_values
 
 from data_contracts.manifest import Manifest
-from deploy.postgres import programs
-from deploy.processes import marked
-from deploy.stack import CLIENT
 from echoingecg.common import UserError
 from helpers.servers.prefect_server import ROOT, wait_for
+from tests.stack.postgres import programs
+from tests.stack.processes import marked
+from tests.stack.stack import CLIENT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -64,7 +64,7 @@ class Stack:
 def bring_up(data: Path) -> Stack:
     said = data / "said"
     with said.open("w") as out:
-        called = (sys.executable, "-m", "deploy", "up", "--data", str(data), "--any-ports")
+        called = (sys.executable, "-m", "tests.stack", "up", "--data", str(data), "--any-ports")
         keeper = subprocess.Popen(called, cwd=ROOT, stdout=out, stderr=out, start_new_session=True)
     wait_for(lambda: "a client's shell" in said.read_text() or keeper.poll() is not None, "stack")
     assert keeper.poll() is None, said.read_text()
@@ -82,7 +82,7 @@ def stack() -> Iterator[Stack]:
     data.chmod(0o755)
     up = bring_up(data)
     yield up
-    subprocess.run([sys.executable, "-m", "deploy", "down", "--data", str(data)], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-m", "tests.stack", "down", "--data", str(data)], cwd=ROOT, check=True)
     shutil.rmtree(data)
 
 
@@ -144,15 +144,15 @@ def test_a_killed_keeper_leaves_nothing_after_down_and_the_next_stack_goes_on(st
     stack.keeper.kill()
     stack.keeper.wait()
     assert marked(stack.data), "what it started lives on"
-    told = subprocess.run([sys.executable, "-m", "deploy", "down", "--data", str(stack.data)], cwd=ROOT, check=True,
-                          capture_output=True, text=True)  # fmt: skip
-    assert "had outlived their keeper" in told.stdout
+    down = (sys.executable, "-m", "tests.stack", "down", "--data", str(stack.data))
+    ended = subprocess.run(down, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert "had outlived their keeper" in ended.stdout
     assert_nothing_is_left(stack)
     again = bring_up(stack.data)
     try:
         runs = again.ask("POST", "flow_runs/filter", {"flows": {"name": {"any_": ["distil"]}}}).json()
         assert [one["state_type"] for one in runs] == ["COMPLETED"], "Postgres kept them"
-        second = subprocess.run([sys.executable, "-m", "deploy", "up", "--data", str(stack.data)], cwd=ROOT,
+        second = subprocess.run([sys.executable, "-m", "tests.stack", "up", "--data", str(stack.data)], cwd=ROOT,
                                 capture_output=True, text=True, check=False)  # fmt: skip
         assert (second.returncode, second.stderr.count("\n")) == (2, 1)
         assert "runs in" in second.stderr

@@ -1,11 +1,9 @@
 """Damage that a reader of files must survive: bytes changed, absurd numbers put in or over, the end cut off."""
 
-from typing import Final
-
 from hypothesis import strategies as st
 
 # Numbers, as text and as bytes, that a decoder must not believe.
-ABSURD: Final = (
+ABSURD = (
     b"99999999999", b"4294967295", b"-1", b"0", b"1e308", b"nan", b"\xff\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\x7f",
 )  # fmt: skip
 FLIPS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4)

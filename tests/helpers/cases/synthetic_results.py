@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.science.arms import ARMS
-from benchmarks.science.noise import KINDS, LEVELS
-from benchmarks.science.results import Results
+from experiments.arms import ARMS
+from experiments.noise import KINDS, LEVELS
+from experiments.results import Results
 
 CASES = 80
 POSITIVES = 24

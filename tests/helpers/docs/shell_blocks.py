@@ -5,19 +5,18 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 from helpers.paths import ROOT
 
-PAGES: Final = (ROOT / "README.md", ROOT / "data_contracts/README.md", *sorted((ROOT / "docs").rglob("*.md")))
-PROGRAMS: Final = ("echoingecg", "make", "python", "prefect", "hf", "export", "docker", "torchrun", "pip", "cd", "cp",
+PAGES = (ROOT / "README.md", ROOT / "data_contracts/README.md", *sorted((ROOT / "docs").rglob("*.md")))
+PROGRAMS = ("echoingecg", "make", "python", "prefect", "hf", "export", "docker", "torchrun", "pip", "cd", "cp",
                    "pip-audit", "git", "mkdir", "touch", "dask", "curl", "source", ".", "cat", "rclone",
                    "aws")  # fmt: skip
-_FENCE: Final = re.compile(r"^( *)```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
-_INLINE: Final = re.compile(
+_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(
     r"`((?:(?:echoingecg|make|python -m|prefect|dask|docker compose|torchrun|export) |\. build/)[^`]+)`"
 )
-_SETTING: Final = re.compile(r"[A-Z_]+=\S*")
+_SETTING = re.compile(r"[A-Z_]+=\S*")
 
 
 @dataclass(frozen=True)

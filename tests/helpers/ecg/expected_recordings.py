@@ -5,15 +5,14 @@ lead; or the reason of its refusal.
 """
 
 from dataclasses import dataclass
-from typing import Final
 
-FOLDERS: Final = (
+FOLDERS = (
     "ptbxl", "cinc2021_wfdb_mat", "code15_wfdb", "ludb_wfdb", "ecg_dicom", "muse_xml", "philips_xml", "hl7_aecg",
     "scp_ecg",
 )  # fmt: skip
-ENDINGS: Final = (".hea", ".dcm", ".xml", ".scp")
+ENDINGS = (".hea", ".dcm", ".xml", ".scp")
 
-_TABLE: Final = """
+_TABLE = """
 ptbxl/records100/00000/00001_lr.hea wfdb 100 12 1000
 ptbxl/records100/00000/00002_lr.hea wfdb 100 12 1000
 ptbxl/records100/00000/00003_lr.hea wfdb 100 12 1000
@@ -239,4 +238,4 @@ def _expected(line: str) -> Expected:
     return Expected(path, form, float(frequency), int(leads), int(samples))
 
 
-EXPECTED: Final = {one.path: one for line in _TABLE.strip().splitlines() if (one := _expected(line))}
+EXPECTED = {one.path: one for line in _TABLE.strip().splitlines() if (one := _expected(line))}

@@ -5,9 +5,8 @@ as top, bottom, left, right; or the reason of its refusal. `shared` is the folde
 """
 
 from dataclasses import dataclass
-from typing import Final
 
-_TABLE: Final = """
+_TABLE = """
 shared pydicom/examples_ybr_color.dcm       30 240 320 30.0003   31 240 84 320
 shared pydicom/color3d_jpeg_baseline.dcm   120 480 640 30.0003   31 415 84 596
 shared go-dicom/I_000003.dcm                17 430 480 14.9254    4 354 42 439
@@ -55,5 +54,5 @@ def _row(line: str) -> Expected:
     return Expected(folder, name, "", int(frames), int(height), int(width), frame_rate, tuple(map(int, box)))
 
 
-EXPECTED: Final = tuple(_row(line) for line in _TABLE.strip().splitlines())
-CLIPS: Final = tuple(one for one in EXPECTED if not one.reason)
+EXPECTED = tuple(_row(line) for line in _TABLE.strip().splitlines())
+CLIPS = tuple(one for one in EXPECTED if not one.reason)

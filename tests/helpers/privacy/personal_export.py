@@ -6,7 +6,7 @@ Report texts alone are clean: data_contracts/README.md asks the hospital for tha
 import struct
 import warnings
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,10 +20,10 @@ from helpers.ecg.scp_files import write_scp
 from helpers.ecg.wfdb_files import CLINICAL
 
 SURNAME, GIVEN, WARD, TELEPHONE = "Quillfeather", "Zebediah", "Larkspurward", "0555-4417-0199"
-BIRTHS: Final = ("1951-03-07", "19510307", "07-MAR-1951", "07/03/1951", "07.03.1951")
+BIRTHS = ("1951-03-07", "19510307", "07-MAR-1951", "07/03/1951", "07.03.1951")
 PATIENT, STUDY, ECG, REPORT = "MRN-QF", "ACC-QF", "ORD-QF", "DOC-QF"  # prefixes of the hospital's numbers
-PRINTED: Final = "Quillfeather"  # burned into the clips
-FORMATS: Final = ("wfdb", "dicom", "muse", "philips", "aecg", "scp", "edf")
+PRINTED = "Quillfeather"  # burned into the clips
+FORMATS = ("wfdb", "dicom", "muse", "philips", "aecg", "scp", "edf")
 
 
 def write_export(simulated: Path, folder: Path) -> tuple[Path, set[str]]:

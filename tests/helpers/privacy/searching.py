@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 import cv2
 import icechunk
@@ -15,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
 
-_ZSTD: Final = b"\x28\xb5\x2f\xfd"
-_GZIP: Final = b"\x1f\x8b\x08"
-_STRIPPED: Final = " (UTF-16)"
-_PNG: Final = b"\x89PNG\r\n\x1a\n"
-_IN_PAGE: Final = re.compile(rb"data:image/png;base64,((?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2,3}={1,2})?)")
-_SECONDS: Final = (1, 10**3, 10**6, 10**9)  # a date as a number counts s, ms, us or ns
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_GZIP = b"\x1f\x8b\x08"
+_STRIPPED = " (UTF-16)"
+_PNG = b"\x89PNG\r\n\x1a\n"
+_IN_PAGE = re.compile(rb"data:image/png;base64,((?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2,3}={1,2})?)")
+_SECONDS = (1, 10**3, 10**6, 10**9)  # a date as a number counts s, ms, us or ns
 
 
 class Words:

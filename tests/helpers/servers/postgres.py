@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from deploy.compose import service
-from deploy.postgres import programs, start_postgres
-from deploy.processes import Running, end
 from echoingecg.common import UserError
 from helpers.servers.prefect_server import free_address
+from tests.stack.compose import service
+from tests.stack.postgres import programs, start_postgres
+from tests.stack.processes import Running, end
 
 SERVICE = service("postgres", {"POSTGRES_PASSWORD": "of-a-test"})
 

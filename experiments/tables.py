@@ -1,10 +1,10 @@
 """Rows of the page's tables: text in every cell."""
 
-from benchmarks.science.arms import CEILING, REMEDIES, SAYS, SCRATCH, STUDIED
-from benchmarks.science.findings import rising
-from benchmarks.science.noise import KINDS, LEVELS
-from benchmarks.science.results import Results
-from benchmarks.science.stats import Interval
+from experiments.arms import CEILING, REMEDIES, SAYS, SCRATCH, STUDIED
+from experiments.findings import rising
+from experiments.measures import Interval
+from experiments.noise import KINDS, LEVELS
+from experiments.results import Results
 
 Rows = list[list[str]]
 _CORRELATIONS = ("label", "error", "error_called_0", "error_called_1")

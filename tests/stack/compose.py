@@ -1,30 +1,30 @@
-"""What docker-compose.yml, the one place where services are described, says of one, its variables filled in."""
+"""Reads a service from docker-compose.yml, the one place where services are described, and fills in its variables."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import yaml
 
 from echoingecg.common import UserError
 
-ROOT: Final = Path(__file__).resolve().parents[1]
-FILE: Final = ROOT / "docker-compose.yml"
+ROOT = Path(__file__).resolve().parents[2]
+FILE = ROOT / "docker-compose.yml"
 # $$, ${NAME}, ${NAME:-default}, ${NAME:?what to do}: what Compose calls interpolation
-_VARIABLE: Final = re.compile(r"\$(?:\$|\{(?P<name>\w+)(?::(?P<sign>[-?])(?P<text>[^}]*))?\})")
+_VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>\w+)(?::(?P<sign>[-?])(?P<text>[^}]*))?\})")
 
 
 @dataclass(frozen=True)
 class Service:
-    """One service, as a process needs it.
+    """A service, as a process needs it.
 
     Attributes:
-        name: in the file.
+        name: its name in docker-compose.yml.
         command: entrypoint and arguments; for an image that is not ours, its arguments alone.
-        environment: beside that of the caller.
-        probe: command that ends with 0 once the service can be used; empty where none is told.
+        environment: variables beside those of the caller.
+        probe: command that ends with 0 once the service can be used; empty where the file has none.
         replicas: how many run side by side.
     """
 
@@ -36,19 +36,19 @@ class Service:
 
 
 def service(name: str, variables: Mapping[str, str]) -> Service:
-    """A service of docker-compose.yml.
+    """Reads a service of docker-compose.yml.
 
     Raises:
         UserError: a variable that must be set is not.
     """
-    told = _filled(yaml.safe_load(FILE.read_text(encoding="utf-8"))["services"][name], variables)
-    kind, *probe = told.get("healthcheck", {}).get("test", [""])
+    described = _filled(yaml.safe_load(FILE.read_text(encoding="utf-8"))["services"][name], variables)
+    kind, *probe = described.get("healthcheck", {}).get("test", [""])
     return Service(
         name,
-        (*told.get("entrypoint", []), *told.get("command", [])),
-        {key: str(value) for key, value in told.get("environment", {}).items()},
+        (*described.get("entrypoint", []), *described.get("command", [])),
+        {key: str(value) for key, value in described.get("environment", {}).items()},
         ("sh", "-c", *probe) if kind == "CMD-SHELL" else tuple(probe),
-        told.get("deploy", {}).get("replicas", 1),
+        described.get("deploy", {}).get("replicas", 1),
     )
 
 

@@ -3,16 +3,11 @@
 Thresholds and the probe's strength come from the validation cases; test labels are stored, never used.
 """
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.science.arms import Arm, Tower
-from benchmarks.science.crowding import crowding, expected_matches
-from benchmarks.science.hospital import Hospital
-from benchmarks.science.labels import DRAWS, labelled
-from benchmarks.science.noise import under_noise
 from echoingecg.evaluation.data.embed import Gaussians, embed_ecgs, embed_prompts
 from echoingecg.evaluation.data.inputs import Skipped
 from echoingecg.evaluation.decision.threshold_and_referral import choose_threshold
@@ -20,9 +15,14 @@ from echoingecg.evaluation.protocols.retrieval import retrieve
 from echoingecg.evaluation.protocols.zero_shot_and_probe import linear_probe_scores, zero_shot_scores
 from echoingecg.student.fine_tuning import balanced_loss
 from echoingecg.student.inference import LoadedStudent
+from experiments.arms import Arm, Tower
+from experiments.cases import DRAWS, labelled
+from experiments.hospital import Hospital
+from experiments.measures import crowding, expected_matches
+from experiments.noise import under_noise
 
-STRENGTHS: Final = (0.01, 0.1, 1.0)  # of the probe, C; like the two rates of training from scratch
-_HEARTS_OWN: Final = ("heart_rate", "qrs_duration", "ecg_noise")  # columns of the truth that may explain the variance
+STRENGTHS = (0.01, 0.1, 1.0)  # of the probe, C; like the two rates of training from scratch
+_HEARTS_OWN = ("heart_rate", "qrs_duration", "ecg_noise")  # columns of the truth that may explain the variance
 
 
 def judge(hospital: Hospital, arm: Arm, student: LoadedStudent) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from benchmarks.science.order import Order
-from benchmarks.science.results import Results
+from experiments.order import Order
+from experiments.results import Results
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.science", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
     parser.add_argument("--seeds", type=int, default=5, help="hospitals; beyond 5, of the compared arms alone")
     parser.add_argument("--patients", type=int, help="of each hospital; by default 1,500, with --quick 40")
     parser.add_argument("--quick", action="store_true", help="two epochs on a small hospital: shows that all runs")
@@ -22,14 +22,14 @@ def main() -> None:
     folder = given.workspace / f"{patients}-patients{'-quick' if given.quick else ''}"
     order = Order(folder.resolve(), given.seeds, patients, given.quick)
     if not given.report_only:
-        from benchmarks.science.run import run
+        from experiments.run import run
 
         run(order, given.workers, lambda line: print(line, flush=True))  # noqa: T201
     results = Results.read(order)
     if not results.raw:
         parser.error(f"no results in {folder}: run without --report-only")
 
-    from benchmarks.science.page import write_page
+    from experiments.page import write_page
 
     write_page(order, results, given.out)
     print(given.out)  # noqa: T201

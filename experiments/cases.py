@@ -4,7 +4,6 @@ Shape legend: case = a labelled ECG-echo pair, one ECG a study.
 """
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,7 @@ from tasks.pools.targets import read_targets
 from tasks.store.artefacts import Artefact
 from tasks.store.job import Job
 
-TRUTH: Final = "simulated_truth.csv"
+TRUTH = "simulated_truth.csv"
 
 
 @dataclass(frozen=True)
@@ -86,3 +85,31 @@ def _one_pair_an_ecg(paired: pa.Table, known: np.ndarray) -> np.ndarray:
 
 def _strings(column: pa.ChunkedArray) -> np.ndarray:
     return np.array(column.to_pylist(), dtype=np.str_)
+
+
+SHARE = 0.1  # of the training patients
+DRAWS = 3  # a seed
+FEWEST = 8  # patients, where the share would be fewer
+OF_EACH = 2  # cases of a class at least
+
+
+def labelled(label: np.ndarray, patient: np.ndarray, split: np.ndarray, seed: int, draw: int) -> np.ndarray:
+    """(case,) bool: a tenth of the training patients at random, drawn again while a class has under two cases.
+
+    Args:
+        label: (case,) 0 or 1.
+        patient: (case,) str.
+        split: (case,) str.
+        seed: of the hospital.
+        draw: from 0.
+    """
+    training = split == "train"
+    for one in (0, 1):
+        assert (label[training] == one).sum() >= OF_EACH, f"fewer than {OF_EACH} training cases with label {one}"
+    patients = np.unique(patient[training])
+    size = max(FEWEST, round(SHARE * len(patients)))
+    random = np.random.default_rng((seed, draw))
+    while True:
+        chosen = training & np.isin(patient, random.choice(patients, size, replace=False))
+        if np.bincount(label[chosen], minlength=2).min() >= OF_EACH:
+            return chosen

@@ -11,25 +11,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
 
 import httpx
 from filelock import FileLock, Timeout
 
-from deploy.compose import ROOT, Service, service
-from deploy.postgres import start_postgres
-from deploy.processes import MARK, Running, end, start, sweep
-from deploy.secrets import kept_secrets
 from echoingecg.common import UserError
+from tests.stack.compose import ROOT, Service, service
+from tests.stack.passwords import kept_passwords
+from tests.stack.postgres import start_postgres
+from tests.stack.processes import MARK, Running, end, start, sweep
 
-CLIENT: Final = "client.env"  # in the data folder: what a client's shell needs
+CLIENT = "client.env"  # in the data folder: what a client's shell needs
 # Names of docker-compose.yml, and where they listen here; a usual Postgres has 5432 already.
-PORTS: Final = {
+PORTS = {
     "POSTGRES_PORT": 15432, "SERVER_PORT": 4200, "SCHEDULER_PORT": 8786, "DASHBOARD_PORT": 8787, "STORAGE_PORT": 8333,
     "WORKER_CPU_PORT": 18080, "WORKER_GPU_PORT": 18081, "DASK_WORKER_PORT": 8790, "DASK_WORKER_2_PORT": 8791,
 }  # fmt: skip
-_ANY: Final = range(20000, 32768)  # below what the system gives to outgoing connections, which come and go
-_PID: Final = "stack.pid"
+_FREE_PORTS = range(20000, 32768)  # below what the system gives to outgoing connections, which come and go
+_PID = "stack.pid"
 
 
 def up(data: Path, any_ports: bool, say: Callable[[str], None]) -> None:
@@ -38,13 +37,13 @@ def up(data: Path, any_ports: bool, say: Callable[[str], None]) -> None:
     Args:
         data: folder that keeps the database, the workspace, logs and `.env`; made if need be.
         any_ports: take free ports instead of the usual ones.
-        say: told what goes on, line by line.
+        say: called with each line of progress.
 
     Raises:
         UserError: a port is taken, a program is missing, a service ended.
     """
     data.mkdir(parents=True, exist_ok=True)
-    with _alone(data), _interruptible(), ExitStack() as running:
+    with _only_keeper(data), _interruptible(), ExitStack() as running:
         sweep(data)  # of a stack whose keeper was killed
         running.callback(_tidy, data)
         variables = _variables(data, any_ports)
@@ -91,8 +90,8 @@ def _start_all(
         for name in names:
             several = service(name, variables).replicas
             for number in range(1, several + 1):
-                told = service(name, {**variables, **_of_replica(number, variables)})
-                started(_start(told, f"{name}-{number}" if several > 1 else name, data))
+                described = service(name, {**variables, **_replica_port(number, variables)})
+                started(_start(described, f"{name}-{number}" if several > 1 else name, data))
         for one in found[first:]:
             one.wait_until_ready()
         say(f"{', '.join(names)}: up")
@@ -113,9 +112,9 @@ def _start_all(
     return found
 
 
-def _start(told: Service, name: str, data: Path) -> Running:
-    environment = _environment(data, told.environment)
-    return start(name, told.command, data / "logs" / f"{name}.log", environment, data / "scratch", told.probe)
+def _start(described: Service, name: str, data: Path) -> Running:
+    environment = _environment(data, described.environment)
+    return start(name, described.command, data / "logs" / f"{name}.log", environment, data / "scratch", described.probe)
 
 
 def _start_storage(data: Path, variables: Mapping[str, str]) -> Running:
@@ -130,7 +129,7 @@ def _start_storage(data: Path, variables: Mapping[str, str]) -> Running:
     return running
 
 
-def _of_replica(number: int, variables: Mapping[str, str]) -> dict[str, str]:
+def _replica_port(number: int, variables: Mapping[str, str]) -> dict[str, str]:
     return {} if number == 1 else {"DASK_WORKER_PORT": variables[f"DASK_WORKER_{number}_PORT"]}
 
 
@@ -143,7 +142,7 @@ def _variables(data: Path, any_ports: bool) -> dict[str, str]:
     for name in ("inbox", "logs", "scratch", "tmp", "workspace"):
         (data / name).mkdir(exist_ok=True)
     ports = _free_ports(any_ports)
-    known = kept_secrets(data / ".env") | {name: str(port) for name, port in ports.items()}
+    known = kept_passwords(data / ".env") | {name: str(port) for name, port in ports.items()}
     hosts = dict.fromkeys(("BIND", "SERVER_HOST", "POSTGRES_HOST", "SCHEDULER_HOST"), "127.0.0.1")
     places = {"SCRATCH": data / "scratch", "WORKSPACE": data / "workspace", "INBOX": data / "inbox", "PROJECT": ROOT}
     storage = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['STORAGE_PORT']}"}
@@ -156,7 +155,7 @@ def _free_ports(any_ports: bool) -> dict[str, int]:
         for name, usual in PORTS.items():
             one = held.enter_context(socket.socket())
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if not any(_bound(one, port) for port in (random.sample(_ANY, 100) if any_ports else [usual])):
+            if not any(_bound(one, port) for port in (random.sample(_FREE_PORTS, 100) if any_ports else [usual])):
                 raise UserError(f"port {usual} is taken ({name}): end what listens there, or say --any-ports")
             found[name] = one.getsockname()[1]
         return found
@@ -170,12 +169,12 @@ def _bound(one: socket.socket, port: int) -> bool:
     return True
 
 
-def _environment(data: Path, told: Mapping[str, str]) -> dict[str, str]:
-    """That of the caller, less what would send a process elsewhere, and the service's own."""
+def _environment(data: Path, own: Mapping[str, str]) -> dict[str, str]:
+    """The caller's environment without what would send a process elsewhere, and the service's own variables."""
     foreign = ("PREFECT_", "AWS_", "ECHOINGECG_", "PG")
     base = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     path = os.pathsep.join((str(Path(sys.executable).parent), base.get("PATH", os.defpath)))
-    return {**base, "PATH": path, "TMPDIR": str(data / "tmp"), MARK: str(data), **told}
+    return {**base, "PATH": path, "TMPDIR": str(data / "tmp"), MARK: str(data), **own}
 
 
 def _keep(path: Path, environment: Mapping[str, str]) -> None:
@@ -184,7 +183,7 @@ def _keep(path: Path, environment: Mapping[str, str]) -> None:
 
 
 def _tidy(data: Path) -> None:
-    """What is left of the processes, and what they needed only while they ran."""
+    """Ends what is left of the processes, and removes what they needed only while they ran."""
     sweep(data)
     for name in ("tmp", "scratch"):
         shutil.rmtree(data / name, ignore_errors=True)
@@ -193,7 +192,7 @@ def _tidy(data: Path) -> None:
 
 
 @contextmanager
-def _alone(data: Path) -> Iterator[None]:
+def _only_keeper(data: Path) -> Iterator[None]:
     lock = _lock(data)
     try:
         lock.acquire(blocking=False)

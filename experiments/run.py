@@ -7,25 +7,24 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
-from typing import Any, Final
+from typing import Any
 
 import torch
 
-from benchmarks.science import STUDY_VERSION, VERSION
-from benchmarks.science.arms import ARMS, CEILING, SCRATCH, Arm, shuffled
-from benchmarks.science.ceiling import ceiling
-from benchmarks.science.hospital import Hospital, build
-from benchmarks.science.judge import judge
-from benchmarks.science.order import CONTROL_SEEDS, Order
-from benchmarks.science.scratch import scratch
 from echoingecg import evaluation, student
 from echoingecg.common import fingerprint
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.train import train
+from experiments import STUDY_VERSION, VERSION
+from experiments.arms import ARMS, CEILING, SCRATCH, Arm, shuffled
+from experiments.baselines import ceiling, scratch
+from experiments.hospital import Hospital, build
+from experiments.judge import judge
+from experiments.order import CONTROL_SEEDS, Order
 
-_FIRST: Final = (CEILING, "both", "text", "echo", "both_shuffled_1", "echo_shuffled_1", "augmented", SCRATCH)
-NAMES: Final = (*_FIRST, *(arm.name for arm in ARMS if arm.name not in _FIRST))
-SCRATCH_EPOCHS: Final = (80, 15)  # at most, patience
+_FIRST = (CEILING, "both", "text", "echo", "both_shuffled_1", "echo_shuffled_1", "augmented", SCRATCH)
+NAMES = (*_FIRST, *(arm.name for arm in ARMS if arm.name not in _FIRST))
+SCRATCH_EPOCHS = (80, 15)  # at most, patience
 
 
 def run(order: Order, workers: int, say: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""`python -m deploy up | down | secrets | estimate`."""
+"""Starts and ends the services of docker-compose.yml without containers: `python -m tests.stack up | down`."""
 
 import sys
 from pathlib import Path
@@ -6,10 +6,8 @@ from typing import Annotated
 
 import typer
 
-from deploy import stack
-from deploy.estimate import Assumptions, tables
-from deploy.secrets import random_secrets
 from echoingecg.common import UserError
+from tests.stack import stack
 
 app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False)
 Data = Annotated[
@@ -32,28 +30,6 @@ def down(data: Data = _DATA) -> None:
     """End every service, also of a stack whose keeper was killed."""
     left = stack.down(data)
     typer.echo(f"down; {left} processes had outlived their keeper" if left else "down")
-
-
-@app.command()
-def secrets() -> None:
-    """Print `.env.example` with random passwords."""
-    typer.echo(random_secrets(), nl=False)
-
-
-@app.command()
-def estimate(
-    changed: Annotated[list[str] | None, typer.Option("--set", help="assumption=number")] = None,
-    gpus: Annotated[list[int] | None, typer.Option(help="Numbers of GPUs to compare.")] = None,
-) -> None:
-    """Hours and price of all of MIMIC-IV, on paper."""
-    try:
-        told = Assumptions.model_validate(dict(one.split("=", 1) for one in changed or []))
-    except ValueError as fault:
-        raise UserError(
-            f"--set takes an assumption of the table and a number: {' '.join(str(fault).split())}"
-        ) from fault
-    for line in tables(told, tuple(gpus or (1, 8))):
-        typer.echo(line)
 
 
 if __name__ == "__main__":

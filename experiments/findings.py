@@ -2,20 +2,19 @@
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Final
 
-from benchmarks.science.arms import SAYS, STUDIED
-from benchmarks.science.noise import KINDS, LEVELS, Noise, rises
-from benchmarks.science.order import CONTROL_SEEDS
-from benchmarks.science.results import Results
-from benchmarks.science.stats import Interval
+from experiments.arms import SAYS, STUDIED
+from experiments.measures import Interval
+from experiments.noise import KINDS, LEVELS, Noise, rises
+from experiments.order import CONTROL_SEEDS
+from experiments.results import Results
 
-MET: Final = "met"
-MISSED: Final = "missed"
-NOT_SHOWN: Final = "missed (right way, interval holds 0)"
-NOT_RUN: Final = "not run"
-GOAL: Final = 0.75
-CHANCE: Final = (0.45, 0.55)
+MET = "met"
+MISSED = "missed"
+NOT_SHOWN = "missed (right way, interval holds 0)"
+NOT_RUN = "not run"
+GOAL = 0.75
+CHANCE = (0.45, 0.55)
 ACCURACY, AREA = "balanced_accuracy", "auroc"
 
 

@@ -2,18 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from echoingecg.recipe import Recipe
 from flows.request import find_recipe
 
-ENDPOINT: Final = "LVEF < 40 %"  # of the demo recipe
-FIRST_SEED: Final = 101  # none that the demo, the tests or the trials behind the settings use
-COMPARED: Final = ("ceiling", "both", "text", "echo")  # run on every seed: a paired difference wants many
-CONTROL_SEEDS: Final = 5  # all else is run on the first so many
-SPLIT: Final = "pairs.split={train: 0.6, validation: 0.15, test: 0.25}"
-FULL: Final = ("student.epochs=16", "student.patience=5")
-QUICK: Final = ("student.epochs=2", "student.batch_size=8")
+ENDPOINT = "LVEF < 40 %"  # of the demo recipe
+FIRST_SEED = 101  # none that the demo, the tests or the trials behind the settings use
+COMPARED = ("ceiling", "both", "text", "echo")  # run on every seed: a paired difference wants many
+CONTROL_SEEDS = 5  # all else is run on the first so many
+SPLIT = "pairs.split={train: 0.6, validation: 0.15, test: 0.25}"
+FULL = ("student.epochs=16", "student.patience=5")
+QUICK = ("student.epochs=2", "student.batch_size=8")
 
 
 @dataclass(frozen=True)

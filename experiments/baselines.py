@@ -1,20 +1,60 @@
-"""The baseline without distillation: the same encoder, trained from nothing on the few labels alone."""
+"""Two bounds for the students: a ceiling with the true ECG features, and an encoder trained on the few labels alone."""
 
-from typing import Any, Final
+from typing import Any
 
+import pandas as pd
 import torch
 
-from benchmarks.science.hospital import Hospital
-from benchmarks.science.judge import decided
-from benchmarks.science.labels import DRAWS, labelled
 from echoingecg.recipe import TuningSettings
 from echoingecg.student.data.transforms import fit_scaler
 from echoingecg.student.fine_tuning import Classifier, fit_classifier
 from echoingecg.student.model.student import EcgEncoder
+from experiments.cases import DRAWS, labelled
+from experiments.hospital import Hospital
+from experiments.judge import decided, probe
 
-RATES: Final = (3e-4, 2e-3)
-BATCH: Final = 16
-WEIGHT_DECAY: Final = 0.01
+FEATURES = (
+    "heart_rate",
+    "rhythm",
+    "conduction",
+    "left_bundle_branch_block",
+    "right_bundle_branch_block",
+    "ectopic_share",
+    "pr_interval",
+    "qrs_duration",
+    "qt_corrected",
+    "qrs_axis",
+    "qrs_voltage",
+    "t_amplitude",
+    "t_polarity",
+    "st_depression",
+)
+
+
+def ecg_features(truth: pd.DataFrame) -> pd.DataFrame:
+    """(case, feature) float64: those of FEATURES that the table holds; words as a column a word."""
+    return pd.get_dummies(truth[[one for one in FEATURES if one in truth]]).astype(float)
+
+
+def ceiling(hospital: Hospital) -> dict[str, Any]:
+    """Logistic regression on the features, fitted on all training cases like a probe."""
+    features = ecg_features(hospital.cases.truth)
+    test = hospital.cases.split == "test"
+    return {
+        "label": hospital.cases.label[test].tolist(),
+        "probe": probe(hospital, features.to_numpy(), hospital.cases.split == "train"),
+        "features": list(features.columns),
+        "cases": {side: int((hospital.cases.split == side).sum()) for side in ("train", "validation", "test")},
+        "positives": {
+            side: int(hospital.cases.label[hospital.cases.split == side].sum())
+            for side in ("train", "validation", "test")
+        },
+    }
+
+
+RATES = (3e-4, 2e-3)
+BATCH = 16
+WEIGHT_DECAY = 0.01
 
 
 def scratch(hospital: Hospital, epochs: int, patience: int) -> dict[str, Any]:

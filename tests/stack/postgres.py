@@ -7,14 +7,13 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
-from deploy.compose import Service
-from deploy.processes import Running, start
 from echoingecg.common import UserError
+from tests.stack.compose import Service
+from tests.stack.processes import Running, start
 
-_DEBIAN: Final = Path("/usr/lib/postgresql")
-_OWNER: Final = "postgres"  # who runs it where we are root
+_DEBIAN = Path("/usr/lib/postgresql")
+_OWNER = "postgres"  # who runs it where we are root
 
 
 def start_postgres(service: Service, port: str, folder: Path, log: Path, environment: Mapping[str, str]) -> Running:
@@ -23,42 +22,63 @@ def start_postgres(service: Service, port: str, folder: Path, log: Path, environ
     Args:
         service: its environment is that of the official image.
         port: on 127.0.0.1; no Unix socket is opened.
-        folder: of the cluster.
-        log: what it prints.
-        environment: of its processes.
+        folder: folder of the cluster.
+        log: file for its output.
+        environment: variables of its processes.
 
     Raises:
         UserError: Postgres is not installed, or the folder cannot be reached by who runs it.
     """
-    found, owner = programs(), _OWNER if os.geteuid() == 0 else None
-    told = service.environment
+    binaries, owner = programs(), _OWNER if os.geteuid() == 0 else None
+    variables = service.environment
     if not (folder / "PG_VERSION").exists():
         _reachable(folder.parent, owner)
         folder.mkdir(mode=0o700, exist_ok=True)
         if owner:
             shutil.chown(folder, owner, owner)
         with tempfile.NamedTemporaryFile("w", dir=folder.parent) as password:
-            password.write(told["POSTGRES_PASSWORD"])
+            password.write(variables["POSTGRES_PASSWORD"])
             password.flush()
             if owner:
                 shutil.chown(password.name, owner)
-            arguments = ("--pgdata", str(folder), "--username", told["POSTGRES_USER"], "--pwfile", password.name)
-            _run((found / "initdb", *arguments, "--no-instructions", told["POSTGRES_INITDB_ARGS"]), owner, environment)
+            arguments = (
+                "--pgdata",
+                str(folder),
+                "--username",
+                variables["POSTGRES_USER"],
+                "--pwfile",
+                password.name,
+            )
+            _run(
+                (
+                    binaries / "initdb",
+                    *arguments,
+                    "--no-instructions",
+                    variables["POSTGRES_INITDB_ARGS"],
+                ),
+                owner,
+                environment,
+            )
     settings = (f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=")
-    command = [str(found / "postgres"), "-D", str(folder), *(part for one in settings for part in ("-c", one))]
-    at = ("--host=127.0.0.1", f"--port={port}", f"--username={told['POSTGRES_USER']}")
-    probe = (str(found / "pg_isready"), *at)
+    command = [
+        str(binaries / "postgres"),
+        "-D",
+        str(folder),
+        *(part for one in settings for part in ("-c", one)),
+    ]
+    address = ("--host=127.0.0.1", f"--port={port}", f"--username={variables['POSTGRES_USER']}")
+    probe = (str(binaries / "pg_isready"), *address)
     running = start("postgres", command, log, environment, folder, probe, owner, stop=signal.SIGINT)
     running.wait_until_ready()
-    login = {**environment, "PGPASSWORD": told["POSTGRES_PASSWORD"]}
-    databases = _run((found / "psql", *at, "--list", "--tuples-only", "--no-align", "postgres"), None, login)
-    if not any(line.startswith(f"{told['POSTGRES_DB']}|") for line in databases.splitlines()):
-        _run((found / "createdb", *at, told["POSTGRES_DB"]), None, login)
+    login = {**environment, "PGPASSWORD": variables["POSTGRES_PASSWORD"]}
+    databases = _run((binaries / "psql", *address, "--list", "--tuples-only", "--no-align", "postgres"), None, login)
+    if not any(line.startswith(f"{variables['POSTGRES_DB']}|") for line in databases.splitlines()):
+        _run((binaries / "createdb", *address, variables["POSTGRES_DB"]), None, login)
     return running
 
 
 def programs() -> Path:
-    """Folder of Postgres' programs, the newest that Debian has, or that of the path."""
+    """Returns the folder of Postgres' programs: the newest one of Debian, or the one that PATH names."""
     versions = sorted(_DEBIAN.glob("[0-9]*/bin"), key=lambda one: int(one.parent.name))
     if versions:
         return versions[-1]
@@ -68,7 +88,7 @@ def programs() -> Path:
 
 
 def _reachable(folder: Path, owner: str | None) -> None:
-    """Root's own folders are often closed to others."""
+    """Checks that the user who runs Postgres can reach the folder: root's own folders are often closed to others."""
     closed = [one for one in (folder, *folder.parents) if not one.stat().st_mode & 0o001]
     if owner and closed:
         raise UserError(

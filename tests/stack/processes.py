@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import psutil
 
 from echoingecg.common import UserError
 
-MARK: Final = "ECHOINGECG_STACK"  # in the environment of every process of a stack: its data folder
-_PATIENCE: Final = 15.0  # s that a process has to end by itself
-_READY: Final = 180.0  # s that a process has to become usable
+MARK = "ECHOINGECG_STACK"  # in the environment of every process of a stack: its data folder
+_PATIENCE = 15.0  # s that a process has to end by itself
+_READY = 180.0  # s that a process has to become usable
 
 
 @dataclass(frozen=True)

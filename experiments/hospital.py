@@ -5,25 +5,25 @@ Shape legend: D = shared embedding width.
 
 import json
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 
-from benchmarks.science.cases import Cases, read_cases
-from benchmarks.science.order import ENDPOINT, Order
 from data_contracts.conventions import UPSTREAM, Stage
 from echoingecg.common import fingerprint, hash_array
 from echoingecg.evaluation.data.embed import Gaussians
 from echoingecg.recipe import Endpoint
 from echoingecg.student.data.pairs import TrainingData
+from experiments.cases import Cases, read_cases
+from experiments.order import ENDPOINT, Order
 from flows.request import make_job
 from tasks.all_stages import WORKS
 from tasks.store.artefacts import Artefact
 from tasks.store.job import Job
 from tasks.student import training_data
 
-STAGES: Final[tuple[Stage, ...]] = ("catalog", "ecg", "teacher", "pairs")
-BUILT: Final = "hospital.json"
+STAGES: tuple[Stage, ...] = ("catalog", "ecg", "teacher", "pairs")
+BUILT = "hospital.json"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Final, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from echoingecg.evaluation.data.embed import Gaussians, StudentModel
 from echoingecg.student.data.transforms import WANDER_HZ
 
 Noise = Literal["muscle", "wander"]
-KINDS: Final[tuple[Noise, ...]] = get_args(Noise)
-LEVELS: Final = (0.0, 0.05, 0.1, 0.2, 0.4)  # mV, standard deviation of what is added to a lead
+KINDS: tuple[Noise, ...] = get_args(Noise)
+LEVELS = (0.0, 0.05, 0.1, 0.2, 0.4)  # mV, standard deviation of what is added to a lead
 
 
 def added(kind: Noise, shape: tuple[int, int, int], seed: int) -> np.ndarray:

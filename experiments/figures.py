@@ -2,18 +2,17 @@
 
 from collections.abc import Iterator
 from textwrap import fill
-from typing import Final
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.science.arms import SAYS, STUDIED
-from benchmarks.science.noise import KINDS, LEVELS
-from benchmarks.science.results import Results
 from echoingecg.common.figure_style import BLUE, GREEN, GREY, INK, MUTED, VERMILION, new_figure, set_title
 from echoingecg.evaluation.metrics.selective import selective_risk, threshold_nearness
+from experiments.arms import SAYS, STUDIED
+from experiments.noise import KINDS, LEVELS
+from experiments.results import Results
 
-_LABEL_WIDTH: Final = 34  # characters
+_LABEL_WIDTH = 34  # characters
 _COVERAGES = np.linspace(0.02, 1, 50)
 
 

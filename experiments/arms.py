@@ -1,7 +1,7 @@
 """The arms: what each learns from, with which settings, and by which text tower it is judged."""
 
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -9,9 +9,9 @@ from echoingecg.recipe import Recipe, StudentSettings, with_overrides
 from echoingecg.student.data.pairs import EchoPairs, Pairs, TextPairs, TrainingData
 
 Tower = Literal["student", "teacher"]
-SHUFFLES: Final = 2  # of each control and seed
-CEILING: Final = "ceiling"  # results beside the arms: the true ECG features,
-SCRATCH: Final = "scratch"  # and training on labels alone
+SHUFFLES = 2  # of each control and seed
+CEILING = "ceiling"  # results beside the arms: the true ECG features,
+SCRATCH = "scratch"  # and training on labels alone
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Arm:
         return with_overrides(recipe, list(self.overrides)).student
 
 
-_NO_TEXT: Final = ("student.text_weight=0",)
+_NO_TEXT = ("student.text_weight=0",)
 
 
 def _arm(name: str, says: str, *overrides: str, towers: tuple[Tower, ...] = ("student", "teacher")) -> Arm:
     return Arm(name, name, says, overrides, towers=towers, studied=towers == ("student", "teacher"))
 
 
-ARMS: Final = (
+ARMS = (
     _arm("both", "ECG-echo and ECG-text"),
     _arm("text", "ECG-text alone", "student.echo_weight=0", towers=("student",)),
     _arm("echo", "ECG-echo alone", *_NO_TEXT, towers=("teacher",)),
@@ -71,9 +71,9 @@ ARMS: Final = (
     _arm("start_published", "both, log-variance starts near 0 (published)", "student.model.log_var_start=null"),
     _arm("start_low", "both, log-variance starts at -7", "student.model.log_var_start=-7"),
 )
-SAYS: Final = {arm.family: arm.says for arm in ARMS}
-REMEDIES: Final = ("augmented", "regularised", "start_published", "start_low")
-STUDIED: Final = ("both", *REMEDIES)
+SAYS = {arm.family: arm.says for arm in ARMS}
+REMEDIES = ("augmented", "regularised", "start_published", "start_low")
+STUDIED = ("both", *REMEDIES)
 
 
 def members(family: str) -> list[str]:

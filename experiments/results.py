@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from benchmarks.science.arms import ARMS
-from benchmarks.science.order import Order
-from benchmarks.science.stats import Interval, paired, t_interval
-from benchmarks.science.uncertainty import companion_measures, uncertainty_measures
 from echoingecg.evaluation.decision.threshold_and_referral import DEFAULT
 from echoingecg.evaluation.metrics.classification import AUROC, BALANCED_ACCURACY
+from experiments.arms import ARMS
+from experiments.measures import Interval, companion_measures, paired, t_interval, uncertainty_measures
+from experiments.order import Order
 
 Measures = dict[str, float | None]
 FAMILIES = {arm.name: arm.family for arm in ARMS}

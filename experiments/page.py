@@ -7,16 +7,16 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmarks.science import tables
-from benchmarks.science.arms import REMEDIES, SAYS, SCRATCH, members
-from benchmarks.science.figures import draw
-from benchmarks.science.findings import MET, claims
-from benchmarks.science.labels import DRAWS
-from benchmarks.science.noise import KINDS, LEVELS
-from benchmarks.science.order import ENDPOINT, Order
-from benchmarks.science.results import Results
-from benchmarks.science.scratch import RATES
 from echoingecg.common.figure_style import png, styled
+from experiments import tables
+from experiments.arms import REMEDIES, SAYS, SCRATCH, members
+from experiments.baselines import RATES
+from experiments.cases import DRAWS
+from experiments.figures import draw
+from experiments.findings import MET, claims
+from experiments.noise import KINDS, LEVELS
+from experiments.order import ENDPOINT, Order
+from experiments.results import Results
 
 MATCHES = ("own_mean", "own_spread", "same_spread")
 
