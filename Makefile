@@ -18,8 +18,9 @@ test: lint
 test-docs: $(VENV)/.test
 	$(BIN)/pytest -m "" tests/docs
 
+# Slow tests too, and new random examples for the property tests.
 test-all: lint
-	$(BIN)/pytest -m ""
+	HYPOTHESIS_PROFILE=free $(BIN)/pytest -m ""
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -1,39 +1,68 @@
-"""Fixtures that every test may use. Outside recordings are read in place, never copied here."""
+"""Fixtures that every test may use: golden numbers, real recordings, a run of the smoke recipe, a browser."""
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from flows.request import find_recipe, make_job
 from helpers.cases.stage_runs import Run, run_stages
-from helpers.paths import ROOT
+from helpers.echo.ultrasound_files import PACKAGED
+from helpers.paths import DATA, ROOT
+
+# `make test` draws the same examples every time, so that no test fails by chance; `make test-all` draws new ones.
+hypothesis.settings.register_profile("derandomized", derandomize=True)
+hypothesis.settings.register_profile("free", derandomize=False)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "derandomized"))
 
 CHROMIUM = Path("/usr/bin/chromium")
 
 SHARED = Path(os.environ.get("ECHOINGECG_SHARED", ROOT.parent / "shared"))
 
 
-def _needed(name: str) -> Path:
-    folder = SHARED / name
-    if not folder.exists():
-        pytest.skip(f"needs {name} in a folder 'shared' beside the checkout, or ECHOINGECG_SHARED")
-    return folder
+def _complete() -> Path:
+    """Folder of all real recordings; skips where there is none."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("needs 'data' in a folder 'shared' beside the checkout, or ECHOINGECG_SHARED")
+    return SHARED / "data"
 
 
 @pytest.fixture(scope="session")
 def golden() -> Path:
-    """Folder of golden cases."""
-    return _needed("golden")
+    """Folder of golden numbers."""
+    return DATA / "golden"
 
 
 @pytest.fixture(scope="session")
 def recordings() -> Path:
-    """Folder of real recordings."""
-    return _needed("data")
+    """Folder of real recordings: all of them where there are all, otherwise the small part that is in tests/data."""
+    return SHARED / "data" if (SHARED / "data").is_dir() else DATA / "recordings"
+
+
+@pytest.fixture(scope="session")
+def all_recordings() -> Path:
+    """Folder of all real recordings."""
+    return _complete()
+
+
+@pytest.fixture(scope="session")
+def recording() -> Callable[[str], Path]:
+    """Finds a real recording by its path below the folder of all; skips where it is absent.
+
+    Looks in tests/data, then in the pydicom package, which ships two of them, then among all.
+    """
+
+    def find(name: str) -> Path:
+        shipped = [DATA / "recordings" / name]
+        if "/pydicom/" in name:
+            shipped.append(PACKAGED / Path(name).name)
+        return next((path for path in shipped if path.is_file()), None) or _complete() / name
+
+    return find
 
 
 @pytest.fixture(scope="session")

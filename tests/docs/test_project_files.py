@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from helpers.paths import ROOT
+from helpers.paths import DATA, ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -59,3 +59,16 @@ def test_hooks_call_what_lint_calls() -> None:
     for hook in hooks:
         program = Path(hook["entry"].split()[0]).name
         assert f"$(BIN)/{program}" in recipe
+
+
+def test_every_file_of_others_has_its_source_and_licence() -> None:
+    lines = (DATA / "ATTRIBUTION.md").read_text().splitlines()
+    attributed = {re.split(r"`", line)[1]: line for line in lines if line.startswith("| `")}
+    for folder in ("golden", "recordings"):
+        for path in (DATA / folder).rglob("*"):
+            name = path.relative_to(DATA).as_posix()
+            if path.is_file() and "LICENSES" not in name:
+                (line,) = (line for prefix, line in attributed.items() if name.startswith(prefix))
+                assert re.search(r"CC BY 4\.0|MIT|Open Data Commons Attribution|random numbers|this project", line), (
+                    name
+                )

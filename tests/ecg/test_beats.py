@@ -14,6 +14,7 @@ from echoingecg.ecg.decode.recording import arrange
 from echoingecg.ecg.filter import band_pass_and_resample
 from echoingecg.recipe import EcgSettings
 from helpers.ecg.synthetic_hearts import twelve_leads
+from helpers.paths import Recording
 
 
 def beats_of(signal: np.ndarray, fs: float) -> tuple[np.ndarray, np.ndarray]:
@@ -56,8 +57,8 @@ def test_a_batch_is_what_its_records_are() -> None:
     assert heart_rate(beats).shape == (3,)
 
 
-def test_every_annotated_beat_of_ludb(recordings: Path) -> None:
-    record = recordings / "ludb_wfdb/ludb-ecg"
+def test_every_annotated_beat_of_ludb(recording: Recording) -> None:
+    record = recording("ludb_wfdb/ludb-ecg.hea").with_suffix("")
     stored = decode(record)
     beats, _ = beats_of(arrange(stored)[:, :5000], stored.sampling_frequency)
     note = wfdb.rdann(str(record), "ii")
@@ -70,10 +71,10 @@ def test_every_annotated_beat_of_ludb(recordings: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # wfdb's own
-def test_counts_agree_with_xqrs(recordings: Path) -> None:
+def test_counts_agree_with_xqrs(all_recordings: Path) -> None:
     """wfdb's detector on four leads of each recording of 250 Hz or more; it is not made for 100 Hz."""
-    paths = sorted([*(recordings / "ptbxl/records500").rglob("*.hea"), *(recordings / "code15_wfdb").glob("*.hea"),
-                    *(recordings / "cinc2021_wfdb_mat").glob("*.hea")])[::4]  # fmt: skip
+    folders = ("ptbxl/records500", "code15_wfdb", "cinc2021_wfdb_mat")
+    paths = sorted(path for folder in folders for path in (all_recordings / folder).rglob("*.hea"))[::4]
     differences = []
     for path in paths:
         stored = decode(path)

@@ -16,6 +16,7 @@ from echoingecg.ecg.process import best_window, fill_gaps
 from echoingecg.ecg.quality import assess_quality, finding_names, level_and_mains
 from echoingecg.recipe import EcgSettings
 from helpers.ecg.synthetic_hearts import twelve_leads
+from helpers.paths import Recording
 
 SETTINGS = EcgSettings()
 HEART = twelve_leads()
@@ -165,12 +166,12 @@ def test_a_recording_without_qrs_can_be_refused() -> None:
         judge_over(done.quality, done.findings, settings)
 
 
-def test_real_recordings_have_qrs_and_true_limb_leads(recordings: Path) -> None:
+def test_real_recordings_have_qrs_and_true_limb_leads(all_recordings: Path) -> None:
     """But for LUDB's copy, whose leads follow from each other with other factors: each has a gain of its own."""
     broken, without = set(), set()
     settings = EcgSettings(min_duration=2.5)
     for folder in ("ptbxl", "cinc2021_wfdb_mat", "code15_wfdb", "ludb_wfdb"):
-        for path in sorted((recordings / folder).rglob("*.hea")):
+        for path in sorted((all_recordings / folder).rglob("*.hea")):
             stored = decode(path)
             done = best_window(arrange(stored), stored.sampling_frequency, settings)
             whole = finding_names(done.findings, RECORD_FLAGS)
@@ -180,12 +181,12 @@ def test_real_recordings_have_qrs_and_true_limb_leads(recordings: Path) -> None:
     assert without == set()
 
 
-def test_what_is_known_of_a_recording(recordings: Path) -> None:
+def test_what_is_known_of_a_recording(recording: Recording) -> None:
     """47946: mains on the limb leads of the left arm and foot. 1111813: a spike on V1, whose beats are seen."""
     settings = EcgSettings(min_duration=2.5)
     seen = {}
     for name in ("47946", "1111813"):
-        stored = decode(recordings / "code15_wfdb" / name)
+        stored = decode(recording(f"code15_wfdb/{name}.hea"))
         seen[name] = found(arrange(stored), stored.sampling_frequency, settings)
     assert seen["47946"][0]["mains"] == {"I", "III", "aVF", "aVL"}
     assert seen["1111813"][0] == {"amplitude": {"V1"}}

@@ -1,7 +1,10 @@
 """Folders of the checkout that tests and helpers need."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
 DATA = TESTS / "data"
+
+Recording = Callable[[str], Path]  # the fixture `recording`: path of a real recording by its name

@@ -14,6 +14,7 @@ from echoingecg.teacher.decode import decode_frames, read_header
 from echoingecg.teacher.frames import read_clip
 from helpers.echo.expected_echoes import CLIPS
 from helpers.echo.ultrasound_files import WriteClip, region
+from helpers.paths import Recording
 
 SETTINGS = TeacherSettings()
 WIDTH = 320  # px of the strip that is seen at once
@@ -25,9 +26,9 @@ def still_twice(frame: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def m_mode(recordings: Path) -> np.ndarray:
+def m_mode(recording: Recording) -> np.ndarray:
     """The strip of a real M-mode image: uint8 (264, 641, 3)."""
-    (frame,) = decode_frames(read_header(recordings / "echo_dicom/go-dicom/I_000034.dcm"), [0])
+    (frame,) = decode_frames(read_header(recording("echo_dicom/go-dicom/I_000034.dcm")), [0])
     return frame[221:485, 23:664]
 
 
@@ -75,8 +76,8 @@ def test_a_strip_whose_header_says_two_dimensions_is_refused(write_clip: WriteCl
 
 @pytest.mark.parametrize("name", [one.name for one in CLIPS if one.folder == "shared"])
 @pytest.mark.parametrize("fields", [{}, {"frame_stride": 4}, {"max_frames": 2}])
-def test_no_real_clip_is_taken_for_a_still_or_a_strip(recordings: Path, name: str, fields: dict[str, int]) -> None:
-    frames = read_clip(recordings / "echo_dicom" / name, TeacherSettings(**fields), 112)
+def test_no_real_clip_is_taken_for_a_still_or_a_strip(recording: Recording, name: str, fields: dict[str, int]) -> None:
+    frames = read_clip(recording(f"echo_dicom/{name}"), TeacherSettings(**fields), 112)
     assert is_moving(frames)
     assert not is_strip(frames)
 
@@ -97,9 +98,9 @@ def test_one_frame_taken_is_not_judged(write_clip: WriteClip, heart: np.ndarray)
     assert len(read_clip(write_clip(still_twice(heart[0])), TeacherSettings(max_frames=1, mask=False), 32)) == 1
 
 
-def test_colour_doppler_is_seen_where_the_header_is_silent(recordings: Path) -> None:
+def test_colour_doppler_is_seen_where_the_header_is_silent(recording: Recording) -> None:
     """The HP clip states tissue alone (Region Data Type 1)."""
-    path = recordings / "echo_dicom/go-dicom/I_000003.dcm"
+    path = recording("echo_dicom/go-dicom/I_000003.dcm")
     assert len(read_clip(path, SETTINGS, 112)) == 17
     found = refusal(path, colour_doppler="refuse")
     assert (found.reason, found.detail) == ("unwanted_view", "colour Doppler, seen")
@@ -114,8 +115,8 @@ def test_colour_doppler_is_taken_from_the_header(write_clip: WriteClip, heart: n
 
 
 @pytest.mark.parametrize("name", [one.name for one in CLIPS if one.folder == "shared" and "03.dcm" not in one.name])
-def test_grey_clips_with_coloured_print_are_no_colour_doppler(recordings: Path, name: str) -> None:
-    read_clip(recordings / "echo_dicom" / name, TeacherSettings(colour_doppler="refuse"), 112)
+def test_grey_clips_with_coloured_print_are_no_colour_doppler(recording: Recording, name: str) -> None:
+    read_clip(recording(f"echo_dicom/{name}"), TeacherSettings(colour_doppler="refuse"), 112)
 
 
 def test_a_tint_and_a_green_trace_are_no_flow(heart: np.ndarray) -> None:

@@ -19,6 +19,7 @@ from echoingecg.teacher.frames import read_clip
 from echoingecg.teacher.identity import CONFIG, DEMO_FOLDER, WEIGHTS, demo_config, teacher_identity
 from echoingecg.teacher.model import FrozenTeacher, load_teacher
 from flows.request import find_recipe
+from helpers.paths import Recording
 
 # The smallest of open_clip's own architectures would be 100 MB; this one is registered from a file.
 SMALL = "small-for-tests"
@@ -69,9 +70,9 @@ def test_demo_embeds_a_real_clip(demo: FrozenTeacher, shipped_clip: Path) -> Non
     assert (demo.dim, demo.image_size) == (128, 112)
 
 
-def test_demo_tells_different_views_apart(demo: FrozenTeacher, recordings: Path) -> None:
-    names = ("pydicom/examples_ybr_color.dcm", "go-dicom/I_000007.dcm", "go-dicom/I_000027.dcm")
-    paths, settings = [recordings / "echo_dicom" / name for name in names], TeacherSettings(max_frames=4)
+def test_demo_tells_different_views_apart(demo: FrozenTeacher, recording: Recording) -> None:
+    names = ("go-dicom/I_000007.dcm", "go-dicom/I_000027.dcm")
+    paths, settings = [recording(f"echo_dicom/{name}") for name in names], TeacherSettings(max_frames=4)
     clips = [demo.embed(read_clip(path, settings, demo.image_size)).astype(float) for path in paths]
     within = np.mean([clip @ clip.T for clip in clips])
     between = np.mean([clips[i] @ clips[j].T for i in range(3) for j in range(i)])

@@ -11,6 +11,7 @@ from echoingecg.common import Refusal
 from echoingecg.recipe import TeacherSettings
 from echoingecg.teacher.frames import read_clip
 from helpers.echo.ultrasound_files import WriteClip, jpeg, region
+from helpers.paths import Recording
 
 SETTINGS = TeacherSettings(mask=False)
 
@@ -35,7 +36,7 @@ def test_sampling_takes_the_frames_asked_for(write_clip: WriteClip, moving: np.n
     np.testing.assert_array_equal(taken, moving[[0, 4], :, :48])
 
 
-def test_files_that_are_no_dicom_are_refused(tmp_path: Path, recordings: Path) -> None:
+def test_files_that_are_no_dicom_are_refused(tmp_path: Path, recording: Recording) -> None:
     path = tmp_path / "clip.dcm"
     path.write_bytes(b"")
     assert refusal(path) == "unreadable"
@@ -43,7 +44,7 @@ def test_files_that_are_no_dicom_are_refused(tmp_path: Path, recordings: Path) -
     assert refusal(path) == "unknown_format"
     path.write_bytes(b"\x00" * 128 + b"DICM" + b"\xff" * 5000)
     assert refusal(path) == "unreadable"
-    assert refusal(recordings / "ecg_dicom/pydicom/waveform_ecg.dcm") == "no_pixel_data"
+    assert refusal(recording("ecg_dicom/pydicom/waveform_ecg.dcm")) == "no_pixel_data"
 
 
 def test_a_header_without_a_needed_attribute_is_refused(write_clip: WriteClip, moving: np.ndarray) -> None:

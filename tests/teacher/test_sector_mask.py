@@ -19,10 +19,11 @@ from echoingecg.teacher.model import load_teacher
 from echoingecg.teacher.sector_mask import COMPARED_FRAMES, find_sector, resized_sector
 from helpers.echo.screens import KINDS, Kind, printed_on, simulated
 from helpers.echo.ultrasound_files import WriteClip
+from helpers.paths import Recording
 
 SIZE = 112
 UNMASKED = TeacherSettings(mask=False)
-REAL = ["color3d_jpeg_baseline.dcm", "I_000003.dcm", "I_000007.dcm", "I_000009.dcm", "I_000027.dcm"]
+REAL = ["pydicom/color3d_jpeg_baseline.dcm", *(f"go-dicom/I_0000{number}.dcm" for number in ("03", "07", "09", "27"))]
 AWAY = 18  # px from the sector: a JPEG block and the rim of a chroma sample
 
 
@@ -95,9 +96,9 @@ def test_text_coded_as_jpeg_with_the_clip_stays_within_its_blocks() -> None:
 
 @pytest.mark.parametrize("name", REAL)
 def test_text_and_traces_beside_a_real_sector_do_not_change_embeddings(
-    recordings: Path, write_clip: WriteClip, demo: Teacher, name: str
+    recording: Recording, write_clip: WriteClip, demo: Teacher, name: str
 ) -> None:
-    frames = region_of(next((recordings / "echo_dicom").rglob(name)))
+    frames = region_of(recording(f"echo_dicom/{name}"))
     check_embeddings(write_clip, demo, frames, away_from(sector_of(frames), AWAY))
 
 
@@ -117,8 +118,8 @@ def test_traces_that_roll_into_the_sector_are_refused_not_shown() -> None:
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_pixels_within_are_those_of_the_unmasked_clip_and_black_outside(recordings: Path, name: str) -> None:
-    path, masking = next((recordings / "echo_dicom").rglob(name)), TeacherSettings(max_frames=4)
+def test_pixels_within_are_those_of_the_unmasked_clip_and_black_outside(recording: Recording, name: str) -> None:
+    path, masking = recording(f"echo_dicom/{name}"), TeacherSettings(max_frames=4)
     masked, (whole, inside) = read_clip(path, masking, SIZE), read_unmasked(path, masking, SIZE)
     np.testing.assert_array_equal(whole, read_clip(path, TeacherSettings(mask=False, max_frames=4), SIZE))
     np.testing.assert_array_equal(masked[:, inside], whole[:, inside])
@@ -126,8 +127,8 @@ def test_pixels_within_are_those_of_the_unmasked_clip_and_black_outside(recordin
     assert 0.5 < inside.mean() < 0.95
 
 
-def test_the_real_apical_clip_loses_marks_and_keeps_the_heart(recordings: Path) -> None:
-    frames = region_of(recordings / "echo_dicom/pydicom/color3d_jpeg_baseline.dcm")
+def test_the_real_apical_clip_loses_marks_and_keeps_the_heart(recording: Recording) -> None:
+    frames = region_of(recording("echo_dicom/pydicom/color3d_jpeg_baseline.dcm"))
     sector = sector_of(frames)
     bright = frames.max(axis=(0, 3)) > 60
     marks = {"dot": np.s_[0:18, 288:304], "tick": np.s_[8:14, 500:512], "depth": np.s_[365:384, 488:510]}

@@ -28,6 +28,7 @@ from helpers.ecg.ecg_files import (
 )  # fmt: skip
 from helpers.ecg.scp_files import record, write_scp
 from helpers.ecg.wfdb_files import CLINICAL
+from helpers.paths import Recording
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pydicom tells of what it meets
 
@@ -107,8 +108,8 @@ def test_damage_under_right_checksums(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["129DYPRG.XML", "2020-5-18_15-48-11.xml"])
-def test_damage_to_real_compressed_samples(recordings: Path, tmp_path: Path, name: str) -> None:
-    content = (recordings / "philips_xml" / name).read_bytes()
+def test_damage_to_real_compressed_samples(recording: Recording, tmp_path: Path, name: str) -> None:
+    content = recording(f"philips_xml/{name}").read_bytes()
     at = content.rindex(b"parsedwaveforms" if b"\0p" not in content else "parsedwaveforms".encode("utf-16-le")) - 9000
     random = np.random.default_rng(6)
     for _ in range(15):

@@ -11,7 +11,7 @@ from echoingecg.ecg.decode.recording import arrange, complete, limb_lead_error
 from echoingecg.ecg.filter import band_pass_and_resample
 from echoingecg.ecg.quality import check_plausible, typical_amplitude
 from echoingecg.recipe import EcgSettings
-from helpers.ecg.expected_recordings import ENDINGS, EXPECTED, FOLDERS
+from helpers.ecg.expected_recordings import ENDINGS, EXPECTED, FOLDERS, present
 
 SETTINGS = EcgSettings()
 NAMES = {
@@ -19,11 +19,11 @@ NAMES = {
 }  # fmt: skip
 
 
-def test_the_table_lists_every_file(recordings: Path) -> None:
+def test_the_table_lists_every_file(all_recordings: Path) -> None:
     files = {
-        path.relative_to(recordings).as_posix()
+        path.relative_to(all_recordings).as_posix()
         for folder in FOLDERS
-        for path in (recordings / folder).rglob("*")
+        for path in (all_recordings / folder).rglob("*")
         if path.suffix.lower() in ENDINGS
     }
     assert files == set(EXPECTED)
@@ -31,8 +31,9 @@ def test_the_table_lists_every_file(recordings: Path) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_rate_leads_and_length(recordings: Path, folder: str) -> None:
-    expected = [one for one in EXPECTED.values() if one.path.startswith(folder + "/")]
-    assert expected
+    expected = [one for one in present(recordings) if one.path.startswith(folder + "/")]
+    if not expected:
+        pytest.skip(f"no recording of {folder} is here")
     for one in expected:
         if one.reason:
             with pytest.raises(Refusal) as refusal:
@@ -52,7 +53,7 @@ def test_rate_leads_and_length(recordings: Path, folder: str) -> None:
 @pytest.fixture(scope="module")
 def arranged(recordings: Path) -> dict[str, tuple[np.ndarray, float]]:
     """The first 10 s of every record that is read, and its rate."""
-    found = {one.path: decode(recordings / one.path) for one in EXPECTED.values() if not one.reason}
+    found = {one.path: decode(recordings / one.path) for one in present(recordings) if not one.reason}
     return {
         path: (arrange(one)[:, : round(10 * one.sampling_frequency)], one.sampling_frequency)
         for path, one in found.items()
@@ -64,6 +65,7 @@ def test_no_genuine_record_is_implausible(arranged: dict[str, tuple[np.ndarray, 
         check_plausible(float(typical_amplitude(signal, frequency)), SETTINGS)
 
 
+@pytest.mark.usefixtures("all_recordings")
 def test_wrong_gains_are_implausible(arranged: dict[str, tuple[np.ndarray, float]]) -> None:
     """A thousandfold gain is always caught; a fivefold one unless the heart's voltage makes up for it."""
     heights = np.array([typical_amplitude(signal, frequency) for signal, frequency in arranged.values()])
@@ -92,7 +94,9 @@ def filtered(arranged: dict[str, tuple[np.ndarray, float]]) -> dict[str, np.ndar
 def test_limb_leads_agree_where_all_are_stored(filtered: dict[str, np.ndarray]) -> None:
     """LUDB's record was scaled lead by lead by its publisher, and disagrees."""
     disagreement = {path: limb_share(signal) for path, signal in filtered.items()}
-    assert {path for path, value in disagreement.items() if value > 0.05} == {"ludb_wfdb/ludb-ecg.hea"}
+    assert {path for path, value in disagreement.items() if value > 0.05} == {
+        "ludb_wfdb/ludb-ecg.hea"
+    } & filtered.keys()
 
 
 @pytest.mark.parametrize(("one", "other"), [(0, 1), (0, 2), (1, 2), (3, 4), (3, 5), (4, 5), (0, 5)])

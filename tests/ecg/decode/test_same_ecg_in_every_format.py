@@ -23,6 +23,7 @@ from helpers.ecg.ecg_files import (
 )  # fmt: skip
 from helpers.ecg.scp_files import write_scp
 from helpers.ecg.wfdb_files import CLINICAL, write_record
+from helpers.paths import Recording
 
 STEPS = ecg_steps()
 EXPECTED = STEPS[[CLINICAL.index(lead) for lead in LEADS]] * STEP
@@ -39,9 +40,9 @@ def test_every_format_agrees(tmp_path: Path) -> None:
         assert complete(found).derived == (("III", "aVR", "aVL", "aVF") if name == "muse" else ())
 
 
-def test_a_real_ecg_in_every_format(recordings: Path, tmp_path: Path) -> None:
+def test_a_real_ecg_in_every_format(recording: Recording, tmp_path: Path) -> None:
     """PTB-XL's first record, rounded to steps of 5 uV, its limb leads made exact."""
-    stored = decode(recordings / "ptbxl/records500/00000/00001_hr.hea")
+    stored = decode(recording("ptbxl/records500/00000/00001_hr.hea"))
     order = [list(stored.leads).index(lead) if lead in stored.leads else -1 for lead in CLINICAL]
     assert order[:3] == [0, 1, 2]
     signal = arrange(stored)[[LEADS.index(lead) for lead in CLINICAL]]

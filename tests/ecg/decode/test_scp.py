@@ -26,6 +26,7 @@ from helpers.ecg.scp_files import (
     write_scp,
 )  # fmt: skip
 from helpers.ecg.wfdb_files import CLINICAL
+from helpers.paths import Recording
 
 STEPS = ecg_steps(seconds=2.0)
 WIDE = st.lists(st.one_of(st.integers(-9, 9), st.integers(-(2**15), 2**15 - 1)), max_size=60)
@@ -80,9 +81,9 @@ def test_differences_and_codes(tmp_path: Path, order: int, encode: object, table
     np.testing.assert_allclose(decode(path).signal, STEPS[:, :500] * STEP, atol=1e-12)
 
 
-def test_the_real_file_against_a_slow_reading(recordings: Path) -> None:
+def test_the_real_file_against_a_slow_reading(recording: Recording) -> None:
     """Codes looked up as text, differences summed one by one; the same file gives the same steps."""
-    path = recordings / "scp_ecg/ecgtoolkit/Example.scp"
+    path = recording("scp_ecg/ecgtoolkit/Example.scp")
     body = read_sections(path.read_bytes())[6]
     nanovolts, _, order = struct.unpack_from("<HHB", body)
     sizes = struct.unpack_from("<12H", body, 6)

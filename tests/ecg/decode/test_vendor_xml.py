@@ -17,6 +17,7 @@ from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.philips import decode_xli
 from echoingecg.ecg.decode.recording import arrange, limb_lead_error
 from helpers.ecg.ecg_files import STEP, ecg_steps, write_aecg, write_muse, write_philips, xli_chunk
+from helpers.paths import Recording
 
 STEPS = ecg_steps(seconds=2.0)
 
@@ -37,9 +38,9 @@ def edited(path: Path, old: str, new: str, encoding: str = "utf-8") -> Path:
 
 
 @pytest.mark.parametrize("name", ["129DYPRG.XML", "2020-5-18_15-48-11.xml"])
-def test_philips_is_what_sierraecg_reads(recordings: Path, name: str) -> None:
+def test_philips_is_what_sierraecg_reads(recording: Recording, name: str) -> None:
     """The last 300 ms of both files hold a calibration pulse of 1 mV in every lead; the ECG ends before."""
-    path = recordings / "philips_xml" / name
+    path = recording(f"philips_xml/{name}")
     theirs = sierraecg.read_file(str(path))
     found = decode(path)
     assert list(found.leads) == [lead.label for lead in theirs.leads]
@@ -62,9 +63,9 @@ def test_xli_is_read_back(row: list[int], level: int) -> None:
         np.testing.assert_array_equal(decode_xli(xli_chunk(values), 1, len(values))[0], values)
 
 
-def test_muse_against_a_plain_reading(recordings: Path) -> None:
+def test_muse_against_a_plain_reading(recording: Recording) -> None:
     """ElementTree and NumPy alone, by position: the second waveform is the rhythm."""
-    path = recordings / "muse_xml/easyRecg/muse_ecg1.xml"
+    path = recording("muse_xml/easyRecg/muse_ecg1.xml")
     rhythm = ElementTree.parse(path).getroot().findall("Waveform")[1]
     expected = [
         np.frombuffer(base64.b64decode(lead.findtext("WaveFormData", "")), "<i2") * 4.88e-3
@@ -75,9 +76,9 @@ def test_muse_against_a_plain_reading(recordings: Path) -> None:
     assert found.leads == ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 
 
-def test_aecg_against_a_plain_reading(recordings: Path) -> None:
+def test_aecg_against_a_plain_reading(recording: Recording) -> None:
     """The text between tags alone: the first twelve lists of digits are the rhythm, 2.5 uV a step."""
-    path = recordings / "hl7_aecg/jhu/hl7aecg-Example2.xml"
+    path = recording("hl7_aecg/jhu/hl7aecg-Example2.xml")
     lists = re.findall(r"<digits>([^<]*)", path.read_text())[:12]
     np.testing.assert_allclose(decode(path).signal, [[int(one) * 2.5e-3 for one in row.split()] for row in lists])
 

@@ -51,9 +51,9 @@ def _export(recordings: Path, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def run(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(all_recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("real")
-    _export(recordings, folder / "export")
+    _export(all_recordings, folder / "export")
     overrides = ["catalog.layout=generic", "ecg.max_refused_share=0.5", "teacher.max_refused_share=0.9",
                  "teacher.max_frames=4"]  # fmt: skip
     job = make_job(find_recipe("smoke", overrides), str(folder / "export"), str(folder / "workspace"))
@@ -64,11 +64,11 @@ def _refused(run: Run, stage: str) -> Counter[str]:
     return Counter(QUARANTINE.read(run.artefacts[stage].folder)["reason"].to_pylist())  # type: ignore[index]
 
 
-def test_catalog_lists_everything(run: Run, recordings: Path) -> None:
+def test_catalog_lists_everything(run: Run, all_recordings: Path) -> None:
     counts = run.artefacts["catalog"].manifest.counts
-    headers = [*(recordings / "ptbxl").rglob("*.hea"), *(recordings / "code15_wfdb").glob("*.hea")]
+    headers = [*(all_recordings / "ptbxl").rglob("*.hea"), *(all_recordings / "code15_wfdb").glob("*.hea")]
     assert counts["ecgs"] == len(headers) + 1
-    assert counts["echoes"] == len(list((recordings / "echo_dicom").rglob("*.dcm")))
+    assert counts["echoes"] == len(list((all_recordings / "echo_dicom").rglob("*.dcm")))
     assert counts["quarantine"] == 0
 
 

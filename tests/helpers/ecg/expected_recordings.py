@@ -5,6 +5,7 @@ lead; or the reason of its refusal.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 FOLDERS = (
     "ptbxl", "cinc2021_wfdb_mat", "code15_wfdb", "ludb_wfdb", "ecg_dicom", "muse_xml", "philips_xml", "hl7_aecg",
@@ -239,3 +240,8 @@ def _expected(line: str) -> Expected:
 
 
 EXPECTED = {one.path: one for line in _TABLE.strip().splitlines() if (one := _expected(line))}
+
+
+def present(recordings: Path) -> list[Expected]:
+    """Rows of the recordings that are in the folder."""
+    return [row for path, row in EXPECTED.items() if (recordings / path).is_file()]

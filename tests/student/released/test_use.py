@@ -82,12 +82,12 @@ def permuted(record: Path, folder: Path, order: tuple[int, ...]) -> Path:
     return path
 
 
-def test_real_recordings_are_embedded_whatever_their_lead_order(artefact, recordings, tmp_path):
+def test_real_recordings_are_embedded_whatever_their_lead_order(artefact, recording, tmp_path):
     student = load(artefact.folder)
-    record = recordings / "ptbxl/records500/00000/00001_hr"
+    record = recording("ptbxl/records500/00000/00001_hr")
     names = wfdb.rdheader(str(record)).sig_name
     assert [name.lower() for name in names] != [lead.lower() for lead in LEADS], "PTB-XL has aVL before aVF"
-    dicom = recordings / "ecg_dicom/pydicom/waveform_ecg.dcm"
+    dicom = recording("ecg_dicom/pydicom/waveform_ecg.dcm")
     other = permuted(record, tmp_path, tuple(np.random.default_rng(1).permutation(12)))
     assert wfdb.rdheader(str(other)).sig_name != names
     signals = np.stack([process(path, EcgSettings()).signal for path in (record, other, dicom)])

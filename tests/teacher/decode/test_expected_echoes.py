@@ -19,15 +19,15 @@ from helpers.echo.ultrasound_files import PACKAGED
 def path_of(one: Expected, request: pytest.FixtureRequest) -> Path:
     if one.folder == "pydicom":
         return PACKAGED / one.name
-    return request.getfixturevalue("recordings") / "echo_dicom" / one.name
+    return request.getfixturevalue("recording")(f"echo_dicom/{one.name}")
 
 
 def named(one: Expected) -> str:
     return f"{one.folder}-{one.name}"
 
 
-def test_the_table_lists_every_shared_file(recordings: Path) -> None:
-    folder = recordings / "echo_dicom"
+def test_the_table_lists_every_shared_file(all_recordings: Path) -> None:
+    folder = all_recordings / "echo_dicom"
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert there == {one.name for one in EXPECTED if one.folder == "shared"}
 
