@@ -14,13 +14,13 @@ from sklearn.metrics import (
 )
 
 from benchmarks.measure import Row, below, in_fresh_process, once, peak_mb
-from echoingecg.evaluation.data.embed import Gaussians
-from echoingecg.evaluation.decision.reading_card import choose_rules
-from echoingecg.evaluation.metrics.bootstrap import Patients, resampled
+from echoingecg.evaluation.data.embed import GaussianTable
+from echoingecg.evaluation.decision.reading_card import choose_on_validation
+from echoingecg.evaluation.metrics.bootstrap import Patients, resample_metrics
 from echoingecg.evaluation.metrics.classification import binary_metrics
 from echoingecg.evaluation.protocols.retrieval import retrieve
-from echoingecg.evaluation.tables.rows import Answers, metric_rows, strata_rows
-from echoingecg.prediction.search import chunks, nearest
+from echoingecg.evaluation.tables.rows import ProtocolScores, metric_rows, strata_rows
+from echoingecg.prediction.search import find_nearest, split_into_chunks
 from echoingecg.recipe import EvaluationSettings
 
 PREDICTIONS, PATIENTS, DRAWS = 50_000, 30_000, 1000
@@ -28,7 +28,7 @@ FEW = 5  # resamples of the plain route: one takes as long as the other
 GALLERIES, MOST, DIM, MATCHES = (5_000, 20_000), 100_000, 512, 3  # MOST by MOST takes a quarter of an hour: not here
 
 
-def answers(records: int) -> Answers:
+def answers(records: int) -> ProtocolScores:
     """A student of middling skill, asked one question, with five strata."""
     generator = np.random.default_rng(1)
     label = (generator.random(records) < 0.15).astype(np.int8)
@@ -39,8 +39,10 @@ def answers(records: int) -> Answers:
     decision = (score >= 0.5).astype(np.int8)
     is_answered = np.abs(score - 0.5) > 0.1
     few = slice(5000)
-    rules = choose_rules(label[few], score[few], names[few], doubts["mean_log_var"][few], 0.5, EvaluationSettings())
-    return Answers("question", "zero_shot", label, score, decision, is_answered, names, doubts, levels, rules)
+    rules = choose_on_validation(
+        label[few], score[few], names[few], doubts["mean_log_var"][few], 0.5, EvaluationSettings()
+    )
+    return ProtocolScores("question", "zero_shot", label, score, decision, is_answered, names, doubts, levels, rules)
 
 
 def whole() -> tuple[float, float]:
@@ -50,7 +52,7 @@ def whole() -> tuple[float, float]:
     return taken, peak_mb()
 
 
-def by_scikit_learn(of: Answers) -> None:
+def by_scikit_learn(of: ProtocolScores) -> None:
     """Six of the same eight metrics, each resample's rows copied out and handed to scikit-learn."""
     names, owner = np.unique(of.patient, return_inverse=True)
     order = np.argsort(owner, kind="stable")
@@ -68,17 +70,17 @@ def by_scikit_learn(of: Answers) -> None:
         brier_score_loss(label, score)
 
 
-def in_one_pass(of: Answers, draws: int) -> None:
+def in_one_pass(of: ProtocolScores, draws: int) -> None:
     """Ours, as the tables use it."""
-    patients = Patients.of(of.patient)
-    resampled(binary_metrics(of.label, of.score, of.decision, patients), patients, draws, 1)
+    patients = Patients.from_names(of.patient)
+    resample_metrics(binary_metrics(of.label, of.score, of.decision, patients), patients, draws, 1)
 
 
 def found(size: int) -> tuple[float, float]:
     """(seconds, extra MB at the peak) of ranking `size` studies for `size` ECGs, each with three true matches."""
     generator = np.random.default_rng(1)
-    ecgs = Gaussians.certain(generator.normal(size=(size, DIM)).astype(np.float32))
-    studies = Gaussians.certain((ecgs.mean + generator.normal(size=(size, DIM))).astype(np.float32))
+    ecgs = GaussianTable.from_points(generator.normal(size=(size, DIM)).astype(np.float32))
+    studies = GaussianTable.from_points((ecgs.mean + generator.normal(size=(size, DIM))).astype(np.float32))
     query = np.repeat(np.arange(size), MATCHES)
     match = (query + np.tile(np.arange(MATCHES), size)) % size
     before = peak_mb()
@@ -93,10 +95,10 @@ def searched(size: int) -> tuple[float, float]:
         path = Path(folder) / "mean.npy"
         np.save(path, generator.normal(size=(size, DIM)).astype(np.float32))
         none = np.zeros(size)
-        gallery = Gaussians(np.load(path, mmap_mode="r"), none, none, none)
-        query, before = Gaussians.certain(np.ones((1, DIM), np.float32)), peak_mb()
-        nearest(query, chunks(gallery), 10)
-        return once(lambda: nearest(query, chunks(gallery), 10)), peak_mb() - before
+        gallery = GaussianTable(np.load(path, mmap_mode="r"), none, none, none)
+        query, before = GaussianTable.from_points(np.ones((1, DIM), np.float32)), peak_mb()
+        find_nearest(query, split_into_chunks(gallery), 10)
+        return once(lambda: find_nearest(query, split_into_chunks(gallery), 10)), peak_mb() - before
 
 
 def rows() -> Iterator[Row]:

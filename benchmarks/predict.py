@@ -20,8 +20,8 @@ from data_contracts.manifest import Manifest
 from data_contracts.prediction import READINGS, Calibration, ReadingCard, Referral
 from data_contracts.student import HISTORY
 from echoingecg.ecg.process import process
-from echoingecg.evaluation.data.models import Line
-from echoingecg.evaluation.decision.reading_card import Judged
+from echoingecg.evaluation.data.models import LinearScore
+from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
 from echoingecg.prediction.files import list_ecgs, write_parquet
 from echoingecg.recipe import EcgSettings
 from echoingecg.student.data.transforms import Scaler
@@ -55,8 +55,8 @@ def make_student(root: Path) -> None:
     readings = tuple(reading | {"endpoint": str(number)} for number in range(ENDPOINTS))
     card = ReadingCard(student="", ecg=EcgSettings().model_dump(mode="json"), readings=readings)
     random = np.random.default_rng(0)
-    lines = tuple(Line(random.normal(size=settings.model.embed_dim), 0.0) for _ in readings)
-    Judged(card, lines, np.linspace(-8, -4, 500)).save(root / "evaluation")
+    lines = tuple(LinearScore(random.normal(size=settings.model.embed_dim), 0.0) for _ in readings)
+    LoadedReadingCard(card, lines, np.linspace(-8, -4, 500)).save(root / "evaluation")
 
 
 def judged(root: Path) -> JudgedStudent:
@@ -74,7 +74,7 @@ def plain(root: Path, files: list[str]) -> None:
     reader = judged(root).reader()
     for file in files:
         mean, _ = reader.student.embed_ecg(process(Path(file), reader.settings).signal[None])
-        for line in reader.judged.lines:
+        for line in reader.card.linear_scores:
             line.scores(mean)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from data_contracts.conventions import UPSTREAM, Stage
 from echoingecg.common import fingerprint, hash_array
-from echoingecg.evaluation.data.embed import Gaussians
+from echoingecg.evaluation.data.embed import GaussianTable
 from echoingecg.recipe import Endpoint
 from echoingecg.student.data.pairs import TrainingData
 from experiments.cases import Cases, read_cases
@@ -51,9 +51,9 @@ class Hospital:
         return endpoint_of(self.order, self.seed)
 
     @property
-    def targets(self) -> Gaussians:
+    def targets(self) -> GaussianTable:
         """The teacher's Gaussians of all studies."""
-        return Gaussians.of(self.data.target_mean, self.data.target_log_var)
+        return GaussianTable.from_log_var(self.data.target_mean, self.data.target_log_var)
 
     @property
     def prompts_digest(self) -> str:

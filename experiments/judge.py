@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from echoingecg.evaluation.data.embed import Gaussians, embed_ecgs, embed_prompts
-from echoingecg.evaluation.data.inputs import Skipped
+from echoingecg.evaluation.data.embed import GaussianTable, embed_ecgs, embed_prompts
+from echoingecg.evaluation.data.names import Skipped
 from echoingecg.evaluation.decision.threshold_and_referral import choose_threshold
 from echoingecg.evaluation.protocols.retrieval import retrieve
 from echoingecg.evaluation.protocols.zero_shot_and_probe import linear_probe_scores, zero_shot_scores
@@ -66,7 +66,7 @@ def noise_measures(hospital: Hospital, student: LoadedStudent, studies: np.ndarr
     test = cases.split == "test"
     asked = prompts(hospital, student, "student")
 
-    def auroc(ecgs: Gaussians) -> float:
+    def auroc(ecgs: GaussianTable) -> float:
         return float(roc_auc_score(cases.label[test], zero_shot_scores(ecgs, *asked, student.scale)))
 
     measured = {
@@ -77,7 +77,7 @@ def noise_measures(hospital: Hospital, student: LoadedStudent, studies: np.ndarr
     return under_noise(student, hospital.data.signals.read(cases.ecg[test]), hospital.seed, measured)
 
 
-def prompts(hospital: Hospital, student: LoadedStudent, tower: Tower) -> tuple[Gaussians, Gaussians]:
+def prompts(hospital: Hospital, student: LoadedStudent, tower: Tower) -> tuple[GaussianTable, GaussianTable]:
     """Positive and negative sentences. The teacher's have no variance."""
     if tower == "student":
         endpoint, dim = hospital.endpoint, hospital.data.dim
@@ -85,7 +85,9 @@ def prompts(hospital: Hospital, student: LoadedStudent, tower: Tower) -> tuple[G
             embed_prompts(student, endpoint.positive_prompts, dim),
             embed_prompts(student, endpoint.negative_prompts, dim),
         )
-    return Gaussians.certain(hospital.prompts["positive"]), Gaussians.certain(hospital.prompts["negative"])
+    return GaussianTable.from_points(hospital.prompts["positive"]), GaussianTable.from_points(
+        hospital.prompts["negative"]
+    )
 
 
 def decided(hospital: Hospital, score: np.ndarray) -> dict[str, Any]:
@@ -108,14 +110,14 @@ def probe(hospital: Hospital, features: np.ndarray, training: np.ndarray) -> dic
     return {**decided(hospital, best), "c": chosen}
 
 
-def recall(hospital: Hospital, student: LoadedStudent, ecgs: Gaussians) -> dict[str, list[float]]:
+def recall(hospital: Hospital, student: LoadedStudent, ecgs: GaussianTable) -> dict[str, list[float]]:
     """Recall at evaluation.retrieval.KS: an ECG's own echo study, and its study's report, among those of the test."""
     cases = hospital.cases
     test = np.flatnonzero(cases.split == "test")
     own = np.arange(len(test))
     studies = retrieve(ecgs, hospital.targets[cases.study[test]], own, own)
     distinct, report = np.unique(cases.text[test], return_inverse=True)  # equal reports are one
-    texts = retrieve(ecgs, Gaussians.of(*student.embed_text(distinct.tolist(), "ECHO")), own, report)
+    texts = retrieve(ecgs, GaussianTable.from_log_var(*student.embed_text(distinct.tolist(), "ECHO")), own, report)
     return {
         "echo": list(studies.recall),
         "echo_chance": list(studies.chance),
@@ -124,7 +126,7 @@ def recall(hospital: Hospital, student: LoadedStudent, ecgs: Gaussians) -> dict[
     }
 
 
-def companions(hospital: Hospital, student: LoadedStudent, ecgs: Gaussians) -> dict[str, list[float]]:
+def companions(hospital: Hospital, student: LoadedStudent, ecgs: GaussianTable) -> dict[str, list[float]]:
     """What the variance may follow, one value a test case.
 
     'crowding' is that among the training studies, 'own_distance' the squared distance to the ECG's own study.

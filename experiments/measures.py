@@ -17,9 +17,9 @@ from scipy.special import expit, logsumexp
 from scipy.stats import rankdata, t
 from sklearn.metrics import balanced_accuracy_score
 
-from echoingecg.evaluation.data.embed import Gaussians, sampled_distances
+from echoingecg.evaluation.data.embed import GaussianTable, sampled_distances
 from echoingecg.evaluation.metrics.classification import BALANCED_ACCURACY
-from echoingecg.evaluation.metrics.selective import HIGH, LOW, aurc, groups, threshold_nearness
+from echoingecg.evaluation.metrics.selective import HIGH, LOW, aurc, threshold_nearness, uncertainty_halves
 
 
 def uncertainty_measures(
@@ -36,7 +36,7 @@ def uncertainty_measures(
     decision = (score >= threshold).astype(np.int8)
     error = (decision != label).astype(np.float64)
     found: dict[str, float | None] = {}
-    halves = groups(uncertainty)
+    halves = uncertainty_halves(uncertainty)
     for name, half in (("low", LOW), ("high", HIGH)):
         members = halves[half]
         positives = int(label[members].sum())
@@ -86,11 +86,13 @@ def crowding(mean: np.ndarray, studies: np.ndarray, scale: float) -> np.ndarray:
     Returns:
         (n,) float64, 0 for an ECG on top of all studies.
     """
-    distances = sampled_distances(Gaussians.certain(mean), Gaussians.certain(studies))
+    distances = sampled_distances(GaussianTable.from_points(mean), GaussianTable.from_points(studies))
     return np.asarray(logsumexp(-scale * distances, axis=1)) - np.log(len(studies))
 
 
-def expected_matches(ecgs: Gaussians, studies: Gaussians, scale: float, shift: float, batch: int) -> dict[str, float]:
+def expected_matches(
+    ecgs: GaussianTable, studies: GaussianTable, scale: float, shift: float, batch: int
+) -> dict[str, float]:
     """How many studies of a training batch an ECG is expected to match, by its own variance and by one for all.
 
     Returns:

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from data_contracts.conventions import SAMPLING_FREQUENCY
-from echoingecg.evaluation.data.embed import Gaussians, StudentModel
+from echoingecg.evaluation.data.embed import GaussianTable, StudentModel
 from echoingecg.student.data.transforms import WANDER_HZ
 
 Noise = Literal["muscle", "wander"]
@@ -38,7 +38,7 @@ def rises(values: list[float]) -> bool:
 
 
 def under_noise(
-    student: StudentModel, signals: np.ndarray, seed: int, measured: Mapping[str, Callable[[Gaussians], float]]
+    student: StudentModel, signals: np.ndarray, seed: int, measured: Mapping[str, Callable[[GaussianTable], float]]
 ) -> dict[str, dict[str, list[float]]]:
     """What noise does at each of LEVELS, by measure and kind of noise; the same noise, scaled, at every level.
 
@@ -51,7 +51,9 @@ def under_noise(
     found: dict[str, dict[str, list[float]]] = {name: {} for name in measured}
     for kind in KINDS:
         noise = added(kind, signals.shape, seed)
-        embedded = [Gaussians.of(*student.embed_ecg(signals + np.float32(level) * noise)) for level in LEVELS]
+        embedded = [
+            GaussianTable.from_log_var(*student.embed_ecg(signals + np.float32(level) * noise)) for level in LEVELS
+        ]
         for name, measure in measured.items():
             found[name][kind] = [measure(one) for one in embedded]
     return found

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from echoingecg.evaluation.decision.threshold_and_referral import DEFAULT
+from echoingecg.evaluation.decision.threshold_and_referral import DEFAULT_THRESHOLD
 from echoingecg.evaluation.metrics.classification import AUROC, BALANCED_ACCURACY
 from experiments.arms import ARMS
 from experiments.measures import Interval, companion_measures, paired, t_interval, uncertainty_measures
@@ -30,7 +30,7 @@ def measures(result: dict[str, Any]) -> Measures:
     for tower, one in result.get("zero_shot", {}).items():
         score = np.array(one["score"])
         found |= _named(f"zero_shot_{tower}", _accuracy(label, one))
-        found[f"zero_shot_{tower}.at_half"] = float(balanced_accuracy_score(label, score >= DEFAULT))
+        found[f"zero_shot_{tower}.at_half"] = float(balanced_accuracy_score(label, score >= DEFAULT_THRESHOLD))
     if "probe" in result:
         found |= _named("probe", _accuracy(label, result["probe"]))
     if "few" in result:

@@ -9,7 +9,7 @@ from echoingecg.common import StoreError, TrainingError, UserError
 from echoingecg.recipe import Recipe, with_overrides
 from flows import distil, faults, request
 from tasks.base.workspace import Workspace
-from tasks.operations.promote import champion_of, crown
+from tasks.operations.promote import champion_of, promote_if_better
 from tasks.operations.retrain import TRIES, ExportRecords, Landed, growth, landed, only_one
 from tasks.store.artefacts import ArtefactStore
 from tasks.store.job import Job
@@ -91,7 +91,7 @@ def _job(order: Recipe, place: Workspace, one: Landed, record: ExportRecord, ali
 def _conclude(job: Job, made: dict, one: Landed, alias: str) -> str:
     """Shows what was new, lets the challenger meet the champion, and says how it ended."""
     rows = growth(job.store, made, champion_of(job.store, alias))
-    says = crown(job.store, made["evaluation"], alias, job.recipe.promotion)
+    says = promote_if_better(job.store, made["evaluation"], alias, job.recipe.promotion)
     create_table_artifact(rows, key="retrain-growth", description=f"{one.folder.name}: {says}")
     new = ", ".join(f"{row['new']} new and {row['reused']} known {row['what']}" for row in rows)
     return f"{one.folder.name}: {new}; {says}"

@@ -1,6 +1,6 @@
-"""Has an export drifted from what a student was trained on? Measures with sizes, and a verdict by the recipe's rule.
+"""Comparisons: a challenger with the champion on the same test patients, a new export with the training export.
 
-Two students on the same test patients: paired differences, and what the recipe's rule makes of them.
+Both give measures with intervals, and a decision by the recipe's rule: whether to promote, whether the export drifted.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,66 +22,76 @@ from echoingecg.recipe import DriftSettings, Endpoint, EvaluationSettings
 from echoingecg.recipe.evaluation import PromotionSettings
 
 
-def compare(champion: pa.Table, challenger: pa.Table, rule: PromotionSettings) -> tuple[EndpointComparison, ...]:
-    """Every endpoint of the champion, on the champion's test ECGs.
+def compare_students(
+    champion: pa.Table, challenger: pa.Table, rule: PromotionSettings
+) -> tuple[EndpointComparison, ...]:
+    """Compares two students at every endpoint of the champion, on the champion's test ECGs.
 
     Args:
         champion: evaluation.PREDICTIONS of the champion.
-        challenger: the same of the challenger; it may know more test ECGs, they are left out.
+        challenger: evaluation.PREDICTIONS of the challenger; further test ECGs in it are left out.
         rule: protocol, metric, draws.
 
     Raises:
-        UserError: the challenger was not judged on all these ECGs with the same labels, or there is none.
+        UserError: the challenger was not evaluated on all these ECGs with the same labels, or there are no such ECGs.
     """
-    ours, theirs = (_test(table, rule.protocol) for table in (champion, challenger))
+    champion_rows, challenger_rows = (_test(table, rule.protocol) for table in (champion, challenger))
     keys = ["endpoint", "record_id", "patient_id", "label"]
-    both = ours.merge(theirs, on=keys, how="left", suffixes=("", "_of_challenger"), sort=False)
-    if missing := int(both["score_of_challenger"].isna().sum()):
+    paired_rows = champion_rows.merge(challenger_rows, on=keys, how="left", suffixes=("", "_of_challenger"), sort=False)
+    if missing := int(paired_rows["score_of_challenger"].isna().sum()):
         raise UserError(
-            f"the challenger lacks {missing} of the champion's {len(ours)} test labels: judge both on the same pairs "
-            "and endpoints, with the same split"
+            f"the challenger lacks {missing} of the champion's {len(champion_rows)} test labels: "
+            "judge both on the same pairs and endpoints, with the same split"
         )
-    if both.empty:
+    if paired_rows.empty:
         raise UserError(f"the champion has no test prediction under protocol '{rule.protocol}'")
-    return tuple(_compared(str(name), of, rule) for name, of in both.groupby("endpoint", sort=False))
+    return tuple(
+        _compared(str(name), endpoint_rows, rule) for name, endpoint_rows in paired_rows.groupby("endpoint", sort=False)
+    )
 
 
-def decide(compared: tuple[EndpointComparison, ...], rule: PromotionSettings) -> tuple[bool, str]:
-    """Whether the challenger is promoted, and why.
+def decide_promotion(compared: tuple[EndpointComparison, ...], rule: PromotionSettings) -> tuple[bool, str]:
+    """Whether the challenger is promoted, and the reason.
 
     Raises:
         UserError: the rule names an endpoint that was not compared.
     """
-    first = rule.endpoint or compared[0].endpoint
-    if first not in [one.endpoint for one in compared]:
-        raise UserError(f"promotion.endpoint: '{first}' was not judged")
-    obstacles = list(_obstacles(compared, first, rule))
-    return not obstacles, "; ".join(obstacles) or f"gains at {first}, loses too much nowhere"
+    main_endpoint = rule.endpoint or compared[0].endpoint
+    if main_endpoint not in [comparison.endpoint for comparison in compared]:
+        raise UserError(f"promotion.endpoint: '{main_endpoint}' was not judged")
+    obstacles = list(_obstacles(compared, main_endpoint, rule))
+    return not obstacles, "; ".join(obstacles) or f"gains at {main_endpoint}, loses too much nowhere"
 
 
-def _obstacles(compared: tuple[EndpointComparison, ...], first: str, rule: PromotionSettings) -> Iterator[str]:
-    for one in compared:
-        floor = rule.least_gain if one.endpoint == first else -rule.most_loss
-        if one.low is None or one.gain is None:
-            yield f"{one.endpoint}: no interval, a class is absent or of one patient"
-        elif one.low <= floor:
-            yield f"{one.endpoint}: gain {one.gain:+.3f}, its lower end {one.low:+.3f} is not above {floor:+.3f}"
+def _obstacles(compared: tuple[EndpointComparison, ...], main_endpoint: str, rule: PromotionSettings) -> Iterator[str]:
+    for comparison in compared:
+        lowest_allowed = rule.least_gain if comparison.endpoint == main_endpoint else -rule.most_loss
+        if comparison.low is None or comparison.gain is None:
+            yield f"{comparison.endpoint}: no interval, a class is absent or of one patient"
+        elif comparison.low <= lowest_allowed:
+            gain = f"gain {comparison.gain:+.3f}, its lower end {comparison.low:+.3f}"
+            yield f"{comparison.endpoint}: {gain} is not above {lowest_allowed:+.3f}"
 
 
-def _compared(endpoint: str, of: pd.DataFrame, rule: PromotionSettings) -> EndpointComparison:
-    label, patients = of["label"].to_numpy(), bootstrap.Patients.of(of["patient_id"].to_numpy().astype(np.str_))
-    judged = [(of[f"score{one}"].to_numpy(), of[f"decision{one}"].to_numpy()) for one in ("", "_of_challenger")]
-    name = str(rule.metric)
-    champion, challenger = ({name: classification.binary_metrics(label, *one, patients)[name]} for one in judged)
-    found = bootstrap.paired_differences(challenger, champion, patients, rule.draws, rule.seed)[name]
+def _compared(endpoint: str, rows: pd.DataFrame, rule: PromotionSettings) -> EndpointComparison:
+    label, metric = rows["label"].to_numpy(), str(rule.metric)
+    patients = bootstrap.Patients.from_names(rows["patient_id"].to_numpy().astype(np.str_))
+
+    def metric_of(suffix: str) -> dict[str, bootstrap.Metric]:
+        score, decision = (rows[name + suffix].to_numpy() for name in ("score", "decision"))
+        return {metric: classification.binary_metrics(label, score, decision, patients)[metric]}
+
+    difference = bootstrap.paired_differences(
+        metric_of("_of_challenger"), metric_of(""), patients, rule.draws, rule.seed
+    )[metric]
     return EndpointComparison(
         endpoint=endpoint,
-        champion=found.second,
-        challenger=found.first,
-        low=found.low,
-        high=found.high,
-        records=len(of),
-        patients=of["patient_id"].nunique(),
+        champion=difference.second,
+        challenger=difference.first,
+        low=difference.low,
+        high=difference.high,
+        records=len(rows),
+        patients=rows["patient_id"].nunique(),
         positives=int(label.sum()),
     )
 
@@ -93,13 +103,13 @@ def _test(table: pa.Table, protocol: str) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class Side:
-    """ECGs and echo measurements that are compared.
+class DriftSide:
+    """ECGs and echo measurements of one of two exports that are compared.
 
     Attributes:
-        records: ecg.RECORDS, those of the side.
+        records: ecg.RECORDS of the side.
         subgroups: catalog.SUBGROUPS.
-        measurements: catalog.MEASUREMENTS, those of the side.
+        measurements: catalog.MEASUREMENTS of the side.
     """
 
     records: pa.Table
@@ -108,54 +118,63 @@ class Side:
 
     @property
     def patient(self) -> np.ndarray:
-        """Of each ECG, (n,) str."""
+        """Patient of each ECG, (n,) str."""
         return strings(self.records["patient_id"])
 
-    def drawn(self, seed: int) -> np.ndarray:
-        """Rows of the ECGs that are embedded, one a patient and at most shift.MOST; (k,) int64, ascending."""
+    def embedded_rows(self, seed: int) -> np.ndarray:
+        """Rows of the ECGs to embed, one for each patient, at most shift.MAX_ECGS_PER_SIDE: (k,) int64, ascending."""
         order = np.random.default_rng(seed).permutation(self.records.num_rows)
         _, first = np.unique(self.patient[order], return_index=True)
-        return np.sort(order[np.sort(first)[: shift.MOST]])
+        return np.sort(order[np.sort(first)[: shift.MAX_ECGS_PER_SIDE]])
 
     def strata(self, age_bands: Sequence[float]) -> Mapping[str, np.ndarray]:
-        """As strata.strata_of, of each ECG."""
-        return selective.strata_of(strings(self.records["record_id"]), self.subgroups, self.records, age_bands)
+        """The level of each ECG in every stratum: see `selective.subgroup_levels`."""
+        return selective.subgroup_levels(strings(self.records["record_id"]), self.subgroups, self.records, age_bands)
 
 
 def measure_drift(
-    trained: Side, new: Side, means: tuple[np.ndarray, np.ndarray], asked: EvaluationSettings, rule: DriftSettings
+    trained: DriftSide,
+    new: DriftSide,
+    means: tuple[np.ndarray, np.ndarray],
+    settings: EvaluationSettings,
+    rule: DriftSettings,
 ) -> pa.Table:
-    """DRIFT: embeddings, endpoints' prevalence, subgroups and quality findings of both sides.
+    """Measures how far two exports lie apart: embeddings, prevalence, subgroups and quality findings.
 
     Args:
-        trained, new: the sides; patients may stand on both.
-        means: mean embeddings of their `drawn` ECGs.
-        asked: the evaluation's endpoints and age bands.
+        trained, new: the sides; a patient may be on both.
+        means: mean embeddings of the ECGs in `embedded_rows` of each side.
+        settings: the evaluation's endpoints and age bands.
         rule: limits, draws, seed.
+
+    Returns:
+        data_contracts.monitoring.DRIFT, one row for each measure.
     """
-    shifts = shift.Shifts(TRAINED, NEW, rule.draws, rule.seed)
-    patient, side = _joined([trained.patient, new.patient])
-    own = [one.patient[one.drawn(rule.seed)] for one in (trained, new)]
-    drawn, drawn_side = _joined(own)
-    rows = [*shifts.embedding(np.concatenate(means), drawn_side, drawn)]
-    for endpoint in asked.endpoints:
-        told = [_labels(one, endpoint) for one in (trained, new)]
-        owner, of = _joined([patients for _, patients in told])
-        rows += shifts.share("prevalence", endpoint.name, np.concatenate([label for label, _ in told]) == 1, of, owner)
-    strata = [one.strata(asked.age_bands) for one in (trained, new)]
-    names = sorted({name for one in strata for name in one} - {"quality"})
-    blank = [np.full(one.records.num_rows, "") for one in (trained, new)]
-    joined = {name: np.concatenate([of.get(name, no) for of, no in zip(strata, blank, strict=True)]) for name in names}
-    rows += shifts.shares(joined, side, patient)
+    sides, comparison = (trained, new), shift.SideComparison(TRAINED, NEW, rule.draws, rule.seed)
+    patient, side_name = _joined([side.patient for side in sides])
+    embedded_patient, embedded_side = _joined([side.patient[side.embedded_rows(rule.seed)] for side in sides])
+    rows = [*comparison.embedding(np.concatenate(means), embedded_side, embedded_patient)]
+    for endpoint in settings.endpoints:
+        labels, owners = zip(*(_labels(side, endpoint) for side in sides), strict=True)
+        owner, owner_side = _joined(owners)
+        is_positive = np.concatenate(labels) == 1
+        rows += comparison.share("prevalence", endpoint.name, is_positive, owner_side, owner)
+    strata = [side.strata(settings.age_bands) for side in sides]
+    unknown = [np.full(side.records.num_rows, "") for side in sides]
+    joined = {
+        name: np.concatenate([levels.get(name, blank) for levels, blank in zip(strata, unknown, strict=True)])
+        for name in sorted({name for levels in strata for name in levels} - {"quality"})
+    }
+    rows += comparison.shares(joined, side_name, patient)
     for column, flags in (("record_findings", RECORD_FLAGS), ("lead_findings", QUALITY_FLAGS)):
-        mask = np.concatenate([one.records[column].to_numpy() for one in (trained, new)])
+        mask = np.concatenate([side.records[column].to_numpy() for side in sides])
         for name, bit in flags.items():
-            if (holds := (mask & bit) > 0).any():
-                rows += shifts.share("share", f"finding: {name}", holds, side, patient)
-    return DRIFT.build([row | _judged(row, rule) for row in rows])
+            if (is_flagged := (mask & bit) > 0).any():
+                rows += comparison.share("share", f"finding: {name}", is_flagged, side_name, patient)
+    return DRIFT.build([row | _with_limit(row, rule) for row in rows])
 
 
-def verdict_on(found: pa.Table, patients: int, rule: DriftSettings) -> tuple[Verdict, str]:
+def drift_verdict(measures: pa.Table, patients: int, rule: DriftSettings) -> tuple[Verdict, str]:
     """What DRIFT comes to, and why.
 
     Args:
@@ -165,34 +184,34 @@ def verdict_on(found: pa.Table, patients: int, rule: DriftSettings) -> tuple[Ver
     """
     if patients < rule.least_patients:
         return "too few", f"{patients} patients with new ECGs, the recipe asks for {rule.least_patients}"
-    beyond = found.filter(found["drifted"]).to_pylist()
-    says = f"{len(beyond)} of {found.num_rows} measures are beyond their limits"
+    beyond = measures.filter(measures["drifted"]).to_pylist()
+    summary = f"{len(beyond)} of {measures.num_rows} measures are beyond their limits"
     named = "; ".join(f"{row['name']} {row['value']:+.3f} (limit {row['limit']:g})" for row in beyond)
-    return ("drift", f"{says}: {named}") if beyond else ("no drift", says)
+    return ("drift", f"{summary}: {named}") if beyond else ("no drift", summary)
 
 
-def _judged(row: Mapping[str, Any], rule: DriftSettings) -> dict[str, Any]:
+def _with_limit(row: Mapping[str, Any], rule: DriftSettings) -> dict[str, Any]:
     if row["measure"] == "embedding":
-        limit, surely = rule.embedding, row["p"] < rule.p
+        limit, is_certain = rule.embedding, row["p"] < rule.p
     else:
         limit = rule.prevalence if row["measure"] == "prevalence" else rule.share
-        surely = row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
-    return {"limit": limit, "drifted": bool(surely and abs(row["value"]) > limit)}
+        is_certain = row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
+    return {"limit": limit, "drifted": bool(is_certain and abs(row["value"]) > limit)}
 
 
-def _labels(one: Side, endpoint: Endpoint) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of the measurements that have one, (m,), and their patients."""
-    table, count = one.measurements, one.measurements.num_rows
+def _labels(side: DriftSide, endpoint: Endpoint) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of the side's measurements, (m,), and their patients; measurements without a label are left out."""
+    table, count = side.measurements, side.measurements.num_rows
     name = np.arange(count).astype(str)
     table = table.set_column(table.schema.get_field_index("study_id"), "study_id", pa.array(name.tolist(), pa.string()))
     chosen = table.filter(pc.equal(table["measurement"], endpoint.measurement))
-    owner, stated = strings(chosen["patient_id"]), one.strata(()).get("sex")
-    sex = {} if stated is None else sex_of_patients(one.patient, stated)
+    owner, stated = strings(chosen["patient_id"]), side.strata(()).get("sex")
+    sex = {} if stated is None else sex_of_patients(side.patient, stated)
     known = np.array([sex.get(patient, "") for patient in owner.tolist()], dtype="<U1")
     label = label_studies(endpoint, chosen, strings(chosen["study_id"]), known).label
     return label[label != NO_LABEL], owner[label != NO_LABEL]
 
 
 def _joined(values: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Both sides' values end to end, and the side of each."""
-    return np.concatenate(values), np.repeat([TRAINED, NEW], [len(one) for one in values])
+    """Values of both sides, concatenated, and the name of the side of each."""
+    return np.concatenate(values), np.repeat([TRAINED, NEW], [len(side_values) for side_values in values])

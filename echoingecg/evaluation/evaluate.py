@@ -9,10 +9,10 @@ import numpy as np
 
 from data_contracts import evaluation, evaluation_details, prediction
 from echoingecg.common import Progress, no_progress
-from echoingecg.evaluation.data.embed import Gaussians, Signals, StudentModel
+from echoingecg.evaluation.data.embed import GaussianTable, Signals, StudentModel
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs, Provenance
 from echoingecg.evaluation.data.models import read_models
-from echoingecg.evaluation.decision.reading_card import Judged, quantiles
+from echoingecg.evaluation.decision.reading_card import LoadedReadingCard, quantiles
 from echoingecg.evaluation.protocols import classification, regression, retrieval
 from echoingecg.evaluation.report.render import write_report
 from echoingecg.evaluation.report.tables import question
@@ -24,7 +24,7 @@ __all__ = ["EvaluationInputs", "Provenance", "Signals", "StudentModel", "evaluat
 
 def make_card(
     endpoints: list[classification.EndpointResult], inputs: EvaluationInputs, validation: np.ndarray
-) -> Judged:
+) -> LoadedReadingCard:
     """Nothing in it depends on the test split.
 
     Args:
@@ -34,26 +34,26 @@ def make_card(
     """
     readings, lines = [], []
     for result in endpoints:
-        for of in result.protocols:
-            if of.line is None:  # what needs more than the student's embedding cannot be read off a card
+        for protocol in result.protocols:
+            if protocol.linear_score is None:  # what needs more than the student's embedding cannot be read off a card
                 continue
             readings.append(
                 prediction.Reading(
                     endpoint=result.endpoint.name,
                     question=question(result.endpoint),
-                    protocol=of.protocol,
-                    threshold_says=of.threshold.says,
-                    calibration=of.rules.calibration,
-                    referral=of.rules.referral,
+                    protocol=protocol.protocol,
+                    threshold_says=protocol.threshold.origin,
+                    calibration=protocol.choices.calibration,
+                    referral=protocol.choices.referral,
                 )
             )
-            lines.append(of.line)
+            lines.append(protocol.linear_score)
     card = prediction.ReadingCard(
         student=inputs.provenance["versions"]["student"],
         ecg=inputs.ecg.model_dump(mode="json"),
         readings=tuple(readings),
     )
-    return Judged(card, tuple(lines), quantiles(validation))
+    return LoadedReadingCard(card, tuple(lines), quantiles(validation))
 
 
 def evaluate(
@@ -80,7 +80,7 @@ def evaluate(
             student's output is not finite or of another width.
         UserError: an external model lacks a paired ECG.
     """
-    pairs = EvaluationPairs.of(inputs)
+    pairs = EvaluationPairs.from_inputs(inputs)
     models = read_models(inputs, pairs, settings, progress)
     ecgs = models.ecgs
     endpoints: list[classification.EndpointResult] = []
@@ -115,7 +115,7 @@ def evaluate(
     }
 
 
-def _retrieval(inputs: EvaluationInputs, pairs: EvaluationPairs, ecgs: Gaussians) -> dict[str, retrieval.Retrieval]:
+def _retrieval(inputs: EvaluationInputs, pairs: EvaluationPairs, ecgs: GaussianTable) -> dict[str, retrieval.Retrieval]:
     """On the test split's pairs, in both directions; none when there are none."""
     tested = pairs.split[pairs.record] == "test"
     if not tested.any():
@@ -123,7 +123,7 @@ def _retrieval(inputs: EvaluationInputs, pairs: EvaluationPairs, ecgs: Gaussians
     record, query = np.unique(pairs.record[tested], return_inverse=True)
     study, match = np.unique(pairs.study[tested], return_inverse=True)
     row = pairs.target_row[study]
-    studies = Gaussians.of(inputs.target_mean[row], inputs.target_log_var[row])
+    studies = GaussianTable.from_log_var(inputs.target_mean[row], inputs.target_log_var[row])
     return {
         retrieval.ECG_TO_ECHO: retrieval.retrieve(ecgs[record], studies, query, match),
         retrieval.ECHO_TO_ECG: retrieval.retrieve(studies, ecgs[record], match, query),

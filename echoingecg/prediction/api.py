@@ -26,7 +26,7 @@ from echoingecg.recipe import EcgSettings, TuningSettings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from echoingecg.prediction.predictor import Read, Reader
+    from echoingecg.prediction.predictor import ReadBlock, Reader
     from echoingecg.recipe.evaluation import TuningMethod
     from echoingecg.student.fine_tuning import Classifier
     from echoingecg.teacher.decode.clip import Region
@@ -113,11 +113,11 @@ def read_ecg(
     """
     from echoingecg.ecg.decode import decode
     from echoingecg.ecg.decode.recording import arrange
-    from echoingecg.ecg.process import choose
+    from echoingecg.ecg.process import best_window
 
     recording = decode(Path(file), unit, sampling_frequency, leads)
     rate = recording.sampling_frequency
-    chosen = choose(arrange(recording), rate, settings or EcgSettings())
+    chosen = best_window(arrange(recording), rate, settings or EcgSettings())
     findings: dict[str, tuple[str, ...]] = {name: () for name, bit in ecg.RECORD_FLAGS.items() if chosen.findings & bit}
     for name, bit in ecg.QUALITY_FLAGS.items():
         if affected := tuple(lead for lead, mask in zip(conventions.LEADS, chosen.quality, strict=True) if mask & bit):
@@ -136,10 +136,10 @@ def read_echo(file: "File", *, every: int = 1) -> Echo:
         Refusal: the file cannot be trusted; `reason` is one of data_contracts.quarantine.REASONS.
         OSError: the file cannot be read.
     """
-    from echoingecg.teacher.decode import frames_of, open_clip
+    from echoingecg.teacher.decode import decode_frames, read_header
 
-    clip = open_clip(Path(file))
-    frames = np.stack(list(frames_of(clip, range(0, clip.frames, every))))
+    clip = read_header(Path(file))
+    frames = np.stack(list(decode_frames(clip, range(0, clip.frames, every))))
     return Echo(frames, clip.frame_rate, clip.regions, Path(file))
 
 
@@ -167,7 +167,7 @@ def load(
         StoreError: there is no such student, or a file is absent or unreadable.
         ContractError: the files are not those of a student and its evaluation.
     """
-    from echoingecg.evaluation.decision.reading_card import Judged
+    from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
     from echoingecg.prediction.predictor import Reader
 
     place = None if workspace is None else Path(workspace).expanduser()
@@ -184,9 +184,9 @@ def load(
     if card_folder is None:
         settings = settings or locate.ecg_settings(own, place)
         nothing = prediction.ReadingCard(student="", ecg=settings.model_dump(mode="json"), readings=())
-        reader = Reader(opened, Judged(nothing, (), np.empty(0)), settings)
+        reader = Reader(opened, LoadedReadingCard(nothing, (), np.empty(0)), settings)
     else:
-        card = Judged.load(card_folder)
+        card = LoadedReadingCard.load(card_folder)
         if own and card.card.student != own.version:
             raise ContractError(f"{card_folder} is an evaluation of student-{card.card.student}, not of {folder}")
         reader = Reader.with_card(opened, card)
@@ -250,14 +250,14 @@ class EcgModel:
             It is not calibrated.
         """
         from echoingecg.evaluation.data.embed import embed_prompts
-        from echoingecg.evaluation.protocols.zero_shot_and_probe import zero_shot_line
+        from echoingecg.evaluation.protocols.zero_shot_and_probe import zero_shot_linear_score
 
         student = self.reader.student
         sides = [(one,) if isinstance(one, str) else tuple(one) for one in (positive_prompts, negative_prompts)]
         if not all(sides):
             raise UserError("zero_shot: give at least one positive and one negative prompt")
         positive, negative = (embed_prompts(student, side, student.dim) for side in sides)
-        line = zero_shot_line(positive, negative, student.scale)
+        line = zero_shot_linear_score(positive, negative, student.scale)
         return self._scored(files, lambda read: line.scores(read.mean))
 
     def plot(self, file: "File") -> Picture:
@@ -296,7 +296,7 @@ class EcgModel:
         Raises:
             UserError: a label is neither 0 nor 1, or a side lacks a class.
         """
-        from echoingecg.prediction.predictor import read_signals, stacked
+        from echoingecg.prediction.predictor import read_signals
 
         outcomes = dict(zip(labels, read_signals([str(file) for file in labels], self.reader.settings), strict=True))
         refused = {str(file): outcome for file, outcome in outcomes.items() if isinstance(outcome, Refusal)}
@@ -309,7 +309,7 @@ class EcgModel:
             held_out = np.array([str(file) in chosen for file in files], bool)
         if any(set(label[side]) != {0, 1} for side in (held_out, ~held_out)):
             raise UserError("fine_tune: training and validation need ECGs of label 0 and of label 1, and no other")
-        signals = stacked(outcomes.values())
+        signals = stack_signals(outcomes.values())
         split = np.where(held_out, "validation", "train")
         fitted = self.reader.student.fine_tune(
             method, lambda rows: signals[rows], label, split, settings or TuningSettings(), seed
@@ -318,15 +318,15 @@ class EcgModel:
 
     def _scored(self, files: "Files", score: "Callable[[Read], np.ndarray]") -> "pa.Table":
         """A table of SCORES; `score` gives (k,) of a block's k ECGs that were not refused."""
-        from echoingecg.evaluation.data.embed import Gaussians
-        from echoingecg.prediction.predictor import blocks
+        from echoingecg.evaluation.data.embed import GaussianTable
+        from echoingecg.prediction.predictor import split_into_blocks
 
-        def rows(read: "Read") -> Iterator[dict[str, Any]]:
-            values, uncertainty = score(read), Gaussians.of(read.mean, read.log_var).uncertainty
+        def rows(read: "ReadBlock") -> Iterator[dict[str, Any]]:
+            values, uncertainty = score(read), GaussianTable.from_log_var(read.mean, read.log_var).uncertainty
             return read.rows(lambda row: iter([{"score": values[row], "uncertainty": uncertainty[row]}]))
 
         return prediction.SCORES.build(
-            [row for block in blocks(_listed(files)) for row in rows(self.reader.read(block))]
+            [row for block in split_into_blocks(_listed(files)) for row in rows(self.reader.read(block))]
         )
 
 
@@ -355,10 +355,9 @@ class FineTuned:
             data_contracts.prediction.SCORES: a row for each file; the score of label 1, not calibrated, and the
             uncertainty of the student before training.
         """
-        from echoingecg.prediction.predictor import stacked
 
         student = self.model.reader.student
-        return self.model._scored(files, lambda read: student.score(self.classifier, stacked(read.outcomes)))
+        return self.model._scored(files, lambda read: student.score(self.classifier, stack_signals(read.outcomes)))
 
 
 def _listed(files: "Files") -> list[str]:

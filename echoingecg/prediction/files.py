@@ -1,7 +1,4 @@
-"""Tables of readings, block by block, into a file: nothing but the block at hand is held in memory.
-
-Which files a person means: files, WFDB records by name, and whole folders.
-"""
+"""Which ECG files a user's names and folders mean, and tables of readings written to a file block by block."""
 
 import json
 import os
@@ -21,10 +18,10 @@ from echoingecg.ecg.decode.wfdb import HEADER_SUFFIX
 
 
 def list_ecgs(names: Iterable[str]) -> list[str]:
-    """Files to read, each once, in the order named; those of a folder by name, its subfolders after its files.
+    """Lists the files to read, each once, in the order named; files of a folder by name, then its subfolders.
 
-    Of a WFDB record in a folder the header stands for all its files; hidden files are passed over. Everything else
-    is listed, since formats are told by content: what is no ECG will be refused.
+    A WFDB record in a folder is listed by its header alone. Hidden files are left out. Everything else is listed, since
+    the format is recognised from the content: a file that is no ECG is refused when it is read.
 
     Args:
         names: files, WFDB records with or without `.hea`, and folders.
@@ -32,32 +29,32 @@ def list_ecgs(names: Iterable[str]) -> list[str]:
     Raises:
         UserError: a folder cannot be listed, or nothing is left.
     """
-    found = dict.fromkeys(file for name in names for file in (_inside(name) if os.path.isdir(name) else [name]))  # noqa: PTH112
-    if not found:
+    ecgs = dict.fromkeys(file for name in names for file in (_inside(name) if os.path.isdir(name) else [name]))  # noqa: PTH112
+    if not ecgs:
         raise UserError("no file to read: name ECG files, or folders that hold some")
-    return list(found)
+    return list(ecgs)
 
 
 def _inside(folder: str) -> Iterator[str]:
-    """Strings, not Paths: a folder may hold a million."""
+    """Files of a folder, as strings, not Paths: a folder may hold a million files."""
 
     def fail(fault: OSError) -> None:
         raise UserError(f"{fault.filename}: cannot be listed: {fault.strerror}") from fault
 
-    for place, subfolders, files in os.walk(folder, onerror=fail):
-        subfolders[:] = sorted(one for one in subfolders if not one.startswith("."))
-        records = {one.removesuffix(HEADER_SUFFIX) for one in files if one.endswith(HEADER_SUFFIX)}
-        for one in sorted(files):
-            if not one.startswith(".") and (one.endswith(HEADER_SUFFIX) or one.partition(".")[0] not in records):
-                yield os.path.join(place, one)  # noqa: PTH118
+    for directory, subfolders, files in os.walk(folder, onerror=fail):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        records = {name.removesuffix(HEADER_SUFFIX) for name in files if name.endswith(HEADER_SUFFIX)}
+        for name in sorted(files):
+            if not name.startswith(".") and (name.endswith(HEADER_SUFFIX) or name.partition(".")[0] not in records):
+                yield os.path.join(directory, name)  # noqa: PTH118
 
 
 def write_parquet(contract: TableContract, tables: Iterable[pa.Table], path: Path) -> Iterator[pa.Table]:
-    """Passes the tables on, each once it is written; the file is there when all are, whole.
+    """Writes tables to one Parquet file, and yields each after it is written; the file appears once all are written.
 
     Args:
-        contract: of every table.
-        tables: checked against it.
+        contract: contract of every table.
+        tables: already checked against it.
         path: replaced if it exists.
     """
     with replace_atomically(path) as beside, pq.ParquetWriter(beside, contract.schema, compression="zstd") as writer:
@@ -67,7 +64,7 @@ def write_parquet(contract: TableContract, tables: Iterable[pa.Table], path: Pat
 
 
 def write_json(tables: Iterable[pa.Table], about: Mapping[str, str], stream: TextIO) -> None:
-    """One object: the notice, `about`, and `readings`, a list with a row a line."""
+    """Writes one JSON object: the notice, `about`, and the list `readings` with one row on each line."""
     head = json.dumps({"notice": NOTICE, **about}, ensure_ascii=False)
     stream.write(f'{head.removesuffix("}")}, "readings": [')
     comma = "\n"
@@ -79,8 +76,8 @@ def write_json(tables: Iterable[pa.Table], about: Mapping[str, str], stream: Tex
     stream.write("\n]}\n")
 
 
-class Tally:
-    """What came of the files, without naming any.
+class ReadingCounts:
+    """Counts of answers and refusals, without the files' names.
 
     Attributes:
         answers: rows by endpoint, decision and advice.

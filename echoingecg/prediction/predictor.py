@@ -1,11 +1,9 @@
-"""A student and its reading card: ECG files in, tables out.
+"""Applies a trained student and its reading card to ECG files.
 
     reader = Reader.load(student_folder, evaluation_folder)
     table = reader.predict(["ecg.hea", "ecg.dcm"])
 
-Needs neither teacher nor training data.
-
-Files as filtered signals, or as the reason why not; the same bytes as stage ecg makes of them.
+Needs neither teacher nor training data. Signals are filtered as stage ecg filters them, to the same bytes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,65 +17,29 @@ import pyarrow as pa
 
 from data_contracts import conventions, ecg, prediction
 from echoingecg.common import ContractError, Refusal, result_or_refusal
+from echoingecg.ecg import quality
 from echoingecg.ecg.decode.wfdb_fast import read_plain
 from echoingecg.ecg.process import Loaded, Processed, load, process_loaded_safely
-from echoingecg.ecg.quality import finding_names
-from echoingecg.evaluation.data.embed import Gaussians
-from echoingecg.evaluation.data.inputs import ZERO_SHOT
+from echoingecg.evaluation.data import names
+from echoingecg.evaluation.data.embed import GaussianTable
 from echoingecg.evaluation.decision import calibration, reading_card, threshold_and_referral
 from echoingecg.recipe import EcgSettings
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.store import load as load_student
 
-_AT_ONCE = 32  # files whose signals are held unfiltered, 8 MB at 500 Hz
-
-
-def read_signals(files: Sequence[str], settings: EcgSettings) -> Iterator[Processed | Refusal]:
-    """One outcome a file, in order.
-
-    Args:
-        files: ECGs of any accepted format.
-        settings: by which the student's training signals were made.
-    """
-    for start in range(0, len(files), _AT_ONCE):
-        loaded = [_load(Path(file), settings) for file in files[start : start + _AT_ONCE]]
-        finished = iter(process_loaded_safely([one for one in loaded if isinstance(one, Loaded)], settings))
-        yield from (one if isinstance(one, Refusal) else next(finished) for one in loaded)
-
-
-def stacked(outcomes: Iterable[Processed | Refusal]) -> np.ndarray:
-    """Signals of those that were not refused, float32 (k, 12, 1000), mV."""
-    signals = [outcome.signal for outcome in outcomes if isinstance(outcome, Processed)]
-    return np.stack(signals) if signals else np.empty((0, len(conventions.LEADS), conventions.SAMPLES), np.float32)
-
-
-def findings(one: Processed) -> list[str]:
-    """Names of what was found in the recording, then in any lead."""
-    return [
-        *finding_names(one.findings, ecg.RECORD_FLAGS),
-        *finding_names(int(np.bitwise_or.reduce(one.quality)), ecg.QUALITY_FLAGS),
-    ]
-
-
-def _load(path: Path, settings: EcgSettings) -> Loaded | Refusal:
-    try:
-        return result_or_refusal(partial(load, path, settings, plain=read_plain(path)))
-    except OSError as fault:
-        return Refusal("unreadable", f"cannot be opened: {fault.strerror}")
-
-
-MASS = 0.95  # of the ECG's Gaussian, between `low` and `high`
-BLOCK = 128  # files whose signals are held at once: 6 MB
+INTERVAL_MASS = 0.95  # of the ECG's Gaussian, between `low` and `high`
+FILES_PER_BLOCK = 128  # files whose signals are held at once: 6 MB
+_FILES_PER_READ = 32  # files whose signals are held unfiltered: 8 MB at 500 Hz
 
 
 @dataclass(frozen=True)
-class Read:
-    """A block of files, and what became of each.
+class ReadBlock:
+    """A block of n files after reading and embedding.
 
     Attributes:
         files: n names.
-        outcomes: n, in the same order.
-        mean, log_var: (k, D) float32, of the k that were not refused, in order.
+        outcomes: n signals or refusals, in the same order.
+        mean, log_var: (k, D) float32, of the k files that were not refused, in order.
     """
 
     files: Sequence[str]
@@ -85,31 +47,31 @@ class Read:
     mean: np.ndarray
     log_var: np.ndarray
 
-    def rows(self, of: Callable[[int], Iterator[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
-        """Rows of a table: what `of` says of Gaussian i, beside its file; or the file's refusal."""
-        at = 0
+    def rows(self, make_rows: Callable[[int], Iterator[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+        """Rows of a table: those that `make_rows` gives for Gaussian i, with its file; or the file's refusal."""
+        index = 0
         for file, outcome in zip(self.files, self.outcomes, strict=True):
             if isinstance(outcome, Refusal):
                 yield {"file": file, "reason": outcome.reason, "detail": outcome.detail}
             else:
-                yield from ({"file": file, "findings": findings(outcome)} | row for row in of(at))
-                at += 1
+                yield from ({"file": file, "findings": finding_names(outcome)} | row for row in make_rows(index))
+                index += 1
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads ECGs as one evaluation judged it.
+    """A trained student with the reading card of its evaluation.
 
-    An ECG's numbers depend on no other ECG, but for the last digits of float32 (1e-6).
+    The numbers of an ECG do not depend on other ECGs, except for the last digits of float32 (1e-6).
 
     Attributes:
-        student: as judged.
-        judged: the evaluation's card.
-        settings: by which the student's signals were made.
+        student: the evaluated student.
+        card: the evaluation's reading card.
+        settings: settings that the student's signals were made with.
     """
 
     student: LoadedStudent
-    judged: reading_card.Judged
+    card: reading_card.LoadedReadingCard
     settings: EcgSettings
 
     @classmethod
@@ -123,23 +85,24 @@ class Reader:
 
         Raises:
             StoreError: a file is absent or unreadable.
-            ContractError: the folders are no student and its evaluation.
+            ContractError: the evaluation is not one of this student.
         """
-        return cls.with_card(load_student(Path(student), device), reading_card.Judged.load(Path(evaluation)))
+        card = reading_card.LoadedReadingCard.load(Path(evaluation))
+        return cls.with_card(load_student(Path(student), device), card)
 
     @classmethod
-    def with_card(cls, student: LoadedStudent, judged: reading_card.Judged) -> Self:
-        """Reads as the card says. Raises ContractError when the card is that of a student of another width."""
-        if judged.dim not in (None, student.dim):
-            raise ContractError(f"the card reads embeddings of width {judged.dim}, the student's have {student.dim}")
-        return cls(student, judged, EcgSettings.model_validate(judged.card.ecg))
+    def with_card(cls, student: LoadedStudent, card: reading_card.LoadedReadingCard) -> Self:
+        """A reader with the card's settings. Raises ContractError when card and student differ in width."""
+        if card.dim not in (None, student.dim):
+            raise ContractError(f"the card reads embeddings of width {card.dim}, the student's have {student.dim}")
+        return cls(student, card, EcgSettings.model_validate(card.card.ecg))
 
-    def predict(self, files: Iterable[Path | str], protocol: str = ZERO_SHOT) -> pa.Table:
-        """Endpoints of ECG files.
+    def predict(self, files: Iterable[Path | str], protocol: str = names.ZERO_SHOT) -> pa.Table:
+        """Predicts every endpoint for ECG files.
 
         Args:
             files: of any accepted format; their signals are held in blocks.
-            protocol: by which the probabilities are come by; the card names those it has.
+            protocol: name of the protocol that gives the probabilities; the card names those it has.
 
         Returns:
             data_contracts.prediction.READINGS: a row for each file and endpoint, one for a refused file.
@@ -147,55 +110,90 @@ class Reader:
         Raises:
             UserError: the card has no such protocol.
         """
-        self.judged.under(protocol)
-        return prediction.READINGS.build([row for block in blocks(files) for row in self._predicted(block, protocol)])
+        self.card.readings_under(protocol)
+        return prediction.READINGS.build(
+            [row for block in split_into_blocks(files) for row in self._predicted(block, protocol)]
+        )
 
     def embed(self, files: Iterable[Path | str]) -> pa.Table:
-        """Gaussians of ECG files: data_contracts.prediction.GAUSSIANS, a row a file."""
-        return prediction.GAUSSIANS.build([row for block in blocks(files) for row in self._embedded(block)])
+        """Embeds ECG files as Gaussians: data_contracts.prediction.GAUSSIANS, one row for each file."""
+        return prediction.GAUSSIANS.build([row for block in split_into_blocks(files) for row in self._embedded(block)])
 
-    def read(self, files: Sequence[str]) -> Read:
-        """A block of files, held in memory."""
+    def read(self, files: Sequence[str]) -> ReadBlock:
+        """Reads and embeds one block of files, in memory."""
         outcomes = list(read_signals(files, self.settings))
-        return Read(files, outcomes, *self.student.embed_ecg(stacked(outcomes)))
+        return ReadBlock(files, outcomes, *self.student.embed_ecg(stack_signals(outcomes)))
 
     def _predicted(self, files: Sequence[str], protocol: str) -> Iterator[dict[str, Any]]:
-        read = self.read(files)
-        uncertainty = Gaussians.of(read.mean, read.log_var).uncertainty
-        percentile = self.judged.percentile(uncertainty)
-        columns = []
-        for reading, line in self.judged.under(protocol):
-            score, rule = line.scores(read.mean), reading.referral
-            ends = [
-                calibration.calibrate(reading.calibration, end) for end in line.interval(read.mean, read.log_var, MASS)
-            ]
-            columns.append(
+        block = self.read(files)
+        uncertainty = GaussianTable.from_log_var(block.mean, block.log_var).uncertainty
+        percentile = self.card.percentile(uncertainty)
+        endpoints = []
+        for reading, linear_score in self.card.readings_under(protocol):
+            score, rule = linear_score.scores(block.mean), reading.referral
+            interval = linear_score.interval(block.mean, block.log_var, INTERVAL_MASS)
+            ends = [calibration.calibrate(reading.calibration, end) for end in interval]
+            is_answered = threshold_and_referral.is_answered(rule, score, uncertainty, linear_score.steepness)
+            endpoints.append(
                 {
                     "endpoint": [reading.endpoint] * len(score),
                     "probability": calibration.calibrate(reading.calibration, score),
-                    "low": np.minimum(*ends),  # a sigmoid may be fitted falling
+                    "low": np.minimum(*ends),  # a fitted sigmoid may fall
                     "high": np.maximum(*ends),
                     "score": score,
-                    "decision": threshold_and_referral.decided(rule, score),
+                    "decision": threshold_and_referral.decide(rule, score),
                     "uncertainty": uncertainty,
                     "uncertainty_percentile": percentile,
-                    "advice": threshold_and_referral.advice(
-                        threshold_and_referral.is_answered(rule, score, uncertainty, line.steepness)
-                    ).tolist(),
+                    "advice": threshold_and_referral.advice(is_answered).tolist(),
                 }
             )
 
-        def of(at: int) -> Iterator[dict[str, Any]]:
-            yield from ({"protocol": protocol} | {name: values[at] for name, values in one.items()} for one in columns)
+        def rows_of_ecg(index: int) -> Iterator[dict[str, Any]]:
+            for columns in endpoints:
+                yield {"protocol": protocol} | {name: values[index] for name, values in columns.items()}
 
-        return read.rows(of)
+        return block.rows(rows_of_ecg)
 
     def _embedded(self, files: Sequence[str]) -> Iterator[dict[str, Any]]:
-        read = self.read(files)
-        return read.rows(lambda at: iter([{"mean": read.mean[at], "log_var": read.log_var[at]}]))
+        block = self.read(files)
+        return block.rows(lambda index: iter([{"mean": block.mean[index], "log_var": block.log_var[index]}]))
 
 
-def blocks(files: Iterable[Path | str]) -> Iterator[list[str]]:
-    """Lists of at most BLOCK files, in order."""
-    names = [str(file) for file in files]
-    yield from (names[start : start + BLOCK] for start in range(0, len(names), BLOCK))
+def split_into_blocks(files: Iterable[Path | str]) -> Iterator[list[str]]:
+    """Lists of at most FILES_PER_BLOCK files, in order."""
+    paths = [str(file) for file in files]
+    yield from (paths[start : start + FILES_PER_BLOCK] for start in range(0, len(paths), FILES_PER_BLOCK))
+
+
+def read_signals(files: Sequence[str], settings: EcgSettings) -> Iterator[Processed | Refusal]:
+    """Filtered signal of each file in order, or the reason why it is refused.
+
+    Args:
+        files: ECGs of any accepted format.
+        settings: settings that the student's training signals were made with.
+    """
+    for start in range(0, len(files), _FILES_PER_READ):
+        loaded = [_load(Path(file), settings) for file in files[start : start + _FILES_PER_READ]]
+        finished = iter(process_loaded_safely([outcome for outcome in loaded if isinstance(outcome, Loaded)], settings))
+        yield from (outcome if isinstance(outcome, Refusal) else next(finished) for outcome in loaded)
+
+
+def stack_signals(outcomes: Iterable[Processed | Refusal]) -> np.ndarray:
+    """Signals of the ECGs that were not refused, float32 (k, 12, 1000), mV."""
+    signals = [outcome.signal for outcome in outcomes if isinstance(outcome, Processed)]
+    return np.stack(signals) if signals else np.empty((0, len(conventions.LEADS), conventions.SAMPLES), np.float32)
+
+
+def finding_names(processed: Processed) -> list[str]:
+    """Names of the quality findings of the recording, then of its leads."""
+    return [
+        *quality.finding_names(processed.findings, ecg.RECORD_FLAGS),
+        *quality.finding_names(int(np.bitwise_or.reduce(processed.quality)), ecg.QUALITY_FLAGS),
+    ]
+
+
+def _load(path: Path, settings: EcgSettings) -> Loaded | Refusal:
+    try:
+        return result_or_refusal(partial(load, path, settings, plain=read_plain(path)))
+    except OSError as fault:
+        return Refusal("unreadable", f"cannot be opened: {fault.strerror}")

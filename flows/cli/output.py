@@ -18,7 +18,7 @@ from rich.text import Text
 
 from data_contracts import conventions, evaluation, quarantine
 from echoingecg.common import Progress as Listener
-from echoingecg.prediction.files import Tally
+from echoingecg.prediction.files import ReadingCounts
 from tasks.all_stages import plans
 from tasks.operations.drift import Found
 from tasks.store.artefacts import Artefact, ArtefactStore
@@ -173,7 +173,7 @@ def print_readings(tables: Iterable[pa.Table], files: Sequence[str], title: str)
 
 def print_counts(tables: Iterable[pa.Table], title: str) -> None:
     """How many ECGs had which answer, and how many files were refused."""
-    tally = Tally()
+    tally = ReadingCounts()
     for table in tables:
         tally.add(table)
     counts = Table("endpoint", "reads", "advice", title=title, title_justify="left")

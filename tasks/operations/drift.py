@@ -16,7 +16,7 @@ from data_contracts import catalog, ecg, pairs
 from data_contracts.conventions import Stage
 from data_contracts.monitoring import DRIFT, DriftVerdict
 from echoingecg.common import StoreError, UserError, fingerprint, write_atomically
-from echoingecg.evaluation.compare import Side, measure_drift, verdict_on
+from echoingecg.evaluation.compare import DriftSide, drift_verdict, measure_drift
 from echoingecg.evaluation.data.embed import embed_ecgs
 from echoingecg.recipe import CatalogSettings, DriftSettings, EcgSettings, EvaluationSettings, Recipe
 from tasks.base.workspace import Workspace, writing_to
@@ -83,14 +83,14 @@ def compare_export(
         for row in pairs.PATIENTS.read(of["pairs"].folder).to_pylist()
         if row["split"] == "train"
     }  # fmt: skip
-    trained = Side(
+    trained = DriftSide(
         _where(known, "record_id", learned),
         catalog.SUBGROUPS.read(of["catalog"].folder),
         _where(measured, "patient_id", training),
     )
     everything = ecg.RECORDS.read(signals.folder)
     fresh = everything.filter(pc.invert(pc.is_in(everything["content_hash"], known["content_hash"].combine_chunks())))
-    new = Side(
+    new = DriftSide(
         fresh,
         catalog.SUBGROUPS.read(listed.folder),
         _not_in(catalog.MEASUREMENTS.read(listed.folder), measured),
@@ -102,7 +102,7 @@ def compare_export(
     )
     table = measure_drift(trained, new, (means[0], means[1]), asked, rule)
     patients = [len(np.unique(side.patient)) for side in (trained, new)]
-    verdict, says = verdict_on(table, patients[1], rule)
+    verdict, says = drift_verdict(table, patients[1], rule)
     document = DriftVerdict(
         student=str(judged.student),
         evaluation=str(judged.evaluation),
@@ -133,11 +133,11 @@ def _above(store: ArtefactStore, judged: JudgedStudent, stage: Stage) -> Artefac
     return found
 
 
-def _means(workspace: Workspace, judged: JudgedStudent, artefact: Artefact, side: Side, seed: int) -> np.ndarray:
+def _means(workspace: Workspace, judged: JudgedStudent, artefact: Artefact, side: DriftSide, seed: int) -> np.ndarray:
     """Of the ECGs drawn, (k, D) float32."""
     student, signals = judged.reader().student, PoolSignals(workspace, artefact)
     row = {name: at for at, name in enumerate(signals.record_ids)}
-    names = side.records["record_id"].take(pa.array(side.drawn(seed))).to_pylist()
+    names = side.records["record_id"].take(pa.array(side.embedded_rows(seed))).to_pylist()
     rows = np.array([row[name] for name in names], np.int64)
     return embed_ecgs(student, signals, rows, student.dim).mean
 

@@ -19,7 +19,7 @@ from data_contracts.prediction import FILENAME as CARD
 from data_contracts.prediction import NOTICE, READINGS
 from data_contracts.quarantine import REASONS
 from echoingecg.common import Progress, StoreError, UserError, no_progress
-from echoingecg.prediction.files import Tally, list_ecgs, write_parquet
+from echoingecg.prediction.files import ReadingCounts, list_ecgs, write_parquet
 from echoingecg.recipe import ExecutionSettings
 from tasks.base import workers, workspace
 from tasks.base.progress import Reporter
@@ -103,13 +103,13 @@ def read_files(
     """
     import torch
 
-    from echoingecg.evaluation.data.inputs import ZERO_SHOT
-    from echoingecg.prediction.predictor import BLOCK
+    from echoingecg.evaluation.data.names import ZERO_SHOT
+    from echoingecg.prediction.predictor import FILES_PER_BLOCK
 
     reader = judged.reader()  # a fault of the artefacts is found before any worker starts
     if work == "predict":
-        reader.judged.under(protocol or ZERO_SHOT)
-    blocks = [files[start : start + BLOCK] for start in range(0, len(files), BLOCK)]
+        reader.card.readings_under(protocol or ZERO_SHOT)
+    blocks = [files[start : start + FILES_PER_BLOCK] for start in range(0, len(files), FILES_PER_BLOCK)]
     if len(blocks) > 1:
         torch.set_num_threads(1)  # the blocks are what runs side by side
     read = partial(_read, judged.student.folder, judged.evaluation.folder, work, protocol or ZERO_SHOT)
@@ -143,7 +143,7 @@ def predict(
     execution: ExecutionSettings,
 ) -> State:
     """See flows.predict. The state's message counts; neither it nor the artifact names a file."""
-    tally = Tally()
+    tally = ReadingCounts()
     try:
         judged, found = find_student(store, student), list_ecgs(files)
         tables = read_files(judged, found, "predict", protocol, execution, Reporter("predict"))
@@ -157,7 +157,7 @@ def predict(
     return Completed(message=f"{len(found) - refused} ECGs read, {refused} files refused", data=output)
 
 
-def _rows(tally: Tally) -> list[dict[str, Any]]:
+def _rows(tally: ReadingCounts) -> list[dict[str, Any]]:
     answers = [
         {"what": endpoint, "came of it": f"{'positive' if decision else 'negative'}, {advice}", "count": count}
         for (endpoint, decision, advice), count in sorted(tally.answers.items())

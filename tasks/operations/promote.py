@@ -57,15 +57,15 @@ def _decide(
     alias: str,
     rule: PromotionSettings,
 ) -> Decision:
-    from echoingecg.evaluation.compare import compare, decide  # scikit-learn
+    from echoingecg.evaluation.compare import compare_students, decide_promotion  # scikit-learn
 
     compared: tuple[EndpointComparison, ...] = ()
     promoted, says = True, f"there was no '{alias}' before"
     if old is not None:
         if old.version == new.version:
             raise StoreError(f"{new} is '{alias}' already")
-        compared = compare(PREDICTIONS.read(old.folder), PREDICTIONS.read(new.folder), rule)
-        promoted, says = decide(compared, rule)
+        compared = compare_students(PREDICTIONS.read(old.folder), PREDICTIONS.read(new.folder), rule)
+        promoted, says = decide_promotion(compared, rule)
     return Decision(
         alias=alias,
         verdict="promote" if promoted else "keep",
@@ -92,7 +92,9 @@ def champion_of(store: artefacts.ArtefactStore, alias: str) -> artefact.Artefact
     return store.named(alias) if alias in store.aliases() else None
 
 
-def crown(store: artefacts.ArtefactStore, challenger: artefact.Artefact, alias: str, rule: PromotionSettings) -> str:
+def promote_if_better(
+    store: artefacts.ArtefactStore, challenger: artefact.Artefact, alias: str, rule: PromotionSettings
+) -> str:
     """Lets a challenger's evaluation meet the champion; one line that says what was decided.
 
     Two that cannot be compared, as when the export has changed the labels of the champion's test ECGs, leave the

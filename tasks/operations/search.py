@@ -17,15 +17,15 @@ import pyarrow.compute as pc
 from data_contracts import catalog, pairs, teacher
 from data_contracts.conventions import Stage
 from echoingecg.common import Progress, Refusal, StoreError, UserError, no_progress, replace_atomically
-from echoingecg.evaluation.data.embed import Gaussians, embed_ecgs
-from echoingecg.prediction.search import CHUNK, chunks, nearest
+from echoingecg.evaluation.data.embed import GaussianTable, embed_ecgs
+from echoingecg.prediction.search import ROWS_PER_CHUNK, find_nearest, split_into_chunks
 from tasks.base.workspace import writing_to
 from tasks.operations.predict import JudgedStudent
 from tasks.pools.signals import PoolSignals
 from tasks.pools.targets import targets_in_chunks
 from tasks.store import artefact, artefacts
 
-_PARTS = tuple(field.name for field in fields(Gaussians))  # the mean first
+_PARTS = tuple(field.name for field in fields(GaussianTable))  # the mean first
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,22 @@ class Cohort:
         names: list[str] = teacher.STUDIES.read(self._above("teacher").folder)["study_id"].to_pylist()
         return names
 
-    def studies(self) -> Iterator[Gaussians]:
+    def studies(self) -> Iterator[GaussianTable]:
         """The teacher's targets in chunks, in the order of `study_ids`."""
-        yield from (Gaussians.of(*part) for part in targets_in_chunks(self._above("teacher"), CHUNK))
+        yield from (
+            GaussianTable.from_log_var(*part) for part in targets_in_chunks(self._above("teacher"), ROWS_PER_CHUNK)
+        )
 
-    def study(self, study_id: str) -> Gaussians:
+    def study(self, study_id: str) -> GaussianTable:
         """One study. Raises UserError when the cohort has none of that pseudonym."""
         if study_id not in self.study_ids:
             raise UserError(f"no study {study_id} among the {len(self.study_ids)} of {self._above('teacher')}")
-        chunk, at = divmod(self.study_ids.index(study_id), CHUNK)
+        chunk, at = divmod(self.study_ids.index(study_id), ROWS_PER_CHUNK)
         return next(islice(self.studies(), chunk, None))[at : at + 1]
 
-    def sentence(self, text: str) -> Gaussians:
+    def sentence(self, text: str) -> GaussianTable:
         """A sentence about an echo, through the student's text tower."""
-        return Gaussians.of(*self.judged.reader().student.embed_text([text], "ECHO"))
+        return GaussianTable.from_log_var(*self.judged.reader().student.embed_text([text], "ECHO"))
 
     def reports(self, study_ids: list[str]) -> dict[str, str]:
         """Text of the echo report by study, where there is one, on one line."""
@@ -77,7 +79,7 @@ class Cohort:
         return {row["record_id"]: row["study_id"] for row in sorted(chosen, key=lambda row: -abs(row["gap_hours"]))}
 
     @cached_property
-    def ecgs(self) -> tuple[list[str], Gaussians]:
+    def ecgs(self) -> tuple[list[str], GaussianTable]:
         """Pseudonyms of the ECGs, and their Gaussians; the means are a memory map."""
         student = self.judged.student
         folder = self.store.workspace.scratch("student", student.version)
@@ -93,7 +95,7 @@ class Cohort:
                     with replace_atomically(name) as beside, beside.open("wb") as file:
                         np.save(file, values)
         mean, *scalars = (np.load(name, mmap_mode="r" if at == 0 else None) for at, name in enumerate(names))
-        return signals.record_ids, Gaussians(mean, *scalars)
+        return signals.record_ids, GaussianTable(mean, *scalars)
 
     def _above(self, stage: Stage) -> artefact.Artefact:
         found = self.store.in_lineage(self.judged.student, stage)
@@ -133,13 +135,13 @@ def studies_like(cohort: Cohort, file: str, k: int) -> list[Hit]:
     read = cohort.judged.reader().read([file])
     if isinstance(outcome := read.outcomes[0], Refusal):
         raise UserError(f"{file}: refused, {outcome}")
-    found = nearest(Gaussians.of(read.mean, read.log_var), cohort.studies(), k)
+    found = find_nearest(GaussianTable.from_log_var(read.mean, read.log_var), cohort.studies(), k)
     names = [cohort.study_ids[row] for row in found.row[0]]
     reports = cohort.reports(names)
     return [Hit(distance, name, reports.get(name, "")) for distance, name in zip(found.distance[0], names, strict=True)]
 
 
-def ecgs_like(cohort: Cohort, query: Gaussians, k: int) -> list[Hit]:
+def ecgs_like(cohort: Cohort, query: GaussianTable, k: int) -> list[Hit]:
     """The k ECGs of the cohort nearest to a study or a sentence.
 
     Args:
@@ -148,7 +150,7 @@ def ecgs_like(cohort: Cohort, query: Gaussians, k: int) -> list[Hit]:
         k: at least 1.
     """
     record_ids, ecgs = cohort.ecgs
-    found = nearest(query, chunks(ecgs), k)
+    found = find_nearest(query, split_into_chunks(ecgs), k)
     names = [record_ids[row] for row in found.row[0]]
     studies = cohort.studies_of(names)
     reports = cohort.reports(list(studies.values()))

@@ -21,7 +21,7 @@ import pytest
 from data_contracts import catalog, ecg, pairs, student, teacher
 from data_contracts.conventions import LEADS, STAGES, UPSTREAM
 from echoingecg.common import canonical_json, fingerprint
-from echoingecg.evaluation.decision.reading_card import Judged
+from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
 from echoingecg.student.store import load
 from flows.request import find_recipe
 from helpers.paths import DATA
@@ -118,4 +118,4 @@ def test_a_stored_student_reads_as_it_did(store: ArtefactStore) -> None:
 
 def test_a_stored_reading_card_is_read(store: ArtefactStore) -> None:
     folder = next(one.folder for one in store.here() if one.stage == "evaluation")
-    assert Judged.load(folder) is not None
+    assert LoadedReadingCard.load(folder) is not None

@@ -25,8 +25,8 @@ from data_contracts.evaluation import (
 from data_contracts.evaluation_details import RETRIEVAL, SHIFT, UNCERTAINTY
 from data_contracts.pairs import ECG_TEXT
 from data_contracts.prediction import FILENAME
-from echoingecg.evaluation.compare import compare
-from echoingecg.evaluation.data.inputs import ECG_MEASUREMENTS
+from echoingecg.evaluation.compare import compare_students
+from echoingecg.evaluation.data.names import ECG_MEASUREMENTS
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
 from echoingecg.evaluation.protocols.zero_shot_and_probe import few_shot
 from echoingecg.recipe import EvaluationSettings, FewShotSettings, PromotionSettings
@@ -121,8 +121,8 @@ def test_the_champion_rule_reads_test_rows_alone_and_refits_nothing(evaluated: P
     frame = table.to_pandas()
     blind = frame["label"].where(frame["split"] == "test", 1 - frame["label"]).astype("int8")
     turned = table.set_column(table.schema.get_field_index("label"), table.schema.field("label"), pa.array(blind))
-    assert compare(turned, turned, rule) == compare(table, table, rule)
-    accuracy = compare(table, table, PromotionSettings(draws=20, metric="balanced_accuracy"))
+    assert compare_students(turned, turned, rule) == compare_students(table, table, rule)
+    accuracy = compare_students(table, table, PromotionSettings(draws=20, metric="balanced_accuracy"))
     metrics = METRICS.read(evaluated).to_pandas()
     for one in accuracy:
         own = metrics[(metrics["endpoint"] == one.endpoint) & (metrics["protocol"] == rule.protocol)]

@@ -9,7 +9,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from data_contracts.monitoring import EndpointComparison
 from echoingecg.common import UserError
-from echoingecg.evaluation.compare import compare, decide
+from echoingecg.evaluation.compare import compare_students, decide_promotion
 from echoingecg.recipe.evaluation import PromotionSettings
 from helpers.cases.predictions import predictions
 
@@ -21,7 +21,7 @@ from helpers.cases.predictions import predictions
 def test_differences_are_those_of_one_resample_for_both(metric: str, column: str, slow: Callable[..., float]) -> None:
     old, new = predictions(0.5), predictions(1.0)
     rule = PromotionSettings(metric=metric, draws=200, seed=5)
-    (found,) = compare(old, new, rule)
+    (found,) = compare_students(old, new, rule)
     one, other = old.to_pandas(), new.to_pandas()
     assert found.champion == pytest.approx(slow(one["label"], one[column]))
     assert found.challenger == pytest.approx(slow(other["label"], other[column]))
@@ -39,9 +39,9 @@ def test_differences_are_those_of_one_resample_for_both(metric: str, column: str
 def test_better_is_promoted_equal_and_worse_are_not() -> None:
     rule = PromotionSettings()
     old = predictions(0.5)
-    verdicts = [decide(compare(old, predictions(skill), rule), rule)[0] for skill in (1.5, 0.5, 0.1)]
+    verdicts = [decide_promotion(compare_students(old, predictions(skill), rule), rule)[0] for skill in (1.5, 0.5, 0.1)]
     assert verdicts == [True, False, False]
-    (same,) = compare(old, old, rule)
+    (same,) = compare_students(old, old, rule)
     assert (same.gain, same.low, same.high) == (0, 0, 0)
 
 
@@ -50,7 +50,7 @@ def test_company_and_order_do_not_matter() -> None:
     old, new = predictions(0.5), predictions(1.0)
     more = pa.concat_tables([new, predictions(1.0, split="train", record_id=[f"x{at}" for at in range(120)])])
     shuffled = more.take(np.random.default_rng(1).permutation(more.num_rows))
-    assert compare(old, shuffled, rule) == compare(old, new, rule)
+    assert compare_students(old, shuffled, rule) == compare_students(old, new, rule)
 
 
 def test_other_test_patients_or_labels_are_no_comparison() -> None:
@@ -59,9 +59,9 @@ def test_other_test_patients_or_labels_are_no_comparison() -> None:
     trained_on = predictions(1.0, split="train")
     for new, lacks in ((predictions(1.0, patients=59), 120), (turned, 120), (trained_on, 120)):
         with pytest.raises(UserError, match=rf"lacks \d+ of the champion's {lacks} test labels"):
-            compare(old, new, rule)
+            compare_students(old, new, rule)
     with pytest.raises(UserError, match="no test prediction under protocol 'tea'"):
-        compare(old, old, PromotionSettings(protocol="tea"))
+        compare_students(old, old, PromotionSettings(protocol="tea"))
 
 
 def compared(name: str, low: float | None, gain: float = 0.1) -> EndpointComparison:
@@ -83,19 +83,19 @@ def compared(name: str, low: float | None, gain: float = 0.1) -> EndpointCompari
 )
 def test_the_rule(first: float | None, second: float | None, endpoint: str, promoted: bool) -> None:
     rule = PromotionSettings(endpoint=endpoint)
-    found, says = decide((compared("a", first), compared("b", second)), rule)
+    found, says = decide_promotion((compared("a", first), compared("b", second)), rule)
     assert found is promoted
     assert says
     with pytest.raises(UserError, match=r"promotion\.endpoint"):
-        decide((compared("a", first),), PromotionSettings(endpoint="c"))
+        decide_promotion((compared("a", first),), PromotionSettings(endpoint="c"))
 
 
 def test_one_class_gives_no_interval() -> None:
     ones = predictions(0.5, label=np.ones(120, np.int8))
-    (found,) = compare(ones, ones, PromotionSettings())
+    (found,) = compare_students(ones, ones, PromotionSettings())
     assert (found.champion, found.low, found.gain) == (None, None, None)
     few = np.zeros(120, np.int8)
     few[:2] = 1  # both of one patient
-    (found,) = compare(predictions(0.5, label=few), predictions(1.0, label=few), PromotionSettings())
+    (found,) = compare_students(predictions(0.5, label=few), predictions(1.0, label=few), PromotionSettings())
     assert found.gain is not None
     assert (found.low, found.high) == (None, None)

@@ -9,8 +9,8 @@ import pytest
 from data_contracts.catalog import MEASUREMENTS
 from data_contracts.ecg import QUALITY_FLAGS, RECORDS
 from data_contracts.monitoring import DRIFT
-from echoingecg.evaluation.compare import Side, measure_drift, verdict_on
-from echoingecg.evaluation.metrics.shift import MOST
+from echoingecg.evaluation.compare import DriftSide, drift_verdict, measure_drift
+from echoingecg.evaluation.metrics.shift import MAX_ECGS_PER_SIDE
 from echoingecg.recipe import DriftSettings, EvaluationSettings
 from echoingecg.recipe.evaluation import ThresholdBySex
 from helpers.cases.evaluation_case import lvef_below, make_records, make_subgroups
@@ -20,7 +20,7 @@ RULE = DriftSettings(draws=200)
 ASKED = EvaluationSettings(endpoints=(lvef_below(40),))
 
 
-def side(name: str, patients: int = PATIENTS, low_lvef: float = 0.2, mains: float = 0.1, unit: str = "%") -> Side:
+def side(name: str, patients: int = PATIENTS, low_lvef: float = 0.2, mains: float = 0.1, unit: str = "%") -> DriftSide:
     """Two ECGs and one LVEF a patient; shares exactly as asked."""
     records = make_records([f"{name}-{at:04d}" for at in range(2 * patients)]).to_pylist()
     for at, row in enumerate(records):
@@ -33,14 +33,14 @@ def side(name: str, patients: int = PATIENTS, low_lvef: float = 0.2, mains: floa
     for at, row in enumerate(lvef):
         row |= {"value": 30.0 if at < low_lvef * patients else 60.0, "unit": unit}
     names = [row["record_id"] for row in records]
-    return Side(RECORDS.build(records), make_subgroups(names), MEASUREMENTS.build(lvef))
+    return DriftSide(RECORDS.build(records), make_subgroups(names), MEASUREMENTS.build(lvef))
 
 
 def measured(
-    trained: Side, new: Side, far: float = 0.0, asked: EvaluationSettings = ASKED
+    trained: DriftSide, new: DriftSide, far: float = 0.0, asked: EvaluationSettings = ASKED
 ) -> dict[tuple[str, str], dict]:
     generator = np.random.default_rng(2)
-    means = [generator.normal(size=(len(one.drawn(RULE.seed)), 8)) for one in (trained, new)]
+    means = [generator.normal(size=(len(one.embedded_rows(RULE.seed)), 8)) for one in (trained, new)]
     table = DRIFT.check(measure_drift(trained, new, (means[0], means[1] + far), asked, RULE))
     return {(row["measure"], row["name"]): row for row in table.to_pylist()}
 
@@ -69,7 +69,7 @@ def test_one_thing_that_drifts_is_found_and_nothing_else(change: dict, far: floa
     found = measured(trained, new, far)
     assert [name for name, row in found.items() if row["drifted"]] == [what]
     table = DRIFT.build(list(found.values()))
-    verdict, says = verdict_on(table, PATIENTS, RULE)
+    verdict, says = drift_verdict(table, PATIENTS, RULE)
     assert (verdict, says.startswith(f"1 of {len(found)} measures")) == ("drift", True)
     assert what[1] in says
 
@@ -83,15 +83,15 @@ def test_a_change_within_the_limit_or_within_chance_is_none() -> None:
 
 def test_few_patients_give_no_verdict() -> None:
     table = DRIFT.build(list(measured(side("old"), side("new", mains=0.9)).values()))
-    assert verdict_on(table, RULE.least_patients, RULE)[0] == "drift"
-    assert verdict_on(table, RULE.least_patients - 1, RULE)[0] == "too few"
+    assert drift_verdict(table, RULE.least_patients, RULE)[0] == "drift"
+    assert drift_verdict(table, RULE.least_patients - 1, RULE)[0] == "too few"
     like = DRIFT.build(list(measured(side("old"), side("new")).values()))
-    assert verdict_on(like, PATIENTS, RULE) == ("no drift", f"0 of {like.num_rows} measures are beyond their limits")
+    assert drift_verdict(like, PATIENTS, RULE) == ("no drift", f"0 of {like.num_rows} measures are beyond their limits")
 
 
 def test_nothing_new_and_values_of_another_unit_end_well() -> None:
     nothing = side("new")
-    empty = Side(nothing.records.slice(0, 0), nothing.subgroups.slice(0, 0), nothing.measurements.slice(0, 0))
+    empty = DriftSide(nothing.records.slice(0, 0), nothing.subgroups.slice(0, 0), nothing.measurements.slice(0, 0))
     assert measured(side("old"), empty) == {}
     assert ("prevalence", "LVEF below 40 %") not in measured(side("old"), side("new", unit="1"))
 
@@ -108,9 +108,9 @@ def test_a_threshold_by_sex_counts_patients_of_known_sex() -> None:
 
 
 def test_the_ecgs_drawn_are_one_a_patient_and_not_too_many() -> None:
-    many = side("old", patients=MOST + 50)
-    rows = many.drawn(1)
-    assert len(rows) == MOST == len(np.unique(many.patient[rows]))
-    assert not np.array_equal(rows, many.drawn(2))
+    many = side("old", patients=MAX_ECGS_PER_SIDE + 50)
+    rows = many.embedded_rows(1)
+    assert len(rows) == MAX_ECGS_PER_SIDE == len(np.unique(many.patient[rows]))
+    assert not np.array_equal(rows, many.embedded_rows(2))
     assert {row % 2 for row in rows.tolist()} == {0, 1}
     assert isinstance(many.records, pa.Table)

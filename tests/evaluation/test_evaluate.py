@@ -32,7 +32,7 @@ from data_contracts.evaluation import (
 from data_contracts.pairs import ECG_ECHO
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
 from echoingecg.evaluation.metrics.selective import aurc
-from echoingecg.evaluation.protocols.classification import DRAWN
+from echoingecg.evaluation.protocols.classification import SHOWN_PROTOCOLS
 from echoingecg.recipe import EvaluationSettings
 from helpers.cases.evaluation_case import NO_FEW_SHOT, lvef_below, make_inputs
 
@@ -139,7 +139,7 @@ def test_strata_and_curves_add_up_to_the_test_split(evaluated: Path) -> None:
     quality = strata[(strata["stratum"] == "quality") & (strata["metric"] == "error_rate")]
     risk, reliability = (table.read(evaluated).to_pandas() for table in (RISK_COVERAGE, RELIABILITY))
     for table in (strata, risk, reliability):
-        assert set(table["protocol"]) == set(DRAWN)
+        assert set(table["protocol"]) == set(SHOWN_PROTOCOLS)
     for (endpoint, protocol), parts in quality.groupby(["endpoint", "protocol"]):
         of_all = whole.loc[(endpoint, protocol)]
         records = of_all.loc["error_rate", "records"]

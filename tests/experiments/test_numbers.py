@@ -9,7 +9,7 @@ from scipy import stats as scipy_stats
 from scipy.special import expit
 from torch.nn import functional
 
-from echoingecg.evaluation.data.embed import Gaussians, sampled_distances
+from echoingecg.evaluation.data.embed import GaussianTable, sampled_distances
 from echoingecg.recipe import StudentSettings
 from echoingecg.student.data.pairs import EchoPairs, Pairs, TextPairs, TrainingData
 from echoingecg.student.loss import PcmeLoss
@@ -151,7 +151,10 @@ def test_the_loss_stands_still_where_matches_are_one() -> None:
     low = torch.full((24, 8), -5.0)
     criterion = PcmeLoss(StudentSettings(kl_weight=0, pseudo_positive_weight=0))
     criterion(GaussianTensor(ecg, log_var), GaussianTensor(study, low)).total.backward()
-    ecgs, studies = Gaussians.of(ecg.numpy(), log_var.detach().numpy()), Gaussians.of(study.numpy(), low.numpy())
+    ecgs, studies = (
+        GaussianTable.from_log_var(ecg.numpy(), log_var.detach().numpy()),
+        GaussianTable.from_log_var(study.numpy(), low.numpy()),
+    )
     matches = expit(criterion.shift.item() - criterion.scale.item() * sampled_distances(ecgs, studies)).sum(axis=1)
     assert 2 < (matches < 1).sum() < 22
     assert log_var.grad is not None

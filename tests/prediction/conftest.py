@@ -57,7 +57,7 @@ def judgement(tmp_path_factory: pytest.TempPathFactory) -> Judgement:
     judge = EvaluationSettings(
         endpoints=(lvef_below(50), lvef_below(60)), few_shot=NO_FEW_SHOT, miscoverage=0.3, calibration="platt"
     )
-    pairs = EvaluationPairs.of(inputs)
+    pairs = EvaluationPairs.from_inputs(inputs)
     models = read_models(inputs, pairs, judge, no_progress)
     results = [evaluate_endpoint(endpoint, inputs, pairs, models, judge) for endpoint in judge.endpoints]
     make_card(results, inputs, models.ecgs.uncertainty[pairs.split == "validation"]).save(evaluation)

@@ -10,7 +10,7 @@ import pytest
 
 from data_contracts.prediction import NOTICE, READINGS
 from echoingecg.common import UserError
-from echoingecg.prediction.files import Tally, list_ecgs, write_json, write_parquet
+from echoingecg.prediction.files import ReadingCounts, list_ecgs, write_json, write_parquet
 from echoingecg.prediction.predictor import Reader
 
 
@@ -29,7 +29,7 @@ def test_a_folder_gives_each_recording_once(tmp_path: Path) -> None:
 def test_what_is_written_is_what_was_read(judgement, reader: Reader, tmp_path: Path) -> None:
     files = [*judgement.files[:5], "nowhere"]
     tables = [reader.predict(files[:3]), reader.predict(files[3:])]
-    path, tally = tmp_path / "out.parquet", Tally()
+    path, tally = tmp_path / "out.parquet", ReadingCounts()
     for table in write_parquet(READINGS, tables, path):
         tally.add(table)
         assert not path.exists()

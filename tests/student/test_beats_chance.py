@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from data_contracts import pairs
-from echoingecg.evaluation.data.embed import Gaussians
+from echoingecg.evaluation.data.embed import GaussianTable
 from echoingecg.evaluation.protocols.zero_shot_and_probe import zero_shot_scores
 from echoingecg.student.data.pairs import EchoPairs, Pairs, TrainingData
 from echoingecg.student.inference import LoadedStudent
@@ -67,10 +67,10 @@ def auroc(hospital: Run, data: TrainingData, student: LoadedStudent) -> float:
     row_of = {name: row for row, name in enumerate(data.signals.record_ids)}  # type: ignore[attr-defined]
     judged = [(row_of[one["record_id"]], value[one["study_id"]]) for one in held_out if one["study_id"] in value]
     rows, lvef = (np.array(part) for part in zip(*judged, strict=True))
-    ecgs = Gaussians.of(*student.embed_ecg(data.signals.read(rows)))
+    ecgs = GaussianTable.from_log_var(*student.embed_ecg(data.signals.read(rows)))
     teacher = load_teacher(hospital.job.recipe.teacher, "cpu")
     sides = (
-        Gaussians.certain(teacher.embed_text(list(prompts)))
+        GaussianTable.from_points(teacher.embed_text(list(prompts)))
         for prompts in (endpoint.positive_prompts, endpoint.negative_prompts)
     )
     return float(roc_auc_score(lvef < endpoint.threshold, zero_shot_scores(ecgs, *sides, student.scale)))

@@ -1,6 +1,6 @@
-"""Every paired ECG through the student once, in chunks, so that memory does not grow with the signals.
+"""ECGs and sentences as Gaussians with diagonal covariance, and the closed-form sampled distance between them.
 
-Gaussians with diagonal covariance, and the closed-form sampled distance between them.
+ECGs pass through the student once, in chunks, so that memory does not grow with the signals.
 
 Shape legend: n, m = Gaussians, D = shared embedding width.
 """
@@ -17,13 +17,13 @@ from echoingecg.recipe.evaluation import TuningMethod
 
 
 @dataclass(frozen=True)
-class Gaussians:
-    """Means and what the distance needs of the variances.
+class GaussianTable:
+    """Gaussians as NumPy arrays: means, and what the distance needs of the variances.
 
     Attributes:
         mean: (n, D) float32.
-        total_variance: (n,) float64, sum over D of exp(log_var); all that the distance uses of it.
-        uncertainty: (n,) float64, mean over D of log_var; the scalar uncertainty of METHOD.
+        total_variance: (n,) float64, sum over D of exp(log_var); the distance needs no more of the variances.
+        uncertainty: (n,) float64, mean over D of log_var; the scalar uncertainty of docs/method.md.
         max_log_var: (n,) float64, largest over D of log_var.
     """
 
@@ -33,16 +33,16 @@ class Gaussians:
     max_log_var: np.ndarray
 
     @classmethod
-    def of(cls, mean: np.ndarray, log_var: np.ndarray) -> Self:
-        """Keeps the mean and three scalars a row, so that many rows stay small. Both arrays (n, D)."""
+    def from_log_var(cls, mean: np.ndarray, log_var: np.ndarray) -> Self:
+        """A table from mean and log-variance, both (n, D); keeps three scalars a row, so that many rows stay small."""
         log_var = log_var.astype(np.float64)
         return cls(mean.astype(np.float32), np.exp(log_var).sum(axis=1), log_var.mean(axis=1), log_var.max(axis=1))
 
     @classmethod
-    def certain(cls, mean: np.ndarray) -> Self:
-        """Points, (n, D): no variance, and a log-variance without end."""
-        endless = np.full(len(mean), -np.inf)
-        return cls(mean.astype(np.float32), np.zeros(len(mean)), endless, endless)
+    def from_points(cls, mean: np.ndarray) -> Self:
+        """A table of point estimates, (n, D): variance 0, log-variance -inf."""
+        no_variance = np.full(len(mean), -np.inf)
+        return cls(mean.astype(np.float32), np.zeros(len(mean)), no_variance, no_variance)
 
     def __len__(self) -> int:
         return len(self.mean)
@@ -51,7 +51,7 @@ class Gaussians:
         return type(self)(self.mean[rows], self.total_variance[rows], self.uncertainty[rows], self.max_log_var[rows])
 
 
-def sampled_distances(a: Gaussians, b: Gaussians) -> np.ndarray:
+def sampled_distances(a: GaussianTable, b: GaussianTable) -> np.ndarray:
     """Closed-form sampled distance of every pair (Chun, ICLR 2024, eq. 1).
 
     d = sum over D of (mean_a - mean_b)^2, plus the total variance of both.
@@ -68,7 +68,7 @@ def sampled_distances(a: Gaussians, b: Gaussians) -> np.ndarray:
     return np.maximum(squared, 0.0) + a.total_variance[:, None] + b.total_variance
 
 
-CHUNK = 512  # ECGs a call: 25 MB of signals
+CHUNK = 512  # ECGs embedded in one call: 25 MB of signals
 
 
 class StudentModel(Protocol):
@@ -90,7 +90,7 @@ class StudentModel(Protocol):
         """Mean and log_var of signals, (n, 12, 1000) float32 in mV."""
 
     def embed_text(self, texts: list[str], method: str) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and log_var of texts that speak of `method`, ECG or ECHO."""
+        """Mean and log_var of texts about one method, `ECG` or `ECHO`."""
 
     def classify(
         self,
@@ -101,7 +101,7 @@ class StudentModel(Protocol):
         settings: TuningSettings,
         seed: int,
     ) -> np.ndarray:
-        """Scores (n,) in [0, 1] of a classifier made of the ECG encoder, trained on the training ECGs' labels."""
+        """Scores in [0, 1], (n,), of a classifier made from the ECG encoder, trained on the training ECGs' labels."""
 
 
 class TextTower(Protocol):
@@ -120,44 +120,44 @@ class Signals(Protocol):
 
 def embed_ecgs(
     student: StudentModel, signals: Signals, rows: np.ndarray, dim: int, progress: Progress = no_progress
-) -> Gaussians:
-    """ECGs as Gaussians.
+) -> GaussianTable:
+    """Embeds ECGs.
 
     Args:
         student: the trained student.
-        signals: where the signals are read.
+        signals: to read the signals from.
         rows: (n,) int64, rows of `signals`; read in ascending order.
-        dim: embedding width, which the student must have.
-        progress: told the ECGs done.
+        dim: embedding width that the student must have.
+        progress: receives the number of ECGs done.
 
     Raises:
-        ContractError: the student's width is another, or an output is not finite.
+        ContractError: the student has another width, or an output is not finite.
     """
     mean = np.empty((len(rows), dim), np.float32)
     total_variance, uncertainty, max_log_var = (np.empty(len(rows)) for _ in range(3))
     order = np.argsort(rows, kind="stable")
     for start in range(0, len(rows), CHUNK):
-        at = order[start : start + CHUNK]
-        part = _checked(*student.embed_ecg(signals.read(rows[at])), len(at), dim, "ECGs")
-        mean[at], total_variance[at] = part.mean, part.total_variance
-        uncertainty[at], max_log_var[at] = part.uncertainty, part.max_log_var
-        progress(start + len(at), len(rows), "ECGs embedded")
-    return Gaussians(mean, total_variance, uncertainty, max_log_var)
+        chunk_rows = order[start : start + CHUNK]
+        part = _checked(*student.embed_ecg(signals.read(rows[chunk_rows])), len(chunk_rows), dim, "ECGs")
+        mean[chunk_rows], total_variance[chunk_rows] = part.mean, part.total_variance
+        uncertainty[chunk_rows], max_log_var[chunk_rows] = part.uncertainty, part.max_log_var
+        progress(start + len(chunk_rows), len(rows), "ECGs embedded")
+    return GaussianTable(mean, total_variance, uncertainty, max_log_var)
 
 
-def embed_prompts(student: StudentModel, prompts: tuple[str, ...], dim: int) -> Gaussians:
-    """Echo sentences as Gaussians. Raises ContractError like `embed_ecgs`."""
+def embed_prompts(student: StudentModel, prompts: tuple[str, ...], dim: int) -> GaussianTable:
+    """Embeds echo sentences. Raises ContractError like `embed_ecgs`."""
     return _checked(*student.embed_text(list(prompts), "ECHO"), len(prompts), dim, "prompts")
 
 
-def _checked(mean: np.ndarray, log_var: np.ndarray, rows: int, dim: int, what: str) -> Gaussians:
+def _checked(mean: np.ndarray, log_var: np.ndarray, rows: int, dim: int, what: str) -> GaussianTable:
     if mean.shape != (rows, dim) or log_var.shape != (rows, dim):
         raise ContractError(
             f"student: {what} embed to mean {mean.shape} and log_var {log_var.shape}, expected ({rows}, {dim}): "
             "use a student trained on this teacher"
         )
     with np.errstate(over="ignore"):
-        found = Gaussians.of(mean, log_var)
-    if not (np.isfinite(found.mean).all() and np.isfinite(found.total_variance).all()):
+        embedded = GaussianTable.from_log_var(mean, log_var)
+    if not (np.isfinite(embedded.mean).all() and np.isfinite(embedded.total_variance).all()):
         raise ContractError(f"student: the embedding of {what} holds values that are not finite: train it again")
-    return found
+    return embedded

@@ -1,11 +1,4 @@
-"""What the evaluation reads, and its pairs as arrays.
-
-What the report tells of the artefacts behind an evaluation.
-
-Protocols and models as the tables name them.
-
-A protocol that could not run.
-"""
+"""What the evaluation reads: artefacts' tables, their provenance, and the ECG-echo pairs as arrays."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class StageFacts(TypedDict):
-    """What a manifest says of its artefact."""
+    """Versions and counts from the manifest of one artefact."""
 
     contract_version: int
     code_version: int
@@ -32,11 +25,11 @@ class StageFacts(TypedDict):
 
 
 class Provenance(TypedDict):
-    """Where the numbers come from: the same for the same artefacts, on any machine."""
+    """Where the numbers come from; equal for equal artefacts, on any machine."""
 
     teacher: str  # teacher.model of the recipe
     versions: dict[str, str]  # artefact version by stage
-    stages: dict[str, StageFacts]  # of those that are still there
+    stages: dict[str, StageFacts]  # of the artefacts that still exist
     quarantine: dict[str, dict[str, int]]  # refused records by stage and reason
     recipe: dict[str, dict[str, Any]]  # sections that something depends on, by stage
     history: pa.Table  # student.HISTORY
@@ -50,12 +43,12 @@ class Provenance(TypedDict):
 
 @dataclass(frozen=True)
 class EvaluationInputs:
-    """Everything the stage reads, already checked against the contracts.
+    """Everything that the stage reads, already checked against the contracts.
 
     Attributes:
         student: the trained student.
         signals: the ECG artefact's signals.
-        ecg: by which the signals were made.
+        ecg: settings that the signals were made with.
         record_ids: row i of `signals` is the ECG record_ids[i].
         patients: pairs.PATIENTS.
         ecg_echo: pairs.ECG_ECHO.
@@ -63,14 +56,14 @@ class EvaluationInputs:
         studies: teacher.STUDIES; row i of the targets belongs to row i.
         target_mean: (study, D) float32.
         target_log_var: (study, D) float32.
-        subgroups: catalog.SUBGROUPS; what the export states of its ECGs.
-        records: ecg.RECORDS; what was found on the ECGs.
+        subgroups: catalog.SUBGROUPS; what the export states about its ECGs.
+        records: ecg.RECORDS; quality findings of the ECGs.
         provenance: shown in the report.
         teacher: the teacher's text tower, if it has one.
         training_texts: echo reports of the training split, for centring.
         compared: other students by name.
-        external: data_contracts.evaluation_details.EXTERNAL by model name.
-        content_hashes: of the file behind each row of `signals`; read where there is an external model.
+        external: tables of data_contracts.evaluation_details.EXTERNAL by model name.
+        content_hashes: of the file behind each row of `signals`; needed for external models only.
     """
 
     student: StudentModel
@@ -123,8 +116,12 @@ class EvaluationPairs:
     gap_hours: np.ndarray
 
     @classmethod
-    def of(cls, inputs: EvaluationInputs) -> Self:
-        """Raises ContractError when a patient stands on two sides, or a pair names an unknown ECG or study."""
+    def from_inputs(cls, inputs: EvaluationInputs) -> Self:
+        """Pairs of the inputs.
+
+        Raises:
+            ContractError: a patient is in two splits, or a pair names an unknown ECG or study.
+        """
         table = inputs.ecg_echo
         check_no_leakage(inputs.patients, table)
         record_id, first, record = np.unique(strings(table["record_id"]), return_index=True, return_inverse=True)
@@ -141,11 +138,11 @@ class EvaluationPairs:
             gap_hours=table["gap_hours"].to_numpy(),
         )
 
-    def cases(self, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Each ECG that is paired with a known study, and the nearest of these.
+    def labelled_ecgs(self, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Every ECG that is paired with a labelled study, and its nearest labelled study.
 
         Args:
-            known: (s,) bool.
+            known: (s,) bool, the labelled studies.
 
         Returns:
             (n,) int64 into the ECGs, (n,) int64 into the studies.
@@ -154,7 +151,7 @@ class EvaluationPairs:
         return self.record[chosen], self.study[chosen]
 
     def nearest(self, allowed: np.ndarray) -> np.ndarray:
-        """One pair an ECG: of those allowed the smallest |gap_hours|, then the first study by name.
+        """One pair for each ECG: among those allowed the smallest |gap_hours|, then the first study by name.
 
         Args:
             allowed: (p,) bool.
@@ -162,10 +159,10 @@ class EvaluationPairs:
         Returns:
             (k,) int64 into the pairs, in the order of the ECGs.
         """
-        at = np.flatnonzero(allowed)
-        at = at[np.lexsort((self.study[at], np.abs(self.gap_hours[at]), self.record[at]))]
-        _, first = np.unique(self.record[at], return_index=True)
-        return at[first]
+        pairs = np.flatnonzero(allowed)
+        pairs = pairs[np.lexsort((self.study[pairs], np.abs(self.gap_hours[pairs]), self.record[pairs]))]
+        _, first = np.unique(self.record[pairs], return_index=True)
+        return pairs[first]
 
 
 def strings(column: pa.ChunkedArray) -> np.ndarray:
@@ -174,35 +171,8 @@ def strings(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _rows(wanted: np.ndarray, known: list[str], what: str, stage: str) -> np.ndarray:
-    row = {name: at for at, name in enumerate(known)}
+    row = {name: index for index, name in enumerate(known)}
     missing = sum(name not in row for name in wanted.tolist())
     if missing:
         raise ContractError(f"pairs name {missing} {what} identifiers that the {stage} artefact lacks: run pairs again")
     return np.array([row[name] for name in wanted.tolist()], dtype=np.int64)
-
-
-STUDENT = "student"  # the model under test
-
-ZERO_SHOT = "zero_shot"
-RANKED = "ranked"
-LINEAR_PROBE = "linear_probe"
-RIDGE = "ridge"
-ECG_MEASUREMENTS = "ecg_measurements"
-TRAINING_MEAN = "training_mean"
-
-# Spaces of the two prompted protocols, as suffixes.
-TEACHER = "_teacher"
-CENTRED = "_centred"
-ZERO_SHOT_TEACHER = ZERO_SHOT + TEACHER
-
-
-def at_model(protocol: str, model: str) -> str:
-    """`linear_probe@MODEL`; the student under test is not named."""
-    return protocol if model == STUDENT else f"{protocol}@{model}"
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """Why it could not, in words for the report."""
-
-    reason: str

@@ -1,10 +1,7 @@
-"""Where ECGs and sentences can be compared: a text tower, and ECGs in its space.
+"""What every model makes of the paired ECGs: the student under test, other students, external models, no network.
 
-Embeddings of other models, which a user hands in as Parquet.
-
-What every model makes of the paired ECGs: the student under test, other students, external ones, no network.
-
-A probability whose logit is linear in the ECG's mean embedding: what zero-shot and linear probe come to.
+A `Space` is where ECGs and sentences of one model can be compared; `LinearScore` is a probability whose logit is linear
+in an ECG's mean embedding, the form that zero-shot and linear probe share.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,85 +18,82 @@ from scipy.stats import norm
 from data_contracts.evaluation_details import EXTERNAL
 from echoingecg.common import ContractError, Progress, UserError
 from echoingecg.ecg.beats import MEASUREMENT_NAMES, measure_ecgs
-from echoingecg.evaluation.data import embed
-from echoingecg.evaluation.data.inputs import (
-    CENTRED,
-    STUDENT,
-    TEACHER,
-    EvaluationInputs,
-    EvaluationPairs,
-    Skipped,
-    at_model,
-)
+from echoingecg.evaluation.data import embed, names
+from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.recipe import EvaluationSettings
 
 MAX_TEXTS = 1000  # reports of which the text modality's mean is taken
-Words = Callable[[Sequence[str]], embed.Gaussians]
+EncodeText = Callable[[Sequence[str]], embed.GaussianTable]
 
 
 @dataclass(frozen=True)
 class Space:
-    """ECGs among sentences.
+    """A space in which ECGs and sentences can be compared.
 
     Attributes:
         ecgs: r ECGs.
-        words: puts echo sentences into the space.
+        encode_text: puts echo sentences into the space.
         scale: the student's learned scale of the match logit.
-        model: whose ECGs.
+        model: name of the model that embedded the ECGs.
     """
 
-    ecgs: embed.Gaussians
-    words: Words
+    ecgs: embed.GaussianTable
+    encode_text: EncodeText
     scale: float
-    model: str = STUDENT
+    model: str = names.STUDENT
 
 
-def student_space(student: embed.StudentModel, ecgs: embed.Gaussians, model: str = STUDENT) -> Space:
-    """By the student's own text tower."""
+def student_space(student: embed.StudentModel, ecgs: embed.GaussianTable, model: str = names.STUDENT) -> Space:
+    """The space of a student's own text tower."""
     dim = ecgs.mean.shape[1]
     return Space(ecgs, lambda texts: embed.embed_prompts(student, tuple(texts), dim), student.scale, model)
 
 
 def teacher_space(teacher: embed.TextTower, own: Space) -> Space:
-    """By the teacher's text tower: the student's ECGs were drawn to the teacher's echoes, which lie beside its texts.
+    """The space of the teacher's text tower, in which sentences have no variance.
 
-    Sentences have no variance there.
+    Training drew the student's ECGs to the teacher's echo studies, which lie near the teacher's texts.
     """
     dim = own.ecgs.mean.shape[1]
 
-    def words(texts: Sequence[str]) -> embed.Gaussians:
+    def encode_text(texts: Sequence[str]) -> embed.GaussianTable:
         mean = teacher.embed_text(list(texts))
         if mean.shape != (len(texts), dim):
             raise ContractError(f"teacher: sentences embed to {mean.shape}, expected ({len(texts)}, {dim})")
-        return embed.Gaussians.certain(mean)
+        return embed.GaussianTable.from_points(mean)
 
-    return Space(own.ecgs, words, own.scale)
+    return Space(own.ecgs, encode_text, own.scale)
 
 
-def centred(space: Space, training: np.ndarray, texts: Sequence[str]) -> Space | Skipped:
-    """The space with each modality's training mean taken off, and unit length again.
+def centre_space(space: Space, training: np.ndarray, texts: Sequence[str]) -> Space | names.Skipped:
+    """The space after subtracting each modality's training mean and scaling to unit length again.
 
-    ECGs and texts lie in cones of their own; the way from cone to cone is the same for all and says nothing
-    of a patient (collapse of Connect, Collapse, Corrupt: Zhang et al., ICLR 2024).
+    ECGs and texts each lie in a narrow cone. The offset between the cones is the same for all and says nothing about a
+    patient ("collapse" in Connect, Collapse, Corrupt: Zhang et al., ICLR 2024).
 
     Args:
-        space: any.
+        space: of any model.
         training: (r,) bool, ECGs of the training split.
         texts: echo reports of the training split; at most MAX_TEXTS of them are read, evenly spread.
+
+    Returns:
+        The centred space, or Skipped where there is no training ECG or no report.
     """
     if not training.any() or not texts:
-        return Skipped(f"the training split has no {'echo report' if training.any() else 'paired ECG'} to centre by")
-    chosen = [texts[at] for at in np.linspace(0, len(texts) - 1, min(len(texts), MAX_TEXTS)).astype(int)]
+        return names.Skipped(
+            f"the training split has no {'echo report' if training.any() else 'paired ECG'} to centre by"
+        )
+    chosen = [texts[index] for index in np.linspace(0, len(texts) - 1, min(len(texts), MAX_TEXTS)).astype(int)]
     of_ecgs = space.ecgs.mean[training].mean(axis=0, dtype=np.float64)
-    of_texts = space.words(chosen).mean.mean(axis=0, dtype=np.float64)
+    of_texts = space.encode_text(chosen).mean.mean(axis=0, dtype=np.float64)
     return replace(
         space,
         ecgs=_shifted(space.ecgs, of_ecgs),
-        words=lambda sentences: _shifted(space.words(sentences), of_texts),
+        encode_text=lambda sentences: _shifted(space.encode_text(sentences), of_texts),
     )
 
 
-def _shifted(gaussians: embed.Gaussians, by: np.ndarray) -> embed.Gaussians:
+def _shifted(gaussians: embed.GaussianTable, by: np.ndarray) -> embed.GaussianTable:
     mean = gaussians.mean - by
     length = np.linalg.norm(mean, axis=1, keepdims=True)
     return replace(gaussians, mean=(mean / np.maximum(length, np.finfo(np.float32).tiny)).astype(np.float32))
@@ -107,29 +101,31 @@ def _shifted(gaussians: embed.Gaussians, by: np.ndarray) -> embed.Gaussians:
 
 def all_spaces(
     own: Space, teacher: embed.TextTower | None, centring: tuple[np.ndarray, Sequence[str]] | None
-) -> dict[str, Space | Skipped]:
-    """The spaces of the student under test by suffix.
+) -> dict[str, Space | names.Skipped]:
+    """Spaces of the student under test, by the suffix of the protocols' names.
 
     Args:
-        own: by its text tower.
+        own: the space of its own text tower.
         teacher: None when the teacher has no text tower.
         centring: `training` and `texts` of `centred`; None leaves the centred spaces out.
     """
-    theirs = Skipped("this teacher has no text tower") if teacher is None else teacher_space(teacher, own)
-    found: dict[str, Space | Skipped] = {"": own, TEACHER: theirs}
+    theirs = names.Skipped("this teacher has no text tower") if teacher is None else teacher_space(teacher, own)
+    spaces: dict[str, Space | names.Skipped] = {"": own, names.TEACHER: theirs}
     if centring is not None:
-        for suffix, space in tuple(found.items()):
-            found[suffix + CENTRED] = space if isinstance(space, Skipped) else centred(space, *centring)
-    return found
+        for suffix, space in tuple(spaces.items()):
+            spaces[suffix + names.CENTRED] = (
+                space if isinstance(space, names.Skipped) else centre_space(space, *centring)
+            )
+    return spaces
 
 
 def read_external(name: str, path: Path) -> pa.Table:
-    """The table of one model.
+    """Embeddings of one external model, read from the Parquet file that the user names.
 
     Args:
         name: of the model in the recipe.
-        path: Parquet with data_contracts.evaluation_details.EXTERNAL's columns; other columns are not read, and lists
-            of other floats or of fixed size are taken too.
+        path: Parquet with the columns of data_contracts.evaluation_details.EXTERNAL. Other columns are not read; lists
+            of other float types or of fixed size are accepted.
 
     Raises:
         UserError: no such file, a column is missing or of another kind, rows of different lengths, a value that
@@ -138,17 +134,17 @@ def read_external(name: str, path: Path) -> pa.Table:
     where = f"evaluation.external '{name}'"
     try:
         table = pq.read_table(path, columns=EXTERNAL.schema.names)
-        found = EXTERNAL.check(table.select(EXTERNAL.schema.names).cast(EXTERNAL.schema))
+        external = EXTERNAL.check(table.select(EXTERNAL.schema.names).cast(EXTERNAL.schema))
     except (OSError, KeyError, ValueError, pa.ArrowException, ContractError) as fault:
         first = next(iter(str(fault).splitlines()), type(fault).__name__)
         columns = " and ".join(EXTERNAL.schema.names)
         raise UserError(f"{where}: {path} is no Parquet table of {columns}: {first}") from fault
-    embedding = found["embedding"].combine_chunks()
-    if found.num_rows and pc.count_distinct(pc.list_value_length(embedding)).as_py() != 1:
+    embedding = external["embedding"].combine_chunks()
+    if external.num_rows and pc.count_distinct(pc.list_value_length(embedding)).as_py() != 1:
         raise UserError(f"{where}: embeddings of different lengths: one model gives one length")
-    if not pc.all(pc.is_finite(embedding.flatten()), skip_nulls=False).as_py() and found.num_rows:
+    if not pc.all(pc.is_finite(embedding.flatten()), skip_nulls=False).as_py() and external.num_rows:
         raise UserError(f"{where}: an embedding holds a value that is missing or not finite")
-    return found
+    return external
 
 
 def external_features(name: str, table: pa.Table, content_hash: list[str]) -> np.ndarray:
@@ -157,13 +153,13 @@ def external_features(name: str, table: pa.Table, content_hash: list[str]) -> np
     Args:
         name: of the model in the recipe.
         table: of `read_external`.
-        content_hash: r of the ECGs' files, in the order wanted; may repeat.
+        content_hash: (r,) of the ECGs' files, in the order wanted; may repeat.
 
     Returns:
         (r, D) float32.
 
     Raises:
-        UserError: one has no embedding; numbers in one table must come from the same patients.
+        UserError: an ECG has no embedding. Numbers in one table must come from the same patients.
     """
     rows = pc.index_in(pa.array(content_hash, pa.string()), value_set=table["content_hash"])
     if rows.null_count:
@@ -177,40 +173,40 @@ def external_features(name: str, table: pa.Table, content_hash: list[str]) -> np
 
 @dataclass(frozen=True)
 class Models:
-    """Everything about the r paired ECGs that does not depend on an endpoint.
+    """What every model makes of the r paired ECGs; nothing here depends on an endpoint.
 
     Attributes:
-        ecgs: by the student under test.
-        spaces: of the student under test, by suffix.
+        ecgs: embedded by the student under test.
+        spaces: of the student under test, by suffix of the protocols' names.
         others: spaces of the compared students.
         features: mean embeddings (r, D) by model, the student under test first.
-        measurements: (r, f) of ecg.measure.
+        measurements: (r, f) of the filtered ECGs, columns as in echoingecg.ecg.beats.NAMES.
     """
 
-    ecgs: embed.Gaussians
-    spaces: dict[str, Space | Skipped]
+    ecgs: embed.GaussianTable
+    spaces: dict[str, Space | names.Skipped]
     others: tuple[Space, ...]
     features: dict[str, np.ndarray]
     measurements: np.ndarray
 
-    def prompted(self, protocol: str) -> Iterator[tuple[str, Space | Skipped]]:
-        """A prompted protocol in each space, by its name in the tables."""
+    def prompted(self, protocol: str) -> Iterator[tuple[str, Space | names.Skipped]]:
+        """Name in the tables and space, for each space in which a prompted protocol runs."""
         for suffix, space in self.spaces.items():
             yield protocol + suffix, space
         for space in self.others:
-            yield at_model(protocol, space.model), space
+            yield names.at_model(protocol, space.model), space
 
 
 def read_models(
     inputs: EvaluationInputs, pairs: EvaluationPairs, settings: EvaluationSettings, progress: Progress
 ) -> Models:
-    """Embeds and measures the paired ECGs.
+    """Embeds the paired ECGs by every model, and measures them.
 
     Args:
         inputs: of the stage.
         pairs: of the same inputs.
-        settings: whether to centre.
-        progress: told the ECGs done.
+        settings: say whether to centre.
+        progress: receives the number of ECGs done.
 
     Raises:
         ContractError: a student's output is not finite or of another width than it should be.
@@ -230,12 +226,12 @@ def read_models(
         ecgs=ecgs,
         spaces=all_spaces(own, inputs.teacher, centring),
         others=others,
-        features={STUDENT: ecgs.mean} | {one.model: one.ecgs.mean for one in others} | external,
-        measurements=_measured(inputs.signals, pairs.signal_row),
+        features={names.STUDENT: ecgs.mean} | {space.model: space.ecgs.mean for space in others} | external,
+        measurements=_measure_ecgs(inputs.signals, pairs.signal_row),
     )
 
 
-def _measured(signals: embed.Signals, rows: np.ndarray) -> np.ndarray:
+def _measure_ecgs(signals: embed.Signals, rows: np.ndarray) -> np.ndarray:
     parts = [
         measure_ecgs(signals.read(rows[first : first + embed.CHUNK])) for first in range(0, len(rows), embed.CHUNK)
     ]
@@ -243,8 +239,8 @@ def _measured(signals: embed.Signals, rows: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Line:
-    """Probability = sigmoid(weight . mean + bias).
+class LinearScore:
+    """A probability whose logit is linear in the mean embedding: sigmoid(weight . mean + bias).
 
     Attributes:
         weight: (D,) float64.
@@ -264,7 +260,7 @@ class Line:
         return expit(self._logit(mean))
 
     def interval(self, mean: np.ndarray, log_var: np.ndarray, mass: float) -> tuple[np.ndarray, np.ndarray]:
-        """Where the probability lies when the embedding is drawn from the ECG's own Gaussian.
+        """Interval of the probability when the embedding is drawn from the ECG's own Gaussian.
 
         The logit of z ~ N(mean, diag(exp(log_var))) is normal, with variance sum of weight^2 exp(log_var), and the
         sigmoid rises: the percentiles are exact.
@@ -272,7 +268,7 @@ class Line:
         Args:
             mean: (n, D).
             log_var: (n, D).
-            mass: of the draws that lie inside, as many to the left as to the right.
+            mass: share of the draws inside; as many lie below as above.
 
         Returns:
             Low and high, (n,) float64 each.

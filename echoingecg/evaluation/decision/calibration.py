@@ -13,7 +13,7 @@ from echoingecg.evaluation.metrics.classification import log_odds
 from echoingecg.recipe.evaluation import CalibrationChoice
 
 FOLDS = 5
-FEWEST = 10  # validation patients of each class: a sigmoid through fewer runs to 0 or 1 beyond them
+MIN_PATIENTS_PER_CLASS = 10  # validation patients of each class: a sigmoid through fewer runs to 0 or 1 beyond them
 
 
 @dataclass(frozen=True)
@@ -92,21 +92,21 @@ def choose_calibration(
     if choice == "none" or platt is None or isotonic is None:
         why = "not calibrated" + ("" if choice == "none" else ": the validation ECGs lack a class")
         return Calibration(method="none", says=why)
-    method, says = choice, "asked for by the recipe"
+    method, reason = choice, "asked for by the recipe"
     if choice == "validation":
-        fewest = min(len(np.unique(patient[label == one])) for one in (0, 1))
-        if fewest < FEWEST:
+        fewest = min(len(np.unique(patient[label == value])) for value in (0, 1))
+        if fewest < MIN_PATIENTS_PER_CLASS:
             return Calibration(method="none", says=f"not calibrated: {fewest} validation patients of one class")
         of_platt, of_isotonic = (_brier_of_others(label, score, patient, fit) for fit in (fit_platt, fit_isotonic))
         if of_platt is None or of_isotonic is None:
-            method, says = "platt", "by default: too few validation patients of a class to compare on"
+            method, reason = "platt", "by default: too few validation patients of a class to compare on"
         else:
             method = "platt" if of_platt <= of_isotonic else "isotonic"
-            says = f"Brier score on other validation patients: Platt {of_platt:.4f}, isotonic {of_isotonic:.4f}"
-    says = f"{method}, fitted on {len(label)} validation ECGs; {says}"
+            reason = f"Brier score on other validation patients: Platt {of_platt:.4f}, isotonic {of_isotonic:.4f}"
+    reason = f"{method}, fitted on {len(label)} validation ECGs; {reason}"
     if method == "platt":
-        return Calibration(method="platt", slope=platt.slope, intercept=platt.intercept, says=says)
-    return Calibration(method="isotonic", score=isotonic.score, probability=isotonic.probability, says=says)
+        return Calibration(method="platt", slope=platt.slope, intercept=platt.intercept, says=reason)
+    return Calibration(method="isotonic", score=isotonic.score, probability=isotonic.probability, says=reason)
 
 
 def _brier_of_others(
@@ -114,10 +114,10 @@ def _brier_of_others(
 ) -> float | None:
     """Of a calibrator that has seen the other folds' patients; None where they lack a class."""
     fold = np.unique(patient, return_inverse=True)[1] % FOLDS
-    found = np.empty(len(score))
-    for one in np.unique(fold):
-        out = fold == one
-        if len(np.unique(label[~out])) < 2:
+    probability = np.empty(len(score))
+    for held_out in np.unique(fold):
+        is_out = fold == held_out
+        if len(np.unique(label[~is_out])) < 2:
             return None
-        found[out] = fit(label[~out], score[~out])(score[out])
-    return float(((found - label) ** 2).mean())
+        probability[is_out] = fit(label[~is_out], score[~is_out])(score[is_out])
+    return float(((probability - label) ** 2).mean())

@@ -15,42 +15,44 @@ from safetensors.numpy import save_file
 from data_contracts import prediction as contract
 from data_contracts.prediction import Calibration, Reading, ReadingCard, Referral
 from echoingecg.common import ContractError, StoreError, UserError
-from echoingecg.evaluation.data.models import Line
+from echoingecg.evaluation.data.models import LinearScore
 from echoingecg.evaluation.decision.calibration import Isotonic, Platt, choose_calibration, fit_isotonic, fit_platt
 from echoingecg.evaluation.decision.threshold_and_referral import choose_referral, threshold_at_specificity
 from echoingecg.recipe import EvaluationSettings
 
-QUANTILES = 1001  # of the uncertainty, where there are more validation ECGs than that
+MAX_QUANTILES = 1001  # of the uncertainty, where there are more validation ECGs than that
 
 
 @dataclass(frozen=True)
-class Judged:
+class LoadedReadingCard:
     """A card with its arrays.
 
     Attributes:
         card: names and rules.
-        lines: one a reading.
+        linear_scores: one for each reading.
         uncertainty: (q,) float64, ascending: of the validation ECGs, or 1,001 quantiles of it.
     """
 
     card: ReadingCard
-    lines: tuple[Line, ...]
+    linear_scores: tuple[LinearScore, ...]
     uncertainty: np.ndarray
 
     @property
     def dim(self) -> int | None:
         """Embedding width; None when nothing is read."""
-        return len(self.lines[0].weight) if self.lines else None
+        return len(self.linear_scores[0].weight) if self.linear_scores else None
 
-    def under(self, protocol: str) -> list[tuple[Reading, Line]]:
+    def readings_under(self, protocol: str) -> list[tuple[Reading, LinearScore]]:
         """The readings of one protocol. Raises UserError when there is none."""
-        found = [
-            (one, line) for one, line in zip(self.card.readings, self.lines, strict=True) if one.protocol == protocol
+        chosen = [
+            (reading, line)
+            for reading, line in zip(self.card.readings, self.linear_scores, strict=True)
+            if reading.protocol == protocol
         ]
-        if not found:
-            known = ", ".join(dict.fromkeys(one.protocol for one in self.card.readings)) or "none"
+        if not chosen:
+            known = ", ".join(dict.fromkeys(reading.protocol for reading in self.card.readings)) or "none"
             raise UserError(f"no endpoint was judged under protocol '{protocol}': this evaluation knows {known}")
-        return found
+        return chosen
 
     def percentile(self, uncertainty: np.ndarray) -> np.ndarray:
         """Share of validation ECGs that are no more uncertain, (n,) float64, %; None for each when there were none."""
@@ -60,10 +62,10 @@ class Judged:
 
     def save(self, folder: Path) -> None:
         """Writes the card; equal cards give equal bytes."""
-        weight = np.stack([one.weight for one in self.lines]) if self.lines else np.empty((0, 0))
+        weight = np.stack([score.weight for score in self.linear_scores]) if self.linear_scores else np.empty((0, 0))
         arrays = {
             contract.WEIGHT: weight,
-            contract.BIAS: np.array([one.bias for one in self.lines], np.float64),
+            contract.BIAS: np.array([score.bias for score in self.linear_scores], np.float64),
             contract.UNCERTAINTY: self.uncertainty,
         }
         save_file(arrays, folder / contract.FILENAME, {contract.METADATA: self.card.model_dump_json()})
@@ -91,19 +93,19 @@ class Judged:
             raise StoreError(f"{path}: cannot be read: restore it, or run stage evaluation again") from fault
         if not len(weight) == len(bias) == len(card.readings):
             raise ContractError(f"{path}: its arrays are not those of its {len(card.readings)} readings")
-        lines = tuple(Line(of, float(start)) for of, start in zip(weight, bias, strict=True))
+        lines = tuple(LinearScore(row, float(row_bias)) for row, row_bias in zip(weight, bias, strict=True))
         return cls(card, lines, uncertainty)
 
 
 def quantiles(uncertainty: np.ndarray) -> np.ndarray:
     """Sorted, and no more than 1,001: of more, the quantiles from 0 to 1 in steps of 0.001."""
-    if len(uncertainty) <= QUANTILES:
+    if len(uncertainty) <= MAX_QUANTILES:
         return np.sort(uncertainty)
-    return np.quantile(uncertainty, np.linspace(0, 1, QUANTILES))
+    return np.quantile(uncertainty, np.linspace(0, 1, MAX_QUANTILES))
 
 
 @dataclass(frozen=True)
-class Rules:
+class ValidationChoices:
     """Rules of one protocol.
 
     Attributes:
@@ -141,14 +143,14 @@ class Rules:
         }
 
 
-def choose_rules(
+def choose_on_validation(
     label: np.ndarray,
     score: np.ndarray,
     patient: np.ndarray,
     uncertainty: np.ndarray,
     threshold: float,
     settings: EvaluationSettings,
-) -> Rules:
+) -> ValidationChoices:
     """Rules from the validation ECGs.
 
     Args:
@@ -161,7 +163,7 @@ def choose_rules(
     """
     both = 0 < label.sum() < len(label)
     platt, isotonic = (fit_platt(label, score), fit_isotonic(label, score)) if both else (None, None)
-    return Rules(
+    return ValidationChoices(
         records=len(label),
         positives=int(label.sum()),
         at_specificity=threshold_at_specificity(label, score, settings.specificity),

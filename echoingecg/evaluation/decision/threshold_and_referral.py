@@ -18,7 +18,7 @@ from echoingecg.evaluation.metrics.classification import log_odds
 from echoingecg.evaluation.metrics.selective import threshold_nearness
 from echoingecg.recipe import EvaluationSettings
 
-DEFAULT = 0.5
+DEFAULT_THRESHOLD = 0.5
 # Relative, without unit. How far the embedding of one ECG (float32, length 1) and its uncertainty may differ between
 # two computations: batches of another size, another processor. It is 8 x 2^-23; at most 0.7 x 2^-23 was measured.
 FLOAT32_ROUNDING = 1e-6
@@ -26,10 +26,15 @@ FLOAT32_ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Threshold:
-    """A score that reaches `value` is called positive; `says` tells the reader where it comes from."""
+    """A decision threshold.
+
+    Attributes:
+        value: a score that reaches it is decided as label 1.
+        origin: where it comes from, a phrase for the reader.
+    """
 
     value: float
-    says: str
+    origin: str
 
 
 def choose_threshold(label: np.ndarray, score: np.ndarray) -> Threshold:
@@ -44,15 +49,15 @@ def choose_threshold(label: np.ndarray, score: np.ndarray) -> Threshold:
     positives, negatives = int((label == 1).sum()), int((label == 0).sum())
     if positives == 0 or negatives == 0:
         lacks = "positive" if positives == 0 else "negative"
-        return Threshold(DEFAULT, f"0.5 by default: no {lacks} among {len(label)} validation ECGs")
+        return Threshold(DEFAULT_THRESHOLD, f"0.5 by default: no {lacks} among {len(label)} validation ECGs")
     distinct = np.unique(score)
-    candidates = np.unique(np.append((distinct[:-1] + distinct[1:]) / 2, DEFAULT))
+    candidates = np.unique(np.append((distinct[:-1] + distinct[1:]) / 2, DEFAULT_THRESHOLD))
     hits = positives - np.searchsorted(np.sort(score[label == 1]), candidates, side="left")
     rejections = np.searchsorted(np.sort(score[label == 0]), candidates, side="left")
     # Whole numbers, so that equal balanced accuracies compare as equal: 2 * positives * negatives * balanced accuracy.
     merit = hits * negatives + rejections * positives
     best = candidates[merit == merit.max()]
-    chosen = best[np.argmin(np.abs(best - DEFAULT))]
+    chosen = best[np.argmin(np.abs(best - DEFAULT_THRESHOLD))]
     return Threshold(float(chosen), f"chosen on {len(label)} validation ECGs, {positives} positive")
 
 
@@ -75,14 +80,14 @@ def threshold_at_specificity(label: np.ndarray, score: np.ndarray, specificity: 
     return float(candidates[np.argmax(rejected >= specificity * len(negative) - 1e-9)])
 
 
-class Limits(NamedTuple):
+class ScoreLimits(NamedTuple):
     """Label 1 is possible from the score `one_from` on, label 0 up to `zero_to`; -inf and inf for always."""
 
     one_from: float
     zero_to: float
 
 
-def conformal_limits(label: np.ndarray, score: np.ndarray, miscoverage: float) -> Limits:
+def conformal_limits(label: np.ndarray, score: np.ndarray, miscoverage: float) -> ScoreLimits:
     """Limits such that a new record's label is possible with probability at least 1 - miscoverage, in each class.
 
     The k-th most extreme score of a class is its limit, k = ceil((n + 1)(1 - miscoverage)) of its n records; with
@@ -94,7 +99,9 @@ def conformal_limits(label: np.ndarray, score: np.ndarray, miscoverage: float) -
         score: (n,) of the same.
         miscoverage: in (0, 1).
     """
-    return Limits(one_from=-_limit(-score[label == 1], miscoverage), zero_to=_limit(score[label == 0], miscoverage))
+    return ScoreLimits(
+        one_from=-_limit(-score[label == 1], miscoverage), zero_to=_limit(score[label == 0], miscoverage)
+    )
 
 
 def _limit(strangeness: np.ndarray, miscoverage: float) -> float:
@@ -103,12 +110,12 @@ def _limit(strangeness: np.ndarray, miscoverage: float) -> float:
     return float(np.sort(strangeness)[rank - 1]) if rank <= len(strangeness) else inf
 
 
-def possible(rule: Referral, score: np.ndarray) -> np.ndarray:
+def possible_labels(rule: Referral, score: np.ndarray) -> np.ndarray:
     """Which labels the scores (n,) leave possible: (n, 2) bool, label 0 and label 1."""
     return np.stack([score <= rule.zero_to, score >= rule.one_from], axis=1)
 
 
-def decided(rule: Referral, score: np.ndarray) -> np.ndarray:
+def decide(rule: Referral, score: np.ndarray) -> np.ndarray:
     """1 where the scores (n,) reach the threshold: (n,) int8."""
     return (score >= rule.threshold).astype(np.int8)
 
@@ -127,10 +134,15 @@ def is_answered(rule: Referral, score: np.ndarray, uncertainty: np.ndarray, stee
         uncertainty: (n,) of the same ECGs.
         steepness: by how much the score's log-odds change at most when the embedding moves by 1.
     """
-    zero, one = possible(rule, score).T
-    is_positive = decided(rule, score) == 1
+    is_zero, is_one = possible_labels(rule, score).T
+    is_positive = decide(rule, score) == 1
     most_uncertain = rule.most_uncertain - FLOAT32_ROUNDING * max(1.0, abs(rule.most_uncertain))
-    return (one != zero) & (one == is_positive) & ~_is_near(rule, score, steepness) & (uncertainty <= most_uncertain)
+    return (
+        (is_one != is_zero)
+        & (is_one == is_positive)
+        & ~_is_near(rule, score, steepness)
+        & (uncertainty <= most_uncertain)
+    )
 
 
 def _is_near(rule: Referral, score: np.ndarray, steepness: float) -> np.ndarray:
@@ -157,29 +169,32 @@ def choose_referral(
         settings: referral, miscoverage, refer_share.
     """
     if len(score) == 0:
-        limits, says = Limits(-inf, inf), "everything is referred: there is no validation ECG to choose a rule on"
+        limits, reason = (
+            ScoreLimits(-inf, inf),
+            "everything is referred: there is no validation ECG to choose a rule on",
+        )
     elif settings.referral == "conformal":
         limits = conformal_limits(label, score, settings.miscoverage)
         ones = int((label == 1).sum())
-        says = f"at most {100 * settings.miscoverage:g} % of each class answered wrongly, "
-        says += f"chosen on {ones} and {len(label) - ones} validation ECGs of label 1 and 0"
+        reason = f"at most {100 * settings.miscoverage:g} % of each class answered wrongly, "
+        reason += f"chosen on {ones} and {len(label) - ones} validation ECGs of label 1 and 0"
     else:
         limits, count = _nearest(score, threshold, settings.refer_share)
-        says = f"referred like the {count} of {len(score)} validation ECGs nearest to the threshold"
+        reason = f"referred like the {count} of {len(score)} validation ECGs nearest to the threshold"
     return Referral(
         kind=settings.referral,
         threshold=threshold,
         one_from=limits.one_from,
         zero_to=limits.zero_to,
         most_uncertain=float(uncertainty.max(initial=-inf)),
-        says=says,
+        says=reason,
     )
 
 
-def _nearest(score: np.ndarray, threshold: float, share: float) -> tuple[Limits, int]:
+def _nearest(score: np.ndarray, threshold: float, share: float) -> tuple[ScoreLimits, int]:
     """Both labels are possible for a share of the scores, rounded up, whose logit is nearest to the threshold's."""
     count = ceil(share * len(score))
     if count == 0:
-        return Limits(one_from=threshold, zero_to=float(np.nextafter(threshold, -inf))), 0
+        return ScoreLimits(one_from=threshold, zero_to=float(np.nextafter(threshold, -inf))), 0
     near = score[np.argsort(-threshold_nearness(score, threshold), kind="stable")[:count]]
-    return Limits(one_from=float(min(near.min(), threshold)), zero_to=float(max(near.max(), threshold))), count
+    return ScoreLimits(one_from=float(min(near.min(), threshold)), zero_to=float(max(near.max(), threshold))), count

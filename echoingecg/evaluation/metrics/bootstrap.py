@@ -38,7 +38,7 @@ class Patients:
     count: int
 
     @classmethod
-    def of(cls, patient: np.ndarray) -> Self:
+    def from_names(cls, patient: np.ndarray) -> Self:
         """From the records' patients, (n,) str."""
         names, owner = np.unique(patient, return_inverse=True)
         return cls(owner, len(names))
@@ -47,7 +47,7 @@ class Patients:
         """Values of the records, (n,), summed by patient, (P,) float64."""
         return np.bincount(self.owner, weights=values, minlength=self.count)
 
-    def among(self, records: np.ndarray) -> int:
+    def count_among(self, records: np.ndarray) -> int:
         """How many patients own the records, (n,) bool."""
         return len(np.unique(self.owner[records]))
 
@@ -66,7 +66,7 @@ class Metric:
     needs: tuple[np.ndarray, ...]
 
 
-def estimates(metrics: Mapping[str, Metric], patients: Patients, draws: int, seed: int) -> dict[str, Estimate]:
+def estimate_metrics(metrics: Mapping[str, Metric], patients: Patients, draws: int, seed: int) -> dict[str, Estimate]:
     """Values and percentile intervals (2.5 %, 97.5 %) over patients (Efron and Tibshirani 1993, chapter 13).
 
     Args:
@@ -75,24 +75,24 @@ def estimates(metrics: Mapping[str, Metric], patients: Patients, draws: int, see
         draws: resamples; those without a value are left out of the interval.
         seed: of the resamples; equal patients and seed give equal resamples.
     """
-    fewest = {name: min(patients.among(one) for one in metric.needs) for name, metric in metrics.items()}
+    fewest = {name: min(patients.count_among(records) for records in metric.needs) for name, metric in metrics.items()}
     whole = np.ones((1, patients.count))
     values = {name: float(metrics[name].statistic(whole)[0]) for name, few in fewest.items() if few > 0}
     values = {name: value for name, value in values.items() if not np.isnan(value)}
-    drawn = resampled({name: metrics[name] for name, few in fewest.items() if few > 1}, patients, draws, seed)
-    return {name: Estimate(values.get(name), *percentiles(drawn.get(name, np.empty(0)))) for name in metrics}
+    drawn = resample_metrics({name: metrics[name] for name, few in fewest.items() if few > 1}, patients, draws, seed)
+    return {name: Estimate(values.get(name), *percentile_interval(drawn.get(name, np.empty(0)))) for name in metrics}
 
 
-def resampled(metrics: Mapping[str, Metric], patients: Patients, draws: int, seed: int) -> dict[str, np.ndarray]:
+def resample_metrics(metrics: Mapping[str, Metric], patients: Patients, draws: int, seed: int) -> dict[str, np.ndarray]:
     """Every metric on every resample: (draws,) float64 each, nan where it has no value."""
-    found = {name: np.empty(draws) for name in metrics}
+    values = {name: np.empty(draws) for name in metrics}
     start = 0
     for drawn in _resamples(patients, draws if metrics else 0, seed):
         stop = start + len(drawn)
         for name, metric in metrics.items():
-            found[name][start:stop] = metric.statistic(drawn)
+            values[name][start:stop] = metric.statistic(drawn)
         start = stop
-    return found
+    return values
 
 
 class Ranking:
@@ -122,7 +122,7 @@ class Ranking:
         return np.add.reduceat(records, self._first, axis=1)
 
 
-def percentiles(values: np.ndarray) -> tuple[float | None, float | None]:
+def percentile_interval(values: np.ndarray) -> tuple[float | None, float | None]:
     """2.5 % and 97.5 % of the values that are not nan; None of none."""
     known = values[~np.isnan(values)]
     if len(known) == 0:
@@ -170,16 +170,18 @@ def paired_differences(
     """
     names = [name for name in first if name in second]
     ours, theirs = ({name: of[name] for name in names} for of in (first, second))
-    values = [{name: one.value for name, one in estimates(of, patients, 0, seed).items()} for of in (ours, theirs)]
-    drawn = [resampled(of, patients, draws, seed) for of in (ours, theirs)]
-    found = {}
+    values = [
+        {name: one.value for name, one in estimate_metrics(of, patients, 0, seed).items()} for of in (ours, theirs)
+    ]
+    drawn = [resample_metrics(of, patients, draws, seed) for of in (ours, theirs)]
+    differences = {}
     for name in names:
         a, b = (of[name] for of in values)
-        fewest = min(patients.among(one) for one in first[name].needs + second[name].needs)
+        fewest = min(patients.count_among(one) for one in first[name].needs + second[name].needs)
         spread = drawn[0][name] - drawn[1][name] if fewest > 1 else np.empty(0)
         difference = None if a is None or b is None else a - b
-        found[name] = Difference(a, b, difference, *percentiles(spread), _two_sided(spread))
-    return found
+        differences[name] = Difference(a, b, difference, *percentile_interval(spread), _two_sided(spread))
+    return differences
 
 
 def _two_sided(differences: np.ndarray) -> float | None:

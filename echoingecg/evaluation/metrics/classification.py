@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logit
 
-from echoingecg.evaluation.metrics.bootstrap import Estimate, Metric, Patients, Ranking, Statistic, estimates
+from echoingecg.evaluation.metrics.bootstrap import Estimate, Metric, Patients, Ranking, Statistic, estimate_metrics
 
 BINS = 10
 _CERTAIN = 1e-12  # scores of 0 and 1 need a place among the log-odds
@@ -28,7 +28,7 @@ class ReliabilityBin:
     mean_score: float
 
 
-def bin_of(score: np.ndarray, bins: int) -> np.ndarray:
+def bin_index(score: np.ndarray, bins: int) -> np.ndarray:
     """Place of each score, (n,) in [0, 1], among bins of equal width (Guo et al., ICML 2017): (n,) int64."""
     return np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], score)
 
@@ -41,20 +41,20 @@ def reliability_bins(label: np.ndarray, score: np.ndarray, bins: int = BINS) -> 
         score: (n,) in [0, 1].
         bins: of equal width.
     """
-    place, edges = bin_of(score, bins), np.linspace(0, 1, bins + 1)
-    found = []
-    for one in np.unique(place).tolist():
-        here = place == one
-        found.append(
+    place, edges = bin_index(score, bins), np.linspace(0, 1, bins + 1)
+    bins_with_records = []
+    for index in np.unique(place).tolist():
+        is_inside = place == index
+        bins_with_records.append(
             ReliabilityBin(
-                low=float(edges[one]),
-                high=float(edges[one + 1]),
-                records=int(here.sum()),
-                positives=int((label[here] == 1).sum()),
-                mean_score=float(score[here].mean()),
+                low=float(edges[index]),
+                high=float(edges[index + 1]),
+                records=int(is_inside.sum()),
+                positives=int((label[is_inside] == 1).sum()),
+                mean_score=float(score[is_inside].mean()),
             )
         )
-    return found
+    return bins_with_records
 
 
 AUROC = "auroc"
@@ -73,8 +73,8 @@ def estimate(
     label: np.ndarray, score: np.ndarray, decision: np.ndarray, patient: np.ndarray, draws: int, seed: int
 ) -> dict[str, Estimate]:
     """`binary_metrics` with their intervals over patients; `patient` (n,) str, others as there and in `estimates`."""
-    patients = Patients.of(patient)
-    return estimates(binary_metrics(label, score, decision, patients), patients, draws, seed)
+    patients = Patients.from_names(patient)
+    return estimate_metrics(binary_metrics(label, score, decision, patients), patients, draws, seed)
 
 
 def binary_metrics(
@@ -94,10 +94,12 @@ def binary_metrics(
     return {
         AUROC: Metric(_ranked(_auroc, label, score, patients), (positive, negative)),
         AUPRC: Metric(_ranked(_average_precision, label, score, patients), (positive, negative)),
-        BALANCED_ACCURACY: _balanced(mean(1 - error, patients, positive), mean(1 - error, patients, negative)),
-        SENSITIVITY: mean(1 - error, patients, positive),
-        SPECIFICITY: mean(1 - error, patients, negative),
-        ERROR_RATE: mean(error, patients),
+        BALANCED_ACCURACY: _balanced(
+            mean_metric(1 - error, patients, positive), mean_metric(1 - error, patients, negative)
+        ),
+        SENSITIVITY: mean_metric(1 - error, patients, positive),
+        SPECIFICITY: mean_metric(1 - error, patients, negative),
+        ERROR_RATE: mean_metric(error, patients),
         **calibration_metrics(label, score, patients, bins),
     }
 
@@ -107,7 +109,7 @@ def calibration_metrics(
 ) -> dict[str, Metric]:
     """Brier score (Brier, Mon Weather Rev 1950) and expected calibration error (Guo et al., ICML 2017, eq. 3)."""
     return {
-        BRIER + suffix: mean((score - label) ** 2, patients),
+        BRIER + suffix: mean_metric((score - label) ** 2, patients),
         ECE + suffix: _calibration_error(label, score, patients, bins),
     }
 
@@ -115,12 +117,12 @@ def calibration_metrics(
 def regression_metrics(measured: np.ndarray, predicted: np.ndarray, patients: Patients) -> dict[str, Metric]:
     """Mean absolute error and Pearson's correlation of predicted values, both (n,) in the measurement's unit."""
     return {
-        MAE: mean(np.abs(predicted - measured), patients),
+        MAE: mean_metric(np.abs(predicted - measured), patients),
         PEARSON: _correlation(measured, predicted, patients),
     }
 
 
-def mean(values: np.ndarray, patients: Patients, among: np.ndarray | None = None) -> Metric:
+def mean_metric(values: np.ndarray, patients: Patients, among: np.ndarray | None = None) -> Metric:
     """The mean of the records' values, (n,), over those `among`, (n,) bool, or over all."""
     counted = np.ones(len(values), dtype=bool) if among is None else among
     sums, counts = patients.sums(values * counted), patients.sums(counted)
@@ -131,7 +133,7 @@ def _correlation(first: np.ndarray, second: np.ndarray, patients: Patients) -> M
     """From sums over records, so that a resample is a weighted sum of the patients' sums; nan of a constant."""
     every = np.ones(len(first), dtype=bool)
     x, y = (one - one.mean() if len(one) else one for one in (first, second))  # small squares keep their digits
-    sums = np.stack([patients.sums(one) for one in (every, x, y, x * x, y * y, x * y)], axis=1)
+    sums = np.stack([patients.sums(values) for values in (every, x, y, x * x, y * y, x * y)], axis=1)
 
     def statistic(drawn: np.ndarray) -> np.ndarray:
         count, of_x, of_y, xx, yy, xy = (drawn @ sums).T
@@ -149,8 +151,8 @@ def _balanced(sensitivity: Metric, specificity: Metric) -> Metric:
 
 
 def _calibration_error(label: np.ndarray, score: np.ndarray, patients: Patients, bins: int) -> Metric:
-    place = bin_of(score, bins)
-    surplus = np.stack([patients.sums((score - label) * (place == one)) for one in range(bins)], axis=1)
+    place = bin_index(score, bins)
+    surplus = np.stack([patients.sums((score - label) * (place == index)) for index in range(bins)], axis=1)
     records = patients.sums(np.ones(len(score)))
     return Metric(
         lambda drawn: _ratio(np.abs(drawn @ surplus).sum(axis=1), drawn @ records), (np.ones(len(score), dtype=bool),)
@@ -167,9 +169,9 @@ def _ranked(
 
 def _auroc(records: np.ndarray, positives: np.ndarray) -> np.ndarray:
     """The probability that a positive outscores a negative, ties counting half (Mann-Whitney)."""
-    found = np.cumsum(positives, axis=1)
-    above = found - positives / 2
-    of_positives = found[:, -1]
+    positives_so_far = np.cumsum(positives, axis=1)
+    above = positives_so_far - positives / 2
+    of_positives = positives_so_far[:, -1]
     of_negatives = records.sum(axis=1) - of_positives
     outscored = np.einsum("kt,kt->k", records, above) - np.einsum("kt,kt->k", positives, above)
     return _ratio(outscored, of_positives * of_negatives)
@@ -177,10 +179,12 @@ def _auroc(records: np.ndarray, positives: np.ndarray) -> np.ndarray:
 
 def _average_precision(records: np.ndarray, positives: np.ndarray) -> np.ndarray:
     """Precision at every distinct score, weighed by the recall gained there; no interpolation."""
-    found, called = np.cumsum(positives, axis=1), np.cumsum(records, axis=1)
-    precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
-    gained = _ratio(np.einsum("kt,kt->k", positives, precision), found[:, -1])
-    return np.where(called[:, -1] > found[:, -1], gained, np.nan)
+    positives_so_far, records_so_far = np.cumsum(positives, axis=1), np.cumsum(records, axis=1)
+    precision = np.divide(
+        positives_so_far, records_so_far, out=np.zeros_like(positives_so_far), where=records_so_far > 0
+    )
+    gained = _ratio(np.einsum("kt,kt->k", positives, precision), positives_so_far[:, -1])
+    return np.where(records_so_far[:, -1] > positives_so_far[:, -1], gained, np.nan)
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

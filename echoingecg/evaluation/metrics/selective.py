@@ -119,7 +119,7 @@ class VarianceBin:
         return self.positives / self.records
 
 
-def groups(uncertainty: np.ndarray) -> dict[str, np.ndarray]:
+def uncertainty_halves(uncertainty: np.ndarray) -> dict[str, np.ndarray]:
     """All ECGs, the half of low and the half of high uncertainty, as (n,) bool.
 
     Halves are cut by rank, equals in their order; with an odd count the low half has one more. The variance
@@ -149,12 +149,12 @@ def variance_bins(uncertainty: np.ndarray, label: np.ndarray, decision: np.ndarr
     ]
 
 
-FEWEST = 20  # patients of a part that stands alone
+MIN_PATIENTS_PER_GROUP = 20  # patients of a part that stands alone
 SMALL = "small groups"
 FLAGGED = ("no finding", "finding")
 
 
-def strata_of(
+def subgroup_levels(
     record_id: np.ndarray, subgroups: pa.Table, records: pa.Table, age_bands: Sequence[float]
 ) -> dict[str, np.ndarray]:
     """The level of each ECG in every stratum: (r,) str by name, empty where the export does not state it.
@@ -165,19 +165,19 @@ def strata_of(
         records: ecg.RECORDS; gives the stratum quality: whether anything was found on the ECG.
         age_bands: lower ends of the age bands above the first, years.
     """
-    found = _columns(records, record_id.tolist(), ("recording_id", "flagged_leads", "record_findings"))
-    stated = _columns(subgroups, found["recording_id"], ("sex", "age", "site", "device", "rhythm"))
+    of_records = _columns(records, record_id.tolist(), ("recording_id", "flagged_leads", "record_findings"))
+    stated = _columns(subgroups, of_records["recording_id"], ("sex", "age", "site", "device", "rhythm"))
     bands = sorted(age_bands)
     levels = {name: [value or "" for value in stated[name]] for name in ("sex", "site", "device", "rhythm")}
     levels["age"] = [_band(age, bands) for age in stated["age"]]
     levels["quality"] = [
         "" if leads is None else FLAGGED[bool(leads or findings)]
-        for leads, findings in zip(found["flagged_leads"], found["record_findings"], strict=True)
+        for leads, findings in zip(of_records["flagged_leads"], of_records["record_findings"], strict=True)
     ]
     return {name: np.array(of, dtype=np.str_) for name, of in sorted(levels.items()) if any(of)}
 
 
-def parts(levels: np.ndarray, patient: np.ndarray) -> dict[str, np.ndarray]:
+def subgroup_masks(levels: np.ndarray, patient: np.ndarray) -> dict[str, np.ndarray]:
     """The records of each level, (n,) bool; nothing when there is one part alone, which says nothing of parts.
 
     Args:
@@ -185,16 +185,16 @@ def parts(levels: np.ndarray, patient: np.ndarray) -> dict[str, np.ndarray]:
         patient: (n,) str; levels of under FEWEST patients, if several, are gathered as SMALL.
     """
     known = np.unique(levels[levels != ""]).tolist()
-    small = [level for level in known if len(np.unique(patient[levels == level])) < FEWEST]
-    found = {level: levels == level for level in known if len(small) < 2 or level not in small}
+    small = [level for level in known if len(np.unique(patient[levels == level])) < MIN_PATIENTS_PER_GROUP]
+    masks = {level: levels == level for level in known if len(small) < 2 or level not in small}
     if len(small) > 1:
-        found[SMALL] = np.isin(levels, small)
-    return found if len(found) > 1 else {}
+        masks[SMALL] = np.isin(levels, small)
+    return masks if len(masks) > 1 else {}
 
 
 def _columns(table: pa.Table, record_id: Sequence[str | None], names: Sequence[str]) -> Mapping[str, list]:
     """The columns in the order of `record_id`; None where the table lacks the ECG."""
-    place = {name: at for at, name in enumerate(table["record_id"].to_pylist())}
+    place = {name: index for index, name in enumerate(table["record_id"].to_pylist())}
     rows = pa.array([place.get(name) for name in record_id], pa.int64())
     return {name: table[name].take(rows).to_pylist() for name in names}
 
@@ -203,7 +203,7 @@ def _band(age: float | None, bands: Sequence[float]) -> str:
     """`under 40`, `40 to 64`, `80 and over`; empty without an age."""
     if age is None:
         return ""
-    at = int(np.searchsorted(bands, age, side="right"))
-    if at == 0:
+    band = int(np.searchsorted(bands, age, side="right"))
+    if band == 0:
         return f"under {bands[0]:g}" if bands else "any age"
-    return f"{bands[at - 1]:g} to {bands[at] - 1:g}" if at < len(bands) else f"{bands[-1]:g} and over"
+    return f"{bands[band - 1]:g} to {bands[band] - 1:g}" if band < len(bands) else f"{bands[-1]:g} and over"

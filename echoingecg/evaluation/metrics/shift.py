@@ -13,9 +13,9 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from echoingecg.evaluation.metrics import bootstrap, selective
-from echoingecg.evaluation.metrics.classification import mean
+from echoingecg.evaluation.metrics.classification import mean_metric
 
-MOST = 1000  # ECGs of a group in the kernel: 32 MB with both
+MAX_ECGS_PER_SIDE = 1000  # ECGs of a group in the kernel: 32 MB with both
 PERMUTATIONS = 500
 
 
@@ -44,15 +44,20 @@ def embedding_shift(reference: np.ndarray, compared: np.ndarray, seed: int) -> E
     if min(len(reference), len(compared)) < 2:
         return None
     generator = np.random.default_rng(seed)
-    few = [of[np.sort(generator.permutation(len(of))[:MOST])].astype(np.float64) for of in (reference, compared)]
-    squared = cdist(np.concatenate(few), np.concatenate(few), "sqeuclidean")
+    groups = [
+        of[np.sort(generator.permutation(len(of))[:MAX_ECGS_PER_SIDE])].astype(np.float64)
+        for of in (reference, compared)
+    ]
+    squared = cdist(np.concatenate(groups), np.concatenate(groups), "sqeuclidean")
     width = float(np.median(squared[np.triu_indices(len(squared), 1)]))
     kernel = np.exp(-squared / width) if width > 0 else np.ones_like(squared)
     np.fill_diagonal(kernel, 0.0)
-    own = np.arange(len(kernel)) < len(few[0])
+    own = np.arange(len(kernel)) < len(groups[0])
     members = np.stack([own, *(generator.permutation(own) for _ in range(PERMUTATIONS))]).astype(np.float64)
-    found = _mmd2(kernel, members)
-    return EmbeddingShift(float(found[0]), float((found[1:] >= found[0] - 1e-12).sum() + 1) / (PERMUTATIONS + 1))
+    distances = _mmd2(kernel, members)
+    return EmbeddingShift(
+        float(distances[0]), float((distances[1:] >= distances[0] - 1e-12).sum() + 1) / (PERMUTATIONS + 1)
+    )
 
 
 def _mmd2(kernel: np.ndarray, members: np.ndarray) -> np.ndarray:
@@ -85,14 +90,16 @@ def share_shift(
     if min(of_reference.count, of_compared.count) < 2:
         return bootstrap.Estimate(difference, None, None)
     drawn = [
-        bootstrap.resampled({"share": mean(values.astype(np.float64), patients)}, patients, draws, seed + at)["share"]
-        for at, (values, patients) in enumerate(((reference, of_reference), (compared, of_compared)))
+        bootstrap.resample_metrics(
+            {"share": mean_metric(values.astype(np.float64), patients)}, patients, draws, seed + index
+        )["share"]
+        for index, (values, patients) in enumerate(((reference, of_reference), (compared, of_compared)))
     ]
-    return bootstrap.Estimate(difference, *bootstrap.percentiles(drawn[1] - drawn[0]))
+    return bootstrap.Estimate(difference, *bootstrap.percentile_interval(drawn[1] - drawn[0]))
 
 
 @dataclass(frozen=True)
-class Shifts:
+class SideComparison:
     """Compares two sides.
 
     Attributes:
@@ -109,9 +116,9 @@ class Shifts:
         """Mean embeddings, (r, D); of each side's patients the first ECG."""
         members = [np.flatnonzero(side == one) for one in (self.reference, self.compared)]
         firsts = [own[np.unique(patient[own], return_index=True)[1]] for own in members]
-        found = embedding_shift(mean[firsts[0]], mean[firsts[1]], self.seed)
-        if found is not None:
-            yield self._row("embedding", "mmd2", firsts, firsts) | {"value": found.mmd2, "p": found.p}
+        shift = embedding_shift(mean[firsts[0]], mean[firsts[1]], self.seed)
+        if shift is not None:
+            yield self._row("embedding", "mmd2", firsts, firsts) | {"value": shift.mmd2, "p": shift.p}
 
     def shares(
         self, strata: Mapping[str, np.ndarray], side: np.ndarray, patient: np.ndarray
@@ -119,7 +126,7 @@ class Shifts:
         """How common each level of each stratum is among the ECGs, (r,), whose level is known."""
         for stratum, levels in strata.items():
             known = levels != ""
-            for level, holds in selective.parts(levels[known], patient[known]).items():
+            for level, holds in selective.subgroup_masks(levels[known], patient[known]).items():
                 yield from self.share("share", f"{stratum}: {level}", holds, side[known], patient[known])
 
     def share(
@@ -130,20 +137,20 @@ class Shifts:
         if not all(len(own) for own in members):
             return
         reference, compared = (holds[own] for own in members)
-        owners = [bootstrap.Patients.of(patient[own]) for own in members]
-        found = share_shift(reference, owners[0], compared, owners[1], self.draws, self.seed)
-        yield self._row(measure, name, members, [range(one.count) for one in owners]) | {
+        owners = [bootstrap.Patients.from_names(patient[own]) for own in members]
+        difference = share_shift(reference, owners[0], compared, owners[1], self.draws, self.seed)
+        yield self._row(measure, name, members, [range(patients.count) for patients in owners]) | {
             "reference_value": float(reference.mean()),
             "compared_value": float(compared.mean()),
-            "value": found.value,
-            "low": found.low,
-            "high": found.high,
+            "value": difference.value,
+            "low": difference.low,
+            "high": difference.high,
         }
 
     def _row(self, measure: str, name: str, records: list, patients: list) -> dict[str, Any]:
         row: dict[str, Any] = {"measure": measure, "name": name}
-        for side, of, records_of, patients_of in zip(
+        for side, side_name, records_of, patients_of in zip(
             ("reference", "compared"), (self.reference, self.compared), records, patients, strict=True
         ):
-            row |= {side: of, f"{side}_records": len(records_of), f"{side}_patients": len(patients_of)}
+            row |= {side: side_name, f"{side}_records": len(records_of), f"{side}_patients": len(patients_of)}
         return row

@@ -64,12 +64,12 @@ def study_values(endpoint: MeasurementEndpoint, labels: pa.Table, study_id: np.n
         study_id: (s,) str, the studies to look up.
     """
     chosen = labels.filter(pc.equal(labels["measurement"], endpoint.measurement))
-    found = {row["study_id"]: row for row in chosen.select(["study_id", "value", "unit"]).to_pylist()}
+    rows = {row["study_id"]: row for row in chosen.select(["study_id", "value", "unit"]).to_pylist()}
     low, high = endpoint.valid_range
     value = np.full(len(study_id), np.nan)
     absent = unit_mismatch = impossible = 0
-    for at, study in enumerate(study_id.tolist()):
-        row = found.get(study)
+    for index, study in enumerate(study_id.tolist()):
+        row = rows.get(study)
         if row is None:
             absent += 1
         elif row["unit"] != endpoint.unit:
@@ -77,7 +77,7 @@ def study_values(endpoint: MeasurementEndpoint, labels: pa.Table, study_id: np.n
         elif not low <= row["value"] <= high:
             impossible += 1
         else:
-            value[at] = row["value"]
+            value[index] = row["value"]
     return StudyValues(value, absent, unit_mismatch, impossible)
 
 
@@ -90,19 +90,19 @@ def label_studies(
         endpoint, labels, study_id: as of `study_values`.
         sex: (s,) str, F or M of the study's patient, anything else where it is not known; None for none known.
     """
-    found = study_values(endpoint, labels, study_id)
-    asked = endpoint.threshold
+    studies = study_values(endpoint, labels, study_id)
+    threshold = endpoint.threshold
     limit: float | np.ndarray = np.nan
-    if isinstance(asked, ThresholdBySex):
+    if isinstance(threshold, ThresholdBySex):
         if sex is not None:
-            limit = np.select([sex == "F", sex == "M"], [asked.F, asked.M], np.nan)
+            limit = np.select([sex == "F", sex == "M"], [threshold.F, threshold.M], np.nan)
     else:
-        limit = asked
-    value = np.where(np.isnan(limit), np.nan, found.value)
+        limit = threshold
+    value = np.where(np.isnan(limit), np.nan, studies.value)
     meets = COMPARISONS[endpoint.comparison](value, limit)
     label = np.where(np.isfinite(value), meets, NO_LABEL).astype(np.int8)
     return StudyLabels(
-        **vars(found) | {"value": value}, label=label, sex_unknown=int((found.known & np.isnan(value)).sum())
+        **vars(studies) | {"value": value}, label=label, sex_unknown=int((studies.known & np.isnan(value)).sum())
     )
 
 
@@ -116,4 +116,4 @@ def sex_of_patients(patient: np.ndarray, sex: np.ndarray) -> dict[str, str]:
     stated = np.unique(np.stack([patient, sex], axis=1)[sex != ""], axis=0)
     names, count = np.unique(stated[:, 0], return_counts=True)
     once = set(names[count == 1].tolist())
-    return {name: of for name, of in stated.tolist() if name in once and of in ("F", "M")}
+    return {name: stated_sex for name, stated_sex in stated.tolist() if name in once and stated_sex in ("F", "M")}

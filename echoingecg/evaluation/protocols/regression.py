@@ -14,16 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from echoingecg.common.prompt_ranking import best_median, values_by_rank
-from echoingecg.evaluation.data.inputs import (
-    ECG_MEASUREMENTS,
-    RANKED,
-    RIDGE,
-    TRAINING_MEAN,
-    EvaluationInputs,
-    EvaluationPairs,
-    Skipped,
-    at_model,
-)
+from echoingecg.evaluation.data import names
+from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.data.models import Models, Space
 from echoingecg.evaluation.metrics import bootstrap, classification
 from echoingecg.evaluation.protocols.labels import StudyValues, study_values
@@ -47,15 +39,16 @@ def ranked_values(space: Space, endpoint: RegressionEndpoint, record: np.ndarray
     low, high = endpoint.prompt_range
     numbers = np.arange(low, high + endpoint.prompt_step / 2, endpoint.prompt_step)
     filled = [
-        (prompt.replace(NUMBER_PLACEHOLDER, f"{one:g}"), one) for prompt, one in product(endpoint.prompts, numbers)
+        (prompt.replace(NUMBER_PLACEHOLDER, f"{number:g}"), number)
+        for prompt, number in product(endpoint.prompts, numbers)
     ]
     sentences, values = zip(*filled, strict=True)
-    return best_median(values_by_rank(space.ecgs.mean[record], space.words(sentences).mean, np.array(values)))
+    return best_median(values_by_rank(space.ecgs.mean[record], space.encode_text(sentences).mean, np.array(values)))
 
 
 def ridge_values(
     features: np.ndarray, value: np.ndarray, split: np.ndarray, strengths: Iterable[float]
-) -> np.ndarray | Skipped:
+) -> np.ndarray | names.Skipped:
     """Ridge regression fitted on the training ECGs; of the strengths the one of least validation error (MAE).
 
     Args:
@@ -65,11 +58,11 @@ def ridge_values(
         strengths: of the L2 penalty; of equals the first, which is also taken without validation ECGs.
 
     Returns:
-        (n,) float64, or Skipped with fewer than two training ECGs.
+        (n,) float64, or names.Skipped with fewer than two training ECGs.
     """
     training, validation = split == "train", split == "validation"
     if training.sum() < 2:
-        return Skipped("there are fewer than two measured training ECGs")
+        return names.Skipped("there are fewer than two measured training ECGs")
     features = features.astype(np.float64)
 
     def fitted(strength: float) -> np.ndarray:
@@ -79,7 +72,7 @@ def ridge_values(
     tried = [fitted(strength) for strength in strengths]
     if not validation.any():
         return tried[0]
-    return min(tried, key=lambda one: float(np.abs(one - value)[validation].mean()))
+    return min(tried, key=lambda predicted: float(np.abs(predicted - value)[validation].mean()))
 
 
 @dataclass(frozen=True)
@@ -118,20 +111,20 @@ def evaluate_regression(
 ) -> RegressionResult:
     """Predicts, and measures on the test split; arguments as `protocols.evaluate_endpoint`."""
     studies = study_values(endpoint, inputs.labels, pairs.study_id)
-    record, study = pairs.cases(studies.known)
+    record, study = pairs.labelled_ecgs(studies.known)
     measured, split, patient = studies.value[study], pairs.split[record], pairs.patient_id[record]
     attempts = dict(_attempts(endpoint, models, settings, record, measured, split))
-    predicted = {protocol: one for protocol, one in attempts.items() if not isinstance(one, Skipped)}
+    predicted = {protocol: values for protocol, values in attempts.items() if not isinstance(values, names.Skipped)}
     test = split == "test"
-    patients = bootstrap.Patients.of(patient[test])
+    patients = bootstrap.Patients.from_names(patient[test])
     metrics = {
-        protocol: bootstrap.estimates(
-            classification.regression_metrics(measured[test], one[test], patients),
+        protocol: bootstrap.estimate_metrics(
+            classification.regression_metrics(measured[test], values[test], patients),
             patients,
             settings.bootstrap_draws,
             settings.seed,
         )
-        for protocol, one in predicted.items()
+        for protocol, values in predicted.items()
         if test.any()
     }
     return RegressionResult(
@@ -144,23 +137,23 @@ def evaluate_regression(
         uncertainty=models.ecgs.uncertainty[record],
         predicted=predicted,
         metrics=metrics,
-        skipped={protocol: one.reason for protocol, one in attempts.items() if isinstance(one, Skipped)},
+        skipped={protocol: values.reason for protocol, values in attempts.items() if isinstance(values, names.Skipped)},
     )
 
 
 def _attempts(
     endpoint: RegressionEndpoint, models: Models, settings: EvaluationSettings, record: np.ndarray,
     measured: np.ndarray, split: np.ndarray,
-) -> Iterator[tuple[str, np.ndarray | Skipped]]:  # fmt: skip
+) -> Iterator[tuple[str, np.ndarray | names.Skipped]]:  # fmt: skip
     """Predictions by protocol, in the order of the tables; the training mean is what an ECG has to beat."""
-    for protocol, space in models.prompted(RANKED):
-        yield protocol, space if isinstance(space, Skipped) else ranked_values(space, endpoint, record)
+    for protocol, space in models.prompted(names.RANKED):
+        yield protocol, space if isinstance(space, names.Skipped) else ranked_values(space, endpoint, record)
     for model, features in models.features.items():
-        yield at_model(RIDGE, model), ridge_values(features[record], measured, split, settings.ridge)
-    yield ECG_MEASUREMENTS, ridge_values(models.measurements[record], measured, split, settings.ridge)
+        yield names.at_model(names.RIDGE, model), ridge_values(features[record], measured, split, settings.ridge)
+    yield names.ECG_MEASUREMENTS, ridge_values(models.measurements[record], measured, split, settings.ridge)
     training = measured[split == "train"]
     if len(training):
-        yield TRAINING_MEAN, np.full(len(measured), training.mean())
+        yield names.TRAINING_MEAN, np.full(len(measured), training.mean())
 
 
 def regression_columns(result: RegressionResult, protocol: str) -> dict[str, Any]:
@@ -182,6 +175,12 @@ def regression_metric_rows(result: RegressionResult) -> Iterator[dict[str, Any]]
     """Rows of evaluation.REGRESSION_METRICS."""
     patients = result.patient_id[result.split == "test"]
     sizes = {"patients": len(np.unique(patients)), "records": len(patients)}
-    for protocol, found in result.metrics.items():
-        for metric, one in found.items():
-            yield {"endpoint": result.endpoint.name, "protocol": protocol, "metric": metric, **asdict(one), **sizes}
+    for protocol, metrics in result.metrics.items():
+        for metric, estimate in metrics.items():
+            yield {
+                "endpoint": result.endpoint.name,
+                "protocol": protocol,
+                "metric": metric,
+                **asdict(estimate),
+                **sizes,
+            }

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from echoingecg.evaluation.data.embed import Gaussians, sampled_distances
+from echoingecg.evaluation.data.embed import GaussianTable, sampled_distances
 
 ECG_TO_ECHO = "ecg_to_echo"
 ECHO_TO_ECG = "echo_to_ecg"
-KS = (1, 5, 10)
+RECALL_AT = (1, 5, 10)
 _ELEMENTS = 8_000_000  # distances held at once: 64 MB
 _TILE = 4096  # gallery rows turned into float64 at once: 16 MB at 512 dimensions
 _TIE = 1 + 1e-12  # distances this close are equal: their sums were rounded in another order
@@ -34,7 +34,7 @@ class Retrieval:
 
     def rows(self, direction: str) -> Iterator[dict[str, Any]]:
         """Rows of evaluation_space.RETRIEVAL."""
-        for k, recall, chance in zip(KS, self.recall, self.chance, strict=True):
+        for k, recall, chance in zip(RECALL_AT, self.recall, self.chance, strict=True):
             yield {
                 "direction": direction,
                 "queries": self.queries,
@@ -47,7 +47,7 @@ class Retrieval:
 
 
 def retrieve(
-    queries: Gaussians, gallery: Gaussians, query: np.ndarray, match: np.ndarray, elements: int = _ELEMENTS
+    queries: GaussianTable, gallery: GaussianTable, query: np.ndarray, match: np.ndarray, elements: int = _ELEMENTS
 ) -> Retrieval:
     """Recall@k and median rank by the closed-form sampled distance: from ECG to echo study, or the other way.
 
@@ -82,8 +82,8 @@ def retrieve(
     return Retrieval(
         queries=len(queries),
         gallery=len(gallery),
-        recall=tuple(float((ahead < k).mean()) for k in KS),
-        chance=tuple(_chance(matches, len(gallery), k) for k in KS),
+        recall=tuple(float((ahead < k).mean()) for k in RECALL_AT),
+        chance=tuple(_chance(matches, len(gallery), k) for k in RECALL_AT),
         median_rank=float(np.median(ahead + 1)),
     )
 

@@ -15,13 +15,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from echoingecg.evaluation.data import embed, inputs, models
+from echoingecg.evaluation.data import embed, models, names
 from echoingecg.evaluation.decision.threshold_and_referral import choose_threshold
 from echoingecg.evaluation.metrics.classification import AUROC, BALANCED_ACCURACY
 from echoingecg.recipe import FewShotSettings
 
 
-def zero_shot_line(positive: embed.Gaussians, negative: embed.Gaussians, scale: float) -> models.Line:
+def zero_shot_linear_score(
+    positive: embed.GaussianTable, negative: embed.GaussianTable, scale: float
+) -> models.LinearScore:
     """Probability that an ECG matches the positive prompts rather than the negative ones.
 
     A class's logit is the mean over its prompts of the student's match logit, -scale * d + shift, with d
@@ -34,18 +36,18 @@ def zero_shot_line(positive: embed.Gaussians, negative: embed.Gaussians, scale: 
         negative: prompts that say label 0, at least one.
         scale: the student's learned scale.
     """
-    (mean_p, own_p), (mean_n, own_n) = (_middle(one) for one in (positive, negative))
-    return models.Line(2 * scale * (mean_p - mean_n), scale * (own_n - own_p))
+    (mean_p, own_p), (mean_n, own_n) = (_middle(prompts) for prompts in (positive, negative))
+    return models.LinearScore(2 * scale * (mean_p - mean_n), scale * (own_n - own_p))
 
 
 def zero_shot_scores(
-    ecgs: embed.Gaussians, positive: embed.Gaussians, negative: embed.Gaussians, scale: float
+    ecgs: embed.GaussianTable, positive: embed.GaussianTable, negative: embed.GaussianTable, scale: float
 ) -> np.ndarray:
     """The same for n ECGs: (n,) float64 in [0, 1]."""
-    return zero_shot_line(positive, negative, scale).scores(ecgs.mean)
+    return zero_shot_linear_score(positive, negative, scale).scores(ecgs.mean)
 
 
-def _middle(prompts: embed.Gaussians) -> tuple[np.ndarray, float]:
+def _middle(prompts: embed.GaussianTable) -> tuple[np.ndarray, float]:
     """Mean of the prompts' means, and of what each adds to a distance by itself."""
     mean = prompts.mean.astype(np.float64)
     return mean.mean(axis=0), float(((mean**2).sum(axis=1) + prompts.total_variance).mean())
@@ -54,9 +56,9 @@ def _middle(prompts: embed.Gaussians) -> tuple[np.ndarray, float]:
 MAX_ITERATIONS = 1000
 
 
-def linear_probe_line(
+def fit_linear_probe(
     mean: np.ndarray, label: np.ndarray, training: np.ndarray, c: float
-) -> models.Line | inputs.Skipped:
+) -> models.LinearScore | names.Skipped:
     """Fits on the training ECGs.
 
     Classes are not weighted: a score stays a probability at the training split's prevalence, and the
@@ -73,9 +75,9 @@ def linear_probe_line(
     """
     seen = label[training]
     if len(seen) == 0:
-        return inputs.Skipped("there is no labelled training ECG")
+        return names.Skipped("there is no labelled training ECG")
     if len(np.unique(seen)) < 2:
-        return inputs.Skipped(f"all {len(seen)} labelled training ECGs have label {seen[0]}: one class teaches nothing")
+        return names.Skipped(f"all {len(seen)} labelled training ECGs have label {seen[0]}: one class teaches nothing")
     scaler = StandardScaler()
     probe = LogisticRegression(C=c, solver="lbfgs", max_iter=MAX_ITERATIONS, class_weight=None)
     with warnings.catch_warnings():
@@ -83,15 +85,15 @@ def linear_probe_line(
         warnings.simplefilter("ignore", ConvergenceWarning)
         probe.fit(scaler.fit_transform(mean[training].astype(np.float64)), seen)
     weight = probe.coef_[0] / scaler.scale_
-    return models.Line(weight, float(probe.intercept_[0] - weight @ scaler.mean_))
+    return models.LinearScore(weight, float(probe.intercept_[0] - weight @ scaler.mean_))
 
 
 def linear_probe_scores(
     mean: np.ndarray, label: np.ndarray, training: np.ndarray, c: float
-) -> np.ndarray | inputs.Skipped:
+) -> np.ndarray | names.Skipped:
     """The probe's scores of all n ECGs, (n,) float64 in [0, 1]; arguments as of `linear_probe_line`."""
-    line = linear_probe_line(mean, label, training, c)
-    return line if isinstance(line, inputs.Skipped) else line.scores(mean)
+    line = fit_linear_probe(mean, label, training, c)
+    return line if isinstance(line, names.Skipped) else line.scores(mean)
 
 
 _SPREAD = (2.5, 97.5)  # percentiles of the draws
@@ -127,18 +129,18 @@ def few_shot(
     if len(np.unique(label[test])) < 2 or len(training) == 0:
         return []
     features = StandardScaler().fit(mean[training].astype(np.float64)).transform(mean.astype(np.float64))
-    found: dict[tuple[int, str], list[float]] = {}
+    results: dict[tuple[int, str], list[float]] = {}
     for draw in range(settings.draws):
         for cases, chosen in _draws(training, label, patient, settings.cases, np.random.default_rng((seed, draw))):
             model = LogisticRegression(C=settings.c, max_iter=MAX_ITERATIONS).fit(features[chosen], label[chosen])
             score = model.predict_proba(features)[:, 1]
             threshold = choose_threshold(label[validation], score[validation])
             accuracy = balanced_accuracy_score(label[test], score[test] >= threshold.value)
-            found.setdefault((cases, AUROC), []).append(float(roc_auc_score(label[test], score[test])))
-            found.setdefault((cases, BALANCED_ACCURACY), []).append(float(accuracy))
+            results.setdefault((cases, AUROC), []).append(float(roc_auc_score(label[test], score[test])))
+            results.setdefault((cases, BALANCED_ACCURACY), []).append(float(accuracy))
     return [
         FewShot(cases, metric, float(np.mean(values)), *map(float, np.percentile(values, _SPREAD)))
-        for (cases, metric), values in found.items()
+        for (cases, metric), values in results.items()
         if len(values) == settings.draws
     ]
 
@@ -150,7 +152,7 @@ def _draws(
     shuffled = random.permutation(training)
     _, first = np.unique(patient[shuffled], return_index=True)
     alone = shuffled[np.sort(first)]
-    of_class = [alone[label[alone] == one] for one in (0, 1)]
+    of_class = [alone[label[alone] == label_value] for label_value in (0, 1)]
     for size in sizes:
         if size <= min(map(len, of_class)):
-            yield size, np.concatenate([one[:size] for one in of_class])
+            yield size, np.concatenate([ecgs[:size] for ecgs in of_class])

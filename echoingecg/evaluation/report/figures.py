@@ -34,21 +34,21 @@ from echoingecg.evaluation.tables.rows import MEAN_LOG_VAR, RAW, SCORE_DISTANCE
 Groups = dict[tuple[str, str, str], results.GroupMetrics]
 
 
-def roc(of: results.Answered, groups: Groups) -> Figure:
+def roc(scores: results.EndpointScores, groups: Groups) -> Figure:
     """ROC curves on the test split, a dot where the threshold puts the decision. Needs both classes."""
-    figure = new_figure(4.3 + 0.3 * len(of.score))  # a line of the legend each
+    figure = new_figure(4.3 + 0.3 * len(scores.score))  # a line of the legend each
     axes = figure.add_subplot()
-    label = of.label
+    label = scores.label
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="Chance, AUROC 0.50")
-    for at, (protocol, score) in enumerate(of.score.items()):
+    for index, (protocol, score) in enumerate(scores.score.items()):
         colour = PROTOCOL_COLOURS[protocol]
-        found = groups[of.endpoint, protocol, selective.ALL].estimates[classification.AUROC]
+        auroc = groups[scores.endpoint, protocol, selective.ALL].estimates[classification.AUROC]
         false_positive, sensitivity, _ = roc_curve(label, score)
-        interval = results.interval_text(found)
-        name = f"{results.protocol_name(protocol)}, AUROC {found.value:.2f}" + (f" ({interval})" if interval else "")
+        interval = results.interval_text(auroc)
+        name = f"{results.protocol_name(protocol)}, AUROC {auroc.value:.2f}" + (f" ({interval})" if interval else "")
         # The first ones wider, so that curves which lie on each other are all seen.
-        axes.plot(false_positive, sensitivity, color=colour, linewidth=4 - at, label=name)
-        called = of.decision[protocol] == 1
+        axes.plot(false_positive, sensitivity, color=colour, linewidth=4 - index, label=name)
+        called = scores.decision[protocol] == 1
         axes.plot(
             called[label == 0].mean(),
             called[label == 1].mean(),
@@ -62,20 +62,20 @@ def roc(of: results.Answered, groups: Groups) -> Figure:
         )
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="False positive rate (1 − specificity)", ylabel="Sensitivity")
     axes.set_box_aspect(0.82)
-    set_title(axes, of.endpoint)
+    set_title(axes, scores.endpoint)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left")
     return figure
 
 
-def score_distribution(of: results.Answered) -> Figure:
+def score_distribution(scores: results.EndpointScores) -> Figure:
     """Histogram of test scores by class on a log-odds axis, with the threshold; one panel a protocol."""
-    panels = len(of.score)
+    panels = len(scores.score)
     figure = new_figure(1.2 + 2.0 * panels)
-    label = of.label
-    for at, (protocol, scores) in enumerate(of.score.items()):
-        axes = figure.add_subplot(panels, 1, at + 1)
-        score = classification.log_odds(scores)
-        threshold = float(classification.log_odds(np.array(of.threshold[protocol])))
+    label = scores.label
+    for index, (protocol, protocol_scores) in enumerate(scores.score.items()):
+        axes = figure.add_subplot(panels, 1, index + 1)
+        score = classification.log_odds(protocol_scores)
+        threshold = float(classification.log_odds(np.array(scores.threshold[protocol])))
         low, high = min(score.min(), threshold), max(score.max(), threshold)
         margin = 0.03 * (high - low) or 0.5
         edges = np.linspace(low - margin, high + margin, 26)
@@ -88,39 +88,39 @@ def score_distribution(of: results.Answered) -> Figure:
         axes.axvline(threshold, color=INK, linewidth=1.5, linestyle="--", label="Decision threshold")
         axes.set(xlim=(edges[0], edges[-1]), ylabel="Share of class")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        places = [one for one in MaxNLocator(4).tick_values(edges[0], edges[-1]) if edges[0] <= one <= edges[-1]]
-        axes.set_xticks(places, results.probability_texts([float(expit(one)) for one in places]), fontsize=8.5)
+        places = [tick for tick in MaxNLocator(4).tick_values(edges[0], edges[-1]) if edges[0] <= tick <= edges[-1]]
+        axes.set_xticks(places, results.probability_texts([float(expit(tick)) for tick in places]), fontsize=8.5)
         axes.text(1.0, 1.03, results.protocol_name(protocol), transform=axes.transAxes, ha="right", color=MUTED)
-        if at == 0:
-            set_title(axes, of.endpoint)
+        if index == 0:
+            set_title(axes, scores.endpoint)
             axes.title.set_y(1.1)
-        if at == panels - 1:
+        if index == panels - 1:
             axes.set_xlabel("Score: predicted probability of label 1 (log-odds scale)")
             handles, names = axes.get_legend_handles_labels()
             figure.legend(handles, names, loc="outside lower left", ncols=2)
     return figure
 
 
-def uncertainty_halves(of: results.Answered, groups: Groups) -> Figure:
+def uncertainty_halves(scores: results.EndpointScores, groups: Groups) -> Figure:
     """Balanced accuracy with intervals for all test ECGs and for each half, over its class counts."""
-    figure = new_figure(3.9 + 0.25 * len(of.score))
+    figure = new_figure(3.9 + 0.25 * len(scores.score))
     axes = figure.add_subplot()
     axes.axhline(0.5, color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
-    for at, protocol in enumerate(of.score):
-        shift = (at - (len(of.score) - 1) / 2) * 0.28
+    for index, protocol in enumerate(scores.score):
+        shift = (index - (len(scores.score) - 1) / 2) * 0.28
         colour = PROTOCOL_COLOURS[protocol]
         marker = PROTOCOL_MARKERS[protocol]
         axes.plot([], [], marker, color=colour, markersize=8, label=results.protocol_name(protocol))
         for place, group in enumerate(results.GROUP_NAMES):
-            found = groups[of.endpoint, protocol, group].estimates[classification.BALANCED_ACCURACY]
-            if found.value is None:
+            estimate = groups[scores.endpoint, protocol, group].estimates[classification.BALANCED_ACCURACY]
+            if estimate.value is None:
                 continue
-            if found.low is not None and found.high is not None:
-                axes.plot([place + shift] * 2, [found.low, found.high], color=colour, solid_capstyle="round")
-            axes.plot(place + shift, found.value, marker, color=colour, markersize=8)
-            under = found.value if found.low is None else found.low
-            axes.text(place + shift, under - 0.03, f"{found.value:.2f}", va="top", ha="center", fontsize=9)
-    counts = [groups[of.endpoint, next(iter(of.score)), group] for group in results.GROUP_NAMES]
+            if estimate.low is not None and estimate.high is not None:
+                axes.plot([place + shift] * 2, [estimate.low, estimate.high], color=colour, solid_capstyle="round")
+            axes.plot(place + shift, estimate.value, marker, color=colour, markersize=8)
+            under = estimate.value if estimate.low is None else estimate.low
+            axes.text(place + shift, under - 0.03, f"{estimate.value:.2f}", va="top", ha="center", fontsize=9)
+    counts = [groups[scores.endpoint, next(iter(scores.score)), group] for group in results.GROUP_NAMES]
     ticks = [
         f"{name}\n{count.positives} with label 1\n{count.negatives} with label 0"
         for name, count in zip(results.GROUP_NAMES.values(), counts, strict=True)
@@ -128,25 +128,31 @@ def uncertainty_halves(of: results.Answered, groups: Groups) -> Figure:
     axes.set_xticks(range(len(ticks)), ticks, fontsize=9.5)
     axes.grid(axis="x", visible=False)
     axes.set(xlim=(-0.5, 2.6), ylim=(0, 1.02), ylabel="Balanced accuracy")
-    set_title(axes, of.endpoint)
+    set_title(axes, scores.endpoint)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left")
     return figure
 
 
-def error_against_variance(of: results.Answered) -> Figure:
+def error_against_variance(scores: results.EndpointScores) -> Figure:
     """Error rate in quantile bins of uncertainty, over the share of positives in the same bins."""
-    figure = new_figure(4.2 + 0.25 * len(of.score))
+    figure = new_figure(4.2 + 0.25 * len(scores.score))
     axes = figure.add_subplot()
-    for at, (protocol, decision) in enumerate(of.decision.items()):
-        bins = selective.variance_bins(of.uncertainty, of.label, decision)
+    for index, (protocol, decision) in enumerate(scores.decision.items()):
+        bins = selective.variance_bins(scores.uncertainty, scores.label, decision)
         place = np.arange(len(bins))
-        if at == 0:
-            positive_share = [one.positive_share for one in bins]
+        if index == 0:
+            positive_share = [variance_bin.positive_share for variance_bin in bins]
             axes.bar(place, positive_share, color=GREY, alpha=0.5, width=0.7, label="Share with label 1")
-            axes.set_xticks(place, [f"{one.uncertainty:.2f}\n{one.records} ECGs".replace("-", "−") for one in bins])
+            axes.set_xticks(
+                place,
+                [
+                    f"{variance_bin.uncertainty:.2f}\n{variance_bin.records} ECGs".replace("-", "−")
+                    for variance_bin in bins
+                ],
+            )
         axes.plot(
             place,
-            [one.error_rate for one in bins],
+            [variance_bin.error_rate for variance_bin in bins],
             color=PROTOCOL_COLOURS[protocol],
             marker=PROTOCOL_MARKERS[protocol],
             markersize=7,
@@ -157,7 +163,7 @@ def error_against_variance(of: results.Answered) -> Figure:
     axes.set(ylim=(0, None), ylabel="Share of the bin's ECGs")
     axes.set_xlabel("Mean log-variance of the bin\n← more certain        less certain →")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    set_title(axes, of.endpoint)
+    set_title(axes, scores.endpoint)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left")
     return figure
 
@@ -221,7 +227,7 @@ def risk_coverage(endpoint: str, table: pa.Table) -> Figure:
     rows = table.filter(pc.equal(table["endpoint"], endpoint)).to_pylist()
     figure = new_figure(4.4)
     axes = figure.add_subplot()
-    for at, protocol in enumerate(dict.fromkeys(row["protocol"] for row in rows)):
+    for index, protocol in enumerate(dict.fromkeys(row["protocol"] for row in rows)):
         colour = PROTOCOL_COLOURS[protocol]
         for doubt, name, line in _DOUBTS:
             points = [row for row in rows if row["protocol"] == protocol and row["doubt"] == doubt]
@@ -231,7 +237,7 @@ def risk_coverage(endpoint: str, table: pa.Table) -> Figure:
                 [row["risk"] for row in points],
                 color=colour,
                 linestyle=line,
-                linewidth=4 - at,  # the first ones wider, so that curves which lie on each other are all seen
+                linewidth=4 - index,  # the first ones wider, so that curves which lie on each other are all seen
                 label=label,
             )
     axes.set(xlim=(0, 1), ylim=(0, None), ylabel="Error rate among those kept")

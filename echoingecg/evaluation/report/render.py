@@ -19,7 +19,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from data_contracts import conventions, evaluation, quarantine
 from echoingecg.evaluation.data.inputs import Provenance
 from echoingecg.evaluation.report import run_figures, tables
-from echoingecg.evaluation.report.all_figures import STRIPS, DrawnFigure, Strip, draw_figures, strips
+from echoingecg.evaluation.report.all_figures import (
+    EXAMPLE_ECGS,
+    DrawnFigure,
+    ExampleEcg,
+    draw_example_ecgs,
+    draw_figures,
+)
 from echoingecg.evaluation.report.results import EvaluationResults
 from echoingecg.recipe import EvaluationSettings
 from echoingecg.recipe.stages import DEMO_TEACHER
@@ -28,7 +34,7 @@ TEMPLATE = "report.html.j2"
 Value = TypeVar("Value")
 
 
-def render_report(results: EvaluationResults, figures: Iterable[DrawnFigure], strips: Sequence[Strip]) -> str:
+def render_report(results: EvaluationResults, figures: Iterable[DrawnFigure], strips: Sequence[ExampleEcg]) -> str:
     """HTML with inline style and figures; no script, no link, everything from outside escaped."""
     environment = Environment(
         loader=PackageLoader("echoingecg.evaluation.report"),
@@ -48,17 +54,20 @@ def render_report(results: EvaluationResults, figures: Iterable[DrawnFigure], st
         draws=settings.bootstrap_draws,
         few=tables.FEW,
         figures=by_topic,
-        strips=[{"of": one, "figure": seen} for one, seen in zip(strips, by_topic.get(STRIPS, []), strict=True)],
-        trust=tables.judged_trust(results, endpoints),
+        strips=[
+            {"of": example, "figure": figure}
+            for example, figure in zip(strips, by_topic.get(EXAMPLE_ECGS, []), strict=True)
+        ],
+        trust=tables.trust_tables_with_metrics(results, endpoints),
         settings=settings,
-        strata=tables.judged_strata(results, endpoints),
+        strata=tables.strata_tables_with_metrics(results, endpoints),
         strata_metrics=tables.STRATA_METRICS,
         shift=tables.shift_table(results),
         endpoints=endpoints,
         few_shot=list(tables.few_shot_tables(results)),
         few_shot_draws=settings.few_shot.draws,
         regressions=list(tables.number_tables(results)),
-        lanes=run_figures.lanes(results),
+        lanes=run_figures.attrition_series(results),
         quarantine=refusals(provenance["quarantine"]),
         lineage=in_stage_order(provenance["versions"]),
         stages=provenance["stages"],
@@ -69,15 +78,19 @@ def render_report(results: EvaluationResults, figures: Iterable[DrawnFigure], st
 
 
 def _pictures(results: EvaluationResults) -> dict[str, bytes | None]:
-    found = results.provenance
-    return {"ecg_page": found["ecg_page"], "echo_sheet": found["echo_sheet"], "echo_map": found["echo_map"]}
+    provenance = results.provenance
+    return {
+        "ecg_page": provenance["ecg_page"],
+        "echo_sheet": provenance["echo_sheet"],
+        "echo_map": provenance["echo_map"],
+    }
 
 
 def _by_topic(figures: Iterable[DrawnFigure]) -> dict[str, list[dict[str, str]]]:
-    found: dict[str, list[dict[str, str]]] = {}
+    by_topic: dict[str, list[dict[str, str]]] = {}
     for figure in figures:
-        found.setdefault(figure.topic, []).append({"says": figure.says, "data": _data_url(figure.png)})
-    return found
+        by_topic.setdefault(figure.topic, []).append({"says": figure.says, "data": _data_url(figure.png)})
+    return by_topic
 
 
 def _data_url(png: bytes) -> str:
@@ -89,7 +102,7 @@ def refusals(counts: Mapping[str, Mapping[str, int]]) -> dict[str, list[dict[str
     return {
         stage: [
             {"reason": reason, "says": quarantine.REASONS.get(reason, ""), "count": count}
-            for reason, count in sorted(reasons.items(), key=lambda one: (-one[1], one[0]))
+            for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
         ]
         for stage, reasons in in_stage_order(counts).items()
     }
@@ -137,7 +150,7 @@ def render_model_card(results: EvaluationResults) -> str:
     )
     provenance = results.provenance
     endpoints = tables.endpoint_tables(results)
-    strata = tables.judged_strata(results, endpoints)
+    strata = tables.strata_tables_with_metrics(results, endpoints)
     page = environment.get_template(CARD_TEMPLATE).render(
         demo=provenance["teacher"] == DEMO_TEACHER,
         student=provenance["versions"]["student"],
@@ -150,8 +163,8 @@ def render_model_card(results: EvaluationResults) -> str:
         few=tables.FEW,
         endpoints=endpoints,
         regressions=list(tables.number_tables(results)),
-        trust=tables.judged_trust(results, endpoints),
-        strata=[one for one in strata if one["first"]],
+        trust=tables.trust_tables_with_metrics(results, endpoints),
+        strata=[table for table in strata if table["first"]],
         strata_metrics=tables.STRATA_METRICS,
         shift=tables.shift_table(results),
         quarantine=refusals(provenance["quarantine"]),
@@ -169,12 +182,12 @@ def markdown_text(value: Any) -> str:
 
 def _numbers(recipe: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, Any]]:
     """Path, meaning and value of the recipe's main numbers, those that it holds."""
-    for path, says in _NUMBERS:
-        found: Any = recipe
+    for path, meaning in _NUMBERS:
+        value: Any = recipe
         for name in path.split("."):
-            found = found.get(name) if isinstance(found, dict) else None
-        if found is not None:
-            yield path, says, ", ".join(map(str, found)) if isinstance(found, list) else found
+            value = value.get(name) if isinstance(value, dict) else None
+        if value is not None:
+            yield path, meaning, ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def write_report(folder: Path, settings: EvaluationSettings, provenance: Provenance, out: Path) -> int:
@@ -195,7 +208,7 @@ def write_report(folder: Path, settings: EvaluationSettings, provenance: Provena
         ContractError: a table is absent or breaks its contract.
     """
     results = EvaluationResults.read(folder, settings, provenance)
-    drawn = strips(results)
+    drawn = draw_example_ecgs(results)
     figures = draw_figures(results, drawn)
     (out / evaluation.FIGURES).mkdir(exist_ok=True)
     for figure in figures:

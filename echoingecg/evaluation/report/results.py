@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 from data_contracts.evaluation import METRICS, PREDICTIONS, RULES, TABLES
 from data_contracts.evaluation_details import COHORT, LABELLED, QUESTION
 from data_contracts.tables import TableContract
-from echoingecg.evaluation.data import inputs
+from echoingecg.evaluation.data import inputs, names
 from echoingecg.evaluation.metrics import bootstrap, selective
-from echoingecg.evaluation.protocols.classification import DRAWN
+from echoingecg.evaluation.protocols.classification import SHOWN_PROTOCOLS
 from echoingecg.recipe import EvaluationSettings
 
 
@@ -37,7 +37,7 @@ class GroupMetrics:
 
 
 @dataclass(frozen=True)
-class Answered:
+class EndpointScores:
     """The n labelled test ECGs of one endpoint, and what the protocols that figures show made of them.
 
     Attributes:
@@ -58,7 +58,7 @@ class Answered:
     threshold: dict[str, float]
 
     @property
-    def both(self) -> bool:
+    def has_both_classes(self) -> bool:
         """Whether there is an ECG of each class, so that there is something to tell apart."""
         return len(np.unique(self.label)) == 2
 
@@ -97,58 +97,62 @@ class EvaluationResults:
 
     def group_metrics(self) -> dict[tuple[str, str, str], GroupMetrics]:
         """By endpoint name, protocol and group."""
-        found: dict[tuple[str, str, str], GroupMetrics] = {}
+        groups: dict[tuple[str, str, str], GroupMetrics] = {}
         for row in self.rows(METRICS):
             key = (row["endpoint"], row["protocol"], row["group"])
-            of_group = found.setdefault(key, GroupMetrics({}, row["patients"], row["records"], row["positives"]))
+            of_group = groups.setdefault(key, GroupMetrics({}, row["patients"], row["records"], row["positives"]))
             of_group.estimates[row["metric"]] = bootstrap.Estimate(row["value"], row["low"], row["high"])
-        return found
+        return groups
 
     def labelled(self, kind: str, endpoint: str) -> dict[str, dict[str, int]]:
         """Records and positives with a label, by split."""
         return {row["split"]: row for row in self.rows(LABELLED, kind=kind, endpoint=endpoint)}
 
     @cached_property
-    def answered(self) -> tuple[Answered, ...]:
+    def endpoint_scores(self) -> tuple[EndpointScores, ...]:
         """Endpoints with a labelled test ECG and a protocol that figures show, in the recipe's order."""
         table = self.tables[PREDICTIONS.name]
         table = table.filter(pc.equal(table["split"], "test"))
-        names = [one.name for one in self.settings.endpoints if self.labelled(QUESTION, one.name)["test"]["records"]]
-        found = []
+        names = [
+            endpoint.name
+            for endpoint in self.settings.endpoints
+            if self.labelled(QUESTION, endpoint.name)["test"]["records"]
+        ]
+        scores = []
         for endpoint in names:
             threshold = {row["protocol"]: row["threshold"] for row in self.rows(RULES, endpoint=endpoint)}
-            drawn = [one for one in threshold if one in DRAWN]
+            drawn = [protocol for protocol in threshold if protocol in SHOWN_PROTOCOLS]
             of_endpoint = table.filter(pc.equal(table["endpoint"], endpoint))
-            parts = {one: of_endpoint.filter(pc.equal(of_endpoint["protocol"], one)) for one in drawn}
+            parts = {protocol: of_endpoint.filter(pc.equal(of_endpoint["protocol"], protocol)) for protocol in drawn}
             if not parts:
                 continue
             first = parts[drawn[0]]
-            found.append(
-                Answered(
+            scores.append(
+                EndpointScores(
                     endpoint=endpoint,
                     record_id=np.array(first["record_id"].to_pylist(), dtype=np.str_),
                     label=first["label"].to_numpy(),
                     uncertainty=first["uncertainty"].to_numpy(),
-                    score={one: part["score"].to_numpy() for one, part in parts.items()},
-                    decision={one: part["decision"].to_numpy() for one, part in parts.items()},
-                    threshold={one: threshold[one] for one in drawn},
+                    score={protocol: part["score"].to_numpy() for protocol, part in parts.items()},
+                    decision={protocol: part["decision"].to_numpy() for protocol, part in parts.items()},
+                    threshold={protocol: threshold[protocol] for protocol in drawn},
                 )
             )
-        return tuple(found)
+        return tuple(scores)
 
 
 PROTOCOL_NAMES = {
-    inputs.ZERO_SHOT: "Zero-shot",
-    inputs.RANKED: "Ranked prompts",
-    inputs.LINEAR_PROBE: "Linear probe",
-    inputs.RIDGE: "Ridge regression",
+    names.ZERO_SHOT: "Zero-shot",
+    names.RANKED: "Ranked prompts",
+    names.LINEAR_PROBE: "Linear probe",
+    names.RIDGE: "Ridge regression",
     "fine_tune": "Fine-tuned",
     "lora": "Fine-tuned by LoRA",
     "scratch": "Same encoder from scratch",
-    inputs.ECG_MEASUREMENTS: "ECG measurements, no network",
-    inputs.TRAINING_MEAN: "Always the training mean",
+    names.ECG_MEASUREMENTS: "ECG measurements, no network",
+    names.TRAINING_MEAN: "Always the training mean",
 }
-SPACE_NAMES = {inputs.TEACHER: "teacher's texts", inputs.CENTRED: "centred"}
+SPACE_NAMES = {names.TEACHER: "teacher's texts", names.CENTRED: "centred"}
 GROUP_NAMES = {
     selective.ALL: "All test ECGs",
     selective.LOW: "More certain half",
@@ -167,32 +171,36 @@ NONE = "–"  # where there is no value
 def protocol_name(protocol: str) -> str:
     """`Zero-shot, teacher's texts`; another model stands behind its protocol: `Linear probe (merl)`."""
     own, _, model = protocol.partition("@")
-    found = [""]
+    spaces = [""]
     for suffix, name in reversed(SPACE_NAMES.items()):
         if own.endswith(suffix):
-            own, found = own.removesuffix(suffix), [name, *found]
-    text = ", ".join([PROTOCOL_NAMES[own], *found[:-1]])
+            own, spaces = own.removesuffix(suffix), [name, *spaces]
+    text = ", ".join([PROTOCOL_NAMES[own], *spaces[:-1]])
     return f"{text} ({model})" if model else text
 
 
 def model_name(model: str) -> str:
     """The student under test, or another model by its name."""
-    return "Student" if model == inputs.STUDENT else model
+    return "Student" if model == names.STUDENT else model
 
 
-def value_text(found: bootstrap.Estimate) -> str:
+def value_text(estimate: bootstrap.Estimate) -> str:
     """`0.87`, or a dash."""
-    return NONE if found.value is None else _signed(found.value)
+    return NONE if estimate.value is None else _signed(estimate.value)
 
 
-def interval_text(found: bootstrap.Estimate) -> str:
+def interval_text(estimate: bootstrap.Estimate) -> str:
     """`0.80 to 0.93`, or nothing."""
-    return "" if found.low is None or found.high is None else f"{_signed(found.low)} to {_signed(found.high)}"
+    return (
+        "" if estimate.low is None or estimate.high is None else f"{_signed(estimate.low)} to {_signed(estimate.high)}"
+    )
 
 
-def percent_text(found: bootstrap.Estimate) -> dict[str, str]:
+def percent_text(estimate: bootstrap.Estimate) -> dict[str, str]:
     """`78.9` and `75.1 to 82.3`, in per cent; a dash and nothing where there is none."""
-    value, low, high = (None if one is None else _signed(100 * one, 1) for one in (found.value, found.low, found.high))
+    value, low, high = (
+        None if number is None else _signed(100 * number, 1) for number in (estimate.value, estimate.low, estimate.high)
+    )
     return {"value": value or NONE, "interval": "" if low is None or high is None else f"{low} to {high}"}
 
 
@@ -212,7 +220,7 @@ def probability_text(probability: float, digits: int = 2) -> str:
 def probability_texts(probabilities: Sequence[float]) -> list[str]:
     """Each with as many digits as it takes to tell them apart, five at most: marks of an axis."""
     for digits in (2, 3, 4, 5):
-        found = [probability_text(one, digits) for one in probabilities]
-        if len(set(found)) == len(found):
+        texts = [probability_text(probability, digits) for probability in probabilities]
+        if len(set(texts)) == len(texts):
             break
-    return found
+    return texts

@@ -31,7 +31,7 @@ from echoingecg.common.figure_style import (
     new_figure,
     set_title,
 )
-from echoingecg.evaluation.report.results import PAIR_NAMES, Answered, EvaluationResults
+from echoingecg.evaluation.report.results import PAIR_NAMES, EndpointScores, EvaluationResults
 
 ECGS = "ecgs"
 ECHOES = "echoes"
@@ -48,7 +48,7 @@ _REFUSING = (("ecg", "records"), ("teacher", "clips"))  # where a refusal is of 
 
 
 @dataclass(frozen=True)
-class Step:
+class AttritionStep:
     """What is left after a step; `refused` there with a row in quarantine, None where a step refuses nothing."""
 
     says: str
@@ -57,35 +57,41 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Lane:
+class AttritionSeries:
     """Steps that follow each other."""
 
     name: str
     says: str
-    steps: tuple[Step, ...]
+    steps: tuple[AttritionStep, ...]
 
 
-def lanes(results: EvaluationResults) -> list[Lane]:
+def attrition_series(results: EvaluationResults) -> list[AttritionSeries]:
     """Lanes with a step each at least; counts of an artefact that is gone are left out."""
-    steps: dict[str, list[Step]] = {ECGS: [], ECHOES: []}
-    for lane, says, stage, count in _COUNTED:
+    steps: dict[str, list[AttritionStep]] = {ECGS: [], ECHOES: []}
+    for name, label, stage, count in _COUNTED:
         facts = results.provenance["stages"].get(stage)
         if facts is not None and count in facts["counts"]:
             refused = facts["counts"].get("refused") if (stage, count) in _REFUSING else None
-            steps[lane].append(Step(says, facts["counts"][count], refused))
-    if any(of["ecgs"] for of in results.cohort.values()):
+            steps[name].append(AttritionStep(label, facts["counts"][count], refused))
+    if any(split_counts["ecgs"] for split_counts in results.cohort.values()):
         steps[ECGS] += _judged(results)
     for row in results.provenance["filters"].to_pylist():
-        steps.setdefault(row["pair"], []).append(Step(row["step"], row["kept"]))
-    return [Lane(name, _LANE_NAMES.get(name, name), tuple(of)) for name, of in steps.items() if of]
+        steps.setdefault(row["pair"], []).append(AttritionStep(row["step"], row["kept"]))
+    return [
+        AttritionSeries(name, _LANE_NAMES.get(name, name), tuple(series_steps))
+        for name, series_steps in steps.items()
+        if series_steps
+    ]
 
 
-def _judged(results: EvaluationResults) -> Iterator[Step]:
-    yield Step("paired with an echo study", sum(of["ecgs"] for of in results.cohort.values()))
-    yield Step("in the test split", results.cohort["test"]["ecgs"])
+def _judged(results: EvaluationResults) -> Iterator[AttritionStep]:
+    yield AttritionStep(
+        "paired with an echo study", sum(split_counts["ecgs"] for split_counts in results.cohort.values())
+    )
+    yield AttritionStep("in the test split", results.cohort["test"]["ecgs"])
     for endpoint in results.settings.endpoints:
         records = results.labelled(QUESTION, endpoint.name)["test"]["records"]
-        yield Step(f"evaluated, with a label for {endpoint.name}", records)
+        yield AttritionStep(f"evaluated, with a label for {endpoint.name}", records)
 
 
 _LANE_COLOURS = {ECGS: BLUE, ECHOES: GREEN, "ecg_echo": BLUE, "ecg_text": GREEN, "labels": PURPLE}
@@ -155,22 +161,22 @@ def _curves(axes: Axes, history: pa.Table, curves: tuple[tuple[str, str, str, st
             axes.plot(epoch, values, color=colour, linestyle=line, label=name, marker="." if len(values) < 3 else "")
 
 
-def data_flow(lanes: Sequence[Lane]) -> Figure:
+def attrition_chart(series: Sequence[AttritionSeries]) -> Figure:
     """What is left after every step: a panel a lane, a bar a step. Needs a lane."""
-    sizes = [len(lane.steps) for lane in lanes]
+    sizes = [len(one_series.steps) for one_series in series]
     figure = new_figure(0.2 + 0.5 * len(sizes) + 0.54 * sum(sizes))
     panels = figure.subplots(len(sizes), 1, squeeze=False, height_ratios=sizes)[:, 0]
-    for axes, lane in zip(panels, lanes, strict=True):
-        most = max(step.kept for step in lane.steps) or 1
-        for place, step in enumerate(lane.steps):
-            axes.barh(place, step.kept, height=0.36, color=_LANE_COLOURS.get(lane.name, GREY))
+    for axes, one_series in zip(panels, series, strict=True):
+        most = max(step.kept for step in one_series.steps) or 1
+        for place, step in enumerate(one_series.steps):
+            axes.barh(place, step.kept, height=0.36, color=_LANE_COLOURS.get(one_series.name, GREY))
             text = textwrap.shorten(drawable(step.says), 56, placeholder=" …")
             text += f" ({step.refused:,} refused)" if step.refused else ""
             axes.text(0, place - 0.28, text, va="bottom", fontsize=9.5)
             axes.text(most * 1.02, place, f"{step.kept:,}", va="center", fontsize=10, weight="bold", color=INK)
-        axes.set(xlim=(0, most * 1.2), ylim=(len(lane.steps) - 0.6, -0.6))
+        axes.set(xlim=(0, most * 1.2), ylim=(len(one_series.steps) - 0.6, -0.6))
         axes.set_axis_off()
-        set_title(axes, lane.says)
+        set_title(axes, one_series.says)
     return figure
 
 
@@ -195,12 +201,12 @@ def uncertainty_histogram(table: pa.Table) -> Figure:
     margin = 0.02 * float(np.ptp(values)) or 0.5
     edges = np.linspace(values.min() - margin, values.max() + margin, _BINS + 1)
     looks = {"test": (BLUE, True, "-"), "train": (INK, False, "-"), "validation": (GREEN, False, "--")}
-    for side, of in of_split.items():
-        if not len(of):
+    for side, uncertainty in of_split.items():
+        if not len(uncertainty):
             continue
         colour, filled, line = looks[side]
-        share = np.histogram(of, edges)[0] / len(of)
-        name = f"{side} ({len(of):,} ECGs)"
+        share = np.histogram(uncertainty, edges)[0] / len(uncertainty)
+        name = f"{side} ({len(uncertainty):,} ECGs)"
         axes.stairs(share, edges, fill=filled, color=colour, alpha=0.5 if filled else 1, linestyle=line, label=name)
     middle = float(np.median(of_split["test"]))
     axes.axvline(middle, color=MUTED, linewidth=1.5, linestyle=":", label="median of the test split: parts the halves")
@@ -213,7 +219,7 @@ def uncertainty_histogram(table: pa.Table) -> Figure:
     return figure
 
 
-def embedding_map(rows: Sequence[dict[str, Any]], of: Answered | None) -> Figure:
+def embedding_map(rows: Sequence[dict[str, Any]], scores: EndpointScores | None) -> Figure:
     """Test ECGs and their echo studies on the plane on which they differ most.
 
     Args:
@@ -222,7 +228,7 @@ def embedding_map(rows: Sequence[dict[str, Any]], of: Answered | None) -> Figure
     """
     figure = new_figure(5.2)
     axes = figure.add_subplot()
-    label = dict(zip(of.record_id.tolist(), of.label.tolist(), strict=True)) if of else {}
+    label = dict(zip(scores.record_id.tolist(), scores.label.tolist(), strict=True)) if scores else {}
     echo = [(row["x"], row["y"]) for row in rows if row["modality"] == "echo"]
     kinds: dict[Any, list[tuple[float, float]]] = {0: [], 1: [], _UNKNOWN: []}
     for row in rows:
@@ -232,12 +238,12 @@ def embedding_map(rows: Sequence[dict[str, Any]], of: Answered | None) -> Figure
     axes.scatter(x, y, s=26, marker="x", color=MUTED, linewidths=1, label=f"echo study ({len(echo):,})")
     for kind, points in kinds.items():
         if points:
-            name = f"ECG ({len(points):,})" if of is None else f"ECG, label {kind} ({len(points):,})"
+            name = f"ECG ({len(points):,})" if scores is None else f"ECG, label {kind} ({len(points):,})"
             name = name.replace(f"label {_UNKNOWN}", _UNKNOWN)
             x, y = np.array(points[:_MOST]).T
-            colour = BLUE if of is None else CLASS_COLOURS.get(kind, GREEN)
+            colour = BLUE if scores is None else CLASS_COLOURS.get(kind, GREEN)
             axes.scatter(x, y, s=20, color=colour, edgecolors="white", linewidths=0.4, label=name)
     axes.set(xlabel="First principal component", ylabel="Second principal component")
-    set_title(axes, of.endpoint if of else "Test split")
+    set_title(axes, scores.endpoint if scores else "Test split")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
     return figure

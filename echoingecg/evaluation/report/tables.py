@@ -18,7 +18,7 @@ from echoingecg.evaluation.metrics.classification import (
     SENSITIVITY,
     SPECIFICITY,
 )
-from echoingecg.evaluation.protocols.classification import DRAWN
+from echoingecg.evaluation.protocols.classification import SHOWN_PROTOCOLS
 from echoingecg.evaluation.report.results import (
     GROUP_NAMES,
     NONE,
@@ -32,7 +32,7 @@ from echoingecg.evaluation.report.results import (
     value_text,
 )
 from echoingecg.evaluation.tables.rows import (
-    ANSWERED,
+    ANSWERED_GROUP,
     ANSWERED_SHARE,
     AURC,
     COVERAGE,
@@ -55,7 +55,7 @@ _MEASURES = (
     (selective.ALL, f"{WRONGLY_ANSWERED}_1", "Answered wrongly, of label 1"),
     (selective.ALL, f"{WRONGLY_ANSWERED}_0", "Answered wrongly, of label 0"),
     (selective.ALL, ERROR_RATE, "Error rate, all test ECGs"),
-    (ANSWERED, ERROR_RATE, "Error rate, answered ECGs"),
+    (ANSWERED_GROUP, ERROR_RATE, "Error rate, answered ECGs"),
     (selective.ALL, f"{AURC}_{MEAN_LOG_VAR}", "AURC, ranked by variance"),
     (selective.ALL, f"{AURC}_{SCORE_DISTANCE}", "AURC, ranked by distance to the threshold"),
     (selective.ALL, BRIER, "Brier score"),
@@ -71,10 +71,10 @@ STRATA_METRICS = (AUROC, BALANCED_ACCURACY, SENSITIVITY, SPECIFICITY)
 def trust_tables(results: EvaluationResults) -> list[dict[str, Any]]:
     """For each endpoint: the protocols that figures show, a row a measure with a cell each, and the rule in words."""
     groups = results.group_metrics()
-    found = []
+    tables = []
     rules: dict[str, list[dict[str, Any]]] = {}
     for row in results.tables[evaluation.RULES.name].to_pylist():
-        if row["protocol"] in DRAWN:
+        if row["protocol"] in SHOWN_PROTOCOLS:
             rules.setdefault(row["endpoint"], []).append(row)
     for endpoint, of_endpoint in rules.items():
         protocols = [row["protocol"] for row in of_endpoint]
@@ -82,36 +82,36 @@ def trust_tables(results: EvaluationResults) -> list[dict[str, Any]]:
             continue
         rows = [
             {
-                "says": says,
+                "says": label,
                 "cells": [
                     cell(groups[endpoint, protocol, group].estimates.get(metric, NOTHING)) for protocol in protocols
                 ],
             }
-            for group, metric, says in _MEASURES
+            for group, metric, label in _MEASURES
         ]
-        found.append(
+        tables.append(
             {
                 "name": endpoint,
-                "protocols": [protocol_name(one) for one in protocols],
+                "protocols": [protocol_name(protocol) for protocol in protocols],
                 "rows": rows,
                 "rules": [_rule(row) for row in of_endpoint],
             }
         )
-    return found
+    return tables
 
 
 def _rule(row: dict[str, Any]) -> str:
-    one = f"from {probability_text(row['one_from'])} on" if row["one_from"] >= 0 else "whatever the score"
-    zero = f"up to {probability_text(row['zero_to'])}" if row["zero_to"] <= 1 else "whatever the score"
+    label_one = f"from {probability_text(row['one_from'])} on" if row["one_from"] >= 0 else "whatever the score"
+    label_zero = f"up to {probability_text(row['zero_to'])}" if row["zero_to"] <= 1 else "whatever the score"
     made = "" if row["calibration"] == "none" else f" Probabilities are calibrated by {row['calibration']}."
-    return f"{protocol_name(row['protocol'])}: label 1 is possible {one}, label 0 {zero}.{made}"
+    return f"{protocol_name(row['protocol'])}: label 1 is possible {label_one}, label 0 {label_zero}.{made}"
 
 
 def strata_tables(results: EvaluationResults) -> list[dict[str, Any]]:
     """For each endpoint and protocol: a row a level, with its size and a cell for each of STRATA_METRICS."""
-    found: dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]] = {}
+    tables: dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]] = {}
     for row in results.tables[evaluation.STRATA.name].to_pylist():
-        levels = found.setdefault((row["endpoint"], row["protocol"]), {})
+        levels = tables.setdefault((row["endpoint"], row["protocol"]), {})
         level = levels.setdefault(
             (row["stratum"], row["level"]),
             {name: row[name] for name in ("stratum", "level", "patients", "positives")}
@@ -121,7 +121,7 @@ def strata_tables(results: EvaluationResults) -> list[dict[str, Any]]:
             level["cells"][row["metric"]] = cell(bootstrap.Estimate(row["value"], row["low"], row["high"]))
     return [
         {"name": endpoint, "protocol": protocol_name(protocol), "levels": list(levels.values())}
-        for (endpoint, protocol), levels in found.items()
+        for (endpoint, protocol), levels in tables.items()
     ]
 
 
@@ -143,9 +143,9 @@ def shift_table(results: EvaluationResults) -> dict[str, Any]:
     }
 
 
-def cell(found: bootstrap.Estimate) -> Cell:
+def cell(estimate: bootstrap.Estimate) -> Cell:
     """A value and its interval as text."""
-    return {"value": value_text(found), "interval": interval_text(found)}
+    return {"value": value_text(estimate), "interval": interval_text(estimate)}
 
 
 FEW = 10  # fewer of either class, and a number is marked
@@ -161,7 +161,7 @@ def question(endpoint: Endpoint) -> str:
 def endpoint_tables(results: EvaluationResults) -> list[dict[str, Any]]:
     """A question each, in the recipe's order: what was asked, of how many, and its rows of metrics."""
     groups = results.group_metrics()
-    return [_endpoint(results, one, groups) for one in results.settings.endpoints]
+    return [_endpoint(results, endpoint, groups) for endpoint in results.settings.endpoints]
 
 
 def _endpoint(results: EvaluationResults, endpoint: Endpoint, groups: Groups) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def _endpoint(results: EvaluationResults, endpoint: Endpoint, groups: Groups) ->
     rows = [
         _metric_row(protocol, group, groups[endpoint.name, protocol, group])
         for protocol in ran
-        for group in (GROUP_NAMES if protocol in DRAWN else (selective.ALL,))
+        for group in (GROUP_NAMES if protocol in SHOWN_PROTOCOLS else (selective.ALL,))
         if groups[endpoint.name, protocol, group].records
     ]
     no_metric = _no_metric(labelled["test"], _left_out(results, evaluation_details.QUESTION, endpoint))
@@ -189,8 +189,8 @@ def _endpoint(results: EvaluationResults, endpoint: Endpoint, groups: Groups) ->
         "headline": [row for row in rows if row["whole"] and row["drawn"]] if not no_metric else [],
         "results": [] if no_metric else [_result_row(groups, endpoint.name, protocol) for protocol in ran],
         "thresholds": [
-            {"protocol": protocol_name(one), "value": probability_text(threshold[one]), "says": says}
-            for one, says in ran.items()
+            {"protocol": protocol_name(protocol), "value": probability_text(threshold[protocol]), "says": origin}
+            for protocol, origin in ran.items()
         ],
         "splits": {side: labelled[side] for side in conventions.SPLITS},
         "left_out": _left_out(results, evaluation_details.QUESTION, endpoint),
@@ -222,12 +222,12 @@ def _obstacles(attempts: list[dict[str, Any]]) -> list[str]:
 
 
 def _left_out(results: EvaluationResults, kind: str, endpoint: Endpoint | RegressionEndpoint) -> str:
-    (found,) = results.rows(evaluation_details.ASKED, kind=kind, endpoint=endpoint.name)
+    (counts,) = results.rows(evaluation_details.ASKED, kind=kind, endpoint=endpoint.name)
     return (
-        f"Of {found['studies']} paired studies {found['absent']} have no measurement '{endpoint.measurement}', "
-        f"{found['unit_mismatch']} have it in another unit than '{endpoint.unit}', {found['impossible']} hold an "
-        f"impossible value, {found['labelled']} are labelled."
-        + (f" {found['sex_unknown']} lack the sex that the threshold depends on." if found["sex_unknown"] else "")
+        f"Of {counts['studies']} paired studies {counts['absent']} have no measurement '{endpoint.measurement}', "
+        f"{counts['unit_mismatch']} have it in another unit than '{endpoint.unit}', {counts['impossible']} hold an "
+        f"impossible value, {counts['labelled']} are labelled."
+        + (f" {counts['sex_unknown']} lack the sex that the threshold depends on." if counts["sex_unknown"] else "")
     )
 
 
@@ -241,47 +241,47 @@ def _result_row(groups: Groups, endpoint: str, protocol: str) -> dict[str, Any]:
     halves = [groups[endpoint, protocol, group].estimates[BALANCED_ACCURACY] for group in GROUP_NAMES]
     return {
         "protocol": protocol_name(protocol),
-        "cells": [percent_text(one) for one in halves],
+        "cells": [percent_text(estimate) for estimate in halves],
         "auroc": cell(of_all.estimates[AUROC]),
     }
 
 
-def _metric_row(protocol: str, group: str, found: GroupMetrics) -> dict[str, Any]:
+def _metric_row(protocol: str, group: str, metrics: GroupMetrics) -> dict[str, Any]:
     return {
         "protocol": protocol_name(protocol),
-        "drawn": protocol in DRAWN,
+        "drawn": protocol in SHOWN_PROTOCOLS,
         "group": GROUP_NAMES[group],
         "whole": group == selective.ALL,
-        "auroc": cell(found.estimates[AUROC]),
-        "auprc": cell(found.estimates[AUPRC]),
-        "balanced_accuracy": cell(found.estimates[BALANCED_ACCURACY]),
-        "records": found.records,
-        "patients": found.patients,
-        "positives": found.positives,
-        "negatives": found.negatives,
-        "few": min(found.positives, found.negatives) < FEW,
+        "auroc": cell(metrics.estimates[AUROC]),
+        "auprc": cell(metrics.estimates[AUPRC]),
+        "balanced_accuracy": cell(metrics.estimates[BALANCED_ACCURACY]),
+        "records": metrics.records,
+        "patients": metrics.patients,
+        "positives": metrics.positives,
+        "negatives": metrics.negatives,
+        "few": min(metrics.positives, metrics.negatives) < FEW,
     }
 
 
-def judged_trust(results: EvaluationResults, endpoints: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def trust_tables_with_metrics(results: EvaluationResults, endpoints: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """`trust_tables` of the questions that have metrics, without the rows that say nothing."""
-    judged = {one["name"] for one in endpoints if one["results"]}
+    with_metrics = {endpoint["name"] for endpoint in endpoints if endpoint["results"]}
     return [
-        one | {"rows": [row for row in one["rows"] if any(found["value"] != NONE for found in row["cells"])]}
-        for one in trust_tables(results)
-        if one["name"] in judged
+        table | {"rows": [row for row in table["rows"] if any(cell["value"] != NONE for cell in row["cells"])]}
+        for table in trust_tables(results)
+        if table["name"] in with_metrics
     ]
 
 
-def judged_strata(results: EvaluationResults, endpoints: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def strata_tables_with_metrics(results: EvaluationResults, endpoints: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """`strata_tables` of the same questions; `first` marks the first protocol of each, the others are folded away."""
-    judged, seen = {one["name"] for one in endpoints if one["results"]}, set[str]()
-    found = []
-    for one in strata_tables(results):
-        if one["name"] in judged:
-            found.append(one | {"first": one["name"] not in seen})
-            seen.add(one["name"])
-    return found
+    with_metrics, seen = {endpoint["name"] for endpoint in endpoints if endpoint["results"]}, set[str]()
+    tables = []
+    for table in strata_tables(results):
+        if table["name"] in with_metrics:
+            tables.append(table | {"first": table["name"] not in seen})
+            seen.add(table["name"])
+    return tables
 
 
 def few_shot_tables(results: EvaluationResults) -> Iterator[dict[str, Any]]:
@@ -289,11 +289,11 @@ def few_shot_tables(results: EvaluationResults) -> Iterator[dict[str, Any]]:
     for endpoint in results.settings.endpoints:
         of_models: dict[str, dict[int, Cell]] = {}
         for row in results.rows(evaluation.FEW_SHOT, endpoint=endpoint.name, metric=AUROC):
-            found = bootstrap.Estimate(row["value"], row["low"], row["high"])
-            of_models.setdefault(row["model"], {})[row["cases"]] = cell(found)
+            estimate = bootstrap.Estimate(row["value"], row["low"], row["high"])
+            of_models.setdefault(row["model"], {})[row["cases"]] = cell(estimate)
         cases = sorted({size for of_model in of_models.values() for size in of_model})
         if cases:
-            rows = {model_name(model): [found[size] for size in cases] for model, found in of_models.items()}
+            rows = {model_name(model): [cells[size] for size in cases] for model, cells in of_models.items()}
             yield {"name": endpoint.name, "cases": cases, "rows": rows}
 
 
@@ -302,8 +302,8 @@ def number_tables(results: EvaluationResults) -> Iterator[dict[str, Any]]:
     for number in results.settings.regressions:
         of_protocols: dict[str, dict[str, Cell]] = {}
         for row in results.rows(evaluation.REGRESSION_METRICS, endpoint=number.name):
-            found = cell(bootstrap.Estimate(row["value"], row["low"], row["high"]))
-            of_protocols.setdefault(row["protocol"], {})[row["metric"]] = found
+            metric_cell = cell(bootstrap.Estimate(row["value"], row["low"], row["high"]))
+            of_protocols.setdefault(row["protocol"], {})[row["metric"]] = metric_cell
         missing = {"mae": cell(NOTHING), "pearson": cell(NOTHING)}
         yield {
             "name": number.name,
@@ -311,7 +311,10 @@ def number_tables(results: EvaluationResults) -> Iterator[dict[str, Any]]:
             "source": number.source,
             "valid_range": _range(number),
             "records": results.labelled(evaluation_details.NUMBER, number.name)["test"]["records"],
-            "rows": [{"protocol": protocol_name(one), **missing, **found} for one, found in of_protocols.items()],
+            "rows": [
+                {"protocol": protocol_name(protocol), **missing, **metrics}
+                for protocol, metrics in of_protocols.items()
+            ],
             "obstacles": _obstacles(
                 results.rows(evaluation_details.ATTEMPTS, kind=evaluation_details.NUMBER, endpoint=number.name)
             ),

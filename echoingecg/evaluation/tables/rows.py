@@ -18,7 +18,12 @@ from data_contracts.evaluation_details import NUMBER, QUESTION
 from echoingecg.evaluation.data import embed, inputs
 from echoingecg.evaluation.decision import reading_card, threshold_and_referral
 from echoingecg.evaluation.metrics import bootstrap, selective
-from echoingecg.evaluation.metrics.classification import binary_metrics, calibration_metrics, mean, reliability_bins
+from echoingecg.evaluation.metrics.classification import (
+    binary_metrics,
+    calibration_metrics,
+    mean_metric,
+    reliability_bins,
+)
 from echoingecg.evaluation.protocols.classification import EndpointResult
 from echoingecg.evaluation.protocols.regression import RegressionResult
 from echoingecg.recipe import EvaluationSettings
@@ -28,7 +33,7 @@ SCORE_DISTANCE = "score_distance"
 
 
 @dataclass(frozen=True)
-class Answers:
+class ProtocolScores:
     """Test ECGs of one endpoint and protocol.
 
     Attributes:
@@ -51,7 +56,7 @@ class Answers:
     patient: np.ndarray
     doubts: dict[str, np.ndarray]
     levels: dict[str, np.ndarray]
-    rules: reading_card.Rules
+    choices: reading_card.ValidationChoices
 
     @property
     def name(self) -> dict[str, str]:
@@ -59,7 +64,7 @@ class Answers:
         return {"endpoint": self.endpoint, "protocol": self.protocol}
 
 
-def summaries(ecgs: embed.Gaussians) -> dict[str, np.ndarray]:
+def summaries(ecgs: embed.GaussianTable) -> dict[str, np.ndarray]:
     """Scalars of the predicted variance, (n,) float64 by name."""
     return {
         MEAN_LOG_VAR: ecgs.uncertainty,
@@ -68,7 +73,9 @@ def summaries(ecgs: embed.Gaussians) -> dict[str, np.ndarray]:
     }
 
 
-def answers_of(result: EndpointResult, ecgs: embed.Gaussians, levels: Mapping[str, np.ndarray]) -> Iterator[Answers]:
+def protocol_scores(
+    result: EndpointResult, ecgs: embed.GaussianTable, levels: Mapping[str, np.ndarray]
+) -> Iterator[ProtocolScores]:
     """Every protocol that ran.
 
     Args:
@@ -77,23 +84,24 @@ def answers_of(result: EndpointResult, ecgs: embed.Gaussians, levels: Mapping[st
         levels: (n,) str by stratum.
     """
     test = result.test
-    for of in result.protocols:
-        score = of.score[test]
-        yield Answers(
+    for protocol in result.protocols:
+        score = protocol.score[test]
+        yield ProtocolScores(
             endpoint=result.endpoint.name,
-            protocol=of.protocol,
+            protocol=protocol.protocol,
             label=result.label[test],
             score=score,
-            decision=of.decision[test],
-            is_answered=of.is_answered(result.uncertainty)[test],
+            decision=protocol.decision[test],
+            is_answered=protocol.is_answered(result.uncertainty)[test],
             patient=result.patient_id[test],
-            doubts=summaries(ecgs[test]) | {SCORE_DISTANCE: selective.threshold_nearness(score, of.threshold.value)},
+            doubts=summaries(ecgs[test])
+            | {SCORE_DISTANCE: selective.threshold_nearness(score, protocol.threshold.value)},
             levels={stratum: level[test] for stratum, level in levels.items()},
-            rules=of.rules,
+            choices=protocol.choices,
         )
 
 
-ANSWERED = "answered"
+ANSWERED_GROUP = "answered"
 SENSITIVITY_AT = "sensitivity_at_specificity"
 SPECIFICITY_ATTAINED = "specificity_attained"
 COVERAGE = "conformal_coverage"
@@ -103,47 +111,47 @@ AURC = "aurc"
 EXCESS_AURC = "excess_aurc"
 
 
-def metric_rows(of: Answers, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
+def metric_rows(scores: ProtocolScores, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
     """Rows of METRICS: all test ECGs, halves by the variance, and those that the rule of referral answers."""
-    for group, members in selective.groups(of.doubts[MEAN_LOG_VAR]).items():
-        more = _of_the_whole(of, settings.reliability_bins) if group == selective.ALL else {}
-        yield from _rows(of, of.decision, members, {"group": group}, settings, more)
-    yield from _rows(of, of.decision, of.is_answered, {"group": ANSWERED}, settings)
+    for group, members in selective.uncertainty_halves(scores.doubts[MEAN_LOG_VAR]).items():
+        more = _of_the_whole(scores, settings.reliability_bins) if group == selective.ALL else {}
+        yield from _rows(scores, scores.decision, members, {"group": group}, settings, more)
+    yield from _rows(scores, scores.decision, scores.is_answered, {"group": ANSWERED_GROUP}, settings)
 
 
-def strata_rows(of: Answers, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
+def strata_rows(scores: ProtocolScores, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
     """Rows of STRATA: a part of the test ECGs each."""
-    for stratum, levels in of.levels.items():
-        for level, members in selective.parts(levels, of.patient).items():
-            yield from _rows(of, of.decision, members, {"stratum": stratum, "level": level}, settings)
+    for stratum, levels in scores.levels.items():
+        for level, members in selective.subgroup_masks(levels, scores.patient).items():
+            yield from _rows(scores, scores.decision, members, {"stratum": stratum, "level": level}, settings)
 
 
-def _of_the_whole(of: Answers, bins: int) -> dict[str, bootstrap.Metric]:
+def _of_the_whole(scores: ProtocolScores, bins: int) -> dict[str, bootstrap.Metric]:
     """What is told of all test ECGs only."""
-    rules, label, patients = of.rules, of.label, bootstrap.Patients.of(of.patient)
-    found: dict[str, bootstrap.Metric] = {}
+    rules, label, patients = scores.choices, scores.label, bootstrap.Patients.from_names(scores.patient)
+    metrics: dict[str, bootstrap.Metric] = {}
     if rules.at_specificity is not None:
-        called = (of.score >= rules.at_specificity).astype(np.float64)
-        found[SENSITIVITY_AT] = mean(called, patients, label == 1)
-        found[SPECIFICITY_ATTAINED] = mean(1 - called, patients, label == 0)
+        called = (scores.score >= rules.at_specificity).astype(np.float64)
+        metrics[SENSITIVITY_AT] = mean_metric(called, patients, label == 1)
+        metrics[SPECIFICITY_ATTAINED] = mean_metric(1 - called, patients, label == 0)
     for suffix, calibrate in (("_platt", rules.platt), ("_isotonic", rules.isotonic)):
         if calibrate is not None:
-            found |= calibration_metrics(label, calibrate(of.score), patients, bins, suffix)
-    error = (of.decision != label).astype(np.float64)
-    for name, doubt in of.doubts.items():
-        found[f"{AURC}_{name}"], found[f"{EXCESS_AURC}_{name}"] = selective.aurc_metrics(error, doubt, patients)
-    wrong = (of.is_answered & (of.decision != label)).astype(np.float64)
-    kept = threshold_and_referral.possible(rules.referral, of.score).astype(np.float64)
-    for one in (0, 1):
+            metrics |= calibration_metrics(label, calibrate(scores.score), patients, bins, suffix)
+    error = (scores.decision != label).astype(np.float64)
+    for name, doubt in scores.doubts.items():
+        metrics[f"{AURC}_{name}"], metrics[f"{EXCESS_AURC}_{name}"] = selective.aurc_metrics(error, doubt, patients)
+    wrong = (scores.is_answered & (scores.decision != label)).astype(np.float64)
+    kept = threshold_and_referral.possible_labels(rules.referral, scores.score).astype(np.float64)
+    for label_value in (0, 1):
         if rules.referral.kind == "conformal":
-            found[f"{COVERAGE}_{one}"] = mean(kept[:, one], patients, label == one)
-        found[f"{WRONGLY_ANSWERED}_{one}"] = mean(wrong, patients, label == one)
-    found[ANSWERED_SHARE] = mean(of.is_answered.astype(np.float64), patients)
-    return found
+            metrics[f"{COVERAGE}_{label_value}"] = mean_metric(kept[:, label_value], patients, label == label_value)
+        metrics[f"{WRONGLY_ANSWERED}_{label_value}"] = mean_metric(wrong, patients, label == label_value)
+    metrics[ANSWERED_SHARE] = mean_metric(scores.is_answered.astype(np.float64), patients)
+    return metrics
 
 
 def _rows(
-    of: Answers,
+    scores: ProtocolScores,
     decision: np.ndarray,
     members: np.ndarray,
     part: Mapping[str, str],
@@ -151,17 +159,19 @@ def _rows(
     more: Mapping[str, bootstrap.Metric] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """A row a metric of the test ECGs that are `members`, (n,) bool; `more` metrics are of the same ECGs."""
-    label, patients = of.label[members], bootstrap.Patients.of(of.patient[members])
-    asked = binary_metrics(label, of.score[members], decision[members], patients, settings.reliability_bins)
-    asked |= more or {}
-    for metric, found in bootstrap.estimates(asked, patients, settings.bootstrap_draws, settings.seed).items():
+    label, patients = scores.label[members], bootstrap.Patients.from_names(scores.patient[members])
+    metrics = binary_metrics(label, scores.score[members], decision[members], patients, settings.reliability_bins)
+    metrics |= more or {}
+    for metric, estimate in bootstrap.estimate_metrics(
+        metrics, patients, settings.bootstrap_draws, settings.seed
+    ).items():
         yield {
-            **of.name,
+            **scores.name,
             **part,
             "metric": metric,
-            "value": found.value,
-            "low": found.low,
-            "high": found.high,
+            "value": estimate.value,
+            "low": estimate.low,
+            "high": estimate.high,
             "patients": patients.count,
             "records": len(label),
             "positives": int(label.sum()),
@@ -172,27 +182,31 @@ POINTS = 50  # of a risk-coverage curve
 RAW = "none"
 
 
-def reliability_rows(of: Answers, bins: int) -> Iterator[dict[str, Any]]:
+def reliability_rows(scores: ProtocolScores, bins: int) -> Iterator[dict[str, Any]]:
     """Bins of the score as it is, and after each calibrator that validation allowed."""
-    scores = {RAW: of.score}
-    scores |= {name: fit(of.score) for name, fit in (("platt", of.rules.platt), ("isotonic", of.rules.isotonic)) if fit}
-    for calibration, score in scores.items():
-        for one in reliability_bins(of.label, score, bins):
-            yield {**of.name, "calibration": calibration, **asdict(one)}
+    calibrated = {RAW: scores.score}
+    calibrated |= {
+        name: fit(scores.score)
+        for name, fit in (("platt", scores.choices.platt), ("isotonic", scores.choices.isotonic))
+        if fit
+    }
+    for calibration, score in calibrated.items():
+        for reliability_bin in reliability_bins(scores.label, score, bins):
+            yield {**scores.name, "calibration": calibration, **asdict(reliability_bin)}
 
 
-def risk_coverage_rows(of: Answers) -> Iterator[dict[str, Any]]:
+def risk_coverage_rows(scores: ProtocolScores) -> Iterator[dict[str, Any]]:
     """Up to POINTS points of every doubt's curve, the last one at full coverage."""
-    records = len(of.label)
+    records = len(scores.label)
     if records == 0:
         return
     kept = np.unique(np.ceil(np.arange(1, POINTS + 1) / POINTS * records).astype(int))
-    error = (of.decision != of.label).astype(np.float64)
-    for name, doubt in of.doubts.items():
+    error = (scores.decision != scores.label).astype(np.float64)
+    for name, doubt in scores.doubts.items():
         risk = selective.selective_risk(error, doubt)
         for count in kept.tolist():
             yield {
-                **of.name,
+                **scores.name,
                 "doubt": name,
                 "records": count,
                 "coverage": count / records,
@@ -213,38 +227,38 @@ def cohort_rows(pairs: inputs.EvaluationPairs) -> Iterator[Row]:
 
 def asked_rows(results: Sequence[EndpointResult | RegressionResult]) -> Iterator[Row]:
     """Rows of ASKED, in the recipe's order."""
-    for one in results:
-        found = one.studies
-        yield _of(one) | {
-            "studies": len(found.value),
-            "absent": found.absent,
-            "unit_mismatch": found.unit_mismatch,
-            "impossible": found.impossible,
-            "sex_unknown": one.studies.sex_unknown if isinstance(one, EndpointResult) else 0,
-            "labelled": int(found.known.sum()),
+    for result in results:
+        studies = result.studies
+        yield _of(result) | {
+            "studies": len(studies.value),
+            "absent": studies.absent,
+            "unit_mismatch": studies.unit_mismatch,
+            "impossible": studies.impossible,
+            "sex_unknown": result.studies.sex_unknown if isinstance(result, EndpointResult) else 0,
+            "labelled": int(studies.known.sum()),
         }
 
 
 def labelled_rows(results: Sequence[EndpointResult | RegressionResult]) -> Iterator[Row]:
     """Rows of LABELLED, every split."""
-    for one in results:
+    for result in results:
         for side in SPLITS:
-            of_side = one.split == side
-            positives = int(one.label[of_side].sum()) if isinstance(one, EndpointResult) else None
-            yield _of(one) | {"split": side, "records": int(of_side.sum()), "positives": positives}
+            of_side = result.split == side
+            positives = int(result.label[of_side].sum()) if isinstance(result, EndpointResult) else None
+            yield _of(result) | {"split": side, "records": int(of_side.sum()), "positives": positives}
 
 
 def attempt_rows(results: Sequence[EndpointResult | RegressionResult]) -> Iterator[Row]:
     """Rows of ATTEMPTS: first what ran."""
-    for one in results:
-        if isinstance(one, EndpointResult):
-            ran: dict[str, str | None] = {of.protocol: of.threshold.says for of in one.protocols}
+    for result in results:
+        if isinstance(result, EndpointResult):
+            ran: dict[str, str | None] = {protocol.protocol: protocol.threshold.origin for protocol in result.protocols}
         else:
-            ran = dict.fromkeys(one.predicted)
-        for protocol, says in ran.items():
-            yield _of(one) | {"protocol": protocol, "threshold_says": says, "left_out": None}
-        for protocol, reason in one.skipped.items():
-            yield _of(one) | {"protocol": protocol, "threshold_says": None, "left_out": reason}
+            ran = dict.fromkeys(result.predicted)
+        for protocol, origin in ran.items():
+            yield _of(result) | {"protocol": protocol, "threshold_says": origin, "left_out": None}
+        for protocol, reason in result.skipped.items():
+            yield _of(result) | {"protocol": protocol, "threshold_says": None, "left_out": reason}
 
 
 def _of(result: EndpointResult | RegressionResult) -> Row:
@@ -252,7 +266,7 @@ def _of(result: EndpointResult | RegressionResult) -> Row:
     return {"kind": kind, "endpoint": result.endpoint.name}
 
 
-def map_rows(pairs: inputs.EvaluationPairs, ecgs: embed.Gaussians, target_mean: np.ndarray) -> Iterator[Row]:
+def map_rows(pairs: inputs.EvaluationPairs, ecgs: embed.GaussianTable, target_mean: np.ndarray) -> Iterator[Row]:
     """Rows of EMBEDDING_MAP: means of the test ECGs and of their studies on the plane on which they differ most.
 
     Args:

@@ -11,16 +11,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
 from data_contracts.prediction import Calibration, Referral
-from echoingecg.evaluation.data.models import Line
+from echoingecg.evaluation.data.models import LinearScore
 from echoingecg.evaluation.decision.calibration import calibrate, choose_calibration, fit_isotonic, fit_platt
 from echoingecg.evaluation.decision.threshold_and_referral import (
     FLOAT32_ROUNDING,
     advice,
     choose_referral,
     choose_threshold,
-    decided,
+    decide,
     is_answered,
-    possible,
+    possible_labels,
 )
 from echoingecg.evaluation.metrics.classification import log_odds
 from echoingecg.recipe import EvaluationSettings
@@ -60,10 +60,10 @@ def test_an_answer_is_the_decision_and_the_one_possible_label(
     told = is_answered(of, score, uncertainty)
     assert advice(told).tolist() == ["predict" if one else "refer" for one in told]
     for at in range(len(cases)):
-        labels = {label for label in (0, 1) if possible(of, score)[at, label]}
+        labels = {label for label in (0, 1) if possible_labels(of, score)[at, label]}
         distances = [abs(log_odds(score[at]) - log_odds(np.array(limit))) for limit in (one_from, zero_to, threshold)]
         clear = min(distances) > FLOAT32_ROUNDING and uncertainty[at] <= -2.0 - 2 * FLOAT32_ROUNDING
-        assert told[at] == (labels == {int(decided(of, score)[at])} and clear)
+        assert told[at] == (labels == {int(decide(of, score)[at])} and clear)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.floats(0, 1), st.floats(0, 1))
@@ -120,7 +120,7 @@ def test_a_score_is_as_doubtful_alone_as_in_company() -> None:
     generator = np.random.default_rng(8)
     mean = generator.normal(size=(60, 32))
     mean = (mean / np.linalg.norm(mean, axis=1, keepdims=True)).astype(np.float32)
-    line = Line(200 * generator.normal(size=32), -1.0)
+    line = LinearScore(200 * generator.normal(size=32), -1.0)
     label = (generator.random(60) < 0.3).astype(np.int8)
     uncertainty = generator.normal(-4, 0.1, 60)
     asked = EvaluationSettings(miscoverage=0.3)
@@ -148,7 +148,7 @@ def test_wrong_answers_stay_under_the_promised_share_of_each_class(skill: float)
         label, score = patients(generator, 1000, skill)
         told = is_answered(of, score, generator.normal(size=1000))
         for one in (0, 1):
-            wrong[one].append((told & (decided(of, score) != label))[label == one].mean())
+            wrong[one].append((told & (decide(of, score) != label))[label == one].mean())
     for one in (0, 1):
         assert np.mean(wrong[one]) <= 0.1 + 0.01  # three standard errors
     assert skill > 2 or np.mean(wrong[0]) > 0.04  # and the promise is not kept by answering nothing

@@ -13,7 +13,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from echoingecg.evaluation.decision.calibration import fit_isotonic, fit_platt
 from echoingecg.evaluation.decision.threshold_and_referral import conformal_limits, threshold_at_specificity
-from echoingecg.evaluation.metrics.bootstrap import Patients, estimates, resampled
+from echoingecg.evaluation.metrics.bootstrap import Patients, estimate_metrics, resample_metrics
 from echoingecg.evaluation.metrics.classification import log_odds
 from echoingecg.evaluation.metrics.selective import aurc, aurc_metrics, selective_risk, threshold_nearness
 
@@ -52,9 +52,9 @@ def test_areas_of_resamples_against_drawing_patients_one_by_one(seed: int, n: in
     error = (generator.random(n) < 0.4).astype(float)
     doubt = generator.integers(0, distinct, n).astype(float)
     owner = np.append(np.arange(min(count, n)), generator.integers(0, count, max(n - count, 0)))[:n]
-    patients = Patients.of(owner.astype(str))
+    patients = Patients.from_names(owner.astype(str))
     area, excess = aurc_metrics(error, doubt, patients)
-    found = resampled({"area": area, "excess": excess}, patients, 20, seed)
+    found = resample_metrics({"area": area, "excess": excess}, patients, 20, seed)
     picks = np.random.default_rng(seed).integers(0, patients.count, size=(20, patients.count))
     for at, drawn in enumerate(picks):
         rows = np.concatenate([np.flatnonzero(patients.owner == one) for one in drawn])
@@ -167,5 +167,5 @@ def test_estimates_of_an_area_hold_its_value() -> None:
     error, doubt = (generator.random(200) < 0.3).astype(float), generator.random(200)
     patients = Patients(np.arange(200), 200)
     area, excess = aurc_metrics(error, doubt, patients)
-    for one in estimates({"area": area, "excess": excess}, patients, 300, 1).values():
+    for one in estimate_metrics({"area": area, "excess": excess}, patients, 300, 1).values():
         assert one.low < one.value < one.high

@@ -17,7 +17,7 @@ from sklearn.metrics import (
 )
 
 from echoingecg.evaluation.metrics import classification as metrics
-from echoingecg.evaluation.metrics.bootstrap import Patients, estimates, paired_differences, resampled
+from echoingecg.evaluation.metrics.bootstrap import Patients, estimate_metrics, paired_differences, resample_metrics
 from echoingecg.evaluation.metrics.classification import (
     AUROC,
     BALANCED_ACCURACY,
@@ -27,7 +27,7 @@ from echoingecg.evaluation.metrics.classification import (
     estimate,
     reliability_bins,
 )
-from echoingecg.evaluation.metrics.selective import ALL, HIGH, LOW, groups, variance_bins
+from echoingecg.evaluation.metrics.selective import ALL, HIGH, LOW, uncertainty_halves, variance_bins
 
 Case = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -70,8 +70,8 @@ def test_bootstrap_against_drawing_patients_one_by_one() -> None:
         assert len(np.unique(label[at])) == 2
         for name, value in by_scikit_learn(label[at], score[at], decision[at]).items():
             expected[name].append(value)
-    patients = Patients.of(patient)
-    found = resampled(binary_metrics(label, score, decision, patients), patients, draws=40, seed=5)
+    patients = Patients.from_names(patient)
+    found = resample_metrics(binary_metrics(label, score, decision, patients), patients, draws=40, seed=5)
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, atol=1e-12, err_msg=name)
@@ -84,8 +84,8 @@ def test_bootstrap_against_drawing_patients_one_by_one() -> None:
 
 def test_resamples_without_a_class_are_skipped() -> None:
     label, score, patient = np.array([1, 0, 0]), np.array([0.9, 0.1, 0.2]), np.array(["a", "b", "c"])
-    patients = Patients.of(patient)
-    found = resampled(binary_metrics(label, score, label, patients), patients, draws=500, seed=1)
+    patients = Patients.from_names(patient)
+    found = resample_metrics(binary_metrics(label, score, label, patients), patients, draws=500, seed=1)
     for name in (AUROC, "auprc", BALANCED_ACCURACY):
         known = found[name][~np.isnan(found[name])]
         assert 0 < len(known) < 500
@@ -119,7 +119,7 @@ def test_calibration_error_of_scores_that_are_five_points_too_low(bins: int, exp
     score = np.repeat([0.25, 0.75], 1000)
     label = np.concatenate([np.arange(1000) < 300, np.arange(1000) < 800]).astype(int)
     patients = Patients(np.arange(2000), 2000)
-    found = estimates(binary_metrics(label, score, label, patients, bins), patients, 0, 1)
+    found = estimate_metrics(binary_metrics(label, score, label, patients, bins), patients, 0, 1)
     assert found[ECE].value == pytest.approx(expected)
 
 
@@ -143,7 +143,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         owner = np.repeat(np.arange(120), size)
         error = (generator.random(len(owner)) < rate[owner]).astype(float)
         patients = Patients(owner, 120)
-        found = estimates({"error": metrics.mean(error, patients)}, patients, 300, repeat)["error"]
+        found = estimate_metrics({"error": metrics.mean_metric(error, patients)}, patients, 300, repeat)["error"]
         assert found.low is not None
         assert found.high is not None
         held += found.low <= 0.25 <= found.high
@@ -177,10 +177,10 @@ def test_no_value_without_a_class_and_no_interval_from_one_patient() -> None:
 def test_paired_difference_is_that_of_the_same_resamples() -> None:
     label, score, decision, patient = make_case(90, 40)
     other = np.clip(score + np.random.default_rng(4).normal(0, 0.2, 90), 0, 1)
-    patients = Patients.of(patient)
+    patients = Patients.from_names(patient)
     first, second = (binary_metrics(label, one, decision, patients) for one in (score, other))
     found = paired_differences(first, second, patients, 200, 7)
-    drawn = [resampled(of, patients, 200, 7)[AUROC] for of in (first, second)]
+    drawn = [resample_metrics(of, patients, 200, 7)[AUROC] for of in (first, second)]
     spread = drawn[0] - drawn[1]
     auroc = found[AUROC]
     assert auroc.difference == pytest.approx(roc_auc_score(label, score) - roc_auc_score(label, other))
@@ -197,10 +197,10 @@ def test_paired_p_of_two_equal_students_is_uniform_enough() -> None:
     small = 0
     for repeat in range(150):
         errors = [(generator.random(150) < 0.3).astype(float) for _ in range(2)]
-        of = [{"error": metrics.mean(one, patients)} for one in errors]
+        of = [{"error": metrics.mean_metric(one, patients)} for one in errors]
         small += paired_differences(of[0], of[1], patients, 200, repeat)["error"].p < 0.1
     assert 0.04 <= small / 150 <= 0.18
-    good = {"error": metrics.mean(np.zeros(150), patients)}
+    good = {"error": metrics.mean_metric(np.zeros(150), patients)}
     assert paired_differences(good, of[0], patients, 200, 1)["error"].p == pytest.approx(2 / 201)
 
 
@@ -213,7 +213,7 @@ def test_five_thousand_predictions_take_seconds() -> None:
 
 @given(st.lists(st.sampled_from([-3.0, -2.0, -1.0]), max_size=41))
 def test_halves_are_halves(values: list[float]) -> None:
-    found = groups(np.array(values))
+    found = uncertainty_halves(np.array(values))
     low, high = np.array(values)[found[LOW]], np.array(values)[found[HIGH]]
     assert found[ALL].sum() == len(low) + len(high) == len(values)
     assert len(low) - len(high) in (0, 1)

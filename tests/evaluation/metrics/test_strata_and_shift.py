@@ -5,7 +5,7 @@ import pytest
 
 from data_contracts.catalog import SUBGROUPS
 from echoingecg.evaluation.metrics.bootstrap import Patients
-from echoingecg.evaluation.metrics.selective import SMALL, parts, strata_of
+from echoingecg.evaluation.metrics.selective import SMALL, subgroup_levels, subgroup_masks
 from echoingecg.evaluation.metrics.shift import _mmd2, embedding_shift, share_shift
 from helpers.cases.evaluation_case import make_records, make_subgroups
 
@@ -13,7 +13,7 @@ from helpers.cases.evaluation_case import make_records, make_subgroups
 def test_levels_are_those_stated_and_empty_elsewhere() -> None:
     names = [f"ecg-{at:05d}" for at in range(90)]
     wanted = np.array([*names[:20], "ecg-00001-2", "ecg-unknown"])
-    found = strata_of(wanted, make_subgroups(names), make_records([*names, "ecg-00001-2"]), (40, 65, 80))
+    found = subgroup_levels(wanted, make_subgroups(names), make_records([*names, "ecg-00001-2"]), (40, 65, 80))
     assert sorted(found) == ["age", "quality", "rhythm", "sex", "site"]
     assert found["sex"].tolist()[:6] == ["", "F", "M", "M", "F", "F"]
     assert found["age"].tolist()[1] == "under 40"
@@ -28,20 +28,20 @@ def test_levels_are_those_stated_and_empty_elsewhere() -> None:
 )
 def test_age_bands(age: float, band: str) -> None:
     row = {"record_id": "a", "sex": None, "age": age, "site": None, "device": None, "rhythm": None}
-    found = strata_of(np.array(["a"]), SUBGROUPS.build([row]), make_records(["a"]), (40, 80, 65))
+    found = subgroup_levels(np.array(["a"]), SUBGROUPS.build([row]), make_records(["a"]), (40, 80, 65))
     assert found["age"].tolist() == [band]
 
 
 def test_levels_of_few_patients_are_gathered() -> None:
     patient = np.array([f"p{at}" for at in range(90)])
     levels = np.array(["a"] * 30 + ["b"] * 10 + ["c"] * 15 + [""] * 5 + ["d"] * 30)
-    sizes = {level: int(members.sum()) for level, members in parts(levels, patient).items()}
+    sizes = {level: int(members.sum()) for level, members in subgroup_masks(levels, patient).items()}
     assert sizes == {"a": 30, "d": 30, SMALL: 25}
-    assert parts(levels, patient)[SMALL].nonzero()[0].tolist() == list(range(30, 55))
+    assert subgroup_masks(levels, patient)[SMALL].nonzero()[0].tolist() == list(range(30, 55))
     alone = np.where(levels == "c", "a", levels)
-    assert sorted(parts(alone, patient)) == ["a", "b", "d"], "one small part keeps its name"
-    assert parts(levels, np.repeat("one", 90)) == {}
-    assert parts(np.where(levels == "a", "a", ""), patient) == {}
+    assert sorted(subgroup_masks(alone, patient)) == ["a", "b", "d"], "one small part keeps its name"
+    assert subgroup_masks(levels, np.repeat("one", 90)) == {}
+    assert subgroup_masks(np.where(levels == "a", "a", ""), patient) == {}
 
 
 def test_mmd_against_its_definition() -> None:

@@ -85,11 +85,11 @@ def test_the_evaluation_takes_the_sex_of_the_patient() -> None:
     by_sex = lvef_below(40).model_copy(update={"threshold": ThresholdBySex(F=30, M=50)})
     settings = EvaluationSettings(endpoints=(by_sex,), few_shot=NO_FEW_SHOT, bootstrap_draws=10)
     inputs = make_inputs(60)
-    pairs = EvaluationPairs.of(inputs)
+    pairs = EvaluationPairs.from_inputs(inputs)
     result = evaluate_endpoint(by_sex, inputs, pairs, read_models(inputs, pairs, settings, no_progress), settings)
     assert (len(result.label), result.studies.sex_unknown) == (2 * (60 - 2), 0)  # two have an LVEF of 100
     lvef = dict(zip(inputs.labels["study_id"].to_pylist(), inputs.labels["value"].to_pylist(), strict=True))
-    record, study = pairs.cases(result.studies.known)
+    record, study = pairs.labelled_ecgs(result.studies.known)
     for at, own in enumerate(study):
         number = int(pairs.patient_id[record[at]].removeprefix("patient-"))
         assert result.label[at] == (lvef[pairs.study_id[own]] < (30 if "FM"[number % 2] == "F" else 50))
@@ -140,10 +140,10 @@ def test_nearest_pair_against_a_loop(allowed: list[bool], gaps: list[int]) -> No
 def test_pairs_that_contradict_the_artefacts_are_refused() -> None:
     inputs = make_inputs(20)
     with pytest.raises(ContractError, match="1 ECG identifiers"):
-        EvaluationPairs.of(replace(inputs, record_ids=inputs.record_ids[:-1]))
+        EvaluationPairs.from_inputs(replace(inputs, record_ids=inputs.record_ids[:-1]))
     with pytest.raises(ContractError, match="1 study identifiers"):
-        EvaluationPairs.of(replace(inputs, studies=inputs.studies.slice(1)))
+        EvaluationPairs.from_inputs(replace(inputs, studies=inputs.studies.slice(1)))
     swapped = pa.array(["train" if side == "test" else side for side in inputs.patients["split"].to_pylist()])
     patients = inputs.patients.set_column(1, inputs.patients.schema.field(1), swapped)
     with pytest.raises(ContractError, match="leakage"):
-        EvaluationPairs.of(replace(inputs, patients=patients))
+        EvaluationPairs.from_inputs(replace(inputs, patients=patients))

@@ -15,19 +15,19 @@ from sklearn.metrics import mean_absolute_error, roc_auc_score
 
 from data_contracts.conventions import ContractError, UserError
 from data_contracts.evaluation import FEW_SHOT, METRICS, REGRESSION_METRICS, REGRESSIONS
-from echoingecg.evaluation.data.embed import Gaussians
-from echoingecg.evaluation.data.inputs import Skipped
+from echoingecg.evaluation.data.embed import GaussianTable
 from echoingecg.evaluation.data.models import (
     Space,
     all_spaces,
-    centred,
+    centre_space,
     external_features,
     read_external,
     student_space,
     teacher_space,
 )
+from echoingecg.evaluation.data.names import Skipped
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
-from echoingecg.evaluation.metrics.bootstrap import Estimate, Patients, estimates
+from echoingecg.evaluation.metrics.bootstrap import Estimate, Patients, estimate_metrics
 from echoingecg.evaluation.metrics.classification import regression_metrics
 from echoingecg.evaluation.protocols.regression import ranked_values, ridge_values
 from echoingecg.evaluation.protocols.zero_shot_and_probe import _draws, few_shot, zero_shot_scores
@@ -54,13 +54,13 @@ def case(count: int = 500, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 def own_space(mean: np.ndarray) -> Space:
-    return student_space(PlantedStudent(), Gaussians.certain(mean))
+    return student_space(PlantedStudent(), GaussianTable.from_points(mean))
 
 
 def test_the_teachers_texts_rank_ecgs_by_mean_cosine() -> None:
     space = teacher_space(PlantedTeacher(), own_space(unit(np.random.default_rng(1), 60)))
     positive, negative = ["REDUCED A.", "LVEF IS 20 %."], ["NORMAL."]
-    score = zero_shot_scores(space.ecgs, space.words(positive), space.words(negative), space.scale)
+    score = zero_shot_scores(space.ecgs, space.encode_text(positive), space.encode_text(negative), space.scale)
     texts = PlantedTeacher().embed_text
     cosine = [(space.ecgs.mean @ texts(side).T).mean(axis=1) for side in (positive, negative)]
     assert np.argsort(score).tolist() == np.argsort(cosine[0] - cosine[1]).tolist()
@@ -69,7 +69,7 @@ def test_the_teachers_texts_rank_ecgs_by_mean_cosine() -> None:
 def test_a_teacher_of_another_width_is_named() -> None:
     space = teacher_space(PlantedTeacher(), own_space(np.ones((2, DIM + 1))))
     with pytest.raises(ContractError, match="sentences embed"):
-        space.words(["NORMAL."])
+        space.encode_text(["NORMAL."])
 
 
 def test_without_text_tower_the_reason_is_said() -> None:
@@ -82,24 +82,27 @@ def test_centring_takes_the_training_means_off() -> None:
     random = np.random.default_rng(2)
     mean, training = unit(random, 50) + 0.3, np.arange(50) < 30
     texts = [f"LVEF IS {value} %." for value in range(5, 90)]
-    space = centred(teacher_space(PlantedTeacher(), own_space(mean)), training, texts)
+    space = centre_space(teacher_space(PlantedTeacher(), own_space(mean)), training, texts)
     assert not isinstance(space, Skipped)
     expected = mean - mean[training].mean(axis=0)
     np.testing.assert_allclose(space.ecgs.mean, expected / np.linalg.norm(expected, axis=1)[:, None], atol=1e-6)
     all_texts = PlantedTeacher().embed_text(texts)
     sentence = PlantedTeacher().embed_text(["REDUCED."])[0] - all_texts.mean(axis=0)
-    np.testing.assert_allclose(space.words(["REDUCED."]).mean[0], sentence / np.linalg.norm(sentence), atol=1e-6)
+    np.testing.assert_allclose(space.encode_text(["REDUCED."]).mean[0], sentence / np.linalg.norm(sentence), atol=1e-6)
 
 
 def test_centring_reads_training_ecgs_alone_and_says_what_lacks() -> None:
     random = np.random.default_rng(3)
     mean, training = unit(random, 40), np.arange(40) < 25
     moved = np.where(training[:, None], mean, unit(random, 40))
-    kept, other = (centred(own_space(one), training, ["REDUCED."]) for one in (mean, moved))
+    kept, other = (centre_space(own_space(one), training, ["REDUCED."]) for one in (mean, moved))
     assert not isinstance(kept, Skipped)
     assert not isinstance(other, Skipped)
     np.testing.assert_array_equal(kept.ecgs.mean[training], other.ecgs.mean[training])
-    for lacking in (centred(own_space(mean), training, []), centred(own_space(mean), ~(mean[:, 0] < 9), ["A."])):
+    for lacking in (
+        centre_space(own_space(mean), training, []),
+        centre_space(own_space(mean), ~(mean[:, 0] < 9), ["A."]),
+    ):
         assert isinstance(lacking, Skipped)
 
 
@@ -165,8 +168,8 @@ def test_ridge_against_plain_scikit_learn_with_the_strength_of_validation() -> N
 
 
 def errors(value: np.ndarray, guess: np.ndarray, patient: np.ndarray, draws: int) -> tuple[Estimate, Estimate]:
-    patients = Patients.of(patient)
-    found = estimates(regression_metrics(value, guess, patients), patients, draws, 5)
+    patients = Patients.from_names(patient)
+    found = estimate_metrics(regression_metrics(value, guess, patients), patients, draws, 5)
     return found["mae"], found["pearson"]
 
 

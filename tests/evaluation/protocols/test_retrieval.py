@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echoingecg.evaluation.data.embed import Gaussians, sampled_distances
+from echoingecg.evaluation.data.embed import GaussianTable, sampled_distances
 from echoingecg.evaluation.protocols import retrieval
-from echoingecg.evaluation.protocols.retrieval import KS, retrieve
+from echoingecg.evaluation.protocols.retrieval import RECALL_AT, retrieve
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 30), st.integers(1, 25), st.integers(1, 60), st.integers(1, 30))
 def test_retrieval_against_sorting(seed: int, queries: int, gallery: int, elements: int, tile: int) -> None:
     generator = np.random.default_rng(seed)
-    ecgs = Gaussians.of(generator.normal(size=(queries, 4)), generator.normal(size=(queries, 4)))
-    studies = Gaussians.of(generator.normal(size=(gallery, 4)), generator.normal(size=(gallery, 4)))
+    ecgs = GaussianTable.from_log_var(generator.normal(size=(queries, 4)), generator.normal(size=(queries, 4)))
+    studies = GaussianTable.from_log_var(generator.normal(size=(gallery, 4)), generator.normal(size=(gallery, 4)))
     query = np.append(np.arange(queries), generator.integers(0, queries, 5))
     match = generator.integers(0, gallery, len(query))
     with pytest.MonkeyPatch.context() as patch:
@@ -30,7 +30,7 @@ def test_retrieval_against_sorting(seed: int, queries: int, gallery: int, elemen
         order = np.argsort(distance[one]).tolist()
         ranks.append(1 + min(order.index(own) for own in match[query == one]))
     assert found.median_rank == np.median(ranks)
-    for k, recall, chance in zip(KS, found.recall, found.chance, strict=True):
+    for k, recall, chance in zip(RECALL_AT, found.recall, found.chance, strict=True):
         lucky = []
         for one in range(queries):
             own = set(match[query == one].tolist())
@@ -40,7 +40,7 @@ def test_retrieval_against_sorting(seed: int, queries: int, gallery: int, elemen
 
 
 def test_a_collapsed_embedding_finds_nothing() -> None:
-    same = Gaussians.of(np.ones((20, 4)), np.zeros((20, 4)))
+    same = GaussianTable.from_log_var(np.ones((20, 4)), np.zeros((20, 4)))
     found = retrieve(same, same, np.arange(20), np.arange(20))
     assert found.recall == (0.0, 0.0, 0.0)
     assert found.median_rank == 20
@@ -49,7 +49,7 @@ def test_a_collapsed_embedding_finds_nothing() -> None:
 
 def test_memory_does_not_grow_with_the_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     """The distances of 4,000 x 4,000 are 128 MB; a sixteenth of them at a time is 8 MB."""
-    rows = Gaussians.certain(np.random.default_rng(0).normal(size=(4000, 8)).astype(np.float32))
+    rows = GaussianTable.from_points(np.random.default_rng(0).normal(size=(4000, 8)).astype(np.float32))
     own = np.arange(4000)
     monkeypatch.setattr(retrieval, "_TILE", 400)
     tracemalloc.start()

@@ -12,19 +12,19 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 
 from data_contracts.conventions import ContractError
-from echoingecg.evaluation.data.embed import Gaussians, embed_ecgs, sampled_distances
-from echoingecg.evaluation.data.inputs import Skipped
+from echoingecg.evaluation.data.embed import GaussianTable, embed_ecgs, sampled_distances
+from echoingecg.evaluation.data.names import Skipped
 from echoingecg.evaluation.decision.threshold_and_referral import choose_threshold
 from echoingecg.evaluation.protocols.zero_shot_and_probe import linear_probe_scores, zero_shot_scores
 from helpers.cases.evaluation_case import DIM, ArraySignals, PlantedStudent
 
 
-def gaussians(count: int, seed: int, log_var: float = -2.0) -> tuple[Gaussians, np.ndarray, np.ndarray]:
+def gaussians(count: int, seed: int, log_var: float = -2.0) -> tuple[GaussianTable, np.ndarray, np.ndarray]:
     generator = np.random.default_rng(seed)
     mean = generator.normal(size=(count, DIM)).astype(np.float32)
     mean /= np.linalg.norm(mean, axis=1, keepdims=True)
     spread = generator.normal(log_var, 0.5, size=(count, DIM)).astype(np.float32)
-    return Gaussians.of(mean, spread), mean.astype(float), spread.astype(float)
+    return GaussianTable.from_log_var(mean, spread), mean.astype(float), spread.astype(float)
 
 
 def slow_distance(mean_a: np.ndarray, log_var_a: np.ndarray, mean_b: np.ndarray, log_var_b: np.ndarray) -> float:
@@ -51,7 +51,7 @@ def test_zero_shot_is_the_softmax_of_the_mean_logits() -> None:
 @pytest.mark.parametrize("scale", [1e-3, 5.0, 1e4])
 def test_zero_shot_stays_finite_and_unmoved_by_a_huge_ecg_variance(scale: float) -> None:
     (ecg, mean, _), (positive, *_), (negative, *_) = gaussians(50, 6), gaussians(2, 7), gaussians(2, 8)
-    vague = Gaussians.of(mean, np.full(mean.shape, 60.0))
+    vague = GaussianTable.from_log_var(mean, np.full(mean.shape, 60.0))
     scores = zero_shot_scores(ecg, positive, negative, scale)
     assert np.isfinite(scores).all()
     assert ((scores >= 0) & (scores <= 1)).all()
@@ -102,7 +102,7 @@ def test_threshold_against_trying_all(score: np.ndarray, label: np.ndarray) -> N
 def test_threshold_falls_back_and_says_so(label: list[int], lacks: str) -> None:
     found = choose_threshold(np.array(label, int), np.full(len(label), 0.2))
     assert found.value == 0.5
-    assert f"no {lacks} among {len(label)}" in found.says
+    assert f"no {lacks} among {len(label)}" in found.origin
 
 
 def test_embedding_in_chunks_keeps_the_order() -> None:

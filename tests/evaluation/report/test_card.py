@@ -11,10 +11,10 @@ from data_contracts.evaluation import FIGURES, METRICS, MODEL_CARD, PREDICTIONS,
 from data_contracts.evaluation_details import EMBEDDING_MAP, UNCERTAINTY
 from echoingecg.ecg.plot import draw
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
-from echoingecg.evaluation.report.all_figures import ends, strips
+from echoingecg.evaluation.report.all_figures import draw_example_ecgs, most_and_least_certain
 from echoingecg.evaluation.report.render import markdown_text, write_report
 from echoingecg.evaluation.report.results import EvaluationResults
-from echoingecg.evaluation.report.run_figures import lanes
+from echoingecg.evaluation.report.run_figures import attrition_series
 from echoingecg.recipe import EvaluationSettings
 from helpers.cases.evaluation_case import NO_FEW_SHOT, lvef_below, make_inputs
 
@@ -84,7 +84,7 @@ def test_words_from_outside_are_no_markup(text: object, shown: str) -> None:
 def test_strips_are_the_ends_of_the_ranking(
     inputs: EvaluationInputs, settings: EvaluationSettings, evaluated: Path
 ) -> None:
-    found = strips(EvaluationResults.read(evaluated, settings, inputs.provenance))
+    found = draw_example_ecgs(EvaluationResults.read(evaluated, settings, inputs.provenance))
     table = UNCERTAINTY.read(evaluated).to_pandas()
     ranked = table[table["split"] == "test"].sort_values("mean_log_var")["record_id"].tolist()
     assert [one.record_id for one in found] == [*ranked[:2], *ranked[-2:]]
@@ -107,7 +107,7 @@ def test_strips_are_the_ends_of_the_ranking(
 
 @pytest.mark.parametrize(("ranked", "shown"), [("", ""), ("a", "a"), ("ab", "ab"), ("abc", "abc"), ("abcde", "abde")])
 def test_no_ecg_is_shown_twice(ranked: str, shown: str) -> None:
-    found = ends(list(ranked))
+    found = most_and_least_certain(list(ranked))
     assert "".join(one for _, one in found) == shown
     assert len({says for says, _ in found}) == len(shown)
 
@@ -115,7 +115,9 @@ def test_no_ecg_is_shown_twice(ranked: str, shown: str) -> None:
 def test_the_flow_goes_from_the_export_to_the_answers(
     inputs: EvaluationInputs, settings: EvaluationSettings, evaluated: Path
 ) -> None:
-    found = {one.name: one.steps for one in lanes(EvaluationResults.read(evaluated, settings, inputs.provenance))}
+    found = {
+        one.name: one.steps for one in attrition_series(EvaluationResults.read(evaluated, settings, inputs.provenance))
+    }
     assert [(step.kept, step.refused) for step in found["ecgs"]] == [
         (615, None), (600, 15), (500, None), (100, None), (86, None), (86, None),
     ]  # fmt: skip

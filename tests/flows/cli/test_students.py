@@ -15,7 +15,7 @@ from data_contracts.evaluation import ANSWERS, PREDICTIONS
 from data_contracts.prediction import GAUSSIANS, NOTICE, READINGS
 from data_contracts.teacher import STUDIES
 from echoingecg.common import UserError
-from echoingecg.evaluation.data.embed import Gaussians, sampled_distances
+from echoingecg.evaluation.data.embed import GaussianTable, sampled_distances
 from flows.cli.students import embed
 from helpers.cases.command_line import call
 from helpers.cases.stage_runs import Run
@@ -77,7 +77,9 @@ def test_studies_like_an_ecg_against_every_distance(finished: Run, cohort: Cohor
     hits = studies_like(cohort, file, 5)
     read = cohort.judged.reader().read([file])
     studies, mean, log_var = read_targets(finished.artefacts["teacher"])
-    distance = sampled_distances(Gaussians.of(read.mean, read.log_var), Gaussians.of(mean, log_var))[0]
+    distance = sampled_distances(
+        GaussianTable.from_log_var(read.mean, read.log_var), GaussianTable.from_log_var(mean, log_var)
+    )[0]
     order = np.argsort(distance, kind="stable")[:5]
     assert [hit.name for hit in hits] == [studies["study_id"][int(row)].as_py() for row in order]
     np.testing.assert_allclose([hit.distance for hit in hits], distance[order])
@@ -90,7 +92,7 @@ def test_ecgs_like_a_study_and_a_sentence_against_every_distance(finished: Run, 
     signals = PoolSignals(finished.job.workspace, finished.artefacts["ecg"])
     values = signals.read(np.arange(len(signals)))
     assert values.shape[2] == SAMPLES
-    ecgs = Gaussians.of(*cohort.judged.reader().student.embed_ecg(values))
+    ecgs = GaussianTable.from_log_var(*cohort.judged.reader().student.embed_ecg(values))
     study = STUDIES.read(finished.artefacts["teacher"].folder)["study_id"][3].as_py()
     for query in (cohort.study(study), cohort.sentence("LVEF is 25 %.")):
         distance = sampled_distances(query, ecgs)[0]
