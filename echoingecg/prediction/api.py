@@ -296,7 +296,7 @@ class EcgModel:
         Raises:
             UserError: a label is neither 0 nor 1, or a side lacks a class.
         """
-        from echoingecg.prediction.predictor import read_signals
+        from echoingecg.prediction.predictor import read_signals, stack_signals
 
         outcomes = dict(zip(labels, read_signals([str(file) for file in labels], self.reader.settings), strict=True))
         refused = {str(file): outcome for file, outcome in outcomes.items() if isinstance(outcome, Refusal)}
@@ -316,7 +316,7 @@ class EcgModel:
         )
         return FineTuned(self, fitted.model, fitted.epoch, fitted.loss, refused)
 
-    def _scored(self, files: "Files", score: "Callable[[Read], np.ndarray]") -> "pa.Table":
+    def _scored(self, files: "Files", score: "Callable[[ReadBlock], np.ndarray]") -> "pa.Table":
         """A table of SCORES; `score` gives (k,) of a block's k ECGs that were not refused."""
         from echoingecg.evaluation.data.embed import GaussianTable
         from echoingecg.prediction.predictor import split_into_blocks
@@ -355,6 +355,7 @@ class FineTuned:
             data_contracts.prediction.SCORES: a row for each file; the score of label 1, not calibrated, and the
             uncertainty of the student before training.
         """
+        from echoingecg.prediction.predictor import stack_signals
 
         student = self.model.reader.student
         return self.model._scored(files, lambda read: student.score(self.classifier, stack_signals(read.outcomes)))
