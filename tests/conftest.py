@@ -4,15 +4,15 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 
-from flows.request import find_recipe, make_job
-from helpers.cases.stage_runs import Run, run_stages
-from helpers.echo.ultrasound_files import PACKAGED
 from helpers.paths import DATA, ROOT
+
+if TYPE_CHECKING:  # the fixtures import what they need, so that the tests of a small module start at once
+    from helpers.cases.stage_runs import Run
 
 # `make test` draws the same examples every time, so that no test fails by chance; `make test-all` draws new ones.
 hypothesis.settings.register_profile("derandomized", derandomize=True)
@@ -57,6 +57,8 @@ def recording() -> Callable[[str], Path]:
     """
 
     def find(name: str) -> Path:
+        from helpers.echo.ultrasound_files import PACKAGED
+
         shipped = [DATA / "recordings" / name]
         if "/pydicom/" in name:
             shipped.append(PACKAGED / Path(name).name)
@@ -82,6 +84,7 @@ def browser() -> Iterator[Any]:
 def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A simulated export of the smoke recipe. Read only."""
     from echoingecg.simulator.export import simulate
+    from flows.request import find_recipe
 
     folder = tmp_path_factory.mktemp("hospital") / "export"
     settings = find_recipe("smoke", []).simulator
@@ -91,15 +94,21 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(export: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def finished(export: Path, tmp_path_factory: pytest.TempPathFactory) -> "Run":
     """An undisturbed run. Copy its workspace before changing it."""
+    from flows.request import find_recipe, make_job
+    from helpers.cases.stage_runs import run_stages
+
     workspace = tmp_path_factory.mktemp("undisturbed") / "workspace"
     return run_stages(make_job(find_recipe("smoke", []), str(export), str(workspace)))
 
 
 @pytest.fixture
-def copied(finished: Run, tmp_path: Path) -> Run:
+def copied(finished: "Run", tmp_path: Path) -> "Run":
     """The undisturbed run in a workspace of its own."""
+    from flows.request import make_job
+    from helpers.cases.stage_runs import Run
+
     workspace = tmp_path / "workspace"
     shutil.copytree(finished.job.workspace.root, workspace)
     return Run(make_job(finished.job.recipe, str(finished.job.export), str(workspace)), finished.artefacts, {})

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from echoingecg.common import StoreError
 from helpers.paths import ROOT, TESTS
 from helpers.pools.clip_rows import LAYOUT, on_machine, rows
 from helpers.pools.signal_rows import key
-from helpers.servers.s3_server import s3_bucket
 from tasks.base.workspace import Workspace
 from tasks.pools.pool import Pool, rows_by_key
 
@@ -29,12 +27,6 @@ def held(group: zarr.Group) -> list[int]:
     assert keys == [key(count) for count in counts]
     assert len(rows_by_key(group)) == len(keys), "a key stands there twice"
     return [int(count) for count in counts]
-
-
-@pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with s3_bucket(tmp_path_factory.mktemp("s3") / "moto.log") as found:
-        yield found
 
 
 def test_two_machines_that_write_at_once_lose_and_double_nothing(tmp_path: Path, bucket: str) -> None:
