@@ -6,7 +6,7 @@ WORKSPACE ?= workspace
 TORCH := torch==2.14.1 torchvision==0.29.1
 SBOM := cyclonedx-bom==7.5.0
 
-.PHONY: demo test test-docs test-all lint bench teacher pictures bench-science stack stack-down flow docs sbom lock clean
+.PHONY: demo test test-docs test-all lint bench teacher pictures bench-science stack stack-down flow tutorial docs sbom lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/echoingecg run demo --workspace $(WORKSPACE)
@@ -67,6 +67,10 @@ pictures: $(VENV)/.demo
 # The drawing of the data flow in README, from the tree and the first line of each folder.
 flow: $(VENV)/.demo
 	$(BIN)/python -m docs_reference.flow README.md
+
+# The outputs on docs/python.md, from the workspace that `make demo` leaves.
+tutorial: demo
+	$(BIN)/python -m docs_reference.run_page docs/python.md
 
 # The documentation as a site that needs no network: build/site/index.html. Warnings are errors.
 docs: $(VENV)/.docs

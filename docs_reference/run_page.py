@@ -30,12 +30,15 @@ def with_outputs(page: str) -> str:
 def _run(code: str, namespace: dict[str, Any]) -> str:
     """What the code prints, and its last expression's value where that is not None."""
     tree = ast.parse(code)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    last = tree.body[-1] if tree.body else None
+    if isinstance(last, ast.Expr):
+        tree.body.pop()
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(compile(tree, "<page>", "exec"), namespace)  # a page of this repository
-        value = eval(compile(ast.Expression(last.value), "<page>", "eval"), namespace) if last else None
-        if value is not None:
-            print(value)  # noqa: T201
+        if isinstance(last, ast.Expr):
+            value = eval(compile(ast.Expression(last.value), "<page>", "eval"), namespace)
+            if value is not None:
+                print(value)  # noqa: T201
     lines = [line.rstrip() for line in printed.getvalue().splitlines()]
     return "".join(f"{line}\n" for line in lines)
 

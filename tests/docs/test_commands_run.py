@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from data_contracts.teacher import STUDIES
+from docs_reference.run_page import with_outputs
 from flows.request import find_recipe, make_job
 from helpers.cases.stage_runs import Run, run_stages
 from helpers.docs.shell_blocks import ROOT, Command, commands
@@ -99,3 +100,17 @@ def test_it_runs(words: tuple[str, ...], run: Run, tmp_path: Path) -> None:
         env={**os.environ, **place},
     )  # fmt: skip
     assert done.returncode == 0, f"{typed}: {done.stderr[-2000:]}"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # a page's reader sees warnings and goes on
+def test_the_python_page_runs(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "workspace"
+    place.mkdir()
+    (place / "artefacts").symlink_to(run.job.workspace.artefacts)
+    (place / "pools").symlink_to(run.job.workspace.root / "pools")
+    (place / "exports").symlink_to(run.job.export)
+    monkeypatch.chdir(tmp_path)
+    page = with_outputs((ROOT / "docs/python.md").read_text())
+    assert page.count("```text") == (ROOT / "docs/python.md").read_text().count("```text")
+    assert "(12, 1000) mV 100.0" in page
