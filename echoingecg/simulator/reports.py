@@ -1,7 +1,4 @@
-"""What a hospital writes about a heart that it saw in an echo study: the report and the measurements.
-
-What an ECG machine states of a recording, in the words that MIMIC-IV-ECG's machines use.
-"""
+"""The texts of an export: echo reports and measurements, and the statements of ECG machines as in MIMIC-IV-ECG."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -94,7 +91,7 @@ class Measurement:
 
 
 def measurements(heart: Heart) -> tuple[Measurement, ...]:
-    """What the sonographer measured, in whole units."""
+    """Lists what the sonographer measured, in whole units."""
     return (
         Measurement("lvef", "Left ventricular ejection fraction", round(heart.lvef), "%"),
         Measurement(
@@ -120,7 +117,7 @@ def measurements(heart: Heart) -> tuple[Measurement, ...]:
 
 
 def echo_report(heart: Heart, rng: np.random.Generator) -> str:
-    """Findings of an echo study in clinical prose; the numbers are those of `measurements`."""
+    """Writes the findings of an echo study in clinical prose; the numbers are those of `measurements`."""
     sentences = [_quality(heart, rng), _systolic_function(heart, rng), _cavity(heart, rng), _wall(heart, rng)]
     if heart.atrial_fibrillation and rng.random() < 0.7:
         sentences.append(str(rng.choice(_FIBRILLATION)))
@@ -137,7 +134,7 @@ def _quality(heart: Heart, rng: np.random.Generator) -> str:
 
 def _systolic_function(heart: Heart, rng: np.random.Generator) -> str:
     lvef = round(heart.lvef)
-    grade = str(rng.choice(next(words for limit, words in _LVEF_GRADES if lvef < limit)))
+    grade = str(rng.choice(next(grades for limit, grades in _LVEF_GRADES if lvef < limit)))
     value = str(rng.choice(_LVEF_NUMBERS)).format(lvef)
     return f"{grade} {rng.choice(_FUNCTION)}. {value}"
 
@@ -164,11 +161,11 @@ def _grade(value: float, limits: tuple[float, float, float]) -> str:
     return _GRADES[sum(value > limit for limit in limits)]
 
 
-_NORMAL = ("Sinus rhythm", "Sinus bradycardia")
-_MINOR = ("prolonged pr", "low qrs", "nonspecific", "right axis")
-_UNSURE = "Poor quality data, interpretation may be affected"
-_REVERSED = "--- Possible arm lead reversal - hence only aVF, V1-V6 analyzed ---"
-_NOISY = 0.035  # mV
+_NORMAL_RHYTHMS = ("Sinus rhythm", "Sinus bradycardia")
+_MINOR_FINDINGS = ("prolonged pr", "low qrs", "nonspecific", "right axis")
+_POOR_QUALITY = "Poor quality data, interpretation may be affected"
+_ARMS_REVERSED = "--- Possible arm lead reversal - hence only aVF, V1-V6 analyzed ---"
+_NOISY_MV = 0.035  # mV
 _LIMB_LEADS = {"RA": "I, II", "LA": "I, III", "LL": "II, III"}
 _ISCHEMIA = (
     "Lateral ST-T changes may be due to myocardial ischemia",
@@ -180,15 +177,15 @@ _ISCHEMIA = (
 def ecg_statements(
     heart: Heart, rng: np.random.Generator, ectopic_beats: int = 0, fault: Fault | None = None
 ) -> list[str]:
-    """Statements on one recording; the last one is the summary.
+    """Writes the machine's statements on one recording; the last one is the summary.
 
     Args:
         heart: as the recording shows it.
-        rng: chooses among synonyms, and how voltage and ST are read near their limits.
-        ectopic_beats: in the recording.
+        rng: chooses synonyms, and decides how voltage and ST are read near their limits.
+        ectopic_beats: number in the recording.
         fault: of the recording.
     """
-    reversal = _says_reversed(heart, fault)
+    reversal = _arms_look_reversed(heart, fault)
     rhythm = _rhythm(heart, ectopic_beats)
     findings = list(_findings(heart, rng, axis_is_read=not reversal))
     return [*_quality_statement(heart, fault, reversal), rhythm, *findings, _summary(rhythm, findings)]
@@ -196,24 +193,24 @@ def ecg_statements(
 
 def _quality_statement(heart: Heart, fault: Fault | None, reversal: bool) -> list[str]:
     if reversal:
-        return [_REVERSED]
+        return [_ARMS_REVERSED]
     if fault is not None and fault.kind in ("electrode off", "saturated lead"):
         return [f"Lead(s) unsuitable for analysis: {_LIMB_LEADS.get(fault.place, fault.place)}"]
-    noisy = heart.ecg_noise > _NOISY or (fault is not None and fault.kind == "motion artefact")
-    return [_UNSURE] if noisy else []
+    noisy = heart.ecg_noise > _NOISY_MV or (fault is not None and fault.kind == "motion artefact")
+    return [_POOR_QUALITY] if noisy else []
 
 
-def _says_reversed(heart: Heart, fault: Fault | None) -> bool:
-    """The machine knows swapped arms by an inverted P wave in I: it must find one."""
+def _arms_look_reversed(heart: Heart, fault: Fault | None) -> bool:
+    """Says whether the machine notices swapped arms: by an inverted P wave in I, which fibrillation lacks."""
     return fault is not None and fault.kind == "arm electrodes swapped" and not heart.atrial_fibrillation
 
 
 def _summary(rhythm: str, findings: list[str]) -> str:
-    if rhythm not in _NORMAL:
+    if rhythm not in _NORMAL_RHYTHMS:
         return "Abnormal ECG"
     if not findings:
         return "Normal ECG"
-    minor = all(any(word in one.lower() for word in _MINOR) for one in findings)
+    minor = all(any(text in finding.lower() for text in _MINOR_FINDINGS) for finding in findings)
     return "Borderline ECG" if minor else "Abnormal ECG"
 
 

@@ -1,8 +1,6 @@
-"""Clips through teachers: full batches that span clips, read ahead while the model runs, one replica a device.
+"""Sends clips through a teacher: full batches that span clips, packed while the model runs, one replica per device.
 
-What a teacher must be able to do, whichever library it comes from.
-
-One echo file to embeddings, by itself.
+`Teacher` says what a teacher of any library must be able to do.
 """
 
 from collections import deque
@@ -20,12 +18,12 @@ from echoingecg.common import prefetched
 
 
 class Teacher(Protocol):
-    """Frames of one clip in, vectors out: one a frame, one a window of frames, or one for the whole clip.
+    """Turns the frames of a clip into vectors: one per frame, one per window of frames, or one for the whole clip.
 
     Attributes:
         dim: width of a vector.
         image_size: edge of the square frames that it takes, px.
-        batch: inputs of a forward pass.
+        batch: number of inputs of a forward pass.
         has_text_tower: whether it can embed texts.
     """
 
@@ -35,7 +33,7 @@ class Teacher(Protocol):
     has_text_tower: bool
 
     def inputs(self, frames: np.ndarray) -> np.ndarray:
-        """What each vector of a clip is made of.
+        """Cuts a clip into the inputs of the network, one for each vector.
 
         Args:
             frames: uint8 (frame, image_size, image_size, 3), RGB, at least one.
@@ -46,18 +44,22 @@ class Teacher(Protocol):
         ...
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Embeds inputs of any clips, each on its own.
+        """Embeds inputs, of one clip or several; no input affects the vector of another.
 
         Args:
             inputs: uint8 (vector, ...), on the CPU.
 
         Returns:
-            float32 (vector, dim), each of unit length, on the teacher's device; a GPU may still be at work on it.
+            float32 (vector, dim), each of unit length, on the teacher's device; a GPU may still be computing it.
         """
         ...
 
     def embed_text(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 (text, dim) of unit length, in the space of the frames. Raises UserError without a text tower."""
+        """Embeds sentences: float32 (text, dim) of unit length, in the space of the frames.
+
+        Raises:
+            UserError: there is no text tower.
+        """
         ...
 
 
@@ -70,53 +72,53 @@ class _Batch(Generic[Key]):
 
     Attributes:
         inputs: uint8 (Teacher.batch, ...); None where only clips without frames were left.
-        filled: inputs that belong to clips; the others are black.
-        begun: key and number of vectors of each clip that begins here.
+        filled: number of inputs that belong to clips; the others are black.
+        started: key and number of vectors of each clip whose first input is in this batch.
     """
 
     inputs: torch.Tensor | None
     filled: int
-    begun: list[tuple[Key, int]]
+    started: list[tuple[Key, int]]
 
 
 def embed_clips(
     clips: Iterable[tuple[Key, np.ndarray]], teachers: Sequence[Teacher]
 ) -> Iterator[tuple[Key, np.ndarray]]:
-    """Embeds clips one after another; where one ends within a batch, the next fills it up.
+    """Embeds clips one after another; where a clip ends within a batch, the next clip fills the batch up.
 
-    Clips are taken and batches packed by another thread, two batches ahead at most. Every pass has the same
-    size, the last is filled up with black, so that the same arithmetic meets an input in whatever company.
+    Another thread reads clips and packs batches, at most two batches ahead. Every forward pass has the same size
+    (the last is filled up with black), so that the arithmetic of an input does not depend on the other inputs.
 
     Args:
-        clips: whatever names the clip, and its uint8 (frame, image_size, image_size, 3), RGB; maybe no frame.
-        teachers: replicas, one a device; they take batches in turn.
+        clips: key and frames of each clip: uint8 (frame, image_size, image_size, 3), RGB, possibly no frame.
+        teachers: replicas, one per device; they take batches in turn.
 
     Yields:
-        the clip's name, and float16 (vector, dim), each of unit length; in the order of `clips`.
+        key and vectors of each clip, in the order of `clips`: float16 (vector, dim), each of unit length.
 
     Raises:
-        UserError: a network gives a value that is not finite.
+        UserError: a network returns a value that is not finite.
     """
-    due: deque[tuple[Key, int]] = deque()
+    unfinished: deque[tuple[Key, int]] = deque()
     vectors = np.empty((0, teachers[0].dim), np.float16)
-    for batch, embedded in _forward(_ahead(_packed(clips, teachers[0])), teachers):
-        due += batch.begun
+    for batch, embedded in _forward(_read_ahead(_packed(clips, teachers[0])), teachers):
+        unfinished += batch.started
         vectors = np.concatenate([vectors, embedded])
-        while due and due[0][1] <= len(vectors):
-            key, count = due.popleft()
+        while unfinished and unfinished[0][1] <= len(vectors):
+            key, count = unfinished.popleft()
             yield key, vectors[:count]
             vectors = vectors[count:]
 
 
 def _packed(clips: Iterable[tuple[Key, np.ndarray]], teacher: Teacher) -> Iterator[_Batch[Key]]:
     inputs, filled = None, 0
-    begun: list[tuple[Key, int]] = []
+    started: list[tuple[Key, int]] = []
     for key, frames in clips:
         clip = torch.from_numpy(teacher.inputs(frames) if len(frames) else frames)
-        begun.append((key, len(clip)))
+        started.append((key, len(clip)))
         while len(clip):
             if inputs is None:
-                # Pinned memory is what a GPU can fetch while the host goes on.
+                # A GPU copies from pinned memory while the CPU continues.
                 inputs = torch.zeros(
                     (teacher.batch, *clip.shape[1:]), dtype=torch.uint8, pin_memory=torch.cuda.is_available()
                 )
@@ -124,31 +126,31 @@ def _packed(clips: Iterable[tuple[Key, np.ndarray]], teacher: Teacher) -> Iterat
             inputs[filled : filled + len(part)] = part
             clip, filled = clip[len(part) :], filled + len(part)
             if filled == teacher.batch:
-                yield _Batch(inputs, filled, begun)
-                inputs, filled, begun = None, 0, []
-    if begun or filled:
-        yield _Batch(inputs, filled, begun)
+                yield _Batch(inputs, filled, started)
+                inputs, filled, started = None, 0, []
+    if started or filled:
+        yield _Batch(inputs, filled, started)
 
 
-def _ahead(batches: Iterator[_Batch[Key]]) -> Iterator[_Batch[Key]]:
-    """The same, made by another thread."""
-    with closing(prefetched(lambda _: next(batches, None), repeat(None))) as made:
-        while (batch := next(made)) is not None:
+def _read_ahead(batches: Iterator[_Batch[Key]]) -> Iterator[_Batch[Key]]:
+    """Yields the batches, which another thread packs."""
+    with closing(prefetched(lambda _: next(batches, None), repeat(None))) as batches_ahead:
+        while (batch := next(batches_ahead)) is not None:
             yield batch
 
 
 def _forward(batches: Iterator[_Batch[Key]], teachers: Sequence[Teacher]) -> Iterator[tuple[_Batch[Key], np.ndarray]]:
-    """Every batch with the float16 vectors of its clips.
+    """Yields every batch with the float16 vectors of its clips.
 
-    A replica is given its next batch before the last one's vectors are waited for, so a GPU never idles.
+    A replica receives its next batch before the vectors of its last one are awaited, so a GPU is never idle.
     """
-    at_work: deque[tuple[_Batch[Key], torch.Tensor]] = deque()
+    running: deque[tuple[_Batch[Key], torch.Tensor]] = deque()
     for batch, teacher in zip(batches, cycle(teachers), strict=False):
-        at_work.append((batch, torch.empty(0, teacher.dim) if batch.inputs is None else teacher.forward(batch.inputs)))
-        if len(at_work) > len(teachers):
-            yield _finished(*at_work.popleft())
-    while at_work:
-        yield _finished(*at_work.popleft())
+        running.append((batch, torch.empty(0, teacher.dim) if batch.inputs is None else teacher.forward(batch.inputs)))
+        if len(running) > len(teachers):
+            yield _finished(*running.popleft())
+    while running:
+        yield _finished(*running.popleft())
 
 
 def _finished(batch: _Batch[Key], embedded: torch.Tensor) -> tuple[_Batch[Key], np.ndarray]:

@@ -1,4 +1,4 @@
-"""Echo clip to teacher frames: which frames, which region, which size (METHOD: ultrasound region, area resize).
+"""Echo clip to the frames that the teacher sees: which frames, which region, which size (docs/method.md).
 
 What a scanner prints beside the sector (text, scale, ECG trace) is made black: a teacher must not read it.
 """
@@ -16,87 +16,90 @@ from echoingecg.teacher.decode.clip import Clip, Region
 
 _TWO_DIMENSIONAL = 1  # Region Spatial Format, DICOM PS3.3 C.8.5.5.1.1
 _STRIPS = {2: "M-mode", 3: "spectral Doppler"}
-_MIN_EDGE = 16  # px; less is no image of a heart
+_MIN_EDGE_PX = 16  # a smaller region shows no heart
 
-Box = tuple[slice, slice]
+Box = tuple[slice, slice]  # rows and columns
 _NOWHERE = (slice(0, 0), slice(0, 0))
 
 
 def read_clip(path: Path, settings: TeacherSettings, size: int) -> np.ndarray:
-    """Reads the frames that the teacher sees.
+    """Reads the frames that the teacher sees, and refuses what is no clip of a beating heart.
 
     Args:
         path: multi-frame ultrasound DICOM file, AVI or MP4.
         settings: frame_stride, max_frames, min_frames, colour_doppler, view_filter and mask are read.
-        size: edge of the square frames, px. The aspect ratio is not kept (METHOD).
+        size: edge of the square frames, px. The aspect ratio is not kept (docs/method.md).
 
     Returns:
-        uint8 (frame, size, size, 3), RGB, the two-dimensional region alone; 0 outside the sector.
+        uint8 (frame, size, size, 3), RGB, of the two-dimensional region only; 0 outside the sector.
 
     Raises:
         Refusal: the file is damaged, no cine, without region or sector, not wanted, or encoded in an unknown way.
-        OSError: the disk cannot give the bytes.
+        OSError: the bytes cannot be read from the disk.
     """
-    clip, frames, looks = _read(path, settings, size)
+    clip, frames, compared = _read(path, settings, size)
     cine_check.check_cine(clip, frames, settings)
-    inside = _sector(looks, settings, size)
-    frames &= (inside * np.uint8(255))[..., None].repeat(3, axis=2)  # assigning by index takes 30 times as long
+    inside = _sector(compared, settings, size)
+    frames &= (inside * np.uint8(255))[..., None].repeat(3, axis=2)  # 30 times as fast as assigning by index
     return frames
 
 
 def read_unmasked(path: Path, settings: TeacherSettings, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """As `read_clip`, with all that is printed, and the sector: bool (size, size), everywhere where mask is off.
+    """Reads the frames as decoded, with everything that is printed on them, and the sector.
 
-    What moves is not judged.
+    Motion is not checked. For the arguments and errors see `read_clip`.
+
+    Returns:
+        uint8 (frame, size, size, 3), RGB; bool (size, size), True everywhere if the mask is off.
     """
-    _, frames, looks = _read(path, settings, size)
-    return frames, _sector(looks, settings, size)
+    _, frames, compared = _read(path, settings, size)
+    return frames, _sector(compared, settings, size)
 
 
 def _read(path: Path, settings: TeacherSettings, size: int) -> tuple[Clip, np.ndarray, list[np.ndarray]]:
-    """The clip, the frames that are wanted, and the grey ones, of full size, that the sector is found from."""
+    """Reads the header, the frames wanted (resized), and the grey frames of full size that show the sector."""
     clip = read_header(path)
     if clip.frames < settings.min_frames:
         raise Refusal("not_a_cine", f"frames: {clip.frames}, at least {settings.min_frames} are needed")
     box = two_dimensional_region(clip)
     wanted = frame_indices(clip.frames, settings.frame_stride, settings.max_frames)
-    # Whatever is wanted, the same frames are compared: a frame's embedding does not depend on its company.
-    looks = frame_indices(clip.frames, 1, sector_mask.COMPARED_FRAMES) if settings.mask else []
-    numbers, place = sorted({*wanted, *looks}), {number: index for index, number in enumerate(wanted)}
-    frames, seen = np.empty((len(wanted), size, size, 3), np.uint8), []
+    # The sector never depends on which frames are wanted, so a frame's embedding does not either.
+    compared = frame_indices(clip.frames, 1, sector_mask.COMPARED_FRAMES) if settings.mask else []
+    numbers, place = sorted({*wanted, *compared}), {number: index for index, number in enumerate(wanted)}
+    frames, grey = np.empty((len(wanted), size, size, 3), np.uint8), []
     for number, frame in zip(numbers, decode_frames(clip, numbers), strict=True):
-        if number in looks:
-            seen.append(cv2.cvtColor(frame[box], cv2.COLOR_RGB2GRAY))
+        if number in compared:
+            grey.append(cv2.cvtColor(frame[box], cv2.COLOR_RGB2GRAY))
         if number in place:
             cv2.resize(frame[box], (size, size), dst=frames[place[number]], interpolation=cv2.INTER_AREA)
-    return clip, frames, seen
+    return clip, frames, grey
 
 
-def _sector(looks: list[np.ndarray], settings: TeacherSettings, size: int) -> np.ndarray:
+def _sector(compared: list[np.ndarray], settings: TeacherSettings, size: int) -> np.ndarray:
     if not settings.mask:
         return np.ones((size, size), bool)
-    return sector_mask.resized_sector(sector_mask.find_sector(looks), size)
+    return sector_mask.resized_sector(sector_mask.find_sector(compared), size)
 
 
 def frame_indices(frames: int, stride: int, max_frames: int) -> list[int]:
-    """Every `stride`-th frame number; where that is over `max_frames` (0: no limit), evenly spread ones of them."""
+    """Selects every `stride`-th frame number; if more than `max_frames` (0: no limit), an even spread of these."""
     strided = range(0, frames, stride)
     if not max_frames or len(strided) <= max_frames:
         return list(strided)
-    return [strided[i * (len(strided) - 1) // max(max_frames - 1, 1)] for i in range(max_frames)]
+    return [strided[index * (len(strided) - 1) // max(max_frames - 1, 1)] for index in range(max_frames)]
 
 
 def two_dimensional_region(clip: Clip) -> Box:
-    """Rows and columns of the largest two-dimensional region, clipped to the image; the first of equals.
+    """Finds the largest two-dimensional region (the first of equals) and cuts it to the image: rows and columns.
 
     Raises:
-        Refusal: `not_a_cine` where a strip is larger, or the only thing stated; else `no_region`.
+        Refusal: `not_a_cine` where an M-mode or Doppler strip is larger or alone; otherwise `no_region`.
     """
     boxes = [_box(region, clip) for region in clip.regions if region.spatial_format == _TWO_DIMENSIONAL]
-    largest = max((box for box in boxes if min(_edges(box)) >= _MIN_EDGE), key=_area, default=_NOWHERE)
-    strips = [one for one in clip.regions if one.spatial_format in _STRIPS]
-    if any(_area(_box(one, clip)) > _area(largest) for one in strips):
-        kinds = sorted({_STRIPS[one.spatial_format] for one in strips})
+    largest = max((box for box in boxes if min(_edges(box)) >= _MIN_EDGE_PX), key=_area, default=_NOWHERE)
+    strips = [region for region in clip.regions if region.spatial_format in _STRIPS]
+    if any(_area(_box(strip, clip)) > _area(largest) for strip in strips):
+        kinds = sorted({_STRIPS[strip.spatial_format] for strip in strips})
         raise Refusal("not_a_cine", f"{' and '.join(kinds)} over more of the picture than two dimensions")
     if largest == _NOWHERE:
         raise Refusal("no_region", f"regions: {len(clip.regions)}, two-dimensional within the image: 0")

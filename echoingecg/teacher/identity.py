@@ -1,4 +1,4 @@
-"""Which teacher a recipe names: where its files are, and what they are. Needs no torch."""
+"""Finds the files of the teacher that a recipe names, and identifies them by their content. Needs no torch."""
 
 import json
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ from echoingecg.common import hash_files
 from echoingecg.recipe.stages import DEMO_TEACHER, TeacherSettings
 
 CONFIG = "open_clip_config.json"
-# What open_clip prefers in a folder, in its order.
+# Names of the weights in a folder, in open_clip's order of preference.
 WEIGHTS = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
     "open_clip_pytorch_model.bin",
 )
 TORCHVISION = "torchvision:"
-_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+_WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 DEMO_FOLDER = Path(__file__).parent / "configs" / DEMO_TEACHER
 
 
 @dataclass(frozen=True)
 class Source:
-    """A teacher with weights, as files.
+    """The files of a teacher.
 
     Attributes:
-        folder: folder with `open_clip_config.json` and weights; None for an architecture that a library brings.
+        folder: folder with `open_clip_config.json` and weights; None for an architecture that a library defines.
         weights: the weights file.
     """
 
@@ -35,13 +35,13 @@ class Source:
 
 
 def teacher_identity(settings: TeacherSettings) -> dict[str, str]:
-    """What the embeddings depend on beside the recipe: equal identities, equal teachers.
+    """Identifies the teacher by the content of its files: equal identities mean equal teachers.
 
-    Reads and hashes the weights file; for 'hf-hub:' fetches the files when they are not in the cache yet,
-    so that the identity is the same before and after the first run.
+    Reads and hashes the weights file. For 'hf-hub:' it downloads files that are not in the cache yet, so that the
+    identity is the same before and after the first run.
 
     Raises:
-        UserError: no such model, no weights, or no network to fetch them.
+        UserError: no such model, no weights, or no network to download them.
     """
     source = teacher_source(settings)
     identity = {"model": settings.model.partition(":")[0] if source.folder else settings.model}
@@ -53,15 +53,15 @@ def teacher_identity(settings: TeacherSettings) -> dict[str, str]:
 
 
 def demo_config() -> dict[str, Any]:
-    """The demo teacher's open_clip configuration: `model_cfg` and `preprocess_cfg`."""
+    """Reads the open_clip configuration of the demo teacher: `model_cfg` and `preprocess_cfg`."""
     return json.loads((DEMO_FOLDER / CONFIG).read_text(encoding="utf-8"))
 
 
 def teacher_source(settings: TeacherSettings) -> Source:
-    """The files of a teacher.
+    """Finds the files of the teacher that the recipe names.
 
     Raises:
-        UserError: as `teacher_identity`.
+        UserError: no such model, no weights, or no network to download them.
     """
     if settings.model == DEMO_TEACHER:
         return _in_folder(DEMO_FOLDER, settings.model)
@@ -88,8 +88,8 @@ def _weights_file(settings: TeacherSettings) -> Path:
             f"set teacher.weights to a file, or teacher.model to '{DEMO_TEACHER}'"
         )
     path = Path(settings.weights)
-    if path.suffix not in _SUFFIXES or not path.is_file():
-        raise UserError(f"teacher.weights {path}: no such file of a kind {', '.join(_SUFFIXES)}")
+    if path.suffix not in _WEIGHTS_SUFFIXES or not path.is_file():
+        raise UserError(f"teacher.weights {path}: no such file of a kind {', '.join(_WEIGHTS_SUFFIXES)}")
     return path
 
 
@@ -101,9 +101,9 @@ def _in_folder(folder: Path, model: str) -> Source:
 
 
 def _hub_folder(repository: str) -> Path:
-    """Folder of the repository's cached snapshot, else of a download.
+    """Finds the repository's folder in the cache of the Hugging Face hub; downloads it if it is not there.
 
-    The cache comes first so that a rerun needs no network and gets the files of the first run.
+    The cache comes first, so that a rerun needs no network and reads the files of the first run.
     """
     from httpx import HTTPError
     from huggingface_hub import try_to_load_from_cache
@@ -112,7 +112,7 @@ def _hub_folder(repository: str) -> Path:
     try:
         config = try_to_load_from_cache(repository, CONFIG)
         cached = [try_to_load_from_cache(repository, name) for name in WEIGHTS]
-        if isinstance(config, str) and any(isinstance(one, str) for one in cached):
+        if isinstance(config, str) and any(isinstance(path, str) for path in cached):
             return Path(config).parent
         return _downloaded(repository)
     except HFValidationError as fault:
@@ -126,7 +126,7 @@ def _hub_folder(repository: str) -> Path:
 
 
 def _downloaded(repository: str) -> Path:
-    """The configuration and the first kind of weights that the repository holds."""
+    """Downloads the configuration and the first kind of weights that the repository holds, and returns their folder."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
@@ -135,7 +135,7 @@ def _downloaded(repository: str) -> Path:
         try:
             hf_hub_download(repository, name)
             break
-        except LocalEntryNotFoundError:  # no network: the next name would wait as long
+        except LocalEntryNotFoundError:  # no network: the next name would fail too
             raise
         except EntryNotFoundError:
             continue

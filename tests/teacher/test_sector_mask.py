@@ -160,6 +160,52 @@ def test_a_clip_in_which_no_sector_moves_is_refused(write_clip: WriteClip, movin
     assert inside.all()
 
 
+def flicker(mask: np.ndarray, levels: int = 100, changes: int = COMPARED_FRAMES) -> list[np.ndarray]:
+    """Frames in which the masked pixels change by `levels` from frame to frame, for the first `changes` pairs."""
+    on = [min(index, changes) % 2 for index in range(COMPARED_FRAMES)]
+    return [(mask * levels * bright).astype(np.uint8) for bright in on]
+
+
+def band(columns: int, notch: int = 0, width: int = 160) -> np.ndarray:
+    """A band over the full height of 120 rows, with a notch of 20 rows in its right edge."""
+    mask = np.zeros((120, width), bool)
+    mask[:, :columns] = True
+    mask[50:70, columns - notch : columns] = False
+    return mask
+
+
+def accepted(frames: list[np.ndarray]) -> bool:
+    try:
+        return bool(find_sector(frames).any())
+    except Refusal:
+        return False
+
+
+def test_a_sector_fills_a_fifth_of_the_region_or_more() -> None:
+    assert accepted(flicker(band(200, width=1000)))
+    assert not accepted(flicker(band(199, width=1000)))
+
+
+def test_a_sector_fills_its_outline_to_93_percent_or_more() -> None:
+    """A notch of 20 x 33 of the band's 120 x 80 px leaves 93.1 %, one column more 92.9 %."""
+    assert accepted(flicker(band(80, notch=33)))
+    assert not accepted(flicker(band(80, notch=34)))
+
+
+def test_a_pixel_belongs_to_the_sector_if_it_changes_by_two_levels_in_a_third_of_the_pairs() -> None:
+    assert accepted(flicker(band(80), levels=2))
+    assert not accepted(flicker(band(80), levels=1))
+    assert accepted(flicker(band(80), changes=5))  # of 15 pairs
+    assert not accepted(flicker(band(80), changes=4))
+
+
+def test_a_rim_that_changes_less_than_two_fifths_as_much_is_the_halo_of_jpeg() -> None:
+    rim = band(88) & ~band(80)
+    for share, kept in ((39, 80), (41, 88)):  # columns kept, but for the outermost pixel
+        frames = [core + edge for core, edge in zip(flicker(band(80)), flicker(rim, share), strict=True)]
+        assert np.count_nonzero(find_sector(frames)[60]) == pytest.approx(kept, abs=2)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(16, 90), st.integers(16, 90), st.integers(8, 100), st.data())
 def test_nothing_outside_the_sector_enters_a_kept_pixel(

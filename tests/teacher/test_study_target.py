@@ -85,6 +85,34 @@ def test_variance_of_an_ar1_process_is_found_without_bias(clips: int, length: in
     assert mean_variance(process, "autocorrelation") == pytest.approx(1, abs=0.007)
 
 
+def slow_factor(clips: list[np.ndarray]) -> float:
+    """Corrected over plain variance, pair by pair: lags up to the first K of at least 5 tau, else half of all pairs."""
+    vectors = np.concatenate(clips)
+    count, deviations = len(vectors), [clip - vectors.mean(axis=0) for clip in clips]
+    plain = vectors.var(axis=0).sum()
+    factor = math.nan
+    for reach in range(max(map(len, clips))):
+        near = [np.abs(np.subtract.outer(range(len(clip)), range(len(clip)))) <= reach for clip in clips]
+        pairs = sum(np.count_nonzero(chosen) for chosen in near)
+        if pairs > count**2 / 2:
+            break
+        product = sum(((clip @ clip.T)[chosen]).sum() for clip, chosen in zip(deviations, near, strict=True))
+        of_mean = max(product / (count**2 - pairs), 0)
+        factor = 1 + of_mean / plain
+        if reach >= 5 * (count * of_mean / (plain + of_mean)):
+            break
+    return factor
+
+
+@pytest.mark.parametrize(("clips", "length", "phi"), [(1, 300, 0.8), (3, 150, 0.7), (1, 30, 0.98), (2, 40, 0.9)])
+def test_lags_are_summed_over_five_correlation_times(clips: int, length: int, phi: float) -> None:
+    """The last two cases are too short for it: half of all pairs end the sum. Another window gives other sums."""
+    for seed in range(8):
+        process = ar1(clips, length, phi, 3, seed)
+        (_, corrected), (_, plain) = (study_target(process, name, TINY) for name in ("autocorrelation", "frames"))
+        np.testing.assert_allclose(np.exp(corrected - plain), slow_factor(process), rtol=2e-5)
+
+
 @pytest.mark.parametrize(("clips", "length"), [(2, 7), (5, 40)])
 def test_clips_that_stand_still_count_as_one_frame_each(clips: int, length: int) -> None:
     stills = np.random.default_rng(5).standard_normal((clips, 1, 30))

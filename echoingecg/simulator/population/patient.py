@@ -1,7 +1,7 @@
-"""A patient's heart, drawn at random: the one cause behind both the ECG and the echo.
+"""Draws the state of a patient's heart, which causes both the ECG and the echo.
 
-Cardiology enters as correlations, each with independent scatter beside it, so that an ECG tells something
-of the echo but not all. A failing left ventricle dilates and grows round; its conduction slows, often to a
+Cardiology enters as correlations, each with independent scatter, so that an ECG predicts the echo only in
+part. A failing left ventricle dilates and grows round; its conduction slows, often to a
 left bundle branch block; its T waves flatten and invert; its rate rises; it fibrillates and beats early more
 often. Hypertrophy raises QRS voltage, depresses the lateral ST segment and inverts T waves. A heavy body
 dims the picture. docs/simulator.md lists every effect with its source and the prevalences that come out.
@@ -25,12 +25,12 @@ _HYPERTROPHY_SHARE = 0.25
 _HEIGHT: dict[Sex, tuple[float, float]] = {"F": (162.0, 6.5), "M": (175.5, 7.0)}
 _DIAMETER: dict[Sex, float] = {"F": 45.0, "M": 49.0}
 _BODY_SURFACE: dict[Sex, float] = {"F": 1.80, "M": 2.04}  # m², about the mean that comes out
-_WIDEST = 0.625  # share of the long axis at which the ventricle is widest
+_WIDEST_DEPTH_SHARE = 0.625  # share of the long axis at which the ventricle is widest
 
 
 @dataclass(frozen=True)
 class Heart:
-    """State of a patient and of what records it.
+    """State of a patient's heart and body, and of the recording conditions.
 
     Attributes:
         age: years.
@@ -80,14 +80,14 @@ class Heart:
 
     @property
     def body_surface_area(self) -> float:
-        """m² (Mosteller, N Engl J Med 1987;317:1098)."""
+        """Body surface, m² (Mosteller, N Engl J Med 1987;317:1098)."""
         return float(np.sqrt(self.height * self.weight / 3600))
 
     @property
     def lv_end_diastolic_volume(self) -> float:
-        """mL of the cavity that the echo shows: an ellipsoid, widest at 5/8 of its long axis, cut at the annulus."""
-        rest = (1 - _WIDEST) ** 3 + _WIDEST**3
-        filled = 1 - rest / (3 * _WIDEST**2)
+        """Volume of the cavity in the echo, mL: an ellipsoid, widest at 5/8 of its long axis, cut at the annulus."""
+        rest = (1 - _WIDEST_DEPTH_SHARE) ** 3 + _WIDEST_DEPTH_SHARE**3
+        filled = 1 - rest / (3 * _WIDEST_DEPTH_SHARE**2)
         return float(np.pi / 4 * self.lv_end_diastolic_diameter**2 * self.lv_length * filled / 1000)
 
     @property

@@ -1,10 +1,10 @@
-"""The CSV tables of an export: named columns, and rows written as patients come.
+"""The CSV tables of an export, and the identifiers, dates and paths in them, in the ranges of MIMIC-IV.
 
-Identifiers and shifted dates in MIMIC-IV's ranges; they depend on a patient's index, not on how many there are.
+Identifiers follow from a patient's index, not from the number of patients.
 """
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ import numpy as np
 
 from echoingecg.simulator.population.patient import Heart
 
-_NOT_KNOWN = 29999  # MIMIC-IV-ECG's mark of a missing number
+_MISSING_NUMBER = 29999  # as in MIMIC-IV-ECG
 _STATEMENTS = tuple(f"report_{number}" for number in range(18))
 
 RECORDS = "mimic-iv-ecg/record_list.csv"
@@ -33,7 +33,7 @@ _DERIVED = (
     "t_polarity", "body_surface_area", "lv_end_diastolic_volume", "left_bundle_branch_block",
     "right_bundle_branch_block",
 )  # fmt: skip
-_STATE = (*(one.name for one in fields(Heart)), *_DERIVED)
+_STATE = (*(field.name for field in fields(Heart)), *_DERIVED)
 _COLUMNS: dict[str, tuple[str, ...]] = {
     RECORDS: ("subject_id", "study_id", "file_name", "ecg_time", "path"),
     MACHINE: ("subject_id", "study_id", "cart_id", "ecg_time", *_STATEMENTS, "bandwidth", "filtering",
@@ -47,57 +47,10 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Rows of one patient, each with its table."""
-
-    rows: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-
-    def add(self, table: str, **row: Any) -> None:
-        """Adds one row; a column that is left out stays empty, or 29999 where MIMIC-IV-ECG marks it so."""
-        assert not row.keys() - set(_COLUMNS[table]), row
-        missing = dict.fromkeys(_MACHINE_NUMBERS, _NOT_KNOWN) if table == MACHINE else {}
-        self.rows.append((table, missing | row))
-
-    def add_statements(self, statements: list[str], row: Mapping[str, Any]) -> None:
-        """Adds a row of machine measurements with its statements in report_0, report_1, ..."""
-        self.add(MACHINE, **dict(zip(_STATEMENTS, statements, strict=False)), **row)
-
-    def add_truth(self, subject: int, heart: Heart) -> None:
-        """Adds the state of a heart, and what follows from it."""
-        self.add(TRUTH, subject_id=subject, **{name: getattr(heart, name) for name in _STATE})
-
-
-class Tables:
-    """Open files of every table; nothing is kept of the rows written."""
-
-    def __init__(self, writers: dict[str, "csv.DictWriter[str]"]) -> None:
-        self._writers = writers
-
-    def write(self, rows: Rows) -> None:
-        """Appends a patient's rows. Raises OSError."""
-        for table, row in rows.rows:
-            self._writers[table].writerow(row)
-
-
-@contextmanager
-def open_tables(folder: Path) -> Iterator[Tables]:
-    """Creates all tables under `folder`, UTF-8, with Unix line ends, and closes them at the end. Raises OSError."""
-    with ExitStack() as stack:
-        writers = {}
-        for name, columns in _COLUMNS.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(path.open("w", newline="", encoding="utf-8"))
-            writers[name] = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-            writers[name].writeheader()
-        yield Tables(writers)
-
-
 MAX_PATIENTS = 2_000_000
 ECGS_PER_PATIENT = 4  # at most
-_STRIDE = 6_180_339  # scatters indices; any number that the primes below do not divide
-# Primes: multiplication modulo a prime repeats no number.
+_STRIDE = 6_180_339  # scatters indices; any number that is no multiple of the primes below
+# First number and prime of each range: multiplication modulo a prime repeats no number.
 _SUBJECTS = (10_000_000, 9_999_973)
 _ECGS = (40_000_000, 9_999_937)
 _ECHOES = (90_000_000, 9_999_937)
@@ -107,7 +60,54 @@ REAL_ECG = 49_999_999
 REAL_ECHO = 99_999_999
 
 _FIRST_DATE = datetime(2150, 1, 1)
-_MINUTES = 50 * 365 * 24 * 60
+_DATE_RANGE_MINUTES = 50 * 365 * 24 * 60
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one patient, each with the name of its table."""
+
+    rows: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def add(self, table: str, **row: Any) -> None:
+        """Adds one row. Missing columns stay empty, or become 29999 where MIMIC-IV-ECG writes that."""
+        assert not row.keys() - set(_COLUMNS[table]), row
+        missing = dict.fromkeys(_MACHINE_NUMBERS, _MISSING_NUMBER) if table == MACHINE else {}
+        self.rows.append((table, missing | row))
+
+    def add_statements(self, statements: list[str], row: Mapping[str, Any]) -> None:
+        """Adds a row of machine measurements, with the statements in report_0, report_1, ..."""
+        self.add(MACHINE, **dict(zip(_STATEMENTS, statements, strict=False)), **row)
+
+    def add_truth(self, subject: int, heart: Heart) -> None:
+        """Adds the state of a heart, and the values derived from it."""
+        self.add(TRUTH, subject_id=subject, **{name: getattr(heart, name) for name in _STATE})
+
+
+@contextmanager
+def open_tables(folder: Path) -> Iterator[Callable[[Rows], None]]:
+    """Creates all tables below `folder` (UTF-8, Unix line ends), and closes them at the end.
+
+    Yields:
+        a function that appends a patient's rows.
+
+    Raises:
+        OSError: the disk cannot take them.
+    """
+    with ExitStack() as stack:
+        writers = {}
+        for name, columns in _COLUMNS.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(path.open("w", newline="", encoding="utf-8"))
+            writers[name] = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+            writers[name].writeheader()
+
+        def write(rows: Rows) -> None:
+            for table, row in rows.rows:
+                writers[table].writerow(row)
+
+        yield write
 
 
 def subject_id(patient: int) -> int:
@@ -124,22 +124,22 @@ def echo_id(patient: int) -> int:
 
 
 def random_time(rng: np.random.Generator) -> datetime:
-    """A minute in the fifty years from 2150 on, as de-identified archives shift theirs."""
-    return _FIRST_DATE + timedelta(minutes=int(rng.integers(_MINUTES)))
+    """Draws a minute of the fifty years from 2150 on: de-identified archives shift their dates like this."""
+    return _FIRST_DATE + timedelta(minutes=int(rng.integers(_DATE_RANGE_MINUTES)))
 
 
 def mimic_time(moment: datetime) -> str:
-    """A date and time as MIMIC-IV writes it."""
+    """Formats a date and time as MIMIC-IV does."""
     return moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def ecg_path(subject: int, study: int) -> str:
-    """Relative to mimic-iv-ecg, without extension."""
+    """Path of a record, relative to mimic-iv-ecg, without extension."""
     return f"files/p{subject // 10_000}/p{subject}/s{study}/{study}"
 
 
 def echo_path(subject: int, study: int, instance: int) -> str:
-    """Relative to mimic-iv-echo."""
+    """Path of a clip, relative to mimic-iv-echo."""
     return f"files/p{subject // 1_000_000}/p{subject}/s{study}/{study}_{instance:04d}.dcm"
 
 

@@ -9,7 +9,7 @@ from echoingecg.common import Refusal, is_dicom
 from echoingecg.teacher.decode import dicom, pixels, video
 from echoingecg.teacher.decode.clip import Clip
 
-_HEAD = 132  # bytes that tell a format
+_HEAD_BYTES = 132  # the format is found from these
 
 
 def read_header(path: Path) -> Clip:
@@ -17,10 +17,10 @@ def read_header(path: Path) -> Clip:
 
     Raises:
         Refusal: `unknown_format`, `unreadable`, `truncated`, `no_pixel_data`, `unsupported_pixels`.
-        OSError: the disk cannot give the bytes.
+        OSError: the bytes cannot be read from the disk.
     """
     with path.open("rb") as file:
-        head = file.read(_HEAD)
+        head = file.read(_HEAD_BYTES)
     if not head:
         raise Refusal("unreadable", "the file is empty")
     if is_dicom(head):
@@ -31,7 +31,19 @@ def read_header(path: Path) -> Clip:
 
 
 def decode_frames(clip: Clip, wanted: Sequence[int]) -> Iterator[np.ndarray]:
-    """The frames asked for, as `decode_dicom_frames` and `decode_video_frames` yield them."""
+    """Decodes frames in the order of the file, to RGB.
+
+    Args:
+        clip: header, from `read_header`.
+        wanted: frame numbers from 0, rising.
+
+    Yields:
+        uint8 (height, width, 3), RGB.
+
+    Raises:
+        Refusal: `truncated`, `unreadable`, `unsupported_pixels`.
+        OSError: the bytes cannot be read from the disk.
+    """
     if isinstance(clip, dicom.DicomClip):
         return pixels.decode_dicom_frames(clip, wanted)
     assert isinstance(clip, video.VideoClip)

@@ -1,10 +1,10 @@
-"""What is known of an echo clip before a frame is decoded, whatever its format."""
+"""The header of an echo clip in any format: what is known before a frame is decoded."""
 
 from dataclasses import dataclass
 
 from echoingecg.common import Refusal
 
-_MAX_EDGE = 4096  # px; ultrasound images are about 1000 px wide
+_MAX_EDGE_PX = 4096  # ultrasound images are about 1000 px wide
 _MAX_FRAMES = 10_000  # over five minutes at 30 frames/s
 
 
@@ -15,7 +15,7 @@ class Region:
     Attributes:
         spatial_format: 1 two-dimensional, 2 M-mode, 3 spectral, 4 waveform, 5 graphics.
         left, top, right, bottom: px; right and bottom belong to the region.
-        data_type: 1 tissue, 2 colour flow, 3 and 4 spectral Doppler; 0 where none is stated.
+        data_type: 1 tissue, 2 colour flow, 3 and 4 spectral Doppler; 0 where it is not stated.
     """
 
     spatial_format: int
@@ -31,10 +31,10 @@ class Clip:
     """A file whose header has been checked.
 
     Attributes:
-        frames: as stated, 1 where nothing is.
+        frames: number of frames as stated; 1 where it is not stated.
         height, width: px.
-        regions: the stated ultrasound regions, in the file's order.
-        frame_rate: frames a second, 1/s; the mean where they differ, None where it is not stated.
+        regions: the stated ultrasound regions, in the order of the file.
+        frame_rate: 1/s; the mean where intervals differ, None where it is not stated.
     """
 
     frames: int
@@ -45,8 +45,12 @@ class Clip:
 
 
 def check_size(frames: int, height: int, width: int) -> None:
-    """Before memory is asked for. Raises Refusal: `unsupported_pixels`, `unreadable`."""
-    if not (0 < height <= _MAX_EDGE and 0 < width <= _MAX_EDGE):
-        raise Refusal("unsupported_pixels", f"image of {width} x {height} px, limit {_MAX_EDGE} px an edge")
+    """Refuses stated sizes that are too large, before memory is taken.
+
+    Raises:
+        Refusal: `unsupported_pixels`, `unreadable`.
+    """
+    if not (0 < height <= _MAX_EDGE_PX and 0 < width <= _MAX_EDGE_PX):
+        raise Refusal("unsupported_pixels", f"image of {width} x {height} px, limit {_MAX_EDGE_PX} px an edge")
     if not 0 < frames <= _MAX_FRAMES:
         raise Refusal("unreadable", f"{frames} frames stated, limit {_MAX_FRAMES}")

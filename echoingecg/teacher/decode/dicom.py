@@ -1,8 +1,7 @@
-"""Multi-frame ultrasound DICOM: the header facts that a teacher needs, checked before a pixel is decoded.
+"""Reads and checks the header of a multi-frame ultrasound DICOM file, before any pixel is decoded.
 
-Only the attributes named here are parsed: names, dates and identifiers of the file are never read.
-
-Faults of the parsers become refusals; a file is read no further than it goes.
+Only the attributes named here are parsed: names, dates and identifiers in the file are never read. Errors of the
+parsers become refusals.
 """
 
 import struct
@@ -24,8 +23,8 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 from echoingecg.common import Refusal, is_dicom, silence_libraries
 from echoingecg.teacher.decode.clip import Clip, Region, check_size
 
-# What damage makes pydicom, Pillow and the codecs raise.
-PARSE_FAULTS = (
+# What pydicom, Pillow and the codecs raise for damaged data.
+_PARSE_ERRORS = (
     InvalidDicomError,
     AttributeError,
     BytesLengthException,
@@ -46,7 +45,7 @@ PARSE_FAULTS = (
 
 
 class WholeFile(BufferedReader):
-    """An opened file. A read beyond its end takes no memory for what is not there.
+    """An opened file. A read beyond its end allocates no memory for the missing bytes.
 
     Attributes:
         size: bytes.
@@ -63,24 +62,24 @@ class WholeFile(BufferedReader):
 
 @contextmanager
 def parsing(what: str) -> Iterator[None]:
-    """As `refusing`; warnings are dropped, as they may quote the file's values."""
+    """Turns errors of a parser into a Refusal, and drops warnings, which may quote values of the file."""
     with silence_libraries(), refusing(what):
         yield
 
 
 @contextmanager
 def refusing(what: str) -> Iterator[None]:
-    """A parser's faults become a Refusal.
+    """Turns errors of a parser into a Refusal.
 
     Raises:
         Refusal: `unreadable`.
-        OSError: the disk's own, which has an errno; a parser's has none.
+        OSError: an error of the disk, which has an errno; errors of a parser have none.
     """
     try:
         yield
     except Refusal:
         raise
-    except PARSE_FAULTS as fault:
+    except _PARSE_ERRORS as fault:
         if isinstance(fault, OSError) and fault.errno is not None:
             raise
         raise Refusal("unreadable", f"{what} cannot be parsed ({type(fault).__name__})") from fault
@@ -104,10 +103,10 @@ _ATTRIBUTES = (
     *(f"{colour}PaletteColorLookupTable{part}" for colour in _COLOURS for part in ("Descriptor", "Data")),
 )
 _HEAD_BYTES = 132  # preamble and `DICM` (PS3.10, 7.1)
-_PIXEL_DATA = b"\xe0\x7f\x10\x00"  # the tag, little endian
-_OTHER_BYTES = (b"OB", b"OW", b"UN")
-_UNDEFINED = 0xFFFFFFFF
-_SAMPLES = {
+_PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"  # little endian
+_LONG_VRS = (b"OB", b"OW", b"UN")
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_SAMPLES_PER_PIXEL = {
     "MONOCHROME2": 1,
     "PALETTE COLOR": 1,
     "RGB": 3,
@@ -120,63 +119,63 @@ _SAMPLES = {
 
 @dataclass(frozen=True)
 class DicomClip(Clip):
-    """An ultrasound file whose header has been checked.
+    """A DICOM file whose header has been checked.
 
     Attributes:
         path: of the file.
         dataset: the parsed attributes, without pixels.
-        transfer_syntax: of the pixel encoding.
+        transfer_syntax: encoding of the pixels.
         photometric: PhotometricInterpretation.
-        pixels_at: where the value of Pixel Data begins, bytes into the file.
-        pixels_length: its bytes; None where it is encapsulated.
+        pixels_offset: where the value of Pixel Data begins, bytes from the start of the file.
+        pixels_length: length of that value, bytes; None where it is encapsulated.
     """
 
     path: Path
     dataset: Dataset
     transfer_syntax: UID
     photometric: str
-    pixels_at: int
+    pixels_offset: int
     pixels_length: int | None
 
 
 def read_dicom_header(path: Path) -> DicomClip:
-    """Reads and checks the header; no pixel is decoded, and none is read.
+    """Reads and checks the header; no pixel is read.
 
     Raises:
         Refusal: `unknown_format`, `unreadable`, `truncated`, `no_pixel_data`, `unsupported_pixels`.
-        OSError: the disk cannot give the bytes.
+        OSError: the bytes cannot be read from the disk.
     """
     with WholeFile(path) as file, parsing("the DICOM header"):
         if not is_dicom(file.read(_HEAD_BYTES)):
             raise Refusal("unknown_format", "no DICOM prefix")
-        # A deflated file can unpack to a thousand times its size, all at once.
+        # A deflated file can unpack to a thousand times its size at once.
         if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
             raise Refusal("unsupported_pixels", "deflated transfer syntax")
         file.seek(0)
         dataset = dcmread(file, stop_before_pixels=True, specific_tags=list(_ATTRIBUTES))
-        length = _enter_pixels(file, dataset.file_meta.TransferSyntaxUID)
-        return _checked(path, dataset, file.tell(), length)
+        length = _pixels_length(file, dataset.file_meta.TransferSyntaxUID)
+        return _checked_clip(path, dataset, file.tell(), length)
 
 
-def _enter_pixels(file: WholeFile, syntax: UID) -> int | None:
-    """Reads the head of Pixel Data (PS3.5, 7.1.2 and 7.1.3); its length, None where it is undefined."""
+def _pixels_length(file: WholeFile, syntax: UID) -> int | None:
+    """Reads the head of Pixel Data (PS3.5, 7.1.2 and 7.1.3) and returns its length; None where that is undefined."""
     if syntax == ExplicitVRBigEndian:
         raise Refusal("unsupported_pixels", "big-endian transfer syntax")
     tag, head = file.read(4), file.read(4)
-    if tag != _PIXEL_DATA:
+    if tag != _PIXEL_DATA_TAG:
         raise Refusal("no_pixel_data", "no pixel data element")
-    # An implicit length is even, as values are padded: none of the three VRs reads as one.
-    if head[:2] in _OTHER_BYTES:
+    # An implicit length is even, as values are padded: the letters of the VRs give odd numbers.
+    if head[:2] in _LONG_VRS:
         head = file.read(4)
     if len(head) < 4:
         raise Refusal("truncated", "the file ends within its pixel data")
     length = int.from_bytes(head, "little")
     if not length:
         raise Refusal("no_pixel_data", "the pixel data element is empty")
-    return None if length == _UNDEFINED else length
+    return None if length == _UNDEFINED_LENGTH else length
 
 
-def _checked(path: Path, dataset: Dataset, pixels_at: int, pixels_length: int | None) -> DicomClip:
+def _checked_clip(path: Path, dataset: Dataset, pixels_offset: int, pixels_length: int | None) -> DicomClip:
     syntax = dataset.file_meta.TransferSyntaxUID
     clip = DicomClip(
         frames=int(dataset.get("NumberOfFrames") or 1),
@@ -188,13 +187,13 @@ def _checked(path: Path, dataset: Dataset, pixels_at: int, pixels_length: int | 
         dataset=dataset,
         transfer_syntax=syntax,
         photometric=str(dataset.get("PhotometricInterpretation", "")),
-        pixels_at=pixels_at,
+        pixels_offset=pixels_offset,
         pixels_length=pixels_length,
     )
     check_size(clip.frames, clip.height, clip.width)
-    if clip.photometric not in _SAMPLES:
-        raise Refusal("unsupported_pixels", "photometric interpretation is none of " + ", ".join(_SAMPLES))
-    if dataset.get("SamplesPerPixel") != _SAMPLES[clip.photometric]:
+    if clip.photometric not in _SAMPLES_PER_PIXEL:
+        raise Refusal("unsupported_pixels", "photometric interpretation is none of " + ", ".join(_SAMPLES_PER_PIXEL))
+    if dataset.get("SamplesPerPixel") != _SAMPLES_PER_PIXEL[clip.photometric]:
         raise Refusal("unsupported_pixels", f"samples per pixel do not fit {clip.photometric}")
     if (dataset.get("BitsAllocated"), dataset.get("PixelRepresentation")) != (8, 0):
         raise Refusal("unsupported_pixels", "pixels are not unsigned and of 8 bits")
@@ -204,8 +203,8 @@ def _checked(path: Path, dataset: Dataset, pixels_at: int, pixels_length: int | 
 
 
 def _frame_rate(dataset: Dataset) -> float | None:
-    """From Frame Time, else from Frame Time Vector, whose first increment is no interval (PS3.3 C.7.6.5)."""
-    increments = [float(one) for one in dataset.get("FrameTimeVector") or ()][1:]  # ms
+    """Frames per second from Frame Time, else Frame Time Vector, whose first value is no interval (PS3.3 C.7.6.5)."""
+    increments = [float(value) for value in dataset.get("FrameTimeVector") or ()][1:]  # ms
     mean = float(dataset.get("FrameTime") or 0) or (sum(increments) / len(increments) if increments else 0)
     return 1000 / mean if mean > 0 else None
 

@@ -1,4 +1,4 @@
-"""AVI and MP4 through OpenCV's FFmpeg, frame after frame.
+"""Reads AVI and MP4 files through OpenCV's FFmpeg, frame after frame.
 
 A video states no ultrasound regions: the whole picture counts as one two-dimensional region.
 """
@@ -30,7 +30,7 @@ class VideoClip(Clip):
 
 
 def is_video(head: bytes) -> bool:
-    """Whether a file that begins with these bytes (12 or more) is an AVI or an ISO base media file (MP4, MOV)."""
+    """Says whether a file that begins with these bytes (12 or more) is an AVI or an ISO base media file (MP4, MOV)."""
     return (head[:4], head[8:12]) == (b"RIFF", b"AVI ") or head[4:8] == b"ftyp"
 
 
@@ -42,8 +42,8 @@ def read_video_header(path: Path) -> VideoClip:
     """
     with _opened(path) as video:
         frames, height, width = (
-            round(video.get(one))
-            for one in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)
+            round(video.get(name))
+            for name in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)
         )
         rate = video.get(cv2.CAP_PROP_FPS)
     check_size(frames, height, width)
@@ -52,10 +52,10 @@ def read_video_header(path: Path) -> VideoClip:
 
 
 def decode_video_frames(clip: VideoClip, wanted: Sequence[int]) -> Iterator[np.ndarray]:
-    """Decodes up to the last frame asked for, as later ones build on earlier ones; one is in memory.
+    """Decodes up to the last frame asked for, since frames depend on earlier ones; one is in memory at a time.
 
     Args:
-        clip: an opened file.
+        clip: header of the file.
         wanted: frame numbers from 0, rising.
 
     Yields:
@@ -65,23 +65,23 @@ def decode_video_frames(clip: VideoClip, wanted: Sequence[int]) -> Iterator[np.n
         Refusal: `truncated`, `unreadable`.
     """
     with _opened(clip.path) as video:
-        at = -1
+        position = -1
         for index in wanted:
-            while at < index:
+            while position < index:
                 if not video.grab():
-                    raise Refusal("truncated", f"{at + 1} of {clip.frames} stated frames are there")
-                at += 1
-            there, frame = video.retrieve()
-            if not there or frame.shape != (clip.height, clip.width, 3):
+                    raise Refusal("truncated", f"{position + 1} of {clip.frames} stated frames are there")
+                position += 1
+            decoded, frame = video.retrieve()
+            if not decoded or frame.shape != (clip.height, clip.width, 3):
                 raise Refusal("unreadable", "a frame of the video cannot be decoded")
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
-    """By a descriptor: given a name, FFmpeg would take `%03d` in it for a row of files.
+    """Opens a video by file descriptor, since FFmpeg reads `%03d` in a name as a sequence of files.
 
-    OpenCV's reader of Python streams would do as well, but it crashes where FFmpeg refuses some damaged AVI files.
+    OpenCV can also read Python streams, but it crashes where FFmpeg refuses some damaged AVI files.
     """
     with path.open("rb") as file, refusing("the video"):
         video = cv2.VideoCapture(f"/dev/fd/{file.fileno()}", cv2.CAP_FFMPEG)
