@@ -81,6 +81,7 @@ def _cat(headers: list[str]) -> None:
 def _breakdown(headers: list[str]) -> Iterator[tuple[str, float]]:
     """Seconds of each step by itself, one after another, one thread, over all records."""
     from echoingecg.common import hash_array
+    from echoingecg.ecg.decode.recording import Stated
     from echoingecg.ecg.decode.wfdb_fast import decode_plain, read_plain
     from echoingecg.ecg.fast_filter import filter_records
     from echoingecg.ecg.quality import assess_quality, typical_amplitude
@@ -102,7 +103,7 @@ def _breakdown(headers: list[str]) -> Iterator[tuple[str, float]]:
         for header in headers[start : start + _TOGETHER]:
             record = timed(steps[0], read_plain, Path(header))
             timed("hashing", record.content_hash)
-            raw, rate = timed("decoding", decode_plain, record, None, None)
+            raw, rate = timed("decoding", decode_plain, record, Stated())
             raws.append(raw)
         together, missing = np.stack(raws), np.zeros((len(raws), 12))
         signals = timed("filtering", filter_records, together, rate, settings)

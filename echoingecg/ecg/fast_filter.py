@@ -1,25 +1,30 @@
-"""The filter as a matrix, for recordings of full length: what `clean` computes, at a twentieth of its cost.
+"""The filter as a matrix, for recordings of full length: the numbers of filter.py at a twentieth of its cost.
 
-Band-pass and resampling are linear but for the median that pads the resampler. So `clean` is a matrix
-(1000, time), which is never formed. Both sides are cut into blocks of 0.2 s:
+Band-pass and resampling are linear, except for the median that pads the resampler. So `band_pass_and_resample` is a
+matrix (1000, time). It is never formed. Input and result are cut into blocks of 0.2 s:
 
-- a block reaches its own and the two adjoining blocks of the result through a matrix that is the same
-  everywhere (`near`: the response of the upper band edge dies away within 0.1 s);
-- all else is the slow response of the lower band edge, and smooth: it goes through the first Legendre
-  polynomials of each block, in and out (`far`);
+- a block of the input adds to its own and the two adjoining blocks of the result through a matrix that is the same
+  everywhere (`banded`: the response of the upper band edge dies away within 0.1 s);
+- everything else is the slow response of the lower band edge, and smooth: it goes through the first Legendre
+  polynomials of each block, in and out (`low_rank`);
 - the first and the last block, where the ends of the recording bend the response, are kept sample by sample.
 
-The matrices are measured on `band_pass` and `resample` themselves and proved against `clean` once for each
-rate and recipe; where they do not agree, or do not exist, the filter is `clean`. Every product has a shape
-that depends on the rate alone, so that a record's bytes do not depend on its neighbours. They do depend on how
-many threads a product is split over: `process.finish` allows one.
+The matrices are measured on `band_pass` and `resample` themselves and proved against them once for each rate and
+recipe. Where they do not agree, or cannot be made, `band_pass_and_resample` does the work. Every product has a shape
+that depends on the rate alone, so that a record's bytes do not depend on the records beside it. They do depend on
+the number of threads that a product is split over, so `one_thread` allows one.
 """
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY
 from echoingecg.common import Refusal
@@ -27,34 +32,34 @@ from echoingecg.ecg.filter import band_pass, band_pass_and_resample, median, res
 from echoingecg.recipe import EcgSettings
 
 _BLOCKS = 50
-_OUT = SAMPLES // _BLOCKS  # samples of the result in a block
+_BLOCK = SAMPLES // _BLOCKS  # samples of the result in a block: 20
 _DEGREES = 5  # Legendre polynomials a block
-_COLUMNS = 64  # responses that are measured together: bounds memory
-_MOST_HERTZ = 2000
-_MOST_MV = 1e6  # beyond it float64 must do
-_AGREE_MV = 0.0005  # on probes of about 1 mV
+_RESPONSES_PER_BATCH = 64  # measured together: bounds memory
+_MAX_HERTZ = 2000
+_MAX_MV = 1e6  # beyond it the work needs float64
+_TOLERANCE_MV = 0.0005  # on probes of about 1 mV
 
 
 @dataclass(frozen=True)
 class BlockedFilter:
-    """`clean` at one rate; float32 throughout.
+    """`band_pass_and_resample` at one rate; float32 throughout.
 
     Attributes:
-        near: (block sample, 3 x 20 + degree): what a block adds to the block before, to its own and to the
+        banded: (block sample, 3 x 20 + degree): what a block adds to the block before, to its own and to the
             next one, and its polynomials.
-        far: (48 x degree + 2 blocks of samples, 48 x degree + 2 x 20): polynomials of the inner blocks and
+        low_rank: (48 x degree + 2 blocks of samples, 48 x degree + 2 x 20): polynomials of the inner blocks and
             all samples of the outer ones, in and out.
-        spread: (degree, 20) polynomials of a block of the result.
-        ends: (40,) of the first and the last block: what the resampler's padding adds for each unit of the median.
+        polynomials: (degree, 20) of a block of the result.
+        padding: (40,) in the first and the last block: what the resampler's padding adds for each unit of the median.
     """
 
-    near: np.ndarray
-    far: np.ndarray
-    spread: np.ndarray
-    ends: np.ndarray
+    banded: np.ndarray
+    low_rank: np.ndarray
+    polynomials: np.ndarray
+    padding: np.ndarray
 
     def __call__(self, raw: np.ndarray) -> np.ndarray:
-        """Many records.
+        """Filters many records.
 
         Args:
             raw: float32 (..., 12, time), mV, 10 s without NaN.
@@ -63,32 +68,31 @@ class BlockedFilter:
             float32 (..., 12, 1000), mV at 100 Hz.
         """
         filtered = self.linear(raw)
-        if self.ends.size:
-            level = median(filtered)[..., None]  # of the result: `clean` takes that of the result at the source's rate
-            filtered[..., :_OUT] += level * self.ends[:_OUT]
-            filtered[..., -_OUT:] += level * self.ends[_OUT:]
+        level = median(filtered)[..., None]  # of the result; `resample` takes that of its input, at the source's rate
+        filtered[..., :_BLOCK] += level * self.padding[:_BLOCK]
+        filtered[..., -_BLOCK:] += level * self.padding[_BLOCK:]
         return filtered
 
     def linear(self, raw: np.ndarray) -> np.ndarray:
-        """The same with the resampler padded by zeros."""
+        """Filters many records, with the resampler padded by zeros. Arguments and result are those of a call."""
         *records, leads, _ = raw.shape
-        size = len(self.near)
-        parts = (raw.reshape(*records, -1, size) @ self.near).reshape(*records, leads, _BLOCKS, -1)
-        result = np.ascontiguousarray(parts[..., _OUT : 2 * _OUT])
-        result[..., :-1, :] += parts[..., 1:, :_OUT]
-        result[..., 1:, :] += parts[..., :-1, 2 * _OUT : 3 * _OUT]
-        smooth = parts[..., 1:-1, 3 * _OUT :].reshape(*records, leads, -1)
-        spread = np.concatenate([smooth, raw[..., :size], raw[..., -size:]], axis=-1) @ self.far
+        size = len(self.banded)
+        parts = (raw.reshape(*records, -1, size) @ self.banded).reshape(*records, leads, _BLOCKS, -1)
+        result = np.ascontiguousarray(parts[..., _BLOCK : 2 * _BLOCK])
+        result[..., :-1, :] += parts[..., 1:, :_BLOCK]
+        result[..., 1:, :] += parts[..., :-1, 2 * _BLOCK : 3 * _BLOCK]
+        smooth = parts[..., 1:-1, 3 * _BLOCK :].reshape(*records, leads, -1)
+        spread = np.concatenate([smooth, raw[..., :size], raw[..., -size:]], axis=-1) @ self.low_rank
         inner = smooth.shape[-1]
-        polynomials = spread[..., :inner].reshape(*records, -1, _DEGREES)
-        result[..., 1:-1, :] += (polynomials @ self.spread).reshape(*records, leads, -1, _OUT)
-        result[..., 0, :] += spread[..., inner : inner + _OUT]
-        result[..., -1, :] += spread[..., inner + _OUT :]
+        weights = spread[..., :inner].reshape(*records, -1, _DEGREES)
+        result[..., 1:-1, :] += (weights @ self.polynomials).reshape(*records, leads, -1, _BLOCK)
+        result[..., 0, :] += spread[..., inner : inner + _BLOCK]
+        result[..., -1, :] += spread[..., inner + _BLOCK :]
         return result.reshape(*records, leads, SAMPLES)
 
 
 def filter_records(raw: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
-    """Records as `clean` filters them, to 1 uV; each gets the same bytes whatever is beside it.
+    """Filters records like `band_pass_and_resample`, to 1 uV; the bytes of each do not depend on the others.
 
     Args:
         raw: float32 (record, 12, time), mV, without NaN.
@@ -99,89 +103,93 @@ def filter_records(raw: np.ndarray, sampling_frequency: float, settings: EcgSett
         float32 (record, 12, 1000), mV at 100 Hz.
 
     Raises:
-        Refusal: as `clean`.
+        Refusal: see `band_pass_and_resample`.
     """
     size = sampling_frequency * SAMPLES / SAMPLING_FREQUENCY
-    operator = _operator(sampling_frequency, *_band(settings)) if raw.shape[-1] == size else None
-    if operator is not None and raw.max() < _MOST_MV and raw.min() > -_MOST_MV:
-        return operator(raw)
-    if operator is not None and len(raw) > 1:
-        return np.concatenate([filter_records(one[None], sampling_frequency, settings) for one in raw])
-    return np.stack([band_pass_and_resample(one.astype(np.float64), sampling_frequency, settings) for one in raw])
+    blocked = _blocked_filter(sampling_frequency, *_band(settings)) if raw.shape[-1] == size else None
+    if blocked is not None and raw.max() < _MAX_MV and raw.min() > -_MAX_MV:
+        return blocked(raw)
+    if blocked is not None and len(raw) > 1:
+        return np.concatenate([filter_records(record[None], sampling_frequency, settings) for record in raw])
+    return np.stack([band_pass_and_resample(record.astype(np.float64), sampling_frequency, settings) for record in raw])
 
 
-# What the filter reads of the settings: those that differ in thresholds alone share their operator.
+# The settings that the filter reads: recipes that differ in thresholds alone share its matrices.
 _BAND = ("band_low", "band_high", "edge_limit", "filter_order", "kaiser_beta")
 _band = attrgetter(*_BAND)
 
 
 @lru_cache(maxsize=16)
-def _operator(sampling_frequency: float, *band: float) -> BlockedFilter | None:
+def _blocked_filter(sampling_frequency: float, *band: float) -> BlockedFilter | None:
     """None where blocks do not hold whole samples, the filter refuses, or the matrices do not agree with it."""
     settings = EcgSettings(**dict(zip(_BAND, band, strict=True)))
     size = sampling_frequency / _BLOCKS * SAMPLES / SAMPLING_FREQUENCY
-    if size != int(size) or not SAMPLING_FREQUENCY <= sampling_frequency <= _MOST_HERTZ:
+    if size != int(size) or not SAMPLING_FREQUENCY <= sampling_frequency <= _MAX_HERTZ:
         return None
     try:
-        made = measure_filter(int(size), sampling_frequency, settings)
+        blocked = measure_filter(int(size), sampling_frequency, settings)
         probe = _probe(int(size) * _BLOCKS, sampling_frequency)
         exact = _filtered(probe.astype(np.float64), sampling_frequency, settings)
     except Refusal:
         return None
-    return made if np.abs(made.linear(probe) - exact).max() < _AGREE_MV else None
+    return blocked if np.abs(blocked.linear(probe) - exact).max() < _TOLERANCE_MV else None
 
 
 def measure_filter(size: int, sampling_frequency: float, settings: EcgSettings) -> BlockedFilter:
-    """The operator for blocks of `size` samples. Raises Refusal as `clean`."""
-    before = _BLOCKS // 2 * size
-    responses = _responses(np.eye(size), before, size, sampling_frequency, settings)
-    first = before // size * _OUT - _OUT
-    near = responses[:, first : first + 3 * _OUT]
-    taken, spread = _legendre(size), _legendre(_OUT)
+    """The matrices for blocks of `size` samples, from the filter's responses. Raises Refusal like the filter."""
+    middle = _BLOCKS // 2
+    responses = _responses(np.eye(size), middle * size, size, sampling_frequency, settings)
+    first = (middle - 1) * _BLOCK
+    banded = responses[:, first : first + 3 * _BLOCK]
+    polynomials_in, polynomials_out = _legendre(size), _legendre(_BLOCK)
     rows = []
     for block in range(_BLOCKS):
-        inputs = taken.T if 0 < block < _BLOCKS - 1 else np.eye(size)
+        inputs = polynomials_in.T if 0 < block < _BLOCKS - 1 else np.eye(size)
         smooth = _responses(inputs, block * size, size, sampling_frequency, settings)
         for part, other in enumerate(range(block - 1, block + 2)):
             if 0 <= other < _BLOCKS:
-                smooth[:, other * _OUT : (other + 1) * _OUT] -= inputs @ near[:, part * _OUT : (part + 1) * _OUT]
-        inner = smooth[:, _OUT:-_OUT].reshape(len(inputs), _BLOCKS - 2, _OUT) @ spread
-        rows.append(np.concatenate([inner.reshape(len(inputs), -1), smooth[:, :_OUT], smooth[:, -_OUT:]], axis=1))
-    far = np.concatenate([*rows[1:-1], rows[0], rows[-1]])
-    ones = np.ones((1, size * _BLOCKS))
-    ends = (1 - _padded_by_zeros(ones, sampling_frequency, settings)[0])[[*range(_OUT), *range(-_OUT, 0)]]
-    single = [np.ascontiguousarray(one, dtype=np.float32) for one in (near, taken, far, spread.T, ends)]
+                near = banded[:, part * _BLOCK : (part + 1) * _BLOCK]
+                smooth[:, other * _BLOCK : (other + 1) * _BLOCK] -= inputs @ near
+        inner = smooth[:, _BLOCK:-_BLOCK].reshape(len(inputs), _BLOCKS - 2, _BLOCK) @ polynomials_out
+        rows.append(np.concatenate([inner.reshape(len(inputs), -1), smooth[:, :_BLOCK], smooth[:, -_BLOCK:]], axis=1))
+    low_rank = np.concatenate([*rows[1:-1], rows[0], rows[-1]])
+    constant = _padded_by_zeros(np.ones((1, size * _BLOCKS)), sampling_frequency, settings)[0]
+    padding = (1 - constant)[[*range(_BLOCK), *range(-_BLOCK, 0)]]
+    exact = (banded, polynomials_in, low_rank, polynomials_out.T, padding)
+    single = [np.ascontiguousarray(matrix, dtype=np.float32) for matrix in exact]
     return BlockedFilter(np.concatenate(single[:2], axis=1), *single[2:])
 
 
-def _responses(inputs: np.ndarray, at: int, size: int, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
-    """float64 (input, 1000): what `clean` without its median makes of each input (input, block sample)."""
-    found = []
-    for some in np.array_split(inputs, -(-len(inputs) // _COLUMNS)):
-        whole = np.zeros((len(some), size * _BLOCKS))
-        whole[:, at : at + size] = some
-        found.append(_filtered(whole, sampling_frequency, settings))
-    return np.concatenate(found)
+def _responses(
+    inputs: np.ndarray, start: int, size: int, sampling_frequency: float, settings: EcgSettings
+) -> np.ndarray:
+    """What the filter without its median makes of each input (input, block sample): float64 (input, 1000)."""
+    responses = []
+    for batch in np.array_split(inputs, -(-len(inputs) // _RESPONSES_PER_BATCH)):
+        signals = np.zeros((len(batch), size * _BLOCKS))
+        signals[:, start : start + size] = batch
+        responses.append(_filtered(signals, sampling_frequency, settings))
+    return np.concatenate(responses)
 
 
 def _filtered(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
-    """`clean` in float64, with the resampler padded by zeros."""
+    """The filtered signal in float64, with the resampler padded by zeros."""
     return _padded_by_zeros(band_pass(signal, sampling_frequency, settings), sampling_frequency, settings)
 
 
 def _padded_by_zeros(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
-    """`resample`, padded with zeros: a signal between two stretches of zeros as long has a median of 0."""
+    """The resampled signal, padded by zeros: between two stretches of zeros of its length its median is 0."""
     zeros = np.zeros_like(signal)
     return resample(np.concatenate([zeros, signal, zeros], axis=1), sampling_frequency, settings)[:, SAMPLES:-SAMPLES]
 
 
 def _legendre(size: int) -> np.ndarray:
-    """float64 (size, degree): the first polynomials, orthonormal over the samples of a block."""
+    """The first Legendre polynomials, float64 (size, degree), orthonormal over the samples of a block."""
     return np.linalg.qr(np.polynomial.legendre.legvander(np.linspace(-1, 1, size), _DEGREES - 1))[0]
 
 
 def _probe(samples: int, sampling_frequency: float) -> np.ndarray:
-    """float32 (12, samples), mV: noise, a drift, steps and beats, up to both ends."""
+    """A test signal, float32 (12, samples), mV: noise, a drift, steps and beats, up to both ends."""
     random = np.random.default_rng(0)
     time = np.arange(samples) / sampling_frequency
     probe = random.normal(0, 0.3, (len(LEADS), samples))
@@ -189,3 +197,26 @@ def _probe(samples: int, sampling_frequency: float) -> np.ndarray:
     probe[6:9] += np.exp(-(((time % 0.8) - 0.05) ** 2) / 2e-4)
     probe[9:] += np.sign(np.sin(2 * np.pi * random.uniform(0.1, 2, (3, 1)) * time))
     return probe.astype(np.float32)
+
+
+_lock = threading.Lock()
+_limits: list[Any] = []  # one entry for each caller inside; the first one holds the limit
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Limits matrix products to one thread, for the whole process; the last of overlapping callers lifts the limit."""
+    with _lock:
+        _limits.append(_limits[0] if _limits else _controller().limit(limits=1, user_api="blas"))
+    try:
+        yield
+    finally:
+        with _lock:
+            limit = _limits.pop()
+            if not _limits:
+                limit.restore_original_limits()
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()

@@ -1,33 +1,23 @@
-"""The filter of EchoingECG: zero-phase Butterworth band-pass at the source rate, then polyphase resampling.
+"""The filter of EchoingECG: a zero-phase Butterworth band-pass at the source rate, then resampling to 100 Hz."""
 
-Order statistics along the last axis that cost a third of NumPy's own.
-
-Matrix products on one thread: a split over threads rounds otherwise.
-"""
-
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
-from functools import cache, lru_cache
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 from scipy import signal as dsp
-from threadpoolctl import ThreadpoolController
 
 from data_contracts.conventions import SAMPLES, SAMPLING_FREQUENCY
 from echoingecg.common import Refusal
 from echoingecg.recipe import EcgSettings
 
 # Largest term of the resampling ratio: exact for rates of up to 1 kHz with two decimals; bounds the window.
-_MAX_TERM = 100_000
-# Zero crossings of the anti-aliasing sinc on each side, as scipy.signal.resample_poly has it.
-_HALF_LENGTH = 10
+_MAX_RATIO_TERM = 100_000
+# Zero crossings of the anti-aliasing sinc on each side, as in scipy.signal.resample_poly.
+_ZERO_CROSSINGS = 10
 
 
 def band_pass_and_resample(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
-    """Band-passed and resampled signal.
+    """The filtered signal at 100 Hz.
 
     Args:
         signal: float64 (lead, time), mV, without NaN.
@@ -35,20 +25,20 @@ def band_pass_and_resample(signal: np.ndarray, sampling_frequency: float, settin
         settings: band, order and window.
 
     Returns:
-        float32 (lead, 1000), mV at 100 Hz; zeros, the filter's rest, after the end of a shorter signal.
+        float32 (lead, 1000), mV; zeros, the filter's rest, after the end of a shorter signal.
 
     Raises:
         Refusal: the sampling frequency is too low for the band, or the signal too short for the filter.
     """
     filtered = band_pass(signal, sampling_frequency, settings)
     resampled = resample(filtered, sampling_frequency, settings)[:, :SAMPLES]
-    cleaned = np.zeros((len(signal), SAMPLES), dtype=np.float32)
-    cleaned[:, : resampled.shape[1]] = resampled
-    return cleaned
+    padded = np.zeros((len(signal), SAMPLES), dtype=np.float32)
+    padded[:, : resampled.shape[1]] = resampled
+    return padded
 
 
 def band_pass(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
-    """Butterworth band-pass, forward and backward: no phase shift. float64 (lead, time).
+    """Butterworth band-pass, forward and backward, so that no phase shifts. float64 (lead, time).
 
     The upper edge is at most `edge_limit` of both the target's and the source's rate, so that it stays
     under the source's Nyquist frequency.
@@ -66,7 +56,7 @@ def band_pass(signal: np.ndarray, sampling_frequency: float, settings: EcgSettin
 def resample(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
     """Rational polyphase resampling to 100 Hz; each lead's median pads its ends. float64 (lead, time)."""
     exact = Fraction(SAMPLING_FREQUENCY) / Fraction(sampling_frequency)
-    ratio = exact.limit_denominator(int(_MAX_TERM / max(Fraction(1), exact)))
+    ratio = exact.limit_denominator(int(_MAX_RATIO_TERM / max(Fraction(1), exact)))
     if ratio == 1:
         return signal
     window = _window(max(ratio.numerator, ratio.denominator), settings.kaiser_beta)
@@ -82,12 +72,12 @@ def _sections(order: int, low: float, high: float, sampling_frequency: float) ->
 
 @lru_cache(maxsize=4)
 def _window(rate: int, kaiser_beta: float) -> np.ndarray:
-    """The low-pass that scipy.signal.resample_poly designs on every call, designed once."""
-    return dsp.firwin(2 * _HALF_LENGTH * rate + 1, 1 / rate, window=("kaiser", kaiser_beta))
+    """The low-pass that scipy.signal.resample_poly designs anew on every call, designed once."""
+    return dsp.firwin(2 * _ZERO_CROSSINGS * rate + 1, 1 / rate, window=("kaiser", kaiser_beta))
 
 
 def median(values: np.ndarray) -> np.ndarray:
-    """(..., time) -> (...), of the same dtype; as numpy.median for values without NaN."""
+    """Median over the last axis, of the same dtype: numpy.median for values without NaN, at a third of its cost."""
     count = values.shape[-1]
     half = (count - 1) // 2
     ordered = np.partition(values, half, axis=-1)
@@ -95,32 +85,3 @@ def median(values: np.ndarray) -> np.ndarray:
     if count % 2:
         return lower
     return (lower + ordered[..., half + 1 :].min(axis=-1)) / 2
-
-
-def count_equal(values: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """(..., time), (...) -> (...): how many values are the level."""
-    equal = values == level[..., None]
-    return np.add.reduce(equal.view(np.uint8), axis=-1, dtype=np.uint32)
-
-
-_lock = threading.Lock()
-_held: list[Any] = []  # one entry a caller inside; the first one holds the limit
-
-
-@cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Limits the whole process; callers may overlap on any threads, the last one out lifts the limit."""
-    with _lock:
-        _held.append(_held[0] if _held else _controller().limit(limits=1, user_api="blas"))
-    try:
-        yield
-    finally:
-        with _lock:
-            limit = _held.pop()
-            if not _held:
-                limit.restore_original_limits()

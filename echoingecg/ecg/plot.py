@@ -1,4 +1,4 @@
-"""The page a cardiologist knows: 25 mm/s, 10 mm/mV, three rows of four leads and lead II beneath.
+"""The page that a cardiologist knows: 25 mm/s, 10 mm/mV, three rows of four leads and lead II beneath.
 
 Drawn to scale in millimetres. Nothing on it names a patient or a file.
 """
@@ -21,14 +21,15 @@ from echoingecg.ecg.decode.recording import arrange
 from echoingecg.ecg.quality import finding_names, recorded_samples
 from echoingecg.recipe import EcgSettings
 
-_ROWS = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
-_RHYTHM = "II"
-_SPEED, _GAIN = 25.0, 10.0  # mm/s, mm/mV
-_COLUMN = 2.5  # s of each lead
-_LEFT, _RIGHT, _HEAD, _ROW, _FOOT = 15.0, 5.0, 12.0, 30.0, 5.0  # mm
-_WIDTH = _LEFT + 4 * _COLUMN * _SPEED + _RIGHT
+_LEAD_ROWS = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"), ("II",))
+_COLUMN_SECONDS = 2.5  # of each lead in the upper three rows
+_MM_PER_SECOND, _MM_PER_MV = 25.0, 10.0
+_MM_PER_INCH = 25.4
+# The page's parts, mm.
+_LEFT, _RIGHT, _HEAD, _ROW, _FOOT = 15.0, 5.0, 12.0, 30.0, 5.0
+_WIDTH = _LEFT + 4 * _COLUMN_SECONDS * _MM_PER_SECOND + _RIGHT
 _HEIGHT = _HEAD + 4 * _ROW + _FOOT
-_PULSE = 5.0  # mm, 0.2 s
+_PULSE = 5.0  # width of the calibration pulse, 0.2 s
 _FINE, _COARSE, _TRACE = "#f6dcdc", "#e8abab", INK
 
 
@@ -50,12 +51,12 @@ class Page:
 
 
 def draw(pages: Sequence[Page], dpi: int = 110) -> bytes:
-    """The pages beneath each other as PNG; the same pages give the same bytes."""
-    figure = Figure(figsize=(_WIDTH / 25.4, len(pages) * _HEIGHT / 25.4), dpi=dpi, facecolor="white")
+    """Draws the pages beneath each other as PNG; equal pages give equal bytes."""
+    figure = Figure(figsize=(_WIDTH / _MM_PER_INCH, len(pages) * _HEIGHT / _MM_PER_INCH), dpi=dpi, facecolor="white")
     FigureCanvasAgg(figure)
     with styled():
-        for at, page in enumerate(reversed(pages)):
-            axes = figure.add_axes((0, at / len(pages), 1, 1 / len(pages)))
+        for number, page in enumerate(reversed(pages)):
+            axes = figure.add_axes((0, number / len(pages), 1, 1 / len(pages)))
             _draw_page(axes, page)
         return png(figure)
 
@@ -66,7 +67,7 @@ def pages_of_file(
     """A recording before and after filtering: the window that the recipe would choose.
 
     Args:
-        path, stated_unit, stated_sampling_frequency: as for echoingecg.ecg.process.process.
+        path, stated_unit, stated_sampling_frequency: see echoingecg.ecg.process.process.
         settings: the recipe's section `ecg`; findings that it refuses are shown all the same.
 
     Raises:
@@ -75,15 +76,14 @@ def pages_of_file(
     """
     recording = decode(path, stated_unit, stated_sampling_frequency)
     stored, rate = arrange(recording), recording.sampling_frequency
-    done = process.best_window(stored, rate, settings)
-    raw = stored[:, done.start : done.start + int(np.ceil(SAMPLES / SAMPLING_FREQUENCY * rate))]
-    of = f"{recording.format}, {rate:g} Hz, {stored.shape[1] / rate:.1f} s" + (
-        f", from {done.start / rate:g} s" if done.start else ""
-    )
+    window = process.best_window(stored, rate, settings)
+    raw = stored[:, window.start : window.start + int(np.ceil(SAMPLES / SAMPLING_FREQUENCY * rate))]
+    source = f"{recording.format}, {rate:g} Hz, {stored.shape[1] / rate:.1f} s"
+    source += f", from {window.start / rate:g} s" if window.start else ""
     recorded = recorded_samples(raw.shape[1], rate)
     return [
-        Page(raw - np.nanmedian(raw, axis=1, keepdims=True), rate, f"As recorded, level removed: {of}"),
-        filtered_page(done.signal, done.quality, done.findings, settings, recorded),
+        Page(raw - np.nanmedian(raw, axis=1, keepdims=True), rate, f"As recorded, level removed: {source}"),
+        filtered_page(window.signal, window.quality, window.findings, settings, recorded),
     ]
 
 
@@ -110,46 +110,47 @@ def filtered_page(
 
 
 def findings_text(quality: np.ndarray, findings: int) -> str:
-    """`limb_leads; mains: I, III`, or that nothing was found."""
-    found = list(finding_names(findings, RECORD_FLAGS))
+    """The findings in words, for example `limb_leads; mains: I, III`, or that nothing was found."""
+    texts = list(finding_names(findings, RECORD_FLAGS))
     for name, bit in QUALITY_FLAGS.items():
-        if at := [lead for lead, mask in zip(LEADS, quality, strict=True) if mask & bit]:
-            found.append(f"{name}: {', '.join(at)}")
-    return "; ".join(found) or "nothing found"
+        if leads := [lead for lead, mask in zip(LEADS, quality, strict=True) if mask & bit]:
+            texts.append(f"{name}: {', '.join(leads)}")
+    return "; ".join(texts) or "nothing found"
 
 
 def _draw_page(axes: Axes, page: Page) -> None:
     axes.set(xlim=(0, _WIDTH), ylim=(0, _HEIGHT))
     axes.set_axis_off()
     top = _HEIGHT - _HEAD
-    _grid(axes, top)
+    _draw_grid(axes, top)
     axes.text(_LEFT, _HEIGHT - 5, page.heading, va="center", fontsize=9, weight="bold")
     axes.text(_LEFT, _HEIGHT - 9.5, page.note, va="center", fontsize=8)
     axes.text(_WIDTH - _RIGHT, _HEIGHT - 5, "25 mm/s, 10 mm/mV", va="center", ha="right", fontsize=8)
-    for row, leads in enumerate((*_ROWS, (_RHYTHM,))):
+    for row, leads in enumerate(_LEAD_ROWS):
         middle = top - (row + 0.5) * _ROW
-        _pulse(axes, middle)
+        _draw_pulse(axes, middle)
         for column, lead in enumerate(leads):
-            seconds = 4 * _COLUMN / len(leads)
-            _trace(axes, page, lead, column * seconds, seconds, middle)
+            seconds = 4 * _COLUMN_SECONDS / len(leads)
+            _draw_lead(axes, page, lead, column * seconds, seconds, middle)
 
 
-def _grid(axes: Axes, top: float) -> None:
+def _draw_grid(axes: Axes, top: float) -> None:
     for step, colour, width in ((1, _FINE, 0.4), (5, _COARSE, 0.6)):
         axes.vlines(np.arange(0, _WIDTH + 0.1, step), _FOOT, top, colors=colour, linewidth=width, zorder=0)
         axes.hlines(np.arange(_FOOT, top + 0.1, step), 0, _WIDTH, colors=colour, linewidth=width, zorder=0)
 
 
-def _pulse(axes: Axes, middle: float) -> None:
+def _draw_pulse(axes: Axes, middle: float) -> None:
     x = np.array([0, 2.5, 2.5, 2.5 + _PULSE, 2.5 + _PULSE, 5 + _PULSE]) + 1
-    axes.plot(x, middle + _GAIN * np.array([0, 0, 1, 1, 0, 0]), color=_TRACE, linewidth=0.9)
+    axes.plot(x, middle + _MM_PER_MV * np.array([0, 0, 1, 1, 0, 0]), color=_TRACE, linewidth=0.9)
 
 
-def _trace(axes: Axes, page: Page, lead: str, start: float, seconds: float, middle: float) -> None:
-    """One lead's stretch; what leaves the row by more than another row's height is cut."""
-    first, last = (round(at * page.sampling_frequency) for at in (start, start + seconds))
+def _draw_lead(axes: Axes, page: Page, lead: str, start: float, seconds: float, middle: float) -> None:
+    """Draws one lead from `start`, s; what leaves its row by more than another row's height is cut off."""
+    first, last = (round(time * page.sampling_frequency) for time in (start, start + seconds))
     values = page.signal[LEADS.index(lead), first : last + 1]
-    x = _LEFT + (first + np.arange(len(values))) / page.sampling_frequency * _SPEED
-    axes.plot(x, middle + np.clip(_GAIN * values, -1.5 * _ROW, 1.5 * _ROW), color=_TRACE, linewidth=0.8)
-    axes.plot([_LEFT + start * _SPEED] * 2, [middle - 4, middle + 4], color=_TRACE, linewidth=0.5)
-    axes.text(_LEFT + start * _SPEED + 1.5, middle + 0.36 * _ROW, lead, fontsize=8, weight="bold", va="center")
+    x = _LEFT + (first + np.arange(len(values))) / page.sampling_frequency * _MM_PER_SECOND
+    left = _LEFT + start * _MM_PER_SECOND
+    axes.plot(x, middle + np.clip(_MM_PER_MV * values, -1.5 * _ROW, 1.5 * _ROW), color=_TRACE, linewidth=0.8)
+    axes.plot([left] * 2, [middle - 4, middle + 4], color=_TRACE, linewidth=0.5)
+    axes.text(left + 1.5, middle + 0.36 * _ROW, lead, fontsize=8, weight="bold", va="center")

@@ -1,10 +1,8 @@
-"""Files in, filtered signals out: the whole of stage ecg.
+"""The whole of stage ecg: files in, filtered signals out.
 
-`load` takes one file as far as it can be refused unseen: decode -> arrange -> windows -> fill gaps. `finish` takes
-many: filter -> plausibility -> quality -> choice of the window. `process` is both for one. A record's bytes are the
-same whichever way it goes.
-
-Many ECGs filtered together, each as itself or as its refusal.
+`load` reads one file: decode, arrange the leads, cut windows, fill gaps. `process_loaded` takes many such ECGs:
+filter, check the amplitude, assess the quality, choose the window. `process` does both for one file. The bytes of
+an ECG are the same whichever way it goes and whatever is processed beside it.
 """
 
 from collections.abc import Sequence
@@ -15,14 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from echoingecg.common import Refusal, result_or_refusal
-from echoingecg.ecg import filter, quality
+from echoingecg.ecg import fast_filter
 from echoingecg.ecg.decode import decode
-from echoingecg.ecg.decode.recording import arrange
+from echoingecg.ecg.decode.recording import Stated, arrange
 from echoingecg.ecg.decode.wfdb_fast import PlainRecord, decode_plain, read_plain
+from echoingecg.ecg.quality import refusal_of_findings
 from echoingecg.ecg.windows import Processed, Window, check_length, filter_windows, window_slices
 from echoingecg.recipe import EcgSettings
 
-_FAR_BEYOND_MV = 1e30  # float32 holds it; a gain that gives more is as wrong as one that gives this
+_LIMIT_MV = 1e30  # float32 can hold it; a gain that gives more is as wrong as one that gives this
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Loaded:
     """One ECG, ready for the filter.
 
     Attributes:
-        windows: to choose from, at least one, in the order of preference among equals.
+        windows: candidates, at least one, in the order of preference among equals.
         sampling_frequency: Hz.
     """
 
@@ -38,7 +37,7 @@ class Loaded:
     sampling_frequency: float
 
     def split_windows(self, settings: EcgSettings) -> list["Loaded"]:
-        """One for each signal that the recipe wants of it: `finish` makes one signal of each."""
+        """One ECG for each signal that the recipe wants: every window (`long: several`), or the best of all."""
         if settings.long != "several":
             return [self]
         return [Loaded((window,), self.sampling_frequency) for window in self.windows]
@@ -51,17 +50,20 @@ def process(
     stated_sampling_frequency: float | None = None,
     stated_leads: Sequence[str] | None = None,
 ) -> Processed:
-    """Reads, arranges, cuts, filters and judges one ECG, of several windows the best.
+    """Reads one ECG and filters its best window.
 
-    Arguments and errors are those of `load` and `finish`.
+    Args:
+        path, settings, stated_unit, stated_sampling_frequency, stated_leads: see `load`.
+
+    Raises:
+        Refusal: see data_contracts.quarantine.REASONS.
+        OSError: the file cannot be read.
     """
-    plain = read_plain(path)
-    (done,) = process_loaded(
-        [load(path, settings, stated_unit, stated_sampling_frequency, stated_leads, plain)], settings
-    )
-    if isinstance(done, Refusal):
-        raise done
-    return done
+    loaded = load(path, settings, stated_unit, stated_sampling_frequency, stated_leads, read_plain(path))
+    (outcome,) = process_loaded([loaded], settings)
+    if isinstance(outcome, Refusal):
+        raise outcome
+    return outcome
 
 
 def load(
@@ -72,9 +74,9 @@ def load(
     stated_leads: Sequence[str] | None = None,
     plain: PlainRecord | None = None,
 ) -> Loaded:
-    """Reads, arranges and cuts one ECG.
+    """Reads one ECG, arranges its leads and cuts its windows.
 
-    Nothing outside the window that counts enters the filter. A recording may miss one sample of `min_duration`.
+    Nothing outside the chosen window enters the filter. A recording may miss one sample of `min_duration`.
 
     Args:
         path: a recording of any format that `echoingecg.ecg.decode` knows.
@@ -82,67 +84,60 @@ def load(
         stated_unit: amplitude unit for a file that states none.
         stated_sampling_frequency: Hz, for a file that states none.
         stated_leads: the leads' names in stored order, for an array, which names none.
-        plain: the file's bytes, where `read_plain` has them.
+        plain: the file's content, where `read_plain` has read it already.
 
     Raises:
         Refusal: see data_contracts.quarantine.REASONS.
         OSError: the file cannot be read.
     """
-    stored, frequency = _stored(path, stated_unit, stated_sampling_frequency, stated_leads, plain)
-    return cut_windows(stored, frequency, settings)
+    stated = Stated(stated_unit, stated_sampling_frequency, stated_leads)
+    if plain is not None and (decoded := decode_plain(plain, stated)) is not None:
+        return cut_windows(*decoded, settings)
+    recording = decode(path, stated_unit, stated_sampling_frequency, stated_leads)
+    signal = np.clip(arrange(recording), -_LIMIT_MV, _LIMIT_MV).astype(np.float32)
+    return cut_windows(signal, recording.sampling_frequency, settings)
 
 
-def cut_windows(stored: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> Loaded:
-    """The windows of one ECG; one with gaps that cannot be filled counts only if none can.
-
-    Args:
-        stored: float32 (12, time), mV, NaN where missing.
-        sampling_frequency: Hz.
-        settings: the recipe's section `ecg`.
-
-    Raises:
-        Refusal: the recording is too short, or no window is whole: what the first lacks.
-    """
-    check_length(stored.shape[1], sampling_frequency, settings)
-    whole: list[Window] = []
-    refused: list[Refusal] = []
-    for part in window_slices(stored.shape[1], sampling_frequency, settings):
-        try:
-            raw, missing = fill_gaps(np.ascontiguousarray(stored[:, part]), settings.max_nan_share)
-        except Refusal as refusal:
-            refused.append(refusal)
-        else:
-            whole.append(Window(raw, missing, part.start))
-    if not whole:
-        raise refused[0]
-    return Loaded(tuple(whole), sampling_frequency)
+def process_loaded_safely(loaded: Sequence[Loaded], settings: EcgSettings) -> list[Processed | Refusal]:
+    """Does the work of `process_loaded`; an ECG that raises an unexpected error is refused and stops no other."""
+    outcomes = result_or_refusal(partial(process_loaded, loaded, settings))
+    if not isinstance(outcomes, Refusal):
+        return outcomes
+    if len(loaded) == 1:
+        return [outcomes]
+    return [outcome for ecg in loaded for outcome in process_loaded_safely([ecg], settings)]
 
 
 def process_loaded(loaded: Sequence[Loaded], settings: EcgSettings) -> list[Processed | Refusal]:
-    """Filters and judges ECGs; one outcome each, in order.
+    """Filters and assesses ECGs; one outcome each, in order.
 
-    Of several windows the one with least found counts, of equals the first; one that cannot be filtered only if none
-    can.
+    Of several windows the one with the fewest findings is taken, of equals the first. A window that cannot be
+    filtered counts only if none can.
     """
-    parts = [(window, one.sampling_frequency) for one in loaded for window in one.windows]
-    with filter.one_thread():
-        found = iter(filter_windows(parts, settings))
-    return [_admitted(_best([next(found) for _ in one.windows]), settings) for one in loaded]
+    windows = [(window, ecg.sampling_frequency) for ecg in loaded for window in ecg.windows]
+    with fast_filter.one_thread():
+        outcomes = iter(filter_windows(windows, settings))
+    best = [_best([next(outcomes) for _ in ecg.windows]) for ecg in loaded]
+    return [_refused_by_recipe(outcome, settings) or outcome for outcome in best]
 
 
-def best_window(stored: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> Processed:
-    """The window that counts, whatever was found in it: `cut` and `finish` without the recipe's refusals.
+def _refused_by_recipe(outcome: Processed | Refusal, settings: EcgSettings) -> Refusal | None:
+    return None if isinstance(outcome, Refusal) else refusal_of_findings(outcome.quality, outcome.findings, settings)
+
+
+def best_window(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> Processed:
+    """The window that the recipe would choose, filtered; findings that the recipe refuses are kept.
 
     Args:
-        stored: float (12, time), mV, NaN where missing.
+        signal: float (12, time), mV, NaN where missing.
         sampling_frequency: Hz.
         settings: the recipe's section `ecg`.
 
     Raises:
         Refusal: the recording is too short, or no window is usable: why the first is not.
     """
-    loaded = cut_windows(stored.astype(np.float32), sampling_frequency, settings)
-    with filter.one_thread():
+    loaded = cut_windows(signal.astype(np.float32), sampling_frequency, settings)
+    with fast_filter.one_thread():
         best = _best(filter_windows([(window, sampling_frequency) for window in loaded.windows], settings))
     if isinstance(best, Refusal):
         raise best
@@ -150,36 +145,39 @@ def best_window(stored: np.ndarray, sampling_frequency: float, settings: EcgSett
 
 
 def _best(outcomes: list[Processed | Refusal]) -> Processed | Refusal:
-    usable = [one for one in outcomes if isinstance(one, Processed)]
-    return min(usable, key=lambda one: one.defects) if usable else outcomes[0]
+    """The window with the fewest defects, of equals the first; the first refusal when no window is usable."""
+    usable = [outcome for outcome in outcomes if isinstance(outcome, Processed)]
+    return min(usable, key=lambda window: window.defects) if usable else outcomes[0]
 
 
-def _admitted(best: Processed | Refusal, settings: EcgSettings) -> Processed | Refusal:
-    if isinstance(best, Processed):
+def cut_windows(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> Loaded:
+    """The candidate windows of one ECG, their gaps filled. A window whose gaps are too large is left out.
+
+    Args:
+        signal: float32 (12, time), mV, NaN where missing.
+        sampling_frequency: Hz.
+        settings: the recipe's section `ecg`.
+
+    Raises:
+        Refusal: the recording is too short, or every window has too large gaps: what is wrong with the first.
+    """
+    check_length(signal.shape[1], sampling_frequency, settings)
+    windows: list[Window] = []
+    refusals: list[Refusal] = []
+    for part in window_slices(signal.shape[1], sampling_frequency, settings):
         try:
-            quality.check_findings(best.quality, best.findings, settings)
+            raw, missing = fill_gaps(np.ascontiguousarray(signal[:, part]), settings.max_nan_share)
         except Refusal as refusal:
-            return refusal
-    return best
-
-
-def _stored(
-    path: Path,
-    stated_unit: str | None,
-    stated_sampling_frequency: float | None,
-    stated_leads: Sequence[str] | None,
-    plain: PlainRecord | None,
-) -> tuple[np.ndarray, float]:
-    """float32 (12, time), mV, NaN where missing; Hz."""
-    if plain is not None and (found := decode_plain(plain, stated_unit, stated_sampling_frequency)) is not None:
-        return found
-    recording = decode(path, stated_unit, stated_sampling_frequency, stated_leads)
-    signal = np.clip(arrange(recording), -_FAR_BEYOND_MV, _FAR_BEYOND_MV)
-    return signal.astype(np.float32), recording.sampling_frequency
+            refusals.append(refusal)
+        else:
+            windows.append(Window(raw, missing, part.start))
+    if not windows:
+        raise refusals[0]
+    return Loaded(tuple(windows), sampling_frequency)
 
 
 def fill_gaps(signal: np.ndarray, max_share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Linear interpolation over missing samples; at the ends the nearest value.
+    """Interpolates linearly over missing samples; at the ends the nearest value is repeated.
 
     Args:
         signal: floating (lead, time), NaN where missing.
@@ -204,15 +202,3 @@ def fill_gaps(signal: np.ndarray, max_share: float) -> tuple[np.ndarray, np.ndar
     for lead, gap in zip(filled, gaps, strict=True):
         lead[gap] = np.interp(time[gap], time[~gap], lead[~gap])
     return filled, missing
-
-
-def process_loaded_safely(loaded: Sequence[Loaded], settings: EcgSettings) -> list[Processed | Refusal]:
-    """As `finish`; a record that surprises it is refused, and stops no other."""
-    found = result_or_refusal(partial(process_loaded, loaded, settings))
-    if not isinstance(found, Refusal):
-        return found
-    return (
-        [found]
-        if len(loaded) == 1
-        else [outcome for one in loaded for outcome in process_loaded_safely([one], settings)]
-    )

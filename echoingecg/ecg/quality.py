@@ -1,9 +1,8 @@
-"""Findings per lead and per recording: they flag; which of them refuse is the recipe's choice.
+"""Findings on each lead and each recording: they flag, and the recipe chooses which of them refuse.
 
-Thresholds and their sources: docs/ecg_quality.md. Every function takes one recording (lead, time) or a batch
-(record, lead, time) of equal rate and length.
-
-Amplitudes that no ECG has: a gain or a unit that the file states wrongly.
+Also the check of the typical amplitude, which refuses a gain or a unit that the file states wrongly. Thresholds and
+their sources: docs/ecg_quality.md. Every function takes one recording (lead, time) or a batch (record, lead, time) of
+equal rate and length.
 """
 
 from functools import lru_cache
@@ -14,12 +13,14 @@ import numpy as np
 from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
 from echoingecg.common import Refusal
-from echoingecg.ecg.beats import contrast, find_beats, heart_rate, slope_energy
+from echoingecg.ecg import beats
 from echoingecg.ecg.decode.recording import limb_lead_error
-from echoingecg.ecg.filter import count_equal, median
+from echoingecg.ecg.filter import median
 from echoingecg.recipe import EcgSettings
 
-_ENOUGH_LEADS = 3  # that show the QRS complexes: whatever electrode is off, more than these see the heart
+_MIN_QRS_LEADS = 3  # leads that must show the QRS complexes: whatever electrode is off, more than these see the heart
+_MAX_MAINS_SHARE = 0.475  # of the sampling frequency: higher mains frequencies are not seen
+_AMPLITUDE_WINDOW_SECONDS = 2.0  # holds a beat at 30 a minute, and little of the baseline's wander
 
 
 def assess_quality(
@@ -30,7 +31,7 @@ def assess_quality(
     Args:
         raw: float (..., 12, time), mV, unfiltered, gaps interpolated; the window's recorded part.
         missing: (..., 12) share of missing samples.
-        filtered: float (..., 12, 1000), mV at 100 Hz, whatever fills it up after `raw` included.
+        filtered: float (..., 12, 1000), mV at 100 Hz, with what fills it up after `raw`.
         sampling_frequency: of `raw`, Hz.
         settings: thresholds.
 
@@ -39,37 +40,37 @@ def assess_quality(
     """
     recorded = recorded_samples(raw.shape[-1], sampling_frequency)
     heart = filtered[..., :recorded]
-    energy = slope_energy(heart)
-    beats = find_beats(energy)
-    clarity = contrast(energy, beats)
-    rate = heart_rate(beats)
-    qrs = (rate >= settings.rate_low) & (rate <= settings.rate_high)
-    qrs &= np.sort(clarity, axis=-1)[..., -_ENOUGH_LEADS] >= settings.qrs_contrast
+    energy = beats.slope_energy(heart)
+    peaks = beats.find_beats(energy)
+    clarity = beats.contrast(energy, peaks)
+    rate = beats.heart_rate(peaks)
+    has_qrs = (rate >= settings.rate_low) & (rate <= settings.rate_high)
+    has_qrs &= np.sort(clarity, axis=-1)[..., -_MIN_QRS_LEADS] >= settings.qrs_contrast
 
     highest, lowest = raw.max(axis=-1), raw.min(axis=-1)
     flat = highest - lowest < settings.flat_mv
     level, mains = level_and_mains(raw, sampling_frequency, settings.mains_frequencies)
     power = np.einsum("...t,...t->...", heart, heart) / recorded
-    leads = {
+    lead_findings = {
         "flat": flat,
         "clipped": ~flat & (_share_at_extreme(raw, highest, lowest) > settings.clipped_share),
         "nan": missing > 0,
         "baseline": np.abs(level) > settings.baseline_mv,
         "amplitude": np.maximum(filtered.max(axis=-1), -filtered.min(axis=-1)) > settings.amplitude_mv,
-        "disconnected": ~flat & qrs[..., None] & (clarity < settings.lead_contrast),
+        "disconnected": ~flat & has_qrs[..., None] & (clarity < settings.lead_contrast),
         "mains": ~flat & (mains > settings.mains_share * (mains + power)),
     }
     error, share = limb_lead_error(heart)
-    whole = {
-        "short": np.full(qrs.shape, recorded < SAMPLES),
-        "no_qrs": ~qrs,
+    record_findings = {
+        "short": np.full(has_qrs.shape, recorded < SAMPLES),
+        "no_qrs": ~has_qrs,
         "limb_leads": (share > settings.limb_lead_share) & (error > settings.limb_lead_mv),
     }
-    return _mask(leads, QUALITY_FLAGS), _mask(whole, RECORD_FLAGS)
+    return _bit_mask(lead_findings, QUALITY_FLAGS), _bit_mask(record_findings, RECORD_FLAGS)
 
 
 def recorded_samples(time: int, sampling_frequency: float) -> int:
-    """How many of the 1000 samples at 100 Hz stand on recorded ones; one missing sample of the source is none."""
+    """How many of the 1000 samples at 100 Hz come from recorded ones; one missing sample of the source is ignored."""
     return min(SAMPLES, int((time + 1) * SAMPLING_FREQUENCY / sampling_frequency))
 
 
@@ -99,103 +100,69 @@ def level_and_mains(
 
 
 def _powers(projected: np.ndarray) -> np.ndarray:
-    """(..., 1 + 2 n) means, cosines and sines as (..., 1 + n) means and powers."""
+    """Means, cosines and sines, (..., 1 + 2 n), to means and powers, (..., 1 + n)."""
     cosine, sine = projected[..., 1::2], projected[..., 2::2]
     return np.concatenate([projected[..., :1], (cosine**2 + sine**2) / 2], axis=-1)
 
 
 @lru_cache(maxsize=32)
-def _basis(time: int, sampling_frequency: float, frequencies: tuple[float, ...]) -> np.ndarray:
-    """float64 (time, 1 + 2 n): projects on the mean, and on each frequency's cosine and sine as amplitudes."""
-    at = np.arange(time) / sampling_frequency
+def _basis(samples: int, sampling_frequency: float, frequencies: tuple[float, ...]) -> np.ndarray:
+    """Projects on the mean, and on each frequency's cosine and sine as amplitudes: float64 (time, 1 + 2 n)."""
+    time = np.arange(samples) / sampling_frequency
     columns = [
-        wave(2 * np.pi * one * at)
-        for one in frequencies
-        if one < 0.475 * sampling_frequency
+        wave(2 * np.pi * frequency * time)
+        for frequency in frequencies
+        if frequency < _MAX_MAINS_SHARE * sampling_frequency
         for wave in (np.cos, np.sin)
     ]
-    trend = np.stack([np.ones(time), at - at.mean()], axis=1)
-    waves = np.stack(columns, axis=1) if columns else np.empty((time, 0))
+    trend = np.stack([np.ones(samples), time - time.mean()], axis=1)
+    waves = np.stack(columns, axis=1) if columns else np.empty((samples, 0))
     waves = waves - trend @ np.linalg.lstsq(trend, waves, rcond=None)[0]
-    return np.concatenate([np.ones((time, 1)), 2 * waves], axis=1) / time
+    return np.concatenate([np.ones((samples, 1)), 2 * waves], axis=1) / samples
 
 
 def _share_at_extreme(raw: np.ndarray, highest: np.ndarray, lowest: np.ndarray) -> np.ndarray:
-    return np.maximum(count_equal(raw, highest), count_equal(raw, lowest)) / raw.shape[-1]
+    return np.maximum(_count_equal(raw, highest), _count_equal(raw, lowest)) / raw.shape[-1]
 
 
-def _mask(found: dict[str, np.ndarray], flags: dict) -> np.ndarray:
-    mask = np.zeros(next(iter(found.values())).shape, dtype=np.uint8)
-    for name, where in found.items():
-        mask |= where.astype(np.uint8) * np.uint8(flags[name])
+def _count_equal(values: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """How many values over the last axis equal the level; three times faster than `(values == level).sum()`."""
+    equal = values == level[..., None]
+    return np.add.reduce(equal.view(np.uint8), axis=-1, dtype=np.uint32)
+
+
+def _bit_mask(findings: dict[str, np.ndarray], flags: dict) -> np.ndarray:
+    mask = np.zeros(next(iter(findings.values())).shape, dtype=np.uint8)
+    for name, is_found in findings.items():
+        mask |= is_found.astype(np.uint8) * np.uint8(flags[name])
     return mask
 
 
 def finding_names(mask: int, flags: dict) -> tuple[str, ...]:
-    """The findings in a bit mask."""
+    """The names of the findings in a bit mask."""
     return tuple(name for name, bit in flags.items() if mask & bit)
 
 
-def check_findings(quality: np.ndarray, findings: int, settings: EcgSettings) -> None:
-    """Raises Refusal(poor_quality) when the recipe refuses what was found on one recording.
+def refusal_of_findings(quality: np.ndarray, findings: int, settings: EcgSettings) -> Refusal | None:
+    """The refusal (poor_quality) of a recording with findings that the recipe does not allow; None for others.
 
     Args:
-        quality: uint8 (12,), of `judge`.
-        findings: of `judge`.
+        quality: uint8 (12,), of `assess_quality`.
+        findings: of `assess_quality`.
         settings: `refuse` and `refuse_leads`.
     """
     for name in finding_names(findings, RECORD_FLAGS):
         if name in settings.refuse:
-            raise Refusal("poor_quality", name)
+            return Refusal("poor_quality", name)
     for name, bit in QUALITY_FLAGS.items():
-        at = np.flatnonzero(quality & bit)
-        if name in settings.refuse and len(at) >= settings.refuse_leads:
-            raise Refusal("poor_quality", f"{name}: {', '.join(LEADS[lead] for lead in at)}")
-
-
-_WINDOW = 2.0  # s: holds a beat at 30 a minute, and little of the baseline's wander
-
-
-def typical_amplitude(signal: np.ndarray, sampling_frequency: float) -> np.ndarray:
-    """Peak to peak in mV: the median over leads of the median over windows of 2 s, each without its trend.
-
-    Leads that never change, dead ones, are left out; so are windows with missing samples.
-
-    Args:
-        signal: float (..., 12, time), mV; may hold NaN.
-        sampling_frequency: of `signal`, Hz.
-
-    Returns:
-        (...,); NaN when every lead is dead or missing.
-    """
-    time = signal.shape[-1]
-    width = max(1, min(time, round(_WINDOW * sampling_frequency)))
-    count = time // width
-    windows = signal[..., : count * width].reshape(*signal.shape[:-1], count, width)
-    ramp = _ramp(width).astype(signal.dtype, copy=False)
-    straight = windows - (windows @ ramp / max(float(ramp @ ramp), 1.0))[..., None] * ramp
-    heights = straight.max(axis=-1) - straight.min(axis=-1)
-    dead = np.ptp(signal, axis=-1) == 0  # NaN is not 0
-    if np.isfinite(heights).all() and not dead.any():
-        return median(median(heights))
-    heights[dead] = np.nan
-    return _over_what_is_there(_over_what_is_there(np.where(np.isfinite(heights), heights, np.nan)))
-
-
-def _over_what_is_there(values: np.ndarray) -> np.ndarray:
-    """Median along the last axis without NaN; NaN where nothing else is."""
-    there = ~np.isnan(values)
-    found = np.nanmedian(np.where(there.any(axis=-1, keepdims=True), values, 0), axis=-1)
-    return np.where(there.any(axis=-1), found, np.nan)
-
-
-@lru_cache(maxsize=8)
-def _ramp(width: int) -> np.ndarray:
-    return np.linspace(-1.0, 1.0, width, dtype=np.float32)
+        rows = np.flatnonzero(quality & bit)
+        if name in settings.refuse and len(rows) >= settings.refuse_leads:
+            return Refusal("poor_quality", f"{name}: {', '.join(LEADS[row] for row in rows)}")
+    return None
 
 
 def check_plausible(amplitude: float, settings: EcgSettings) -> None:
-    """Refuses a recording whose gain must be wrong. One in which every lead is dead is not judged here.
+    """Refuses a recording whose gain must be wrong; a recording in which every lead is dead passes.
 
     Args:
         amplitude: of `typical_amplitude`; the stage gives that of the filtered signal.
@@ -206,3 +173,41 @@ def check_plausible(amplitude: float, settings: EcgSettings) -> None:
     """
     if not isnan(amplitude) and not settings.typical_low_mv <= amplitude <= settings.typical_high_mv:
         raise Refusal("implausible", f"a typical amplitude of {amplitude:.3g} mV from peak to peak")
+
+
+def typical_amplitude(signal: np.ndarray, sampling_frequency: float) -> np.ndarray:
+    """Peak to peak in mV: the median over leads of the median over windows of 2 s, each without its trend.
+
+    Dead leads, which never change, are left out; so are windows with missing samples.
+
+    Args:
+        signal: float (..., 12, time), mV; may hold NaN.
+        sampling_frequency: of `signal`, Hz.
+
+    Returns:
+        (...,); NaN when every lead is dead or missing.
+    """
+    time = signal.shape[-1]
+    width = max(1, min(time, round(_AMPLITUDE_WINDOW_SECONDS * sampling_frequency)))
+    count = time // width
+    windows = signal[..., : count * width].reshape(*signal.shape[:-1], count, width)
+    ramp = _ramp(width).astype(signal.dtype, copy=False)
+    straight = windows - (windows @ ramp / max(float(ramp @ ramp), 1.0))[..., None] * ramp
+    heights = straight.max(axis=-1) - straight.min(axis=-1)
+    dead = np.ptp(signal, axis=-1) == 0  # NaN is not 0
+    if np.isfinite(heights).all() and not dead.any():
+        return median(median(heights))
+    heights[dead] = np.nan
+    return _median_without_nan(_median_without_nan(np.where(np.isfinite(heights), heights, np.nan)))
+
+
+def _median_without_nan(values: np.ndarray) -> np.ndarray:
+    """Median over the last axis, NaN left out; NaN where nothing else is."""
+    is_known = ~np.isnan(values)
+    medians = np.nanmedian(np.where(is_known.any(axis=-1, keepdims=True), values, 0), axis=-1)
+    return np.where(is_known.any(axis=-1), medians, np.nan)
+
+
+@lru_cache(maxsize=8)
+def _ramp(width: int) -> np.ndarray:
+    return np.linspace(-1.0, 1.0, width, dtype=np.float32)

@@ -1,8 +1,7 @@
-"""Which ten seconds of a recording count, and what fills up a shorter one.
+"""Windows of ten seconds: which of a recording may count, and how they are filtered and assessed in batches.
 
-Windows of recordings, filtered and judged, those of one rate and length together.
-
-A window's bytes and findings do not depend on its company: every product has a shape of its own (batch.py).
+A window's bytes and findings do not depend on the windows beside it: every product has a shape of its own
+(fast_filter.py).
 """
 
 from collections.abc import Sequence
@@ -13,79 +12,19 @@ import numpy as np
 
 from data_contracts.conventions import SAMPLES, SAMPLING_FREQUENCY
 from echoingecg.common import Refusal
+from echoingecg.ecg import quality
 from echoingecg.ecg.fast_filter import filter_records
-from echoingecg.ecg.quality import assess_quality, check_plausible, recorded_samples, typical_amplitude
 from echoingecg.recipe import EcgSettings
 
-DURATION = SAMPLES / SAMPLING_FREQUENCY  # s
-
-
-def check_length(time: int, sampling_frequency: float, settings: EcgSettings) -> None:
-    """Raises Refusal(too_short) when the recipe asks for more; one sample may be missing.
-
-    Args:
-        time: samples of the recording.
-        sampling_frequency: Hz.
-        settings: `min_duration` and `short`.
-    """
-    needed = max(DURATION, settings.min_duration) if settings.short == "refuse" else settings.min_duration
-    if time + 1 < needed * sampling_frequency:
-        raise Refusal("too_short", f"{time / sampling_frequency:.2f} s, the recipe asks for {needed:g}")
-
-
-def window_slices(time: int, sampling_frequency: float, settings: EcgSettings) -> list[slice]:
-    """Windows of 10 s that may count, in the order of preference among equals; a shorter recording is one.
-
-    Args:
-        time: samples of the recording.
-        sampling_frequency: Hz.
-        settings: `long`, `window_step` and `most_windows`.
-    """
-    width = ceil(DURATION * sampling_frequency)
-    if time <= width or settings.long == "first":
-        return [slice(0, min(time, width))]
-    step = max(1, round(settings.window_step * sampling_frequency))
-    starts = [*range(0, time - width, step), time - width]
-    if settings.long == "several":
-        starts = starts[: settings.most_windows]
-    return [slice(start, start + width) for start in starts]
-
-
-def count_defects(quality: np.ndarray, findings: int, missing: np.ndarray) -> tuple[int, int, float]:
-    """What speaks against a window, to be compared: findings on the recording, on leads, missing samples.
-
-    Args:
-        quality: uint8 (12,), bit mask a lead.
-        findings: bit mask of the recording.
-        missing: (12,) share of missing samples.
-    """
-    return findings.bit_count(), sum(int(lead).bit_count() for lead in quality), float(missing.sum())
-
-
-def fill_short_window(filtered: np.ndarray, recorded: int, settings: EcgSettings) -> np.ndarray:
-    """The filtered signal with what follows its recorded part as the recipe wants it.
-
-    Args:
-        filtered: float32 (lead, 1000); 0 mV, the filter's rest, after `recorded`.
-        recorded: samples at 100 Hz that are recorded.
-        settings: `short`.
-
-    Returns:
-        `filtered` itself, or for `repeat` the recorded part over and over.
-    """
-    if settings.short != "repeat" or recorded >= filtered.shape[-1]:
-        return filtered
-    return filtered[..., np.arange(filtered.shape[-1]) % recorded]
-
-
+_WINDOW_SECONDS = SAMPLES / SAMPLING_FREQUENCY
 # Beyond this the gain must be wrong: surface ECGs stay under 10 mV, pacing spikes included (filtered).
 _MAX_MV = 50.0
-_TOGETHER = 16  # windows that are filtered and judged together: 4 MB at 500 Hz
+_WINDOWS_PER_BATCH = 16  # 4 MB at 500 Hz
 
 
 @dataclass(frozen=True)
 class Window:
-    """At most 10 s of a recording.
+    """At most 10 s of a recording, unfiltered.
 
     Attributes:
         raw: float32 (12, time), mV, without NaN, leads in the order of data_contracts.conventions.LEADS.
@@ -100,14 +39,15 @@ class Window:
 
 @dataclass(frozen=True)
 class Processed:
-    """One ECG, ready for the pool.
+    """One filtered ECG, ready for the pool.
 
     Attributes:
         signal: float32 (12, 1000), mV at 100 Hz, leads in the order of data_contracts.conventions.LEADS.
         quality: uint8 (12,), bit mask of data_contracts.ecg.QUALITY_FLAGS.
         findings: bit mask of data_contracts.ecg.RECORD_FLAGS.
         start: of the window in the recording, samples of the source.
-        defects: what speaks against it, to be compared with another window.
+        defects: what speaks against it, to be compared with another window's: the number of findings on the
+            recording, on its leads, and the sum of the leads' missing shares.
     """
 
     signal: np.ndarray
@@ -117,61 +57,94 @@ class Processed:
     defects: tuple[int, int, float]
 
 
-def filter_windows(parts: list[tuple[Window, float]], settings: EcgSettings) -> list[Processed | Refusal]:
-    """One outcome a window, in order.
+def check_length(time: int, sampling_frequency: float, settings: EcgSettings) -> None:
+    """Raises Refusal(too_short) for a recording shorter than the recipe asks for; one sample may be missing.
 
     Args:
-        parts: windows and their sampling frequencies in Hz, alike or not.
+        time: samples of the recording.
+        sampling_frequency: Hz.
+        settings: `min_duration` and `short`.
+    """
+    needed = max(_WINDOW_SECONDS, settings.min_duration) if settings.short == "refuse" else settings.min_duration
+    if time + 1 < needed * sampling_frequency:
+        raise Refusal("too_short", f"{time / sampling_frequency:.2f} s, the recipe asks for {needed:g}")
+
+
+def window_slices(time: int, sampling_frequency: float, settings: EcgSettings) -> list[slice]:
+    """Candidate windows of 10 s, in the order of preference among equals; a shorter recording is one window.
+
+    Args:
+        time: samples of the recording.
+        sampling_frequency: Hz.
+        settings: `long`, `window_step` and `most_windows`.
+    """
+    width = ceil(_WINDOW_SECONDS * sampling_frequency)
+    if time <= width or settings.long == "first":
+        return [slice(0, min(time, width))]
+    step = max(1, round(settings.window_step * sampling_frequency))
+    starts = [*range(0, time - width, step), time - width]
+    if settings.long == "several":
+        starts = starts[: settings.most_windows]
+    return [slice(start, start + width) for start in starts]
+
+
+def filter_windows(windows: list[tuple[Window, float]], settings: EcgSettings) -> list[Processed | Refusal]:
+    """Filters and assesses windows; one outcome each, in order.
+
+    Args:
+        windows: each with its sampling frequency, Hz; rates and lengths may differ.
         settings: the recipe's section `ecg`.
     """
     outcomes: dict[int, Processed | Refusal] = {}
-    alike: dict[tuple[float, int], list[int]] = {}
-    for at, (window, frequency) in enumerate(parts):
-        alike.setdefault((frequency, window.raw.shape[1]), []).append(at)
-    for (frequency, _), members in alike.items():
-        for start in range(0, len(members), _TOGETHER):
-            some = members[start : start + _TOGETHER]
-            found = _judged_together([parts[at][0] for at in some], frequency, settings)
-            outcomes.update(zip(some, found, strict=True))
-    return [outcomes[at] for at in range(len(parts))]
+    groups: dict[tuple[float, int], list[int]] = {}
+    for number, (window, frequency) in enumerate(windows):
+        groups.setdefault((frequency, window.raw.shape[1]), []).append(number)
+    for (frequency, _), members in groups.items():
+        for start in range(0, len(members), _WINDOWS_PER_BATCH):
+            batch = members[start : start + _WINDOWS_PER_BATCH]
+            processed = _filter_batch([windows[number][0] for number in batch], frequency, settings)
+            outcomes.update(zip(batch, processed, strict=True))
+    return [outcomes[number] for number in range(len(windows))]
 
 
-def _judged_together(
+def _filter_batch(
     windows: Sequence[Window], sampling_frequency: float, settings: EcgSettings
 ) -> Sequence[Processed | Refusal]:
-    """One outcome for each window of one rate and length."""
+    """One outcome for each window; all windows have one rate and length. What follows a short one is filled up."""
     raw = np.stack([window.raw for window in windows])
     try:
         filtered = filter_records(raw, sampling_frequency, settings)
     except Refusal as refusal:
         return [refusal] * len(windows)
-    recorded = recorded_samples(raw.shape[-1], sampling_frequency)
+    recorded = quality.recorded_samples(raw.shape[-1], sampling_frequency)
     refusals = _implausible(filtered, recorded, settings)
-    kept = [at for at in range(len(windows)) if at not in refusals]
+    kept = [row for row in range(len(windows)) if row not in refusals]
     outcomes: dict[int, Processed | Refusal] = {**refusals}
     if refusals:
         raw, filtered = raw[kept], filtered[kept]
     if kept:
-        missing = np.stack([windows[at].missing for at in kept])
-        found = zip(kept, filtered, *assess_quality(raw, missing, filtered, sampling_frequency, settings), strict=True)
-        for at, signal, leads, whole in found:
-            window, findings = windows[at], int(whole)
-            against = count_defects(leads, findings, window.missing)
-            signal = fill_short_window(signal, recorded, settings)
-            outcomes[at] = Processed(signal, leads, findings, window.start, against)
-    return [outcomes[at] for at in range(len(windows))]
+        missing = np.stack([windows[row].missing for row in kept])
+        flags = quality.assess_quality(raw, missing, filtered, sampling_frequency, settings)
+        if settings.short == "repeat" and recorded < SAMPLES:
+            filtered = filtered[..., np.arange(SAMPLES) % recorded]
+        for row, signal, lead_flags, record_flags in zip(kept, filtered, *flags, strict=True):
+            window, findings = windows[row], int(record_flags)
+            lead_findings = sum(int(lead).bit_count() for lead in lead_flags)
+            defects = findings.bit_count(), lead_findings, float(window.missing.sum())
+            outcomes[row] = Processed(signal, lead_flags, findings, window.start, defects)
+    return [outcomes[row] for row in range(len(windows))]
 
 
 def _implausible(filtered: np.ndarray, recorded: int, settings: EcgSettings) -> dict[int, Refusal]:
-    """By their place, those of (record, 12, 1000) whose gain must be wrong."""
+    """Refusals, by row, of those records of (record, 12, 1000) whose gain must be wrong."""
     refusals: dict[int, Refusal] = {}
     largest = np.maximum(filtered.max(axis=(1, 2)), -filtered.min(axis=(1, 2)))
-    amplitudes = typical_amplitude(filtered[..., :recorded], SAMPLING_FREQUENCY)
-    for at, (most, amplitude) in enumerate(zip(largest, amplitudes, strict=True)):
+    amplitudes = quality.typical_amplitude(filtered[..., :recorded], SAMPLING_FREQUENCY)
+    for row, (maximum, amplitude) in enumerate(zip(largest, amplitudes, strict=True)):
         try:
-            if not most <= _MAX_MV:
-                raise Refusal("implausible", f"{most:.3g} mV after filtering")
-            check_plausible(float(amplitude), settings)
+            if not maximum <= _MAX_MV:
+                raise Refusal("implausible", f"{maximum:.3g} mV after filtering")
+            quality.check_plausible(float(amplitude), settings)
         except Refusal as refusal:
-            refusals[at] = refusal
+            refusals[row] = refusal
     return refusals

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from echoingecg.common import Refusal
 from echoingecg.ecg.fast_filter import filter_records, measure_filter
-from echoingecg.ecg.filter import band_pass_and_resample, count_equal, median
+from echoingecg.ecg.filter import band_pass_and_resample, median
 from echoingecg.ecg.process import Loaded, Processed, Window, load, process_loaded
 from echoingecg.recipe import EcgSettings
 from helpers.ecg.wfdb_files import heartbeats
@@ -147,5 +147,3 @@ def test_bytes_do_not_depend_on_company_or_threads(fs: float) -> None:
 def test_levels_are_numpys(values: list[float]) -> None:
     rows = np.array([values, values[::-1]], np.float32)
     np.testing.assert_allclose(median(rows), np.median(rows, axis=-1), rtol=1e-6)
-    highest = rows.max(axis=-1)
-    np.testing.assert_array_equal(count_equal(rows, highest), (rows == highest[:, None]).sum(axis=-1))

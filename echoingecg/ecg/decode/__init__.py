@@ -1,21 +1,32 @@
-"""Files as Recordings: one module a format, chosen by content, not by name."""
+"""One ECG file of any accepted format becomes a Recording; the format is found from the content."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from echoingecg.common import Refusal, is_dicom
+from echoingecg.common import Refusal
 from echoingecg.ecg.decode import aecg, dicom, edf, muse, npy, philips, scp, wfdb, xml
-from echoingecg.ecg.decode import edf as edf_signals
-from echoingecg.ecg.decode import npy as npy_array
-from echoingecg.ecg.decode import scp as scp_file
-from echoingecg.ecg.decode.recording import Recording, read_whole
+from echoingecg.ecg.decode.recording import Recording, Stated, read_whole
 
 __all__ = ["decode"]
 
-# What an XML document starts with, in the encodings it may have: `<` after any byte order mark and white space.
-_XML = (b"<", b"\xef\xbb\xbf<", b"\xff\xfe<\0", b"\xfe\xff\0<", b"<\0", b"\0<")
-_HEAD = 132  # bytes that tell a format
+# Format, the byte where its signature stands, the signature, the decoder of (path, stated).
+_BINARY_FORMATS = (
+    ("DICOM", 128, b"DICM", dicom.decode_dicom),
+    ("NumPy", 0, b"\x93NUMPY", npy.decode_npy),
+    ("EDF", 0, b"0       ", edf.decode_edf),
+    ("SCP-ECG", 16, b"SCPECG", scp.decode_scp),
+)
+# By the document's root element: format, and the decoder of (root, stated).
+_XML_FORMATS = {
+    "RestingECG": ("GE MUSE", muse.decode_muse),
+    "restingecgdata": ("Philips", philips.decode_philips),
+    "AnnotatedECG": ("HL7 aECG", aecg.decode_aecg),
+}
+# How an XML document starts in the encodings it may have: `<` after any byte order mark and white space.
+_XML_STARTS = (b"<", b"\xef\xbb\xbf<", b"\xff\xfe<\0", b"\xfe\xff\0<", b"<\0", b"\0<")
+_HEAD_BYTES = 132
+_XML_HEAD_BYTES = 64
 
 
 def decode(
@@ -36,46 +47,30 @@ def decode(
         Refusal: the file is of no known format, damaged, or lacks a lead's name, a unit or a rate.
         OSError: the file cannot be read.
     """
-    found = path if path.is_file() else path.with_name(path.name + wfdb.HEADER_SUFFIX)
-    if not found.is_file():
+    file_path = path if path.is_file() else path.with_name(path.name + wfdb.HEADER_SUFFIX)
+    if not file_path.is_file():
         raise Refusal("missing_file", "the file is not there")
-    with found.open("rb") as file:
-        head = file.read(_HEAD)
-    kind, recording = _decoded(found, head, stated_unit, stated_sampling_frequency, stated_leads)
-    return replace(recording, format=kind)
+    name, recording = _decode(file_path, Stated(stated_unit, stated_sampling_frequency, stated_leads))
+    return replace(recording, format=name)
 
 
-def _decoded(
-    path: Path, head: bytes, unit: str | None, sampling_frequency: float | None, leads: Sequence[str] | None
-) -> tuple[str, Recording]:
-    """What kind of file it is, and what it holds."""
-    if is_dicom(head):
-        return "DICOM", dicom.decode_dicom(path, unit, sampling_frequency)
-    if head.startswith(npy_array.SIGNATURE):
-        return "NumPy", npy.decode_npy(path, unit, sampling_frequency, leads)
-    if head.startswith(edf_signals.SIGNATURE):
-        return "EDF", edf.decode_edf(path, unit, sampling_frequency)
-    if head[scp_file.SIGNATURE_AT :].startswith(scp_file.SIGNATURE):
-        return "SCP-ECG", scp.decode_scp(path)
-    if head.lstrip().startswith(_XML):
-        return _decoded_xml(path, unit, sampling_frequency)
+def _decode(path: Path, stated: Stated) -> tuple[str, Recording]:
+    """The name of the file's format, and what the file holds. A WFDB header has no signature, so it comes last."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    for name, position, signature, decode_binary in _BINARY_FORMATS:
+        if head.startswith(signature, position):
+            return name, decode_binary(path, stated)
+    if head[:_XML_HEAD_BYTES].lstrip().startswith(_XML_STARTS):
+        root = xml.parse_xml(read_whole(path))
+        if (root_name := xml.local(root)) not in _XML_FORMATS:
+            raise Refusal("unknown_format", "an XML document that is no MUSE, Philips or HL7 ECG")
+        name, decode_xml = _XML_FORMATS[root_name]
+        return name, decode_xml(root, stated)
     try:
         header = wfdb.read_header(path)
     except Refusal as refusal:
         if path.suffix == wfdb.HEADER_SUFFIX or path.stat().st_size == 0:
             raise
         raise Refusal("unknown_format", "none of the formats that are read here") from refusal
-    return "WFDB", wfdb.decode_wfdb(path, header, unit, sampling_frequency)
-
-
-def _decoded_xml(path: Path, unit: str | None, sampling_frequency: float | None) -> tuple[str, Recording]:
-    root = xml.parse_xml(read_whole(path))
-    match xml.local(root):
-        case "RestingECG":
-            return "GE MUSE", muse.decode_muse(root, unit, sampling_frequency)
-        case "restingecgdata":
-            return "Philips", philips.decode_philips(root, sampling_frequency)
-        case "AnnotatedECG":
-            return "HL7 aECG", aecg.decode_aecg(root, unit, sampling_frequency)
-        case _:
-            raise Refusal("unknown_format", "an XML document that is no MUSE, Philips or HL7 ECG")
+    return "WFDB", wfdb.decode_wfdb(path, header, stated)

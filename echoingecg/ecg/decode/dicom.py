@@ -1,6 +1,6 @@
 """DICOM waveforms: 12-lead ECG (1.2.840.10008.5.1.4.1.1.9.1.1) and general ECG (...9.1.2) storage.
 
-PS3.3 C.10.9 (Waveform Module), PS3.16 CID 3001 (ECG leads).
+Sources: PS3.3 C.10.9 (Waveform Module), PS3.16 CID 3001 (ECG leads).
 """
 
 import struct
@@ -13,23 +13,15 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from echoingecg.common import Refusal, silence_libraries
-from echoingecg.ecg.decode.recording import (
-    Recording,
-    canonical_lead,
-    check_size,
-    sampling_frequency,
-    units_per_millivolt,
-)
+from echoingecg.ecg.decode.recording import LEAD_NUMBERS, Recording, Stated, canonical_lead, check_size
 
 _TAGS = ["WaveformSequence"]  # names, birth dates and pixel data are not even parsed
 _ENCODINGS = {
     (8, "SB"): "i1", (8, "UB"): "u1", (16, "SS"): "<i2", (16, "US"): "<u2", (32, "SL"): "<i4", (32, "UL"): "<u4",
 }  # fmt: skip
-# Lead codes: SCP-ECG (prEN 1064) 5.6.3-9-n and ISO/IEEE 11073-10102 2:n share their numbers.
-_NUMBERS = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"} | {n + 2: f"V{n}" for n in range(1, 7)}
-_CODES = {
-    prefix + str(number): lead for prefix in ("5.6.3-9-", "2:") for number, lead in _NUMBERS.items()
-}  # fmt: skip
+# SCP-ECG (prEN 1064) 5.6.3-9-n and ISO/IEEE 11073-10102 2:n share the leads' numbers.
+_LEAD_CODES = {f"{prefix}{number}": lead for prefix in ("5.6.3-9-", "2:") for number, lead in LEAD_NUMBERS.items()}
+# What pydicom, zlib and NumPy raise on damaged content.
 _FAULTS = (
     InvalidDicomError,
     BytesLengthException, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError,
@@ -37,8 +29,8 @@ _FAULTS = (
 )  # fmt: skip
 
 
-def decode_dicom(path: Path, stated_unit: str | None, stated_sampling_frequency: float | None) -> Recording:
-    """Reads the longest original multiplex group: the rhythm, not the median beat.
+def decode_dicom(path: Path, stated: Stated) -> Recording:
+    """Reads the longest original multiplex group, which is the rhythm and not the median beat.
 
     Channels that are none of the twelve leads are left out.
 
@@ -47,7 +39,7 @@ def decode_dicom(path: Path, stated_unit: str | None, stated_sampling_frequency:
         OSError: the file cannot be read.
     """
     try:
-        return _decode(path, stated_unit, stated_sampling_frequency)
+        return _decode(path, stated)
     except Refusal:
         raise
     except OSError as fault:
@@ -58,7 +50,7 @@ def decode_dicom(path: Path, stated_unit: str | None, stated_sampling_frequency:
         raise Refusal("unreadable", f"pydicom fails with {type(fault).__name__}") from fault
 
 
-def _decode(path: Path, stated_unit: str | None, stated_sampling_frequency: float | None) -> Recording:
+def _decode(path: Path, stated: Stated) -> Recording:
     with silence_libraries(), pydicom.config.disable_value_validation():
         dataset = pydicom.dcmread(path, specific_tags=_TAGS)
         groups = list(dataset.get("WaveformSequence") or [])
@@ -67,8 +59,8 @@ def _decode(path: Path, stated_unit: str | None, stated_sampling_frequency: floa
         if dataset.original_encoding[1] is False:
             raise Refusal("unknown_format", "a big-endian DICOM waveform")
         group = max(groups, key=_preference)
-        found = group.get("SamplingFrequency")
-        frequency = sampling_frequency(None if found is None else float(found), stated_sampling_frequency)
+        rate = group.get("SamplingFrequency")
+        frequency = stated.frequency(None if rate is None else float(rate))
         stored = _stored(group)
         channels = list(group.get("ChannelDefinitionSequence") or [])
         if len(channels) != stored.shape[1]:
@@ -76,12 +68,12 @@ def _decode(path: Path, stated_unit: str | None, stated_sampling_frequency: floa
         named = [(row, name) for row, channel in enumerate(channels) if (name := _lead(channel)) is not None]
         if not named:
             raise Refusal("missing_leads", "no channel has the name of a lead")
-        signal = np.stack([_millivolts(stored[:, row], channels[row], stated_unit) for row, _ in named])
+        signal = np.stack([_millivolts(stored[:, row], channels[row], stated) for row, _ in named])
         return Recording(signal, tuple(name for _, name in named), frequency)
 
 
 def _preference(group: Dataset) -> tuple[bool, bool, float]:
-    """Greater is better: original over derived, no median beat, longer."""
+    """Sort key, the best group greatest: original before derived, rhythm before median beat, then the longest."""
     original = str(group.get("WaveformOriginality", "")).upper() != "DERIVED"
     beat = "MEDIAN" in str(group.get("MultiplexGroupLabel", "")).upper()
     samples, frequency = group.get("NumberOfWaveformSamples"), group.get("SamplingFrequency")
@@ -89,7 +81,7 @@ def _preference(group: Dataset) -> tuple[bool, bool, float]:
 
 
 def _stored(group: Dataset) -> np.ndarray:
-    """Stored values, float64 (time, channel), NaN where padded."""
+    """The stored values, float64 (time, channel), NaN where padded."""
     samples, channels = int(group.NumberOfWaveformSamples), int(group.NumberOfWaveformChannels)
     encoding = (int(group.WaveformBitsAllocated), str(group.WaveformSampleInterpretation))
     if encoding not in _ENCODINGS:
@@ -114,17 +106,17 @@ def _lead(channel: Dataset) -> str | None:
     """The lead's name: by code, else by the label, else by the code's meaning; None when it is no lead."""
     sources = channel.get("ChannelSourceSequence") or [Dataset()]
     code, meaning = str(sources[0].get("CodeValue", "")), str(sources[0].get("CodeMeaning", ""))
-    if code in _CODES:
-        return _CODES[code]
+    if code in _LEAD_CODES:
+        return _LEAD_CODES[code]
     return next((name for name in (code, str(channel.get("ChannelLabel", "")), meaning) if canonical_lead(name)), None)
 
 
-def _millivolts(stored: np.ndarray, channel: Dataset, stated_unit: str | None) -> np.ndarray:
-    """float64 (time,), mV: stored value x sensitivity x correction + baseline, in the channel's unit."""
+def _millivolts(stored: np.ndarray, channel: Dataset, stated: Stated) -> np.ndarray:
+    """The lead, float64 (time,), mV: stored value x sensitivity x correction + baseline, in the channel's unit."""
     sensitivity = channel.get("ChannelSensitivity")
     if not sensitivity:
         raise Refusal("missing_units", "a channel's sensitivity is 0 or not stated")
     units = channel.get("ChannelSensitivityUnitsSequence") or [Dataset()]
-    per_millivolt = units_per_millivolt(str(units[0].get("CodeValue", "")) or stated_unit or "")
+    per_millivolt = stated.units_per_millivolt(str(units[0].get("CodeValue", "")))
     gain = float(sensitivity) * float(channel.get("ChannelSensitivityCorrectionFactor") or 1.0)
     return (stored * gain + float(channel.get("ChannelBaseline") or 0.0)) / per_millivolt

@@ -7,15 +7,14 @@ import numpy as np
 from echoingecg.common import Refusal
 from echoingecg.ecg.decode import recording
 
-SIGNATURE = b"0       "
-_FIXED = 256
+_FIXED_BYTES = 256
 # Bytes of each signal's fields: label, transducer, unit, physical minimum and maximum, digital minimum and
-# maximum, prefiltering, samples a record, reserved.
-_FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
+# maximum, prefiltering, samples a data record, reserved.
+_FIELD_BYTES = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
 _LABEL, _UNIT, _LOW, _HIGH, _DIGITAL_LOW, _DIGITAL_HIGH, _SAMPLES = 0, 2, 3, 4, 5, 6, 8
 
 
-def decode_edf(path: Path, stated_unit: str | None, stated_sampling_frequency: float | None) -> recording.Recording:
+def decode_edf(path: Path, stated: recording.Stated) -> recording.Recording:
     """Reads the signals named as one of the twelve leads, which must share one rate.
 
     Raises:
@@ -23,31 +22,28 @@ def decode_edf(path: Path, stated_unit: str | None, stated_sampling_frequency: f
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        fixed = file.read(_FIXED).decode("latin-1")
-        if len(fixed) < _FIXED:
+        fixed = file.read(_FIXED_BYTES).decode("latin-1")
+        if len(fixed) < _FIXED_BYTES:
             raise Refusal("truncated", "the file ends within the EDF header")
         if fixed[192:197].upper() == "EDF+D":
             raise Refusal("unknown_format", "an EDF+ recording with interruptions")
         signals = recording.whole_number(fixed[252:256])
         if not signals:
             raise Refusal("unreadable", "an EDF file without signals")
-        fields = _fields(file.read(signals * sum(_FIELDS)).decode("latin-1"), signals)
-    start, records, duration = (
-        recording.whole_number(fixed[184:192]),
-        recording.whole_number(fixed[236:244]),
-        recording.number(fixed[244:252]),
-    )
-    counts = [recording.whole_number(one) or 0 for one in fields[_SAMPLES]]
+        fields = _fields(file.read(signals * sum(_FIELD_BYTES)).decode("latin-1"), signals)
+    start, records = recording.whole_number(fixed[184:192]), recording.whole_number(fixed[236:244])
+    duration = recording.number(fixed[244:252])
+    counts = [recording.whole_number(spelling) or 0 for spelling in fields[_SAMPLES]]
     rows = [row for row in range(signals) if recording.canonical_lead(fields[_LABEL][row]) is not None]
     if not rows:
         raise Refusal("missing_leads", "no signal has the name of a lead")
     if len({counts[row] for row in rows}) != 1:
         raise Refusal("unknown_format", "the leads differ in their sampling frequency")
-    if start != _FIXED + signals * sum(_FIELDS) or not counts[rows[0]] or not records:
+    if start != _FIXED_BYTES + signals * sum(_FIELD_BYTES) or not counts[rows[0]] or not records:
         raise Refusal("unreadable", "the EDF header's counts are impossible or not stated")
     rate = counts[rows[0]] / duration if duration and duration > 0 else None
-    frequency = recording.sampling_frequency(rate, stated_sampling_frequency)
-    scales = [_scale([column[row].strip() for column in fields], stated_unit) for row in rows]
+    frequency = stated.frequency(rate)
+    scales = [_scale([column[row].strip() for column in fields], stated) for row in rows]
     stored = _stored(path, start, records, counts)
     edges = np.cumsum([0, *counts])
     signal = np.stack(
@@ -58,18 +54,18 @@ def decode_edf(path: Path, stated_unit: str | None, stated_sampling_frequency: f
 
 
 def _fields(text: str, signals: int) -> list[list[str]]:
-    """The header's columns, a list of one text a signal each."""
-    if len(text) < signals * sum(_FIELDS):
+    """The header's fields, each a list of one text a signal."""
+    if len(text) < signals * sum(_FIELD_BYTES):
         raise Refusal("truncated", "the file ends within the EDF header")
-    columns, at = [], 0
-    for width in _FIELDS:
-        columns.append([text[at + row * width : at + (row + 1) * width] for row in range(signals)])
-        at += signals * width
-    return columns
+    fields, start = [], 0
+    for width in _FIELD_BYTES:
+        fields.append([text[start + row * width : start + (row + 1) * width] for row in range(signals)])
+        start += signals * width
+    return fields
 
 
 def _stored(path: Path, start: int, records: int, counts: list[int]) -> np.ndarray:
-    """int16 (record, value)."""
+    """The stored values, int16 (data record, value)."""
     frame = sum(counts)
     recording.check_size(frame, records)
     promised, held = start + 2 * frame * records, path.stat().st_size
@@ -80,11 +76,11 @@ def _stored(path: Path, start: int, records: int, counts: list[int]) -> np.ndarr
     return np.fromfile(path, dtype="<i2", offset=start).reshape(records, frame)
 
 
-def _scale(column: list[str], stated_unit: str | None) -> tuple[float, float]:
+def _scale(fields: list[str], stated: recording.Stated) -> tuple[float, float]:
     """Millivolts a step, and millivolts at step 0."""
-    per_millivolt = recording.units_per_millivolt(column[_UNIT] or stated_unit or "")
+    per_millivolt = stated.units_per_millivolt(fields[_UNIT])
     low, high, digital_low, digital_high = (
-        recording.number(column[name]) for name in (_LOW, _HIGH, _DIGITAL_LOW, _DIGITAL_HIGH)
+        recording.number(fields[name]) for name in (_LOW, _HIGH, _DIGITAL_LOW, _DIGITAL_HIGH)
     )  # fmt: skip
     if low is None or high is None or digital_low is None or digital_high is None:
         raise Refusal("missing_units", "a lead's physical or digital range is not stated")

@@ -1,4 +1,4 @@
-"""GE MUSE XML (`RestingECG`, restecg.dtd): eight stored leads, the other four follow from I and II."""
+"""GE MUSE XML (`RestingECG`, restecg.dtd): eight leads are stored, the other four follow from I and II."""
 
 import zlib
 from typing import TYPE_CHECKING
@@ -12,23 +12,20 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 
-def decode_muse(
-    root: "Element", stated_unit: str | None, stated_sampling_frequency: float | None
-) -> recording.Recording:
+def decode_muse(root: "Element", stated: recording.Stated) -> recording.Recording:
     """Reads the longest waveform of type Rhythm; the median beat is never taken.
 
     Raises:
         Refusal: see data_contracts.quarantine.REASONS.
     """
-    rhythms = [
-        one for one in xml.children(root, "Waveform") if xml.text(xml.child(one, "WaveformType")).lower() == "rhythm"
-    ]
+    waveforms = xml.children(root, "Waveform")
+    rhythms = [wave for wave in waveforms if xml.text(xml.child(wave, "WaveformType")).lower() == "rhythm"]
     if not rhythms:
         raise Refusal("unknown_format", "the MUSE file holds no rhythm waveform")
-    rhythm = max(rhythms, key=lambda one: max((_end(lead) for lead in xml.children(one, "LeadData")), default=0))
+    rhythm = max(rhythms, key=lambda wave: max((_end(lead) for lead in xml.children(wave, "LeadData")), default=0))
     if (kind := xml.text(xml.child(rhythm, "SampleType"))) and kind != "CONTINUOUS_SAMPLES":
         raise Refusal("unknown_format", "a MUSE waveform that is not of continuous samples")
-    frequency = recording.sampling_frequency(_frequency(rhythm), stated_sampling_frequency)
+    frequency = stated.frequency(_frequency(rhythm))
     leads = [
         lead
         for lead in xml.children(rhythm, "LeadData")
@@ -38,18 +35,18 @@ def decode_muse(
         raise Refusal("missing_leads", "no stored lead has the name of a lead")
     first = min(_start(lead) for lead in leads)
     samples = max(_end(lead) for lead in leads) - first
-    values = [_millivolts(lead, stated_unit) for lead in leads]
+    values = [_millivolts(lead, stated) for lead in leads]
     if samples > sum(map(len, values)):
         raise Refusal("unreadable", "leads that lie apart in time")
     signal = np.full((len(leads), samples), np.nan)
     for row, (lead, stored) in enumerate(zip(leads, values, strict=True)):
-        at = _start(lead) - first
-        signal[row, at : at + len(stored)] = stored
+        start = _start(lead) - first
+        signal[row, start : start + len(stored)] = stored
     return recording.Recording(signal, tuple(xml.text(xml.child(lead, "LeadID")) for lead in leads), frequency)
 
 
 def _frequency(rhythm: "Element") -> float | None:
-    """SampleBase x 10 ^ SampleExponent, Hz."""
+    """SampleBase x 10 ^ SampleExponent, Hz; None when it is not stated."""
     base = recording.number(xml.text(xml.child(rhythm, "SampleBase")))
     exponent = recording.number(xml.text(xml.child(rhythm, "SampleExponent"))) or 0.0
     if abs(exponent) > 9:
@@ -58,7 +55,7 @@ def _frequency(rhythm: "Element") -> float | None:
 
 
 def _start(lead: "Element") -> int:
-    """Samples between the waveform's start and the lead's first sample."""
+    """The number of samples between the waveform's start and the lead's first sample."""
     return recording.whole_number(xml.text(xml.child(lead, "LeadOffsetFirstSample"))) or 0
 
 
@@ -66,12 +63,12 @@ def _end(lead: "Element") -> int:
     return _start(lead) + (recording.whole_number(xml.text(xml.child(lead, "LeadSampleCountTotal"))) or 0)
 
 
-def _millivolts(lead: "Element", stated_unit: str | None) -> np.ndarray:
-    """float64 (time,), mV: the stored value x LeadAmplitudeUnitsPerBit, in LeadAmplitudeUnits."""
+def _millivolts(lead: "Element", stated: recording.Stated) -> np.ndarray:
+    """The lead, float64 (time,), mV: stored value x LeadAmplitudeUnitsPerBit, in LeadAmplitudeUnits."""
     per_bit = recording.number(xml.text(xml.child(lead, "LeadAmplitudeUnitsPerBit")))
     if not per_bit:
         raise Refusal("missing_units", "a lead's units a bit are 0 or not stated")
-    unit = recording.units_per_millivolt(xml.text(xml.child(lead, "LeadAmplitudeUnits")) or stated_unit or "")
+    unit = stated.units_per_millivolt(xml.text(xml.child(lead, "LeadAmplitudeUnits")))
     for name in ("LeadTimeOffset", "FirstSampleBaseline"):
         if recording.number(xml.text(xml.child(lead, name))):
             raise Refusal("unknown_format", f"a MUSE lead with a {name}: its unit is not stated")

@@ -1,20 +1,10 @@
-"""Leads are mapped by name, never by position; limb leads that follow from I and II are derived.
+"""A Recording, which every decoder returns, and the rules that all decoders share.
 
-What every decoder returns.
-
-Amplitude units: read, never guessed.
-
-Six limb leads from three electrodes: four of them follow from the others, or a lead is not what it is called.
-
-I + III = II (Einthoven 1912); aVR = -(I + II)/2, aVL = (I - III)/2, aVF = (II + III)/2 (Goldberger 1942). The filter
-is linear and the same for every lead, so the identities hold after it as before. Exchanged electrodes keep
-them: what breaks them is a lead under another's name, of another gain, or disturbed after the amplifier.
-
-What a decoder may read and allocate, and which rates it accepts.
-
-Numbers that a format writes out in characters.
+Leads are mapped by name, never by position. Units, rates and numbers are read, never guessed. Sizes are checked
+before memory is allocated.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from os import fstat
@@ -25,6 +15,41 @@ import numpy as np
 from data_contracts.conventions import LEADS
 from echoingecg.common import Refusal
 
+# All signals of a file together: 1 GB as float64, or more than three hours of twelve leads at 1 kHz.
+MAX_VALUES = 1 << 27
+# A file that must be parsed in memory as a whole: XML and SCP-ECG of 10 s have 30 kB to 2 MB.
+MAX_BYTES = 1 << 26
+
+# Spellings seen in WFDB and EDF headers, the UCUM codes of DICOM and aECG, the words of GE MUSE; compared
+# without regard to case: mega- and gigavolts do not occur in an ECG.
+_PER_MILLIVOLT = {
+    "v": 1e-3, "mv": 1.0, "uv": 1e3, "µv": 1e3, "μv": 1e3, "nv": 1e6,
+    "volt": 1e-3, "millivolt": 1.0, "microvolt": 1e3, "nanovolt": 1e6,
+    "volts": 1e-3, "millivolts": 1.0, "microvolts": 1e3, "nanovolts": 1e6,
+}  # fmt: skip
+
+_CANONICAL = {lead.lower(): lead for lead in LEADS}
+# "MDC_ECG_LEAD_V1" (IEEE 11073-10102), "Lead I (Einthoven)" (SCP-ECG's meanings in DICOM), "ECG I" (EDF+).
+_PREFIXES = ("mdc_ecg_lead_", "ecg_lead_", "mdc_", "ecg ", "ekg ", "lead ", "lead_")
+_SUFFIXES = (" (einthoven)",)
+
+# Lead numbers of SCP-ECG (EN 1064 table 5), which IEEE 11073-10102 and DICOM CID 3001 share.
+LEAD_NUMBERS = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"} | {
+    number + 2: f"V{number}" for number in range(1, 7)
+}
+
+# How the other limb leads follow from I and II (Einthoven 1912; Goldberger 1942): lead = a I + b II.
+_FROM_I_AND_II = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
+# Weighted sums of limb leads that are 0 in every true ECG (Einthoven 1912; Goldberger 1942).
+_LIMB_IDENTITIES = (
+    {"I": 1.0, "III": 1.0, "II": -1.0},
+    {"aVR": 1.0, "I": 0.5, "II": 0.5},
+    {"aVL": 1.0, "I": -0.5, "III": 0.5},
+    {"aVF": 1.0, "II": -0.5, "III": -0.5},
+)
+_IDENTITY_MATRIX = np.array([[sums.get(lead, 0.0) for lead in LEADS] for sums in _LIMB_IDENTITIES], dtype=np.float32)
+_LIMB_ROWS = [LEADS.index(lead) for lead in ("I", "II", "III", "aVR", "aVL", "aVF")]
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -34,8 +59,8 @@ class Recording:
         signal: float64 (lead, time), mV; NaN where the file marks a sample as missing.
         leads: the leads' names as the file spells them, one a row of `signal`.
         sampling_frequency: Hz, positive.
-        format: what kind of file it was, for example `SCP-ECG`; empty before `decode` has said.
-        derived: the leads of `leads` that were computed from others and not read from the file.
+        derived: those of `leads` that were computed from other leads and not read from the file.
+        format: the kind of file, for example `SCP-ECG`; `decode` fills it in.
     """
 
     signal: np.ndarray
@@ -45,20 +70,39 @@ class Recording:
     format: str = ""
 
 
-# Spellings met in WFDB and EDF headers, the UCUM codes of DICOM and aECG, the words of GE MUSE; compared
-# without regard to case: mega- and gigavolts do not occur in an ECG.
-_PER_MILLIVOLT = {
-    "v": 1e-3, "mv": 1.0, "uv": 1e3, "µv": 1e3, "μv": 1e3, "nv": 1e6,
-    "volt": 1e-3, "millivolt": 1.0, "microvolt": 1e3, "nanovolt": 1e6,
-    "volts": 1e-3, "millivolts": 1.0, "microvolts": 1e3, "nanovolts": 1e6,
-}  # fmt: skip
+@dataclass(frozen=True)
+class Stated:
+    """What the export's tables state about a file; it counts only where the file itself says nothing.
+
+    Attributes:
+        unit: amplitude unit.
+        sampling_frequency: Hz.
+        leads: the leads' names in stored order.
+    """
+
+    unit: str | None = None
+    sampling_frequency: float | None = None
+    leads: Sequence[str] | None = None
+
+    def units_per_millivolt(self, spelling: str | None) -> float:
+        """Factor of the file's unit, else of the stated one. Raises Refusal like the function of this name."""
+        return units_per_millivolt(spelling or self.unit or "")
+
+    def frequency(self, in_file: float | None) -> float:
+        """Hz, from the file, else from the export. Raises Refusal(missing_sampling_frequency)."""
+        frequency = self.sampling_frequency if in_file is None else in_file
+        if frequency is None:
+            raise Refusal("missing_sampling_frequency", "the sampling frequency is not stated")
+        if not isfinite(frequency) or frequency <= 0:
+            raise Refusal("missing_sampling_frequency", f"a sampling frequency of {frequency:g} Hz")
+        return frequency
 
 
 def units_per_millivolt(spelling: str) -> float:
     """How many of the unit make one millivolt, for example 1000 for `uV`.
 
     Raises:
-        Refusal: missing_units for an empty spelling, unknown_units for one that is not of volts.
+        Refusal: missing_units for an empty spelling, unknown_units for a unit that is not of volts.
     """
     plain = spelling.strip().lower()
     if not plain:
@@ -68,23 +112,10 @@ def units_per_millivolt(spelling: str) -> float:
     return _PER_MILLIVOLT[plain]
 
 
-_CANONICAL = {lead.lower(): lead for lead in LEADS}
-# "MDC_ECG_LEAD_V1" (IEEE 11073-10102), "Lead I (Einthoven)" (SCP-ECG's meanings in DICOM), "ECG I" (EDF+).
-_PREFIXES = ("mdc_ecg_lead_", "ecg_lead_", "mdc_", "ecg ", "ekg ", "lead ", "lead_")
-_SUFFIXES = (" (einthoven)",)
-
-# What I and II give of the others (Einthoven 1912; Goldberger 1942): lead = a I + b II.
-LIMB_LEADS = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
-# Lead numbers of SCP-ECG (EN 1064 table 5), which IEEE 11073-10102 and DICOM CID 3001 share.
-LEAD_NUMBERS = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"} | {
-    number + 2: f"V{number}" for number in range(1, 7)
-}
-
-
 def canonical_lead(spelling: str) -> str | None:
     """The lead's name as in data_contracts.conventions.LEADS; None when it is none of the twelve.
 
-    Case, the prefixes `lead`, `ECG` and `MDC_ECG_LEAD_` and white space around do not matter.
+    Case, surrounding white space and the prefixes `lead`, `ECG` and `MDC_ECG_LEAD_` do not matter.
     """
     plain = spelling.strip().lower()
     for prefix in _PREFIXES:
@@ -94,28 +125,8 @@ def canonical_lead(spelling: str) -> str | None:
     return _CANONICAL.get(plain.strip())
 
 
-def complete(recording: Recording) -> Recording:
-    """The recording with those of III, aVR, aVL and aVF added that it lacks, where it has I and II.
-
-    Raises:
-        Refusal: missing_leads when a lead is named twice.
-    """
-    rows = _rows(recording)
-    absent = [lead for lead in LIMB_LEADS if lead not in rows]
-    if not absent or "I" not in rows or "II" not in rows:
-        return recording
-    pair = recording.signal[[rows["I"], rows["II"]]]
-    added = np.array([LIMB_LEADS[lead] for lead in absent]) @ pair
-    return replace(
-        recording,
-        signal=np.concatenate([recording.signal, added]),
-        leads=(*recording.leads, *absent),
-        derived=(*recording.derived, *absent),
-    )
-
-
 def arrange(recording: Recording) -> np.ndarray:
-    """The twelve leads in the order of data_contracts.conventions.LEADS; others are left out.
+    """The twelve leads in the order of data_contracts.conventions.LEADS; other signals are left out.
 
     Leads that `complete` can derive may be absent.
 
@@ -125,15 +136,36 @@ def arrange(recording: Recording) -> np.ndarray:
     Raises:
         Refusal: missing_leads when one of the twelve is absent or named twice.
     """
-    whole = complete(recording)
-    rows = _rows(whole)
+    completed = complete(recording)
+    rows = _rows(completed)
     absent = [lead for lead in LEADS if lead not in rows]
     if absent:
         raise Refusal("missing_leads", f"no lead named {', '.join(absent)}")
-    return whole.signal[[rows[lead] for lead in LEADS]]
+    return completed.signal[[rows[lead] for lead in LEADS]]
+
+
+def complete(recording: Recording) -> Recording:
+    """The recording with III, aVR, aVL and aVF derived where they are absent and I and II are there.
+
+    Raises:
+        Refusal: missing_leads when a lead is named twice.
+    """
+    rows = _rows(recording)
+    absent = [lead for lead in _FROM_I_AND_II if lead not in rows]
+    if not absent or "I" not in rows or "II" not in rows:
+        return recording
+    pair = recording.signal[[rows["I"], rows["II"]]]
+    added = np.array([_FROM_I_AND_II[lead] for lead in absent]) @ pair
+    return replace(
+        recording,
+        signal=np.concatenate([recording.signal, added]),
+        leads=(*recording.leads, *absent),
+        derived=(*recording.derived, *absent),
+    )
 
 
 def _rows(recording: Recording) -> dict[str, int]:
+    """Row of the signal by canonical lead name."""
     rows: dict[str, int] = {}
     for row, spelling in enumerate(recording.leads):
         lead = canonical_lead(spelling)
@@ -144,19 +176,12 @@ def _rows(recording: Recording) -> dict[str, int]:
     return rows
 
 
-_LIMBS = ("I", "II", "III", "aVR", "aVL", "aVF")
-_IDENTITIES = (
-    {"I": 1.0, "III": 1.0, "II": -1.0},
-    {"aVR": 1.0, "I": 0.5, "II": 0.5},
-    {"aVL": 1.0, "I": -0.5, "III": 0.5},
-    {"aVF": 1.0, "II": -0.5, "III": -0.5},
-)
-_ROWS = [LEADS.index(lead) for lead in _LIMBS]
-_MATRIX = np.array([[one.get(lead, 0.0) for lead in LEADS] for one in _IDENTITIES], dtype=np.float32)
-
-
 def limb_lead_error(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How far the limb leads miss their identities.
+    """How far the limb leads are from the identities of Einthoven and Goldberger.
+
+    Four of the six limb leads follow from the others. The filter is linear and the same for every lead, so the
+    identities hold after it too. Exchanged electrodes keep them; a lead under another lead's name, of another
+    gain, or disturbed after the amplifier breaks them.
 
     Args:
         signal: float (..., 12, time), mV, leads in the order of data_contracts.conventions.LEADS.
@@ -165,27 +190,21 @@ def limb_lead_error(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         (...,) root mean square of the worst identity's remainder, mV; and (...,) its share of the root mean
         square of the six limb leads, 0 where these are silent.
     """
-    remainder = (np.asarray(_MATRIX, dtype=signal.dtype)) @ signal
+    remainder = (np.asarray(_IDENTITY_MATRIX, dtype=signal.dtype)) @ signal
     error = np.sqrt(np.einsum("...it,...it->...i", remainder, remainder).max(axis=-1) / signal.shape[-1])
-    limbs = signal[..., _ROWS, :]
-    size = np.sqrt(np.einsum("...lt,...lt->...", limbs, limbs) / (len(_ROWS) * signal.shape[-1]))
+    limbs = signal[..., _LIMB_ROWS, :]
+    size = np.sqrt(np.einsum("...lt,...lt->...", limbs, limbs) / (len(_LIMB_ROWS) * signal.shape[-1]))
     return error, error / np.where(size > 0, size, 1)
 
 
-# All signals together: 1 GB as float64, or more than three hours of twelve leads at 1 kHz.
-MAX_VALUES = 1 << 27
-# A whole file that must be parsed in memory: XML and SCP-ECG of 10 s have 30 kB to 2 MB.
-MAX_BYTES = 1 << 26
-
-
 def check_size(signals: int, samples: int) -> None:
-    """Raises Refusal before memory is asked for that no resting ECG needs."""
+    """Raises Refusal for more values than any resting ECG has; call it before memory is allocated."""
     if signals * samples > MAX_VALUES:
         raise Refusal("unreadable", f"{signals} signals of {samples} samples: no resting ECG")
 
 
 def read_whole(path: Path) -> bytes:
-    """The file's content. Raises Refusal(unreadable) for one that is too large for an ECG, OSError."""
+    """The file's content. Raises Refusal(unreadable) when it is too large for an ECG; OSError."""
     with path.open("rb") as file:
         size = fstat(file.fileno()).st_size
         if size > MAX_BYTES:
@@ -193,18 +212,8 @@ def read_whole(path: Path) -> bytes:
         return file.read(size)
 
 
-def sampling_frequency(found: float | None, stated: float | None) -> float:
-    """Hz, from the file if it says so, else from the export. Raises Refusal(missing_sampling_frequency)."""
-    frequency = stated if found is None else found
-    if frequency is None:
-        raise Refusal("missing_sampling_frequency", "the sampling frequency is not stated")
-    if not isfinite(frequency) or frequency <= 0:
-        raise Refusal("missing_sampling_frequency", f"a sampling frequency of {frequency:g} Hz")
-    return frequency
-
-
 def number(spelling: str | None) -> float | None:
-    """A finite number; None for nothing. Raises Refusal(unreadable) for anything else."""
+    """The finite number that the characters spell; None for none. Raises Refusal(unreadable) for anything else."""
     if spelling is None or not spelling.strip():
         return None
     try:
@@ -217,7 +226,7 @@ def number(spelling: str | None) -> float | None:
 
 
 def whole_number(spelling: str | None) -> int | None:
-    """As `number`, for a count: 0 and more."""
+    """The count, 0 or more, that the characters spell; None for none. Raises Refusal(unreadable)."""
     value = number(spelling)
     if value is None:
         return None

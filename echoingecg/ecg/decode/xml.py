@@ -1,4 +1,4 @@
-"""XML as a tree of elements, parsed without entities, outside references or unbounded growth."""
+"""XML as a tree of elements, parsed safely: no entities, no outside references, no unbounded growth."""
 
 from base64 import b64decode
 from binascii import Error
@@ -15,10 +15,10 @@ _MAX_DEPTH = 100
 
 
 def parse_xml(content: bytes) -> "Element":
-    """The root element. A document type may be named, never read; entities are refused (defusedxml).
+    """The root element. A document type may be named but is never read; entities are refused (defusedxml).
 
     Raises:
-        Refusal: unreadable, truncated when the document ends early.
+        Refusal: truncated when the document ends early, else unreadable.
     """
     from xml.etree.ElementTree import ParseError, TreeBuilder
 
@@ -64,20 +64,20 @@ def local(element: "Element") -> str:
 
 
 def children(element: "Element | None", name: str) -> "Iterator[Element]":
-    """Direct children of that name, in any namespace."""
+    """The direct children of a name, in any namespace."""
     return (child for child in (element if element is not None else ()) if local(child) == name)
 
 
 def child(element: "Element | None", *names: str) -> "Element | None":
-    """The first element at that path of names, in any namespace; None when there is none."""
+    """The first element at a path of names, in any namespace; None when there is none."""
     for name in names:
         element = next(children(element, name), None)
     return element
 
 
 def descendants(element: "Element", name: str) -> "Iterator[Element]":
-    """All elements of that name below, in document order."""
-    return (one for one in element.iter() if local(one) == name)
+    """All elements of a name below, in document order."""
+    return (below for below in element.iter() if local(below) == name)
 
 
 def text(element: "Element | None") -> str:
@@ -86,7 +86,7 @@ def text(element: "Element | None") -> str:
 
 
 def base64_bytes(spelling: str) -> bytes:
-    """Raises Refusal(unreadable) for what is not Base64."""
+    """The bytes that Base64 text spells. Raises Refusal(unreadable) for what is not Base64."""
     try:
         return b64decode("".join(spelling.split()), validate=True)
     except (Error, ValueError) as fault:

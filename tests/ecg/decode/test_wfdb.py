@@ -187,8 +187,9 @@ def test_a_header_states_what_it_states() -> None:
     assert (header.sampling_frequency, header.samples) == (257.5, 10)
     first, second = header.signals
     assert (first.per_frame, first.skew, first.offset, first.gain, first.baseline) == (2, 3, 24, 1000.0, -5)
-    assert (first.unit, first.checksum, first.lead) == ("uV", 2, "V 1 x")
-    assert (second.gain, second.unit, second.checksum, second.lead) == (None, None, None, "")
+    assert (first.unit, first.lead) == ("uV", "V 1 x")
+    assert (second.gain, second.unit, second.lead) == (None, None, "")
+    assert (header.files, header.checksums) == (("a.dat", "b.dat"), (2, None))
 
 
 @given(at=st.lists(st.tuples(st.integers(0, 500), st.integers(0, 255)), min_size=1, max_size=4))

@@ -8,7 +8,7 @@ import pytest
 from echoingecg.catalog.scan import source_files
 from echoingecg.common import Refusal, hash_files
 from echoingecg.ecg.decode import decode
-from echoingecg.ecg.decode.recording import arrange
+from echoingecg.ecg.decode.recording import Stated, arrange
 from echoingecg.ecg.decode.wfdb_fast import decode_plain, read_plain
 from echoingecg.ecg.process import process
 from echoingecg.recipe import EcgSettings
@@ -23,7 +23,7 @@ def same(path: Path, unit: str | None = None, rate: float | None = None) -> None
     record = read_plain(path)
     assert record is not None
     assert record.content_hash() == hash_files(source_files(path))
-    found = decode_plain(record, unit, rate)
+    found = decode_plain(record, Stated(unit, rate))
     assert found is not None
     expected = decode(path, unit, rate)
     assert found[0].tobytes() == arrange(expected).astype(np.float32).tobytes()
@@ -55,7 +55,7 @@ def test_date_comments_and_stated_values(tmp_path: Path) -> None:
     same(path)
     header.write_text(header.read_text().replace("/mV", ""))
     same(path, unit="uV")
-    assert decode_plain(read_plain(path), None, None) is None  # type: ignore[arg-type]
+    assert decode_plain(read_plain(path), Stated()) is None  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("gain", [204.7, 1e-9])
@@ -63,7 +63,7 @@ def test_a_scale_without_exact_float32_goes_the_other_way(tmp_path: Path, gain: 
     path = edit_header(write_record(tmp_path / "rec", SIGNAL), "1000.0(0)/mV", f"{gain}(0)/mV")
     record = read_plain(path)
     assert record is not None
-    assert decode_plain(record, None, None) is None
+    assert decode_plain(record, Stated()) is None
 
 
 @pytest.mark.parametrize(
