@@ -1,1 +1,1 @@
-"""What every artefact must look like. The lowest floor: it imports nothing of the project."""
+"""Contracts: what every artefact and table must look like. They import no other part of the project."""

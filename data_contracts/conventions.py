@@ -1,9 +1,7 @@
-"""Names, units and numbers that every stage shares, each with its source.
+"""Names, units and numbers that all stages share, each with its source, and the base class of all user errors.
 
-Shape legend: record = one ECG, lead = 12, time = samples, frame = one echo image,
-clip = one echo file, study = one echo examination, dim = shared embedding width.
-
-The root of the errors a user can mend. The command line prints them as one line, exit code 2.
+Shape legend: record = one ECG, lead = 12, time = samples, frame = one echo image, clip = one echo file,
+study = one echo examination, dim = shared embedding width.
 """
 
 from typing import Literal, get_args
@@ -20,15 +18,15 @@ UPSTREAM: dict[Stage, tuple[Stage, ...]] = {
     "evaluation": ("ecg", "teacher", "pairs", "student"),
 }
 
-# The order of MIMIC-IV-ECG and of the released EchoingECG weights: aVF stands BEFORE aVL,
-# unlike the clinical order. Always map by name.
+# The order of MIMIC-IV-ECG and of the released EchoingECG weights: aVF comes BEFORE aVL, unlike in the clinical
+# order. Always map leads by name.
 LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
 
 SAMPLING_FREQUENCY = 100.0  # Hz (EchoingECG, section 3)
 SAMPLES = 1000  # 10 s at 100 Hz
 SIGNAL_UNIT = "mV"
 
-# What is found wrong with a lead, and with a recording as a whole (docs/ecg_quality.md).
+# Quality findings on one lead and on a whole recording (docs/ecg_quality.md).
 LeadFinding = Literal["flat", "clipped", "nan", "baseline", "amplitude", "disconnected", "mains"]
 RecordFinding = Literal["short", "no_qrs", "limb_leads"]
 
@@ -40,8 +38,11 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 
 class UserError(ValueError):
-    """A fault in input, recipe or environment: what, where, and what to do, on one line."""
+    """A fault in input, recipe or environment that the user can correct: what, where and what to do, on one line.
+
+    The command line prints it and exits with code 2.
+    """
 
 
 class ContractError(UserError):
-    """An artefact or a table does not keep its contract."""
+    """An artefact or a table breaks its contract."""

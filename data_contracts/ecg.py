@@ -1,4 +1,4 @@
-"""ECG artefact: filtered 12-lead signals in a pool, and the index of those that belong to a version."""
+"""ECG artefact: filtered 12-lead signals in a pool, and the index of the signals that belong to one version."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from data_contracts.conventions import LEADS, SAMPLES, SIGNAL_UNIT, ContractErro
 from data_contracts.quarantine import QUARANTINE
 from data_contracts.tables import ArrayContract, TableContract, column
 
-# 1 knew five lead findings and none of a recording as a whole, 2 one signal a recording.
+# 1 had five findings of leads and none of whole recordings; 2 had one signal per recording.
 CONTRACT_VERSION = 3
 
-# One bit a finding, per lead and per recording; 0 means nothing found.
+# One bit per finding, for leads and for whole recordings; 0 means no finding.
 QUALITY_FLAGS: dict[LeadFinding, int] = {
     "flat": 1,
     "clipped": 2,
@@ -55,22 +55,18 @@ DIGEST = ArrayContract(
 ARRAYS = (KEY, SIGNAL, QUALITY, FINDINGS, DIGEST)
 
 
-def _checks() -> Mapping[str, Any]:
-    import pandera.pandas as pandera
-
+def _checks(check: Any) -> Mapping[str, Any]:
     return {
-        "content_hash": pandera.Check.str_matches(r"^[0-9a-f]{64}$"),
-        "flagged_leads": pandera.Check.in_range(0, len(LEADS)),
+        "content_hash": check.str_matches(r"^[0-9a-f]{64}$"),
+        "flagged_leads": check.in_range(0, len(LEADS)),
     }
 
 
-def _checks_with_findings() -> Mapping[str, Any]:
-    import pandera.pandas as pandera
-
+def _checks_with_findings(check: Any) -> Mapping[str, Any]:
     return {
-        **_checks(),
-        "lead_findings": pandera.Check.in_range(0, sum(QUALITY_FLAGS.values())),
-        "record_findings": pandera.Check.in_range(0, sum(RECORD_FLAGS.values())),
+        **_checks(check),
+        "lead_findings": check.in_range(0, sum(QUALITY_FLAGS.values())),
+        "record_findings": check.in_range(0, sum(RECORD_FLAGS.values())),
     }
 
 
@@ -87,11 +83,26 @@ _FINDINGS = (
 )
 _RECORDING = column("recording_id", pa.string(), "keyed pseudonym of the recording: the catalog's record_id")
 RECORDS = TableContract(
-    "records", pa.schema([*_COLUMNS, *_FINDINGS, _RECORDING]), _checks_with_findings, unique=("record_id",)
+    "records",
+    (
+        *_COLUMNS,
+        *_FINDINGS,
+        _RECORDING,
+    ),
+    _checks_with_findings,
+    unique=("record_id",),
 )
 _BY_VERSION = {
-    1: TableContract("records", pa.schema(_COLUMNS), _checks, unique=("record_id",)),
-    2: TableContract("records", pa.schema([*_COLUMNS, *_FINDINGS]), _checks_with_findings, unique=("record_id",)),
+    1: TableContract("records", _COLUMNS, _checks, unique=("record_id",)),
+    2: TableContract(
+        "records",
+        (
+            *_COLUMNS,
+            *_FINDINGS,
+        ),
+        _checks_with_findings,
+        unique=("record_id",),
+    ),
     CONTRACT_VERSION: RECORDS,
 }
 
@@ -99,10 +110,10 @@ TABLES = (RECORDS, QUARANTINE)
 
 
 def records_contract(contract_version: int) -> TableContract:
-    """The table `records` as an artefact of that contract version has it; all share the columns of version 1.
+    """Returns the contract of the table `records` in one contract version. All versions have the columns of version 1.
 
     Raises:
-        ContractError: the version is of another release.
+        ContractError: this release does not know the version.
     """
     if contract_version not in _BY_VERSION:
         raise ContractError(f"ecg contract version {contract_version}: this release reads 1 to {CONTRACT_VERSION}")
@@ -110,15 +121,15 @@ def records_contract(contract_version: int) -> TableContract:
 
 
 def window_key(content_hash: str, window: int) -> str:
-    """Key in the pool of a recording's signal, 64 hexadecimal digits.
+    """Returns the key of a recording's signal in the pool, 64 hexadecimal digits.
 
     Args:
-        content_hash: of the file; it is the key of the first window.
-        window: from 0, among those of the recording that are usable.
+        content_hash: hash of the file; it is the key of the first window.
+        window: number of the window among the usable windows of the recording, from 0.
     """
     return hashlib.sha256(f"{content_hash}/{window}".encode()).hexdigest() if window else content_hash
 
 
 def window_name(recording_id: str, window: int) -> str:
-    """`record_id` of a recording's signal."""
+    """Returns the `record_id` of a recording's signal in one window, from 0."""
     return f"{recording_id}-{window + 1}" if window else recording_id

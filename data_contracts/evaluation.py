@@ -1,4 +1,4 @@
-"""Evaluation artefact: predictions, metrics, a `reading_card`; from its tables a report, figures and a model card."""
+"""Evaluation artefact: predictions, metrics and a reading card; report, figures and model card are drawn from them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +11,8 @@ from data_contracts.evaluation_details import HIGH, LOW
 from data_contracts.prediction import ADVICE
 from data_contracts.tables import TableContract, column
 
-# 1 had `predictions` and `metrics` alone, 2 not all tables, 3 no reading card, 4 neither `answers` nor the tables of
-# `evaluation_details`, and another rule of referral: its `rules`, card and report are refused. All else is read.
+# 1 had only `predictions` and `metrics`; 2 lacked some tables; 3 had no reading card; 4 had neither `answers` nor the
+# tables of `evaluation_details`, and another referral rule: its `rules`, card and report are refused. The rest is read.
 CONTRACT_VERSION = 5
 
 REPORT = "report.html"
@@ -43,35 +43,29 @@ _ESTIMATE = (
 )
 
 
-def _prediction_checks() -> Mapping[str, Any]:
-    import pandera.pandas as pandera
-
+def _prediction_checks(check: Any) -> Mapping[str, Any]:
     return {
-        "score": pandera.Check.in_range(0, 1),
-        "label": pandera.Check.isin([0, 1]),
-        "split": pandera.Check.isin(SPLITS),
+        "score": check.in_range(0, 1),
+        "label": check.isin([0, 1]),
+        "split": check.isin(SPLITS),
     }
 
 
-def _answer_checks() -> Mapping[str, Any]:
-    import pandera.pandas as pandera
-
-    known = _prediction_checks()
-    return {"probability": known["score"], "split": known["split"], "advice": pandera.Check.isin(ADVICE)}
+def _answer_checks(check: Any) -> Mapping[str, Any]:
+    known = _prediction_checks(check)
+    return {"probability": known["score"], "split": known["split"], "advice": check.isin(ADVICE)}
 
 
 PREDICTIONS = TableContract(
     "predictions",
-    pa.schema(
-        [
-            _ENDPOINT,
-            _PROTOCOL,
-            *_RECORD,
-            column("label", pa.int8(), "1 when the measurement meets the endpoint's comparison"),
-            column("score", pa.float64(), "predicted probability of label 1"),
-            column("decision", pa.int8(), "1 when the score reaches the threshold chosen on validation"),
-            _UNCERTAINTY,
-        ]
+    (
+        _ENDPOINT,
+        _PROTOCOL,
+        *_RECORD,
+        column("label", pa.int8(), "1 when the measurement meets the endpoint's comparison"),
+        column("score", pa.float64(), "predicted probability of label 1"),
+        column("decision", pa.int8(), "1 when the score reaches the threshold chosen on validation"),
+        _UNCERTAINTY,
     ),
     _prediction_checks,
     unique=("endpoint", "protocol", "record_id"),
@@ -79,15 +73,13 @@ PREDICTIONS = TableContract(
 
 ANSWERS = TableContract(
     "answers",
-    pa.schema(
-        [
-            _ENDPOINT,
-            _PROTOCOL,
-            column("record_id", pa.string(), "keyed pseudonym of the ECG recording"),
-            column("split", pa.string(), "split of the patient"),
-            column("probability", pa.float64(), "calibrated probability of label 1"),
-            column("advice", pa.string(), "predict: answered with the decision; refer: to echo"),
-        ]
+    (
+        _ENDPOINT,
+        _PROTOCOL,
+        column("record_id", pa.string(), "keyed pseudonym of the ECG recording"),
+        column("split", pa.string(), "split of the patient"),
+        column("probability", pa.float64(), "calibrated probability of label 1"),
+        column("advice", pa.string(), "predict: answered with the decision; refer: to echo"),
     ),
     _answer_checks,
     unique=("endpoint", "protocol", "record_id"),
@@ -95,146 +87,128 @@ ANSWERS = TableContract(
 
 METRICS = TableContract(
     "metrics",
-    pa.schema(
-        [
-            _ENDPOINT,
-            _PROTOCOL,
-            column(
-                "group",
-                pa.string(),
-                "all; low_uncertainty or high_uncertainty (halves of the test ECGs); answered (not referred to echo)",
-            ),
-            *_ESTIMATE,
-        ]
+    (
+        _ENDPOINT,
+        _PROTOCOL,
+        column(
+            "group",
+            pa.string(),
+            "all; low_uncertainty or high_uncertainty (halves of the test ECGs); answered (not referred to echo)",
+        ),
+        *_ESTIMATE,
     ),
     unique=("endpoint", "protocol", "group", "metric"),
 )
 
 FEW_SHOT = TableContract(
     "few_shot",
-    pa.schema(
-        [
-            _ENDPOINT,
-            column("model", pa.string(), "student, or the recipe's name of another model"),
-            column("cases", pa.int32(), "labelled training ECGs of each class, each of its own patient"),
-            column("draws", pa.int32(), "random choices of those ECGs"),
-            column("metric", pa.string(), "balanced_accuracy or auroc"),
-            column("value", pa.float64(), "on the test split, mean over the draws"),
-            column("low", pa.float64(), "2.5 % of the draws: the spread of which ECGs were labelled"),
-            column("high", pa.float64(), "97.5 % of the draws"),
-            column("records", pa.int64(), "test ECGs"),
-            column("positives", pa.int64(), "test ECGs with label 1"),
-        ]
+    (
+        _ENDPOINT,
+        column("model", pa.string(), "student, or the recipe's name of another model"),
+        column("cases", pa.int32(), "labelled training ECGs of each class, each of its own patient"),
+        column("draws", pa.int32(), "random choices of those ECGs"),
+        column("metric", pa.string(), "balanced_accuracy or auroc"),
+        column("value", pa.float64(), "on the test split, mean over the draws"),
+        column("low", pa.float64(), "2.5 % of the draws: the spread of which ECGs were labelled"),
+        column("high", pa.float64(), "97.5 % of the draws"),
+        column("records", pa.int64(), "test ECGs"),
+        column("positives", pa.int64(), "test ECGs with label 1"),
     ),
     unique=("endpoint", "model", "cases", "metric"),
 )
 
 REGRESSIONS = TableContract(
     "regressions",
-    pa.schema(
-        [
-            _ENDPOINT,
-            _PROTOCOL,
-            *_RECORD,
-            column("measured", pa.float64(), "value of the ECG's study, in the endpoint's unit"),
-            column("predicted", pa.float64(), "in the endpoint's unit"),
-            _UNCERTAINTY,
-        ]
+    (
+        _ENDPOINT,
+        _PROTOCOL,
+        *_RECORD,
+        column("measured", pa.float64(), "value of the ECG's study, in the endpoint's unit"),
+        column("predicted", pa.float64(), "in the endpoint's unit"),
+        _UNCERTAINTY,
     ),
-    lambda: {"split": _prediction_checks()["split"]},
+    lambda check: {"split": check.isin(SPLITS)},
     unique=("endpoint", "protocol", "record_id"),
 )
 
 REGRESSION_METRICS = TableContract(
     "regression_metrics",
-    pa.schema(
-        [
-            _ENDPOINT,
-            _PROTOCOL,
-            column("metric", pa.string(), "mae (in the endpoint's unit) or pearson"),
-            column("value", pa.float64(), "on the test split; null where it is not defined", optional=True),
-            LOW,
-            HIGH,
-            column("patients", pa.int64(), "test patients"),
-            column("records", pa.int64(), "test ECGs"),
-        ]
+    (
+        _ENDPOINT,
+        _PROTOCOL,
+        column("metric", pa.string(), "mae (in the endpoint's unit) or pearson"),
+        column("value", pa.float64(), "on the test split; null where it is not defined", optional=True),
+        LOW,
+        HIGH,
+        column("patients", pa.int64(), "test patients"),
+        column("records", pa.int64(), "test ECGs"),
     ),
     unique=("endpoint", "protocol", "metric"),
 )
 
 STRATA = TableContract(
     "strata",
-    pa.schema(
-        [
-            _ENDPOINT,
-            _PROTOCOL,
-            column("stratum", pa.string(), "what the test ECGs are parted by: sex, age, site, device, rhythm, quality"),
-            column("level", pa.string(), "the part; 'small groups' gathers parts of few patients"),
-            *_ESTIMATE,
-        ]
+    (
+        _ENDPOINT,
+        _PROTOCOL,
+        column("stratum", pa.string(), "what the test ECGs are parted by: sex, age, site, device, rhythm, quality"),
+        column("level", pa.string(), "the part; 'small groups' gathers parts of few patients"),
+        *_ESTIMATE,
     ),
     unique=("endpoint", "protocol", "stratum", "level", "metric"),
 )
 
 RULES = TableContract(
     "rules",
-    pa.schema(
-        [
-            _ENDPOINT,
-            _PROTOCOL,
-            column("records", pa.int64(), "validation ECGs that the rules were chosen on"),
-            column("positives", pa.int64(), "of these with label 1"),
-            column("threshold", pa.float64(), "score from which label 1 is decided"),
-            column(
-                "threshold_at_specificity",
-                pa.float64(),
-                "lowest threshold with the recipe's specificity; null without label 0",
-                optional=True,
-            ),
-            column("referral", pa.string(), "how the limits were chosen: conformal or nearest"),
-            column("one_from", pa.float64(), "label 1 is possible from this score; -inf with too few of it"),
-            column("zero_to", pa.float64(), "label 0 is possible up to this score; inf with too few of it"),
-            column("most_uncertain", pa.float64(), "more uncertain ECGs are referred; -inf without a validation ECG"),
-            column("calibration", pa.string(), "what makes the score a probability: platt, isotonic or none"),
-            column("platt_slope", pa.float64(), "of the score's log-odds; null when a class is absent", optional=True),
-            column("platt_intercept", pa.float64(), "beside platt_slope; null as it", optional=True),
-            column(
-                "isotonic_score", pa.list_(pa.float64()), "points of the isotonic line; empty when a class is absent"
-            ),
-            column("isotonic_probability", pa.list_(pa.float64()), "calibrated probability at each isotonic_score"),
-        ]
+    (
+        _ENDPOINT,
+        _PROTOCOL,
+        column("records", pa.int64(), "validation ECGs that the rules were chosen on"),
+        column("positives", pa.int64(), "of these with label 1"),
+        column("threshold", pa.float64(), "score from which label 1 is decided"),
+        column(
+            "threshold_at_specificity",
+            pa.float64(),
+            "lowest threshold with the recipe's specificity; null without label 0",
+            optional=True,
+        ),
+        column("referral", pa.string(), "how the limits were chosen: conformal or nearest"),
+        column("one_from", pa.float64(), "label 1 is possible from this score; -inf with too few of it"),
+        column("zero_to", pa.float64(), "label 0 is possible up to this score; inf with too few of it"),
+        column("most_uncertain", pa.float64(), "more uncertain ECGs are referred; -inf without a validation ECG"),
+        column("calibration", pa.string(), "what makes the score a probability: platt, isotonic or none"),
+        column("platt_slope", pa.float64(), "of the score's log-odds; null when a class is absent", optional=True),
+        column("platt_intercept", pa.float64(), "beside platt_slope; null as it", optional=True),
+        column("isotonic_score", pa.list_(pa.float64()), "points of the isotonic line; empty when a class is absent"),
+        column("isotonic_probability", pa.list_(pa.float64()), "calibrated probability at each isotonic_score"),
     ),
     unique=("endpoint", "protocol"),
 )
 
 RELIABILITY = TableContract(
     "reliability",
-    pa.schema(
-        [
-            _ENDPOINT,
-            _PROTOCOL,
-            column("calibration", pa.string(), "none, platt or isotonic: what was done to the score"),
-            column("low", pa.float64(), "the bin holds scores above this, and 0 in the first one"),
-            column("high", pa.float64(), "the bin holds scores up to this"),
-            column("records", pa.int64(), "test ECGs in the bin, at least one"),
-            column("positives", pa.int64(), "of these with label 1"),
-            column("mean_score", pa.float64(), "mean predicted probability in the bin"),
-        ]
+    (
+        _ENDPOINT,
+        _PROTOCOL,
+        column("calibration", pa.string(), "none, platt or isotonic: what was done to the score"),
+        column("low", pa.float64(), "the bin holds scores above this, and 0 in the first one"),
+        column("high", pa.float64(), "the bin holds scores up to this"),
+        column("records", pa.int64(), "test ECGs in the bin, at least one"),
+        column("positives", pa.int64(), "of these with label 1"),
+        column("mean_score", pa.float64(), "mean predicted probability in the bin"),
     ),
     unique=("endpoint", "protocol", "calibration", "low"),
 )
 
 RISK_COVERAGE = TableContract(
     "risk_coverage",
-    pa.schema(
-        [
-            _ENDPOINT,
-            _PROTOCOL,
-            column("doubt", pa.string(), "what ranks the test ECGs: a summary of the variance, or score_distance"),
-            column("records", pa.int64(), "ECGs kept, the least doubtful"),
-            column("coverage", pa.float64(), "share of the test ECGs kept"),
-            column("risk", pa.float64(), "error rate among those kept; equal doubts share their errors"),
-        ]
+    (
+        _ENDPOINT,
+        _PROTOCOL,
+        column("doubt", pa.string(), "what ranks the test ECGs: a summary of the variance, or score_distance"),
+        column("records", pa.int64(), "ECGs kept, the least doubtful"),
+        column("coverage", pa.float64(), "share of the test ECGs kept"),
+        column("risk", pa.float64(), "error rate among those kept; equal doubts share their errors"),
     ),
     unique=("endpoint", "protocol", "doubt", "records"),
 )

@@ -1,8 +1,6 @@
-"""Tables of the evaluation artefact that hold no measure: who was asked what, and what its report draws besides.
+"""Further tables of the evaluation artefact: the cohort and its labels, uncertainty, distribution shift and retrieval.
 
-Tables of the evaluation artefact on the embedding space and who is in it: certainty, shift, retrieval.
-
-Embeddings of another model: what a user hands in (evaluation.external), not a file of an artefact.
+EXTERNAL is not part of an artefact: a user provides it, with the embeddings of another model (evaluation.external).
 """
 
 from collections.abc import Mapping
@@ -17,31 +15,27 @@ MODALITIES = ("ecg", "echo")
 QUESTION = "question"
 NUMBER = "number"
 
-# A question and a number may share a name.
-_OF = (
+# A question and a number may have the same name.
+_ENDPOINT = (
     column("kind", pa.string(), "question (of evaluation.endpoints) or number (of evaluation.regressions)"),
     column("endpoint", pa.string(), "its name in the recipe"),
 )
 
 
-def _checks() -> Mapping[str, Any]:
-    import pandera.pandas as pandera
-
+def _checks(check: Any) -> Mapping[str, Any]:
     return {
-        "split": pandera.Check.isin(SPLITS),
-        "modality": pandera.Check.isin(MODALITIES),
-        "kind": pandera.Check.isin((QUESTION, NUMBER)),
+        "split": check.isin(SPLITS),
+        "modality": check.isin(MODALITIES),
+        "kind": check.isin((QUESTION, NUMBER)),
     }
 
 
 COHORT = TableContract(
     "cohort",
-    pa.schema(
-        [
-            column("split", pa.string(), "train, validation or test"),
-            column("ecgs", pa.int64(), "ECGs that are paired with an echo study"),
-            column("patients", pa.int64(), "their patients"),
-        ]
+    (
+        column("split", pa.string(), "train, validation or test"),
+        column("ecgs", pa.int64(), "ECGs that are paired with an echo study"),
+        column("patients", pa.int64(), "their patients"),
     ),
     _checks,
     unique=("split",),
@@ -49,16 +43,14 @@ COHORT = TableContract(
 
 ASKED = TableContract(
     "asked",
-    pa.schema(
-        [
-            *_OF,
-            column("studies", pa.int64(), "echo studies that are paired with an ECG"),
-            column("absent", pa.int64(), "of these without the measurement"),
-            column("unit_mismatch", pa.int64(), "of these with another unit than the endpoint's"),
-            column("impossible", pa.int64(), "of these with a value outside the endpoint's valid_range"),
-            column("sex_unknown", pa.int64(), "of these whose threshold depends on a sex that is not known"),
-            column("labelled", pa.int64(), "of these with a value that counts"),
-        ]
+    (
+        *_ENDPOINT,
+        column("studies", pa.int64(), "echo studies that are paired with an ECG"),
+        column("absent", pa.int64(), "of these without the measurement"),
+        column("unit_mismatch", pa.int64(), "of these with another unit than the endpoint's"),
+        column("impossible", pa.int64(), "of these with a value outside the endpoint's valid_range"),
+        column("sex_unknown", pa.int64(), "of these whose threshold depends on a sex that is not known"),
+        column("labelled", pa.int64(), "of these with a value that counts"),
     ),
     _checks,
     unique=("kind", "endpoint"),
@@ -66,13 +58,11 @@ ASKED = TableContract(
 
 LABELLED = TableContract(
     "labelled",
-    pa.schema(
-        [
-            *_OF,
-            column("split", pa.string(), "train, validation or test"),
-            column("records", pa.int64(), "ECGs with a label, or with the number"),
-            column("positives", pa.int64(), "of these with label 1; null for a number", optional=True),
-        ]
+    (
+        *_ENDPOINT,
+        column("split", pa.string(), "train, validation or test"),
+        column("records", pa.int64(), "ECGs with a label, or with the number"),
+        column("positives", pa.int64(), "of these with label 1; null for a number", optional=True),
     ),
     _checks,
     unique=("kind", "endpoint", "split"),
@@ -80,13 +70,11 @@ LABELLED = TableContract(
 
 ATTEMPTS = TableContract(
     "attempts",
-    pa.schema(
-        [
-            *_OF,
-            column("protocol", pa.string(), "protocol that was tried, PROTOCOL@MODEL for another model"),
-            column("threshold_says", pa.string(), "where the threshold comes from; null without one", optional=True),
-            column("left_out", pa.string(), "why it did not run; null if it did", optional=True),
-        ]
+    (
+        *_ENDPOINT,
+        column("protocol", pa.string(), "protocol that was tried, PROTOCOL@MODEL for another model"),
+        column("threshold_says", pa.string(), "where the threshold comes from; null without one", optional=True),
+        column("left_out", pa.string(), "why it did not run; null if it did", optional=True),
     ),
     _checks,
     unique=("kind", "endpoint", "protocol"),
@@ -94,13 +82,11 @@ ATTEMPTS = TableContract(
 
 EMBEDDING_MAP = TableContract(
     "embedding_map",
-    pa.schema(
-        [
-            column("modality", pa.string(), "ecg (by the student) or echo (by the teacher)"),
-            column("name", pa.string(), "record_id or study_id"),
-            column("x", pa.float64(), "place along the first principal component of both together, test split"),
-            column("y", pa.float64(), "along the second"),
-        ]
+    (
+        column("modality", pa.string(), "ecg (by the student) or echo (by the teacher)"),
+        column("name", pa.string(), "record_id or study_id"),
+        column("x", pa.float64(), "place along the first principal component of both together, test split"),
+        column("y", pa.float64(), "along the second"),
     ),
     _checks,
     unique=("modality", "name"),
@@ -114,54 +100,48 @@ HIGH = column("high", pa.float64(), "97.5 % of the patient bootstrap; null as `l
 
 UNCERTAINTY = TableContract(
     "uncertainty",
-    pa.schema(
-        [
-            column("record_id", pa.string(), "keyed pseudonym of the ECG recording"),
-            column("split", pa.string(), "split of the patient"),
-            column("mean_log_var", pa.float64(), "mean over dimensions of the predicted log-variance"),
-            column("total_variance", pa.float64(), "sum over dimensions of the predicted variance"),
-            column("max_log_var", pa.float64(), "largest predicted log-variance"),
-        ]
+    (
+        column("record_id", pa.string(), "keyed pseudonym of the ECG recording"),
+        column("split", pa.string(), "split of the patient"),
+        column("mean_log_var", pa.float64(), "mean over dimensions of the predicted log-variance"),
+        column("total_variance", pa.float64(), "sum over dimensions of the predicted variance"),
+        column("max_log_var", pa.float64(), "largest predicted log-variance"),
     ),
     unique=("record_id",),
 )
 
 SHIFT = TableContract(
     "shift",
-    pa.schema(
-        [
-            column("measure", pa.string(), "embedding, prevalence or share"),
-            column("name", pa.string(), "mmd2; an endpoint; or a stratum and its level, as `sex: F`"),
-            column("reference", pa.string(), "split that is compared with"),
-            column("compared", pa.string(), "split that is compared"),
-            column("reference_value", pa.float64(), "share in the reference; null for embedding", optional=True),
-            column("compared_value", pa.float64(), "share in the compared; null for embedding", optional=True),
-            column("value", pa.float64(), "compared less reference; for embedding the squared MMD"),
-            LOW,
-            HIGH,
-            *(
-                column(f"{side}_{what}", pa.int64(), f"{what} of the {side} that were compared")
-                for side in ("reference", "compared")
-                for what in ("records", "patients")
-            ),
-            column("p", pa.float64(), "share of permutations of patients as far apart; embedding only", optional=True),
-        ]
+    (
+        column("measure", pa.string(), "embedding, prevalence or share"),
+        column("name", pa.string(), "mmd2; an endpoint; or a stratum and its level, as `sex: F`"),
+        column("reference", pa.string(), "split that is compared with"),
+        column("compared", pa.string(), "split that is compared"),
+        column("reference_value", pa.float64(), "share in the reference; null for embedding", optional=True),
+        column("compared_value", pa.float64(), "share in the compared; null for embedding", optional=True),
+        column("value", pa.float64(), "compared less reference; for embedding the squared MMD"),
+        LOW,
+        HIGH,
+        *(
+            column(f"{side}_{what}", pa.int64(), f"{what} of the {side} that were compared")
+            for side in ("reference", "compared")
+            for what in ("records", "patients")
+        ),
+        column("p", pa.float64(), "share of permutations of patients as far apart; embedding only", optional=True),
     ),
     unique=("measure", "name", "reference", "compared"),
 )
 
 RETRIEVAL = TableContract(
     "retrieval",
-    pa.schema(
-        [
-            column("direction", pa.string(), "ecg_to_echo or echo_to_ecg, on the test split"),
-            column("queries", pa.int64(), "rows that look for their match"),
-            column("gallery", pa.int64(), "rows among which they look"),
-            column("k", pa.int64(), "how many nearest count"),
-            column("recall", pa.float64(), "share of queries with a true match among the k nearest"),
-            column("chance", pa.float64(), "the same of a random order"),
-            column("median_rank", pa.float64(), "median over queries of the rank of the nearest true match, 1 is best"),
-        ]
+    (
+        column("direction", pa.string(), "ecg_to_echo or echo_to_ecg, on the test split"),
+        column("queries", pa.int64(), "rows that look for their match"),
+        column("gallery", pa.int64(), "rows among which they look"),
+        column("k", pa.int64(), "how many nearest count"),
+        column("recall", pa.float64(), "share of queries with a true match among the k nearest"),
+        column("chance", pa.float64(), "the same of a random order"),
+        column("median_rank", pa.float64(), "median over queries of the rank of the nearest true match, 1 is best"),
     ),
     unique=("direction", "k"),
 )
@@ -169,19 +149,15 @@ RETRIEVAL = TableContract(
 SPACE_TABLES = (UNCERTAINTY, SHIFT, RETRIEVAL)
 
 
-def _external_checks() -> Mapping[str, Any]:
-    import pandera.pandas as pandera
-
-    return {"content_hash": pandera.Check.str_matches(r"^[0-9a-f]{64}$")}
+def _external_checks(check: Any) -> Mapping[str, Any]:
+    return {"content_hash": check.str_matches(r"^[0-9a-f]{64}$")}
 
 
 EXTERNAL = TableContract(
     "external",
-    pa.schema(
-        [
-            column("content_hash", pa.string(), "as in ecg.RECORDS: SHA-256 of the ECG file, or ecg.window_key of it"),
-            column("embedding", pa.list_(pa.float32()), "of another model, the same length in every row"),
-        ]
+    (
+        column("content_hash", pa.string(), "as in ecg.RECORDS: SHA-256 of the ECG file, or ecg.window_key of it"),
+        column("embedding", pa.list_(pa.float32()), "of another model, the same length in every row"),
     ),
     _external_checks,
     unique=("content_hash",),

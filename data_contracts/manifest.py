@@ -1,4 +1,4 @@
-"""The manifest: written last, it makes an artefact exist. Lineage is read from here, never guessed."""
+"""The manifest of an artefact. It is written last: only with it, the artefact exists. It states the lineage."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ class Checksum(BaseModel):
 
 
 class PoolSnapshot(BaseModel):
-    """Where an artefact's arrays live: a snapshot of an Icechunk repository in the workspace."""
+    """Where an artefact's arrays are stored: a snapshot of an Icechunk repository."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     path: str = Field(description="repository, relative to the workspace, or s3://bucket/prefix")
@@ -26,7 +26,7 @@ class PoolSnapshot(BaseModel):
 
 
 class Run(BaseModel):
-    """How this copy came about. Not part of the content: it differs from run to run."""
+    """How this copy was made. It is not part of the content, because it differs from run to run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     finished: str = Field(description="UTC, ISO 8601; later than any version of the stage before it")
@@ -37,20 +37,22 @@ class Run(BaseModel):
         description="machine, cpu, instruction_set of torch, gpu if any: results differ in their last bits",
     )
     pool: PoolSnapshot | None = None
-    new_keys: int | None = Field(default=None, description="files processed by this run; the others were in the pool")
+    new_keys: int | None = Field(
+        default=None, description="number of files that this run processed; the others were in the pool"
+    )
 
 
 class Manifest(BaseModel):
-    """What an artefact is, what it was made of, and how it came about."""
+    """What an artefact is, what it was made from, and how."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     stage: Stage
     version: str
     contract_version: int
     code_version: int
-    recipe: dict[str, Any] = Field(description="the part of the recipe that the stage read")
+    recipe: dict[str, Any] = Field(description="the section of the recipe that the stage read")
     source: dict[str, str] = Field(description="what else the version depends on, as digests")
-    inputs: dict[Stage, str] = Field(description="versions of the artefacts it was made of, by stage")
+    inputs: dict[Stage, str] = Field(description="versions of the artefacts it was made from, by stage")
     counts: dict[str, int]
     files: dict[str, Checksum] = Field(description="every other file of the artefact, by relative path")
     content: str = Field(description="SHA-256 over `files`: equal when two copies hold the same bytes")

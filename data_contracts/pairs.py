@@ -1,4 +1,4 @@
-"""Pairs artefact: which ECG belongs to which echo study and which text, and the patient split."""
+"""Pairs artefact: which ECG belongs to which echo study, report and label, and the split of patients."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,29 +17,33 @@ _PATIENT = column("patient_id", pa.string(), "keyed pseudonym of the patient")
 _SPLIT = column("split", pa.string(), "train, validation or test; a keyed hash of the patient")
 
 
-def _checks() -> Mapping[str, Any]:
-    import pandera.pandas as pandera
-
+def _checks(check: Any) -> Mapping[str, Any]:
     return {
-        "split": pandera.Check.isin(SPLITS),
-        "method": pandera.Check.isin(METHODS),
-        "text": pandera.Check.str_length(min_value=1),
-        "kept": pandera.Check.ge(0),
+        "split": check.isin(SPLITS),
+        "method": check.isin(METHODS),
+        "text": check.str_length(min_value=1),
+        "kept": check.ge(0),
     }
 
 
-PATIENTS = TableContract("patients", pa.schema([_PATIENT, _SPLIT]), _checks, unique=("patient_id",))
+PATIENTS = TableContract(
+    "patients",
+    (
+        _PATIENT,
+        _SPLIT,
+    ),
+    _checks,
+    unique=("patient_id",),
+)
 
 ECG_ECHO = TableContract(
     "ecg_echo",
-    pa.schema(
-        [
-            _RECORD,
-            _STUDY,
-            _PATIENT,
-            _SPLIT,
-            column("gap_hours", pa.float64(), "ECG time minus echo time; negative when the ECG came first", "h"),
-        ]
+    (
+        _RECORD,
+        _STUDY,
+        _PATIENT,
+        _SPLIT,
+        column("gap_hours", pa.float64(), "ECG time minus echo time; negative when the ECG came first", "h"),
     ),
     _checks,
     unique=("record_id", "study_id"),
@@ -47,15 +51,13 @@ ECG_ECHO = TableContract(
 
 ECG_TEXT = TableContract(
     "ecg_text",
-    pa.schema(
-        [
-            _RECORD,
-            column("report_id", pa.string(), "keyed pseudonym of the report"),
-            _PATIENT,
-            _SPLIT,
-            column("method", pa.string(), "ECG or ECHO: what the report is about"),
-            column("text", pa.string(), "report text, not yet wrapped in the prompt"),
-        ]
+    (
+        _RECORD,
+        column("report_id", pa.string(), "keyed pseudonym of the report"),
+        _PATIENT,
+        _SPLIT,
+        column("method", pa.string(), "ECG or ECHO: what the report is about"),
+        column("text", pa.string(), "report text, not yet wrapped in the prompt"),
     ),
     _checks,
     unique=("record_id", "report_id"),
@@ -63,26 +65,22 @@ ECG_TEXT = TableContract(
 
 LABELS = TableContract(
     "labels",
-    pa.schema(
-        [
-            _STUDY,
-            _PATIENT,
-            column("measurement", pa.string(), "name as the export gives it"),
-            column("value", pa.float64(), "measured value in `unit`"),
-            column("unit", pa.string(), "unit as the export gives it"),
-        ]
+    (
+        _STUDY,
+        _PATIENT,
+        column("measurement", pa.string(), "name as the export gives it"),
+        column("value", pa.float64(), "measured value in `unit`"),
+        column("unit", pa.string(), "unit as the export gives it"),
     ),
     unique=("study_id", "measurement"),
 )
 
 FILTERS = TableContract(
     "filters",
-    pa.schema(
-        [
-            column("pair", pa.string(), "ecg_echo, ecg_text or labels"),
-            column("step", pa.string(), "the condition applied, in the order applied"),
-            column("kept", pa.int64(), "rows left after it"),
-        ]
+    (
+        column("pair", pa.string(), "ecg_echo, ecg_text or labels"),
+        column("step", pa.string(), "the condition applied, in the order applied"),
+        column("kept", pa.int64(), "rows left after it"),
     ),
     _checks,
     unique=("pair", "step"),
@@ -92,22 +90,22 @@ TABLES = (PATIENTS, ECG_ECHO, ECG_TEXT, LABELS, FILTERS)
 
 
 def check_no_leakage(patients: pa.Table, *pairs: pa.Table) -> None:
-    """The leakage rule: a patient stands on one side of the split, in every table.
+    """Checks the leakage rule: in every table, a patient is on one side of the split.
 
     Args:
         patients: PATIENTS table.
         pairs: tables with `patient_id` and `split` columns.
 
     Raises:
-        ContractError: names the first patient that is unknown or on two sides.
+        ContractError: a patient is unknown or on two sides of the split; the message names the first.
     """
-    side = dict(zip(patients["patient_id"].to_pylist(), patients["split"].to_pylist(), strict=True))
-    if len(side) != patients.num_rows:
+    split_of = dict(zip(patients["patient_id"].to_pylist(), patients["split"].to_pylist(), strict=True))
+    if len(split_of) != patients.num_rows:
         raise ContractError("leakage: a patient is listed twice in 'patients'")
     for table in pairs:
-        seen = table.select(["patient_id", "split"]).group_by(["patient_id", "split"]).aggregate([])
-        for patient, split in zip(seen["patient_id"].to_pylist(), seen["split"].to_pylist(), strict=True):
-            if side.get(patient) != split:
-                raise ContractError(f"leakage: patient {patient} stands in '{split}' and in '{side.get(patient)}'")
+        sides = table.select(["patient_id", "split"]).group_by(["patient_id", "split"]).aggregate([])
+        for patient, split in zip(sides["patient_id"].to_pylist(), sides["split"].to_pylist(), strict=True):
+            if split_of.get(patient) != split:
+                raise ContractError(f"leakage: patient {patient} stands in '{split}' and in '{split_of.get(patient)}'")
     if not pc.all(pc.is_in(patients["split"], value_set=pa.array(SPLITS))).as_py() and patients.num_rows:
         raise ContractError("leakage: 'patients' holds an unknown split")

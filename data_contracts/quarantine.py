@@ -1,4 +1,4 @@
-"""The quarantine table that every stage publishes: what it refused, and why."""
+"""The quarantine table, in which each stage publishes what it refused and why."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from data_contracts.tables import TableContract, column
 
-# Reason codes are a closed list: they are counted, plotted and compared between exports.
+# A closed list: the codes are counted, plotted and compared between exports.
 REASONS: dict[str, str] = {
     "missing_file": "the export lists the file but does not hold it",
     "outside_export": "the listed path leaves the export's folder",
@@ -34,20 +34,16 @@ REASONS: dict[str, str] = {
 }
 
 
-def _checks() -> Mapping[str, Any]:
-    import pandera.pandas as pandera
-
-    return {"reason": pandera.Check.isin(sorted(REASONS))}
+def _checks(check: Any) -> Mapping[str, Any]:
+    return {"reason": check.isin(sorted(REASONS))}
 
 
 QUARANTINE = TableContract(
     "quarantine",
-    pa.schema(
-        [
-            column("source_id", pa.string(), "pseudonym of the refused file's path or of the table row"),
-            column("reason", pa.string(), "reason code, one of data_contracts.quarantine.REASONS"),
-            column("detail", pa.string(), "what was found; never a path, a name or an identifier"),
-        ]
+    (
+        column("source_id", pa.string(), "pseudonym of the refused file's path or of the table row"),
+        column("reason", pa.string(), "reason code, one of data_contracts.quarantine.REASONS"),
+        column("detail", pa.string(), "what was found; never a path, a name or an identifier"),
     ),
     _checks,
     unique=("source_id",),

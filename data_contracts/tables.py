@@ -1,10 +1,7 @@
-"""A table contract: an Arrow schema for types, pandera for values; checked on write and on read.
-
-An array contract: named dimensions, dtype, unit; checked on zarr arrays on write and on read.
-"""
+"""Contracts of tables and arrays: types, units and allowed values, checked whenever one is written or read."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,20 +14,20 @@ from data_contracts.conventions import ContractError
 if TYPE_CHECKING:
     import pandera.pandas as pandera
 
-Checks = Callable[[], Mapping[str, Any]]
+Checks = Callable[[Any], Mapping[str, Any]]  # takes the class pandera.Check, returns pandera checks by column
 
 
-def column(name: str, kind: pa.DataType, says: str, unit: str = "", optional: bool = False) -> pa.Field:
-    """An Arrow field that carries its description and, where it has one, its unit.
+def column(name: str, kind: pa.DataType, description: str, unit: str = "", optional: bool = False) -> pa.Field:
+    """Returns an Arrow field that carries its description and, if it has one, its unit.
 
     Args:
         name: column name.
         kind: Arrow type.
-        says: one sentence for the reader of the file.
+        description: one sentence for the reader of the file.
         unit: SI or clinical unit, empty for none.
-        optional: whether nulls are allowed.
+        optional: True if nulls are allowed.
     """
-    metadata = {"description": says} | ({"unit": unit} if unit else {})
+    metadata = {"description": description} | ({"unit": unit} if unit else {})
     return pa.field(name, kind, nullable=optional, metadata=metadata)
 
 
@@ -40,34 +37,46 @@ class TableContract:
 
     Attributes:
         name: file name without its ending.
-        schema: Arrow schema; columns, order and types must match exactly.
-        checks: function that returns pandera checks by column. It is a function so that pandera
-            is imported only when a table is checked.
-        unique: columns whose values together occur once.
+        columns: Arrow fields, as `column` makes them; their names, order and types must match exactly.
+        checks: function that returns pandera checks by column. It is a function so that pandera is imported only
+            when a table is checked.
+        unique: columns whose values together must not repeat.
+        notice: text for the metadata of the file, empty for none.
     """
 
     name: str
-    schema: pa.Schema
-    checks: Checks = field(default=dict)
+    columns: tuple[pa.Field, ...]
+    checks: Checks | None = None
     unique: tuple[str, ...] = ()
+    notice: str = ""
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Arrow schema of the table."""
+        return pa.schema(self.columns, metadata={"notice": self.notice} if self.notice else None)
 
     @property
     def filename(self) -> str:
+        """Name of the Parquet file."""
         return f"{self.name}.parquet"
 
     @cached_property
     def pandera_schema(self) -> "pandera.DataFrameSchema":
+        """Checks of values, nulls and repetitions."""
         import pandera.pandas as pandera
 
-        checks = self.checks()
+        checks = self.checks(pandera.Check) if self.checks else {}
         return pandera.DataFrameSchema(
-            {one.name: pandera.Column(checks=checks.get(one.name), nullable=one.nullable) for one in self.schema},
+            {
+                column.name: pandera.Column(checks=checks.get(column.name), nullable=column.nullable)
+                for column in self.columns
+            },
             unique=list(self.unique) or None,
             strict=True,
         )
 
     def build(self, rows: list[dict[str, Any]]) -> pa.Table:
-        """Rows as a checked table.
+        """Makes a checked table of rows.
 
         Raises:
             ContractError: a value has the wrong type or breaks a check.
@@ -79,10 +88,10 @@ class TableContract:
         return self.check(table)
 
     def check(self, table: pa.Table) -> pa.Table:
-        """The table itself, once columns, types, nulls and values have been checked.
+        """Checks columns, types, nulls and values, and returns the table with the contract's schema.
 
         Raises:
-            ContractError: names the table, the column and the first values at fault.
+            ContractError: the message names the table, the column and the first wrong values.
         """
         import pandas as pd
         import pandera.errors
@@ -93,22 +102,21 @@ class TableContract:
         extra = [name for name in table.schema.names if name not in self.schema.names]
         if extra:
             raise ContractError(f"table '{self.name}' has an unknown column '{extra[0]}'")
-        for one in self.schema:
-            found = table.schema.field(one.name)
-            if found.type != one.type:
-                raise ContractError(f"table '{self.name}', column '{one.name}': {found.type}, expected {one.type}")
-            if not one.nullable and table[one.name].null_count:
-                raise ContractError(f"table '{self.name}', column '{one.name}': {table[one.name].null_count} nulls")
+        for column in self.columns:
+            name, values = column.name, table[column.name]
+            if values.type != column.type:
+                raise ContractError(f"table '{self.name}', column '{name}': {values.type}, expected {column.type}")
+            if not column.nullable and values.null_count:
+                raise ContractError(f"table '{self.name}', column '{name}': {values.null_count} nulls")
         table = table.select(self.schema.names).cast(self.schema)
         try:
             self.pandera_schema.validate(table.to_pandas(types_mapper=pd.ArrowDtype))
         except pandera.errors.SchemaError as fault:
-            line = str(fault).splitlines()[0]
-            raise ContractError(f"table '{self.name}': {line}") from fault
+            raise ContractError(f"table '{self.name}': {str(fault).splitlines()[0]}") from fault
         return table
 
     def write(self, table: pa.Table, folder: Path) -> Path:
-        """Checks and writes `<folder>/<name>.parquet`; the same rows give the same bytes."""
+        """Checks a table and writes it as `<folder>/<name>.parquet`; equal rows give equal bytes."""
         path = folder / self.filename
         pq.write_table(self.check(table), path, compression="zstd")
         return path
@@ -117,14 +125,13 @@ class TableContract:
         """Reads and checks `<folder>/<name>.parquet`.
 
         Raises:
-            ContractError: the file is absent, unreadable or breaks the contract.
+            ContractError: the file is missing or unreadable, or it breaks the contract.
         """
         path = folder / self.filename
         try:
             table = pq.read_table(path)
         except (OSError, pa.ArrowInvalid) as fault:
-            line = str(fault).splitlines()[0]
-            raise ContractError(f"table '{self.name}' cannot be read: {line}") from fault
+            raise ContractError(f"table '{self.name}' cannot be read: {str(fault).splitlines()[0]}") from fault
         return self.check(table)
 
 
@@ -134,10 +141,10 @@ class ArrayContract:
 
     Attributes:
         name: array name in its group.
-        dims: dimension names, outermost first; they open as such in xarray.
+        dims: dimension names, outermost first; xarray shows them.
         dtype: NumPy dtype name.
         unit: unit of the values, empty for none.
-        says: one sentence for the reader.
+        description: one sentence for the reader.
         sizes: sizes that the contract fixes, by dimension name.
     """
 
@@ -145,16 +152,16 @@ class ArrayContract:
     dims: tuple[str, ...]
     dtype: str
     unit: str
-    says: str
+    description: str
     sizes: tuple[tuple[str, int], ...] = ()
 
     @property
     def attributes(self) -> dict[str, str]:
-        """CF-style attributes to store beside the array."""
-        return {"long_name": self.says} | ({"units": self.unit} if self.unit else {})
+        """CF-style attributes to store with the array."""
+        return {"long_name": self.description} | ({"units": self.unit} if self.unit else {})
 
     def check(self, array: Any) -> None:
-        """Raises ContractError unless the zarr array has these dims, dtype, sizes and unit."""
+        """Raises ContractError if the Zarr array has other dimensions, another dtype, size or unit."""
         dims = tuple(array.metadata.dimension_names or ())
         if dims != self.dims:
             raise ContractError(f"array '{self.name}' has dimensions {dims}, expected {self.dims}")

@@ -1,4 +1,4 @@
-"""Teacher artefact: frame embeddings in a pool (contiguous ragged array), and study targets."""
+"""Teacher artefact: frame embeddings in a pool (contiguous ragged array), and one target Gaussian per echo study."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,22 +30,18 @@ TARGETS_GROUP = "targets.zarr"
 CONTACT_SHEET = "contact_sheet.png"  # some clips, black outside the sector; absent where the teacher has no mask
 
 
-def _checks() -> Mapping[str, Any]:
-    import pandera.pandas as pandera
-
-    return {"frames": pandera.Check.ge(1)}
+def _checks(check: Any) -> Mapping[str, Any]:
+    return {"frames": check.ge(1)}
 
 
 CLIPS = TableContract(
     "clips",
-    pa.schema(
-        [
-            column("clip_id", pa.string(), "keyed pseudonym of the echo file"),
-            column("study_id", pa.string(), "keyed pseudonym of the echo study"),
-            column("content_hash", pa.string(), "key of the embeddings in the pool"),
-            column("frames", pa.int32(), "vectors: embedded frames, or windows of a video teacher"),
-            column("embedding_sha256", pa.string(), "SHA-256 of the float16 embeddings' bytes"),
-        ]
+    (
+        column("clip_id", pa.string(), "keyed pseudonym of the echo file"),
+        column("study_id", pa.string(), "keyed pseudonym of the echo study"),
+        column("content_hash", pa.string(), "key of the embeddings in the pool"),
+        column("frames", pa.int32(), "vectors: embedded frames, or windows of a video teacher"),
+        column("embedding_sha256", pa.string(), "SHA-256 of the float16 embeddings' bytes"),
     ),
     _checks,
     unique=("clip_id",),
@@ -53,13 +49,11 @@ CLIPS = TableContract(
 
 STUDIES = TableContract(
     "studies",
-    pa.schema(
-        [
-            column("study_id", pa.string(), "row i of the targets belongs to row i of this table"),
-            column("patient_id", pa.string(), "keyed pseudonym of the patient"),
-            column("clips", pa.int32(), "clips that entered the target"),
-            column("frames", pa.int32(), "vectors that entered the target"),
-        ]
+    (
+        column("study_id", pa.string(), "row i of the targets belongs to row i of this table"),
+        column("patient_id", pa.string(), "keyed pseudonym of the patient"),
+        column("clips", pa.int32(), "clips that entered the target"),
+        column("frames", pa.int32(), "vectors that entered the target"),
     ),
     _checks,
     unique=("study_id",),

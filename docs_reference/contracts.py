@@ -29,7 +29,9 @@ def page() -> str:
             lines += [f"### `{table.filename}`", "", *_columns(table), ""]
         if arrays:
             lines += ["### arrays of the pool", "", "| array | dimensions | type | unit | |", "|---|---|---|---|---|"]
-            lines += [_row(f"`{one.name}`", ", ".join(one.dims), one.dtype, one.unit, one.says) for one in arrays]
+            lines += [
+                _row(f"`{one.name}`", ", ".join(one.dims), one.dtype, one.unit, one.description) for one in arrays
+            ]
             lines += [""]
     lines += ["## Reasons of refusals", "", "| code | |", "|---|---|"]
     lines += [_row(f"`{code}`", says) for code, says in REASONS.items()]

@@ -29,28 +29,24 @@ ECG = "ecg"
 ECHO = "echo"
 
 
-def _checks() -> Mapping[str, Any]:
-    import pandera.pandas as pandera
-
+def _checks(check: Any) -> Mapping[str, Any]:
     return {
-        "kind": pandera.Check.isin((ECG, ECHO)),
-        "content_hash": pandera.Check.str_matches(r"^([0-9a-f]{64})?$"),
-        "bytes": pandera.Check.ge(0),
+        "kind": check.isin((ECG, ECHO)),
+        "content_hash": check.str_matches(r"^([0-9a-f]{64})?$"),
+        "bytes": check.ge(0),
     }
 
 
 SOURCES = TableContract(
     "sources",
-    pa.schema(
-        [
-            column("source_id", pa.string(), "keyed pseudonym of kind and path"),
-            column("path", pa.string(), "relative to the export, as listed; of a WFDB record without its ending"),
-            column("kind", pa.string(), "ecg or echo"),
-            column("bytes", pa.int64(), "size of all its files together; 0 when one is missing", "B"),
-            column("mtime_ns", pa.int64(), "latest change of its files, since 1970", "ns"),
-            column("content_hash", pa.string(), "SHA-256 of its files' bytes, one after another; empty if not read"),
-            column("parts", pa.list_(pa.string()), "names of its files, beside each other in one folder"),
-        ]
+    (
+        column("source_id", pa.string(), "keyed pseudonym of kind and path"),
+        column("path", pa.string(), "relative to the export, as listed; of a WFDB record without its ending"),
+        column("kind", pa.string(), "ecg or echo"),
+        column("bytes", pa.int64(), "size of all its files together; 0 when one is missing", "B"),
+        column("mtime_ns", pa.int64(), "latest change of its files, since 1970", "ns"),
+        column("content_hash", pa.string(), "SHA-256 of its files' bytes, one after another; empty if not read"),
+        column("parts", pa.list_(pa.string()), "names of its files, beside each other in one folder"),
     ),
     _checks,
     unique=("source_id",),

@@ -1,26 +1,26 @@
-"""The patient split: a keyed hash, so that a patient never changes side when exports grow."""
+"""The split of patients by a keyed hash: a patient never changes sides when an export grows."""
 
 import hmac
 
 from data_contracts.conventions import Split
 from echoingecg.recipe.stages import SplitShares
 
-_BYTES = 8  # of the digest: 2**64 places on the line from 0 to 1
+_DIGEST_BYTES = 8  # 2**64 positions on the line from 0 to 1
 
 
 def assign_split(patient_id: str, key: str, shares: SplitShares) -> Split:
-    """The side of a patient; depends on nothing but the arguments.
+    """Returns the side of the split that a patient is on. It depends only on the arguments.
 
-    HMAC-SHA256(key, patient_id) is a uniform number in [0, 1); the shares of train, validation and test
-    divide that line in this order.
+    HMAC-SHA256(key, patient_id) is a uniform number in [0, 1); the shares of train, validation and
+    test divide that line in this order.
 
     Args:
         patient_id: pseudonym of the patient.
-        key: key of the hash; another key gives another, independent split.
-        shares: sum to 1.
+        key: key of the hash; another key gives an independent split.
+        shares: shares of the sides; they sum to 1.
     """
     digest = hmac.digest(key.encode(), patient_id.encode(), "sha256")
-    place = int.from_bytes(digest[:_BYTES], "big") / 2 ** (8 * _BYTES)
-    if place < shares.train:
+    position = int.from_bytes(digest[:_DIGEST_BYTES], "big") / 2 ** (8 * _DIGEST_BYTES)
+    if position < shares.train:
         return "train"
-    return "validation" if place < 1 - shares.test else "test"
+    return "validation" if position < 1 - shares.test else "test"

@@ -1,4 +1,4 @@
-"""One frozen, validated object that holds every parameter. YAML in, YAML out."""
+"""Recipe: all parameters of all stages in one frozen, validated object, read from YAML and written to YAML."""
 
 from pathlib import Path
 from typing import Any, Self
@@ -9,53 +9,14 @@ from pydantic import Field, ValidationError
 from data_contracts.conventions import Stage
 from echoingecg.common import RecipeError
 from echoingecg.recipe.ecg import EcgSettings
-from echoingecg.recipe.evaluation import (
-    DriftSettings,
-    Endpoint,
-    EvaluationSettings,
-    FewShotSettings,
-    PromotionSettings,
-    RegressionEndpoint,
-    TuningSettings,
-)
-from echoingecg.recipe.stages import (
-    CatalogSettings,
-    ExecutionSettings,
-    ModelSettings,
-    PairsSettings,
-    Section,
-    SimulatorSettings,
-    StudentSettings,
-    TeacherSettings,
-    TeachingSettings,
-)
-
-__all__ = [
-    "CatalogSettings",
-    "DriftSettings",
-    "EcgSettings",
-    "Endpoint",
-    "EvaluationSettings",
-    "ExecutionSettings",
-    "FewShotSettings",
-    "ModelSettings",
-    "PairsSettings",
-    "PromotionSettings",
-    "Recipe",
-    "RegressionEndpoint",
-    "SimulatorSettings",
-    "StudentSettings",
-    "TeacherSettings",
-    "TeachingSettings",
-    "TuningSettings",
-    "read_recipe",
-    "with_overrides",
-    "write_recipe",
-]
+from echoingecg.recipe.evaluation import DriftSettings, Endpoint, EvaluationSettings, FewShotSettings
+from echoingecg.recipe.evaluation import PromotionSettings, RegressionEndpoint, TuningSettings
+from echoingecg.recipe.stages import CatalogSettings, ExecutionSettings, ModelSettings, PairsSettings, Section
+from echoingecg.recipe.stages import SimulatorSettings, StudentSettings, TeacherSettings, TeachingSettings
 
 
 class Recipe(Section):
-    """Every parameter of every stage. Passed explicitly; nothing else configures the pipeline."""
+    """All parameters of all stages. It is passed explicitly; nothing else configures the pipeline."""
 
     simulator: SimulatorSettings | None = Field(None, description="export to simulate when none is given")
     catalog: CatalogSettings = CatalogSettings()
@@ -70,20 +31,20 @@ class Recipe(Section):
     execution: ExecutionSettings = ExecutionSettings()
 
     def part(self, stage: Stage) -> dict[str, Any]:
-        """The section that a stage reads, as JSON values: what its version depends on."""
+        """Returns the section of a stage as JSON values. The stage's version depends on it."""
         section: Section = getattr(self, stage)
         return section.model_dump(mode="json")
 
     @classmethod
     def parse(cls, values: Any, origin: str) -> Self:
-        """Validates plain values.
+        """Makes a recipe from plain values and validates it.
 
         Args:
             values: nested mapping, as YAML or JSON gives it.
-            origin: what to call the source in an error.
+            origin: name of the source, for error messages.
 
         Raises:
-            RecipeError: one line that names the field, the fault and the value.
+            RecipeError: the message names the field, the fault and the value on one line.
         """
         if not isinstance(values, dict):
             raise RecipeError(f"{origin}: a recipe is a mapping of sections, not {type(values).__name__}")
@@ -94,7 +55,7 @@ class Recipe(Section):
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Reads a YAML recipe. Raises RecipeError when the file is absent, not YAML, or not a recipe."""
+    """Reads a YAML recipe. Raises RecipeError if the file is missing, not YAML, or not a recipe."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as fault:
@@ -105,19 +66,19 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def write_recipe(recipe: Recipe) -> str:
-    """The recipe as YAML; `read_recipe` of it gives an equal recipe."""
+    """Returns the recipe as YAML. `read_recipe` reads an equal recipe from it."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def with_overrides(recipe: Recipe, assignments: list[str]) -> Recipe:
-    """A recipe with fields replaced.
+    """Returns a copy of a recipe with some fields replaced.
 
     Args:
-        recipe: stays as it is.
-        assignments: `section.field=value`, deeper fields with more dots, values as in YAML.
+        recipe: not changed.
+        assignments: `section.field=value`; deeper fields have more dots; values are written as in YAML.
 
     Raises:
-        RecipeError: malformed assignment, unknown field, impossible value.
+        RecipeError: an assignment is malformed, a field unknown, or a value impossible.
     """
     values = recipe.model_dump(mode="json")
     for assignment in assignments:
@@ -140,14 +101,14 @@ def with_overrides(recipe: Recipe, assignments: list[str]) -> Recipe:
 
 
 def _first_line(fault: ValidationError) -> str:
-    """`student.epochs: Input should be greater than or equal to 1 (got 0)`."""
+    """Returns the first fault, such as `student.epochs: Input should be greater than or equal to 1 (got 0)`."""
     first, *others = fault.errors(include_url=False)
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        says = "unknown key"
+        message = "unknown key"
     else:
-        says = f"{first['msg'].removeprefix('Value error, ')}"
+        message = f"{first['msg'].removeprefix('Value error, ')}"
         if not isinstance(first["input"], dict):
-            says += f" (got {first['input']!r})"
+            message += f" (got {first['input']!r})"
     more = f"; and {len(others)} more" if others else ""
-    return f"{where}: {says}{more}" if where else f"{says}{more}"
+    return f"{where}: {message}{more}" if where else f"{message}{more}"

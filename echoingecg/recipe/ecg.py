@@ -1,4 +1,4 @@
-"""How an ECG is cut, filtered and judged. Thresholds and their sources: docs/ecg_quality.md."""
+"""Parameters of stage ecg: windows, filter and quality limits. docs/ecg_quality.md gives the limits' sources."""
 
 from typing import Annotated, Literal, Self
 
@@ -9,7 +9,7 @@ from echoingecg.recipe.stages import Count, NotNegative, Positive, Section, Shar
 
 
 class EcgSettings(Section):
-    """Filter and resampling of EchoingECG (METHOD: zero-phase Butterworth, then polyphase)."""
+    """Section `ecg`. Filter and resampling as in EchoingECG: a zero-phase Butterworth filter, then polyphase."""
 
     band_low: Positive = Field(0.5, description="lower edge of the band-pass, Hz")
     band_high: Positive = Field(40.0, description="upper edge of the band-pass, Hz")
@@ -58,8 +58,8 @@ class EcgSettings(Section):
         description="QRS complexes are found where at least three leads reach this contrast; noise common to all leads "
         "reaches 2.5, real recordings stay above 20",
     )
-    rate_low: NotNegative = Field(20.0, description="fewer beats a minute are not taken for QRS complexes, 1/min")
-    rate_high: Positive = Field(300.0, description="more beats a minute are not taken for QRS complexes, 1/min")
+    rate_low: NotNegative = Field(20.0, description="at fewer beats a minute, none counts as a QRS complex, 1/min")
+    rate_high: Positive = Field(300.0, description="at more beats a minute, none counts as a QRS complex, 1/min")
     limb_lead_share: NotNegative = Field(
         0.1,
         description="flag a recording whose limb leads miss Einthoven's or Goldberger's identities by more than this "

@@ -1,8 +1,6 @@
-"""What is asked of the student, and by which protocols it answers. Sources and a worked example: docs/protocols.md.
+"""Parameters of stage evaluation, and the rules of `echoingecg drift` and `echoingecg promote`.
 
-When a new export has drifted from what a student was trained on. No version depends on it.
-
-When a challenger takes the champion's place. No version depends on it.
+docs/protocols.md has sources and a worked example. No version depends on the sections `drift` and `promotion`.
 """
 
 from typing import Annotated, Literal, Self
@@ -12,17 +10,17 @@ from pydantic import Discriminator, Field, StringConstraints, Tag, model_validat
 from data_contracts.prediction import ReferralKind
 from echoingecg.recipe.stages import Count, NotNegative, OpenShare, Positive, Section, Share
 
-NUMBER_PLACEHOLDER = "<#>"  # in a prompt, the place of the number (ECHO-CLIP's sign)
+NUMBER_PLACEHOLDER = "<#>"  # where a number goes in a prompt (as in ECHO-CLIP)
 CalibrationChoice = Literal["validation", "platt", "isotonic", "none"]
 TuningMethod = Literal["fine_tune", "lora", "scratch"]
-# '@' parts protocol and model in the tables.
+# In the tables, '@' separates protocol and model.
 ModelName = Annotated[str, StringConstraints(min_length=1, pattern="^[^@]+$")]
 Prompt = Annotated[str, StringConstraints(min_length=1)]
 NumberPrompt = Annotated[str, StringConstraints(pattern=NUMBER_PLACEHOLDER)]
 
 
 class MeasurementEndpoint(Section):
-    """A measurement of the echo study, as data."""
+    """What all endpoints have: a measurement of the echo study, its unit and its valid range."""
 
     name: str = Field(min_length=1, description="short name, used in tables and figures")
     measurement: str = Field(min_length=1, description="measurement of the export, for example lvef")
@@ -31,20 +29,20 @@ class MeasurementEndpoint(Section):
     source: str = Field("", description="where threshold or range come from")
 
     @model_validator(mode="after")
-    def _range(self) -> Self:
+    def _check_range(self) -> Self:
         if self.valid_range[0] >= self.valid_range[1]:
             raise ValueError(f"valid_range: {self.valid_range[0]:g} is not below {self.valid_range[1]:g}")
         return self
 
 
 class ThresholdBySex(Section):
-    """A threshold for each sex; a patient whose sex the export does not state as F or M gets no label."""
+    """One threshold per sex. A patient whose sex the export does not state as F or M gets no label."""
 
     F: float = Field(description="of women, in the endpoint's unit")
     M: float = Field(description="of men, in the endpoint's unit")
 
     def __format__(self, spec: str) -> str:
-        """Both, each by the format of a number: `52.2 (F), 58.4 (M)`."""
+        """Formats both thresholds with one number format: `52.2 (F), 58.4 (M)`."""
         return ", ".join(f"{value:{spec}} ({sex})" for sex, value in self)
 
 
@@ -53,7 +51,7 @@ def _number_or_sexes(value: object) -> str:
 
 
 class Endpoint(MeasurementEndpoint):
-    """One yes/no question about the echo."""
+    """A yes/no question about the echo."""
 
     comparison: Literal["<", "<=", ">", ">="] = Field(description="label 1 when `value comparison threshold`")
     threshold: Annotated[
@@ -63,10 +61,10 @@ class Endpoint(MeasurementEndpoint):
     negative_prompts: tuple[Prompt, ...] = Field(min_length=1, description="echo sentences that say label 0")
 
     @model_validator(mode="after")
-    def _possible(self) -> Self:
+    def _check_threshold(self) -> Self:
         low, high = self.valid_range
-        of = self.threshold
-        for value in (of.F, of.M) if isinstance(of, ThresholdBySex) else (of,):
+        limit = self.threshold
+        for value in (limit.F, limit.M) if isinstance(limit, ThresholdBySex) else (limit,):
             if not low <= value <= high:
                 raise ValueError(
                     f"threshold: {value:g} is outside valid_range, {low:g} to {high:g} {self.unit}".rstrip()
@@ -75,21 +73,21 @@ class Endpoint(MeasurementEndpoint):
 
 
 class RegressionEndpoint(MeasurementEndpoint):
-    """One number of the echo."""
+    """A number measured on the echo."""
 
     prompts: tuple[NumberPrompt, ...] = Field(min_length=1, description="echo sentences with <#> where a number goes")
     prompt_range: tuple[float, float] = Field(description="smallest and largest number put in, in `unit`")
     prompt_step: Positive = Field(1.0, description="from one number to the next, in `unit`")
 
     @model_validator(mode="after")
-    def _prompts(self) -> Self:
+    def _check_prompt_range(self) -> Self:
         if self.prompt_range[0] >= self.prompt_range[1]:
             raise ValueError(f"prompt_range: {self.prompt_range[0]:g} is not below {self.prompt_range[1]:g}")
         return self
 
 
 class FewShotSettings(Section):
-    """Logistic regression on the mean embedding of a few labelled training ECGs."""
+    """Logistic regression on the mean embeddings of a few labelled training ECGs."""
 
     cases: tuple[Count, ...] = Field(
         (1, 2, 4, 8, 16, 32, 64), description="ECGs of each class, each of its own patient; () for none"
@@ -99,7 +97,7 @@ class FewShotSettings(Section):
 
 
 class TuningSettings(Section):
-    """Training of the whole encoder on labels; early stop on the validation split."""
+    """Training of the whole encoder on labels, with early stopping on the validation split."""
 
     methods: tuple[TuningMethod, ...] = Field(
         (),
@@ -116,11 +114,13 @@ class TuningSettings(Section):
     rank: Count = Field(4, description="lora: rank of the adapters")
 
     def rate(self, method: TuningMethod) -> float:
-        """Learning rate of a method."""
+        """Returns the learning rate of a method."""
         return {"fine_tune": self.fine_tune_rate, "lora": self.lora_rate, "scratch": self.scratch_rate}[method]
 
 
 class EvaluationSettings(Section):
+    """Section `evaluation`: the questions asked of the student, and how its answers are measured."""
+
     endpoints: tuple[Endpoint, ...] = Field((), description="yes/no questions asked of the student")
     regressions: tuple[RegressionEndpoint, ...] = Field((), description="numbers asked of the student")
     calibration: CalibrationChoice = Field(
@@ -145,12 +145,14 @@ class EvaluationSettings(Section):
     few_shot: FewShotSettings = FewShotSettings()
     tuning: TuningSettings = TuningSettings()
     compare: tuple[ModelName, ...] = Field(
-        (), description="artefact names or aliases of other students, judged on the same patients"
+        (), description="artefact names or aliases of other students, evaluated on the same patients"
     )
     external: dict[ModelName, str] = Field(
         {}, description="embeddings of other models: name -> Parquet file with content_hash and embedding"
     )
-    specificity: OpenShare = Field(0.9, description="sensitivity is told at this specificity of the validation ECGs")
+    specificity: OpenShare = Field(
+        0.9, description="sensitivity is reported at this specificity of the validation ECGs"
+    )
     miscoverage: OpenShare = Field(
         0.1, description="referral 'conformal': at most this share of each class is answered wrongly"
     )
@@ -161,9 +163,9 @@ class EvaluationSettings(Section):
     seed: int = Field(43, description="bootstrap resamples, few-shot draws, tuning")
 
     @model_validator(mode="after")
-    def _names(self) -> Self:
+    def _check_names(self) -> Self:
         for kind in (self.endpoints, self.regressions):
-            names = [one.name for one in kind]
+            names = [endpoint.name for endpoint in kind]
             if len(names) != len(set(names)):
                 raise ValueError("two endpoints share a name")
         models = ["student", *self.compare, *self.external]  # the first is the one under test
@@ -173,7 +175,7 @@ class EvaluationSettings(Section):
 
 
 class DriftSettings(Section):
-    """The rule for `echoingecg drift`: a measure has drifted when it is beyond its limit and more than chance."""
+    """The rule of `echoingecg drift`: a measure has drifted if it is beyond its limit and more than chance."""
 
     embedding: NotNegative = Field(0.02, description="limit of the squared MMD of the mean embeddings, without unit")
     p: OpenShare = Field(0.01, description="and its permutation p must be below this")
@@ -185,7 +187,7 @@ class DriftSettings(Section):
 
 
 class PromotionSettings(Section):
-    """The rule for `echoingecg promote`; differences are challenger minus champion, on the same test patients."""
+    """The rule of `echoingecg promote`. Differences are challenger minus champion, on the same test patients."""
 
     endpoint: str = Field("", description="endpoint that must gain; empty for the first of the champion's")
     protocol: str = Field("zero_shot", description="protocol whose predictions are compared")

@@ -1,9 +1,7 @@
-"""Every parameter of every stage, with its unit and source; a section per stage.
+"""Parameters of the simulator, of stages catalog, teacher, pairs and student, of teaching and of execution.
 
-A stage's version depends on its section. `execution` says how to run, not what to compute: no
-version depends on it.
-
-How the demo teacher is taught: a small CLIP of echo frames and report sentences.
+Each parameter states its unit and source. The version of a stage's artefact depends on the stage's section. Section
+`execution` states how to run, not what to compute: no version depends on it.
 """
 
 from math import isclose
@@ -24,13 +22,13 @@ BUILT_IN_TEXT = "built-in"
 
 
 class Section(BaseModel):
-    """Frozen; unknown keys are refused."""
+    """Base of all sections of a recipe: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=False)
 
 
 class SimulatorSettings(Section):
-    """The simulated export that a recipe uses when no export is given."""
+    """Section `simulator`: the simulated export that is used if no export is given."""
 
     patients: Annotated[int, Field(ge=0)] = Field(300, description="simulated patients")
     seed: int = Field(43, description="the same seed gives the same bytes; patient i does not depend on `patients`")
@@ -45,6 +43,8 @@ class SimulatorSettings(Section):
 
 
 class CatalogSettings(Section):
+    """Section `catalog`: how an export is read."""
+
     layout: Literal["auto", "mimic-iv", "generic", "ptb-xl", "echonext", "echonet-dynamic"] = Field(
         "auto", description="how the export is laid out"
     )
@@ -59,7 +59,7 @@ class CatalogSettings(Section):
 
 
 class TeacherSettings(Section):
-    """The frozen teacher and how clips are put before it."""
+    """Section `teacher`: the frozen teacher, and how clips are prepared for it."""
 
     model: str = Field(
         DEMO_TEACHER,
@@ -103,20 +103,22 @@ class TeacherSettings(Section):
 
 
 class SplitShares(Section):
-    """Shares of patients on each side; they sum to 1."""
+    """Shares of patients on each side of the split. They sum to 1."""
 
     train: Share = Field(0.8, description="share of patients to train on")
     validation: Share = Field(0.1, description="share for early stopping, thresholds and calibration")
     test: Share = Field(0.1, description="share for the reported numbers alone")
 
     @model_validator(mode="after")
-    def _sum(self) -> Self:
+    def _check_sum(self) -> Self:
         if not isclose(self.train + self.validation + self.test, 1.0, abs_tol=1e-9):
             raise ValueError("split shares do not sum to 1")
         return self
 
 
 class PairsSettings(Section):
+    """Section `pairs`: time windows, texts and the split of patients."""
+
     window_hours: NotNegative = Field(24.0 * 7, description="largest time between an echo study and its ECG, h")
     measurement_window_hours: NotNegative = Field(
         24.0, description="largest time between a study and a measurement that names no study, h"
@@ -129,7 +131,7 @@ class PairsSettings(Section):
 
 
 class ModelSettings(Section):
-    """Architecture of the student (EchoingECG, METHOD's table)."""
+    """Architecture of the student (EchoingECG, table in METHOD)."""
 
     embed_dim: Count = Field(512, description="shared embedding width; the teacher's width")
     init_dim: Count = Field(96, description="stem width of the ECG encoder")
@@ -151,7 +153,7 @@ class ModelSettings(Section):
     )
 
     @model_validator(mode="after")
-    def _stages(self) -> Self:
+    def _check_sizes(self) -> Self:
         if len(self.width_factors) != len(self.blocks):
             raise ValueError("width_factors and blocks differ in length")
         if self.text == BUILT_IN_TEXT and self.text_width % self.text_heads:
@@ -160,7 +162,7 @@ class ModelSettings(Section):
 
 
 class AugmentSettings(Section):
-    """Random changes to the training ECGs, drawn anew for each ECG and epoch. Everything is off by default."""
+    """Random changes to the training ECGs, drawn anew for each ECG and epoch. All are off by default."""
 
     amplitude: Share = Field(0.0, description="gain of an ECG, drawn from 1 - this to 1 + this")
     wander_mv: NotNegative = Field(
@@ -174,12 +176,12 @@ class AugmentSettings(Section):
 
     @property
     def used(self) -> bool:
-        """Whether anything is on."""
+        """True if any change is on."""
         return any(value > 0 for value in self.model_dump().values())
 
 
 class StudentSettings(Section):
-    """Training of the student. Loss: PCME++ (Chun, ICLR 2024) as METHOD states it."""
+    """Section `student`: training of the student. Loss: PCME++ (Chun, ICLR 2024) as METHOD states it."""
 
     model: ModelSettings = ModelSettings()
     warm_start: str = Field(
@@ -224,14 +226,14 @@ class StudentSettings(Section):
     seed: int = Field(43, description="initialisation, batch order, dropout, augmentation")
 
     @model_validator(mode="after")
-    def _losses(self) -> Self:
+    def _check_weights(self) -> Self:
         if self.echo_weight == 0 and self.text_weight == 0:
             raise ValueError("echo_weight and text_weight are both 0: nothing to learn from")
         return self
 
 
 class ExecutionSettings(Section):
-    """How to run. No version depends on these."""
+    """Section `execution`: how to run. No version depends on it."""
 
     workers: Count = Field(1, description="processes for decoding; above 1 a local Dask cluster is started")
     dask: str = Field("", description="address of an existing Dask scheduler, for example tcp://host:8786")
@@ -253,7 +255,10 @@ class ExecutionSettings(Section):
 
 
 class TeachingSettings(Section):
-    """Contrastive training (Radford et al., ICML 2021) of the architecture that the demo teacher has."""
+    """Section `teaching`: how the demo teacher, a small CLIP of echo frames and report sentences, is trained.
+
+    Contrastive training as in Radford et al., ICML 2021.
+    """
 
     frames_per_clip: Count = Field(12, description="frames taken of a clip, evenly spread")
     held_out: Annotated[float, Field(gt=0, lt=1)] = Field(
