@@ -1,1 +1,1 @@
-"""Contracts: what every artefact and table must look like. They import no other part of the project."""
+"""What every artefact and every table must look like. It imports no other part of the project."""

@@ -1,4 +1,4 @@
-"""Shared by all steps: errors, files and fingerprints, prefetch and progress, training setup, figure style."""
+"""Shared by all steps: errors, files, fingerprints, progress, training setup, the style of figures."""
 
 from data_contracts.conventions import ContractError, UserError
 from echoingecg.common.errors import ExportError, RecipeError, Refusal, StoreError, TrainingError, result_or_refusal

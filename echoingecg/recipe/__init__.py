@@ -1,4 +1,4 @@
-"""Recipe: all parameters of all stages in one frozen, validated object, read from YAML and written to YAML."""
+"""All parameters of all stages in one frozen, validated object, read from YAML and written to YAML."""
 
 from pathlib import Path
 from typing import Any, Self
