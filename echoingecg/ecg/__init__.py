@@ -1,3 +1,6 @@
-"""Stage ecg: an ECG file of any accepted format becomes a filtered 12-lead signal, 100 Hz, mV."""
+"""Stage ecg (reads catalog): an ECG file of any accepted format becomes a filtered 12-lead signal, 100 Hz, mV.
+
+Folders, uppermost first: decode.
+"""
 
 CODE_VERSION = 3  # raise when the same file and settings give other numbers
