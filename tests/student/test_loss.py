@@ -86,6 +86,16 @@ def test_equals_the_formula_with_gradients(size: int, dim: int, seed: int):
         np.testing.assert_allclose(one.grad.numpy(), oracle.grad.numpy(), rtol=1e-5, atol=bound)
 
 
+def test_gradients_follow_the_factor_of_the_loss():
+    """Mixed losses and the scaler of float16 multiply the loss: its gradients must be multiplied, too."""
+    gradients = []
+    for factor in (1.0, 3.0):
+        a, b = gaussian(np.random.default_rng(3), 5, 8), gaussian(np.random.default_rng(4), 5, 8)
+        (factor * PcmeLoss(StudentSettings())(a, b).total).backward()
+        gradients.append(torch.cat([part.grad for part in (*a, *b)]))
+    torch.testing.assert_close(gradients[1], 3 * gradients[0])
+
+
 def test_distance_between_sets_of_different_size():
     random = np.random.default_rng(0)
     a, b = gaussian(random, 4, 7), gaussian(random, 6, 7)
