@@ -1,7 +1,4 @@
-"""Pictures for the documentation: `python -m docs_reference.simulator_pictures docs/images`.
-
-A contact sheet of simulated echo frames, for docs/simulator.md.
-"""
+"""Draws the pictures of docs/simulator.md: `python -m docs_reference.simulator_pictures docs/images`."""
 
 import argparse
 from collections.abc import Callable
@@ -17,7 +14,7 @@ from PIL import Image
 
 from data_contracts.conventions import LEADS
 from echoingecg.recipe.stages import SimulatorSettings
-from echoingecg.simulator.ecg import faults, heart_vector, record
+from echoingecg.simulator.ecg import electrodes, heart_vector, record
 from echoingecg.simulator.echo import apical, beating_heart, colour_doppler, parasternal
 from echoingecg.simulator.echo.view import place
 from echoingecg.simulator.population.patient import Heart, sample_heart
@@ -155,7 +152,7 @@ def draw_ecgs(folder: Path) -> None:
 PICTURES: tuple[Callable[[Path], object], ...] = (draw_ecgs, draw_echo)
 
 
-def _examples() -> tuple[tuple[str, Heart, faults.Fault | None], ...]:
+def _examples() -> tuple[tuple[str, Heart, electrodes.Fault | None], ...]:
     normal = replace(
         sample_heart(np.random.default_rng(0)), sex="F", lvef=62.0, septal_wall_thickness=9.0, heart_rate=68.0,
         rhythm="sinus rhythm", ectopic_share=0.0, conduction="normal", pr_interval=158.0, qrs_duration=88.0,
@@ -179,8 +176,8 @@ def _examples() -> tuple[tuple[str, Heart, faults.Fault | None], ...]:
         ("atrial fibrillation", fibrillating, None),
         ("hypertrophy with strain, septum 18 mm", thick, None),
         ("ventricular ectopic beats, LVEF 38 %", ectopic, None),
-        ("fault: right arm electrode off", normal, faults.Fault("electrode off", "RA", 5)),
-        ("fault: arm electrodes swapped", normal, faults.Fault("arm electrodes swapped", "RA", 5)),
+        ("fault: right arm electrode off", normal, electrodes.Fault("electrode off", "RA", 5)),
+        ("fault: arm electrodes swapped", normal, electrodes.Fault("arm electrodes swapped", "RA", 5)),
     )
 
 

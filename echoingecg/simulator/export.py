@@ -21,7 +21,7 @@ from pydicom.data import get_testdata_file
 from echoingecg.common import ExportError, Progress, no_progress
 from echoingecg.recipe.stages import SimulatorSettings
 from echoingecg.simulator.ecg import heart_vector, record
-from echoingecg.simulator.ecg.faults import Fault, draw_fault, frontal_axis
+from echoingecg.simulator.ecg.electrodes import Fault, draw_fault, frontal_axis
 from echoingecg.simulator.echo.study import EchoStreams, Visit, write_clips
 from echoingecg.simulator.population import tables
 from echoingecg.simulator.population.patient import Heart, sample_heart

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from echoingecg.simulator.ecg.faults import Fault
+from echoingecg.simulator.ecg.electrodes import Fault
 from echoingecg.simulator.population.patient import Heart, Sex
 
 # Grades of LVEF, %: Lang et al., J Am Soc Echocardiogr 2015;28:1 (ASE/EACVI), in round numbers for both sexes.

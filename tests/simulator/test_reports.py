@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from echoingecg.simulator.ecg.faults import Fault
+from echoingecg.simulator.ecg.electrodes import Fault
 from echoingecg.simulator.population.patient import Heart
 from echoingecg.simulator.reports import ecg_statements, echo_report, measurements
 

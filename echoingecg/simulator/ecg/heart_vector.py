@@ -1,19 +1,16 @@
-"""The waves of one beat, as Gaussian dipoles in time: P, QRS, ST and T of every conduction, and the ectopic beat.
+"""The heart as an electrical dipole: when it beats, and the Gaussian waves (P, QRS, ST, T) of every beat.
 
-Axes are Frank's: x to the left, y downward, z to the back; mV and s. Forms follow Surawicz & Knilans, Chou's
-Electrocardiography in Clinical Practice, 6th ed. 2008, and for bundle branch block the criteria of Surawicz et
-al., J Am Coll Cardiol 2009;53:976 (AHA/ACCF/HRS, part III). The numbers are tuned by eye to those forms.
-
-When the heart beats: shared by the ECG and by the echo's contraction.
-
-Leads and electrodes: how a heart vector is seen, and how the twelve leads hang together.
+Axes are Frank's: x to the left, y downward, z to the back; mV and s. Model: McSharry et al., IEEE Trans Biomed Eng
+2003;50:289 (Gaussian waves), Sameni et al., EURASIP J Adv Signal Process 2007:043407 (three-dimensional dipole). Forms:
+Surawicz & Knilans, Chou's Electrocardiography in Clinical Practice, 6th ed. 2008; for bundle branch block the criteria
+of Surawicz et al., J Am Coll Cardiol 2009;53:976 (AHA/ACCF/HRS, part III). The numbers are tuned by eye to these forms.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from data_contracts.conventions import LEADS
+from echoingecg.simulator.ecg.electrodes import DOWER
 from echoingecg.simulator.population.patient import Heart
 
 _SINUS_ARRHYTHMIA = 0.03  # relative swing of the RR interval with respiration
@@ -21,11 +18,17 @@ _SINUS_JITTER = 0.012  # relative beat-to-beat scatter
 _FIBRILLATION_SCATTER = 0.20  # of log RR: "irregularly irregular"
 _SHORTEST_RR = 0.33  # s, refractory atrioventricular node
 _COUPLING = (0.55, 0.70)  # of the RR interval: from a beat to the ectopic one after it
+_ECTOPIC_DURATION = 0.150  # s
+_FIRST, _SECOND = DOWER[:2, :2]
+# Lead I and aVF, the latter at the gain of a bipolar lead, to x and y.
+_FROM_LIMB_LEADS = np.linalg.inv(np.stack([_FIRST, (_SECOND - _FIRST / 2) * 2 / np.sqrt(3)]))
+# Where an ectopic QRS points: from the right outflow tract, the right apex, the left free wall.
+_FOCI = ((0.35, 0.75, 0.56), (0.66, -0.55, 0.51), (-0.62, 0.35, -0.70))
 
 
 @dataclass(frozen=True)
 class Beats:
-    """Beats in ascending order.
+    """Beats, sorted by time.
 
     Attributes:
         times: float64 (beat,), s, of the R peaks.
@@ -36,31 +39,22 @@ class Beats:
     ectopic: np.ndarray
 
     def ectopic_within(self, duration: float) -> int:
-        """How many ectopic beats lie between 0 and `duration`, s."""
+        """Counts the ectopic beats between 0 and `duration`, s."""
         return int(np.count_nonzero(self.ectopic & (self.times >= 0) & (self.times < duration)))
 
 
-def beat_times(heart: Heart, duration: float, rng: np.random.Generator) -> np.ndarray:
-    """Times of the R peaks, ectopic beats among them: those of `draw_beats`.
+def draw_beats(heart: Heart, duration: float, rng: np.random.Generator) -> Beats:
+    """Draws the beats of a heart.
+
+    A ventricular ectopic beat comes early and leaves the sinus node's clock alone: the pause after it is
+    compensatory, so that the two intervals around it sum to two others (Surawicz & Knilans, Chou's
+    Electrocardiography in Clinical Practice, 6th ed. 2008, "Ventricular arrhythmias"). Two never follow
+    each other.
 
     Args:
         heart: rate, rhythm and share of ectopic beats are read.
-        duration: s. Beats from before 0 to after `duration` are given, so that no edge lacks a neighbour.
-        rng: draws all of it.
-
-    Returns:
-        float64 (beat,), s, ascending.
-    """
-    return draw_beats(heart, duration, rng).times
-
-
-def draw_beats(heart: Heart, duration: float, rng: np.random.Generator) -> Beats:
-    """Beats of a heart; the same arguments as `beat_times`.
-
-    A ventricular ectopic beat comes early and leaves the sinus node's clock alone: the pause after it is
-    compensatory, so that the two intervals about it sum to two of the others (Surawicz & Knilans, Chou's
-    Electrocardiography in Clinical Practice, 6th ed. 2008, "Ventricular arrhythmias"). Two never follow
-    each other.
+        duration: s. Beats start before 0 and end after `duration`, so that none at the edges lacks a neighbour.
+        rng: draws everything.
     """
     mean = 60 / heart.heart_rate
     count = int(np.ceil(duration / mean)) + 12
@@ -70,7 +64,7 @@ def draw_beats(heart: Heart, duration: float, rng: np.random.Generator) -> Beats
         breath = np.sin(2 * np.pi * rng.uniform(0.2, 0.3) * mean * np.arange(count) + rng.uniform(0, 2 * np.pi))
         intervals = mean * (1 + _SINUS_ARRHYTHMIA * breath + rng.normal(0, _SINUS_JITTER, count))
     intervals = np.maximum(intervals, _SHORTEST_RR)
-    ectopic = _spread(heart.ectopic_share, rng.random(count))
+    ectopic = _choose_ectopic(heart.ectopic_share, rng.random(count))
     early = np.flatnonzero(ectopic)
     gained = np.minimum(1 - rng.uniform(*_COUPLING, count)[early], 1 - _SHORTEST_RR / intervals[early])
     shift = np.zeros(count)
@@ -79,84 +73,13 @@ def draw_beats(heart: Heart, duration: float, rng: np.random.Generator) -> Beats
     return Beats(times - times[4] - rng.uniform(0, mean), ectopic)
 
 
-def _spread(share: float, chances: np.ndarray) -> np.ndarray:
-    """bool (beat,): `share` of the beats, no two in a row, none at the ends."""
+def _choose_ectopic(share: float, chances: np.ndarray) -> np.ndarray:
+    """Chooses `share` of the beats, no two in a row, none at the ends: bool (beat,)."""
     chosen = np.zeros(len(chances), bool)
     for beat in range(1, len(chances) - 1):
         # After an ordinary beat, so that the share of all beats comes out as asked.
         chosen[beat] = not chosen[beat - 1] and chances[beat] < share / (1 - share)
     return chosen
-
-
-ELECTRODES = ("RA", "LA", "LL", "V1", "V2", "V3", "V4", "V5", "V6")
-# Dower, Machado, Osborne: On deriving the electrocardiogram from vectorcardiographic leads,
-# Clin Cardiol 1980;3:87-95. Row: lead, column: x, y, z.
-INDEPENDENT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
-DOWER = np.array(
-    [
-        (0.632, -0.235, 0.059),
-        (0.235, 1.066, -0.132),
-        (-0.515, 0.157, -0.917),
-        (0.044, 0.164, -1.387),
-        (0.882, 0.098, -1.277),
-        (1.213, 0.127, -0.601),
-        (1.125, 0.127, -0.086),
-        (0.831, 0.076, 0.230),
-    ]
-)
-
-
-def to_electrodes(independent: np.ndarray) -> np.ndarray:
-    """Potentials of the electrodes against Wilson's central terminal, the mean of the limb electrodes.
-
-    Args:
-        independent: (8, time), leads in the order of `INDEPENDENT`.
-
-    Returns:
-        (9, time), electrodes in the order of `ELECTRODES`.
-    """
-    first, second = independent[:2]
-    right_arm = -(first + second) / 3
-    return np.vstack([right_arm, right_arm + first, right_arm + second, independent[2:]])
-
-
-def from_electrodes(potentials: np.ndarray) -> np.ndarray:
-    """The eight channels that a cardiograph records (Kligfield et al., J Am Coll Cardiol 2007;49:1109).
-
-    Args:
-        potentials: (9, time), electrodes in the order of `ELECTRODES`, against any common reference.
-
-    Returns:
-        (8, time), leads in the order of `INDEPENDENT`.
-    """
-    right_arm, left_arm, left_leg = potentials[:3]
-    return np.vstack([left_arm - right_arm, left_leg - right_arm, potentials[3:] - potentials[:3].mean(axis=0)])
-
-
-def twelve_leads(independent: np.ndarray) -> np.ndarray:
-    """Adds III and the augmented leads by Einthoven's and Goldberger's identities.
-
-    Args:
-        independent: (8, time), leads in the order of `INDEPENDENT`.
-
-    Returns:
-        (12, time), leads in the order of `LEADS`.
-    """
-    named = dict(zip(INDEPENDENT, independent, strict=True))
-    first, second = named["I"], named["II"]
-    named |= {
-        "III": second - first,
-        "aVR": -(first + second) / 2,
-        "aVL": first - second / 2,
-        "aVF": second - first / 2,
-    }
-    return np.stack([named[lead] for lead in LEADS])
-
-
-_ECTOPIC_DURATION = 0.150  # s
-_FIRST, _SECOND = DOWER[:2, :2]
-# From what lead I and aVF, the latter at the gain of a bipolar lead, show of x and y, back to x and y.
-_FROM_LIMB_LEADS = np.linalg.inv(np.stack([_FIRST, (_SECOND - _FIRST / 2) * 2 / np.sqrt(3)]))
 
 
 @dataclass(frozen=True)
@@ -176,8 +99,58 @@ class Wave:
     follows_rate: bool = False
 
 
+def sum_waves(heart: Heart, beats: Beats, time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Sums all waves of all beats.
+
+    Args:
+        heart: shapes the waves.
+        beats: conducted and ectopic beats.
+        time: (time,) s.
+        rng: draws amplitude and width of each beat, and one focus for all ectopic beats.
+
+    Returns:
+        float64 (3, time), mV.
+    """
+    stretch = np.sqrt(np.clip(np.diff(beats.times, prepend=2 * beats.times[0] - beats.times[1]), 0.35, 1.5))
+    kinds = [(waves(heart), ~beats.ectopic)]
+    if beats.ectopic.any():
+        kinds.append((ectopic_waves(heart, _FOCI[rng.integers(len(_FOCI))]), beats.ectopic))
+    vector = np.zeros((3, len(time)))
+    for shapes, chosen in kinds:
+        peaks, stretched = beats.times[chosen], stretch[chosen]
+        for wave in shapes:
+            centres = peaks + wave.centre * (stretched if wave.follows_rate else 1.0)
+            sizes = rng.normal(1, 0.03, len(peaks))
+            widths = wave.width * rng.normal(1, 0.02, len(peaks))
+            vector += np.outer(wave.vector, _gaussians(time, centres, widths, sizes))
+    return vector
+
+
+def fibrillation(time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draws fibrillatory waves of 4-9 Hz: (3, time), mV; largest in V1, as in patients."""
+    phases = 2 * np.pi * (np.outer(rng.uniform(4, 9, 5), time) + rng.random((5, 1)))
+    swell = 1 + 0.4 * np.sin(2 * np.pi * rng.uniform(0.1, 0.4) * time)
+    return np.outer((-0.006, 0.012, -0.016), np.sin(phases).sum(axis=0) * swell)
+
+
+def _gaussians(time: np.ndarray, centres: np.ndarray, widths: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Sums Gaussians, (time,); each is evaluated within 5 standard deviations, beyond which it is under 4e-6."""
+    total = np.zeros(len(time))
+    for centre, width, size in zip(centres, widths, sizes, strict=True):
+        first, last = np.searchsorted(time, (centre - 5 * width, centre + 5 * width))
+        total[first:last] += size * np.exp(-0.5 * ((time[first:last] - centre) / width) ** 2)
+    return total
+
+
+def sway(vector: np.ndarray, breath: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Turns the heart vector by a few degrees in the frontal plane, as respiration does: (3, time)."""
+    angle = np.radians(rng.uniform(1, 5)) * breath
+    x, y, z = vector
+    return np.stack([x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle), z])
+
+
 def waves(heart: Heart) -> tuple[Wave, ...]:
-    """The waves of one conducted beat at a rate of 60/min."""
+    """Lists the waves of one conducted beat at a rate of 60/min."""
     if heart.left_bundle_branch_block:
         ventricles = _left_blocked_qrs(heart)
     elif heart.right_bundle_branch_block:
@@ -188,7 +161,7 @@ def waves(heart: Heart) -> tuple[Wave, ...]:
 
 
 def ectopic_waves(heart: Heart, direction: tuple[float, float, float]) -> tuple[Wave, ...]:
-    """The waves of a beat that begins in a ventricle: no P, a wide QRS, ST and T against it.
+    """Lists the waves of a beat that begins in a ventricle: no P, a wide QRS, ST and T opposite to it.
 
     Args:
         heart: its voltage is read.
@@ -197,7 +170,7 @@ def ectopic_waves(heart: Heart, direction: tuple[float, float, float]) -> tuple[
     spread = np.array(direction) * (0.6 + 0.7 * heart.qrs_voltage)
 
     def wave(share: float, centre: float, width: float, follows_rate: bool = False) -> Wave:
-        x, y, z = (float(one) for one in share * spread)
+        x, y, z = (float(component) for component in share * spread)
         return Wave((x, y, z), centre, width, follows_rate)
 
     return (
@@ -265,7 +238,7 @@ def _st_segment(heart: Heart) -> tuple[Wave, ...]:
     """Depression from the J point to the T wave, `st_depression` deep in V5; raised in V1, its mirror."""
     if heart.st_depression == 0:
         return ()
-    x, y, z = (heart.st_depression * one for one in (-0.85, -0.35, -0.10))
+    x, y, z = (heart.st_depression * share for share in (-0.85, -0.35, -0.10))
     end = heart.qrs_duration / 2000
     return (
         Wave((0.7 * x, 0.7 * y, 0.7 * z), end + 0.030, 0.025),
@@ -285,7 +258,7 @@ def _t_wave(heart: Heart) -> tuple[Wave, ...]:
     elif heart.right_bundle_branch_block:
         direction += np.array((0.10, 0.0, 0.20)) * heart.qrs_voltage
     strain = min(heart.st_depression / 0.1, 1.0) if heart.t_amplitude < 0 else 0.0
-    x, y, z = (float(one) for one in direction)
+    x, y, z = (float(component) for component in direction)
     return (
         Wave((0.55 * x, 0.55 * y, 0.55 * z), end - 0.135 + 0.005 * strain, 0.048 + 0.008 * strain, follows_rate=True),
         Wave((0.65 * x, 0.65 * y, 0.65 * z), end - 0.085 + 0.006 * strain, 0.031 - 0.006 * strain, follows_rate=True),

@@ -1,9 +1,8 @@
-"""An apical four-chamber clip: the end-diastolic picture of a heart, moved through its beats.
+"""Renders apical four-chamber clips: the end-diastolic picture of a heart, moved through its beats.
 
-Each frame looks up, for every pixel, where its tissue stood at end diastole. Speckle comes along, and turns
-into other speckle as the tissue moves. The scanner's attenuation, noise and screen stay where they are.
-
-What the scanner makes of tissue: speckle, attenuation, dropout, noise; in grey levels after log compression.
+For every pixel of a frame, the tissue is looked up where it was at end diastole. Speckle moves with the tissue and
+changes gradually. Attenuation, dropout, noise and the screen of the scanner stay in place. All values are grey levels
+after log compression.
 """
 
 from collections.abc import Callable
@@ -19,10 +18,10 @@ from echoingecg.simulator.population.patient import Heart
 _RANGE_SAMPLES = 224
 _BEAMS = 144
 _FIELDS = 4  # real and imaginary parts of two independent echoes
-_SCATTER = 0.065  # rad a mm of tissue motion
-_MOST = 1.35  # rad, tissue that moved furthest is all but new
-_DRIFT = 0.35  # rad/s, the slice itself wanders
-_JUMP = 12  # px, noise fields are cut at random places of a larger one
+_SPECKLE_TURN_PER_MM = 0.065  # rad
+_MAX_SPECKLE_TURN = 1.35  # rad; the speckle of tissue that moved furthest is almost entirely new
+_SPECKLE_TURN_PER_SECOND = 0.35  # rad; the slice itself moves slowly
+_NOISE_MARGIN_PX = 12  # noise of a frame is cut from a random place of a larger field
 
 
 class Speckle:
@@ -50,14 +49,14 @@ class Speckle:
         ranges = distance * np.float32((_RANGE_SAMPLES - 1) / view.depth)
         parts = cv2.remap(parts, beams, ranges, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
         self._parts = parts / np.float32(np.sqrt(2) * parts.std())
-        self._angle = np.minimum(_SCATTER * travel, _MOST).astype(np.float32)
+        self._angle = np.minimum(_SPECKLE_TURN_PER_MM * travel, _MAX_SPECKLE_TURN).astype(np.float32)
         self._ones = np.ones_like(self._angle)
 
-    def at(
+    def log_power(
         self, x: beating_heart.Field, y: beating_heart.Field, contraction: float, time: float
     ) -> beating_heart.Field:
         """Natural logarithm of the echo's power, float32 (height, width), of tissue that stood at (x, y) px."""
-        angle = cv2.addWeighted(self._angle, contraction, self._ones, _DRIFT * time, 0)
+        angle = cv2.addWeighted(self._angle, contraction, self._ones, _SPECKLE_TURN_PER_SECOND * time, 0)
         cos, sin = cv2.polarToCart(self._ones, angle)
         old, old_, new, new_ = cv2.split(cv2.remap(self._parts, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT))
         real = cv2.add(cv2.multiply(old, cos), cv2.multiply(new, sin))
@@ -96,7 +95,7 @@ def dropout(
 
 
 class Noise:
-    """The receiver's noise, which rises with the gain over depth, and the near field's haze: new in every frame."""
+    """Noise of the receiver, which rises with the gain over depth, and haze of the near field: new in every frame."""
 
     def __init__(self, view: View, quality: float, rng: np.random.Generator) -> None:
         distance, _ = view.polar()
@@ -105,7 +104,7 @@ class Noise:
         self._level = ((18 + 24 * poor) * np.exp(-share / np.float32(0.10)) + (4 + 16 * poor) * share).astype(
             np.float32
         )
-        size = view.height + _JUMP, view.width + _JUMP
+        size = view.height + _NOISE_MARGIN_PX, view.width + _NOISE_MARGIN_PX
         grain = cv2.GaussianBlur(rng.standard_normal(size, dtype=np.float32), (5, 5), 0.8)
         self._grain = np.abs(grain) / np.float32(np.abs(grain).mean())
         self._rng = rng
@@ -113,7 +112,7 @@ class Noise:
     def frame(self) -> beating_heart.Field:
         """Grey levels below which nothing is seen, float32 (height, width)."""
         height, width = self._level.shape
-        top, left = self._rng.integers(0, _JUMP, 2)
+        top, left = self._rng.integers(0, _NOISE_MARGIN_PX, 2)
         return cv2.multiply(self._level, np.ascontiguousarray(self._grain[top : top + height, left : left + width]))
 
 
@@ -123,17 +122,17 @@ BLOOD = -34.0
 MUSCLE = 108.0
 SURROUNDINGS = 74.0
 _PERICARDIUM = 80.0  # above its surroundings
-_DIES_OUT = 32.0  # mm from the heart over which its surroundings darken: lung
-_LUNG = 44.0  # grey levels by which they do
-_MOTTLE = 9.0  # standard deviation of tissue brightness over _PATCH
-_PATCH = 7.0  # mm
-_DECIBEL = 10 / np.log(10)  # of a natural logarithm of power
-_PIVOT = 120.0  # the grey level that a change of dynamic range leaves alone
+_LUNG_DISTANCE_MM = 32.0  # beyond the heart, over which its surroundings darken: lung
+_LUNG_GREYS = 44.0  # by which lung is darker
+_MOTTLE = 9.0  # standard deviation of tissue brightness over _PATCH_MM
+_PATCH_MM = 7.0
+_DB_PER_LOG = 10 / np.log(10)  # of a natural logarithm of power
+_PIVOT_GREY = 120.0  # the grey level that a change of dynamic range leaves alone
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a probe position shows of a heart.
+    """The tissue and valves that a probe position shows.
 
     Attributes:
         title: the view's name on the screen.
@@ -154,7 +153,7 @@ def render_clip(
     rng: np.random.Generator,
     title: str = "A4C",
 ) -> np.ndarray:
-    """One apical four-chamber clip.
+    """Renders one apical four-chamber clip.
 
     Args:
         heart: rate, rhythm, conduction and image quality are read.
@@ -180,7 +179,7 @@ def render_scene(
     scene: Scene, heart: Heart, anatomy: beating_heart.Anatomy, view: View,
     course: beating_heart.Course, console: screen.Console, rng: np.random.Generator,
 ) -> np.ndarray:  # fmt: skip
-    """A clip of any scene: uint8 (frame, height, width, 3), RGB. For the arguments see `render_clip`."""
+    """Renders a clip of any scene: uint8 (frame, height, width, 3), RGB. For the arguments see `render_clip`."""
     sector = view.sector()
     rest_x, rest_y, move_x, move_y = motion(anatomy, sector)
     speckle = Speckle(sector, np.hypot(move_x, move_y) * np.float32(sector.spacing), rng)
@@ -188,7 +187,7 @@ def render_scene(
     inside = sector.within()
     lost = attenuation(sector, heart.image_quality, rng) + dropout(anatomy, sector, heart.image_quality, rng)
     base = np.float32(FLOOR + console.gain * console.grey_per_db) - lost
-    base = np.where(inside, _PIVOT + (base - _PIVOT) * np.float32(console.contrast), np.float32(-1e4))
+    base = np.where(inside, _PIVOT_GREY + (base - _PIVOT_GREY) * np.float32(console.contrast), np.float32(-1e4))
     level = inside.astype(np.float32) * np.float32(console.contrast)
 
     left, top, right, bottom = view.region
@@ -200,8 +199,8 @@ def render_scene(
         y = cv2.add(cv2.scaleAdd(move_y, amount, rest_y), drift)
         tissue = cv2.remap(scene.tissue, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
         scene.valves(tissue, Valves(amount, float(course.opening[index]), float(course.ejection[index]), -drift))
-        echo = speckle.at(x, y, amount, float(course.time[index]))
-        grey = cv2.addWeighted(echo, console.grey_per_db * _DECIBEL, tissue.astype(np.float32), console.contrast, 0)
+        echo = speckle.log_power(x, y, amount, float(course.time[index]))
+        grey = cv2.addWeighted(echo, console.grey_per_db * _DB_PER_LOG, tissue.astype(np.float32), console.contrast, 0)
         grey = cv2.max(cv2.add(grey, base), cv2.multiply(noise.frame(), level))
         frame[top : bottom + 1, left : right + 1] = cv2.cvtColor(cv2.convertScaleAbs(grey), cv2.COLOR_GRAY2RGB)
         screen.draw_cursor(frame, view, course.time[index] / course.duration)
@@ -229,11 +228,15 @@ def tissue_of(
         rng: of the tissue's patches.
     """
     edge = cv2.GaussianBlur(outside.astype(np.float32), (0, 0), 2.0 / spacing)
-    away = cv2.distanceTransform(outside.astype(np.uint8), cv2.DIST_L2, 3) * np.float32(spacing / _DIES_OUT)
-    tissue = np.where(outside, np.float32(SURROUNDINGS - _LUNG) + np.float32(_LUNG) * np.exp(-away), np.float32(MUSCLE))
+    away = cv2.distanceTransform(outside.astype(np.uint8), cv2.DIST_L2, 3) * np.float32(spacing / _LUNG_DISTANCE_MM)
+    tissue = np.where(
+        outside,
+        np.float32(SURROUNDINGS - _LUNG_GREYS) + np.float32(_LUNG_GREYS) * np.exp(-away),
+        np.float32(MUSCLE),
+    )
     tissue += np.float32(4 * _PERICARDIUM) * edge * (1 - edge) * rim
     height, width = outside.shape
-    patches = rng.standard_normal([round(size * spacing / _PATCH) + 2 for size in outside.shape], dtype=np.float32)
+    patches = rng.standard_normal([round(size * spacing / _PATCH_MM) + 2 for size in outside.shape], dtype=np.float32)
     tissue += np.float32(_MOTTLE) * cv2.resize(patches, (width, height), interpolation=cv2.INTER_CUBIC)
     sharp = np.where(blood, np.float32(BLOOD), tissue)
     return np.clip(cv2.GaussianBlur(sharp, (0, 0), 0.7 / spacing) - FLOOR, 0, 255).astype(np.uint8)
@@ -247,13 +250,13 @@ def motion(
     Returns:
         four float32 (height, width), px. At contraction c, `rest + c * move` is where to look.
     """
-    rest_x, rest_y = (np.ascontiguousarray(one) for one in view.pixels())
+    rest_x, rest_y = (np.ascontiguousarray(axis) for axis in view.pixels())
     x, y = view.to_pixels(*beating_heart.material(anatomy, *view.of_ventricle()))
     return rest_x, rest_y, (x - rest_x).astype(np.float32), (y - rest_y).astype(np.float32)
 
 
 def ventricle_masks(anatomy: beating_heart.Anatomy, view: View, course: beating_heart.Course) -> np.ndarray:
-    """The left ventricle's cavity as `render_clip` shows it: bool (frame, height, width)."""
+    """Marks the cavity of the left ventricle as `render_clip` shows it: bool (frame, height, width)."""
     rest_x, rest_y, move_x, move_y = motion(anatomy, view)
     masks = np.empty((len(course.time), view.height, view.width), bool)
     for mask, amount, sway in zip(masks, course.contraction, course.sway, strict=True):

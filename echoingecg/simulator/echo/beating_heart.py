@@ -1,13 +1,12 @@
-"""Geometry and motion of an apical four-chamber view, in millimetres.
+"""Geometry and motion of the heart in an apical four-chamber view, in millimetres.
 
 Coordinates of the ventricle: `depth` runs along its long axis from the apex (0) to the mitral annulus
 (`length`) and on through the atria; `side` runs across, negative to the septum and the right heart.
 Tissue is described once, at end diastole. A contraction between 0 (end diastole) and 1 (end systole)
 moves the coordinates: `material` says which end-diastolic point is now at a place.
 
-Sizes at end diastole and wall thickening follow Lang et al., J Am Soc Echocardiogr 2015;28:1 (ASE/EACVI).
-
-The mechanical cycle that follows each R peak: how far the ventricle has contracted, how far the valves are open.
+Sizes at end diastole and wall thickening follow Lang et al., J Am Soc Echocardiogr 2015;28:1 (ASE/EACVI). The second
+half is the mechanical cycle after each R peak: contraction of the ventricle, opening of the valves.
 """
 
 from dataclasses import dataclass, replace
@@ -15,15 +14,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from echoingecg.recipe.stages import SimulatorSettings
-from echoingecg.simulator.ecg.heart_vector import beat_times
+from echoingecg.simulator.ecg.heart_vector import draw_beats
 from echoingecg.simulator.population.patient import Heart
 
 _LONG_TO_CROSS = 0.42  # share of the radial fractional shortening by which the long axis shortens
 _THICKENING = 0.55  # share of the endocardial excursion that the epicardium does not follow
-_REACH = 40.0  # mm over which motion dies out beyond the heart
-_STILL = 110.0  # mm to either side of the long axis, where nothing follows the annulus
-_SEPTUM_OF_ATRIA = 4.0  # mm
-_RIGHT_WALL = 4.0  # mm
+_MOTION_REACH_MM = 40.0  # over which motion dies out beyond the heart
+_STILL_DISTANCE_MM = 110.0  # to either side of the long axis, where nothing follows the annulus
+_ATRIAL_SEPTUM_MM = 4.0
+_RIGHT_WALL_MM = 4.0
+_ONSET_SECONDS = 0.05  # R peak to the onset of ejection
+_BLOCKED_ONSET_SECONDS = 0.09  # R peak to the onset of ejection in left bundle branch block
+_SYSTOLE_SECONDS = 0.36  # R peak to end systole at 60/min; scales with the square root of RR
+_RELAXATION_SECONDS = 0.07  # isovolumic, at 60/min; scales likewise, and outlasts a frame at 30/s
+_EARLY_SHARE = 0.72  # of the filling volume, before atrial contraction
+_SWAY_MM = 1.5  # respiration and the sonographer's hand
 
 Field = np.ndarray  # float32 (height, width)
 
@@ -100,7 +105,7 @@ def material(anatomy: Anatomy, depth: Field, side: Field) -> tuple[Field, Field]
     annulus = anatomy.length * (1 - anatomy.longitudinal)
     old_depth = np.interp(depth, (0, annulus, anatomy.total_depth), (0, anatomy.length, anatomy.total_depth))
     descent = np.where((depth < 0) | (depth > anatomy.total_depth), 0, old_depth - depth)
-    old_depth = depth + descent * np.clip((_STILL - np.abs(side)) / _REACH, 0, 1)
+    old_depth = depth + descent * np.clip((_STILL_DISTANCE_MM - np.abs(side)) / _MOTION_REACH_MM, 0, 1)
 
     inner = half_width(anatomy, old_depth)
     wall = np.where(side < 0, anatomy.septum, anatomy.lateral_wall)
@@ -110,9 +115,9 @@ def material(anatomy: Anatomy, depth: Field, side: Field) -> tuple[Field, Field]
     new_inner = inner - excursion
     new_outer = inner + wall - (1 - _THICKENING) * excursion
     across_wall = inner + (distance - new_inner) * wall / (new_outer - new_inner)
-    outside = inner + wall + (distance - new_outer) * _REACH / (_REACH + inner + wall - new_outer)
+    outside = inner + wall + (distance - new_outer) * _MOTION_REACH_MM / (_MOTION_REACH_MM + inner + wall - new_outer)
     old_distance = np.select(
-        [distance < new_inner, distance < new_outer, distance < inner + wall + _REACH],
+        [distance < new_inner, distance < new_outer, distance < inner + wall + _MOTION_REACH_MM],
         [distance * inner / np.maximum(new_inner, 1e-6), across_wall, outside],
         distance,
     )
@@ -140,10 +145,10 @@ def heart_wall(anatomy: Anatomy, depth: Field, side: Field) -> np.ndarray:
     cap = anatomy.lateral_wall
     outer = half_width(anatomy, np.maximum(depth + 0.6 * cap, 0) * anatomy.length / (anatomy.length + 0.6 * cap)) + wall
     ventricle = (depth > -cap) & (depth < anatomy.length + 2) & (np.abs(side) < outer)
-    grown = 1 + _RIGHT_WALL / anatomy.left_atrium
+    grown = 1 + _RIGHT_WALL_MM / anatomy.left_atrium
     return (
         ventricle
-        | (np.abs(_in_right_ventricle(anatomy, depth, side, _RIGHT_WALL) - 0.5) < 0.5)
+        | (np.abs(_in_right_ventricle(anatomy, depth, side, _RIGHT_WALL_MM) - 0.5) < 0.5)
         | (_in_atrium(anatomy, depth, side, *_left_atrium(anatomy)) < grown)
         | (_in_atrium(anatomy, depth, side, *_right_atrium(anatomy)) < grown)
     )
@@ -151,12 +156,12 @@ def heart_wall(anatomy: Anatomy, depth: Field, side: Field) -> np.ndarray:
 
 def _left_atrium(anatomy: Anatomy) -> tuple[float, float]:
     """Centre and half width of the left atrium."""
-    return _crux(anatomy) + _SEPTUM_OF_ATRIA / 2 + anatomy.left_atrium, anatomy.left_atrium
+    return _crux(anatomy) + _ATRIAL_SEPTUM_MM / 2 + anatomy.left_atrium, anatomy.left_atrium
 
 
 def _right_atrium(anatomy: Anatomy) -> tuple[float, float]:
     """Centre and half width of the right atrium."""
-    return _crux(anatomy) - _SEPTUM_OF_ATRIA / 2 - anatomy.right_atrium, anatomy.right_atrium
+    return _crux(anatomy) - _ATRIAL_SEPTUM_MM / 2 - anatomy.right_atrium, anatomy.right_atrium
 
 
 def _crux(anatomy: Anatomy) -> float:
@@ -179,17 +184,9 @@ def _in_right_ventricle(anatomy: Anatomy, depth: Field, side: Field, grow: float
     return np.where(width > 0, (-side - septum) / np.maximum(width, 1e-6), np.inf)
 
 
-_DELAY = 0.05  # s, R peak to the onset of ejection
-_BLOCKED_DELAY = 0.09  # s, the same in left bundle branch block
-_SYSTOLE = 0.36  # s, R peak to end systole at 60/min; scales with the square root of RR
-_RELAXATION = 0.07  # s, isovolumic, at 60/min; scales likewise, and outlasts a frame at 30/s
-_EARLY_SHARE = 0.72  # of the filling volume, before atrial contraction
-_SWAY = 1.5  # mm, respiration and the sonographer's hand
-
-
 @dataclass(frozen=True)
 class Course:
-    """What moves through one clip, triggered by the R peak at 0 s.
+    """Contraction, valves and flow over one clip; an R peak is at 0 s.
 
     Attributes:
         frame_rate: 1/s.
@@ -221,7 +218,7 @@ def course_of(heart: Heart, settings: SimulatorSettings, rng: np.random.Generato
     End diastole is the first frame. End systole lasts for longer than a frame at 25/s and above.
     """
     regular = replace(heart, ectopic_share=0.0)
-    beats = beat_times(regular, (settings.clip_beats + 4) * 60 / heart.heart_rate, rng)
+    beats = draw_beats(regular, (settings.clip_beats + 4) * 60 / heart.heart_rate, rng).times
     beats = beats - beats[beats >= 0][0]
     following = beats[beats >= 0]
     end = np.interp(settings.clip_beats, np.arange(len(following)), following)
@@ -233,7 +230,7 @@ def course_of(heart: Heart, settings: SimulatorSettings, rng: np.random.Generato
         contraction=contraction_at(heart, beats, time),
         opening=opening_at(heart, beats, time),
         ejection=ejection_at(heart, beats, time),
-        sway=_SWAY * np.sin(2 * np.pi * (0.25 * time + rng.random())),
+        sway=_SWAY_MM * np.sin(2 * np.pi * (0.25 * time + rng.random())),
     )
 
 
@@ -272,9 +269,9 @@ def _phases(heart: Heart, beats: np.ndarray, time: np.ndarray) -> tuple[np.ndarr
     last = np.searchsorted(beats, time, side="right") - 1
     interval = np.diff(beats)[last]
     since = time - beats[last]
-    onset = _BLOCKED_DELAY if heart.left_bundle_branch_block else _DELAY
+    onset = _BLOCKED_ONSET_SECONDS if heart.left_bundle_branch_block else _ONSET_SECONDS
     pace = np.sqrt(np.minimum(interval, 1.2))
-    systole, relaxed = _SYSTOLE * pace, (_SYSTOLE + _RELAXATION) * pace
+    systole, relaxed = _SYSTOLE_SECONDS * pace, (_SYSTOLE_SECONDS + _RELAXATION_SECONDS) * pace
     return (since - onset) / (systole - onset), (since - relaxed) / (interval - relaxed)
 
 

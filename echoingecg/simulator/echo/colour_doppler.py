@@ -1,4 +1,4 @@
-"""A four-chamber clip with a colour Doppler box: mitral inflow in diastole, outflow tract in systole.
+"""Renders a four-chamber clip with a colour Doppler box: mitral inflow in diastole, outflow tract in systole.
 
 Flow toward the transducer is red, away from it blue; beyond the Nyquist velocity the colour wraps around.
 Peak velocities: Nagueh et al., J Am Soc Echocardiogr 2016;29:277 (inflow), Baumgartner et al., J Am Soc
@@ -14,10 +14,10 @@ from echoingecg.simulator.population.patient import Heart
 
 _INFLOW = 0.75  # m/s
 _OUTFLOW = 0.85  # m/s
-_SLOWEST = 0.12  # of the Nyquist velocity: the wall filter
-_TISSUE = 70  # grey level from which the picture covers the flow
-_TURBULENCE = 0.16  # of the velocity
-_BAR = 8  # px, width of the colour bar
+_WALL_FILTER_SHARE = 0.12  # of the Nyquist velocity: the wall filter
+_TISSUE_GREY = 70  # grey level from which the picture covers the flow
+_TURBULENCE_SHARE = 0.16  # of the velocity
+_BAR_WIDTH_PX = 8
 _OUTLINE = (150, 150, 150)
 
 Box = tuple[int, int, int, int]
@@ -26,10 +26,10 @@ Box = tuple[int, int, int, int]
 def render_colour(
     heart: Heart, anatomy: beating_heart.Anatomy, view: View, course: beating_heart.Course, rng: np.random.Generator
 ) -> tuple[np.ndarray, Box]:
-    """One clip and where its colour is.
+    """Renders one clip, and returns it with its colour box.
 
     Args:
-        heart, anatomy, view, course, rng: as of `echo.render_clip`.
+        heart, anatomy, view, course, rng: see `apical.render_clip`.
 
     Returns:
         uint8 (frame, height, width, 3), RGB; left, top, right, bottom of the colour box, px, all belonging to it.
@@ -44,10 +44,10 @@ def render_colour(
     for index, frame in enumerate(frames):
         picture = frame[top : bottom + 1, left : right + 1]
         turbulence = rng.standard_normal(inflow.shape, dtype=np.float32)
-        stir = 1 + _TURBULENCE * cv2.GaussianBlur(turbulence, (0, 0), 1.0) / np.float32(0.28)
+        stir = 1 + _TURBULENCE_SHARE * cv2.GaussianBlur(turbulence, (0, 0), 1.0) / np.float32(0.28)
         velocity = (course.opening[index] * inflow - course.ejection[index] * outflow) * stir / nyquist
         grey = cv2.GaussianBlur(picture[..., 0], (5, 5), 0)
-        shown = box & (np.abs(velocity) > _SLOWEST) & (grey < _TISSUE)
+        shown = box & (np.abs(velocity) > _WALL_FILTER_SHARE) & (grey < _TISSUE_GREY)
         wrapped = np.round((velocity + 1) % 2 * 127.5).astype(np.uint8)
         picture[shown] = palette[wrapped[shown]]
         cv2.polylines(frame, [outline + np.array((left, top), np.int32)], True, _OUTLINE, 1, cv2.LINE_AA)
@@ -102,7 +102,7 @@ def _palette() -> np.ndarray:
 
 def _draw_bar(frame: np.ndarray, view: View, palette: np.ndarray) -> None:
     """The colour bar, left of the sector's box where there is room."""
-    if view.region[0] > _BAR + 4:
+    if view.region[0] > _BAR_WIDTH_PX + 4:
         height = (view.bottom - view.top) // 3
         rows = np.linspace(255, 0, height).astype(int)
-        frame[view.top + 4 : view.top + 4 + height, 3 : 3 + _BAR] = palette[rows][:, None]
+        frame[view.top + 4 : view.top + 4 + height, 3 : 3 + _BAR_WIDTH_PX] = palette[rows][:, None]

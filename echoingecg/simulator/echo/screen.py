@@ -1,22 +1,25 @@
-"""What a scanner prints around the sector: settings, depth scale, and the patient's ECG trace below.
-
-How the sonographer has set the scanner: what it prints, and what it does to grey levels.
-"""
+"""The scanner's settings, which change grey levels, and what it prints around the sector: text, scale, ECG trace."""
 
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from echoingecg.simulator.ecg.heart_vector import DOWER, INDEPENDENT
-from echoingecg.simulator.ecg.record import heart_vector
+from echoingecg.simulator.ecg.electrodes import DOWER, INDEPENDENT
+from echoingecg.simulator.ecg.heart_vector import Beats, sum_waves
 from echoingecg.simulator.echo.beating_heart import Course
 from echoingecg.simulator.echo.view import View
 from echoingecg.simulator.population.patient import Heart
 
 _PROBES = ("S5-1", "X5-1", "M5Sc", "P4-2", "5V1")
 _GREYS = 255
-_USUAL_RANGE = 60  # dB
+_USUAL_RANGE_DB = 60
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_GREY = (170, 170, 170)
+_DIM = (120, 120, 120)
+_GREEN = (60, 200, 90)
+_SUBPIXEL = 4  # fractional bits of OpenCV's drawing
+_LETTER_PX = 21.0  # height of a capital of _FONT at scale 1
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,9 @@ class Console:
     Attributes:
         probe: model of the transducer.
         mechanical_index, thermal_index: as printed.
-        gain: dB against what suits the patient.
+        gain: dB relative to the gain that suits the patient.
         dynamic_range: dB from black to white.
-        number: what stands in place of a patient's id.
+        number: printed in place of a patient's id.
     """
 
     probe: str
@@ -44,12 +47,12 @@ class Console:
 
     @property
     def contrast(self) -> float:
-        """Grey levels for one at the usual dynamic range."""
-        return _USUAL_RANGE / self.dynamic_range
+        """Grey levels per grey level at the usual dynamic range."""
+        return _USUAL_RANGE_DB / self.dynamic_range
 
 
 def sample_console(rng: np.random.Generator) -> Console:
-    """One sonographer's choice on one machine."""
+    """Draws the choice of one sonographer on one machine."""
     return Console(
         probe=str(rng.choice(_PROBES)),
         mechanical_index=float(rng.uniform(0.8, 1.6)),
@@ -60,24 +63,16 @@ def sample_console(rng: np.random.Generator) -> Console:
     )
 
 
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_GREY = (170, 170, 170)
-_DIM = (120, 120, 120)
-_GREEN = (60, 200, 90)
-_SUBPIXEL = 4  # fractional bits of OpenCV's drawing
-_LETTER = 21.0  # px, height of a capital of _FONT at scale 1
-
-
 def overlay(
     view: View, title: str, console: Console, heart: Heart, course: Course, rng: np.random.Generator
 ) -> np.ndarray:
-    """Text, scale and trace on black, uint8 RGB (height, width, 3); nothing lies inside the sector's box.
+    """Draws text, scale and trace on black, uint8 RGB (height, width, 3); nothing lies inside the sector's box.
 
-    The line of the patient's name holds FAKE and a number, since scanners burn one in.
+    In place of the patient's name, which scanners burn in, stands FAKE-ID and a number.
     """
     image = np.zeros((view.height, view.width, 3), np.uint8)
     line = view.top / 2
-    scale = 0.62 * line / _LETTER
+    scale = 0.62 * line / _LETTER_PX
     _write(image, f"FAKE-ID {console.number:06d}", (3, round(line) - 1), scale, _GREY)
     indices = f"MI {console.mechanical_index:.1f} TI {console.thermal_index:.1f}"
     _write(image, indices, (round(0.66 * view.width), round(line) - 1), scale, _DIM)
@@ -92,7 +87,7 @@ def overlay(
     _write(
         image,
         f"HR {heart.heart_rate:.0f}",
-        (round(0.82 * view.width), view.bottom + 3 + round(scale * _LETTER)),
+        (round(0.82 * view.width), view.bottom + 3 + round(scale * _LETTER_PX)),
         scale,
         _GREEN,
     )
@@ -102,13 +97,13 @@ def overlay(
 
 
 def draw_cursor(image: np.ndarray, view: View, share: float) -> None:
-    """Marks on the trace how much of the clip has passed; `image` is changed."""
+    """Marks on the trace how much of the clip has passed. Changes `image`."""
     column = round(share * (view.width - 1))
     image[view.bottom + 3 : view.height - 2, column] = _GREY
 
 
 def _draw_depth_scale(image: np.ndarray, view: View, scale: float) -> None:
-    """A tick for every centimetre to the right of the box, a longer one with its number for every fifth."""
+    """Draws a tick for every centimetre to the right of the box; every fifth is longer and numbered."""
     edge = view.region[2] + 3
     for centimetres in range(int(view.depth / 10) + 1):
         row = round(view.top + 10 * centimetres / view.spacing)
@@ -123,9 +118,10 @@ def _write(image: np.ndarray, text: str, corner: tuple[int, int], scale: float, 
 
 
 def _trace(view: View, heart: Heart, course: Course, rng: np.random.Generator) -> np.ndarray:
-    """int32 (point, 1, 2): lead II over the clip, across the image, in 1/16 px."""
+    """Lead II over the clip, across the image: int32 (point, 1, 2), in 1/16 px."""
     time = np.linspace(0, course.duration, view.width)
-    lead = DOWER[INDEPENDENT.index("II")] @ heart_vector(heart, course.beats, time, rng)
+    beats = Beats(course.beats, np.zeros(len(course.beats), bool))
+    lead = DOWER[INDEPENDENT.index("II")] @ sum_waves(heart, beats, time, rng)
     low, high = view.bottom + 5, view.height - 4
     rows = high - (lead - lead.min()) / max(float(np.ptp(lead)), 0.3) * (high - low)
     points = np.stack([np.arange(view.width), rows], axis=1)

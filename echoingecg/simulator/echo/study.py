@@ -1,8 +1,7 @@
-"""Ultrasound DICOM files as a de-identified hospital archive holds them: JPEG baseline, regions, no name.
+"""Renders the clips of an echo study and writes them as DICOM files of a de-identified archive (JPEG, no name).
 
-Attributes: DICOM PS3.3, Ultrasound (Multi-frame) Image; regions: C.8.5.5.
-
-The clips of one echo study: four-chamber views, and for some studies views beside them.
+Every study has four-chamber views; some have parasternal or colour Doppler clips too. Attributes: DICOM PS3.3,
+Ultrasound (Multi-frame) Image; regions: C.8.5.5.
 """
 
 from dataclasses import dataclass
@@ -29,10 +28,12 @@ from echoingecg.simulator.population import tables
 from echoingecg.simulator.population.patient import Heart
 from echoingecg.simulator.population.tables import Rows, echo_path, mimic_time
 
-_QUALITY = 90
+_SECOND_CLIP_SHARE = 0.5
+_STILL_SHARE = 0.05
+_JPEG_QUALITY = 90
 _ENCODING = [
     cv2.IMWRITE_JPEG_QUALITY,
-    _QUALITY,
+    _JPEG_QUALITY,
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
 ]
@@ -47,17 +48,17 @@ _FRAME_TIME = 0x00181063
 
 @dataclass(frozen=True)
 class Acquisition:
-    """What identifies and scales one file.
+    """Identifiers and scales of one file.
 
     Attributes:
-        seed: of the export: the same ids of another seed get other UIDs.
+        seed: of the export; another seed gives other UIDs to equal identifiers.
         subject_id, study_id, instance: the hospital's numbers.
         acquired: date and time, shifted as the archive shifts them.
         region: left, top, right, bottom of the sector's box, px, all of them belonging to it.
         spacing: mm a pixel.
         frame_rate: 1/s.
         heart_rate: 1/min.
-        colour_box: of colour Doppler within the sector, as `region`; None where there is none.
+        colour_box: left, top, right, bottom of the colour Doppler box, px; None where there is none.
     """
 
     seed: int
@@ -158,10 +159,6 @@ def _jpeg(frame: np.ndarray) -> bytes:
     return content.tobytes()
 
 
-_SECOND_CLIP = 0.5
-_STILL = 0.05
-
-
 @dataclass(frozen=True)
 class Visit:
     """One echo study to write: the hospital's numbers, its time, and the heart."""
@@ -174,7 +171,7 @@ class Visit:
 
 @dataclass(frozen=True)
 class EchoStreams:
-    """Random numbers of each kind of clip: none changes the others' bytes."""
+    """Random streams, one for each kind of clip, so that no kind changes the bytes of another."""
 
     apical: np.random.Generator
     parasternal: np.random.Generator
@@ -188,7 +185,7 @@ class _Clip:
     colour_box: tuple[int, int, int, int] | None = None
 
 
-def write_clips(visit: Visit, settings: SimulatorSettings, folder: Path, collected: Rows, streams: EchoStreams) -> None:
+def write_clips(visit: Visit, settings: SimulatorSettings, folder: Path, rows: Rows, streams: EchoStreams) -> None:
     """Writes the DICOM files of a study below `folder` and adds a row for each. Raises OSError."""
     anatomy = beating_heart.anatomy_of(visit.heart, streams.apical)
     clips = _apical(visit.heart, anatomy, settings, streams.apical)
@@ -213,16 +210,16 @@ def write_clips(visit: Visit, settings: SimulatorSettings, folder: Path, collect
             colour_box=clip.colour_box,
         )
         write_dicom(folder / path, clip.frames, acquisition)
-        collected.add(tables.CLIPS, subject_id=visit.subject, study_id=visit.study,
+        rows.add(tables.CLIPS, subject_id=visit.subject, study_id=visit.study,
                       acquisition_datetime=mimic_time(acquired), dicom_filepath=path)  # fmt: skip
 
 
 def _apical(
     heart: Heart, anatomy: beating_heart.Anatomy, settings: SimulatorSettings, rng: np.random.Generator
 ) -> list[_Clip]:
-    """One or two clips of the four-chamber view, for few studies a still as well."""
-    cines = 2 if rng.random() < _SECOND_CLIP else 1
-    still = rng.random() < _STILL
+    """Renders one or two clips of the four-chamber view, and for few studies a still."""
+    cines = 2 if rng.random() < _SECOND_CLIP_SHARE else 1
+    still = rng.random() < _STILL_SHARE
     clips = []
     for number in range(cines + still):
         view = place(anatomy, settings.frame_height, settings.frame_width, rng)

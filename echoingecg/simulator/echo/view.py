@@ -1,7 +1,4 @@
-"""Where the ultrasound sector lies in the image, and where the heart lies in the sector.
-
-Leaflets of the mitral and tricuspid valves, drawn as curves hinged at the annulus.
-"""
+"""The probe position: the sector in the image, the heart in the sector; and the valve leaflets drawn into a view."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -11,9 +8,13 @@ import numpy as np
 
 from echoingecg.simulator.echo.beating_heart import Anatomy, Field, half_width, material
 
-_HEADER = 0.08  # share of the image height above the sector: text
-_FOOTER = 0.14  # share below it: the ECG trace
-_DEEPER = 12.0  # mm shown behind the atria
+_HEADER_SHARE = 0.08  # share of the image height above the sector: text
+_FOOTER_SHARE = 0.14  # share below it: the ECG trace
+_MARGIN_BEHIND_ATRIA_MM = 12.0  # shown behind the atria
+_LEAFLET_LEVEL = 150  # above the darkest grey level that tissue has
+_SUBPIXEL = 4  # fractional bits of OpenCV's drawing
+_TENTING_MM = 5.0  # that closed leaflets reach into the ventricle
+_BEND = np.linspace(0, 1, 5)[:, None]
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class View:
 
     @property
     def depth(self) -> float:
-        """mm."""
+        """Depth of the sector, mm."""
         return (self.bottom - self.top) * self.spacing
 
     @property
@@ -106,14 +107,14 @@ class View:
 
 def image_rows(height: int) -> tuple[int, int]:
     """Rows of the transducer and of the sector's end, between text and trace."""
-    return round(_HEADER * height), height - 1 - round(_FOOTER * height)
+    return round(_HEADER_SHARE * height), height - 1 - round(_FOOTER_SHARE * height)
 
 
 def place(anatomy: Anatomy, height: int, width: int, rng: np.random.Generator) -> View:
     """A probe position that shows the whole heart, as a sonographer would choose the depth."""
     top, bottom = image_rows(height)
     apex_y = rng.uniform(19, 27)
-    depth = apex_y + anatomy.total_depth + _DEEPER + rng.uniform(0, 10)
+    depth = apex_y + anatomy.total_depth + _MARGIN_BEHIND_ATRIA_MM + rng.uniform(0, 10)
     return View(
         height=height,
         width=width,
@@ -125,12 +126,6 @@ def place(anatomy: Anatomy, height: int, width: int, rng: np.random.Generator) -
         apex_y=apex_y,
         tilt=np.radians(rng.uniform(0, 7)),
     )
-
-
-_LEVEL = 150  # above the darkest grey level that tissue has
-_SUBPIXEL = 4  # fractional bits of OpenCV's drawing
-_TENTING = 5.0  # mm that closed leaflets reach into the ventricle
-_BEND = np.linspace(0, 1, 5)[:, None]
 
 
 @dataclass(frozen=True)
@@ -172,7 +167,7 @@ def draw_curves(image: np.ndarray, view: View, curves: list[np.ndarray], drift: 
         columns, rows = view.to_pixels(curve[:, 0], curve[:, 1])
         points.append(np.round(np.stack([columns, rows + drift], axis=1) * (1 << _SUBPIXEL)).astype(np.int32)[:, None])
     width = max(round(1.6 / view.spacing), 1)
-    cv2.polylines(image, points, False, _LEVEL, width, cv2.LINE_AA, _SUBPIXEL)
+    cv2.polylines(image, points, False, _LEAFLET_LEVEL, width, cv2.LINE_AA, _SUBPIXEL)
 
 
 def annulus_half(anatomy: Anatomy, contraction: float) -> float:
@@ -199,7 +194,7 @@ def leaflet(depth: float, hinge: float, opposite: float, share: float, opening: 
     """(point, 2) depth and side from hinge to tip; closed, the tips of a pair meet `share` of the way across."""
     reach = share * abs(opposite - hinge)
     across = np.sign(opposite - hinge)
-    closed = np.array([-_TENTING, across * reach])
+    closed = np.array([-_TENTING_MM, across * reach])
     wide = np.array([-0.92 * reach, across * 0.30 * reach])
     tip = (1 - opening) * closed + opening * wide
     belly = np.array([-0.12 * reach, 0.0]) * np.sin(np.pi * _BEND)

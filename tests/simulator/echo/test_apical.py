@@ -142,9 +142,9 @@ def test_speckle_is_fully_developed_at_all_times() -> None:
     travel = np.full((sector.height, sector.width), 12, np.float32)
     speckle = Speckle(sector, travel, rng)
     x, y = (np.ascontiguousarray(one) for one in sector.pixels())
-    first = speckle.at(x, y, 0.0, 0.0)
+    first = speckle.log_power(x, y, 0.0, 0.0)
     for contraction, least, most in ((0.0, 0.99, 1.01), (0.5, 0.5, 0.95), (1.0, 0.1, 0.6)):
-        now = speckle.at(x, y, contraction, 0.0)
+        now = speckle.log_power(x, y, contraction, 0.0)
         assert now[sector.within()].std() == pytest.approx(np.pi / np.sqrt(6), rel=0.12)
         assert least <= np.corrcoef(first[sector.within()], now[sector.within()])[0, 1] <= most
 

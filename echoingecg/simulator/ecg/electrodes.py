@@ -1,11 +1,10 @@
-"""Faults of electrodes and leads: what makes a recording lie about the heart.
+"""What electrodes and leads make of the heart vector: the twelve leads, noise, and faults of a recording.
 
-All but saturation act on the potentials of the electrodes, so that every lead an electrode feeds shows the fault,
-through Wilson's central terminal a limb electrode's also in V1 to V6, and Einthoven's and Goldberger's identities
-hold. Saturation acts on a recorded channel; leads computed from it (III and augmented ones from I or II) inherit it.
-Kinds: Silva et al., Comput Cardiol 2011;38:273 (missing, saturated, motion: the quality challenge of PhysioNet).
-
-What an electrode adds to an ECG: drift, mains, muscle (the kinds of Friesen et al., IEEE TBME 1990;37:85).
+All faults but saturation act on the potentials of the electrodes, so that every lead of an electrode shows the fault
+(through Wilson's central terminal a limb electrode's also in V1 to V6), and Einthoven's and Goldberger's identities
+hold. Saturation acts on a recorded channel; leads computed from it (III and the augmented leads) inherit it.
+Kinds of noise: Friesen et al., IEEE TBME 1990;37:85. Kinds of faults: Silva et al., Comput Cardiol 2011;38:273
+(missing, saturated, motion: the quality challenge of PhysioNet).
 """
 
 from dataclasses import dataclass
@@ -13,18 +12,91 @@ from typing import Literal
 
 import numpy as np
 
-from echoingecg.simulator.ecg.heart_vector import ELECTRODES, INDEPENDENT
+from data_contracts.conventions import LEADS
 
+ELECTRODES = ("RA", "LA", "LL", "V1", "V2", "V3", "V4", "V5", "V6")
+# Dower, Machado, Osborne: On deriving the electrocardiogram from vectorcardiographic leads,
+# Clin Cardiol 1980;3:87-95. Row: lead, column: x, y, z.
+INDEPENDENT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+DOWER = np.array(
+    [
+        (0.632, -0.235, 0.059),
+        (0.235, 1.066, -0.132),
+        (-0.515, 0.157, -0.917),
+        (0.044, 0.164, -1.387),
+        (0.882, 0.098, -1.277),
+        (1.213, 0.127, -0.601),
+        (1.125, 0.127, -0.086),
+        (0.831, 0.076, 0.230),
+    ]
+)
 MAINS = 60.0  # Hz, as in MIMIC's hospital
 _MAINS_NOISE_MV = 0.006
 _DRIFT_MV = 0.05
 _TWO_ELECTRODES = np.sqrt(2)  # a limb lead is the difference of two: amplitudes below are those of a lead
+Kind = Literal["electrode off", "arm electrodes swapped", "saturated lead", "motion artefact"]
+
+# Swapped arms are the commonest reversal (Rudiger et al., Am J Emerg Med 2007;25:174); the shares are chosen.
+_SHARES: dict[Kind, float] = {
+    "electrode off": 0.35, "arm electrodes swapped": 0.2, "saturated lead": 0.15, "motion artefact": 0.3,
+}  # fmt: skip
+_MAINS_MV = (0.01, 0.15)  # of an open input, after the cardiograph's notch filter
+_SATURATION_SHARE = (0.35, 0.7)  # of the largest deflection at which a channel saturates
+_BURST_MV = (0.8, 2.5)
+_BURST_SECONDS = (0.6, 2.5)
+
+
+def to_electrodes(independent: np.ndarray) -> np.ndarray:
+    """Computes the potentials of the electrodes against Wilson's central terminal, the mean of the limb electrodes.
+
+    Args:
+        independent: (8, time), leads in the order of `INDEPENDENT`.
+
+    Returns:
+        (9, time), electrodes in the order of `ELECTRODES`.
+    """
+    first, second = independent[:2]
+    right_arm = -(first + second) / 3
+    return np.vstack([right_arm, right_arm + first, right_arm + second, independent[2:]])
+
+
+def from_electrodes(potentials: np.ndarray) -> np.ndarray:
+    """Computes the eight channels that a cardiograph records (Kligfield et al., J Am Coll Cardiol 2007;49:1109).
+
+    Args:
+        potentials: (9, time), electrodes in the order of `ELECTRODES`, against any common reference.
+
+    Returns:
+        (8, time), leads in the order of `INDEPENDENT`.
+    """
+    right_arm, left_arm, left_leg = potentials[:3]
+    return np.vstack([left_arm - right_arm, left_leg - right_arm, potentials[3:] - potentials[:3].mean(axis=0)])
+
+
+def twelve_leads(independent: np.ndarray) -> np.ndarray:
+    """Adds III and the augmented leads by Einthoven's and Goldberger's identities.
+
+    Args:
+        independent: (8, time), leads in the order of `INDEPENDENT`.
+
+    Returns:
+        (12, time), leads in the order of `LEADS`.
+    """
+    named = dict(zip(INDEPENDENT, independent, strict=True))
+    first, second = named["I"], named["II"]
+    named |= {
+        "III": second - first,
+        "aVR": -(first + second) / 2,
+        "aVL": first - second / 2,
+        "aVF": second - first / 2,
+    }
+    return np.stack([named[lead] for lead in LEADS])
 
 
 def electrode_noise(
     electrodes: int, time: np.ndarray, breath: np.ndarray, muscle_mv: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Noise of electrodes, each its own.
+    """Draws the noise of each electrode: drift, mains and muscle.
 
     Args:
         electrodes: how many.
@@ -41,7 +113,7 @@ def electrode_noise(
 
 
 def _drift(electrodes: int, time: np.ndarray, breath: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Baseline wander: respiration and two slower swings."""
+    """Baseline wander: respiration and two slower oscillations."""
     slow = np.sin(2 * np.pi * (np.outer((0.07, 0.17), time) + rng.random((2, 1))))
     return rng.normal(0, _DRIFT_MV, (electrodes, 3)) @ np.vstack([breath, slow])
 
@@ -51,22 +123,10 @@ def _mains(electrodes: int, time: np.ndarray, rng: np.random.Generator) -> np.nd
 
 
 def _muscle(electrodes: int, samples: int, muscle_mv: float, rng: np.random.Generator) -> np.ndarray:
-    """White noise, with the slow half of its power removed, that swells and fades."""
+    """White noise without the slow half of its power, of changing strength."""
     white = rng.standard_normal((electrodes, samples + 1))
     swell = 1 + 0.5 * np.sin(2 * np.pi * (np.linspace(0, rng.uniform(0.5, 2), samples) + rng.random()))
     return muscle_mv * np.diff(white, axis=1) / np.sqrt(2) * swell
-
-
-Kind = Literal["electrode off", "arm electrodes swapped", "saturated lead", "motion artefact"]
-
-# Swapped arms are the commonest reversal (Rudiger et al., Am J Emerg Med 2007;25:174); the shares are chosen.
-_SHARES: dict[Kind, float] = {
-    "electrode off": 0.35, "arm electrodes swapped": 0.2, "saturated lead": 0.15, "motion artefact": 0.3,
-}  # fmt: skip
-_MAINS_MV = (0.01, 0.15)  # of an open input, after the cardiograph's notch filter
-_HEADROOM = (0.35, 0.7)  # of the largest deflection: where a channel saturates
-_BURST_MV = (0.8, 2.5)
-_BURST_S = (0.6, 2.5)
 
 
 @dataclass(frozen=True)
@@ -76,7 +136,7 @@ class Fault:
     Attributes:
         kind: what went wrong.
         place: the electrode, for "saturated lead" the channel; "RA" for swapped arms.
-        seed: determines the course of what disturbs.
+        seed: determines the course of the disturbance.
     """
 
     kind: Kind
@@ -85,7 +145,7 @@ class Fault:
 
 
 def draw_fault(rate: float, rng: np.random.Generator) -> Fault | None:
-    """A fault for `rate` of all recordings, else None; draws the same numbers either way."""
+    """Draws a fault for `rate` of all recordings, else None; uses the same random numbers in both cases."""
     happens = rng.random() < rate
     kind: Kind = tuple(_SHARES)[rng.choice(len(_SHARES), p=tuple(_SHARES.values()))]
     electrode, channel = rng.choice(ELECTRODES), rng.choice(INDEPENDENT)
@@ -95,7 +155,7 @@ def draw_fault(rate: float, rng: np.random.Generator) -> Fault | None:
 
 
 def disturb_electrodes(potentials: np.ndarray, time: np.ndarray, fault: Fault | None) -> np.ndarray:
-    """The potentials that the cables deliver.
+    """Applies a fault of an electrode to the potentials.
 
     An open input carries mains only: a chest lead shows no heart, a limb lead what the other electrode sees.
     Swapped arms turn lead I upside down and exchange II with III and aVR with aVL; V1 to V6 stay (Batchvarov et
@@ -105,7 +165,7 @@ def disturb_electrodes(potentials: np.ndarray, time: np.ndarray, fault: Fault | 
     Args:
         potentials: (9, time), mV, electrodes in the order of `ELECTRODES`.
         time: (time,) s, evenly spaced.
-        fault: or None, which leaves them.
+        fault: None changes nothing.
 
     Returns:
         float64 (9, time), mV; a new array where a fault acts.
@@ -126,19 +186,19 @@ def disturb_electrodes(potentials: np.ndarray, time: np.ndarray, fault: Fault | 
 
 
 def disturb_leads(independent: np.ndarray, fault: Fault | None) -> np.ndarray:
-    """The channels as recorded: (8, time), mV, in the order of `INDEPENDENT`; a saturated one is cut off at one end."""
+    """Applies a fault of a channel, (8, time), mV, in the order of `INDEPENDENT`: saturation cuts off one end."""
     if fault is None or fault.kind != "saturated lead":
         return independent
     rng = np.random.default_rng(fault.seed)
     recorded = independent.copy()
     row = recorded[INDEPENDENT.index(fault.place)]
     side = 1.0 if row.max() > -row.min() else -1.0
-    np.copyto(row, side * np.minimum(side * row, rng.uniform(*_HEADROOM) * np.abs(row).max()))
+    np.copyto(row, side * np.minimum(side * row, rng.uniform(*_SATURATION_SHARE) * np.abs(row).max()))
     return recorded
 
 
 def frontal_axis(axis: float, fault: Fault | None) -> float:
-    """The QRS axis that the limb leads show, degrees: swapped arms mirror it, for only lead I changes its sign."""
+    """QRS axis in the limb leads, degrees: swapped arms mirror it, as only lead I changes its sign."""
     if fault is None or fault.kind != "arm electrodes swapped":
         return axis
     return 180 - axis if axis >= 0 else -180 - axis
@@ -146,7 +206,7 @@ def frontal_axis(axis: float, fault: Fault | None) -> float:
 
 def _burst(time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(time,) mV: band-limited noise of 1-10 Hz under a window with a sudden start and a slow end."""
-    length = rng.uniform(*_BURST_S)
+    length = rng.uniform(*_BURST_SECONDS)
     since = time - rng.uniform(0, time[-1] - length)
     window = np.where(
         (since > 0) & (since < length), np.minimum(since / 0.05, 1) * np.cos(np.pi / 2 * since / length), 0
