@@ -131,3 +131,11 @@ def test_correlation_only_adds_and_knows_no_order_of_clips(lengths: list[int], s
         assert np.ptp(log_var - plain_log_var) < 1e-4, "one factor for all dimensions"
     backwards = study_target([clip[::-1] for clip in reversed(clips)], "autocorrelation", TINY)
     np.testing.assert_allclose(backwards[1], log_var, atol=1e-4)
+
+
+@pytest.mark.parametrize("lengths", [[2], [1, 1]])
+def test_two_frames_have_bessels_correction(lengths: list[int]) -> None:
+    clips = drawn(lengths, 6, 5)
+    _, log_var = study_target(clips, "autocorrelation", TINY)
+    expected = np.concatenate(clips).astype(float).var(axis=0, ddof=1)
+    np.testing.assert_allclose(np.exp(log_var), expected, rtol=1e-5)
