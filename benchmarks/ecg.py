@@ -26,8 +26,8 @@ from data_contracts.conventions import LEADS
 from tasks.all_stages import WORKS
 from tasks.base.workspace import Workspace
 from tasks.ecg import LAYOUT
-from tasks.pools.pool import Pool
-from tasks.store.job import Job
+from tasks.pools import Pool
+from tasks.store import Job
 
 RECORDS = 5_000
 FEW, MANY = 2_000, 20_000

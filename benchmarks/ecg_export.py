@@ -10,7 +10,7 @@ from echoingecg.simulator.ecg.heart_vector import draw_beats
 from echoingecg.simulator.ecg.record import DURATION, simulate_ecg, write_wfdb
 from echoingecg.simulator.population.patient import sample_heart
 from flows.request import find_recipe, make_job
-from tasks.store.job import Job
+from tasks.store import Job
 
 _HEARTS = 16
 

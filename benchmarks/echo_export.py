@@ -9,7 +9,7 @@ import numpy as np
 
 from echoingecg.simulator.echo.study import Acquisition, write_dicom
 from flows.request import find_recipe, make_job
-from tasks.store.job import Job
+from tasks.store import Job
 
 _EDGE = 64  # px
 _CLIPS = 5  # a study

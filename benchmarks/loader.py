@@ -13,7 +13,7 @@ from benchmarks.measure import Row, at_least, at_most, in_fresh_process, once, s
 from benchmarks.pool import published
 from echoingecg.student.data.transforms import Scaler
 from tasks.base.workspace import Workspace
-from tasks.pools.signals import PoolSignals
+from tasks.pools import PoolSignals
 
 RECORDS = 6_000
 BATCH = 128

@@ -24,7 +24,7 @@ from echoingecg.student.model.student import Student
 from echoingecg.student.model.text_encoder import text_tower
 from echoingecg.student.train import train
 from tasks.base.workspace import Workspace
-from tasks.pools.signals import PoolSignals
+from tasks.pools import PoolSignals
 
 RECORDS = 1000
 DIM = 128

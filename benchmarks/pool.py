@@ -7,12 +7,11 @@ import numpy as np
 
 from benchmarks.measure import peak_mb
 from data_contracts.ecg import CONTRACT_VERSION, RECORDS
-from echoingecg.common import hash_array
+from echoingecg.common import hash_array, key_rows
 from tasks.base.workspace import Workspace
 from tasks.ecg import LAYOUT
-from tasks.pools.pool import Pool, key_rows
-from tasks.pools.signals import PoolSignals
-from tasks.store.artefacts import Artefact, ArtefactStore, Built, Plan
+from tasks.pools import Pool, PoolSignals
+from tasks.store import Artefact, ArtefactStore, Built, Plan
 
 COMMIT = 1000
 

@@ -31,8 +31,8 @@ from echoingecg.student.model.text_encoder import text_tower
 from echoingecg.student.store import save
 from echoingecg.student.train import Trained
 from flows.request import find_recipe
-from tasks.operations.predict import JudgedStudent, read_files
-from tasks.store.artefacts import Artefact
+from tasks.operations.students import StudentWithCard, read_files
+from tasks.store import Artefact
 
 FEW, MANY = 1_000, 10_000
 ENDPOINTS = 3
@@ -59,9 +59,9 @@ def make_student(root: Path) -> None:
     LoadedReadingCard(card, lines, np.linspace(-8, -4, 500)).save(root / "evaluation")
 
 
-def judged(root: Path) -> JudgedStudent:
+def judged(root: Path) -> StudentWithCard:
     folders = [Artefact(root / name, Manifest.model_construct(version="")) for name in ("student", "evaluation")]
-    return JudgedStudent(*folders)
+    return StudentWithCard(*folders)
 
 
 def ours(root: Path, files: list[str]) -> int:

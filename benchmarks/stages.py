@@ -8,8 +8,7 @@ import sys
 from data_contracts.conventions import UPSTREAM, Stage
 from flows.request import find_recipe, make_job
 from tasks.all_stages import WORKS
-from tasks.store.artefacts import Artefact
-from tasks.store.job import Job
+from tasks.store import Artefact, Job
 
 
 def run_stages(job: Job) -> None:

@@ -23,9 +23,8 @@ from echoingecg.teacher.embed import embed_clips
 from echoingecg.teacher.model import FrozenTeacher, Preprocessing
 from tasks.all_stages import WORKS
 from tasks.base.workers import mapper
-from tasks.ingest.teacher_worker import embedded_blocks
-from tasks.pools.transaction import SourceFile
-from tasks.store.job import Job
+from tasks.ingest.blocks import SourceFile, clip_blocks
+from tasks.store import Job
 
 SIZE, BATCH = 224, 15
 FILES = 2  # of 30 frames
@@ -71,7 +70,7 @@ def _speed() -> Iterator[Row]:
 
     def decoded() -> None:
         with mapper(ExecutionSettings(), len(files), 2) as run:
-            list(embedded_blocks(run, TeacherSettings(), [half], 8, [files]))
+            list(clip_blocks(run, TeacherSettings(), [half], 8, [files]))
 
     alone = seconds(bare, REPEATS)
     ours = seconds(lambda: list(embed_clips([(0, frames)], [half])), REPEATS)

@@ -16,8 +16,7 @@ from echoingecg.evaluation.protocols.labels import NO_LABEL, label_studies
 from echoingecg.recipe import Endpoint
 from echoingecg.student.data.pairs import TrainingData
 from tasks.pools.targets import read_targets
-from tasks.store.artefacts import Artefact
-from tasks.store.job import Job
+from tasks.store import Artefact, Job
 
 TRUTH = "simulated_truth.csv"
 

@@ -18,8 +18,7 @@ from experiments.cases import Cases, read_cases
 from experiments.order import ENDPOINT, Order
 from flows.request import make_job
 from tasks.all_stages import WORKS
-from tasks.store.artefacts import Artefact
-from tasks.store.job import Job
+from tasks.store import Artefact, Job
 from tasks.student import training_data
 
 STAGES: tuple[Stage, ...] = ("catalog", "ecg", "teacher", "pairs")

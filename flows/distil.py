@@ -13,12 +13,11 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from data_contracts.conventions import Stage
 from flows import faults, request
-from tasks.catalog import catalog
+from tasks.catalog import catalog, simulate
 from tasks.ecg import ecg
 from tasks.evaluation import evaluation
 from tasks.pairs import pairs
-from tasks.simulate import simulate
-from tasks.store.job import Job
+from tasks.store import Job
 from tasks.student import student
 from tasks.teacher import teacher
 

@@ -10,11 +10,10 @@ from flows import distil, faults, request
 from tasks.base.workspace import Workspace
 from tasks.catalog import catalog
 from tasks.ecg import ecg
-from tasks.operations.drift import Found, as_trained
+from tasks.operations.drift import DriftResult, recipe_as_trained
 from tasks.operations.drift import drift as compare
-from tasks.operations.predict import JudgedStudent, find_student
-from tasks.store.artefacts import ArtefactStore
-from tasks.store.job import Job
+from tasks.operations.students import StudentWithCard, find_student
+from tasks.store import ArtefactStore, Job
 
 
 @flow(name="drift", flow_run_name="{export} against {student}", persist_result=False)
@@ -48,11 +47,11 @@ def drift(
     done = faults.last_word(compare.submit(job.store, judged, listed.result(), signals.result(), order.drift))
     if not done.is_completed():
         return done
-    found = cast(Found, done.data)
+    found = cast(DriftResult, done.data)
     return Completed(name=found.drift.verdict.capitalize(), message=done.message, data=found)
 
 
-def drift_job(order: Recipe, export: str, student: str, workspace: str) -> tuple[Job, JudgedStudent]:
+def drift_job(order: Recipe, export: str, student: str, workspace: str) -> tuple[Job, StudentWithCard]:
     """Checks the order as a whole before anything runs: catalog and ecg of the export, made as the student's were.
 
     Raises:
@@ -60,4 +59,4 @@ def drift_job(order: Recipe, export: str, student: str, workspace: str) -> tuple
     """
     store = ArtefactStore(Workspace(request.folder_of(workspace)))
     judged = find_student(store, student)
-    return request.make_job(as_trained(order, store, judged), export, workspace, only=["catalog", "ecg"]), judged
+    return request.make_job(recipe_as_trained(order, store, judged), export, workspace, only=["catalog", "ecg"]), judged

@@ -7,7 +7,7 @@ from prefect.states import Completed, Failed, State
 from flows.faults import one_line_faults
 from flows.request import open_store
 from tasks.base.progress import Reporter
-from tasks.operations.verify_and_collect import collect, collect_shared, examined
+from tasks.operations.verify_and_collect import garbage_collect, garbage_collect_shared, verify_artefacts
 
 
 @flow(name="verify", flow_run_name="verify {workspace}", persist_result=False)
@@ -24,7 +24,7 @@ def verify(
         artefacts: STAGE-VERSION or aliases; empty for all.
         shared: look at the copies in the shared store that the workspace has joined.
     """
-    looked = examined(open_store(workspace), artefacts, shared, Reporter("verify"))
+    looked = verify_artefacts(open_store(workspace), artefacts, shared, Reporter("verify"))
     found = [{"artefact": name, "fault": fault} for name, faults in looked.items() for fault in faults]
     says = f"{len(looked)} artefacts, {len(found)} faults"
     if not found:
@@ -43,6 +43,6 @@ def gc(workspace: str = "workspace", delete: bool = False, shared: bool = False)
         delete: delete them; without it, they are only listed.
         shared: in the shared store that the workspace has joined, for all machines.
     """
-    lines = list((collect_shared if shared else collect)(open_store(workspace), delete))
+    lines = list((garbage_collect_shared if shared else garbage_collect)(open_store(workspace), delete))
     create_table_artifact([{"folder": line} for line in lines], key="gc-folders", description=f"{len(lines)} folders")
     return Completed(message=f"{len(lines)} folders {'deleted' if delete else 'would be deleted'}")

@@ -8,8 +8,8 @@ from prefect.states import State
 from echoingecg.recipe import ExecutionSettings
 from flows.faults import last_word
 from tasks.base.workspace import Workspace
-from tasks.operations.predict import predict as task
-from tasks.store.artefacts import ArtefactStore
+from tasks.operations.students import predict as task
+from tasks.store import ArtefactStore
 
 
 @flow(name="predict", flow_run_name="{student} on ECG files", persist_result=False)

@@ -13,8 +13,8 @@ from data_contracts.conventions import STAGES, Stage
 from echoingecg.common import UserError
 from echoingecg.recipe import Recipe, read_recipe, with_overrides
 from tasks.base.workspace import Workspace
-from tasks.simulate import simulated_export
-from tasks.store import artefacts, job
+from tasks.catalog import simulated_export
+from tasks.store import ArtefactStore, Job, stages_to_run, upstream_of
 
 
 def shipped_recipes() -> dict[str, str]:
@@ -45,9 +45,9 @@ def folder_of(text: str) -> Path:
     return Path(text).expanduser().resolve()
 
 
-def open_store(workspace: str) -> artefacts.ArtefactStore:
+def open_store(workspace: str) -> ArtefactStore:
     """The store of a workspace as a person types it."""
-    return artefacts.ArtefactStore(Workspace(folder_of(workspace)))
+    return ArtefactStore(Workspace(folder_of(workspace)))
 
 
 def make_job(
@@ -57,24 +57,24 @@ def make_job(
     start_from: str = "",
     only: list[str] | None = None,
     force: bool = False,
-) -> job.Job:
+) -> Job:
     """Checks the order as a whole before anything runs.
 
     Raises:
         UserError: no export, or a choice of stages that makes no sense.
     """
-    build, redo = job.stages_to_run(start_from, only or [], force)
+    build, redo = stages_to_run(start_from, only or [], force)
     place = Workspace(folder_of(workspace))
     if not export and recipe.simulator is None:
         raise UserError("give --export DIR: this recipe simulates none")
     if export and not Path(export).is_dir():
         raise UserError(f"export {export}: not a folder")
     folder = folder_of(export) if export else simulated_export(place, recipe)
-    needed = frozenset(stage for stage in STAGES if any(stage in {one, *job.above(one)} for one in build))
-    return job.Job(recipe, place, folder, build, redo, needed)
+    needed = frozenset(stage for stage in STAGES if any(stage in {one, *upstream_of(one)} for one in build))
+    return Job(recipe, place, folder, build, redo, needed)
 
 
-def make_teaching_job(recipe: Recipe, export: str, workspace: str) -> job.Job:
+def make_teaching_job(recipe: Recipe, export: str, workspace: str) -> Job:
     """The order to teach a small teacher: the catalog alone is built of the stages.
 
     Raises:

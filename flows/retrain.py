@@ -9,10 +9,9 @@ from echoingecg.common import StoreError, TrainingError, UserError
 from echoingecg.recipe import Recipe, with_overrides
 from flows import distil, faults, request
 from tasks.base.workspace import Workspace
-from tasks.operations.promote import champion_of, promote_if_better
-from tasks.operations.retrain import TRIES, ExportRecords, Landed, growth, landed, only_one
-from tasks.store.artefacts import ArtefactStore
-from tasks.store.job import Job
+from tasks.operations import retrain as retraining
+from tasks.operations.retrain import FinishedExport
+from tasks.store import ArtefactStore, Job
 
 
 @flow(name="retrain", flow_run_name="what is new in {inbox}", persist_result=False)
@@ -43,17 +42,25 @@ def retrain(
     """
     order = request.find_recipe(recipe_file or recipe, [str(one) for one in overrides])
     place = Workspace(request.folder_of(workspace))
-    with only_one(place) as alone:
+    with retraining.retrain_lock(place) as alone:
         if not alone:
             return Completed(name="Skipped", message="another retrain runs in this workspace")
-        records, exports = ExportRecords(place), landed(request.folder_of(inbox), marker, quiet_minutes)
+        records, exports = (
+            retraining.ExportRecords(place),
+            retraining.finished_exports(request.folder_of(inbox), marker, quiet_minutes),
+        )
         if not (waiting := records.waiting(exports)):
             return Completed(name="NothingNew", message=f"no finished export waits: {records.summary(exports)}")
         return _newest_sound_one(order, place, records, waiting, alias, warm_start)
 
 
 def _newest_sound_one(
-    order: Recipe, place: Workspace, records: ExportRecords, waiting: list[Landed], alias: str, warm_start: bool
+    order: Recipe,
+    place: Workspace,
+    records: retraining.ExportRecords,
+    waiting: list[FinishedExport],
+    alias: str,
+    warm_start: bool,
 ) -> State:
     """Retrains on the newest export that is not refused; older ones, which it contains, are superseded."""
     refused: list[str] = []
@@ -72,26 +79,28 @@ def _newest_sound_one(
             return Completed(message="; ".join([says, *refused]))
         fault = state.result(raise_on_failure=False)
         if not isinstance(fault, UserError) or isinstance(fault, StoreError | TrainingError):
-            return Failed(message=f"{one.folder.name}, try {record.tries} of {TRIES}: {state.message}", data=fault)
+            return Failed(
+                message=f"{one.folder.name}, try {record.tries} of {retraining.MAX_TRIES}: {state.message}", data=fault
+            )
         records.keep(one, record.model_copy(update={"state": "refused", "says": str(fault)}))
         refused.append(f"{one.folder.name} refused: {fault}")
         create_table_artifact([{"refused": line} for line in refused], key="retrain-refused")
     return Failed(message=f"{'; '.join(refused)}; mend it, then renew its marker", data=UserError(refused[0]))
 
 
-def _job(order: Recipe, place: Workspace, one: Landed, record: ExportRecord, alias: str) -> Job:
+def _job(order: Recipe, place: Workspace, one: FinishedExport, record: ExportRecord, alias: str) -> Job:
     """A try after the first starts from the same student, whoever is champion by then: its stages are reused."""
     start = record.warm_start
-    if not record.tries and alias and (champion := champion_of(ArtefactStore(place), alias)):
+    if not record.tries and alias and (champion := retraining.champion_of(ArtefactStore(place), alias)):
         start = f"student-{ArtefactStore(place).lineage(champion)['student']}"
     recipe = with_overrides(order, [f"student.warm_start={start}"]) if start else order
     return request.make_job(recipe, str(one.folder), str(place.root))
 
 
-def _conclude(job: Job, made: dict, one: Landed, alias: str) -> str:
+def _conclude(job: Job, made: dict, one: FinishedExport, alias: str) -> str:
     """Shows what was new, lets the challenger meet the champion, and says how it ended."""
-    rows = growth(job.store, made, champion_of(job.store, alias))
-    says = promote_if_better(job.store, made["evaluation"], alias, job.recipe.promotion)
+    rows = retraining.export_growth(job.store, made, retraining.champion_of(job.store, alias))
+    says = retraining.promote_if_better(job.store, made["evaluation"], alias, job.recipe.promotion)
     create_table_artifact(rows, key="retrain-growth", description=f"{one.folder.name}: {says}")
     new = ", ".join(f"{row['new']} new and {row['reused']} known {row['what']}" for row in rows)
     return f"{one.folder.name}: {new}; {says}"

@@ -6,9 +6,8 @@ from prefect import flow
 from prefect.states import State
 
 from flows import faults, request
-from tasks.catalog import catalog
+from tasks.catalog import catalog, simulate
 from tasks.operations.teach import teaching
-from tasks.simulate import simulate
 
 
 @flow(name="teach", flow_run_name="{recipe} into {folder}", persist_result=False)

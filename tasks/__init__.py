@@ -1,4 +1,4 @@
 """The six stages as Prefect tasks: read, check, call the science, check, publish. No logic of their own.
 
-Folders, uppermost first: operations, pages, ingest, pools, store, base.
+Folders, uppermost first: operations, ingest, pools, store, base.
 """

@@ -1,44 +1,66 @@
-"""Stage catalog: the export's lists as checked tables, with pseudonyms and a quarantine."""
+"""Stage catalog: the export's lists as checked tables, with pseudonyms and a quarantine; and simulated exports."""
 
 import hashlib
+import os
 from pathlib import Path
 
-from data_contracts.catalog import CONTRACT_VERSION, ECGS, ECHOES, TABLES
-from data_contracts.conventions import Stage
-from data_contracts.quarantine import QUARANTINE
-from echoingecg.catalog import CODE_VERSION
-from echoingecg.common import Progress
-from tasks.stage import StageWork, as_task, check_refusals
-from tasks.store.artefact import Artefact, Built, Inputs
-from tasks.store.job import Job
+from filelock import FileLock
 
-STAGE: Stage = "catalog"
+from data_contracts import catalog as contract
+from data_contracts import quarantine
+from echoingecg import simulator
+from echoingecg.catalog import CODE_VERSION
+from echoingecg.common import Progress, fingerprint
+from echoingecg.recipe import Recipe
+from tasks import stage
+from tasks.base import progress
+from tasks.base.workspace import Workspace, writing_to
+from tasks.store import Built, Inputs, Job
+
+
+def simulated_export(workspace: Workspace, recipe: Recipe) -> Path:
+    """Folder of the recipe's simulated export, whether it is written or not."""
+    assert recipe.simulator is not None
+    return workspace.exports / f"simulated-{fingerprint([simulator.CODE_VERSION, recipe.simulator.model_dump()])}"
+
+
+def _simulate(job: Job) -> progress.Outcome:
+    """Writes the simulated export if the job uses it and it does not exist yet."""
+    if job.export.exists():
+        return progress.Outcome(f"export {job.export}", name="Cached")
+    from echoingecg.simulator.export import simulate as write  # NumPy, OpenCV: not for a cached run
+
+    assert job.recipe.simulator is not None
+    with writing_to(job.workspace.root):
+        job.export.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(job.export.with_suffix(".lock")):
+            if not job.export.exists():  # another run may have written it while this one waited
+                write(job.recipe.simulator, job.export, progress.Reporter("simulate"), workers=os.cpu_count() or 1)
+    return progress.Outcome(f"export {job.export}")
 
 
 def _source(job: Job) -> dict[str, str]:
-    """The export's content, and which key made the pseudonyms (its hash says nothing of the key)."""
+    """The export's content, and which key made the pseudonyms: a hash, from which the key cannot be found."""
     return {"export": job.scan.digest, "key": hashlib.sha256(job.key).hexdigest()[:16]}
 
 
-def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
+def _build(job: Job, inputs: Inputs, folder: Path, report: Progress) -> Built:
     from echoingecg.catalog.build import build  # pandas: not for a cached run
 
     tables = build(job.scan, job.key)
+    refusals = tables[quarantine.QUARANTINE.name]
     tried = sum(table.num_rows for table in tables.values())
-    check_refusals(job, STAGE, tables[QUARANTINE.name], tried, job.recipe.catalog.max_refused_share)
-    for contract in TABLES:
-        contract.write(tables[contract.name], folder)
-    patients = {patient for one in (ECGS, ECHOES) for patient in tables[one.name]["patient_id"].to_pylist()}
-    counts = {contract.name: tables[contract.name].num_rows for contract in TABLES}
+    stage.check_refusals(job, "catalog", refusals, tried, job.recipe.catalog.max_refused_share)
+    for table in contract.TABLES:
+        table.write(tables[table.name], folder)
+    listed = (tables[table.name]["patient_id"].to_pylist() for table in (contract.ECGS, contract.ECHOES))
+    patients = {patient for column in listed for patient in column}
+    counts = {table.name: tables[table.name].num_rows for table in contract.TABLES}
     read_files = job.scan.read_files
     job.forget_scan()
     return Built({"patients": len(patients), **counts}, new_keys=read_files)
 
 
-def read(artefact: Artefact, name: str) -> "pa.Table":  # type: ignore[name-defined]  # noqa: F821
-    """One checked table of a catalog artefact, by its contract's name."""
-    return next(one for one in TABLES if one.name == name).read(artefact.folder)
-
-
-WORK = StageWork(STAGE, CONTRACT_VERSION, CODE_VERSION, _build, _source)
-catalog = as_task(WORK)
+WORK = stage.StageWork("catalog", contract.CONTRACT_VERSION, CODE_VERSION, _build, _source)
+simulate = progress.as_task("simulate", _simulate)
+catalog = stage.as_task(WORK)

@@ -1,79 +1,78 @@
-"""Stage ecg: every ECG of the catalog as a filtered 12-lead signal in the pool."""
+"""Stage ecg: every ECG of the catalog as a filtered 12-lead signal in the pool; and pages that show some of them."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from functools import partial
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import zarr
 
+from data_contracts import catalog, conventions, quarantine
 from data_contracts import ecg as contract
-from data_contracts.catalog import ECGS
-from data_contracts.conventions import LEADS, SAMPLES, Stage
-from data_contracts.quarantine import QUARANTINE
-from echoingecg.common import Progress, fingerprint
+from echoingecg.common import Progress, StoreError, fingerprint, hexadecimal
 from echoingecg.ecg import CODE_VERSION
+from echoingecg.recipe import EcgSettings
+from tasks import pools, stage
 from tasks.base.workers import mapper
-from tasks.ingest.ingest import SourceFiles, ingest_blocks, missing_files, quarantine_rows
-from tasks.pages.ecg_page import show
-from tasks.pools.pool import Pool, PoolArray, array_of, hexadecimal, rows_by_key, rows_of
-from tasks.stage import StageWork, as_task, check_refusals
-from tasks.store.artefact import Built, Inputs
-from tasks.store.job import Job
+from tasks.base.workspace import Workspace
+from tasks.ingest import ingest
+from tasks.store import Artefact, Built, Inputs, Job
 
-STAGE: Stage = "ecg"
+if TYPE_CHECKING:
+    from echoingecg.ecg.plot import Page
 
-_TOGETHER = 128  # files a block: what a worker is given at once, and gives back as 6 MB
+_FILES_PER_BLOCK = 128  # what a worker is given at once, and returns as 6 MB
+_PAGE_DPI = 60  # 80 kB a page: Prefect keeps it in its database
 
-# A chunk of 32 records (1.5 MB) is written 2.6 and read in order 3.3 times as fast as one of a single record.
+# A chunk of 32 records (1.5 MB) is written 2.6 times and read in order 3.3 times as fast as one of a single record.
 # Shuffled batches read tasks.pools.signals.
 LAYOUT = (
-    PoolArray(contract.KEY, (32,), 8192, 8192),
-    PoolArray(contract.SIGNAL, (len(LEADS), SAMPLES), 32, 1024, shuffled=True),
-    PoolArray(contract.QUALITY, (len(LEADS),), 8192, 8192),
-    PoolArray(contract.FINDINGS, (), 8192, 8192),
-    PoolArray(contract.DIGEST, (32,), 8192, 8192),
+    pools.PoolArray(contract.KEY, (32,), 8192, 8192),
+    pools.PoolArray(contract.SIGNAL, (len(conventions.LEADS), conventions.SAMPLES), 32, 1024, shuffled=True),
+    pools.PoolArray(contract.QUALITY, (len(conventions.LEADS),), 8192, 8192),
+    pools.PoolArray(contract.FINDINGS, (), 8192, 8192),
+    pools.PoolArray(contract.DIGEST, (32,), 8192, 8192),
 )
 
 
-def _ingest(pool: Pool, missing: SourceFiles, job: Job, progress: Progress) -> int:
-    if not missing:
-        return 0
-    from tasks.ingest.ecg_worker import process_block  # scipy: not for a cached run
-
-    execution = job.recipe.execution
-    together = min(_TOGETHER, execution.commit_every)
-    with mapper(execution, -(-len(missing) // together)) as run:
-        blocks = partial(run, partial(process_block, job.recipe.ecg))
-        return ingest_blocks(pool, missing, blocks, together, execution.commit_every, progress)
-
-
 def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
-    listed = ECGS.read(inputs["catalog"].folder)
+    listed = catalog.ECGS.read(inputs["catalog"].folder)
     settings = job.recipe.ecg
     key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, settings.model_dump(exclude={"max_refused_share"})])
-    pool = Pool(job.workspace, f"{STAGE}/{key}", LAYOUT, job.recipe.execution.pools)
+    pool = pools.Pool(job.workspace, f"ecg/{key}", LAYOUT, job.recipe.execution.pools)
     with pool.writing():
-        new = _ingest(pool, missing_files(pool, job, listed), job, progress)
+        new = _ingest(pool, ingest.missing_files(pool, job, listed), job, progress)
         snapshot, refused = pool.snapshot(), pool.refused()
-    group = Pool.read(job.workspace, snapshot)
+    group = pools.Pool.read(job.workspace, snapshot)
     records = _records(group, listed, settings.long == "several")
-    quarantine = QUARANTINE.build(quarantine_rows(listed, refused))
-    check_refusals(job, STAGE, quarantine, listed.num_rows, settings.max_refused_share)
+    refusals = quarantine.QUARANTINE.build(ingest.quarantine_rows(listed, refused))
+    stage.check_refusals(job, "ecg", refusals, listed.num_rows, settings.max_refused_share)
     for array in contract.ARRAYS:
-        array_of(group, array)
+        pools.array_of(group, array)
     contract.RECORDS.write(records, folder)
-    QUARANTINE.write(quarantine, folder)
+    quarantine.QUARANTINE.write(refusals, folder)
     flagged = int(np.count_nonzero(records["flagged_leads"].to_numpy() | records["record_findings"].to_numpy()))
-    return Built({"records": records.num_rows, "flagged": flagged, "refused": quarantine.num_rows}, snapshot, new)
+    return Built({"records": records.num_rows, "flagged": flagged, "refused": refusals.num_rows}, snapshot, new)
+
+
+def _ingest(pool: pools.Pool, missing: ingest.SourceFiles, job: Job, progress: Progress) -> int:
+    if not missing:
+        return 0
+    from tasks.ingest.blocks import ecg_block  # SciPy: not for a cached run
+
+    execution = job.recipe.execution
+    block_size = min(_FILES_PER_BLOCK, execution.commit_every)
+    with mapper(execution, -(-len(missing) // block_size)) as run:
+        blocks = partial(run, partial(ecg_block, job.recipe.ecg))
+        return ingest.ingest_blocks(pool, missing, blocks, block_size, execution.commit_every, progress)
 
 
 def _records(group: zarr.Group, listed: pa.Table, several: bool) -> pa.Table:
     """RECORDS: every signal in the pool of every listed recording; `several`: a recording may have more than one."""
-    row_of = rows_by_key(group)
+    row_of = pools.rows_by_key(group)
     recordings = (listed[name].to_pylist() for name in ("record_id", "patient_id", "content_hash"))
     signals = [
         (contract.window_name(recording, window), patient, key, recording)
@@ -82,10 +81,10 @@ def _records(group: zarr.Group, listed: pa.Table, several: bool) -> pa.Table:
     ]
     rows = np.array([row_of[key] for _, _, key, _ in signals], dtype=np.int64)
     quality, findings, digests = (
-        rows_of(group, one)[rows] for one in (contract.QUALITY, contract.FINDINGS, contract.DIGEST)
+        pools.rows_of(group, array)[rows] for array in (contract.QUALITY, contract.FINDINGS, contract.DIGEST)
     )
     names = ("record_id", "patient_id", "content_hash", "recording_id")
-    columns: dict[str, Any] = {name: [one[at] for one in signals] for at, name in enumerate(names)}
+    columns: dict[str, Any] = {name: [signal[index] for signal in signals] for index, name in enumerate(names)}
     columns |= {
         "signal_sha256": hexadecimal(digests),
         "flagged_leads": np.count_nonzero(quality, axis=1),
@@ -96,10 +95,82 @@ def _records(group: zarr.Group, listed: pa.Table, several: bool) -> pa.Table:
 
 
 def _keys(content_hash: str, known: Container[str], several: bool) -> Iterator[str]:
-    """Of a file's signals in the pool."""
+    """Keys of a file's signals in the pool."""
     windows = count() if several else range(1)
     return takewhile(known.__contains__, (contract.window_key(content_hash, window) for window in windows))
 
 
-WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build, show=show)
-ecg = as_task(WORK)
+def finding_counts(artefact: Artefact) -> dict[str, int]:
+    """Number of ECGs with each finding, on a lead or on the recording; only findings that occur, in order of bits."""
+    table = contract.RECORDS.read(artefact.folder)
+    counts: dict[str, int] = {}
+    for column, flags in (("record_findings", contract.RECORD_FLAGS), ("lead_findings", contract.QUALITY_FLAGS)):
+        masks = table[column].to_numpy()
+        counts |= {name: number for name, bit in flags.items() if (number := int(np.count_nonzero(masks & bit)))}
+    return counts
+
+
+def sample_page(workspace: Workspace, artefact: Artefact) -> bytes | None:
+    """PNG of two filtered ECGs, the first with fewest and the first with most findings; None without records.
+
+    Args:
+        workspace: holds the pool.
+        artefact: of stage ecg, of this release's contract.
+
+    Raises:
+        StoreError: the pool is gone or lacks a signal.
+    """
+    from echoingecg.ecg.plot import draw  # matplotlib: not for a cached run
+
+    table = contract.RECORDS.read(artefact.folder).select(["record_id", "flagged_leads", "record_findings"])
+    records = sorted(table.to_pylist(), key=lambda row: row["record_id"])
+    if not records:
+        return None
+    chosen = (min(records, key=_findings), max(records, key=_findings))
+    return draw(pages_of(workspace, artefact, list(dict.fromkeys(row["record_id"] for row in chosen))), _PAGE_DPI)
+
+
+def _findings(row: dict) -> tuple[int, int]:
+    return int(row["record_findings"]).bit_count(), row["flagged_leads"]
+
+
+def pages_of(workspace: Workspace, artefact: Artefact, record_ids: Sequence[str]) -> "list[Page]":
+    """Pages of filtered ECGs, in the order of `record_ids`.
+
+    Args:
+        workspace: holds the pool.
+        artefact: of stage ecg, of this release's contract.
+        record_ids: of the artefact's records.
+
+    Raises:
+        StoreError: the pool is gone or lacks a signal, or there is no such record.
+    """
+    from echoingecg.ecg.plot import filtered_page
+
+    table = contract.RECORDS.read(artefact.folder)
+    key = dict(zip(table["record_id"].to_pylist(), table["content_hash"].to_pylist(), strict=True))
+    if missing := [name for name in record_ids if name not in key]:
+        raise StoreError(f"{artefact} holds no record '{missing[0]}': was it made again?")
+    assert artefact.manifest.run.pool is not None
+    group = pools.Pool.read(workspace, artefact.manifest.run.pool)
+    signal, quality, findings = (
+        pools.array_of(group, array) for array in (contract.SIGNAL, contract.QUALITY, contract.FINDINGS)
+    )
+    settings = EcgSettings.model_validate(artefact.manifest.recipe)
+    return [
+        filtered_page(np.asarray(signal[row]), np.asarray(quality[row]), int(np.asarray(findings[row])), settings)
+        for row in pools.rows_in_pool(group, [key[name] for name in record_ids])
+    ]
+
+
+def _show(workspace: Workspace, artefact: Artefact) -> None:
+    """Publishes the refusals, the findings and a page to Prefect. They name no patient."""
+    lines = [f"- {name}: {number:,} ECGs" for name, number in finding_counts(artefact).items()] or ["Nothing found."]
+    page = sample_page(workspace, artefact)
+    if page is not None:
+        lines.append("\n" + stage.png_in_markdown("two filtered ECGs", page))
+    stage.show_samples(artefact, "ECGs", lines)
+
+
+WORK = stage.StageWork("ecg", contract.CONTRACT_VERSION, CODE_VERSION, _build, show=_show)
+ecg = stage.as_task(WORK)

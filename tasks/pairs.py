@@ -1,17 +1,13 @@
-"""Stage pairs: which ECG goes with which study and which text, and on which side of the split."""
+"""Stage pairs: which ECG belongs to which study and which text, and on which side of the split each patient is."""
 
 from pathlib import Path
 
 from data_contracts import catalog, ecg, teacher
 from data_contracts import pairs as contract
-from data_contracts.conventions import Stage
 from echoingecg.common import Progress
 from echoingecg.pairs import CODE_VERSION
-from tasks.stage import StageWork, as_task
-from tasks.store.artefact import Built, Inputs
-from tasks.store.job import Job
-
-STAGE: Stage = "pairs"
+from tasks import stage
+from tasks.store import Built, Inputs, Job
 
 
 def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
@@ -28,10 +24,11 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         settings=job.recipe.pairs,
     )
     contract.check_no_leakage(tables["patients"], tables[contract.ECG_ECHO.name], tables[contract.ECG_TEXT.name])
-    for one in contract.TABLES:
-        one.write(tables[one.name], folder)
-    return Built({one.name: tables[one.name].num_rows for one in contract.TABLES if one is not contract.FILTERS})
+    for table in contract.TABLES:
+        table.write(tables[table.name], folder)
+    counted = [table.name for table in contract.TABLES if table is not contract.FILTERS]
+    return Built({name: tables[name].num_rows for name in counted})
 
 
-WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build)
-pairs = as_task(WORK)
+WORK = stage.StageWork("pairs", contract.CONTRACT_VERSION, CODE_VERSION, _build)
+pairs = stage.as_task(WORK)

@@ -1,5 +1,6 @@
-"""What all six stages share: find the version, or build it and publish it."""
+"""What all six stages share: find the version, or build it and publish it; and what Prefect shows of it."""
 
+import base64
 import shutil
 import time
 from collections import Counter
@@ -9,26 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from prefect import Task, task
-from prefect.artifacts import create_link_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.states import Completed, Failed, State
+from prefect import Task, artifacts
 from prefect.variables import Variable
 
 from data_contracts.conventions import UPSTREAM, Stage
 from data_contracts.quarantine import QUARANTINE, REASONS
 from echoingecg.common import Progress, StoreError, UserError
-from tasks.base.progress import Reporter, in_run, logger, only_shown
+from tasks.base import progress
 from tasks.base.workspace import Workspace, writing_to
-from tasks.store.artefact import Artefact, Built, Inputs, Plan
-from tasks.store.job import Job
+from tasks.store import Artefact, Built, Inputs, Job, Plan
 
 ARTEFACTS_URL = "echoingecg_artefacts"  # Prefect variable: where a web server offers <workspace>/artefacts
-
-
-def _nothing_else(job: Job) -> dict[str, str]:
-    return {}
 
 
 @dataclass(frozen=True)
@@ -40,8 +32,8 @@ class StageWork:
         contract_version: of data_contracts/<stage>.py.
         code_version: of echoingecg/<stage>, raised by hand when results change.
         build: (job, inputs, folder, progress) -> Built; writes the artefact's files into the folder.
-        source: what else the version depends on: the export's content, the teacher's weights.
-        show: publishes a look at a new artefact to Prefect, inside the task run.
+        source: what else the version depends on, such as the export's content or the teacher's weights.
+        show: publishes pictures of a new artefact to Prefect, inside the task run.
         report: name of the artefact's file that a person opens; Prefect shows a link to it.
     """
 
@@ -49,7 +41,7 @@ class StageWork:
     contract_version: int
     code_version: int
     build: Callable[[Job, Inputs, Path, Progress], Built]
-    source: Callable[[Job], dict[str, str]] = _nothing_else
+    source: Callable[[Job], dict[str, str]] = lambda job: {}
     show: Callable[[Workspace, Artefact], None] | None = None
     report: str = ""
 
@@ -65,72 +57,62 @@ class StageWork:
         )
 
     def run(self, job: Job, inputs: Inputs) -> tuple[Artefact, bool]:
-        """The artefact, and whether it was there already.
+        """The artefact, and whether it existed before.
 
         Raises:
-            StoreError: the version is absent and the job leaves this stage out.
-            UserError: whatever else the user can mend.
+            StoreError: the version does not exist and the job may not build this stage.
+            UserError: another fault that the user can mend.
         """
-        plan = self.plan(job, {stage: one.version for stage, one in inputs.items()})
-        if (found := self._found(job, plan)) is not None:
-            return found, True
+        plan = self.plan(job, {stage: artefact.version for stage, artefact in inputs.items()})
+        if (existing := self._existing(job, plan)) is not None:
+            return existing, True
         if self.stage not in job.build:
             raise StoreError(
                 f"{self.stage}-{plan.version} is not there and this run leaves '{self.stage}' out: "
                 f"add it to --only, or run without --only"
             )
-        from tasks.pools.pool import Pool  # Icechunk and Zarr: not for a cached run
+        from tasks.pools import Pool  # Icechunk and Zarr: not for a cached run
 
         with job.store.locked(plan):
-            if (found := self._found(job, plan)) is not None:  # another run has built it while this one waited
-                return found, True
+            if (existing := self._existing(job, plan)) is not None:  # another run has built it while this one waited
+                return existing, True
             started = time.monotonic()
             with job.store.building(plan) as folder:
-                built = self.build(job, inputs, folder, Reporter(self.stage))
-                pa.default_memory_pool().release_unused()  # Arrow keeps what a stage's tables took
+                built = self.build(job, inputs, folder, progress.Reporter(self.stage))
+                pa.default_memory_pool().release_unused()  # Arrow keeps the memory of a stage's tables
                 artefact = job.store.publish(plan, folder, built, started, Pool.read)
-            # Not before it is published: a checkpoint may be days of work.
+            # Only after it is published: a checkpoint may be days of work.
             shutil.rmtree(job.workspace.scratch(self.stage, plan.version), ignore_errors=True)
             return artefact, False
 
-    def _found(self, job: Job, plan: Plan) -> Artefact | None:
+    def _existing(self, job: Job, plan: Plan) -> Artefact | None:
         return None if self.stage in job.redo else job.store.find(plan.stage, plan.version)
 
 
 def as_task(work: StageWork) -> Task[..., Any]:
-    """The stage as a Prefect task: `task.submit(job, catalog=..., ecg=...)`.
+    """The stage as a Prefect task: `task.submit(job, catalog=..., ecg=...)`. An existing version shows as `Cached`."""
 
-    A version that exists shows as `Cached`. A fault the user can mend becomes a failed state whose
-    message is that one line; other exceptions keep their traceback.
-    """
-
-    @task(name=work.stage, task_run_name=work.stage, cache_policy=NO_CACHE, persist_result=False)
-    def stage(job: Job, **inputs: Artefact) -> State:
+    def stage(job: Job, **inputs: Artefact) -> progress.Outcome:
         if work.stage not in job.needed:
-            return Completed(name="Skipped", message="not asked for", data=None)
-        try:
-            artefact, cached = work.run(job, {name: inputs[name] for name in UPSTREAM[work.stage]})
-        except UserError as fault:
-            return Failed(message=str(fault), data=fault)
+            return progress.Outcome("not asked for", name="Skipped")
+        artefact, is_cached = work.run(job, {name: inputs[name] for name in UPSTREAM[work.stage]})
         counts = ", ".join(f"{count} {name}" for name, count in artefact.manifest.counts.items())
-        only_shown(lambda: _show(job.workspace, work, artefact, cached))
-        if cached:
-            return Completed(name="Cached", message=f"{artefact}: {counts}", data=artefact)
-        return Completed(message=f"{artefact}: {counts}", data=artefact)
+        progress.only_shown(lambda: _show(job.workspace, work, artefact, is_cached))
+        return progress.Outcome(f"{artefact}: {counts}", artefact, "Cached" if is_cached else None)
 
-    return stage
+    return progress.as_task(work.stage, stage)
 
 
 def check_refusals(job: Job, stage: Stage, quarantine: pa.Table, tried: int, limit: float) -> None:
-    """Fails the stage when too many records were refused; the quarantine table is kept beside the error.
+    """Fails the stage when the share of refused records is over the limit; keeps the quarantine table for the user.
 
     Args:
         quarantine: QUARANTINE table.
-        tried: records looked at, refused ones included.
+        tried: records processed, refused ones included.
         limit: largest share of refusals that the recipe allows.
 
     Raises:
-        UserError: share, limit, the commonest reasons and where the table is.
+        UserError: names the share, the limit, the commonest reasons and the table's path.
     """
     refused = quarantine.num_rows
     if not tried or refused / tried <= limit:
@@ -147,38 +129,59 @@ def check_refusals(job: Job, stage: Stage, quarantine: pa.Table, tried: int, lim
     )
 
 
-def _show(workspace: Workspace, work: StageWork, artefact: Artefact, cached: bool) -> None:
-    """What Prefect shows of a stage: its result, a link to its report, a look at what is new."""
-    _table(artefact, cached)
-    if work.report:
-        _link(artefact, work.report)
-    if work.show is not None and not cached:
-        work.show(workspace, artefact)
+def reasons_of(artefact: Artefact) -> Counter[str]:
+    """How often each reason stands in an artefact's quarantine table; empty for a stage without one."""
+    if QUARANTINE.filename not in artefact.manifest.files:
+        return Counter()
+    return Counter(QUARANTINE.read(artefact.folder)["reason"].to_pylist())
 
 
-def _table(artefact: Artefact, cached: bool) -> None:
-    """The result as a Prefect table artifact, and refusals in the log."""
-    manifest = artefact.manifest
-    path = artefact.folder / QUARANTINE.filename
-    reasons = Counter(pq.read_table(path, columns=["reason"])["reason"].to_pylist()) if path.is_file() else Counter()
-    for reason, count in sorted(reasons.items()):
-        logger().info(f"{artefact.stage}: refused {count}: {REASONS[reason]}")
-    if not in_run():
-        return
-    rows: list[dict[str, Any]] = [{"what": "version", "value": str(artefact)}]
-    rows += [{"what": "made", "value": "reused" if cached else f"in {manifest.run.seconds:.1f} s"}]
-    rows += [{"what": name, "value": count} for name, count in manifest.counts.items()]
-    rows += [{"what": f"refused: {reason}", "value": count} for reason, count in sorted(reasons.items())]
-    rows += [{"what": f"from {stage}", "value": version} for stage, version in manifest.inputs.items()]
-    create_table_artifact(
-        rows, key=f"{artefact.stage}-result", description=f"{artefact}, {'reused' if cached else 'made'}"
+def show_samples(artefact: Artefact, what: str, lines: list[str]) -> None:
+    """Publishes an artefact's refusals by reason, and a page of samples, to Prefect. Needs a task run.
+
+    Args:
+        what: the table's name for records, such as `ECGs`.
+        lines: of the page, in Markdown.
+    """
+    reasons = reasons_of(artefact)
+    artifacts.create_table_artifact(
+        [{"reason": reason, "meaning": REASONS[reason], what: count} for reason, count in reasons.most_common()],
+        key=f"{artefact.stage}-refusals",
+        description=f"{artefact}: {reasons.total()} refused",
+    )
+    artifacts.create_markdown_artifact(
+        "\n".join(lines), key=f"{artefact.stage}-samples", description=f"{artefact}: samples"
     )
 
 
-def _link(artefact: Artefact, report: str) -> None:
-    """A Prefect link artifact: to the web server that offers the artefacts, or to the file where there is none."""
+def png_in_markdown(text: str, png: bytes) -> str:
+    """A picture as Markdown that needs no file beside it."""
+    return f"![{text}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"
+
+
+def _show(workspace: Workspace, work: StageWork, artefact: Artefact, is_cached: bool) -> None:
+    """Shows the result, a link to the report, and samples of a new artefact in Prefect; refusals in the log."""
+    reasons = sorted(reasons_of(artefact).items())
+    for reason, count in reasons:
+        progress.logger().info(f"{artefact.stage}: refused {count}: {REASONS[reason]}")
+    if progress.in_run():
+        manifest = artefact.manifest
+        rows: list[dict[str, Any]] = [{"what": "version", "value": str(artefact)}]
+        rows += [{"what": "made", "value": "reused" if is_cached else f"in {manifest.run.seconds:.1f} s"}]
+        rows += [{"what": name, "value": count} for name, count in manifest.counts.items()]
+        rows += [{"what": f"refused: {reason}", "value": count} for reason, count in reasons]
+        rows += [{"what": f"from {stage}", "value": version} for stage, version in manifest.inputs.items()]
+        description = f"{artefact}, {'reused' if is_cached else 'made'}"
+        artifacts.create_table_artifact(rows, key=f"{artefact.stage}-result", description=description)
+    if work.report:
+        link = _link(artefact, work.report)
+        artifacts.create_link_artifact(link, f"report of {artefact}", key=f"{artefact.stage}-report", description=link)
+    if work.show is not None and not is_cached:
+        work.show(workspace, artefact)
+
+
+def _link(artefact: Artefact, report: str) -> str:
+    """Address of the report: on the web server that offers the artefacts, or of the file where there is none."""
     if (base := str(Variable.get(ARTEFACTS_URL, default=""))).startswith(("http://", "https://")):
-        link = f"{base.rstrip('/')}/{artefact.stage}/{artefact.version}/{report}"
-    else:
-        link = (artefact.folder / report).as_uri()
-    create_link_artifact(link, f"report of {artefact}", key=f"{artefact.stage}-report", description=link)
+        return f"{base.rstrip('/')}/{artefact.stage}/{artefact.version}/{report}"
+    return (artefact.folder / report).as_uri()

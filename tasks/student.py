@@ -1,30 +1,30 @@
-"""Stage student: learns from signals, targets and pairs; goes on from its checkpoint after a kill."""
+"""Stage student: learns from signals, targets and pairs, and resumes after a kill; also released weights."""
 
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_contracts import pairs
 from data_contracts import student as contract
 from data_contracts.conventions import Stage
-from echoingecg.common import Progress, StoreError, no_progress
+from echoingecg.common import Progress, StoreError, hash_files, no_progress
 from echoingecg.student import CODE_VERSION
-from tasks.pools.signals import PoolSignals
-from tasks.pools.targets import read_targets
-from tasks.stage import StageWork, as_task
-from tasks.store.artefact import Artefact, Built, Inputs
-from tasks.store.job import Job
+from tasks import stage
+from tasks.base.workspace import writing_to
+from tasks.pools import PoolSignals, targets
+from tasks.store import Artefact, ArtefactStore, Built, Inputs, Job, Plan
 
 if TYPE_CHECKING:
     from echoingecg.student.data.pairs import TrainingData
     from echoingecg.student.train import Trained
 
-STAGE: Stage = "student"
-# What decides on which side of the split a patient stands.
-_SPLIT_BY: tuple[tuple[Stage, str], ...] = (("catalog", "public_key"), ("pairs", "split"), ("pairs", "split_key"))
+# Recipe fields that decide on which side of the split a patient is.
+_SPLIT_FIELDS: tuple[tuple[Stage, str], ...] = (("catalog", "public_key"), ("pairs", "split"), ("pairs", "split_key"))
 
 
 def training_data(job: Job, inputs: Inputs) -> "TrainingData":
-    """What the student learns from, once no patient is found on two sides of the split.
+    """What the student learns from, after a check that no patient is on two sides of the split.
 
     Args:
         job: its workspace holds the pools.
@@ -33,7 +33,7 @@ def training_data(job: Job, inputs: Inputs) -> "TrainingData":
     from echoingecg.student.data.pairs import TrainingData  # torch: not for a cached run
 
     signals = PoolSignals(job.workspace, inputs["ecg"])
-    studies, mean, log_var = read_targets(inputs["teacher"])
+    studies, mean, log_var = targets.read_targets(inputs["teacher"])
     patients, ecg_echo, ecg_text = (
         table.read(inputs["pairs"].folder) for table in (pairs.PATIENTS, pairs.ECG_ECHO, pairs.ECG_TEXT)
     )
@@ -44,28 +44,24 @@ def training_data(job: Job, inputs: Inputs) -> "TrainingData":
 
 
 def train_student(job: Job, inputs: Inputs, progress: Progress = no_progress) -> "Trained":
-    """Trains, or goes on from the checkpoint in the version's scratch folder; publishes nothing.
+    """Trains, or resumes from the checkpoint in the version's scratch folder; publishes nothing.
 
-    For torchrun, whose processes all call it; a run of the stage then publishes what the checkpoint holds.
+    For torchrun: all its processes call this. A run of the stage then publishes what the checkpoint holds.
 
     Args:
-        job: see training_data.
-        inputs: see training_data.
+        job: as for `training_data`.
+        inputs: as for `training_data`.
         progress: told the optimiser steps done.
     """
     from echoingecg.student.store import load
     from echoingecg.student.train import train
 
-    scratch = _scratch(job, inputs)
+    versions = {name: artefact.version for name, artefact in inputs.items()}
+    scratch = job.workspace.scratch("student", WORK.plan(job, versions).version)
     scratch.mkdir(parents=True, exist_ok=True)
     start = earlier_student(job)
     earlier = load(start.folder) if start else None
     return train(training_data(job, inputs), job.recipe.student, job.recipe.execution, scratch, progress, earlier)
-
-
-def _scratch(job: Job, inputs: Inputs) -> Path:
-    versions = {stage: one.version for stage, one in inputs.items()}
-    return job.workspace.scratch(STAGE, WORK.plan(job, versions).version)
 
 
 def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
@@ -78,13 +74,13 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
 
 
 def earlier_student(job: Job) -> Artefact | None:
-    """The artefact that student.warm_start names; None when it is empty. Raises StoreError like `named_student`."""
+    """The artefact that student.warm_start names; None when it is empty. Raises StoreError as `named_student` does."""
     name = job.recipe.student.warm_start
     return named_student(job, name, "student.warm_start") if name else None
 
 
 def named_student(job: Job, name: str, field: str) -> Artefact:
-    """A published student that knows none of this recipe's test patients, as far as its lineage tells.
+    """A published student that has not seen this recipe's test patients, as far as its lineage tells.
 
     Args:
         job: its workspace holds the student.
@@ -95,20 +91,20 @@ def named_student(job: Job, name: str, field: str) -> Artefact:
         StoreError: no such student, or one whose training patients may be this recipe's test patients.
     """
     try:
-        found = job.store.get(name)
+        student = job.store.get(name)
     except StoreError as fault:
         raise StoreError(f"{field}: {fault}") from fault
-    if found.stage != STAGE:
-        raise StoreError(f"{field}: {found} is no student")
-    lineage = job.store.lineage(found)
-    for stage, key in _SPLIT_BY:
-        made = job.store.find(stage, lineage[stage]) if stage in lineage else None
-        if made is not None and made.manifest.recipe[key] != job.recipe.part(stage)[key]:
+    if student.stage != "student":
+        raise StoreError(f"{field}: {student} is no student")
+    lineage = job.store.lineage(student)
+    for upstream, key in _SPLIT_FIELDS:
+        artefact = job.store.find(upstream, lineage[upstream]) if upstream in lineage else None
+        if artefact is not None and artefact.manifest.recipe[key] != job.recipe.part(upstream)[key]:
             raise StoreError(
-                f"{field}: {found} was trained on patients split by another {stage}.{key}, so it may know "
-                f"test patients: use the same {stage}.{key}, or leave it out"
+                f"{field}: {student} was trained on patients split by another {upstream}.{key}, so it may know "
+                f"test patients: use the same {upstream}.{key}, or leave it out"
             )
-    return found
+    return student
 
 
 def _source(job: Job) -> dict[str, str]:
@@ -116,5 +112,76 @@ def _source(job: Job) -> dict[str, str]:
     return {"warm_start": earlier.manifest.content} if earlier else {}
 
 
-WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build, _source)
-student = as_task(WORK)
+@dataclass(frozen=True)
+class ReleasedFiles:
+    """Files of a released student.
+
+    Attributes:
+        weights: torch state dict or safetensors in the released layout.
+        scaler: StandardScaler of joblib or pickle, or `ecg_scaler.json`.
+        text: folder or cached Hugging Face name of the text tower's tokenizer.
+        config: config.json of the text tower; None takes the file beside the weights, or BERT-base.
+    """
+
+    weights: Path
+    scaler: Path
+    text: str
+    config: Path | None = None
+
+
+def import_released(store: ArtefactStore, files: ReleasedFiles) -> Artefact:
+    """The student artefact of released files. The same files give the same version, in whatever folder they are.
+
+    It has no inputs, since its training data are not in this workspace. Its sources are the files' digests.
+
+    Raises:
+        UserError: for the reasons of echoingecg.student.released.layout.read_released.
+    """
+    from echoingecg.student.released import layout  # torch
+
+    started = time.monotonic()
+    released = layout.read_released(files.weights, files.scaler, files.text, files.config)
+    plan = Plan(
+        stage="student",
+        contract_version=contract.CONTRACT_VERSION,
+        code_version=layout.CODE_VERSION,
+        recipe=released.settings.model_dump(mode="json"),
+        source={
+            "released_weights": hash_files([files.weights]),
+            "released_scaler": hash_files([files.scaler]),
+            **released.digests(),
+        },
+        inputs={},
+    )
+    with store.locked(plan):
+        if (existing := store.find(plan.stage, plan.version)) is not None:
+            return existing
+        with store.building(plan) as folder:
+            layout.save_released(released, folder)
+            return store.publish(plan, folder, Built(released.counts()), started)
+
+
+def export_released(store: ArtefactStore, name: str, folder: Path) -> list[Path]:
+    """Writes a published student in the released layout; returns the files written.
+
+    Args:
+        store: holds it.
+        name: STAGE-VERSION or an alias.
+        folder: new or empty.
+
+    Raises:
+        StoreError: no such artefact, not a student, or a folder that is not empty.
+    """
+    from echoingecg.student.released.layout import export_released as export  # torch
+    from echoingecg.student.store import load
+
+    artefact = store.get(name)
+    if artefact.stage != "student":
+        raise StoreError(f"{artefact} is no student: 'artefacts list' shows which are")
+    student = load(artefact.folder)
+    with writing_to(folder):
+        return export(student, folder)
+
+
+WORK = stage.StageWork("student", contract.CONTRACT_VERSION, CODE_VERSION, _build, _source)
+student = stage.as_task(WORK)

@@ -1,43 +1,48 @@
-"""Stage teacher: every frame of every clip before the frozen teacher, and a Gaussian for each study."""
+"""Stage teacher: every frame of every clip through the frozen teacher, and a Gaussian for each study; and pictures.
 
+No picture names anyone: frames are black outside the sector, where scanners print text.
+"""
+
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_contracts import catalog, quarantine
 from data_contracts import teacher as contract
-from data_contracts.catalog import ECHOES
-from data_contracts.conventions import Stage
-from data_contracts.quarantine import QUARANTINE
 from echoingecg.common import Progress, fingerprint
+from echoingecg.recipe import PairsSettings
 from echoingecg.teacher import CODE_VERSION
 from echoingecg.teacher.identity import teacher_identity
-from tasks.base.workers import mapper
-from tasks.ingest import ingest, teacher_worker
-from tasks.pages.teacher_page import show, write_sheet
-from tasks.pools.pool import Pool, PoolArray, array_of, rows_of
-from tasks.pools.targets import write_targets
-from tasks.stage import StageWork, as_task, check_refusals
-from tasks.store.artefact import Built, Inputs
-from tasks.store.job import Job
+from tasks import pools, stage
+from tasks.base.workers import mapper, replicas
+from tasks.base.workspace import Workspace
+from tasks.ingest import ingest
+from tasks.pools import targets
+from tasks.store import Artefact, ArtefactStore, Built, Inputs, Job
 
 if TYPE_CHECKING:
     from echoingecg.teacher.embed import Teacher
 
-STAGE: Stage = "teacher"
-
-_TOGETHER = 8  # files a block: what progress and commits are counted in
-# What no embedding depends on by more than a rounding: the identity stands for the files that are named.
+_FILES_PER_BLOCK = 8  # progress and commits are counted in blocks
+_SHEET_CLIPS = 3
+_MAP_MEASUREMENT = "lvef"
+# Settings on which no embedding depends by more than a rounding. The identity stands for the files that are named.
 _NOT_EMBEDDED = {"model", "weights", "batch_frames", "target", "variance_epsilon", "max_refused_share"}
 
 
-def _layout(dim: int) -> tuple[PoolArray, ...]:
+def _layout(dim: int) -> tuple[pools.PoolArray, ...]:
     return (
-        PoolArray(contract.KEY, (32,), 8192, 8192),
-        PoolArray(contract.CLIP_START, (), 8192, 8192, starts=contract.EMBEDDING.name),
-        PoolArray(contract.CLIP_FRAMES, (), 8192, 8192),
-        PoolArray(contract.EMBEDDING, (dim,), 512, 65536, ragged=contract.CLIP_FRAMES.name),
-        PoolArray(contract.DIGEST, (32,), 8192, 8192),
+        pools.PoolArray(contract.KEY, (32,), 8192, 8192),
+        pools.PoolArray(contract.CLIP_START, (), 8192, 8192, starts=contract.EMBEDDING.name),
+        pools.PoolArray(contract.CLIP_FRAMES, (), 8192, 8192),
+        pools.PoolArray(contract.EMBEDDING, (dim,), 512, 65536, ragged=contract.CLIP_FRAMES.name),
+        pools.PoolArray(contract.DIGEST, (32,), 8192, 8192),
     )
 
 
@@ -45,57 +50,127 @@ def _source(job: Job) -> dict[str, str]:
     return teacher_identity(job.recipe.teacher)
 
 
-def _ingest(
-    pool: Pool, missing: ingest.SourceFiles, teachers: "Sequence[Teacher]", job: Job, progress: Progress
-) -> int:
-    if not missing:
-        return 0
-    execution = job.recipe.execution
-    together = min(_TOGETHER, execution.commit_every)
-    with mapper(execution, len(missing), execution.decode_threads) as run:
-        blocks = partial(teacher_worker.embedded_blocks, run, job.recipe.teacher, teachers, together)
-        return ingest.ingest_blocks(pool, missing, blocks, together, execution.commit_every, progress)
-
-
 def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     from echoingecg.teacher.model import load_teacher  # torch: not for a cached run
-    from tasks.base.workers import replicas
 
-    listed = ECHOES.read(inputs["catalog"].folder)
+    listed = catalog.ECHOES.read(inputs["catalog"].folder)
     settings, execution = job.recipe.teacher, job.recipe.execution
-    teachers = [load_teacher(settings, one, execution.compile_teacher) for one in replicas(execution)]
+    teachers = [load_teacher(settings, device, execution.compile_teacher) for device in replicas(execution)]
     embedded_by = settings.model_dump(exclude=_NOT_EMBEDDED)
     key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, embedded_by, _source(job)])
-    pool = Pool(job.workspace, f"{STAGE}/{key}", _layout(teachers[0].dim), execution.pools)
+    pool = pools.Pool(job.workspace, f"teacher/{key}", _layout(teachers[0].dim), execution.pools)
     with pool.writing():
-        # A study's clips side by side, so that its target is made from one read.
+        # The clips of a study are stored side by side, so that its target is made from one read.
         missing = ingest.missing_files(pool, job, listed, "study_id")
         new = _ingest(pool, missing, teachers, job, progress)
         snapshot, refused = pool.snapshot(), pool.refused()
-    group = Pool.read(job.workspace, snapshot)
-    found = ingest.index_rows(group, listed, contract.DIGEST)
-    quarantine = QUARANTINE.build(ingest.quarantine_rows(listed, refused))
-    check_refusals(job, STAGE, quarantine, listed.num_rows, settings.max_refused_share)
+    group = pools.Pool.read(job.workspace, snapshot)
+    indexed = ingest.index_rows(group, listed, contract.DIGEST)
+    refusals = quarantine.QUARANTINE.build(ingest.quarantine_rows(listed, refused))
+    stage.check_refusals(job, "teacher", refusals, listed.num_rows, settings.max_refused_share)
     for array in contract.ARRAYS:
-        array_of(group, array)
-    frames = rows_of(group, contract.CLIP_FRAMES)
+        pools.array_of(group, array)
+    frames = pools.rows_of(group, contract.CLIP_FRAMES)
     clips = [
         {
-            "clip_id": row["clip_id"],
-            "study_id": row["study_id"],
-            "content_hash": row["content_hash"],
-            "frames": int(frames[at]),
+            "clip_id": file["clip_id"],
+            "study_id": file["study_id"],
+            "content_hash": file["content_hash"],
+            "frames": int(frames[row]),
             "embedding_sha256": digest,
         }
-        for row, at, digest in found
+        for file, row, digest in indexed
     ]
     contract.CLIPS.write(contract.CLIPS.build(clips), folder)
-    QUARANTINE.write(quarantine, folder)
+    quarantine.QUARANTINE.write(refusals, folder)
     write_sheet(job, clips, listed, folder)
-    studies = write_targets(pool, group, [(row, at) for row, at, _ in found], settings, folder)
-    counts = {"clips": len(clips), "frames": sum(row["frames"] for row in clips), "studies": studies}
-    return Built({**counts, "refused": quarantine.num_rows}, snapshot, new)
+    studies = targets.write_targets(pool, group, [(file, row) for file, row, _ in indexed], settings, folder)
+    counts = {"clips": len(clips), "frames": sum(clip["frames"] for clip in clips), "studies": studies}
+    return Built({**counts, "refused": refusals.num_rows}, snapshot, new)
 
 
-WORK = StageWork(STAGE, contract.CONTRACT_VERSION, CODE_VERSION, _build, _source, show)
-teacher = as_task(WORK)
+def _ingest(
+    pool: pools.Pool, missing: ingest.SourceFiles, teachers: "Sequence[Teacher]", job: Job, progress: Progress
+) -> int:
+    if not missing:
+        return 0
+    from tasks.ingest.blocks import clip_blocks  # OpenCV, SciPy: not for a cached run
+
+    execution = job.recipe.execution
+    block_size = min(_FILES_PER_BLOCK, execution.commit_every)
+    with mapper(execution, len(missing), execution.decode_threads) as run:
+        blocks = partial(clip_blocks, run, job.recipe.teacher, teachers, block_size)
+        return ingest.ingest_blocks(pool, missing, blocks, block_size, execution.commit_every, progress)
+
+
+def write_sheet(job: Job, clips: list[dict[str, Any]], listed: pa.Table, folder: Path) -> None:
+    """Writes CONTACT_SHEET, one clip of each of the first studies. Without a mask there is none: text would show.
+
+    Args:
+        job: names the export and the teacher's settings.
+        clips: rows of contract.CLIPS.
+        listed: ECHOES of the catalog.
+        folder: of the artefact that is being built.
+    """
+    if not job.recipe.teacher.mask:
+        return
+    from echoingecg.teacher.pictures import masked_contact_sheet  # OpenCV: not for a cached run
+
+    of_study = {clip["study_id"]: clip["content_hash"] for clip in clips}
+    shown = [content_hash for _, content_hash in sorted(of_study.items())[:_SHEET_CLIPS]]
+    files = ingest.source_files(job, listed.filter(pc.is_in(listed["content_hash"], pa.array(shown, pa.string()))))
+    paths = files.paths()
+    if sheet := masked_contact_sheet([paths[content_hash] for content_hash in shown], job.recipe.teacher):
+        (folder / contract.CONTACT_SHEET).write_bytes(sheet)
+
+
+def contact_sheet(artefact: Artefact) -> bytes | None:
+    """The PNG that `write_sheet` wrote; None where it wrote none."""
+    path = artefact.folder / contract.CONTACT_SHEET
+    return path.read_bytes() if path.is_file() else None
+
+
+def embedding_map(workspace: Workspace, artefact: Artefact) -> bytes | None:
+    """PNG of the study targets, coloured by LVEF or, without any, by the commonest measurement; None of few studies.
+
+    A measurement that names no study belongs to the nearest study within the default window of stage `pairs`: the
+    teacher does not know the recipe of that stage.
+
+    Args:
+        workspace: holds the catalog that the artefact was made from.
+        artefact: of stage teacher, of this release's contract.
+    """
+    from echoingecg.pairs import match  # pandas, matplotlib: not for a cached run
+    from echoingecg.teacher.pictures import draw_embedding_map
+
+    listed = ArtefactStore(workspace).find("catalog", artefact.manifest.inputs["catalog"])
+    assert listed is not None
+    studies, mean, _ = targets.read_targets(artefact)
+    labels = match.study_labels(
+        match.to_frame(catalog.MEASUREMENTS.read(listed.folder)),
+        match.list_studies(catalog.ECHOES.read(listed.folder)),
+        match.to_frame(studies, "study_id"),
+        PairsSettings().measurement_window_hours,
+        match.FilterSteps("labels"),
+    )
+    counts = Counter(labels["measurement"])
+    commonest = min(counts, key=lambda name: (-counts[name], name), default="no measurement")
+    measurement = _MAP_MEASUREMENT if _MAP_MEASUREMENT in counts else commonest
+    chosen = labels[labels["measurement"] == measurement]
+    value = dict(zip(chosen["study_id"], chosen["value"], strict=True))
+    values = np.array([value.get(study, np.nan) for study in studies["study_id"].to_pylist()])
+    return draw_embedding_map(mean, values, measurement, ", ".join(sorted(set(chosen["unit"]))))
+
+
+def _show(workspace: Workspace, artefact: Artefact) -> None:
+    """Publishes the refusals and both pictures to Prefect."""
+    pictures = {
+        "clips as the teacher sees them": contact_sheet(artefact),
+        "map of the studies": embedding_map(workspace, artefact),
+    }
+    lines = [stage.png_in_markdown(text, png) + "\n" for text, png in pictures.items() if png is not None]
+    stage.show_samples(artefact, "echo files", lines)
+
+
+WORK = stage.StageWork("teacher", contract.CONTRACT_VERSION, CODE_VERSION, _build, _source, _show)
+teacher = stage.as_task(WORK)

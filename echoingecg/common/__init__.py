@@ -3,5 +3,13 @@
 from data_contracts.conventions import ContractError, UserError
 from echoingecg.common.errors import ExportError, RecipeError, Refusal, StoreError, TrainingError, result_or_refusal
 from echoingecg.common.files import VERSION_LENGTH, canonical_json, fingerprint, flush_to_disk, hash_array, hash_files
-from echoingecg.common.files import is_dicom, replace_atomically, save_tensors, write_atomically, write_json
+from echoingecg.common.files import (
+    hexadecimal,
+    is_dicom,
+    key_rows,
+    replace_atomically,
+    save_tensors,
+    write_atomically,
+    write_json,
+)
 from echoingecg.common.running import Progress, no_progress, prefetched, silence_libraries

@@ -117,3 +117,14 @@ def hash_files(paths: Iterable[Path]) -> str:
 def hash_array(array: np.ndarray) -> str:
     """Returns the SHA-256 (64 hexadecimal digits) of an array's bytes in C order, without its dtype and shape."""
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def key_rows(digests: list[str]) -> np.ndarray:
+    """SHA-256 digests (64 hexadecimal digits each) as uint8 (digest, 32)."""
+    return np.frombuffer(bytes.fromhex("".join(digests)), dtype=np.uint8).reshape(len(digests), 32)
+
+
+def hexadecimal(digests: np.ndarray) -> list[str]:
+    """SHA-256 digests, uint8 (digest, 32), as 64 hexadecimal digits each."""
+    digits = digests.tobytes().hex()
+    return [digits[start : start + 64] for start in range(0, len(digits), 64)]

@@ -48,7 +48,7 @@ def report(
     from pathlib import Path
 
     from data_contracts.evaluation import REPORT
-    from tasks.pages.evaluation_page import rebuild_report
+    from tasks.evaluation import rebuild_report
 
     folder = Path(out).expanduser()
     rebuild_report(open_store(workspace), name, folder)
@@ -58,7 +58,7 @@ def report(
 @app.command()
 def diff(one: NameArgument, other: NameArgument, workspace: WorkspaceOption = "workspace") -> None:
     """Why two artefacts of a stage have different versions, and which files differ."""
-    from tasks.store.artefact import differences
+    from tasks.store import differences
 
     store = open_store(workspace)
     found = differences(store.named(one).manifest, store.named(other).manifest)
@@ -73,9 +73,9 @@ def verify(
 ) -> None:
     """Compare every file, and every row in the pools, with its checksum."""
     from echoingecg.common import no_progress
-    from tasks.operations.verify_and_collect import examined
+    from tasks.operations.verify_and_collect import verify_artefacts
 
-    looked = examined(open_store(workspace), names or [], shared, no_progress)
+    looked = verify_artefacts(open_store(workspace), names or [], shared, no_progress)
     found = [fault for of_one in looked.values() for fault in of_one]
     for fault in found:
         typer.echo(fault, err=True)
@@ -100,9 +100,9 @@ def gc(
     shared: Annotated[bool, typer.Option("--shared", help="In the shared store instead, for all machines.")] = False,
 ) -> None:
     """Artefacts that no alias and no newest evaluation needs, and leftovers of killed runs."""
-    from tasks.operations.verify_and_collect import collect, collect_shared
+    from tasks.operations.verify_and_collect import garbage_collect, garbage_collect_shared
 
-    for line in (collect_shared if shared else collect)(open_store(workspace), delete):
+    for line in (garbage_collect_shared if shared else garbage_collect)(open_store(workspace), delete):
         typer.echo(line)
 
 
@@ -114,7 +114,7 @@ def share(
 ) -> None:
     """Share artefacts and aliases with other machines' workspaces, by a store on S3."""
     from data_contracts.conventions import UserError
-    from tasks.store.join_shared import join, leave, sharing
+    from tasks.store import join, leave, sharing
 
     if address and none:
         raise UserError("give an address or --none, not both")

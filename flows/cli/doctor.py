@@ -95,7 +95,7 @@ def _pools() -> Finding:
 def _artefacts(workspace: Path) -> Finding:
     from echoingecg.common import StoreError
     from tasks.base.workspace import Workspace
-    from tasks.store.join_shared import sharing
+    from tasks.store import sharing
 
     try:
         return Finding("artefacts", "ok", sharing(Workspace(workspace.resolve())))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from prefect.states import State
 
     from data_contracts.conventions import Stage
-    from tasks.store.artefacts import Artefact
+    from tasks.store import Artefact
 
 app = typer.Typer(
     name="echoingecg",

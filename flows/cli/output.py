@@ -20,9 +20,8 @@ from data_contracts import conventions, evaluation, quarantine
 from echoingecg.common import Progress as Listener
 from echoingecg.prediction.files import ReadingCounts
 from tasks.all_stages import plans
-from tasks.operations.drift import Found
-from tasks.store.artefacts import Artefact, ArtefactStore
-from tasks.store.job import Job
+from tasks.operations.drift import DriftResult
+from tasks.store import Artefact, ArtefactStore, Job
 
 _console = Console(soft_wrap=True)
 
@@ -34,7 +33,7 @@ def print_run(made: Mapping[conventions.Stage, Artefact]) -> None:
         print(made["evaluation"].folder / evaluation.REPORT)  # noqa: T201 - plain, so that scripts can read it
 
 
-def print_drift(found: Found) -> None:
+def print_drift(found: DriftResult) -> None:
     """Every measure with its sizes, the verdict, and the paths of both files on the last lines."""
     columns = ("measure", "trained", "new", "difference (95 %)", "limit", "ECGs", "patients", "")
     table = Table(*columns, title=f"{found.drift.student}, {found.drift.evaluation}", title_justify="left")

@@ -42,7 +42,7 @@ def predict(
     from echoingecg.prediction.files import list_ecgs, write_json, write_parquet
     from flows.cli.output import print_counts, print_readings, progress_line
     from tasks.base.workspace import writing_to
-    from tasks.operations.predict import find_student, read_files
+    from tasks.operations.students import find_student, read_files
 
     if as_json and parquet:
         raise UserError("--json and --parquet exclude each other")
@@ -72,7 +72,7 @@ def embed(
     from echoingecg.prediction.files import list_ecgs, write_parquet
     from flows.cli.output import progress_line
     from tasks.base.workspace import writing_to
-    from tasks.operations.predict import find_student, read_files
+    from tasks.operations.students import find_student, read_files
 
     judged, found = find_student(open_store(workspace), student), list_ecgs(files)
     with progress_line("ECGs") as progress, writing_to(parquet.parent):
@@ -94,8 +94,7 @@ def search(
     """Nearest echo studies of the cohort, or nearest ECGs. Prints distances, pseudonyms and echo reports."""
     from data_contracts.prediction import NOTICE
     from flows.cli.output import progress_line
-    from tasks.operations.predict import find_student
-    from tasks.operations.search import Cohort, ecgs_like, studies_like
+    from tasks.operations.students import Cohort, ecgs_like, find_student, studies_like
 
     if sum(map(bool, (file, study, text))) != 1:
         raise UserError("search: give one of FILE, --study and --text")
@@ -122,7 +121,7 @@ def promote(
 ) -> None:
     """Compare two students on the same test patients, and move the alias if the recipe's rule says so."""
     from flows.request import find_recipe
-    from tasks.operations.promote import promote as decide
+    from tasks.operations.retrain import promote as decide
 
     decision, path = decide(open_store(workspace), challenger, over, find_recipe(recipe, overrides).promotion)
     for one in decision.compared:
@@ -149,10 +148,10 @@ def import_released(
     ] = None,
 ) -> None:
     """Turn released weights into a student artefact. Downloads nothing, runs nothing that the files hold."""
-    from tasks.operations.released import Files
-    from tasks.operations.released import import_released as make
+    from tasks.student import ReleasedFiles
+    from tasks.student import import_released as make
 
-    artefact = make(open_store(workspace), Files(weights, scaler, text, text_config))
+    artefact = make(open_store(workspace), ReleasedFiles(weights, scaler, text, text_config))
     recipe = artefact.manifest.recipe
     typer.echo(
         f"{artefact.manifest.counts['tensors']} tensors; the released layout holds no scale and shift of the match "
@@ -168,7 +167,7 @@ def export_released(
     workspace: WorkspaceOption = "workspace",
 ) -> None:
     """Write a student in the released layout: safetensors and JSON, no pickle."""
-    from tasks.operations.released import export_released as export
+    from tasks.student import export_released as export
 
     for path in export(open_store(workspace), student, folder):
         typer.echo(path)

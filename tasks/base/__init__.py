@@ -1,1 +1,1 @@
-"""Where and on what a task runs: workspace folder, S3 place, device, workers, progress."""
+"""Where and on what a task runs: workspace folder, objects on S3, workers and devices, Prefect's log."""

@@ -1,54 +1,86 @@
-"""Progress of long work, to the log (and so to the terminal) and to a Prefect progress artifact."""
+"""What a Prefect run shows: its tasks, its log, its progress."""
 
+import functools
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any, NamedTuple, ParamSpec
 from uuid import UUID
 
 import httpx
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect import Task, artifacts, task
+from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_run_logger
+from prefect.states import Completed, Failed, State
 
-EVERY = 3.0  # seconds between two reports
-_LET_ALONE = 600.0  # s for which a server that did not answer is not asked to show anything
+from echoingecg.common import UserError
+
+REPORT_SECONDS = 3.0  # between two reports
+_SERVER_RETRY_SECONDS = 600.0  # nothing is shown for so long after a server did not answer
+
+Arguments = ParamSpec("Arguments")
 
 
-@dataclass
-class _Away:
-    until: float = 0.0  # time.monotonic()
+class Outcome(NamedTuple):
+    """How a task ended well: a line for Prefect's page, data for the flow, and the state's name if not `Completed`."""
+
+    message: str
+    data: Any = None
+    name: str | None = None
 
 
-_away = _Away()
+def as_task(name: str, function: Callable[Arguments, Outcome]) -> Task[Arguments, State]:
+    """A Prefect task of the function. Prefect neither caches nor keeps results: the artefact store does.
+
+    A fault that the user can mend becomes a failed state whose message is that one line. Other exceptions keep their
+    traceback.
+    """
+
+    @functools.wraps(function)
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> State:
+        try:
+            outcome = function(*args, **kwargs)
+        except UserError as fault:
+            return Failed(message=str(fault), data=fault)
+        return Completed(message=outcome.message, data=outcome.data, name=outcome.name)
+
+    return task(name=name, task_run_name=name, cache_policy=NO_CACHE, persist_result=False)(run)
 
 
 def in_run() -> bool:
-    """Whether this is called inside a Prefect task or flow, where logs and artifacts have a home."""
+    """Whether this is called inside a Prefect task or flow, which logs and artifacts belong to."""
     return TaskRunContext.get() is not None or FlowRunContext.get() is not None
 
 
 def logger() -> logging.Logger | logging.LoggerAdapter:
-    """The run's logger inside a Prefect run, a plain one elsewhere."""
+    """The run's logger inside a Prefect run, a plain logger elsewhere."""
     return get_run_logger() if in_run() else logging.getLogger("echoingecg")
 
 
-def only_shown(show: Callable[[], object]) -> None:
-    """Calls what is merely shown in the UI: a server that does not answer is a line of the log, and costs no stage.
+_next_attempt = 0.0  # time.monotonic() from which on a server that did not answer is asked again
 
-    Prefect's client tries for minutes before it gives up; after that nothing is shown for a while.
+
+def only_shown(show: Callable[[], object]) -> None:
+    """Calls a function that only shows something in the UI. A server that does not answer costs a line of the log.
+
+    Prefect's client tries for minutes before it gives up. After that, nothing is shown for ten minutes.
     """
-    if time.monotonic() < _away.until:
+    global _next_attempt
+    if time.monotonic() < _next_attempt:
         return
     try:
         show()
     except httpx.HTTPError as fault:
-        _away.until = time.monotonic() + _LET_ALONE
+        _next_attempt = time.monotonic() + _SERVER_RETRY_SECONDS
         logger().warning(f"not shown in the UI: {' '.join(str(fault).split())}")
 
 
 class Reporter:
-    """A listener for `echoingecg.common.running.Progress`: at most one report every few seconds, and the last."""
+    """Reports progress to the log, and so to the terminal, and to a Prefect progress artifact.
+
+    A listener for `echoingecg.common.running.Progress`. It reports at most every few seconds, and always the end.
+    """
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
@@ -60,7 +92,7 @@ class Reporter:
         now = time.monotonic()
         if self.first is None:
             self.first = done
-        if now - self.reported < EVERY and done < total:
+        if now - self.reported < REPORT_SECONDS and done < total:
             return
         self.reported = now
         share = 100.0 * done / total if total else 100.0
@@ -72,8 +104,10 @@ class Reporter:
 
     def _publish(self, share: float, note: str) -> None:
         if self.artifact is None:
-            made = create_progress_artifact(share, key=f"{self.stage}-progress", description=note or self.stage)
-            assert isinstance(made, UUID)
-            self.artifact = made
+            artifact = artifacts.create_progress_artifact(
+                share, key=f"{self.stage}-progress", description=note or self.stage
+            )
+            assert isinstance(artifact, UUID)
+            self.artifact = artifact
         else:
-            update_progress_artifact(self.artifact, share, description=note or self.stage)
+            artifacts.update_progress_artifact(self.artifact, share, description=note or self.stage)

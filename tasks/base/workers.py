@@ -1,7 +1,4 @@
-"""The same function over many blocks: on threads of this process, a local Dask cluster, or an existing one.
-
-Which device a network runs on, and how many threads it takes.
-"""
+"""Which processors do the work: threads, processes or Dask workers for blocks, CPU or GPUs for networks."""
 
 import os
 from collections import deque
@@ -11,7 +8,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
 from threadpoolctl import threadpool_limits
 
 from echoingecg.common import StoreError, UserError
@@ -24,10 +20,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Map = Callable[[Callable[[Item], Result], Iterable[Item]], Iterator[Result]]
 
-_AHEAD = 2  # blocks a worker that are in flight: bounds memory and still hides latency
-_THREADS = 2  # NumPy, hashing and reading let others run; a third thread finds the interpreter busy
-_WORTH = 4  # blocks a worker from which on a local cluster is quicker with its start of seconds
-_PATIENCE = 60.0  # s without a result before somebody asks whether there are workers
+_BLOCKS_IN_FLIGHT = 2  # for each worker: bounds memory and still hides latency
+_THREADS = 2  # NumPy, hashing and reading let others run; a third thread would wait for the interpreter
+_MIN_BLOCKS_PER_WORKER = 4  # from here on a local cluster is quicker, with the seconds that it takes to start
+_RESULT_TIMEOUT_SECONDS = 60.0  # without a result for so long, ask whether there are workers
 
 
 @contextmanager
@@ -38,13 +34,14 @@ def mapper(execution: ExecutionSettings, blocks: int, threads: int = _THREADS) -
 
     Args:
         execution: `dask` names a scheduler; else `workers` above 1 starts a local cluster of processes.
-        blocks: how many items there will be; for a few no cluster is started.
-        threads: of this process, where there is no cluster; not more than it has cores.
+        blocks: how many items there will be; no cluster is started for a few.
+        threads: of this process, where there is no cluster; at most one for each core is used.
 
     Raises:
         StoreError: the scheduler cannot be reached, has no workers, or gives up.
     """
-    if not blocks or (not execution.dask and (execution.workers == 1 or blocks < _WORTH * execution.workers)):
+    is_small = execution.workers == 1 or blocks < _MIN_BLOCKS_PER_WORKER * execution.workers
+    if not blocks or (not execution.dask and is_small):
         with _threads(min(threads, os.cpu_count() or 1)) as run:
             yield run
         return
@@ -63,15 +60,10 @@ def mapper(execution: ExecutionSettings, blocks: int, threads: int = _THREADS) -
 def _threads(count: int) -> Iterator[Map]:
     pool = ThreadPoolExecutor(count)
     try:
-        with threadpool_limits(1, user_api="blas"):  # the blocks are what runs side by side
-            yield _ordered(pool.submit, lambda future: future.result(), _AHEAD * count)
+        with threadpool_limits(1, user_api="blas"):  # blocks run side by side, each on one thread
+            yield _ordered(pool.submit, lambda future: future.result(), _BLOCKS_IN_FLIGHT * count)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _dask(client: "Client") -> Map:
-    submit = partial(client.submit, pure=False)
-    return _ordered(submit, partial(_result, client), _AHEAD * max(1, sum(client.nthreads().values())))
 
 
 @contextmanager
@@ -84,10 +76,15 @@ def _connected(address: str) -> Iterator["Client"]:
         raise StoreError(f"no Dask scheduler answers at {address}") from fault
     with client:
         try:
-            client.wait_for_workers(1, timeout=_PATIENCE)
+            client.wait_for_workers(1, timeout=_RESULT_TIMEOUT_SECONDS)
         except TimeoutError as fault:
             raise StoreError(f"the Dask scheduler at {address} has no workers: start some") from fault
         yield client
+
+
+def _dask(client: "Client") -> Map:
+    submit = partial(client.submit, pure=False)
+    return _ordered(submit, partial(_result, client), _BLOCKS_IN_FLIGHT * max(1, sum(client.nthreads().values())))
 
 
 def _ordered(submit: Callable[..., Any], result: Callable[[Any], Result], limit: int) -> Map:
@@ -104,15 +101,15 @@ def _ordered(submit: Callable[..., Any], result: Callable[[Any], Result], limit:
 
 
 def _result(client: "Client", future: "Future") -> Result:  # type: ignore[type-var]
-    """Of one block. Raises StoreError when Dask has given up, and whatever the function raises."""
+    """The result of one block. Raises StoreError when Dask has given up, and whatever the function raises."""
     from distributed import CancelledError, KilledWorker
     from distributed.comm import CommClosedError
 
     try:
         while True:
             try:
-                found: Result = future.result(timeout=_PATIENCE)
-                return found
+                result: Result = future.result(timeout=_RESULT_TIMEOUT_SECONDS)
+                return result
             except TimeoutError as fault:
                 if not client.nthreads():
                     raise StoreError("the Dask scheduler has no workers left: start some and run again") from fault
@@ -128,6 +125,8 @@ def device(execution: ExecutionSettings) -> str:
     Raises:
         UserError: the recipe asks for CUDA and there is none.
     """
+    import torch  # not for workers, nor for a cached run
+
     if execution.threads:
         torch.set_num_threads(execution.threads)
     if execution.device == "cuda" and not torch.cuda.is_available():
@@ -138,13 +137,15 @@ def device(execution: ExecutionSettings) -> str:
 
 
 def replicas(execution: ExecutionSettings) -> list[str]:
-    """Devices that each hold a copy of a network that does not learn: `execution.devices` GPUs, or the CPU.
+    """Devices that each hold a copy of a frozen network: `execution.devices` GPUs, or the CPU.
 
     Raises:
         UserError: there are fewer GPUs.
     """
+    import torch
+
     if device(execution) == "cpu":
         return ["cpu"]
-    if execution.devices > (found := torch.cuda.device_count()):
-        raise UserError(f"execution.devices={execution.devices}, but torch finds {found} CUDA devices")
+    if execution.devices > (present := torch.cuda.device_count()):
+        raise UserError(f"execution.devices={execution.devices}, but torch finds {present} CUDA devices")
     return [f"cuda:{index}" for index in range(execution.devices)]

@@ -1,8 +1,6 @@
-"""S3 as pools and artefacts reach it: an address, what the environment says of it, and its objects.
+"""Where things are kept: the folders of a workspace, and objects on S3. No other file builds these paths.
 
-Nothing here imports the client before the first request: a workspace that shares nothing does not load it.
-
-Where a workspace keeps things. Nothing else in the project builds these paths.
+The S3 client is not imported before the first request: a workspace that shares nothing does not load it.
 """
 
 import errno
@@ -14,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from data_contracts.conventions import Stage
 from echoingecg.common import StoreError
@@ -22,7 +20,9 @@ from echoingecg.common import StoreError
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
-_ENVIRONMENT_FAULTS = {
+CHECK_S3 = "check AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and that the bucket is there"
+
+_DISK_FAULTS = {
     errno.ENOSPC: "the disk is full: free some space and run again",
     errno.EDQUOT: "the disk quota is used up: free some space and run again",
     errno.EROFS: "the file system is read-only: choose another folder",
@@ -30,6 +30,11 @@ _ENVIRONMENT_FAULTS = {
     errno.EPERM: "not permitted: check its owner, or choose another folder",
     errno.ENOTDIR: "a file stands where a folder is needed: choose another folder",
 }
+_S3 = "s3://"
+_REQUEST_BYTES = 16 << 20
+_REQUESTS_PER_UPLOAD = 4  # at the same time
+_REQUEST_TIMEOUT = timedelta(minutes=2)  # four uploads at a time need 0.5 MB/s
+_REQUEST_RETRIES = 5  # within a few seconds; the operator must mend a longer fault
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,12 @@ class Workspace:
 
     @property
     def shared_store(self) -> Path:
-        """Names the store on S3 that this workspace has joined; absent where it stands alone."""
+        """File that names the store on S3 that this workspace has joined; absent where there is none."""
         return self.root / "shared_store"
 
     @property
     def shared_manifests(self) -> Path:
-        """Manifests seen in that store, so that a listing asks for new ones alone."""
+        """Copies of manifests of that store, so that a listing asks for new ones alone."""
         return self.artefacts / ".shared"
 
     @property
@@ -64,7 +69,7 @@ class Workspace:
 
     @property
     def private(self) -> Path:
-        """Pseudonym key and file indexes: what must not leave the hospital. Mode 0700."""
+        """Pseudonym key and file indexes, which must not leave the hospital. Mode 0700."""
         return self.root / "private"
 
     @property
@@ -83,13 +88,13 @@ class Workspace:
         return self.root / "exports"
 
     def scratch(self, stage: Stage, version: str) -> Path:
-        """Checkpoints and leftovers of one version that is not published yet."""
+        """Checkpoints and other temporary files of one version that is not published yet."""
         return self.root / "scratch" / stage / version
 
 
 @contextmanager
 def writing_to(root: Path) -> Iterator[None]:
-    """Turns a full disk, a read-only or a forbidden folder into one line that says what to mend.
+    """Turns a full disk, a read-only or a forbidden folder into one line that says how to mend it.
 
     Raises:
         StoreError: instead of the OSError. Other OSErrors pass.
@@ -97,77 +102,41 @@ def writing_to(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as fault:
-        says = _ENVIRONMENT_FAULTS.get(fault.errno or 0)
-        if says is None:
+        message = _DISK_FAULTS.get(fault.errno or 0)
+        if message is None:
             raise
-        raise StoreError(f"{root}: {says}") from fault
-
-
-CHECK = "check AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and that the bucket is there"
-_S3 = "s3://"
-_BLOCK = 16 << 20  # bytes of one request
-_AT_ONCE = 4  # requests of one large upload
-_REQUEST = timedelta(minutes=2)  # for one block: 0.5 MB/s and less are given up
-_RETRIES = 5  # within a few seconds; a longer fault is the operator's
+        raise StoreError(f"{root}: {message}") from fault
 
 
 def is_s3(place: str) -> bool:
-    """Whether a place is on S3, where writers of several machines may meet and no lock of ours reaches."""
+    """Whether a place is on S3, where writers of several machines may meet and file locks do not work."""
     return place.startswith(_S3)
 
 
-@dataclass(frozen=True)
-class S3Place:
-    """An address, and how this machine reaches it.
+def s3_address(address: str) -> tuple[str, str, str]:
+    """(bucket, prefix, endpoint) of `s3://bucket/prefix`. Both S3 clients read AWS_* variables, the endpoint's too.
 
-    Attributes:
-        bucket: its name.
-        prefix: of every key; may be empty.
-        endpoint: AWS_ENDPOINT_URL, where it is not AWS.
-        region: AWS_REGION.
+    Raises:
+        StoreError: not such an address, or AWS_ENDPOINT_URL holds none: a client would end the process.
     """
-
-    bucket: str
-    prefix: str
-    endpoint: str | None
-    region: str | None
-
-    @classmethod
-    def of(cls, address: str) -> "S3Place":
-        """Endpoint and region come from the environment, as credentials do; never from a recipe.
-
-        Raises:
-            StoreError: no `s3://bucket/prefix`, or an endpoint that is no address.
-        """
-        bucket, _, prefix = address.removeprefix(_S3).partition("/")
-        if not is_s3(address) or not bucket:
-            raise StoreError(f"'{address}' is no address on S3: write s3://BUCKET/PREFIX")
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
-        if endpoint and not re.match(r"https?://[^/]", endpoint):
-            raise StoreError(f"AWS_ENDPOINT_URL: '{endpoint}' is no address: write http://HOST:PORT or https://HOST")
-        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or None
-        return cls(bucket, prefix.strip("/"), endpoint, region)
-
-    @property
-    def allow_http(self) -> bool:
-        """Whether the endpoint says that it does without TLS."""
-        return (self.endpoint or "").startswith("http://")
-
-    @property
-    def path_style(self) -> bool:
-        """Whether the bucket stands in the path: bucket.localhost is no host."""
-        return self.endpoint is not None
+    bucket, _, prefix = address.removeprefix(_S3).partition("/")
+    if not is_s3(address) or not bucket:
+        raise StoreError(f"'{address}' is no address on S3: write s3://BUCKET/PREFIX")
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    if endpoint and not re.match(r"https?://[^/]", endpoint):
+        raise StoreError(f"AWS_ENDPOINT_URL: '{endpoint}' is no address: write http://HOST:PORT or https://HOST")
+    return bucket, prefix.strip("/"), endpoint
 
 
 @dataclass(frozen=True)
-class Listed:
+class S3Object:
     """An object as a listing shows it.
 
     Attributes:
         key: below the address.
         size: bytes.
         changed: by the storage's clock.
-        tag: another one when the content is another.
+        tag: differs when the content differs.
     """
 
     key: str
@@ -190,24 +159,20 @@ class Bucket:
     def _store(self) -> "S3Store":
         from obstore.store import S3Store
 
-        place = S3Place.of(self.address)
-        known: dict[str, Any] = {"endpoint": place.endpoint, "region": place.region, "prefix": place.prefix}
-        if place.path_style:
-            known["virtual_hosted_style_request"] = False
-        with self._told():
-            return S3Store(
-                place.bucket,
-                **{name: value for name, value in known.items() if value not in (None, "")},
-                client_options={"allow_http": place.allow_http, "connect_timeout": "10s", "timeout": _REQUEST},
-                retry_config={"max_retries": _RETRIES, "retry_timeout": timedelta(minutes=1)},
+        s3_address(self.address)
+        with self._one_line():
+            return S3Store.from_url(
+                self.address,
+                client_options={"allow_http": True, "connect_timeout": "10s", "timeout": _REQUEST_TIMEOUT},
+                retry_config={"max_retries": _REQUEST_RETRIES, "retry_timeout": timedelta(minutes=1)},
             )
 
     def read(self, key: str) -> bytes | None:
-        """A small object's bytes; None where there is none."""
+        """A small object's bytes; None where there is no such object."""
         import obstore
 
         store = self._store
-        with self._told():
+        with self._one_line():
             try:
                 return bytes(obstore.get(store, key).bytes())
             except FileNotFoundError as fault:
@@ -216,18 +181,18 @@ class Bucket:
                 return None
 
     def blocks(self, key: str, size: int) -> Iterator[bytes]:
-        """An object of that size, block by block: each is a request of its own, and tried again by itself.
+        """Yields an object of that size block by block. Each block is a request of its own, with its own retries.
 
-        Of one that is shorter, or gone, there is less: hold what comes against a checksum.
+        A shorter object, or one that is gone, ends early without an error: compare with a checksum.
         """
         import obstore
         from obstore.exceptions import BaseError
 
         store = self._store
-        for start in range(0, size, _BLOCK):
-            with self._told():
+        for start in range(0, size, _REQUEST_BYTES):
+            with self._one_line():
                 try:
-                    block = bytes(obstore.get_range(store, key, start=start, end=min(size, start + _BLOCK)))
+                    block = bytes(obstore.get_range(store, key, start=start, end=min(size, start + _REQUEST_BYTES)))
                 except (FileNotFoundError, BaseError) as fault:
                     if "<Code>NoSuchKey<" in str(fault) or "<Code>InvalidRange<" in str(fault):
                         return
@@ -235,49 +200,49 @@ class Bucket:
             yield block
 
     def write(self, key: str, content: bytes | Path) -> None:
-        """Puts an object, or a file, whole or not at all, over whatever was there."""
+        """Puts bytes or a file, whole or not at all, in place of whatever was there."""
         import obstore
 
         store = self._store
-        with self._told():
-            obstore.put(store, key, content, chunk_size=_BLOCK, max_concurrency=_AT_ONCE)
+        with self._one_line():
+            obstore.put(store, key, content, chunk_size=_REQUEST_BYTES, max_concurrency=_REQUESTS_PER_UPLOAD)
 
     def write_new(self, key: str, content: bytes) -> bool:
-        """Puts a small object where there is none (If-None-Match: *); whether it was the first.
+        """Puts a small object where there is none (If-None-Match: *); returns whether there was none.
 
-        After a lost answer a request is sent again, so False may mean this very content: compare.
+        A request is sent again when its answer is lost. False may therefore mean this very content: compare.
         """
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
         store = self._store
-        with self._told():
+        with self._one_line():
             try:
                 obstore.put(store, key, content, mode="create", use_multipart=False)
             except AlreadyExistsError:
                 return False
         return True
 
-    def listed(self, under: str) -> Iterator[Listed]:
-        """All objects below `under/`, a request for a thousand."""
+    def listed(self, under: str) -> Iterator[S3Object]:
+        """Yields all objects below `under/`; a request lists a thousand."""
         import obstore
 
         store = self._store
-        with self._told():
+        with self._one_line():
             for page in obstore.list(store, f"{under}/", chunk_size=1000):
-                for one in page:
-                    yield Listed(one["path"], one["size"], one["last_modified"], one["e_tag"] or "")
+                for entry in page:
+                    yield S3Object(entry["path"], entry["size"], entry["last_modified"], entry["e_tag"] or "")
 
     def delete(self, keys: list[str]) -> None:
-        """Removes objects; those that are gone already are no fault."""
+        """Removes objects; objects that are gone already are no fault."""
         import obstore
 
         store = self._store
-        with self._told():
+        with self._one_line():
             obstore.delete(store, keys)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _one_line(self) -> Iterator[None]:
         from obstore.exceptions import BaseError
 
         try:
@@ -285,14 +250,17 @@ class Bucket:
         except (BaseError, FileNotFoundError, PermissionError, ValueError) as fault:
             if isinstance(fault, StoreError):
                 raise
-            raise StoreError(f"{self.address}: {_cause(str(fault))}; {CHECK}") from fault
+            raise StoreError(f"{self.address}: {cause_of(fault)}; {CHECK_S3}") from fault
 
 
-def _cause(report: str) -> str:
-    """What S3 says in its answer, or what kept the request from it, of the client's report of many lines."""
+def cause_of(fault: Exception) -> str:
+    """One line out of a report of obstore or Icechunk: what S3 answered, or else the deepest cause that is named."""
+    report = str(fault)
     code, message = (re.search(rf"<{name}>([^<]*)</{name}>", report) for name in ("Code", "Message"))
     if code:
         return f"{code[1]}: {message[1]}" if message else code[1]
-    says = " ".join(report.split("\n\nDebug source", maxsplit=1)[0].split())
+    if chain := re.findall(r"-> (.*[A-Za-z].*)", report):  # Icechunk's causes, the deepest last
+        return " ".join(chain[-1].split())
+    summary = " ".join(report.split("\n\nDebug source", maxsplit=1)[0].split()) or "unknown fault"
     deepest = re.findall(r'(?:message|error): "([^"]+)"', report)
-    return f"{says.rsplit(' - ', 1)[-1]}{f' ({deepest[-1]})' if deepest else ''}"
+    return f"{summary.rsplit(' - ', 1)[-1]}{f' ({deepest[-1]})' if deepest else ''}"

@@ -1,7 +1,4 @@
-"""Exports that arrive in a folder: which are finished, and what became of each, recorded once.
-
-What an export brought: how much of it was new, how much reused, and that no patient changed side.
-"""
+"""Retraining on exports that arrive: which are finished, what each brought, and which student is champion after it."""
 
 import time
 from collections import Counter
@@ -15,25 +12,27 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from data_contracts.conventions import Stage
-from data_contracts.monitoring import ExportRecord
+from data_contracts.evaluation import PREDICTIONS
+from data_contracts.monitoring import Decision, EndpointComparison, ExportRecord
 from data_contracts.pairs import PATIENTS
-from echoingecg.common import ContractError, StoreError, fingerprint, write_atomically
+from echoingecg.common import ContractError, StoreError, UserError, fingerprint, write_atomically
+from echoingecg.recipe import PromotionSettings
 from tasks.base.workspace import Workspace, writing_to
-from tasks.store import artefacts, job
-from tasks.store.artefact import Artefact
+from tasks.operations.students import find_student
+from tasks.store import Artefact, ArtefactStore, private_folder
 
-_CLOCKS_APART = 300.0  # s by which the clocks of two machines may differ
-TRIES = 3  # retrains begun on an export before it is set aside
+_CLOCK_TOLERANCE_SECONDS = 300.0  # between two machines
+MAX_TRIES = 3  # retrains begun on an export before it is set aside
 
 
 @dataclass(frozen=True)
-class Landed:
+class FinishedExport:
     """A finished export.
 
     Attributes:
         folder: absolute.
         finished: time of its marker, or of its newest file, ns since 1970.
-        mark: of this state of the folder; a renewed marker, or any newer file where there is none, makes another.
+        mark: identifies this state of the folder. A renewed marker, or without marker a newer file, makes another.
     """
 
     folder: Path
@@ -41,82 +40,82 @@ class Landed:
     mark: str
 
 
-def landed(inbox: Path, marker: str, quiet_minutes: float) -> list[Landed]:
+def finished_exports(inbox: Path, marker: str, quiet_minutes: float) -> list[FinishedExport]:
     """The finished exports of an inbox, oldest first. Folders that end in `.partial` are still being written.
 
     Args:
         inbox: each of its folders is an export.
         marker: name of the file that is written last; empty for none.
-        quiet_minutes: an export without it is finished once no file has changed for so long; 0 for never.
+        quiet_minutes: an export without marker is finished when no file has changed for so long; 0 for never.
 
     Raises:
-        StoreError: no such inbox, or an export from the future: which is the newest is not known then.
+        StoreError: no such inbox, or an export is dated in the future, so that the newest cannot be known.
     """
     if not inbox.is_dir():
         raise StoreError(f"inbox {inbox}: not a folder")
-    folders = [one for one in inbox.iterdir() if one.is_dir() and not one.name.startswith(".")]
-    found = (_look(one, marker, quiet_minutes) for one in folders if one.suffix != ".partial")
-    return sorted((one for one in found if one is not None), key=lambda one: (one.finished, one.folder.name))
+    folders = [path for path in inbox.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    exports = (_finished_export(path, marker, quiet_minutes) for path in folders if path.suffix != ".partial")
+    finished = [export for export in exports if export is not None]
+    return sorted(finished, key=lambda export: (export.finished, export.folder.name))
 
 
-def _look(folder: Path, marker: str, quiet_minutes: float) -> Landed | None:
-    at = folder / marker
-    if marker and at.is_file():
-        finished = at.stat().st_mtime_ns
+def _finished_export(folder: Path, marker: str, quiet_minutes: float) -> FinishedExport | None:
+    path = folder / marker
+    if marker and path.is_file():
+        finished = path.stat().st_mtime_ns
     elif quiet_minutes > 0:
-        finished = max((one.stat().st_mtime_ns for one in folder.rglob("*") if one.is_file()), default=0)
+        finished = max((file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()), default=0)
         if not finished or abs(time.time_ns() - finished) < quiet_minutes * 60e9:
             return None
     else:
         return None
-    if finished > time.time_ns() + _CLOCKS_APART * 1e9:
-        says = datetime.fromtimestamp(finished / 1e9, UTC).isoformat(timespec="minutes")
+    if finished > time.time_ns() + _CLOCK_TOLERANCE_SECONDS * 1e9:
+        date = datetime.fromtimestamp(finished / 1e9, UTC).isoformat(timespec="minutes")
         raise StoreError(
-            f"export {folder} is dated {says}, later than this machine's clock: set the clock, or renew "
-            f"{'its marker' if at.is_file() else 'its newest file'} (touch)"
+            f"export {folder} is dated {date}, later than this machine's clock: set the clock, or renew "
+            f"{'its marker' if path.is_file() else 'its newest file'} (touch)"
         )
-    return Landed(folder, finished, fingerprint([folder.name, finished]))
+    return FinishedExport(folder, finished, fingerprint([folder.name, finished]))
 
 
 class ExportRecords:
-    """Reads and writes what became of exports."""
+    """Reads and writes what became of exports, a file for each."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.folder = workspace.private / "exports"
 
-    def get(self, one: Landed) -> ExportRecord:
-        """The record; of an export not met before, an empty one."""
-        path = self._path(one)
+    def get(self, export: FinishedExport) -> ExportRecord:
+        """The record; an empty one for an export without a file."""
+        path = self._path(export)
         if not path.is_file():
-            return ExportRecord(export=one.folder.name)
+            return ExportRecord(export=export.folder.name)
         return ExportRecord.model_validate_json(path.read_bytes())
 
-    def keep(self, one: Landed, record: ExportRecord) -> None:
+    def keep(self, export: FinishedExport, record: ExportRecord) -> None:
         """Writes the record, whole or not at all."""
         with writing_to(self.folder):
-            job.private_folder(self.folder.parent)
-            job.private_folder(self.folder)
-            write_atomically(self._path(one), record.model_dump_json(indent=2) + "\n", mode=0o600)
+            private_folder(self.folder.parent)
+            private_folder(self.folder)
+            write_atomically(self._path(export), record.model_dump_json(indent=2) + "\n", mode=0o600)
 
-    def waiting(self, exports: list[Landed]) -> list[Landed]:
-        """Those to be retrained on: not met before, or begun and not brought to an end."""
-        records = ((one, self.get(one)) for one in exports)
-        return [one for one, record in records if record.state == "begun" and record.tries < TRIES]
+    def waiting(self, exports: list[FinishedExport]) -> list[FinishedExport]:
+        """Exports to retrain on: without a record, or begun and not ended, and not tried too often."""
+        records = ((export, self.get(export)) for export in exports)
+        return [export for export, record in records if record.state == "begun" and record.tries < MAX_TRIES]
 
-    def summary(self, exports: list[Landed]) -> str:
-        """`4 trained, 1 refused`; what was begun too often is set aside."""
-        states = Counter(self.get(one).state for one in exports)
-        return (
-            ", ".join(f"{n} {'set aside' if one == 'begun' else one}" for one, n in states.items()) or "none has come"
-        )
+    def summary(self, exports: list[FinishedExport]) -> str:
+        """How many exports are in which state, such as `4 trained, 1 refused`. Begun too often means set aside."""
+        states = Counter(self.get(export).state for export in exports)
+        counts = (f"{count} {'set aside' if state == 'begun' else state}" for state, count in states.items())
+        return ", ".join(counts) or "none has come"
 
-    def _path(self, one: Landed) -> Path:
-        return self.folder / f"{one.mark}.json"
+    def _path(self, export: FinishedExport) -> Path:
+        return self.folder / f"{export.mark}.json"
 
 
 @contextmanager
-def only_one(workspace: Workspace) -> Iterator[bool]:
-    """Whether no other retrain runs in this workspace; if so, none will until this one ends."""
+def retrain_lock(workspace: Workspace) -> Iterator[bool]:
+    """Yields whether no other retrain runs in this workspace. If so, no other starts until this context ends."""
     locks = workspace.artefacts / ".locks"
     with writing_to(workspace.root):
         locks.mkdir(parents=True, exist_ok=True)
@@ -132,18 +131,18 @@ def only_one(workspace: Workspace) -> Iterator[bool]:
         lock.release()
 
 
-def growth(
-    store: artefacts.ArtefactStore, made: Mapping[Stage, Artefact], champion: Artefact | None
+def export_growth(
+    store: ArtefactStore, made: Mapping[Stage, Artefact], champion: Artefact | None
 ) -> list[dict[str, Any]]:
-    """A row each for ECGs, echo clips and patients: how many, how many new.
+    """A row each for ECGs, echo clips and patients: how many the export has, how many are new.
 
     Args:
         store: holds the champion's pairs.
         made: artefacts of the retrain.
-        champion: the evaluation before it; None for the first.
+        champion: the champion's evaluation before the retrain; None for the first retrain.
 
     Raises:
-        ContractError: a patient stands on another side of the split than in the champion's pairs.
+        ContractError: a patient is on another side of the split than in the champion's pairs.
     """
     listed = made["catalog"].manifest.counts
     lineage = store.lineage(champion) if champion else {}
@@ -154,14 +153,14 @@ def growth(
     ]
     sides, before = _sides(made["pairs"]), _sides_of_champion(store, champion)
     known = sides.keys() & before.keys()
-    if moved := sum(sides[one] != before[one] for one in known):
+    if moved := sum(sides[patient] != before[patient] for patient in known):
         raise ContractError(f"{moved} of {len(known)} patients changed split: use the champion's pairs.split and key")
     new = len(sides) - len(known)
     return [*rows, {"what": "patients in pairs", "in the export": len(sides), "new": new, "reused": len(known)}]
 
 
 def _row(what: str, total: int, artefact: Artefact, is_champions: bool) -> dict[str, Any]:
-    """An artefact of the champion's own says what was new then."""
+    """A row of the table. In an artefact that is the champion's own too, nothing is new."""
     new = 0 if is_champions else artefact.manifest.run.new_keys or 0
     return {"what": what, "in the export": total, "new": new, "reused": total - new}
 
@@ -171,6 +170,99 @@ def _sides(pairs: Artefact) -> dict[str, str]:
     return dict(zip(table["patient_id"].to_pylist(), table["split"].to_pylist(), strict=True))
 
 
-def _sides_of_champion(store: artefacts.ArtefactStore, champion: Artefact | None) -> dict[str, str]:
-    found = store.find("pairs", store.lineage(champion)["pairs"]) if champion else None
-    return _sides(found) if found else {}
+def _sides_of_champion(store: ArtefactStore, champion: Artefact | None) -> dict[str, str]:
+    pairs = store.find("pairs", store.lineage(champion)["pairs"]) if champion else None
+    return _sides(pairs) if pairs else {}
+
+
+def champion_of(store: ArtefactStore, alias: str) -> Artefact | None:
+    """The evaluation that the alias names, by its manifest alone; None where there is no such alias."""
+    return store.named(alias) if alias in store.aliases() else None
+
+
+def promote_if_better(store: ArtefactStore, challenger: Artefact, alias: str, rule: PromotionSettings) -> str:
+    """Moves the alias to the challenger's evaluation if the rule allows it; returns the decision on one line.
+
+    The champion stays where the two cannot be compared, for example when the export has changed the labels of the
+    champion's test ECGs.
+    """
+    champion = champion_of(store, alias)
+    if champion is not None and champion.version == challenger.version:
+        return f"{alias}: {challenger} stays"
+    try:
+        decision, _ = promote(store, str(challenger), alias, rule)
+    except UserError as fault:
+        return f"{alias}: {champion} stays: {fault}"
+    if decision.verdict == "promote":
+        return f"{alias}: {challenger} takes the place of {champion or 'nobody'}: {decision.says}"
+    return f"{alias}: {champion} stays: {decision.says}"
+
+
+def promote(store: ArtefactStore, challenger: str, alias: str, rule: PromotionSettings) -> tuple[Decision, Path]:
+    """Compares two students by the rule, writes the decision down, then moves the alias if the challenger won.
+
+    Without such an alias, the challenger wins.
+
+    Args:
+        store: holds both.
+        challenger: student or evaluation, by STAGE-VERSION or alias.
+        alias: names the champion.
+        rule: the recipe's section `promotion`.
+
+    Returns:
+        The decision, and the file that holds it.
+
+    Raises:
+        UserError: no such student, both are the same, or they were not evaluated on the same test ECGs.
+    """
+    locks = store.workspace.artefacts / ".locks"
+    with writing_to(store.workspace.root):
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / f"alias-{alias}.lock"):
+            new = find_student(store, challenger).evaluation
+            before = store.aliases().get(alias)
+            old = find_student(store, alias).evaluation if before else None
+            decision = _decide(store, new, old, alias, rule)
+            path = _keep(store, decision)
+            if store.aliases().get(alias) != before:  # by another machine: our lock is known in this workspace alone
+                raise StoreError(f"'{alias}' has moved meanwhile: promote again, against the new one")
+            if decision.verdict == "promote":
+                store.set_alias(alias, new)
+            return decision, path
+
+
+def _decide(
+    store: ArtefactStore,
+    new: Artefact,
+    old: Artefact | None,
+    alias: str,
+    rule: PromotionSettings,
+) -> Decision:
+    from echoingecg.evaluation.compare import compare_students, decide_promotion  # scikit-learn
+
+    compared: tuple[EndpointComparison, ...] = ()
+    is_promoted, reason = True, f"there was no '{alias}' before"
+    if old is not None:
+        if old.version == new.version:
+            raise StoreError(f"{new} is '{alias}' already")
+        compared = compare_students(PREDICTIONS.read(old.folder), PREDICTIONS.read(new.folder), rule)
+        is_promoted, reason = decide_promotion(compared, rule)
+    return Decision(
+        alias=alias,
+        verdict="promote" if is_promoted else "keep",
+        says=reason,
+        rule=rule.model_dump(mode="json"),
+        champion=str(old) if old else "",
+        challenger=str(new),
+        lineage={str(item): store.lineage(item) for item in (old, new) if item},
+        compared=compared,
+        decided=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _keep(store: ArtefactStore, decision: Decision) -> Path:
+    folder = store.workspace.decisions
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{decision.alias}-{fingerprint(decision.model_dump(mode='json'))}.json"
+    write_atomically(path, decision.model_dump_json(indent=2) + "\n")
+    return path

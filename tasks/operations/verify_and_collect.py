@@ -1,7 +1,4 @@
-"""Garbage collection: artefacts that nothing needs, and what killed runs left behind.
-
-Is everything on disk what the manifests say: files, contracts, and every row in the pools.
-"""
+"""Upkeep of a workspace and a shared store: is everything as the manifests say, and what can be deleted."""
 
 import shutil
 import time
@@ -18,13 +15,12 @@ from data_contracts.conventions import STAGES, Stage
 from data_contracts.tables import TableContract
 from echoingecg.common import Progress, StoreError, UserError, hash_array
 from tasks.base.workspace import Workspace, writing_to
-from tasks.pools.pool import Pool, array_of, rows_by_key, rows_of, sweep
-from tasks.store import artefacts, join_shared
-from tasks.store.artefact import Artefact
+from tasks.pools import Pool, array_of, rows_by_key, rows_of, sweep
+from tasks.store import Artefact, ArtefactStore, SharedStore
 
 
-def faults(store: artefacts.ArtefactStore, artefact: Artefact) -> Iterator[str]:
-    """One line for every difference; nothing when the artefact is sound."""
+def faults(store: ArtefactStore, artefact: Artefact) -> Iterator[str]:
+    """Yields one line for every difference between an artefact, with its pool, and its manifest."""
     yield from artefact.faults()
     for stage, version in artefact.manifest.inputs.items():
         if store.seen(stage, version) is None:
@@ -41,69 +37,76 @@ def faults(store: artefacts.ArtefactStore, artefact: Artefact) -> Iterator[str]:
         yield f"{artefact}: {fault}"
 
 
-def examined(store: artefacts.ArtefactStore, names: list[str], shared: bool, report: Progress) -> dict[str, list[str]]:
-    """Every artefact that was looked at, with its faults.
+def verify_artefacts(store: ArtefactStore, names: list[str], shared: bool, report: Progress) -> dict[str, list[str]]:
+    """Artefact -> its faults, for every artefact that was checked; no faults means it is sound.
 
     Args:
         store: of a workspace.
-        names: STAGE-VERSION or aliases; empty for all, of the workspace or of the shared store.
-        shared: look at the copies in the shared store.
-        report: told how many are done.
+        names: STAGE-VERSION or aliases; empty for all artefacts of the workspace or of the shared store.
+        shared: check the copies in the shared store.
+        report: told the artefacts done.
     """
     if shared:
         return dict(shared_faults(store, names))
     chosen = [store.get(name) for name in names] or store.here()
-    found: dict[str, list[str]] = {}
+    lines: dict[str, list[str]] = {}
     for done, artefact in enumerate(chosen, start=1):
-        found[str(artefact)] = list(faults(store, artefact))
+        lines[str(artefact)] = list(faults(store, artefact))
         report(done, len(chosen), str(artefact))
-    return found
+    return lines
 
 
-def shared_faults(store: artefacts.ArtefactStore, names: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """Artefacts of the shared store (default: all), and a line for every file that is not as its manifest there says.
+def shared_faults(store: ArtefactStore, names: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yields artefacts of the shared store (default: all), each with a line for every missing or damaged file.
 
     Raises:
-        StoreError: the workspace has joined none, no such artefact, or S3 does not let us in.
+        StoreError: the workspace has joined no store, no such artefact, or S3 refuses access.
     """
-    shared = join_shared.shared_store_of(store)
-    chosen = {(one.stage, one.version) for one in map(store.named, names)}
+    shared = _shared_store(store)
+    chosen = {(artefact.stage, artefact.version) for artefact in map(store.named, names)}
     for manifest in shared.manifests():
         if not chosen or (manifest.stage, manifest.version) in chosen:
             yield f"{manifest.stage}-{manifest.version}", list(shared.faults(manifest))
 
 
+def _shared_store(store: ArtefactStore) -> SharedStore:
+    if store.shared is None:
+        raise StoreError(f"{store.workspace.root} shares no artefacts: 'artefacts share' joins a store")
+    return store.shared
+
+
 def _ecg(artefact: Artefact, group: zarr.Group) -> Iterator[str]:
     signal = array_of(group, ecg.SIGNAL)
-    for row, at in _rows(artefact, ecg.records_contract(artefact.manifest.contract_version), group):
-        if at is None or hash_array(np.asarray(signal[at])) != row["signal_sha256"]:
-            yield f"{artefact}: signal of {row['record_id']} is not in the pool as it was"
+    for record, row in _pool_rows(artefact, ecg.records_contract(artefact.manifest.contract_version), group):
+        if row is None or hash_array(np.asarray(signal[row])) != record["signal_sha256"]:
+            yield f"{artefact}: signal of {record['record_id']} is not in the pool as it was"
 
 
 def _teacher(artefact: Artefact, group: zarr.Group) -> Iterator[str]:
     starts, frames = rows_of(group, teacher.CLIP_START), rows_of(group, teacher.CLIP_FRAMES)
     embedding = array_of(group, teacher.EMBEDDING)
-    for row, at in _rows(artefact, teacher.CLIPS, group):
-        held = at is not None and hash_array(np.asarray(embedding[starts[at] : starts[at] + frames[at]]))
-        if held != row["embedding_sha256"]:
-            yield f"{artefact}: embeddings of {row['clip_id']} are not in the pool as they were"
+    for clip, row in _pool_rows(artefact, teacher.CLIPS, group):
+        digest = None if row is None else hash_array(np.asarray(embedding[starts[row] : starts[row] + frames[row]]))
+        if digest != clip["embedding_sha256"]:
+            yield f"{artefact}: embeddings of {clip['clip_id']} are not in the pool as they were"
 
 
-def _rows(artefact: Artefact, contract: TableContract, group: zarr.Group) -> Iterator[tuple[dict, int | None]]:
-    rows = rows_by_key(group)
-    for row in contract.read(artefact.folder).to_pylist():
-        yield row, rows.get(row["content_hash"])
+def _pool_rows(artefact: Artefact, contract: TableContract, group: zarr.Group) -> Iterator[tuple[dict, int | None]]:
+    """Yields each row of the artefact's table, and its row in the pool; None where the pool lacks it."""
+    row_of = rows_by_key(group)
+    for item in contract.read(artefact.folder).to_pylist():
+        yield item, row_of.get(item["content_hash"])
 
 
-_LEFTOVER_AGE = 24 * 3600.0  # seconds; on shared disks a lock may not show, and younger ones may be in use
-_SHARED_AGE = 7 * 24 * 3600.0  # seconds; no training should take longer
+_LEFTOVER_AGE_SECONDS = 24 * 3600.0  # younger files may be in use: on shared disks a lock may not show
+_SHARED_AGE_SECONDS = 7 * 24 * 3600.0  # no training should take longer
 _LEFTOVERS = (
     "artefacts/*/.building-*",
     "artefacts/*/.fetching-*",
     "artefacts/*/.replaced/*",
     "scratch/*/*/",
     "exports/*.partial/",
-    "private/.*-*",  # these: files that replace_atomically had not renamed yet
+    "private/.*-*",  # from here: files that common.replace_atomically had not renamed yet
     "private/exports/.*-*",
     "artefacts/aliases/.*-*",
     "artefacts/.shared/*/.*-*",
@@ -112,69 +115,69 @@ _LEFTOVERS = (
 )
 
 
-def collect(store: artefacts.ArtefactStore, delete: bool) -> Iterator[str]:
-    """Lists, and with `delete` removes, artefacts outside every kept lineage, old leftovers, lost chunks of pools.
+def garbage_collect(store: ArtefactStore, delete: bool) -> Iterator[str]:
+    """Lists artefacts outside every kept lineage, old leftovers and lost chunks of pools; removes them with `delete`.
 
-    Kept is the lineage of the newest evaluation and of every alias. Whatever a commit of a pool has ever held is
-    kept too: pools are shared by versions and hold what was costly. Pools on S3 are left alone: nobody here knows who
-    writes to them.
+    The lineage of the newest evaluation and of every alias is kept. What any commit of a pool holds is kept too:
+    versions share pools, and their content was costly. Pools on S3 are not touched, since other machines may write
+    to them.
 
     Yields:
         one line for every folder.
 
     Raises:
-        StoreError: a run is going on, which may need what nothing names yet.
+        StoreError: a run is going on, which may need artefacts that nothing names yet.
     """
     root = store.workspace.root
     with writing_to(root):
         busy = next(_held(store.workspace), None)
     if busy:
         raise StoreError(f"{root}: a run is going on ({busy}): collect when it has ended")
-    did = "deleted" if delete else "would delete"
+    verb = "deleted" if delete else "would delete"
     kept = _kept(store, store.here)
-    surplus = [one.folder for one in store.here() if (one.stage, one.version) not in kept]
-    old = time.time() - _LEFTOVER_AGE
+    surplus = [item.folder for item in store.here() if (item.stage, item.version) not in kept]
+    old = time.time() - _LEFTOVER_AGE_SECONDS
     for path in [*surplus, *_leftovers(store.workspace, old)]:
         if delete:
             with writing_to(root):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        yield f"{did} {path.relative_to(root)}"
+        yield f"{verb} {path.relative_to(root)}"
     for pool in sorted(store.workspace.pools.glob("*/*/")):
         with writing_to(root):
             place = str(pool.relative_to(root))
             if lost := sweep(store.workspace, place, datetime.fromtimestamp(old, UTC), delete):
-                yield f"{did} {lost:,} bytes that no commit holds in {place}"
+                yield f"{verb} {lost:,} bytes that no commit holds in {place}"
 
 
-def collect_shared(store: artefacts.ArtefactStore, delete: bool) -> Iterator[str]:
-    """The same of the shared store: versions outside every kept lineage, and files of uploads that were killed.
+def garbage_collect_shared(store: ArtefactStore, delete: bool) -> Iterator[str]:
+    """Lists versions of the shared store outside every kept lineage, and files of killed uploads; removes them.
 
-    Kept is the lineage of the newest evaluation, whoever made it, and of every alias, and all that is younger than a
-    week: which runs go on elsewhere, and what they need, nobody here knows.
+    The lineage of the newest evaluation of any machine and of every alias is kept. So is everything younger than a
+    week: runs on other machines may need it. Without `delete` nothing is removed.
 
     Yields:
         one line for every version, or copy of one.
 
     Raises:
-        StoreError: the workspace has joined none, or S3 does not let us in.
+        StoreError: the workspace has joined no store, or S3 refuses access.
     """
-    shared = join_shared.shared_store_of(store)
-    before = datetime.fromtimestamp(time.time() - _SHARED_AGE, UTC)
+    shared = _shared_store(store)
+    before = datetime.fromtimestamp(time.time() - _SHARED_AGE_SECONDS, UTC)
     for what, keys in shared.surplus(_kept(store, store.published), before).items():
         if delete:
             shared.bucket.delete(keys)
         yield f"{'deleted' if delete else 'would delete'} {what}"
 
 
-def _kept(store: artefacts.ArtefactStore, listed: Callable[..., list[Artefact]]) -> set[tuple[Stage, str]]:
-    """Stage and version of all that the newest evaluation among those listed, or an alias, was made of."""
-    newest = [found[-1] for stage in reversed(STAGES) if (found := listed(stage))][:1]
+def _kept(store: ArtefactStore, listed: Callable[..., list[Artefact]]) -> set[tuple[Stage, str]]:
+    """(stage, version) of everything that the newest listed evaluation, or an alias, was made of."""
+    newest = [artefacts[-1] for stage in reversed(STAGES) if (artefacts := listed(stage))][:1]
     roots = newest + [store.named(name) for name in store.aliases()]
-    return {name for artefact in roots for name in store.lineage(artefact).items()}
+    return {version for artefact in roots for version in store.lineage(artefact).items()}
 
 
 def _held(workspace: Workspace) -> Iterator[str]:
-    """Locks that some process holds."""
+    """Yields the names of locks that some process holds."""
     for pattern in ("artefacts/.locks/*.lock", "pools/*/*.lock", "exports/*.lock"):
         for path in sorted(workspace.root.glob(pattern)):
             try:
@@ -184,5 +187,5 @@ def _held(workspace: Workspace) -> Iterator[str]:
 
 
 def _leftovers(workspace: Workspace, before: float) -> list[Path]:
-    found = (path for pattern in _LEFTOVERS for path in workspace.root.glob(pattern))
-    return sorted(path for path in found if path.stat().st_mtime < before)
+    paths = (path for pattern in _LEFTOVERS for path in workspace.root.glob(pattern))
+    return sorted(path for path in paths if path.stat().st_mtime < before)

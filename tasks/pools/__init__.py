@@ -1,1 +1,5 @@
-"""Arrays by the content of their source file: transactional, shared by all versions of a stage."""
+"""Results for each source file, under the hash of its content; shared by all versions of a stage."""
+
+from tasks.pools.pool import Pool, array_of, rows_by_key, rows_of, sweep
+from tasks.pools.signals import PoolSignals, rows_in_pool
+from tasks.pools.transaction import Draft, PoolArray

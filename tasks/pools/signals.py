@@ -1,9 +1,8 @@
-"""ECG signals of an artefact by record, in any order, with memory that does not grow with their number.
+"""ECG signals of an artefact, read by record in any order, in memory that does not grow with their number.
 
-A flat file of signals for reads in any order: float32, little-endian, one record after another.
-
-The pool decodes a chunk for every record of a shuffled batch; here a record is one positional read. The
-file is copied from the pool, and may be deleted at any time: the next run makes it again.
+The pool would decode a whole chunk for every record of a shuffled batch. So the signals are copied once into a flat
+file, float32, little-endian, one record after another, where a record is one positional read. The file may be deleted
+at any time: the next run makes it again.
 """
 
 import hashlib
@@ -20,25 +19,24 @@ import pyarrow.compute as pc
 import zarr
 from filelock import FileLock
 
-from data_contracts.conventions import LEADS, SAMPLES
-from data_contracts.ecg import KEY, SIGNAL, records_contract
-from echoingecg.common import Progress, StoreError, no_progress
+from data_contracts import conventions, ecg
+from echoingecg.common import Progress, StoreError, key_rows, no_progress
 from tasks.base.progress import Reporter, logger
 from tasks.base.workspace import Workspace, writing_to
-from tasks.pools.pool import Pool, array_of, key_rows, rows_of
-from tasks.store.artefact import Artefact
+from tasks.pools.pool import Pool, array_of, rows_of
+from tasks.store import Artefact
 
-RECORD_SHAPE = (len(LEADS), SAMPLES)
+RECORD_SHAPE = (len(conventions.LEADS), conventions.SAMPLES)
 DTYPE = np.dtype("<f4")
-RECORD_BYTES = len(LEADS) * SAMPLES * DTYPE.itemsize
-BLOCK = 128  # rows of the pool decoded at once, 6 MB; whole shards take half as long again and 100 MB more
+RECORD_BYTES = RECORD_SHAPE[0] * RECORD_SHAPE[1] * DTYPE.itemsize
+BLOCK_ROWS = 128  # of the pool, decoded at once: 6 MB. Whole shards take 1.5 times as long and 100 MB more
 
 
 class SignalFile:
     """An open file of N signals.
 
-    Not a memory map: pages of a map count as the process's own memory, and a map of a file that was cut
-    short kills the process (SIGBUS) where a read can report it.
+    It is not a memory map: pages of a map count as the process's own memory, and a map of a file that was cut short
+    kills the process (SIGBUS) where a read can report it.
 
     Raises:
         OSError: it cannot be opened.
@@ -50,11 +48,11 @@ class SignalFile:
         weakref.finalize(self, os.close, self._descriptor)
 
     def __reduce__(self) -> tuple[type["SignalFile"], tuple[Path]]:
-        """To another process goes the path, which it opens itself: a descriptor's number means nothing there."""
+        """Sends the path to another process, which opens the file itself: a descriptor is valid in one process."""
         return SignalFile, (self._path,)
 
     def read(self, places: np.ndarray) -> np.ndarray:
-        """Records by their place in the file, (n,) int64 to (n, 12, 1000) float32; may be called from any thread.
+        """The records at these places in the file, (n,) int64, as (n, 12, 1000) float32. Any thread may call it.
 
         Raises:
             EOFError: the file ends before one of them.
@@ -63,7 +61,9 @@ class SignalFile:
         signals = np.empty((len(places), *RECORD_SHAPE), DTYPE)
         offsets = (places * RECORD_BYTES).tolist()
         if hasattr(os, "posix_fadvise"):  # macOS has none
-            for offset in offsets:  # all at once, so that the disk works on many: three times as fast when uncached
+            for (
+                offset
+            ) in offsets:  # all first, so that the disk reads many at a time: three times as fast when uncached
                 os.posix_fadvise(self._descriptor, offset, RECORD_BYTES, os.POSIX_FADV_WILLNEED)
         for signal, offset in zip(signals, offsets, strict=True):
             if os.preadv(self._descriptor, [signal.data], offset) != RECORD_BYTES:
@@ -74,16 +74,16 @@ class SignalFile:
 def write_signals(path: Path, blocks: Iterable[np.ndarray], records: int, progress: Progress = no_progress) -> None:
     """Writes the file whole or not at all.
 
-    It is not flushed to the disk: whoever reads compares digests, so that what a power cut leaves is found.
+    It is not flushed to the disk. Readers compare digests, so they notice what a power cut damaged.
 
     Args:
-        path: replaced if there; its folder exists. Only one process may write at a time.
+        path: replaced if it exists; its folder must exist. Only one process may write at a time.
         blocks: (n, 12, 1000) float32 each.
-        records: in all blocks together.
-        progress: told the records written and of how many.
+        records: number of records in all blocks.
+        progress: told the records written and their number.
 
     Raises:
-        OSError: the disk is full, before anything is copied where the file system can tell.
+        OSError: the disk is full; raised before anything is copied if the file system can tell.
     """
     beside = path.with_suffix(".part")
     try:
@@ -99,7 +99,7 @@ def write_signals(path: Path, blocks: Iterable[np.ndarray], records: int, progre
 
 
 def pool_blocks(array: zarr.Array, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows of a pool's array, a few chunks at a time: each is decoded once, and memory stays small.
+    """Yields rows of a pool's array a few chunks at a time. Each chunk is decoded once, and memory stays small.
 
     Args:
         array: its first dimension is the record.
@@ -108,7 +108,7 @@ def pool_blocks(array: zarr.Array, rows: np.ndarray) -> Iterator[np.ndarray]:
     Raises:
         StoreError: the pool cannot be read.
     """
-    for wanted in np.split(rows, np.flatnonzero(np.diff(rows // BLOCK)) + 1):
+    for wanted in np.split(rows, np.flatnonzero(np.diff(rows // BLOCK_ROWS)) + 1):
         if len(wanted):
             first = int(wanted[0])
             try:
@@ -123,9 +123,8 @@ def pool_blocks(array: zarr.Array, rows: np.ndarray) -> Iterator[np.ndarray]:
 class PoolSignals:
     """Random access to the signals of one ecg artefact; row i belongs to `record_ids[i]` and `content_hashes[i]`.
 
-    The first read copies the artefact's signals from the pool into `scratch/ecg/<version>/signals.f32`;
-    later runs find the file there. Every record is held against the artefact's SHA-256 when it is first
-    read; a file that is cut short or differs is made again.
+    The first read copies the artefact's signals from the pool into `scratch/ecg/<version>/signals.f32`. Later runs use
+    that file. Every record is compared with the artefact's SHA-256 when it is first read; a damaged file is made again.
 
     Args:
         workspace: holds the pool and the file.
@@ -136,22 +135,22 @@ class PoolSignals:
     """
 
     def __init__(self, workspace: Workspace, artefact: Artefact) -> None:
-        records = records_contract(artefact.manifest.contract_version).read(artefact.folder)
+        records = ecg.records_contract(artefact.manifest.contract_version).read(artefact.folder)
         self.record_ids: list[str] = records["record_id"].to_pylist()
         self.content_hashes: list[str] = records["content_hash"].to_pylist()
         self._workspace = workspace
         self._artefact = artefact
         self._path = workspace.scratch(artefact.stage, artefact.version) / "signals.f32"
-        rows = rows_in_pool(_open_pool(workspace, artefact), self.content_hashes)
-        self._rows, self._place = np.unique(rows, return_inverse=True)
+        pool_rows = rows_in_pool(_open_pool(workspace, artefact), self.content_hashes)
+        self._pool_rows, self._place = np.unique(pool_rows, return_inverse=True)
         self._sha256 = key_rows(records["signal_sha256"].to_pylist())
-        self._proven = np.zeros(len(self.record_ids), dtype=bool)
+        self._is_checked = np.zeros(len(self.record_ids), dtype=bool)
 
     def __len__(self) -> int:
         return len(self.record_ids)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """Signals in the order asked for; rows may repeat. May be called from any thread.
+        """Signals in the order of `rows`, which may repeat. Any thread may call it.
 
         Args:
             rows: (n,) int64.
@@ -162,11 +161,11 @@ class PoolSignals:
         Raises:
             StoreError: no room for the file, or the pool no longer holds what the artefact published.
         """
-        signals = self._sound(rows)
+        signals = self._checked_signals(rows)
         if signals is None:
             logger().warning(f"{self._path} is damaged: making it again")
-            self._file = self._made(anew=True)
-            signals = self._sound(rows)
+            self._file = self._open(anew=True)
+            signals = self._checked_signals(rows)
         if signals is None:
             raise StoreError(
                 f"{self._artefact}: its pool no longer holds the signals that were published: run "
@@ -176,28 +175,30 @@ class PoolSignals:
 
     @cached_property
     def _file(self) -> SignalFile:
-        return self._made()
+        return self._open()
 
-    def _made(self, anew: bool = False) -> SignalFile:
-        """The open file, copied from the pool if it is absent, of the wrong size, or wanted anew."""
+    def _open(self, anew: bool = False) -> SignalFile:
+        """The open file, copied from the pool first if it is absent, of the wrong size, or wanted anew."""
         with writing_to(self._workspace.root):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(self._path.with_suffix(".lock")):
-                if anew or not self._path.is_file() or self._path.stat().st_size != len(self._rows) * RECORD_BYTES:
-                    array = array_of(_open_pool(self._workspace, self._artefact), SIGNAL)
-                    write_signals(self._path, pool_blocks(array, self._rows), len(self._rows), Reporter("signals"))
+                if anew or not self._path.is_file() or self._path.stat().st_size != len(self._pool_rows) * RECORD_BYTES:
+                    array = array_of(_open_pool(self._workspace, self._artefact), ecg.SIGNAL)
+                    write_signals(
+                        self._path, pool_blocks(array, self._pool_rows), len(self._pool_rows), Reporter("signals")
+                    )
                 return SignalFile(self._path)
 
-    def _sound(self, rows: np.ndarray) -> np.ndarray | None:
-        """The signals, or None if the file cannot give them as they were published."""
+    def _checked_signals(self, rows: np.ndarray) -> np.ndarray | None:
+        """The signals; None if the file does not hold them as they were published."""
         try:
             signals = self._file.read(self._place[rows])
         except (EOFError, OSError):
             return None
-        for at in np.flatnonzero(~self._proven[rows]):
-            if hashlib.sha256(signals[at]).digest() != self._sha256[rows[at]].tobytes():
+        for index in np.flatnonzero(~self._is_checked[rows]):
+            if hashlib.sha256(signals[index]).digest() != self._sha256[rows[index]].tobytes():
                 return None
-        self._proven[rows] = True
+        self._is_checked[rows] = True
         return signals
 
 
@@ -207,11 +208,11 @@ def _open_pool(workspace: Workspace, artefact: Artefact) -> zarr.Group:
 
 
 def rows_in_pool(group: zarr.Group, content_hashes: list[str]) -> np.ndarray:
-    """Row of each content hash, (n,) int64."""
-    found = pc.index_in(_binary(key_rows(content_hashes)), value_set=_binary(rows_of(group, KEY)))
-    if found.null_count:
-        raise StoreError(f"the pool lacks {found.null_count} signals of its artefact: run again with --from ecg")
-    return found.to_numpy().astype(np.int64)
+    """Row of each content hash in an ECG pool, (n,) int64. Raises StoreError where the pool lacks one."""
+    rows = pc.index_in(_binary(key_rows(content_hashes)), value_set=_binary(rows_of(group, ecg.KEY)))
+    if rows.null_count:
+        raise StoreError(f"the pool lacks {rows.null_count} signals of its artefact: run again with --from ecg")
+    return rows.to_numpy().astype(np.int64)
 
 
 def _binary(digests: np.ndarray) -> pa.Array:

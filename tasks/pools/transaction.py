@@ -1,96 +1,14 @@
-"""What the next commit to a pool will hold, and what becomes of it when another writer commits first.
+"""Rows and refusals of the next commit to a pool. A commit that another writer's came before is done again."""
 
-What a worker is given and gives back. Imports little: every worker process pays for it.
-"""
-
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import icechunk
 import numpy as np
 import zarr
 
 from data_contracts.tables import ArrayContract
-from echoingecg.catalog.scan import source_files
-from echoingecg.common import Refusal, StoreError, hash_files, result_or_refusal
-
-Rows = Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """One file of the export: where it is, and what it must hold. Its path may hold a name: Dask logs arguments."""
-
-    path: Path = field(repr=False)
-    content_hash: str
-    stated_unit: str | None = None
-    stated_sampling_frequency: float | None = None
-    stated_leads: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What became of one file: a value, or a refusal."""
-
-    content_hash: str
-    value: Any = None
-    refusal: tuple[str, str] | None = None
-
-
-@dataclass(frozen=True)
-class Block:
-    """What became of some files: rows for the pool's arrays, and refusals by content hash."""
-
-    files: int
-    rows: Rows
-    refused: Mapping[str, tuple[str, str]]
-
-
-def attempt(process: Callable[[SourceFile], Any], file: SourceFile) -> Attempt:
-    """Processes one file after its content is found unchanged. As `guarded`."""
-
-    def work() -> Any:
-        check_unchanged(file, hash_files(source_files(file.path)))
-        return process(file)
-
-    return guarded(work, file)
-
-
-def check_unchanged(file: SourceFile, content_hash: str) -> None:
-    """Raises StoreError when the content is not the catalog's."""
-    if content_hash != file.content_hash:
-        raise StoreError("a file of the export has changed since the catalog was made: run again")
-
-
-def guarded(work: Callable[[], Any], file: SourceFile) -> Attempt:
-    """What `work` makes of a file; the quarantine boundary, where any fault of the file becomes a row.
-
-    Raises:
-        StoreError: the file cannot be read or has changed since the catalog: a fault of the disk or of
-            the run, not of the record.
-    """
-    try:
-        found = result_or_refusal(work)
-    except OSError as fault:
-        raise StoreError(f"a file of the export cannot be read ({fault.strerror}): is it still mounted?") from fault
-    if isinstance(found, Refusal):
-        return Attempt(file.content_hash, refusal=(found.reason, found.detail))
-    return Attempt(file.content_hash, found)
-
-
-def block_of(attempts: list[Attempt], as_rows: Callable[[list[Attempt]], Rows]) -> Block:
-    """Attempts as the pool takes them."""
-    good = [one for one in attempts if one.refusal is None]
-    refused = {one.content_hash: one.refusal for one in attempts if one.refusal is not None}
-    return Block(len(attempts), as_rows(good) if good else {}, refused)
-
-
-def key_rows(keys: list[str]) -> np.ndarray:
-    """Content hashes (64 hexadecimal digits) as uint8 (key, 32)."""
-    return np.frombuffer(bytes.fromhex("".join(keys)), dtype=np.uint8).reshape(len(keys), 32)
-
 
 BRANCH = "main"
 REFUSED = "refused"  # group attribute: content hash -> [reason, detail]
@@ -98,17 +16,18 @@ REFUSED = "refused"  # group attribute: content hash -> [reason, detail]
 
 @dataclass(frozen=True)
 class PoolArray:
-    """An array of the pool and how it is cut along its first dimension.
+    """An array of a pool, and how it is cut along its first dimension.
 
     Attributes:
         contract: dims, dtype and unit; the first dimension grows.
         tail: sizes of the other dimensions.
         chunk: rows that are read and decompressed together.
         shard: rows that share a file; a multiple of `chunk`.
-        shuffled: bits of equal weight are stored together, compressed by LZ4: for floating-point signals faster
+        shuffled: store bits of equal weight together and compress by LZ4. For floating-point signals this is faster
             and smaller than Zstandard.
-        ragged: it has any number of rows for a key: the array that counts them; empty where each key has one.
-        starts: it holds each key's first row in this ragged array, filled in when rows are written.
+        ragged: name of the array that counts this array's rows for each key; empty where each key has one row.
+        starts: name of a ragged array. This array holds the first row of each key in it, and is filled in when rows
+            are written.
     """
 
     contract: ArrayContract
@@ -121,67 +40,67 @@ class PoolArray:
 
 
 @dataclass
-class Known:
-    """Keys of a pool, read on from where the last look ended: a pool only grows."""
+class KnownKeys:
+    """Keys that a pool holds. A pool only grows, so each update reads only the keys added since the one before."""
 
     keys: set[bytes] = field(default_factory=set)
-    seen: int = 0
+    rows_read: int = 0
 
-    def after(self, group: zarr.Group) -> Self:
-        """Those of this later state too."""
-        key = named_array(group, "key")
-        self.keys.update(bytes(one) for one in np.asarray(key[self.seen :]))
-        self.seen = key.shape[0]
-        return self
+    def update_from(self, group: zarr.Group) -> None:
+        """Adds the keys of a later state of the pool."""
+        array = named_array(group, "key")
+        self.keys.update(bytes(key) for key in np.asarray(array[self.rows_read :]))
+        self.rows_read = array.shape[0]
 
 
 class Draft:
-    """Rows that are written but not yet part of any snapshot.
+    """Rows that are written to a pool but are not yet part of any snapshot.
 
     Args:
-        repository: of the pool.
-        arrays: its layout.
-        known: of a pool that others may write to at the same time: keys that are there are not written again, and
-            rows are held until they are committed. None where a lock keeps others out.
+        repository: the pool's.
+        arrays: the pool's layout.
+        known: for a pool that other machines may write to at the same time. Keys that the pool holds are not written
+            again, and rows stay in memory until they are committed. None where a lock keeps other writers out.
     """
 
     def __init__(
-        self, repository: icechunk.Repository, arrays: Iterable[PoolArray], known: Known | None = None
+        self, repository: icechunk.Repository, arrays: Iterable[PoolArray], known: KnownKeys | None = None
     ) -> None:
         self._repository, self._arrays, self._known = repository, tuple(arrays), known
-        self._held: list[Rows] = []
+        self._batches: list[Mapping[str, np.ndarray]] = []
         self._begin()
 
     def __len__(self) -> int:
         """Rows that the pool will hold after the commit."""
         return named_array(self._group, "key").shape[0]
 
-    def add(self, rows: Rows) -> None:
-        """Writes rows at the end of every array. A shard that is not filled is written again by the next call."""
+    def add(self, rows: Mapping[str, np.ndarray]) -> None:
+        """Writes rows (array name -> rows) at the end of every array. The next call writes an unfilled shard again."""
         if self._known is not None:
-            self._held.append(rows)
+            self._batches.append(rows)
         self._write(rows)
 
     def commit(self, refused: Mapping[str, tuple[str, str]]) -> None:
-        """Makes the rows and the refusals (content hash -> reason, detail) a snapshot.
+        """Makes a snapshot of the rows and the refusals (content hash -> reason, detail).
 
-        Where another writer has committed since, its rows stand, and ours are written after them. Icechunk sees that
-        both have changed the same arrays; its own rebase refuses, as two appends claim the same rows.
+        Where another writer has committed first, its rows stay and ours are written after them. Icechunk detects the
+        conflict. Its own rebase cannot resolve it, because two appends claim the same rows.
         """
         while True:
             if refused:
-                there: dict[str, Any] = self._group.attrs[REFUSED]  # type: ignore[assignment]
-                self._group.attrs[REFUSED] = {**there, **{key: list(value) for key, value in refused.items()}}
+                earlier: dict[str, Any] = self._group.attrs[REFUSED]  # type: ignore[assignment]
+                self._group.attrs[REFUSED] = {**earlier, **{key: list(value) for key, value in refused.items()}}
             if self._known is not None and not self._session.has_uncommitted_changes:
-                return  # all of it came from elsewhere in the meantime
+                return  # other writers have added all of it
             try:
                 self._session.commit(f"{self._added} more, {len(refused)} refused")
                 return
             except icechunk.ConflictError:
                 if self._known is None:
                     raise
-            self._begin()  # somebody has come further: this ends
-            for rows in self._held:
+            # Another writer committed first. Each try starts from its snapshot, so the loop ends.
+            self._begin()
+            for rows in self._batches:
                 self._write(rows)
 
     def _begin(self) -> None:
@@ -189,14 +108,14 @@ class Draft:
         self._group = zarr.open_group(self._session.store, mode="a")
         self._added = 0
         if self._known is not None:
-            self._known.after(self._group)
+            self._known.update_from(self._group)
 
-    def _write(self, rows: Rows) -> None:
+    def _write(self, rows: Mapping[str, np.ndarray]) -> None:
         if not rows:
             return
         if self._known is not None:
-            rows = self._without_known(rows)
-        starts = {one.contract.name: self._starts(one.starts, rows) for one in self._arrays if one.starts}
+            rows = self._without_known(rows, self._known.keys)
+        starts = {array.contract.name: self._starts(array.starts, rows) for array in self._arrays if array.starts}
         for name, values in {**rows, **starts}.items():
             array = named_array(self._group, name)
             start = array.shape[0]
@@ -204,23 +123,22 @@ class Draft:
             array[start:] = values
         self._added += len(rows["key"])
 
-    def _starts(self, ragged: str, rows: Rows) -> np.ndarray:
-        """First row of each key in a ragged array, to which its rows are yet to be added."""
-        lengths = rows[next(one.ragged for one in self._arrays if one.contract.name == ragged)]
+    def _starts(self, ragged: str, rows: Mapping[str, np.ndarray]) -> np.ndarray:
+        """First row of each key in a ragged array, before the rows are added to that array."""
+        lengths = rows[next(array.ragged for array in self._arrays if array.contract.name == ragged)]
         return named_array(self._group, ragged).shape[0] + np.cumsum(lengths) - lengths
 
-    def _without_known(self, rows: Rows) -> Rows:
-        assert self._known is not None
-        new = np.array([bytes(one) not in self._known.keys for one in rows["key"]], dtype=bool)
-        if new.all():
+    def _without_known(self, rows: Mapping[str, np.ndarray], known: set[bytes]) -> Mapping[str, np.ndarray]:
+        is_new = np.array([bytes(key) not in known for key in rows["key"]], dtype=bool)
+        if is_new.all():
             return rows
-        counts = {one.contract.name: one.ragged for one in self._arrays if one.ragged}
-        wanted = {name: np.repeat(new, rows[count]) for name, count in counts.items()}
-        return {name: values[wanted.get(name, new)] for name, values in rows.items()}
+        counts = {array.contract.name: array.ragged for array in self._arrays if array.ragged}
+        masks = {name: np.repeat(is_new, rows[count]) for name, count in counts.items()}
+        return {name: values[masks.get(name, is_new)] for name, values in rows.items()}
 
 
 def named_array(group: zarr.Group, name: str) -> zarr.Array:
-    """An array of a pool, unchecked."""
+    """An array of a pool, not checked against a contract."""
     array = group[name]
     assert isinstance(array, zarr.Array)
     return array

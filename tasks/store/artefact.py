@@ -1,7 +1,4 @@
-"""What a version is: the plan that it follows from, its manifest, its files. Where it is kept is the store's part.
-
-Why two versions of a stage differ, read from their manifests.
-"""
+"""What a version is: the plan that it follows from, its manifest and its files; and why two versions differ."""
 
 import hashlib
 import platform
@@ -15,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from data_contracts.conventions import Stage
-from data_contracts.manifest import FILENAME, Checksum, Manifest, PoolSnapshot
+from data_contracts.manifest import FILENAME, Checksum, Manifest, PoolSnapshot, Run
 from echoingecg.common import StoreError, canonical_json, fingerprint, flush_to_disk, hash_files
 
 PACKAGES = ("echoingecg", "numpy", "scipy", "torch", "open_clip_torch", "zarr", "icechunk", "scikit-learn",
@@ -40,7 +37,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Built:
-    """What a stage says of the artefact it has just written."""
+    """What a stage reports about the artefact it has just written.
+
+    Attributes:
+        counts: of records, patients and so on, for people.
+        pool: snapshot of the pool that holds the artefact's arrays, for a stage that has one.
+        new_keys: files that this run processed, for a stage that reuses the results of earlier runs.
+    """
 
     counts: dict[str, int]
     pool: PoolSnapshot | None = None
@@ -52,8 +55,8 @@ class Artefact:
     """One published version.
 
     Attributes:
-        folder: its files; of one that only the shared store holds, where `ArtefactStore.find` will put them.
-        manifest: what it is.
+        folder: holds its files. Where only the shared store has them, `ArtefactStore.find` will put them here.
+        manifest: what it is made of, and the checksum of every file.
     """
 
     folder: Path
@@ -77,27 +80,27 @@ class Artefact:
 
     def faults(self) -> list[str]:
         """What differs between the files on disk and the manifest; empty when sound."""
-        found = []
+        lines = []
         for name, expected in self.manifest.files.items():
             path = self.folder / name
             if not path.is_file():
-                found.append(f"{self}: {name} is missing")
-            elif checksum(path) != expected:
-                found.append(f"{self}: {name} has changed")
-        return found
+                lines.append(f"{self}: {name} is missing")
+            elif _checksum(path) != expected:
+                lines.append(f"{self}: {name} has changed")
+        return lines
 
 
-Inputs = Mapping[Stage, Artefact]  # what a stage is made of
+Inputs = Mapping[Stage, Artefact]  # the artefacts that a stage reads
 
 
 def read_manifest(text: bytes, stage: Stage, version: str, mend: str) -> Manifest:
     """The manifest of a version.
 
     Args:
-        text: of the manifest's file.
+        text: content of the manifest's file.
         stage: of the version.
-        version: its name.
-        mend: what to do when it cannot be read.
+        version: 16 hexadecimal digits.
+        mend: what to do when the manifest cannot be read, for the error.
 
     Raises:
         StoreError: it cannot be read, or was written by a newer release.
@@ -111,8 +114,31 @@ def read_manifest(text: bytes, stage: Stage, version: str, mend: str) -> Manifes
         ) from fault
 
 
+def manifest_of(plan: Plan, folder: Path, built: Built, finished: str, seconds: float) -> Manifest:
+    """The manifest of a version that is built.
+
+    Args:
+        plan: what the version depends on.
+        folder: holds the artefact's files and nothing else.
+        built: counts and pool.
+        finished: time of the build, ISO 8601.
+        seconds: duration of the build.
+    """
+    files = {str(path.relative_to(folder)): _checksum(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    run = Run(
+        finished=finished,
+        seconds=round(seconds, 3),
+        packages=_packages(),
+        processor=_processor(),
+        pool=built.pool,
+        new_keys=built.new_keys,
+    )
+    content = content_of(files)
+    return Manifest(**asdict(plan), version=plan.version, counts=built.counts, files=files, content=content, run=run)
+
+
 def complete(folder: Path, manifest: Manifest) -> None:
-    """Writes the manifest beside its files, after they are on the disk: what is left is to rename the folder."""
+    """Flushes the files to the disk, then writes the manifest beside them. Then the folder can be renamed."""
     for name in manifest.files:
         flush_to_disk(folder / name)
     path = folder / FILENAME
@@ -125,54 +151,54 @@ def complete(folder: Path, manifest: Manifest) -> None:
 
 def content_of(files: Mapping[str, Checksum]) -> str:
     """One digest over all files: equal when two copies hold the same bytes."""
-    return hashlib.sha256(canonical_json({name: one.sha256 for name, one in files.items()}).encode()).hexdigest()
+    return hashlib.sha256(canonical_json({name: file.sha256 for name, file in files.items()}).encode()).hexdigest()
 
 
-def checksum(path: Path) -> Checksum:
+def _checksum(path: Path) -> Checksum:
     """Size and SHA-256 of a file."""
     return Checksum(bytes=path.stat().st_size, sha256=hash_files([path]))
 
 
-def packages() -> dict[str, str]:
+def _packages() -> dict[str, str]:
     """Versions of the packages that shape results."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = package_version(name)
+            versions[name] = package_version(name)
         except PackageNotFoundError:
-            found[name] = "absent"
-    return found
+            versions[name] = "absent"
+    return versions
 
 
-def processor() -> dict[str, str]:
+def _processor() -> dict[str, str]:
     """What this machine computes with: architecture, CPU, instruction set that torch uses, and the GPU if any."""
     import torch  # slow to import, and artefacts are listed without it
 
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    found = {
+    parts = {
         "machine": platform.machine(),
         "cpu": next(iter(models), "") or platform.processor() or "unknown",
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
     }
-    return found | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})
+    return parts | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})
 
 
-def differences(one: Manifest, other: Manifest) -> list[str]:
+def differences(old: Manifest, new: Manifest) -> list[str]:
     """Lines such as `recipe.epochs: 5 -> 10`; empty when the artefacts are equal."""
-    found = []
+    lines = []
     for name in ("stage", "contract_version", "code_version", "recipe", "source", "inputs", "counts"):
-        found += _compare(name, getattr(one, name), getattr(other, name))
-    files = {name: file.sha256[:12] for name, file in one.files.items()}
-    return found + _compare("files", files, {name: file.sha256[:12] for name, file in other.files.items()})
+        lines += _compare(name, getattr(old, name), getattr(new, name))
+    files = ({name: file.sha256[:12] for name, file in manifest.files.items()} for manifest in (old, new))
+    return lines + _compare("files", *files)
 
 
-def _compare(where: str, one: Any, other: Any) -> list[str]:
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
+def _compare(field: str, old: Any, new: Any) -> list[str]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
         return [
             line
-            for key in sorted({*one, *other})
-            for line in _compare(f"{where}.{key}", one.get(key, "absent"), other.get(key, "absent"))
+            for key in sorted({*old, *new})
+            for line in _compare(f"{field}.{key}", old.get(key, "absent"), new.get(key, "absent"))
         ]
-    return [] if one == other else [f"{where}: {one} -> {other}"]
+    return [] if old == new else [f"{field}: {old} -> {new}"]

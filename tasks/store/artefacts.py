@@ -1,14 +1,10 @@
-"""The artefact store: versions by fingerprint, published whole or not at all, never changed.
-
-Aliases: small files that name artefacts, here and in the shared store, where all machines follow them.
-"""
+"""The artefact store: versions by fingerprint, published whole or not at all, never changed; shared on S3 if wanted."""
 
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -16,77 +12,11 @@ from pathlib import Path
 from filelock import FileLock
 
 from data_contracts.conventions import STAGES, Stage
-from data_contracts.manifest import FILENAME, Manifest, PoolSnapshot, Run
+from data_contracts.manifest import FILENAME, Manifest, PoolSnapshot
 from echoingecg.common import VERSION_LENGTH, StoreError, flush_to_disk, write_atomically
 from tasks.base.workspace import Workspace, writing_to
-from tasks.store.artefact import (
-    Artefact,
-    Built,
-    Plan,
-    checksum,
-    complete,
-    content_of,
-    packages,
-    processor,
-    read_manifest,
-)
-from tasks.store.shared import SharedStore, joined, kept_here
-
-__all__ = ["Artefact", "ArtefactStore", "Built", "Plan"]
-
-
-class Aliases:
-    """Those of a workspace, and of the store that it has joined: where both know a name, the store's holds.
-
-    Args:
-        workspace: keeps them as it last set them.
-        shared: that it has joined, if any.
-    """
-
-    def __init__(self, workspace: Workspace, shared: SharedStore | None) -> None:
-        self._root, self._shared = workspace.root, shared
-        self._folder = workspace.artefacts / "aliases"
-
-    def all(self) -> dict[str, str]:
-        """Alias -> artefact name."""
-        return dict(sorted((self.here() | (self._shared.aliases() if self._shared else {})).items()))
-
-    def here(self) -> dict[str, str]:
-        """The same as this workspace last set them."""
-        paths = sorted(self._folder.glob("[!.]*")) if self._folder.is_dir() else []
-        return {path.name: _line_of(path) for path in paths}
-
-    def target(self, name: str) -> str | None:
-        """What an alias names; None for what is none."""
-        if not _is_sound(name):
-            return None
-        if self._shared is not None and (target := self._shared.alias(name)) is not None:
-            return target
-        path = self._folder / name
-        return _line_of(path) if path.is_file() else None
-
-    def set(self, name: str, target: str) -> None:
-        """Points an alias at an artefact, atomically; for all machines first.
-
-        Raises:
-            StoreError: no alias could be called so; the disk or S3 refuses.
-        """
-        if not _is_sound(name):
-            raise StoreError(f"'{name}' cannot be an alias: use letters, digits, '.' and '_', and no stage's name")
-        if self._shared is not None:
-            self._shared.set_alias(name, target)
-        with writing_to(self._root):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(self._folder / name, f"{target}\n")
-
-
-def _line_of(path: Path) -> str:
-    return path.read_text(encoding="utf-8").strip()
-
-
-def _is_sound(name: str) -> bool:
-    return name.replace(".", "").replace("_", "").isalnum() and not name.startswith(".") and name not in STAGES
-
+from tasks.store.artefact import Artefact, Built, Plan, complete, manifest_of, read_manifest
+from tasks.store.shared import Aliases, SharedStore, joined, unshareable
 
 _BUILDING = ".building-"
 _FETCHING = ".fetching-"
@@ -95,57 +25,65 @@ ReadPool = Callable[[Workspace, PoolSnapshot], object]
 
 
 class ArtefactStore:
-    """Reads and publishes artefacts of one workspace, and of the shared store on S3 if it has joined one."""
+    """Reads and publishes artefacts of one workspace, and of the shared store on S3 if it has joined one.
+
+    `find`, `get`, `here` return artefacts whose files are in the workspace. `seen`, `named`, `published` read manifests
+    alone: the files of these artefacts may be in the shared store only.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
 
     @cached_property
     def shared(self) -> SharedStore | None:
-        """The store that this workspace has joined."""
+        """The shared store that this workspace has joined; None where it has joined none."""
         return joined(self.workspace)
 
     def folder(self, stage: Stage, version: str) -> Path:
+        """Where the version is in the workspace, or would be."""
         return self.workspace.artefacts / stage / version
 
     def find(self, stage: Stage, version: str) -> Artefact | None:
-        """The published version with its files, or None.
+        """The version, with its files in the workspace; None where it is not published.
 
-        One that only the shared store holds is fetched; one that it lacks, as after a killed upload, is shared.
+        Downloads a version that only the shared store has. Uploads a version that it lacks, as after a killed upload.
 
         Raises:
             StoreError: the manifest cannot be read, or was written by a newer release; a shared copy is damaged,
-                or S3 does not let us in.
+                or S3 refuses access.
         """
         here = self._here(stage, version)
         if self.shared is None:
             return here
         if here is None:
             return self._fetch(self.shared, stage, version)
-        if not kept_here(here):
+        if not unshareable(here):
             self.share(here)
         return here
 
     def seen(self, stage: Stage, version: str) -> Artefact | None:
-        """The same by its manifest alone: its files may be in the shared store. Changes nothing."""
+        """The version by its manifest alone; None where it is not published. Downloads and uploads nothing."""
         if (here := self._here(stage, version)) is not None or self.shared is None:
             return here
         manifest = self.shared.manifest(stage, version)
         return Artefact(self.folder(stage, version), manifest) if manifest else None
 
     def get(self, name: str) -> Artefact:
-        """The artefact called `<stage>-<version>` (a unique start of the version is enough) or by an alias.
+        """The artefact of a name, with its files in the workspace.
+
+        Args:
+            name: an alias or `<stage>-<version>`; a unique start of the version is enough.
 
         Raises:
-            StoreError: no such artefact, or several, or as `find`.
+            StoreError: no such artefact, or several, or for the reasons of `find`.
         """
         named = self.named(name)
-        if (found := self.find(named.stage, named.version)) is None:
+        if (artefact := self.find(named.stage, named.version)) is None:
             raise StoreError(f"{named} has gone meanwhile: 'artefacts list' shows all")
-        return found
+        return artefact
 
     def named(self, name: str) -> Artefact:
-        """The same by its manifest alone: its files may be in the shared store.
+        """The artefact of a name, as for `get`, by its manifest alone.
 
         Raises:
             StoreError: no such artefact, or several.
@@ -155,59 +93,65 @@ class ArtefactStore:
         if stage not in STAGES:
             raise StoreError(f"'{name}' names no artefact: write STAGE-VERSION or an alias; 'artefacts list' shows all")
         whole = self.seen(stage, start) if len(start) == VERSION_LENGTH and start.isalnum() else None
-        found = [whole] if whole else [one for one in self.published(stage) if one.version.startswith(start)]
-        if len(found) != 1:
-            many = "no artefact" if not found else f"{len(found)} artefacts"
+        matches = [whole] if whole else [item for item in self.published(stage) if item.version.startswith(start)]
+        if len(matches) != 1:
+            many = "no artefact" if not matches else f"{len(matches)} artefacts"
             places = f"{self.workspace.root}{f' and {self.shared}' if self.shared else ''}"
             raise StoreError(f"{many} named '{name}' in {places}: 'artefacts list' shows all")
-        return found[0]
+        return matches[0]
 
     def here(self, *stages: Stage) -> list[Artefact]:
-        """Artefacts published in the workspace, in the order of the stages, oldest first."""
-        found: list[Artefact] = []
+        """Artefacts in the workspace, of the stages (default: all), in the order of the stages, oldest first."""
+        artefacts: list[Artefact] = []
         for stage in stages or STAGES:
             folder = self.workspace.artefacts / stage
             names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-            found += [one for name in names if not name.startswith(".") and (one := self._here(stage, name))]
-        return sorted(found, key=_order)
+            artefacts += [item for name in names if not name.startswith(".") and (item := self._here(stage, name))]
+        return sorted(artefacts, key=_by_stage_and_age)
 
     def published(self, *stages: Stage) -> list[Artefact]:
-        """The same and, by their manifests alone, those of the shared store."""
-        found = self.here(*stages)
+        """Artefacts in the workspace and in the shared store, in the order of `here`. Downloads manifests alone."""
+        artefacts = self.here(*stages)
         if self.shared is not None:
-            known = {(one.stage, one.version) for one in found}
-            there = [one for one in self.shared.manifests(*stages) if (one.stage, one.version) not in known]
-            found += [Artefact(self.folder(one.stage, one.version), one) for one in there]
-        return sorted(found, key=_order)
+            known = {(artefact.stage, artefact.version) for artefact in artefacts}
+            for manifest in self.shared.manifests(*stages):
+                if (manifest.stage, manifest.version) not in known:
+                    artefacts.append(Artefact(self.folder(manifest.stage, manifest.version), manifest))
+        return sorted(artefacts, key=_by_stage_and_age)
 
     def lineage(self, artefact: Artefact) -> dict[Stage, str]:
-        """Versions of the artefact and of all it was made of, by stage, read from manifests alone."""
-        found: dict[Stage, str] = {artefact.stage: artefact.version}
+        """Versions of the artefact and of everything it was made of, by stage, read from manifests alone."""
+        versions: dict[Stage, str] = {artefact.stage: artefact.version}
         for stage, version in artefact.manifest.inputs.items():
-            above = self.seen(stage, version)
-            found |= self.lineage(above) if above else {stage: version}
-        return {stage: found[stage] for stage in STAGES if stage in found}
+            upstream = self.seen(stage, version)
+            versions |= self.lineage(upstream) if upstream else {stage: version}
+        return {stage: versions[stage] for stage in STAGES if stage in versions}
+
+    def in_lineage(self, artefact: Artefact, stage: Stage) -> Artefact | None:
+        """The artefact of a stage in the lineage of another, with its files; None where it is gone."""
+        version = self.lineage(artefact).get(stage)
+        return self.find(stage, version) if version else None
 
     def share(self, artefact: Artefact) -> None:
-        """Uploads an artefact that is here and that the shared store lacks. Says on one line what happened.
+        """Uploads an artefact of the workspace that the shared store lacks. Logs one line.
 
         Raises:
-            StoreError: S3 does not let us in; the artefact stays published here.
+            StoreError: S3 refuses access; the artefact stays published here.
         """
         if self.shared is None:
             return
         from tasks.base.progress import logger  # Prefect: not for a workspace that stands alone
 
         try:
-            says = kept_here(artefact) or self.shared.offer(artefact)
+            message = unshareable(artefact) or self.shared.offer(artefact)
         except StoreError as fault:
             raise StoreError(f"{artefact} is published here, but not shared: {fault}") from fault
-        if says:
-            logger().info(says)
+        if message:
+            logger().info(message)
 
     @contextmanager
     def locked(self, plan: Plan) -> Iterator[None]:
-        """Holds the one right to build this version; a second run waits here."""
+        """Holds the lock on building this version; a second run waits here."""
         with self._locked(f"{plan.stage}-{plan.version}"):
             yield
 
@@ -225,7 +169,7 @@ class ArtefactStore:
 
     @contextmanager
     def building(self, plan: Plan) -> Iterator[Path]:
-        """A temporary folder beside the versions, removed unless `publish` has moved it. Needs `locked`."""
+        """A temporary folder beside the versions, removed unless `publish` has moved it. Needs the `locked` context."""
         with self._beside(plan.stage, f"{_BUILDING}{plan.version}-") as folder:
             yield folder
 
@@ -247,32 +191,17 @@ class ArtefactStore:
     ) -> Artefact:
         """Writes the manifest last, after fsync, and renames the folder into place.
 
-        An equal copy that is already there stays. A differing one (a forced rerun on another machine,
-        say) is set aside in `.replaced`, never overwritten.
+        An equal copy that was published before stays. A differing copy, for example of a forced rerun on another
+        machine, is moved to `.replaced` and never overwritten.
 
         Args:
             plan: what the version depends on.
             folder: from `building`, holding the artefact's files.
             built: counts and pool.
             started: `time.monotonic()` at the start of the build.
-            read_pool: raises StoreError where the snapshot of an earlier build is gone; None for a stage without one.
+            read_pool: raises StoreError where a snapshot is gone; for a stage that has a pool.
         """
-        files = {str(path.relative_to(folder)): checksum(path) for path in sorted(folder.rglob("*")) if path.is_file()}
-        manifest = Manifest(
-            **asdict(plan),
-            version=plan.version,
-            counts=built.counts,
-            files=files,
-            content=content_of(files),
-            run=Run(
-                finished=self._next_time(plan.stage),
-                seconds=round(time.monotonic() - started, 3),
-                packages=packages(),
-                processor=processor(),
-                pool=built.pool,
-                new_keys=built.new_keys,
-            ),
-        )
+        manifest = manifest_of(plan, folder, built, self._next_time(plan.stage), time.monotonic() - started)
         complete(folder, manifest)
         target = self.folder(plan.stage, plan.version)
         artefact = self._here(plan.stage, plan.version)
@@ -297,7 +226,7 @@ class ArtefactStore:
         return Artefact(folder, read_manifest(text, stage, version, f"delete {folder} and run again"))
 
     def _fetch(self, shared: SharedStore, stage: Stage, version: str) -> Artefact | None:
-        """Takes a version from the shared store, whole or not at all; two processes that want it take turns."""
+        """Downloads a version from the shared store, whole or not at all. Two processes that want it take turns."""
         from tasks.base.progress import logger
 
         if (manifest := shared.manifest(stage, version)) is None:
@@ -307,19 +236,19 @@ class ArtefactStore:
                 return here
             with self._beside(stage, f"{_FETCHING}{version}-") as folder:
                 shared.fetch(manifest, folder)
-                found = _into_place(folder, self.folder(stage, version), manifest)
-        logger().info(f"{found}: taken from {shared}")
-        return found
+                artefact = _into_place(folder, self.folder(stage, version), manifest)
+        logger().info(f"{artefact}: taken from {shared}")
+        return artefact
 
     def _next_time(self, stage: Stage) -> str:
-        """Now; just after the newest version where the clock has gone back, so that `here` keeps the order."""
+        """Now, or just after the newest version where the clock has gone back, so that `here` keeps the order."""
         now = datetime.now(UTC)
         if newest := self.here(stage)[-1:]:
             now = max(now, datetime.fromisoformat(newest[0].manifest.run.finished) + timedelta(seconds=1))
         return now.isoformat(timespec="seconds")
 
     def _is_whole(self, artefact: Artefact, read_pool: ReadPool | None) -> bool:
-        """Whether its files are sound and its pool's snapshot is there: pools may be deleted and made again."""
+        """Whether its files are sound and its pool's snapshot exists: pools may be deleted and made again."""
         try:
             if read_pool is not None and (pool := artefact.manifest.run.pool):
                 read_pool(self.workspace, pool)
@@ -327,25 +256,20 @@ class ArtefactStore:
             return False
         return not artefact.faults()
 
-    def in_lineage(self, artefact: Artefact, stage: Stage) -> Artefact | None:
-        """What a stage gave to an artefact's lineage, if it is still here."""
-        version = self.lineage(artefact).get(stage)
-        return self.find(stage, version) if version else None
-
     def set_alias(self, name: str, artefact: Artefact) -> None:
-        """Points an alias at an artefact, atomically; for all machines once they can have the artefact.
+        """Points an alias at an artefact, atomically. In a shared store, the artefact is uploaded first.
 
         Raises:
-            StoreError: no alias could be called so; the artefact cannot be shared; the disk or S3 refuses.
+            StoreError: not a name for an alias; the artefact cannot be shared; the disk or S3 refuses.
         """
         if self.shared is not None and artefact.is_here:
-            if why := kept_here(artefact):
+            if why := unshareable(artefact):
                 raise StoreError(f"alias '{name}' stays as it is: {why}")
             self.share(artefact)
         self._aliases.set(name, str(artefact))
 
     def aliases(self) -> dict[str, str]:
-        """Alias -> artefact name."""
+        """Alias -> artefact name, of the workspace and the shared store, sorted."""
         return self._aliases.all()
 
     @property
@@ -353,7 +277,7 @@ class ArtefactStore:
         return Aliases(self.workspace, self.shared)
 
 
-def _order(artefact: Artefact) -> tuple[int, str, str]:
+def _by_stage_and_age(artefact: Artefact) -> tuple[int, str, str]:
     return STAGES.index(artefact.stage), artefact.manifest.run.finished, artefact.version
 
 
@@ -361,3 +285,58 @@ def _into_place(folder: Path, target: Path, manifest: Manifest) -> Artefact:
     folder.rename(target)
     flush_to_disk(target.parent)
     return Artefact(target, manifest)
+
+
+def join(workspace: Workspace, address: str) -> Iterator[str]:
+    """Joins a shared store, then uploads every artefact and alias of the workspace. With the same address: the rest.
+
+    Args:
+        workspace: made if there is none.
+        address: `s3://bucket/prefix`.
+
+    Yields:
+        one line for everything that happened.
+
+    Raises:
+        StoreError: the bucket cannot be reached, or does not keep the first of two writers' objects: nothing changes.
+    """
+    shared = SharedStore(address, workspace)
+    shared.check()
+    before = joined(workspace)
+    with writing_to(workspace.root):
+        workspace.root.mkdir(parents=True, exist_ok=True)
+        if before is not None and str(before) != str(shared):
+            shutil.rmtree(workspace.shared_manifests, ignore_errors=True)
+            yield f"left {before}"
+        write_atomically(workspace.shared_store, f"{shared}\n")
+    yield f"{workspace.root} shares artefacts in {shared}"
+    for artefact in ArtefactStore(workspace).here():
+        if message := unshareable(artefact) or shared.offer(artefact):
+            yield message
+    yield from Aliases(workspace, shared).share()
+
+
+def leave(workspace: Workspace) -> Iterator[str]:
+    """Leaves the shared store. Everything in the workspace and on S3 stays. Needs no network."""
+    if not workspace.shared_store.exists():
+        yield f"{workspace.root} shares artefacts with no other"
+        return
+    address = workspace.shared_store.read_text(encoding="utf-8").strip()
+    with writing_to(workspace.root):
+        workspace.shared_store.unlink()
+        shutil.rmtree(workspace.shared_manifests, ignore_errors=True)
+    yield f"left {address}"
+    for name, target in Aliases(workspace, None).local().items():
+        yield f"{name} -> {target}, as this workspace last set it"
+
+
+def sharing(workspace: Workspace) -> str:
+    """Which store a workspace shares, on one line, after its bucket has answered.
+
+    Raises:
+        StoreError: the bucket cannot be reached.
+    """
+    if (shared := joined(workspace)) is None:
+        return "in this workspace alone"
+    shared.check()
+    return f"shared in {shared}"

@@ -1,4 +1,4 @@
-"""What a run was asked to do: passed to every task, so that nothing is read from the environment."""
+"""What a run was asked to do. It is passed to every task, so that no task reads the environment."""
 
 import secrets
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ _KEY_BYTES = 32
 
 @dataclass(frozen=True)
 class Job:
-    """One order to the pipeline.
+    """One request to the pipeline.
 
     Attributes:
         recipe: every parameter.
         workspace: where everything is kept.
         export: the hospital export, absolute.
-        build: stages that may be built; the others must be there already.
-        redo: stages that are built again although their version is there.
-        needed: `build` and all that it depends on; the others are skipped.
+        build: stages that may be built; other stages must have their version already.
+        redo: stages that are built again even where their version exists.
+        needed: `build` and all stages that it depends on; other stages are skipped.
     """
 
     recipe: Recipe
@@ -48,13 +48,13 @@ class Job:
 
     @cached_property
     def key(self) -> bytes:
-        """Pseudonym key: the recipe's public one, or a secret that is made once and stays in the workspace."""
+        """Pseudonym key: the recipe's public key, or a secret that is made once and stays in the workspace."""
         if public := self.recipe.catalog.public_key:
             return public.encode()
         path = self.workspace.private / "pseudonym.key"
         with writing_to(self.workspace.root):
             private_folder(path.parent)
-            with FileLock(path.with_suffix(".lock"), mode=0o600):  # two first runs must not each make one
+            with FileLock(path.with_suffix(".lock"), mode=0o600):  # two first runs must not make two keys
                 if not path.exists():
                     with replace_atomically(path, 0o600) as beside:
                         beside.write_bytes(secrets.token_bytes(_KEY_BYTES))
@@ -72,19 +72,19 @@ class Job:
         from tasks.base.progress import Reporter
 
         previous = pq.read_table(self.index_file) if self.index_file.is_file() else None
-        found = scan(self.export, self.recipe.catalog, self.key, previous, Reporter("catalog"))
+        result = scan(self.export, self.recipe.catalog, self.key, previous, Reporter("catalog"))
         with writing_to(self.workspace.root):
             private_folder(self.index_file.parent)
             with replace_atomically(self.index_file, 0o600) as beside:
-                pq.write_table(found.sources, beside)
-        return found
+                pq.write_table(result.sources, beside)
+        return result
 
     def forget_scan(self) -> None:
-        """Lets go of what the catalog stage alone needs, 2 kB a file. Asked for again, the export is scanned again."""
+        """Frees what only the catalog stage needs, 2 kB for each file. A later use of `scan` scans again."""
         self.__dict__.pop("scan", None)
 
     def sources(self) -> pa.Table:
-        """Which file is where, (source_id, path), as the catalog stage left it.
+        """The path of each file, table (source_id, path), as the catalog stage left it.
 
         Raises:
             StoreError: the export was never catalogued in this workspace.
@@ -95,11 +95,11 @@ class Job:
 
 
 def stages_to_run(start_from: str, only: list[str], force: bool) -> tuple[frozenset[Stage], frozenset[Stage]]:
-    """Which stages may be built, and which are built again.
+    """(stages that may be built, stages that are built again).
 
     Args:
-        start_from: redo this stage and all that depend on it; empty for none.
-        only: build these stages alone; empty for all.
+        start_from: redo this stage and all stages that depend on it; empty for none.
+        only: build only these stages; empty for all.
         force: redo every stage that may be built.
 
     Raises:
@@ -111,19 +111,18 @@ def stages_to_run(start_from: str, only: list[str], force: bool) -> tuple[frozen
     if start_from and only:
         raise UserError("--from and --only exclude each other")
     build = frozenset(stage for stage in STAGES if not only or stage in only)
-    redo = (
-        build if force else frozenset(s for s in STAGES if start_from and (s == start_from or start_from in above(s)))
-    )
-    return build, redo
+    if force:
+        return build, build
+    return build, frozenset(stage for stage in STAGES if start_from in {stage, *upstream_of(stage)})
 
 
-def above(stage: Stage) -> frozenset[Stage]:
-    """Every stage that this one depends on, however far."""
+def upstream_of(stage: Stage) -> frozenset[Stage]:
+    """Every stage that this stage depends on, directly or through others."""
     direct = UPSTREAM[stage]
-    return frozenset(direct).union(*(above(one) for one in direct))
+    return frozenset(direct).union(*(upstream_of(name) for name in direct))
 
 
 def private_folder(folder: Path) -> None:
-    """Makes a folder that its owner alone can open."""
+    """Makes a folder that only its owner can open."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)

@@ -1,12 +1,12 @@
-"""Artefacts on S3, shared by workspaces of several machines: whole or not at all, and never overwritten.
+"""What workspaces of several machines share on S3: artefacts, whole and never overwritten, and aliases.
 
-    store.json                                 that artefacts are here, and in which layout
-    manifests/<stage>/<version>.json           written last, by whoever comes first: it makes the version exist
-    files/<stage>/<version>/<content>/<name>   under the digest of all of them, so that differing copies never mix
+    store.json                                 marks the prefix, with the number of this layout
+    manifests/<stage>/<version>.json           written last, by the first machine to come: it makes the version exist
+    files/<stage>/<version>/<content>/<name>   under the digest of all files, so that differing copies never mix
     aliases/<name>                             a line that names an artefact
 
-No lock reaches S3. Two machines that publish the same version write equal bytes under equal keys, or differing
-ones under different keys; the manifest's conditional put decides.
+S3 has no locks. Two machines that publish the same version write equal bytes under equal keys, or differing bytes
+under different keys. The conditional put of the manifest decides which copy counts.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from data_contracts.conventions import STAGES, Stage
 from data_contracts.manifest import Manifest
 from echoingecg.common import StoreError, fingerprint, write_atomically
-from tasks.base.workspace import Bucket, Listed, Workspace, is_s3
+from tasks.base.workspace import Bucket, S3Object, Workspace, is_s3, writing_to
 from tasks.store.artefact import Artefact, complete, content_of, read_manifest
 
 _MARK = "store.json"
@@ -29,15 +29,15 @@ _LAYOUT = 1
 _MANIFESTS = "manifests"
 _FILES = "files"
 _ALIASES = "aliases"
-_AT_ONCE = 8  # manifests asked for side by side
+_REQUESTS_AT_A_TIME = 8  # for manifests
 
 
 class SharedStore:
-    """What a bucket holds of artefacts.
+    """Artefacts under an address on S3.
 
     Args:
         address: `s3://bucket/prefix`.
-        workspace: that joined; keeps the manifests it has seen.
+        workspace: one that has joined; keeps copies of the manifests that it has read.
     """
 
     def __init__(self, address: str, workspace: Workspace) -> None:
@@ -48,10 +48,10 @@ class SharedStore:
         return self.bucket.address
 
     def check(self) -> None:
-        """That the bucket is reached and keeps to the first of two writers; the first to come marks it.
+        """Checks that the bucket answers and keeps the first of two writers' objects. Marks a new store.
 
         Raises:
-            StoreError: it is not, does not, or another release has marked it.
+            StoreError: it does not, or another release has marked it.
         """
         mark = json.dumps({"layout": _LAYOUT}).encode()
         self.bucket.write_new(_MARK, mark)
@@ -61,39 +61,39 @@ class SharedStore:
             raise StoreError(f"{self}: {_MARK} is none of this release: choose another prefix")
 
     def manifest(self, stage: Stage, version: str) -> Manifest | None:
-        """The manifest of a version; None where there is none.
+        """The manifest of a version; None where the store has no such version.
 
         Raises:
-            StoreError: it cannot be read, or S3 does not let us in.
+            StoreError: it cannot be read, or S3 refuses access.
         """
         text = self.bucket.read(_manifest_key(stage, version))
         return None if text is None else self._checked(text, stage, version)
 
     def manifests(self, *stages: Stage) -> list[Manifest]:
-        """All manifests of the stages (default: all), by one listing; only those not seen before are fetched."""
+        """All manifests of the stages (default: all), by one listing. Only manifests not read before are fetched."""
         under = f"{_MANIFESTS}/{stages[0]}" if len(stages) == 1 else _MANIFESTS
-        found = [one for one in self.bucket.listed(under) if _named(one.key)[0] in (stages or STAGES)]
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
-            return [one for one in threads.map(self._seen, found) if one is not None]
+        objects = [item for item in self.bucket.listed(under) if _version_of(item.key)[0] in (stages or STAGES)]
+        with ThreadPoolExecutor(_REQUESTS_AT_A_TIME) as threads:
+            return [manifest for manifest in threads.map(self._read_once, objects) if manifest is not None]
 
     def offer(self, artefact: Artefact) -> str:
-        """Uploads an artefact that is here, unless it is there: its files, then the manifest.
+        """Uploads an artefact of the workspace, first its files, then the manifest. Does nothing if S3 has it.
 
         Returns:
-            what happened, on one line; empty where an equal copy was there already.
+            what happened, on one line; empty where S3 had an equal copy.
 
         Raises:
-            StoreError: S3 does not let us in, or the files here are not what the manifest says.
+            StoreError: S3 refuses access, or the files here are not what the manifest says.
         """
         key = _manifest_key(artefact.stage, artefact.version)
         held = self.manifest(artefact.stage, artefact.version)
         if held is None:
             if faults := artefact.faults():
                 raise StoreError(f"{faults[0]}, so it is not shared: run again from '{artefact.stage}' with --from")
-            for name in artefact.manifest.files:  # all of them: what a killed upload left may be old, or damaged
+            for name in artefact.manifest.files:  # all files: what a killed upload left may be old, or damaged
                 self.bucket.write(f"{_files_key(artefact.manifest)}/{name}", artefact.folder / name)
             if self.bucket.write_new(key, artefact.manifest.model_dump_json(indent=2).encode() + b"\n"):
-                size = sum(one.bytes for one in artefact.manifest.files.values())
+                size = sum(file.bytes for file in artefact.manifest.files.values())
                 return f"{artefact}: shared, {len(artefact.manifest.files)} files, {size:,} bytes, to {self}"
             held = self.manifest(artefact.stage, artefact.version)
         if held is None or held.content == artefact.manifest.content:
@@ -104,11 +104,11 @@ class SharedStore:
         )
 
     def fetch(self, manifest: Manifest, folder: Path) -> None:
-        """Downloads an artefact into an empty folder, every file checked against the manifest, which comes last.
+        """Downloads an artefact into an empty folder. Checks every file; writes the manifest last.
 
         Raises:
-            StoreError: a file is missing or damaged there, or S3 does not let us in.
-            OSError: the disk is full, say.
+            StoreError: a file is missing or damaged on S3, or S3 refuses access.
+            OSError: the disk is full, for example.
         """
         for name in manifest.files:
             path = folder / name
@@ -119,7 +119,7 @@ class SharedStore:
         complete(folder, manifest)
 
     def faults(self, manifest: Manifest) -> Iterator[str]:
-        """One line for each file that is not there as the manifest says. Downloads all, keeps nothing."""
+        """Yields one line for each file on S3 that is missing or damaged. Downloads all files and keeps none."""
         for name in manifest.files:
             try:
                 for _ in self._file(manifest, name):
@@ -127,47 +127,29 @@ class SharedStore:
             except StoreError as fault:
                 yield str(fault)
 
-    def aliases(self) -> dict[str, str]:
-        """Alias -> artefact name."""
-        names = [one.key.partition("/")[2] for one in self.bucket.listed(_ALIASES)]
-        return {name: target for name in names if (target := self.alias(name)) is not None}
-
-    def alias(self, name: str) -> str | None:
-        """The artefact that an alias names."""
-        text = self.bucket.read(f"{_ALIASES}/{name}")
-        return None if text is None else text.decode(errors="replace").strip()
-
-    def set_alias(self, name: str, target: str, only_new: bool = False) -> bool:
-        """Points an alias at an artefact for all machines; whether it did, which `only_new` leaves to the first."""
-        content = f"{target}\n".encode()
-        if only_new:
-            return self.bucket.write_new(f"{_ALIASES}/{name}", content)
-        self.bucket.write(f"{_ALIASES}/{name}", content)
-        return True
-
     def surplus(self, kept: set[tuple[Stage, str]], before: datetime) -> dict[str, list[str]]:
-        """Versions outside `kept`, and files that no manifest names, as a killed upload leaves them.
+        """Keys to delete: versions outside `kept`, and files without a manifest, as a killed upload leaves them.
 
         Args:
             kept: (stage, version) that stay.
-            before: younger ones stay too: a run elsewhere may need what nothing names yet.
+            before: younger objects stay too, because a run on another machine may need them.
 
         Returns:
-            keys by what they are, in the order in which to delete them: a manifest goes before its files.
+            Address of a manifest or a folder -> its keys, in the order in which to delete: manifests before files.
         """
-        listed = [one for one in self.bucket.listed(_MANIFESTS) if _named(one.key)[0] in STAGES]
-        gone = {one.key for one in listed if _named(one.key) not in kept and one.changed < before}
-        there = (self._seen(one) for one in listed if one.key not in gone)
-        named = {_files_key(one) for one in there if one is not None}
-        found = {f"{self}/{key}": [key] for key in sorted(gone)}
-        for one in self.bucket.listed(_FILES):
-            folder = "/".join(one.key.split("/")[:4])
-            if folder not in named and one.changed < before:
-                found.setdefault(f"{self}/{folder}", []).append(one.key)
-        return found
+        objects = [item for item in self.bucket.listed(_MANIFESTS) if _version_of(item.key)[0] in STAGES]
+        surplus = {item.key for item in objects if _version_of(item.key) not in kept and item.changed < before}
+        kept_manifests = (self._read_once(item) for item in objects if item.key not in surplus)
+        folders = {_files_key(manifest) for manifest in kept_manifests if manifest is not None}
+        keys = {f"{self}/{key}": [key] for key in sorted(surplus)}
+        for item in self.bucket.listed(_FILES):
+            folder = "/".join(item.key.split("/")[:4])
+            if folder not in folders and item.changed < before:
+                keys.setdefault(f"{self}/{folder}", []).append(item.key)
+        return keys
 
     def _file(self, manifest: Manifest, name: str) -> Iterator[bytes]:
-        """A file's blocks; an error after the last where they are not what the manifest says."""
+        """Yields a file's blocks; raises StoreError after the last if they are not what the manifest says."""
         key, expected, digest = f"{_files_key(manifest)}/{name}", manifest.files[name], hashlib.sha256()
         for block in self.bucket.blocks(key, expected.bytes):
             digest.update(block)
@@ -178,34 +160,34 @@ class SharedStore:
                 f"{self._mend(manifest.stage, manifest.version)}"
             )
 
-    def _seen(self, listed: Listed) -> Manifest | None:
-        """A listed manifest; a copy is kept here under the tag of its content. None where it has gone meanwhile."""
-        stage, version = _named(listed.key)
-        kept = self.workspace.shared_manifests / stage / f"{version}-{fingerprint(listed.tag)}.json"
-        if kept.is_file():
-            return self._checked(kept.read_bytes(), stage, version)
-        if (found := self.manifest(stage, version)) is not None:
-            with contextlib.suppress(OSError):  # it only spares a request; a read-only workspace may still list
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(kept, found.model_dump_json())
-        return found
+    def _read_once(self, listed: S3Object) -> Manifest | None:
+        """A listed manifest, from the workspace's copy under the tag of its content. None where it is gone by now."""
+        stage, version = _version_of(listed.key)
+        copy = self.workspace.shared_manifests / stage / f"{version}-{fingerprint(listed.tag)}.json"
+        if copy.is_file():
+            return self._checked(copy.read_bytes(), stage, version)
+        if (manifest := self.manifest(stage, version)) is not None:
+            with contextlib.suppress(OSError):  # the copy only saves a request; a read-only workspace may still list
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(copy, manifest.model_dump_json())
+        return manifest
 
     def _checked(self, text: bytes, stage: Stage, version: str) -> Manifest:
-        """A manifest from outside: of this version, its digest that of its files, none of which leads elsewhere."""
+        """A manifest from outside. Its version and digest must be right, and no file name may leave the folder."""
         mend = self._mend(stage, version)
-        found = read_manifest(text, stage, version, mend)
-        paths = [PurePosixPath(name) for name in found.files]
-        whole = (found.stage, found.version, found.content) == (stage, version, content_of(found.files))
-        if not whole or any(path.is_absolute() or ".." in path.parts for path in paths):
+        manifest = read_manifest(text, stage, version, mend)
+        paths = [PurePosixPath(name) for name in manifest.files]
+        is_whole = (manifest.stage, manifest.version, manifest.content) == (stage, version, content_of(manifest.files))
+        if not is_whole or any(path.is_absolute() or ".." in path.parts for path in paths):
             raise StoreError(f"artefact {stage}-{version}: its manifest is damaged; {mend}")
-        return found
+        return manifest
 
     def _mend(self, stage: Stage, version: str) -> str:
         return f"delete {self}/{_manifest_key(stage, version)} and run again: it is shared or made anew"
 
 
 def joined(workspace: Workspace) -> SharedStore | None:
-    """The shared store that a workspace has joined; None for one that stands alone.
+    """The shared store that a workspace has joined; None where it has joined none.
 
     Raises:
         StoreError: the file that names it is damaged.
@@ -227,14 +209,14 @@ def _files_key(manifest: Manifest) -> str:
     return f"{_FILES}/{manifest.stage}/{manifest.version}/{manifest.content[:16]}"
 
 
-def _named(key: str) -> tuple[Stage, str]:
-    """Stage and version of a manifest's key; empty ones for a key that is none of ours."""
-    found = re.fullmatch(rf"{_MANIFESTS}/({'|'.join(STAGES)})/([0-9a-z]+)\.json", key)
-    return (found[1], found[2]) if found else ("", "")  # type: ignore[return-value]
+def _version_of(key: str) -> tuple[Stage, str]:
+    """Stage and version of a manifest's key; empty strings for another key."""
+    match = re.fullmatch(rf"{_MANIFESTS}/({'|'.join(STAGES)})/([0-9a-z]+)\.json", key)
+    return (match[1], match[2]) if match else ("", "")  # type: ignore[return-value]
 
 
-def kept_here(artefact: Artefact) -> str:
-    """Why an artefact is of no use to other machines, on one line; empty when it is."""
+def unshareable(artefact: Artefact) -> str:
+    """Why an artefact is of no use to other machines, on one line; empty if it is of use."""
     pool = artefact.manifest.run.pool
     if pool is None or is_s3(pool.path):
         return ""
@@ -242,3 +224,68 @@ def kept_here(artefact: Artefact) -> str:
         f"{artefact}: not shared, as its pool is a folder of this workspace: other machines make their own; to share "
         f"both, run with execution.pools=s3://BUCKET/PREFIX"
     )
+
+
+class Aliases:
+    """Names for artefacts: small files in the workspace, and objects in the shared store, which all machines follow.
+
+    Where both know a name, the shared store's target counts.
+
+    Args:
+        workspace: keeps the aliases as it last set them.
+        shared: the store that it has joined, if any.
+    """
+
+    def __init__(self, workspace: Workspace, shared: SharedStore | None) -> None:
+        self._root, self._shared = workspace.root, shared
+        self._folder = workspace.artefacts / "aliases"
+
+    def all(self) -> dict[str, str]:
+        """Alias -> artefact name, of the workspace and the shared store, sorted."""
+        targets = self.local()
+        if self._shared is not None:
+            names = [item.key.partition("/")[2] for item in self._shared.bucket.listed(_ALIASES)]
+            targets |= {name: target for name in names if (target := self._shared_target(name)) is not None}
+        return dict(sorted(targets.items()))
+
+    def local(self) -> dict[str, str]:
+        """Alias -> artefact name, as this workspace last set them."""
+        paths = sorted(self._folder.glob("[!.]*")) if self._folder.is_dir() else []
+        return {path.name: path.read_text(encoding="utf-8").strip() for path in paths}
+
+    def target(self, name: str) -> str | None:
+        """The artefact name that an alias stands for; None where there is no such alias."""
+        if not _is_alias(name):
+            return None
+        return self._shared_target(name) or self.local().get(name)
+
+    def set(self, name: str, target: str) -> None:
+        """Points an alias at an artefact, atomically; in the shared store first.
+
+        Raises:
+            StoreError: not a name for an alias; the disk or S3 refuses.
+        """
+        if not _is_alias(name):
+            raise StoreError(f"'{name}' cannot be an alias: use letters, digits, '.' and '_', and no stage's name")
+        if self._shared is not None:
+            self._shared.bucket.write(f"{_ALIASES}/{name}", f"{target}\n".encode())
+        with writing_to(self._root):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._folder / name, f"{target}\n")
+
+    def share(self) -> Iterator[str]:
+        """Adds the workspace's aliases to the shared store, where it does not know the name; yields what happened."""
+        assert self._shared is not None
+        for name, target in self.local().items():
+            if self._shared.bucket.write_new(f"{_ALIASES}/{name}", f"{target}\n".encode()):
+                yield f"{name} -> {target}"
+            elif (kept := self._shared_target(name)) != target:
+                yield f"{name} -> {kept}, as {self._shared} has it; here it was {target}"
+
+    def _shared_target(self, name: str) -> str | None:
+        text = self._shared.bucket.read(f"{_ALIASES}/{name}") if self._shared is not None else None
+        return None if text is None else text.decode(errors="replace").strip()
+
+
+def _is_alias(name: str) -> bool:
+    return name.replace(".", "").replace("_", "").isalnum() and not name.startswith(".") and name not in STAGES

@@ -28,7 +28,7 @@ from helpers.paths import DATA
 from tasks.all_stages import WORKS
 from tasks.base.workspace import Workspace
 from tasks.operations.verify_and_collect import faults
-from tasks.store.artefacts import ArtefactStore, Plan
+from tasks.store import ArtefactStore, Plan
 
 VERSIONS = json.loads((DATA / "pinned_versions.json").read_text())
 

@@ -19,7 +19,7 @@ from flows.request import find_recipe, make_job
 from helpers.cases.stage_runs import run_stages
 from helpers.ecg.synthetic_hearts import twelve_leads
 from helpers.ecg.wfdb_files import write_record
-from tasks.pools.signals import PoolSignals
+from tasks.pools import PoolSignals
 
 SHORT = twelve_leads(seconds=6.0)
 LONG = twelve_leads(seconds=30.0)

@@ -16,8 +16,8 @@ from flows.request import find_recipe
 from helpers.cases.command_line import call
 from helpers.cases.stage_runs import Run, run_stages
 from tasks.operations.drift import compare_export
-from tasks.operations.predict import find_student
-from tasks.store.job import Job
+from tasks.operations.students import find_student
+from tasks.store import Job
 
 RULE = DriftSettings(draws=50, least_patients=3)
 

@@ -9,7 +9,7 @@ from flows.maintenance import gc, verify
 from helpers.cases.stage_runs import Run
 from helpers.servers.s3_server import s3_bucket
 from tasks.base.workspace import Bucket
-from tasks.store.join_shared import join
+from tasks.store import join
 
 
 @pytest.mark.slow

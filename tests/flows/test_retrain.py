@@ -14,7 +14,7 @@ from echoingecg.simulator.export import simulate
 from flows.request import find_recipe
 from helpers.servers.prefect_server import Server, served, wait_for
 from tasks.base.workspace import Workspace
-from tasks.store.artefacts import ArtefactStore
+from tasks.store import ArtefactStore
 
 SIZES = (16, 18, 20, 22, 24)  # patients
 TINY = [

@@ -19,8 +19,8 @@ from helpers.ecg.ecg_files import ecg_steps
 from helpers.privacy.personal_export import BIRTHS, FORMATS, GIVEN, PATIENT, SURNAME, WARD, name_dicom, write_ecg
 from helpers.privacy.searching import Words
 from tasks.base.workspace import Workspace
-from tasks.operations.retrain import ExportRecords, Landed
-from tasks.pools.transaction import SourceFile
+from tasks.ingest.blocks import SourceFile
+from tasks.operations.retrain import ExportRecords, FinishedExport
 from tasks.student import earlier_student
 
 WORDS = Words((SURNAME, GIVEN, WARD, PATIENT, *BIRTHS))
@@ -106,7 +106,7 @@ def test_a_recipe_names_artefacts_not_paths(tmp_path: Path, name: str) -> None:
 
 def test_records_of_exports_are_the_owners_alone(tmp_path: Path) -> None:
     records = ExportRecords(Workspace(tmp_path))
-    one = Landed(tmp_path / SURNAME, 1, "a")
+    one = FinishedExport(tmp_path / SURNAME, 1, "a")
     records.keep(one, ExportRecord(export=SURNAME))
     records.keep(one, ExportRecord(export=SURNAME, tries=1))
     assert records.get(one).tries == 1

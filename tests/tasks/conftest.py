@@ -7,7 +7,7 @@ import pytest
 
 from helpers.servers.s3_server import s3_bucket
 from tasks.base.workspace import Workspace
-from tasks.store.artefacts import ArtefactStore, Plan
+from tasks.store import ArtefactStore, Plan
 
 
 @pytest.fixture

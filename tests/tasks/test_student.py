@@ -15,7 +15,7 @@ from echoingecg.common import StoreError
 from echoingecg.student.checkpoint import FILENAME
 from flows.request import find_recipe, make_job
 from helpers.cases.stage_runs import Run, run_stages
-from tasks.store.job import Job
+from tasks.store import Job
 from tasks.student import WORK, earlier_student
 
 STAGES = ("catalog", "ecg", "teacher", "pairs", "student")

@@ -22,7 +22,7 @@ from echoingecg.teacher.identity import DEMO_FOLDER, WEIGHTS
 from helpers.cases.stage_runs import Run, run_stages
 from helpers.paths import ROOT, TESTS
 from tasks.operations.verify_and_collect import faults
-from tasks.pools.pool import Pool
+from tasks.pools import Pool
 from tasks.pools.targets import read_targets
 
 CLIPS = 24

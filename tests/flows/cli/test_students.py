@@ -19,9 +19,8 @@ from echoingecg.evaluation.data.embed import GaussianTable, sampled_distances
 from flows.cli.students import embed
 from helpers.cases.command_line import call
 from helpers.cases.stage_runs import Run
-from tasks.operations.predict import find_student
-from tasks.operations.search import Cohort, ecgs_like, studies_like
-from tasks.pools.signals import PoolSignals
+from tasks.operations.students import Cohort, ecgs_like, find_student, studies_like
+from tasks.pools import PoolSignals
 from tasks.pools.targets import read_targets
 
 

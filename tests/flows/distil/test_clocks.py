@@ -18,8 +18,8 @@ from helpers.cases.stage_runs import Run, run_stages
 from helpers.servers.clock import clock as a_clock
 from helpers.servers.prefect_server import LIMIT, Server, server_at, serving, started, wait_for
 from tasks.base.workspace import Workspace
-from tasks.operations.verify_and_collect import collect, faults
-from tasks.store.artefacts import ArtefactStore
+from tasks.operations.verify_and_collect import faults, garbage_collect
+from tasks.store import ArtefactStore
 
 LIBRARY = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
 JUMP, QUARTER = 7200, 900  # s
@@ -65,11 +65,11 @@ def test_a_clock_that_jumps_between_the_stages(finished: Run, tmp_path: Path) ->
     assert all(run.cached.values())
     assert run.content == finished.content
     assert [fault for one in run.artefacts.values() for fault in faults(run.job.store, one)] == []
-    assert list(collect(run.job.store, delete=True)) == []
+    assert list(garbage_collect(run.job.store, delete=True)) == []
 
     other = make_job(find_recipe("smoke", ["evaluation.bootstrap_draws=60"]), str(run.job.export), str(workspace))
     newest = run_stages(other)
-    gone = list(collect(other.store, delete=True))
+    gone = list(garbage_collect(other.store, delete=True))
     assert gone == [f"deleted artefacts/evaluation/{run.versions['evaluation']}"]
     assert other.store.published("evaluation") == [newest.artefacts["evaluation"]]
 

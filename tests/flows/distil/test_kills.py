@@ -16,8 +16,8 @@ from flows.request import find_recipe, make_job
 from helpers.cases.stage_runs import Run, run_stages
 from helpers.paths import ROOT
 from tasks.base.workspace import Workspace
-from tasks.operations.verify_and_collect import collect, faults
-from tasks.store.artefacts import ArtefactStore
+from tasks.operations.verify_and_collect import faults, garbage_collect
+from tasks.store import ArtefactStore
 
 KILLS = 20
 SPAN = 20.0  # s after the flow has begun; two free cores are through in as many
@@ -67,7 +67,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def what_is_left(run: Run) -> list[str]:
     """Every file once garbage is collected. Commits of a pool, and the index of an export, have names of their own."""
     assert [fault for one in run.artefacts.values() for fault in faults(run.job.store, one)] == []
-    list(collect(run.job.store, delete=True))
+    list(garbage_collect(run.job.store, delete=True))
     root = run.job.workspace.root
     names = (str(path.relative_to(root)) for path in root.rglob("*") if path.suffix != ".lock")
     return sorted(re.sub(r"(sources-)\w+|(pools/.*/)\w+$", r"\1\2*", name) for name in names)

@@ -13,8 +13,7 @@ from helpers.servers.s3_server import s3_bucket
 from tasks.all_stages import WORKS
 from tasks.base.workspace import Bucket
 from tasks.operations.verify_and_collect import faults
-from tasks.store.job import Job
-from tasks.store.join_shared import join
+from tasks.store import Job, join
 
 FIRST: tuple[Stage, ...] = ("catalog", "ecg", "teacher", "pairs")
 

@@ -18,8 +18,8 @@ from helpers.cases.stage_runs import Run, run_and_kill, run_stages
 from helpers.servers.s3_server import s3_bucket
 from tasks.all_stages import plans
 from tasks.operations.verify_and_collect import faults
-from tasks.pools.pool import Pool
-from tasks.store.job import Job
+from tasks.pools import Pool
+from tasks.store import Job
 
 
 def job_like(run: Run, overrides: tuple[str, ...] = (), **order: object) -> Job:

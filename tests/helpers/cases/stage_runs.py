@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from data_contracts.conventions import UPSTREAM, Stage
 from helpers.paths import TESTS
 from tasks.all_stages import WORKS
-from tasks.store.artefacts import Artefact
-from tasks.store.job import Job
+from tasks.store import Artefact, Job
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from data_contracts.tables import ArrayContract
+from echoingecg.common import key_rows
 from helpers.pools.signal_rows import key
 from tasks.base.workspace import Workspace
-from tasks.pools.pool import Pool, PoolArray, key_rows
+from tasks.pools import Pool, PoolArray
 
 KEY = ArrayContract("key", ("clip", "byte"), "uint8", "", "SHA-256 of the source file", (("byte", 32),))
 START = ArrayContract("start", ("clip",), "int64", "", "first vector of the clip")

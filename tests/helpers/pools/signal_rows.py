@@ -3,7 +3,8 @@
 import numpy as np
 
 from data_contracts.tables import ArrayContract
-from tasks.pools.pool import PoolArray, key_rows
+from echoingecg.common import key_rows
+from tasks.pools import PoolArray
 
 KEY = ArrayContract("key", ("record", "byte"), "uint8", "", "SHA-256 of the source file", (("byte", 32),))
 SIGNAL = ArrayContract("signal", ("record", "lead", "time"), "float32", "mV", "a signal", (("lead", 12),))

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from data_contracts.manifest import PoolSnapshot
 from tasks.base.workspace import Bucket, Workspace
-from tasks.store.artefacts import Artefact, ArtefactStore, Built, Plan
-from tasks.store.join_shared import join
+from tasks.store import Artefact, ArtefactStore, Built, Plan, join
 
 BIG = 1 << 20
 

@@ -19,9 +19,9 @@ from echoingecg.recipe import EcgSettings
 from echoingecg.student.store import load
 from helpers.cases.released_files import Case, fitted_scaler, write_case
 from tasks.base.workspace import Workspace
-from tasks.operations.released import Files, export_released, import_released
 from tasks.operations.verify_and_collect import faults
-from tasks.store.artefacts import Artefact, ArtefactStore
+from tasks.store import Artefact, ArtefactStore
+from tasks.student import ReleasedFiles, export_released, import_released
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def store(tmp_path_factory) -> ArtefactStore:
 
 @pytest.fixture(scope="module")
 def artefact(case, store) -> Artefact:
-    return import_released(store, Files(case.weights, case.scaler, case.text))
+    return import_released(store, ReleasedFiles(case.weights, case.scaler, case.text))
 
 
 def test_the_artefact_knows_where_it_comes_from(artefact, case, store):
@@ -53,7 +53,7 @@ def test_the_artefact_knows_where_it_comes_from(artefact, case, store):
 def test_the_same_files_elsewhere_are_the_same_version(artefact, golden, store, tmp_path):
     other = write_case(golden, tmp_path)
     (tmp_path / "bert").rename(tmp_path / "other name")
-    files = Files(other.weights, other.scaler, str(tmp_path / "other name"), tmp_path / "config.json")
+    files = ReleasedFiles(other.weights, other.scaler, str(tmp_path / "other name"), tmp_path / "config.json")
     assert import_released(store, files) == artefact
     other.write({**other.state, "ecg_encoder.bn1.bias": other.state["ecg_encoder.bn1.bias"] + 1})
     elsewhere = ArtefactStore(Workspace(tmp_path / "elsewhere"))

@@ -16,12 +16,12 @@ def test_a_server_that_does_not_answer_costs_no_stage_and_is_let_alone(
         calls.append(1)
         raise httpx.ConnectError("nobody there")
 
-    monkeypatch.setattr(progress, "_away", progress._Away())
+    monkeypatch.setattr(progress, "_next_attempt", 0.0)
     for _ in range(3):
         progress.only_shown(refused)
     assert len(calls) == 1
     assert [record.getMessage() for record in caplog.records] == ["not shown in the UI: nobody there"]
-    later = progress.time.monotonic() + progress._LET_ALONE + 1
+    later = progress.time.monotonic() + progress._SERVER_RETRY_SECONDS + 1
     monkeypatch.setattr(progress.time, "monotonic", lambda: later)
     progress.only_shown(lambda: calls.append(2))
     assert calls == [1, 2]

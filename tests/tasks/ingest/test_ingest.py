@@ -5,26 +5,27 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import dask.config
 import distributed
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from benchmarks.ecg_export import ecg_job, write_export
 from data_contracts.quarantine import QUARANTINE
-from echoingecg.common import StoreError
+from echoingecg.common import StoreError, key_rows, no_progress
 from helpers.cases.stage_runs import Run, run_stages
 from helpers.paths import ROOT
 from tasks.base.progress import Reporter
 from tasks.base.workspace import Workspace
 from tasks.ecg import LAYOUT
-from tasks.pools.pool import Draft, Pool, rows_by_key
-from tasks.pools.transaction import Block, Rows, key_rows
-from tasks.pools.writer import BlockWriter
+from tasks.ingest.blocks import Block, SourceFile
+from tasks.ingest.ingest import BlockWriter, SourceFiles, ingest_blocks
+from tasks.pools import Draft, Pool, rows_by_key
 
 RECORDS = 60
 DAMAGED = (3, 20, 21)
@@ -84,15 +85,16 @@ def test_shards_are_written_whole_and_in_order(tmp_path: Path, monkeypatch: pyte
     sizes: list[int] = []
     add = Draft.add
 
-    def counted(draft: Draft, rows: Rows) -> None:
+    def counted(draft: Draft, rows: Mapping[str, np.ndarray]) -> None:
         sizes.append(len(rows["key"]))
         add(draft, rows)
 
     with pool.writing():
-        with BlockWriter(pool, 1500) as writer:
-            monkeypatch.setattr(Draft, "add", counted)
-            for first in range(0, 2400, 300):
-                writer.put(block(first, 300))
+        writer = BlockWriter(pool, 1500)
+        monkeypatch.setattr(Draft, "add", counted)
+        for first in range(0, 2400, 300):
+            writer.write(block(first, 300))
+        writer.finish()
         assert sizes == [1024, 1024, 352]
         group = Pool.read(pool.workspace, pool.snapshot())
     assert list(rows_by_key(group)) == [f"{number:064x}" for number in range(2400)]
@@ -100,29 +102,40 @@ def test_shards_are_written_whole_and_in_order(tmp_path: Path, monkeypatch: pyte
     assert len(pool.refused()) == 8
 
 
-def _divide_by_zero_after_a_commit(pool: Pool) -> None:
-    with BlockWriter(pool, 50) as writer:
-        writer.put(block(0, 60))
-        while len(rows_by_key(Pool.read(pool.workspace, pool.snapshot()))) < 60:
-            time.sleep(0.01)
-        writer.put(block(60, 20))
-        raise ZeroDivisionError
+def _files(count: int) -> SourceFiles:
+    table = pa.table({"content_hash": [f"{number:064x}" for number in range(count)], "path": ["x"] * count})
+    return SourceFiles(Path("export"), table)
 
 
 def test_after_a_fault_earlier_commits_stand(tmp_path: Path) -> None:
     pool = Pool(Workspace(tmp_path), "ecg/test", LAYOUT)
+
+    def blocks(groups: Iterable[Sequence[SourceFile]]) -> Iterator[Block]:
+        yield block(0, 60)
+        while len(rows_by_key(Pool.read(pool.workspace, pool.snapshot()))) < 60:
+            time.sleep(0.01)
+        yield block(60, 20)
+        raise ZeroDivisionError
+
     with pool.writing():
         with pytest.raises(ZeroDivisionError):
-            _divide_by_zero_after_a_commit(pool)
+            ingest_blocks(pool, _files(80), blocks, 60, 50, no_progress)
         assert len(rows_by_key(Pool.read(pool.workspace, pool.snapshot()))) == 60
         assert len(pool.refused()) == 1
 
 
-def test_a_fault_of_the_thread_is_raised(tmp_path: Path) -> None:
+def test_a_fault_of_the_writing_thread_is_raised_and_nothing_is_written_after_it(tmp_path: Path) -> None:
     pool = Pool(Workspace(tmp_path), "ecg/test", LAYOUT)
     wrong = Block(2, {"key": key_rows(["0" * 64]), "unheard": np.zeros(1)}, {})
-    with pool.writing(), pytest.raises(KeyError), BlockWriter(pool, 1) as writer:
-        writer.put(wrong)
+    with pool.writing():
+        before = pool.snapshot()
+        with pytest.raises(KeyError):
+            ingest_blocks(pool, _files(3), lambda groups: iter([wrong, block(0, 1), block(1, 1)]), 1, 1, no_progress)
+        writer = BlockWriter(pool, 1)
+        with pytest.raises(KeyError):
+            writer.write(wrong)
+        assert writer.write(block(0, 1)) == 0
+        assert pool.snapshot() == before, "half a block would have been committed"
 
 
 def test_no_scheduler_is_one_line(export: Path, tmp_path: Path) -> None:

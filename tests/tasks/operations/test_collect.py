@@ -13,11 +13,11 @@ from filelock import FileLock
 
 from data_contracts.manifest import FILENAME
 from data_contracts.tables import ArrayContract
-from echoingecg.common import StoreError
+from echoingecg.common import StoreError, key_rows
 from tasks.base.workspace import Workspace
-from tasks.operations.verify_and_collect import collect
-from tasks.pools.pool import Pool, PoolArray, key_rows, rows_by_key
-from tasks.store.artefacts import Artefact, ArtefactStore, Built, Plan
+from tasks.operations.verify_and_collect import garbage_collect
+from tasks.pools import Pool, PoolArray, rows_by_key
+from tasks.store import Artefact, ArtefactStore, Built, Plan
 
 A_DAY = 25 * 3600.0
 KEY = ArrayContract("key", ("record", "byte"), "uint8", "", "SHA-256 of the file", (("byte", 32),))
@@ -51,8 +51,8 @@ def test_nothing_is_collected_while_a_run_goes_on(store: ArtefactStore, lock: st
     path = store.workspace.root / lock
     path.parent.mkdir(parents=True)
     with FileLock(path), pytest.raises(StoreError, match=rf"a run is going on \({path.stem}\): collect when it has"):
-        list(collect(store, delete=True))
-    assert list(collect(store, delete=True)) == []
+        list(garbage_collect(store, delete=True))
+    assert list(garbage_collect(store, delete=True)) == []
 
 
 LEFT = (
@@ -73,9 +73,9 @@ def test_leftovers_go_once_they_are_a_day_old(store: ArtefactStore, seconds: flo
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     age(root, seconds)
-    listed = list(collect(store, delete=False))
+    listed = list(garbage_collect(store, delete=False))
     assert len(listed) == len(LEFT) - len(left)
-    assert [line.replace("deleted", "would delete") for line in collect(store, delete=True)] == listed
+    assert [line.replace("deleted", "would delete") for line in garbage_collect(store, delete=True)] == listed
     assert {str(path.relative_to(root)) for path in files(root)} == left | set(KEPT)
 
 
@@ -90,14 +90,14 @@ def test_chunks_of_a_killed_commit_go_and_every_commit_stays(store: ArtefactStor
         lost = set(files(workspace.root / pool.place)) - sound
         assert lost
         second = pool.snapshot()
-    assert list(collect(store, delete=True)) == [], "they may be young"
+    assert list(garbage_collect(store, delete=True)) == [], "they may be young"
     age(workspace.root / pool.place, A_DAY)
-    [listed] = collect(store, delete=False)
+    [listed] = garbage_collect(store, delete=False)
     assert listed.endswith("bytes that no commit holds in pools/ecg/test")
     assert lost <= set(files(workspace.root / pool.place))
-    assert len(list(collect(store, delete=True))) == 1
+    assert len(list(garbage_collect(store, delete=True))) == 1
     assert set(files(workspace.root / pool.place)) & lost == set()
-    assert list(collect(store, delete=True)) == []
+    assert list(garbage_collect(store, delete=True)) == []
     with pool.writing():
         pool.append(rows(6), {})
     for snapshot, count in ((first, 1), (second, 2), (pool.snapshot(), 3)):
@@ -112,7 +112,7 @@ def test_the_newest_is_kept_though_clocks_jump(store: ArtefactStore, plan: Plan,
     (old.folder / FILENAME).write_text(json.dumps(manifest))
     new = publish(store, plan, 2)
     assert [one.version for one in store.published("pairs")] == [old.version, new.version]
-    assert list(collect(store, delete=True)) == [f"deleted artefacts/pairs/{old.version}"]
+    assert list(garbage_collect(store, delete=True)) == [f"deleted artefacts/pairs/{old.version}"]
     assert store.find("pairs", new.version)
 
 

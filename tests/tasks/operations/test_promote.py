@@ -13,10 +13,10 @@ from data_contracts.prediction import FILENAME
 from echoingecg.common import StoreError, UserError
 from echoingecg.recipe.evaluation import PromotionSettings
 from helpers.cases.predictions import predictions
-from tasks.operations import promote as promoting
-from tasks.operations.predict import find_student
-from tasks.operations.promote import promote
-from tasks.store.artefacts import Artefact, ArtefactStore, Built, Plan
+from tasks.operations import retrain as promoting
+from tasks.operations.retrain import promote
+from tasks.operations.students import find_student
+from tasks.store import Artefact, ArtefactStore, Built, Plan
 
 RULE = PromotionSettings(draws=50)
 STUDENT = Plan("student", 1, 1, {}, {}, {})

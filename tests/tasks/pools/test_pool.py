@@ -18,7 +18,8 @@ from echoingecg.common import StoreError
 from helpers.paths import TESTS
 from helpers.pools.signal_rows import LAYOUT, SIGNAL, key, rows
 from tasks.base.workspace import Workspace
-from tasks.pools.pool import Pool, open_repository, rows_by_key, sweep
+from tasks.pools import Pool, rows_by_key, sweep
+from tasks.pools.pool import open_repository
 
 
 @pytest.fixture
@@ -65,11 +66,11 @@ from pathlib import Path
 import zarr
 from helpers.pools.signal_rows import LAYOUT, rows
 from tasks.base.workspace import Workspace
-from tasks.pools.pool import Pool
+from tasks.pools import Pool
 pool = Pool(Workspace(Path({str(workspace.root)!r})), "ecg/test", LAYOUT)
 with pool.writing():
     pool.append(rows(1, 2), {{}})
-    session = pool._repo.writable_session("main")
+    session = pool._repository.writable_session("main")
     group = zarr.open_group(session.store, mode="a")
     group["key"].resize((7, 32))
     group["signal"].resize((7, 12, 5))

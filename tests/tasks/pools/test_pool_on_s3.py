@@ -14,7 +14,7 @@ from helpers.paths import ROOT, TESTS
 from helpers.pools.clip_rows import LAYOUT, on_machine, rows
 from helpers.pools.signal_rows import key
 from tasks.base.workspace import Workspace
-from tasks.pools.pool import Pool, rows_by_key
+from tasks.pools import Pool, rows_by_key
 
 
 def held(group: zarr.Group) -> list[int]:

@@ -18,13 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_contracts.ecg import CONTRACT_VERSION, RECORDS
-from echoingecg.common import StoreError, hash_array
+from echoingecg.common import StoreError, hash_array, key_rows
 from tasks.base.workspace import Workspace
 from tasks.ecg import LAYOUT
+from tasks.pools import Pool, PoolArray, PoolSignals
 from tasks.pools import signals as signal_cache
-from tasks.pools.pool import Pool, PoolArray, key_rows
-from tasks.pools.signals import PoolSignals
-from tasks.store.artefacts import Artefact, ArtefactStore, Built, Plan
+from tasks.store import Artefact, ArtefactStore, Built, Plan
 
 COMMIT = 700  # rows; neither a divisor nor a multiple of a shard
 
@@ -191,7 +190,7 @@ import os, signal
 import numpy as np
 from pathlib import Path
 from tasks.pools import signals
-from tasks.store.artefacts import ArtefactStore
+from tasks.store import ArtefactStore
 from tasks.base.workspace import Workspace
 
 def deadly(array, rows):
@@ -229,8 +228,8 @@ _EPOCH = """
 from pathlib import Path
 import numpy as np
 from tasks.base.workspace import Workspace
-from tasks.pools.signals import PoolSignals
-from tasks.store.artefacts import ArtefactStore
+from tasks.pools import PoolSignals
+from tasks.store import ArtefactStore
 workspace = Workspace(Path({root!r}))
 reader = PoolSignals(workspace, ArtefactStore(workspace).get({artefact!r}))
 for batch in np.array_split(np.random.default_rng(0).permutation(len(reader)), len(reader) // 100):

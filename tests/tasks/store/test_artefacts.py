@@ -13,8 +13,7 @@ import pytest
 
 from echoingecg.common import StoreError
 from tasks.base.workspace import Workspace, writing_to
-from tasks.store.artefact import differences
-from tasks.store.artefacts import Artefact, ArtefactStore, Built, Plan
+from tasks.store import Artefact, ArtefactStore, Built, Plan, differences
 
 
 def publish(store: ArtefactStore, plan: Plan, text: str = "content") -> Artefact:
@@ -62,7 +61,7 @@ def test_a_killed_build_leaves_no_version_and_its_leftover_is_cleared(store: Art
     code = f"""
 import os, signal
 from pathlib import Path
-from tasks.store.artefacts import ArtefactStore, Plan
+from tasks.store import ArtefactStore, Plan
 from tasks.base.workspace import Workspace
 store, plan = ArtefactStore(Workspace(Path({root!r}))), Plan(**{dataclasses.asdict(plan)!r})
 with store.locked(plan), store.building(plan) as folder:

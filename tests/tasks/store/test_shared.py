@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from data_contracts.manifest import FILENAME, PoolSnapshot
 from echoingecg.common import StoreError
-from flows.cli.main import app, doctor
+from flows.cli import doctor
+from flows.cli.main import app
 from helpers.servers.shared_machines import bytes_of, keys, machine, publish
 from tasks.base.workspace import Bucket, Workspace
-from tasks.store.artefacts import ArtefactStore, Plan
-from tasks.store.join_shared import join, leave, sharing
+from tasks.store import ArtefactStore, Plan, join, leave, sharing
 
 
 def test_what_one_machine_makes_another_takes(
@@ -165,7 +165,7 @@ def test_a_workspace_that_never_joined_loads_no_client(tmp_path: Path, plan: Pla
     code = f"""
 import sys, time
 from pathlib import Path
-from tasks.store.artefacts import ArtefactStore, Built, Plan
+from tasks.store import ArtefactStore, Built, Plan
 from tasks.base.workspace import Workspace
 store, plan = ArtefactStore(Workspace(Path({str(tmp_path)!r}))), Plan(**{dataclasses.asdict(plan)!r})
 with store.locked(plan), store.building(plan) as folder:

@@ -14,15 +14,13 @@ from echoingecg.common import StoreError
 from helpers.servers.shared_machines import bytes_of, keys, machine, publish
 from tasks.base.workspace import Workspace
 from tasks.operations import verify_and_collect as collecting
-from tasks.operations.verify_and_collect import collect, collect_shared, shared_faults
-from tasks.store.artefacts import ArtefactStore, Plan
-from tasks.store.join_shared import leave, sharing
-from tasks.store.shared import SharedStore, joined
+from tasks.operations.verify_and_collect import garbage_collect, garbage_collect_shared, shared_faults
+from tasks.store import ArtefactStore, Plan, SharedStore, joined, leave, sharing
 
 KILLED = """
 import os, signal, sys, time
 from pathlib import Path
-from tasks.store.artefacts import ArtefactStore, Built, Plan
+from tasks.store import ArtefactStore, Built, Plan
 from tasks.base.workspace import Bucket
 from tasks.base.workspace import Workspace
 store, plan = ArtefactStore(Workspace(Path(sys.argv[1]))), Plan(**{plan!r})
@@ -74,9 +72,9 @@ def test_a_killed_download_leaves_nothing_but_what_gc_knows(
     [left] = b.folder("pairs", "").iterdir()
     assert left.name.startswith(f".fetching-{plan.version}-")
     assert not b.folder("pairs", plan.version).exists()
-    assert list(collect(b, delete=True)) == [], "it may be young"
+    assert list(garbage_collect(b, delete=True)) == [], "it may be young"
     os.utime(left, (1, 1))
-    assert list(collect(b, delete=False)) == [f"would delete artefacts/pairs/{left.name}"]
+    assert list(garbage_collect(b, delete=False)) == [f"would delete artefacts/pairs/{left.name}"]
     assert bytes_of(b.get(str(made))) == bytes_of(made)
     assert [path.name for path in b.folder("pairs", "").iterdir()] == [plan.version]
 
@@ -114,20 +112,20 @@ def test_gc_takes_from_the_shared_store_only_when_told(
     a.set_alias("kept", named)
     a.shared.bucket.write("files/pairs/ab/cd/left of a killed upload", b"x")
     before = keys(address)
-    assert list(collect(a, delete=True)) == [f"deleted artefacts/pairs/{old.version}"]
+    assert list(garbage_collect(a, delete=True)) == [f"deleted artefacts/pairs/{old.version}"]
     assert keys(address) == before
-    assert list(collect_shared(a, delete=True)) == [], "all of it may be young"
-    monkeypatch.setattr(collecting, "_SHARED_AGE", -60.0)
+    assert list(garbage_collect_shared(a, delete=True)) == [], "all of it may be young"
+    monkeypatch.setattr(collecting, "_SHARED_AGE_SECONDS", -60.0)
     of_old = f"pairs/{old.version}"
     files = f"files/{of_old}/{old.manifest.content[:16]}"
     gone = [f"{address}/{name}" for name in (f"manifests/{of_old}.json", files, "files/pairs/ab/cd")]
-    assert sorted(collect_shared(a, delete=False)) == sorted(f"would delete {one}" for one in gone)
+    assert sorted(garbage_collect_shared(a, delete=False)) == sorted(f"would delete {one}" for one in gone)
     assert keys(address) == before
-    assert sorted(collect_shared(a, delete=True)) == sorted(f"deleted {one}" for one in gone)
+    assert sorted(garbage_collect_shared(a, delete=True)) == sorted(f"deleted {one}" for one in gone)
     assert not [key for key in keys(address) if old.version in key or "killed" in key]
     assert [str(one) for one in b.published()] == [str(named), str(newest)]
     assert dict(shared_faults(a, [])) == {str(named): [], str(newest): []}
-    for call in (collect_shared, shared_faults):
+    for call in (garbage_collect_shared, shared_faults):
         with pytest.raises(StoreError, match="shares no artefacts: 'artefacts share' joins a store"):
             list(call(ArtefactStore(Workspace(tmp_path / "alone")), []))
 

@@ -12,9 +12,7 @@ from helpers.servers.s3_server import s3_bucket
 from helpers.servers.shared_machines import keys, machine, publish
 from tasks.base.workspace import Bucket, Workspace
 from tasks.operations.verify_and_collect import shared_faults
-from tasks.store.artefact import content_of
-from tasks.store.artefacts import ArtefactStore, Plan
-from tasks.store.join_shared import join
+from tasks.store import ArtefactStore, Plan, content_of, join
 
 DAMAGE = {
     "changed": lambda bucket, key: bucket.write(key, b"C" * 7),

@@ -10,7 +10,7 @@ from PIL import Image
 
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS, RECORDS
 from helpers.cases.stage_runs import Run
-from tasks.pages.ecg_page import finding_counts, sample_page
+from tasks.ecg import finding_counts, sample_page
 
 
 def test_the_report_holds_the_page_and_the_counts(finished: Run) -> None:
@@ -43,16 +43,16 @@ from pathlib import Path
 from prefect import task
 from prefect.client.orchestration import get_client
 from prefect.testing.utilities import prefect_test_harness
-from tasks.store.artefacts import ArtefactStore
-from tasks.pages import ecg_page, teacher_page
+from tasks.store import ArtefactStore
+from tasks import ecg, teacher
 from tasks.base.workspace import Workspace
 
 workspace = Workspace(Path(sys.argv[1]))
 
 @task(persist_result=False)
 def look():
-    ecg_page.show(workspace, ArtefactStore(workspace).get(sys.argv[2]))
-    teacher_page.show(workspace, ArtefactStore(workspace).get(sys.argv[3]))
+    ecg._show(workspace, ArtefactStore(workspace).get(sys.argv[2]))
+    teacher._show(workspace, ArtefactStore(workspace).get(sys.argv[3]))
 
 with prefect_test_harness(server_startup_timeout=300):
     look()

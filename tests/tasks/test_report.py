@@ -13,7 +13,7 @@ from data_contracts.evaluation import CONTRACT_VERSION, FIGURES, METRICS, MODEL_
 from data_contracts.manifest import FILENAME
 from echoingecg.common import StoreError
 from helpers.cases.stage_runs import Run
-from tasks.pages.evaluation_page import rebuild_report
+from tasks.evaluation import rebuild_report
 
 
 def test_the_page_is_made_again_byte_for_byte(finished: Run, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from data_contracts.catalog import ECHOES, MEASUREMENTS
 from data_contracts.teacher import CLIPS, CONTACT_SHEET
 from helpers.cases.command_line import call
 from helpers.cases.stage_runs import Run
-from tasks.pages.teacher_page import contact_sheet, embedding_map, write_sheet
+from tasks.teacher import contact_sheet, embedding_map, write_sheet
 
 
 def test_the_report_holds_both_pictures(finished: Run) -> None:

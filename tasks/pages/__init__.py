@@ -1,1 +1,0 @@
-"""What Prefect shows of a stage: tables and pictures of its artefact."""
