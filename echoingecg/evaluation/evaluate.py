@@ -1,7 +1,4 @@
-"""The stage's one entry point: predictions, metrics, figures and the report, in one folder.
-
-The reading card of an evaluation: its lines and rules, and what validation says of uncertainty.
-"""
+"""Entry point of the stage: predictions, metrics, reading card, figures and report, in one folder."""
 
 from pathlib import Path
 
@@ -25,17 +22,17 @@ __all__ = ["EvaluationInputs", "Provenance", "Signals", "StudentModel", "evaluat
 def make_card(
     endpoints: list[classification.EndpointResult], inputs: EvaluationInputs, validation: np.ndarray
 ) -> LoadedReadingCard:
-    """Nothing in it depends on the test split.
+    """The reading card; nothing in it depends on the test split.
 
     Args:
-        endpoints: judged.
+        endpoints: results of all endpoints.
         inputs: of the same evaluation.
         validation: (n,) float64, uncertainty of the validation ECGs.
     """
     readings, lines = [], []
     for result in endpoints:
         for protocol in result.protocols:
-            if protocol.linear_score is None:  # what needs more than the student's embedding cannot be read off a card
+            if protocol.linear_score is None:  # a card holds only scores that are linear in the student's embedding
                 continue
             readings.append(
                 prediction.Reading(
@@ -59,25 +56,25 @@ def make_card(
 def evaluate(
     inputs: EvaluationInputs, settings: EvaluationSettings, folder: Path, progress: Progress = no_progress
 ) -> dict[str, int]:
-    """Evaluates a student and writes the evaluation artefact's files.
+    """Evaluates a student and writes the files of the evaluation artefact.
 
-    Every split is predicted; thresholds, calibrators and the rule that refers to echo come from validation,
-    metrics from test alone. Same inputs, same bytes. Endpoints and protocols that cannot be evaluated are
-    named in the report with the reason.
+    All splits are predicted. Thresholds, calibrators and the rule of referral come from the validation split, metrics
+    from the test split alone. Equal inputs give equal bytes. The report names endpoints and protocols that cannot be
+    evaluated, with the reason.
 
     Args:
         inputs: student, signals, pairs, targets, provenance.
         settings: endpoints, protocols, bootstrap, rules.
-        folder: exists; receives the tables of data_contracts.evaluation, reading_card.safetensors, and what
-            `write_report` makes of the tables.
-        progress: told the ECGs embedded, then the endpoint at work.
+        folder: exists; receives the tables of data_contracts.evaluation, reading_card.safetensors, and the files of
+            `write_report`.
+        progress: receives the number of ECGs embedded, then the name of the endpoint at work.
 
     Returns:
-        counts for the manifest: ecgs, test_ecgs, test_patients, endpoints, regressions, predictions, metrics, figures.
+        Counts for the manifest: ecgs, test_ecgs, test_patients, endpoints, regressions, predictions, metrics, figures.
 
     Raises:
-        ContractError: the inputs contradict each other, a patient stands on two sides of the split, or the
-            student's output is not finite or of another width.
+        ContractError: the inputs contradict each other, a patient is in two splits, or the student's output is not
+            finite or has another width.
         UserError: an external model lacks a paired ECG.
     """
     pairs = EvaluationPairs.from_inputs(inputs)
@@ -116,7 +113,7 @@ def evaluate(
 
 
 def _retrieval(inputs: EvaluationInputs, pairs: EvaluationPairs, ecgs: GaussianTable) -> dict[str, retrieval.Retrieval]:
-    """On the test split's pairs, in both directions; none when there are none."""
+    """Retrieval among the test split's pairs, in both directions; empty without test pairs."""
     tested = pairs.split[pairs.record] == "test"
     if not tested.any():
         return {}

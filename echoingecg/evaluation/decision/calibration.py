@@ -1,4 +1,4 @@
-"""Scores made into probabilities on the validation split: Platt's sigmoid, isotonic regression, and which of them."""
+"""Calibration: makes a probability of a score by Platt's sigmoid or isotonic regression, fitted on validation ECGs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,43 +13,43 @@ from echoingecg.evaluation.metrics.classification import log_odds
 from echoingecg.recipe.evaluation import CalibrationChoice
 
 FOLDS = 5
-MIN_PATIENTS_PER_CLASS = 10  # validation patients of each class: a sigmoid through fewer runs to 0 or 1 beyond them
+MIN_PATIENTS_PER_CLASS = 10  # validation patients: a sigmoid through fewer tends to 0 or 1 outside their scores
 
 
 @dataclass(frozen=True)
 class Platt:
-    """probability = sigmoid(slope * logit(score) + intercept)"""
+    """Platt's calibrator: probability = sigmoid(slope * logit(score) + intercept)."""
 
     slope: float
     intercept: float
 
     def __call__(self, score: np.ndarray) -> np.ndarray:
-        """(n,) scores -> (n,) probabilities."""
+        """Probabilities of scores, both (n,)."""
         return np.asarray(expit(self.slope * log_odds(score) + self.intercept))
 
 
 @dataclass(frozen=True)
 class Isotonic:
-    """A line through the points (score, probability), level beyond the ends."""
+    """Isotonic calibrator: linear between points (score, probability), constant beyond the first and the last."""
 
     score: tuple[float, ...]
     probability: tuple[float, ...]
 
     def __call__(self, score: np.ndarray) -> np.ndarray:
-        """(n,) scores -> (n,) probabilities."""
+        """Probabilities of scores, both (n,)."""
         return np.interp(score, self.score, self.probability)
 
 
 def fit_platt(label: np.ndarray, score: np.ndarray) -> Platt:
-    """Sigmoid of the log-odds (Platt 1999), with his smoothed targets, so that classes told apart stay finite.
+    """Fits a sigmoid of the log-odds (Platt 1999); his smoothed targets keep it finite where the classes separate.
 
     Args:
-        label: (n,) 0 or 1, both there.
+        label: (n,) 0 or 1, both present.
         score: (n,) in [0, 1].
     """
     positives, negatives = int((label == 1).sum()), int((label == 0).sum())
     target = np.where(label == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    # A target between 0 and 1 is the same as both labels, weighed by it.
+    # A target between 0 and 1 equals both labels, weighted by the target.
     odds = np.tile(log_odds(score), 2)[:, None]
     both = np.repeat([1, 0], len(label))
     fitted = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(
@@ -59,13 +59,13 @@ def fit_platt(label: np.ndarray, score: np.ndarray) -> Platt:
 
 
 def fit_isotonic(label: np.ndarray, score: np.ndarray) -> Isotonic:
-    """The never falling function of least squared error (Zadrozny and Elkan, KDD 2002). Arrays as in `fit_platt`."""
+    """Fits the non-decreasing function of least squared error (Zadrozny and Elkan 2002); arrays as in `fit_platt`."""
     fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(score, label)
     return Isotonic(tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist()))
 
 
 def calibrate(by: Calibration, score: np.ndarray) -> np.ndarray:
-    """(n,) scores -> (n,) probabilities."""
+    """Probabilities of scores, both (n,), by the calibration of a reading card."""
     if by.method == "platt":
         return Platt(by.slope, by.intercept)(score)
     return Isotonic(by.score, by.probability)(score) if by.method == "isotonic" else score
@@ -79,15 +79,16 @@ def choose_calibration(
     isotonic: Isotonic | None,
     choice: CalibrationChoice,
 ) -> Calibration:
-    """The calibrator that the card carries.
+    """Chooses the calibrator of the reading card.
 
     Args:
         label: (n,) 0 or 1, of the validation ECGs alone.
-        score: (n,) in [0, 1], of the same.
-        patient: (n,) str.
-        platt, isotonic: fitted on all of them; None when a class is absent.
-        choice: a method by name, or `validation`: that of the lower Brier score on patients it was not fitted on, in
-            five folds of patients; Platt's where a fold would lack a class, none with under FEWEST patients of one.
+        score: (n,) in [0, 1], of the same ECGs.
+        patient: (n,) str, of the same ECGs.
+        platt, isotonic: fitted on all of these ECGs; None when a class is absent.
+        choice: name of a method, or `validation`: the method of lower Brier score on patients that it was not fitted
+            on, in five folds of patients. It is Platt's where a fold would lack a class, and none where a class has
+            fewer than MIN_PATIENTS_PER_CLASS patients.
     """
     if choice == "none" or platt is None or isotonic is None:
         why = "not calibrated" + ("" if choice == "none" else ": the validation ECGs lack a class")
@@ -97,12 +98,14 @@ def choose_calibration(
         fewest = min(len(np.unique(patient[label == value])) for value in (0, 1))
         if fewest < MIN_PATIENTS_PER_CLASS:
             return Calibration(method="none", says=f"not calibrated: {fewest} validation patients of one class")
-        of_platt, of_isotonic = (_brier_of_others(label, score, patient, fit) for fit in (fit_platt, fit_isotonic))
-        if of_platt is None or of_isotonic is None:
+        platt_brier, isotonic_brier = (
+            _brier_of_others(label, score, patient, fit) for fit in (fit_platt, fit_isotonic)
+        )
+        if platt_brier is None or isotonic_brier is None:
             method, reason = "platt", "by default: too few validation patients of a class to compare on"
         else:
-            method = "platt" if of_platt <= of_isotonic else "isotonic"
-            reason = f"Brier score on other validation patients: Platt {of_platt:.4f}, isotonic {of_isotonic:.4f}"
+            method = "platt" if platt_brier <= isotonic_brier else "isotonic"
+            reason = f"Brier score on other validation patients: Platt {platt_brier:.4f}, isotonic {isotonic_brier:.4f}"
     reason = f"{method}, fitted on {len(label)} validation ECGs; {reason}"
     if method == "platt":
         return Calibration(method="platt", slope=platt.slope, intercept=platt.intercept, says=reason)
@@ -112,7 +115,7 @@ def choose_calibration(
 def _brier_of_others(
     label: np.ndarray, score: np.ndarray, patient: np.ndarray, fit: Callable[..., Platt | Isotonic]
 ) -> float | None:
-    """Of a calibrator that has seen the other folds' patients; None where they lack a class."""
+    """Brier score on patients outside the fit, by folds; None where the patients of a fit lack a class."""
     fold = np.unique(patient, return_inverse=True)[1] % FOLDS
     probability = np.empty(len(score))
     for held_out in np.unique(fold):

@@ -1,6 +1,6 @@
-"""The reading card: written by an evaluation, applied by whoever reads ECGs with the student it judged.
+"""What is chosen on the validation split, and the reading card that carries it to prediction.
 
-Everything that is chosen on the validation split: it is given no test label, so none can touch it.
+The code here is given no test label, so no test label can influence a choice.
 """
 
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ from echoingecg.evaluation.decision.calibration import Isotonic, Platt, choose_c
 from echoingecg.evaluation.decision.threshold_and_referral import choose_referral, threshold_at_specificity
 from echoingecg.recipe import EvaluationSettings
 
-MAX_QUANTILES = 1001  # of the uncertainty, where there are more validation ECGs than that
+MAX_QUANTILES = 1001  # of the uncertainty, when there are more validation ECGs than that
 
 
 @dataclass(frozen=True)
 class LoadedReadingCard:
-    """A card with its arrays.
+    """A reading card with its arrays.
 
     Attributes:
-        card: names and rules.
+        card: names, calibrations and rules of referral.
         linear_scores: one for each reading.
-        uncertainty: (q,) float64, ascending: of the validation ECGs, or 1,001 quantiles of it.
+        uncertainty: (q,) float64, ascending; of every validation ECG, or 1,001 quantiles of it.
     """
 
     card: ReadingCard
@@ -39,11 +39,11 @@ class LoadedReadingCard:
 
     @property
     def dim(self) -> int | None:
-        """Embedding width; None when nothing is read."""
+        """Embedding width; None for a card without readings."""
         return len(self.linear_scores[0].weight) if self.linear_scores else None
 
     def readings_under(self, protocol: str) -> list[tuple[Reading, LinearScore]]:
-        """The readings of one protocol. Raises UserError when there is none."""
+        """Readings of one protocol with their scores. Raises UserError when the card has none."""
         chosen = [
             (reading, line)
             for reading, line in zip(self.card.readings, self.linear_scores, strict=True)
@@ -55,13 +55,13 @@ class LoadedReadingCard:
         return chosen
 
     def percentile(self, uncertainty: np.ndarray) -> np.ndarray:
-        """Share of validation ECGs that are no more uncertain, (n,) float64, %; None for each when there were none."""
+        """Share of validation ECGs that are at most as uncertain, (n,) float64, %; all None without validation ECGs."""
         if len(self.uncertainty) == 0:
             return np.full(len(uncertainty), None)
         return 100.0 * np.searchsorted(self.uncertainty, uncertainty, side="right") / len(self.uncertainty)
 
     def save(self, folder: Path) -> None:
-        """Writes the card; equal cards give equal bytes."""
+        """Writes the card to a folder; equal cards give equal bytes."""
         weight = np.stack([score.weight for score in self.linear_scores]) if self.linear_scores else np.empty((0, 0))
         arrays = {
             contract.WEIGHT: weight,
@@ -72,11 +72,11 @@ class LoadedReadingCard:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Reads the card of an evaluation.
+        """Reads the card from the folder of an evaluation.
 
         Raises:
-            StoreError: there is none, or it cannot be read.
-            ContractError: it is no card of this release.
+            StoreError: there is no card, or it cannot be read.
+            ContractError: it is damaged, or not a card that this release can read.
         """
         path = folder / contract.FILENAME
         if not path.is_file():
@@ -98,7 +98,7 @@ class LoadedReadingCard:
 
 
 def quantiles(uncertainty: np.ndarray) -> np.ndarray:
-    """Sorted, and no more than 1,001: of more, the quantiles from 0 to 1 in steps of 0.001."""
+    """Sorted uncertainties; of more than 1,001 values their quantiles from 0 to 1 in steps of 0.001."""
     if len(uncertainty) <= MAX_QUANTILES:
         return np.sort(uncertainty)
     return np.quantile(uncertainty, np.linspace(0, 1, MAX_QUANTILES))
@@ -106,14 +106,14 @@ def quantiles(uncertainty: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ValidationChoices:
-    """Rules of one protocol.
+    """What was chosen on validation ECGs for one endpoint and protocol.
 
     Attributes:
-        records, positives: validation ECGs they were chosen on, and those of label 1.
+        records, positives: number of validation ECGs, and of those with label 1.
         at_specificity: the threshold of the recipe's specificity; None without a validation ECG of label 0.
-        referral: what is decided, and which ECGs are referred to echo.
-        calibration: makes the score a probability.
-        platt, isotonic: both calibrators, to be compared; None when validation lacks a class.
+        referral: rule that decides, and that refers ECGs to echo.
+        calibration: makes a probability of the score.
+        platt, isotonic: both calibrators, for comparison; None when validation lacks a class.
     """
 
     records: int
@@ -125,7 +125,7 @@ class ValidationChoices:
     isotonic: Isotonic | None
 
     def row(self) -> dict[str, Any]:
-        """Columns of evaluation.RULES beside endpoint and protocol."""
+        """Columns of evaluation.RULES, without endpoint and protocol."""
         return {
             "records": self.records,
             "positives": self.positives,
@@ -151,14 +151,14 @@ def choose_on_validation(
     threshold: float,
     settings: EvaluationSettings,
 ) -> ValidationChoices:
-    """Rules from the validation ECGs.
+    """Chooses thresholds, rule of referral and calibration on the validation ECGs.
 
     Args:
         label: (n,) 0 or 1, of the validation ECGs alone.
-        score: (n,) in [0, 1], of the same.
-        patient: (n,) str, of the same.
-        uncertainty: (n,), of the same.
-        threshold: already chosen on the same.
+        score: (n,) in [0, 1], of the same ECGs.
+        patient: (n,) str, of the same ECGs.
+        uncertainty: (n,), of the same ECGs.
+        threshold: already chosen on the same ECGs.
         settings: specificity, referral and calibration.
     """
     both = 0 < label.sum() < len(label)

@@ -38,7 +38,7 @@ class Threshold:
 
 
 def choose_threshold(label: np.ndarray, score: np.ndarray) -> Threshold:
-    """The threshold of highest balanced accuracy; of equals the nearest to 0.5, then the lower.
+    """The threshold of highest balanced accuracy; at equal accuracy the one nearest to 0.5, then the lower one.
 
     Candidates are 0.5 and the midpoints between neighbouring distinct scores.
 
@@ -62,9 +62,9 @@ def choose_threshold(label: np.ndarray, score: np.ndarray) -> Threshold:
 
 
 def threshold_at_specificity(label: np.ndarray, score: np.ndarray, specificity: float) -> float | None:
-    """The lowest threshold that keeps the wanted share of label 0 below it; None without a record of label 0.
+    """The lowest threshold with at least the wanted share of label 0 below it; None without a record of label 0.
 
-    Candidates are the midpoints between neighbouring distinct scores, and a place above them all.
+    Candidates are the midpoints between neighbouring distinct scores, and a value above all scores.
 
     Args:
         label: (n,) 0 or 1, of the validation ECGs.
@@ -81,18 +81,18 @@ def threshold_at_specificity(label: np.ndarray, score: np.ndarray, specificity: 
 
 
 class ScoreLimits(NamedTuple):
-    """Label 1 is possible from the score `one_from` on, label 0 up to `zero_to`; -inf and inf for always."""
+    """Limits of a score: label 1 is possible from `one_from` on, label 0 up to `zero_to`; -inf and inf for always."""
 
     one_from: float
     zero_to: float
 
 
 def conformal_limits(label: np.ndarray, score: np.ndarray, miscoverage: float) -> ScoreLimits:
-    """Limits such that a new record's label is possible with probability at least 1 - miscoverage, in each class.
+    """Limits that keep a new record's true label possible with probability at least 1 - miscoverage, in each class.
 
-    The k-th most extreme score of a class is its limit, k = ceil((n + 1)(1 - miscoverage)) of its n records; with
-    k > n every score must stay possible. The guarantee is over records exchangeable with these, within a class: it
-    is marginal over patients, not for each one, and loosens where a patient has many records.
+    The limit of a class is its k-th most extreme score, k = ceil((n + 1)(1 - miscoverage)) of its n records; with k > n
+    every score must stay possible. The guarantee holds for records exchangeable with these, within a class: on average
+    over patients, not for each patient. It loosens where a patient has many records.
 
     Args:
         label: (n,) 0 or 1, of the validation records.
@@ -100,23 +100,24 @@ def conformal_limits(label: np.ndarray, score: np.ndarray, miscoverage: float) -
         miscoverage: in (0, 1).
     """
     return ScoreLimits(
-        one_from=-_limit(-score[label == 1], miscoverage), zero_to=_limit(score[label == 0], miscoverage)
+        one_from=-_conformal_limit(-score[label == 1], miscoverage),
+        zero_to=_conformal_limit(score[label == 0], miscoverage),
     )
 
 
-def _limit(strangeness: np.ndarray, miscoverage: float) -> float:
+def _conformal_limit(strangeness: np.ndarray, miscoverage: float) -> float:
     # Rounded, so that (9 + 1) * 0.9 is 9 and not a little more.
     rank = ceil(round((len(strangeness) + 1) * (1 - miscoverage), 9))
     return float(np.sort(strangeness)[rank - 1]) if rank <= len(strangeness) else inf
 
 
 def possible_labels(rule: Referral, score: np.ndarray) -> np.ndarray:
-    """Which labels the scores (n,) leave possible: (n, 2) bool, label 0 and label 1."""
+    """Labels that each score, (n,), leaves possible: (n, 2) bool, label 0 and label 1."""
     return np.stack([score <= rule.zero_to, score >= rule.one_from], axis=1)
 
 
 def decide(rule: Referral, score: np.ndarray) -> np.ndarray:
-    """1 where the scores (n,) reach the threshold: (n,) int8."""
+    """Decision for each score, (n,): 1 where it reaches the threshold, else 0; (n,) int8."""
     return (score >= rule.threshold).astype(np.int8)
 
 
@@ -160,13 +161,13 @@ def advice(is_answered: np.ndarray) -> np.ndarray:
 def choose_referral(
     label: np.ndarray, score: np.ndarray, uncertainty: np.ndarray, threshold: float, settings: EvaluationSettings
 ) -> Referral:
-    """The rule by the validation ECGs; without any it refers all.
+    """Chooses the rule of referral on the validation ECGs; without any, the rule refers every ECG.
 
     Args:
         label: (n,) 0 or 1, of the validation ECGs alone.
-        score, uncertainty: (n,) of the same.
-        threshold: chosen on the same.
-        settings: referral, miscoverage, refer_share.
+        score, uncertainty: (n,) of the same ECGs.
+        threshold: chosen on the same ECGs.
+        settings: say how: referral, miscoverage, refer_share.
     """
     if len(score) == 0:
         limits, reason = (
@@ -179,7 +180,7 @@ def choose_referral(
         reason = f"at most {100 * settings.miscoverage:g} % of each class answered wrongly, "
         reason += f"chosen on {ones} and {len(label) - ones} validation ECGs of label 1 and 0"
     else:
-        limits, count = _nearest(score, threshold, settings.refer_share)
+        limits, count = _limits_around_threshold(score, threshold, settings.refer_share)
         reason = f"referred like the {count} of {len(score)} validation ECGs nearest to the threshold"
     return Referral(
         kind=settings.referral,
@@ -191,8 +192,11 @@ def choose_referral(
     )
 
 
-def _nearest(score: np.ndarray, threshold: float, share: float) -> tuple[ScoreLimits, int]:
-    """Both labels are possible for a share of the scores, rounded up, whose logit is nearest to the threshold's."""
+def _limits_around_threshold(score: np.ndarray, threshold: float, share: float) -> tuple[ScoreLimits, int]:
+    """Limits that leave both labels possible for the scores nearest to the threshold in log-odds, and their number.
+
+    Their share of all scores is `share`, rounded up to a whole number.
+    """
     count = ceil(share * len(score))
     if count == 0:
         return ScoreLimits(one_from=threshold, zero_to=float(np.nextafter(threshold, -inf))), 0

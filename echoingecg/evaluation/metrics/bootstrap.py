@@ -1,8 +1,6 @@
-"""Resamples of whole patients in bounded memory, and percentile intervals from them.
+"""Bootstrap over whole patients, in bounded memory: intervals of metrics, and paired differences of two students.
 
 Shape legend: n = records, P = their patients, k = resamples held at once.
-
-Is one student better than another on the same patients?
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,9 +9,9 @@ from typing import Self
 
 import numpy as np
 
-# How often each patient is drawn, (k, P) float64 -> a value a resample, (k,) float64; nan where it has none.
+# How often each patient is drawn, (k, P) float64 -> one value for each resample, (k,) float64; nan where there is none.
 Statistic = Callable[[np.ndarray], np.ndarray]
-_ELEMENTS = 2_000_000  # weights held at once: 16 MB
+_ELEMENTS = 2_000_000  # bootstrap weights held at once: 16 MB
 
 
 @dataclass(frozen=True)
@@ -27,10 +25,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Patients:
-    """Whose record is whose.
+    """Which patient each record belongs to.
 
     Attributes:
-        owner: (n,) int64, the patient of each record, numbered in the order of their names.
+        owner: (n,) int64, the patient of each record; patients are numbered in the order of their names.
         count: P.
     """
 
@@ -39,27 +37,27 @@ class Patients:
 
     @classmethod
     def from_names(cls, patient: np.ndarray) -> Self:
-        """From the records' patients, (n,) str."""
+        """Patients from the patient's name of each record, (n,) str."""
         names, owner = np.unique(patient, return_inverse=True)
         return cls(owner, len(names))
 
     def sums(self, values: np.ndarray) -> np.ndarray:
-        """Values of the records, (n,), summed by patient, (P,) float64."""
+        """Sums the records' values, (n,), for each patient: (P,) float64."""
         return np.bincount(self.owner, weights=values, minlength=self.count)
 
     def count_among(self, records: np.ndarray) -> int:
-        """How many patients own the records, (n,) bool."""
+        """Number of patients with a record among those marked, (n,) bool."""
         return len(np.unique(self.owner[records]))
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A statistic and the records it cannot do without.
+    """A statistic, and the groups of records that it needs.
 
     Attributes:
-        statistic: its value for patients drawn so and so often.
-        needs: (n,) bool each. Where one holds no record there is no value; where one holds a single patient's
-            there is no interval: every resample holds the same patient, and its spread is not that of patients.
+        statistic: its value for given bootstrap weights: how often each patient was drawn.
+        needs: (n,) bool for each group. Without a record in a group there is no value. With records of a single patient
+            there is no interval: every resample holds the same patient, so its spread says nothing about patients.
     """
 
     statistic: Statistic
@@ -72,7 +70,7 @@ def estimate_metrics(metrics: Mapping[str, Metric], patients: Patients, draws: i
     Args:
         metrics: by name, all of the same records.
         patients: of the records; a patient's records are drawn together.
-        draws: resamples; those without a value are left out of the interval.
+        draws: number of resamples; a resample without a value is left out of the interval.
         seed: of the resamples; equal patients and seed give equal resamples.
     """
     fewest = {name: min(patients.count_among(records) for records in metric.needs) for name, metric in metrics.items()}
@@ -84,7 +82,7 @@ def estimate_metrics(metrics: Mapping[str, Metric], patients: Patients, draws: i
 
 
 def resample_metrics(metrics: Mapping[str, Metric], patients: Patients, draws: int, seed: int) -> dict[str, np.ndarray]:
-    """Every metric on every resample: (draws,) float64 each, nan where it has no value."""
+    """Values of each metric on all resamples: (draws,) float64, nan where a metric has no value."""
     values = {name: np.empty(draws) for name in metrics}
     start = 0
     for drawn in _resamples(patients, draws if metrics else 0, seed):
@@ -96,11 +94,11 @@ def resample_metrics(metrics: Mapping[str, Metric], patients: Patients, draws: i
 
 
 class Ranking:
-    """Records in a given order, equal values as one group; t groups.
+    """Records ranked by a value; equal values form one group, t groups in all.
 
     Args:
         value: (n,); the lowest comes first.
-        marked: (n,) bool, the records that are counted apart.
+        marked: (n,) bool, the records that are also counted separately.
         patients: of the n records.
     """
 
@@ -112,7 +110,7 @@ class Ranking:
         self._marked = marked[order].astype(np.float64)
 
     def drawn(self, patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """How many records of each group were drawn, and how many of them are marked: (k, t) float64 each."""
+        """Number of drawn records in each group, and of those that are marked: (k, t) float64 each."""
         records = np.take(patients, self._owner, axis=1)
         return self._grouped(records), self._grouped(records * self._marked)
 
@@ -123,7 +121,7 @@ class Ranking:
 
 
 def percentile_interval(values: np.ndarray) -> tuple[float | None, float | None]:
-    """2.5 % and 97.5 % of the values that are not nan; None of none."""
+    """The 2.5th and 97.5th percentile of the values that are not nan; None without any."""
     known = values[~np.isnan(values)]
     if len(known) == 0:
         return None, None
@@ -132,7 +130,7 @@ def percentile_interval(values: np.ndarray) -> tuple[float | None, float | None]
 
 
 def _resamples(patients: Patients, draws: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each patient is drawn, (k, P) float64 a piece, until there are `draws` rows."""
+    """Bootstrap weights in chunks, (k, P) float64: how often each patient is drawn; `draws` rows in all."""
     generator = np.random.default_rng(seed)
     count = patients.count
     chunk = max(1, _ELEMENTS // max(len(patients.owner), 1))
@@ -145,7 +143,7 @@ def _resamples(patients: Patients, draws: int, seed: int) -> Iterator[np.ndarray
 
 @dataclass(frozen=True)
 class Difference:
-    """First less second, with its 95 % interval and two-sided p; None as in `bootstrap.Estimate`."""
+    """First minus second, with its 95 % interval and two-sided p; None where it cannot be given."""
 
     first: float | None
     second: float | None
@@ -160,24 +158,22 @@ def paired_differences(
 ) -> dict[str, Difference]:
     """Differences of two students' metrics, both on the same resamples of the same patients.
 
-    p is the share of resampled differences on the far side of 0, twice (Efron and Tibshirani 1993, chapter 15, by
-    inverting the percentile interval), with one added above and below so that it is never 0.
+    p is twice the share of resampled differences on the other side of 0 (Efron and Tibshirani 1993, chapter 15, by
+    inverting the percentile interval), with one added to numerator and denominator so that it is never 0.
 
     Args:
-        first, second: metrics by name, of the same records in the same order; names of both are compared.
+        first, second: metrics by name, of the same records in the same order; names in both are compared.
         patients: of the records.
-        draws, seed: as in `bootstrap.estimates`.
+        draws, seed: as in `estimate_metrics`.
     """
     names = [name for name in first if name in second]
-    ours, theirs = ({name: of[name] for name in names} for of in (first, second))
-    values = [
-        {name: one.value for name, one in estimate_metrics(of, patients, 0, seed).items()} for of in (ours, theirs)
-    ]
-    drawn = [resample_metrics(of, patients, draws, seed) for of in (ours, theirs)]
+    sides = [{name: metrics[name] for name in names} for metrics in (first, second)]
+    values = [estimate_metrics(metrics, patients, 0, seed) for metrics in sides]
+    drawn = [resample_metrics(metrics, patients, draws, seed) for metrics in sides]
     differences = {}
     for name in names:
-        a, b = (of[name] for of in values)
-        fewest = min(patients.count_among(one) for one in first[name].needs + second[name].needs)
+        a, b = (estimates[name].value for estimates in values)
+        fewest = min(patients.count_among(records) for records in first[name].needs + second[name].needs)
         spread = drawn[0][name] - drawn[1][name] if fewest > 1 else np.empty(0)
         difference = None if a is None or b is None else a - b
         differences[name] = Difference(a, b, difference, *percentile_interval(spread), _two_sided(spread))

@@ -1,8 +1,6 @@
-"""Metrics of scores, decisions and predicted values, each for patients drawn so and so often.
+"""Metrics of scores, decisions and predicted values, as functions of bootstrap weights; reliability bins.
 
 Shape legend: n = records, P = patients, k = resamples, t = distinct scores.
-
-Reliability diagram: what was predicted against what came true, in bins of the score.
 """
 
 from collections.abc import Callable
@@ -11,52 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logit
 
-from echoingecg.evaluation.metrics.bootstrap import Estimate, Metric, Patients, Ranking, Statistic, estimate_metrics
+from echoingecg.evaluation.metrics.bootstrap import Metric, Patients, Ranking, Statistic
 
 BINS = 10
-_CERTAIN = 1e-12  # scores of 0 and 1 need a place among the log-odds
-
-
-@dataclass(frozen=True)
-class ReliabilityBin:
-    """Records whose score lies in (low, high]; the first bin holds 0 too."""
-
-    low: float
-    high: float
-    records: int
-    positives: int
-    mean_score: float
-
-
-def bin_index(score: np.ndarray, bins: int) -> np.ndarray:
-    """Place of each score, (n,) in [0, 1], among bins of equal width (Guo et al., ICML 2017): (n,) int64."""
-    return np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], score)
-
-
-def reliability_bins(label: np.ndarray, score: np.ndarray, bins: int = BINS) -> list[ReliabilityBin]:
-    """The bins that hold a record, from low to high scores.
-
-    Args:
-        label: (n,) 0 or 1.
-        score: (n,) in [0, 1].
-        bins: of equal width.
-    """
-    place, edges = bin_index(score, bins), np.linspace(0, 1, bins + 1)
-    bins_with_records = []
-    for index in np.unique(place).tolist():
-        is_inside = place == index
-        bins_with_records.append(
-            ReliabilityBin(
-                low=float(edges[index]),
-                high=float(edges[index + 1]),
-                records=int(is_inside.sum()),
-                positives=int((label[is_inside] == 1).sum()),
-                mean_score=float(score[is_inside].mean()),
-            )
-        )
-    return bins_with_records
-
-
+_CERTAIN = 1e-12  # scores are clipped to this far from 0 and 1, so that log-odds stay finite
 AUROC = "auroc"
 AUPRC = "auprc"
 BALANCED_ACCURACY = "balanced_accuracy"
@@ -69,25 +25,17 @@ MAE = "mae"
 PEARSON = "pearson"
 
 
-def estimate(
-    label: np.ndarray, score: np.ndarray, decision: np.ndarray, patient: np.ndarray, draws: int, seed: int
-) -> dict[str, Estimate]:
-    """`binary_metrics` with their intervals over patients; `patient` (n,) str, others as there and in `estimates`."""
-    patients = Patients.from_names(patient)
-    return estimate_metrics(binary_metrics(label, score, decision, patients), patients, draws, seed)
-
-
 def binary_metrics(
     label: np.ndarray, score: np.ndarray, decision: np.ndarray, patients: Patients, bins: int = BINS
 ) -> dict[str, Metric]:
-    """What is asked of every yes/no question and every part of the test split.
+    """Metrics of a yes/no question, on the whole test split or a part of it.
 
     Args:
         label: (n,) 0 or 1.
         score: (n,) in [0, 1], higher for label 1.
         decision: (n,) 0 or 1.
         patients: of the n records.
-        bins: of the reliability diagram behind ECE.
+        bins: number of bins behind the expected calibration error.
     """
     positive, negative = label == 1, label == 0
     error = (decision != label).astype(np.float64)
@@ -123,14 +71,54 @@ def regression_metrics(measured: np.ndarray, predicted: np.ndarray, patients: Pa
 
 
 def mean_metric(values: np.ndarray, patients: Patients, among: np.ndarray | None = None) -> Metric:
-    """The mean of the records' values, (n,), over those `among`, (n,) bool, or over all."""
+    """Mean of the records' values, (n,), over the records `among`, (n,) bool, or over all."""
     counted = np.ones(len(values), dtype=bool) if among is None else among
     sums, counts = patients.sums(values * counted), patients.sums(counted)
     return Metric(lambda drawn: _ratio(drawn @ sums, drawn @ counts), (counted,))
 
 
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Records with a score in (low, high]; the first bin includes 0."""
+
+    low: float
+    high: float
+    records: int
+    positives: int
+    mean_score: float
+
+
+def bin_index(score: np.ndarray, bins: int) -> np.ndarray:
+    """Index of each score's bin, (n,) int64; scores (n,) in [0, 1], bins of equal width (Guo et al., ICML 2017)."""
+    return np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], score)
+
+
+def reliability_bins(label: np.ndarray, score: np.ndarray, bins: int = BINS) -> list[ReliabilityBin]:
+    """Bins of the reliability diagram that hold a record, from low to high scores.
+
+    Args:
+        label: (n,) 0 or 1.
+        score: (n,) in [0, 1].
+        bins: number of bins of equal width.
+    """
+    place, edges = bin_index(score, bins), np.linspace(0, 1, bins + 1)
+    bins_with_records = []
+    for index in np.unique(place).tolist():
+        is_inside = place == index
+        bins_with_records.append(
+            ReliabilityBin(
+                low=float(edges[index]),
+                high=float(edges[index + 1]),
+                records=int(is_inside.sum()),
+                positives=int((label[is_inside] == 1).sum()),
+                mean_score=float(score[is_inside].mean()),
+            )
+        )
+    return bins_with_records
+
+
 def _correlation(first: np.ndarray, second: np.ndarray, patients: Patients) -> Metric:
-    """From sums over records, so that a resample is a weighted sum of the patients' sums; nan of a constant."""
+    """Pearson's correlation, nan of a constant; a resample is a weighted sum of the patients' sums."""
     every = np.ones(len(first), dtype=bool)
     x, y = (one - one.mean() if len(one) else one for one in (first, second))  # small squares keep their digits
     sums = np.stack([patients.sums(values) for values in (every, x, y, x * x, y * y, x * y)], axis=1)
@@ -162,13 +150,13 @@ def _calibration_error(label: np.ndarray, score: np.ndarray, patients: Patients,
 def _ranked(
     metric: Callable[[np.ndarray, np.ndarray], np.ndarray], label: np.ndarray, score: np.ndarray, patients: Patients
 ) -> Statistic:
-    """A statistic of the records and the positives drawn, (k, t) each, from the highest score to the lowest."""
+    """Makes a statistic of `metric`, which takes drawn records and positives, (k, t) each, highest score first."""
     ranking = Ranking(-score, label == 1, patients)
     return lambda drawn: metric(*ranking.drawn(drawn))
 
 
 def _auroc(records: np.ndarray, positives: np.ndarray) -> np.ndarray:
-    """The probability that a positive outscores a negative, ties counting half (Mann-Whitney)."""
+    """Probability that a positive scores above a negative; ties count half (Mann-Whitney)."""
     positives_so_far = np.cumsum(positives, axis=1)
     above = positives_so_far - positives / 2
     of_positives = positives_so_far[:, -1]
@@ -178,7 +166,7 @@ def _auroc(records: np.ndarray, positives: np.ndarray) -> np.ndarray:
 
 
 def _average_precision(records: np.ndarray, positives: np.ndarray) -> np.ndarray:
-    """Precision at every distinct score, weighed by the recall gained there; no interpolation."""
+    """Mean of the precision at every distinct score, weighted by the recall gained there; no interpolation."""
     positives_so_far, records_so_far = np.cumsum(positives, axis=1), np.cumsum(records, axis=1)
     precision = np.divide(
         positives_so_far, records_so_far, out=np.zeros_like(positives_so_far), where=records_so_far > 0
@@ -188,10 +176,10 @@ def _average_precision(records: np.ndarray, positives: np.ndarray) -> np.ndarray
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """nan where `below` is 0."""
+    """Quotient; nan where `below` is 0."""
     return np.divide(above, below, out=np.full_like(above, np.nan, dtype=np.float64), where=below > 0)
 
 
 def log_odds(score: np.ndarray) -> np.ndarray:
-    """Finite also for scores of 0 and 1; same shape."""
+    """Log-odds of scores, same shape; finite for scores of 0 and 1, too."""
     return np.asarray(logit(np.clip(score, _CERTAIN, 1 - _CERTAIN)))

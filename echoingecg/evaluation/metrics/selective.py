@@ -1,10 +1,9 @@
-"""Error among the ECGs that are kept when the most doubtful are left out, and the area under that curve.
+"""Where to trust the student: risk-coverage curves, halves and bins by uncertainty, subgroups of patients.
+
+A doubt is any number that is higher for a less certain ECG: a summary of the predicted variance, or minus the distance
+of the score to the threshold.
 
 Shape legend: n = records, P = patients, k = resamples, t = distinct doubts.
-
-Does the predicted variance tell where the student errs? Halves and bins by scalar uncertainty.
-
-Parts of the test split: who the student fails on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,14 +16,14 @@ from echoingecg.evaluation.metrics import bootstrap, classification
 
 
 def threshold_nearness(score: np.ndarray, threshold: float) -> np.ndarray:
-    """Doubt by the score alone: minus the distance to the threshold in log-odds, (n,)."""
+    """Doubt from the score alone: minus the distance to the threshold in log-odds, (n,)."""
     return np.asarray(-np.abs(classification.log_odds(score) - classification.log_odds(np.array(threshold))))
 
 
 def selective_risk(error: np.ndarray, doubt: np.ndarray) -> np.ndarray:
     """Error rate among the k least doubtful cases, for k = 1 to n; (n,) float64.
 
-    Equal doubts share their errors evenly: their order says nothing.
+    Equal doubts share their errors evenly, since their order has no meaning.
 
     Args:
         error: (n,) 0 or 1.
@@ -47,9 +46,11 @@ def aurc(error: np.ndarray, doubt: np.ndarray) -> float:
 def aurc_metrics(
     error: np.ndarray, doubt: np.ndarray, patients: bootstrap.Patients
 ) -> tuple[bootstrap.Metric, bootstrap.Metric]:
-    """AURC, and excess AURC: what it is above the area of the best order, errors last (Geifman, ICLR 2019).
+    """AURC, and excess AURC: its difference to the area of the best order, errors last (Geifman, ICLR 2019).
 
-    Arrays as in `selective_risk`; `patients` of the n records.
+    Args:
+        error, doubt: as in `selective_risk`.
+        patients: of the n records.
     """
     area, best = _area(error, doubt, patients), _best_area(error, patients)
     every = np.ones(len(error), dtype=bool)
@@ -57,9 +58,9 @@ def aurc_metrics(
 
 
 def _area(error: np.ndarray, doubt: np.ndarray, patients: bootstrap.Patients) -> bootstrap.Statistic:
-    """`aurc` of the records drawn, in closed form.
+    """Area under the risk-coverage curve of the drawn records, in closed form.
 
-    Behind w records with e errors, a group of v equal doubts with f errors adds the sum over i = 1 to v of
+    After w records with e errors, a group of v equal doubts with f errors adds the sum over i = 1 to v of
     (e + i f / v) / (w + i) = f + (e - w f / v) (H(w + v) - H(w)), H the harmonic numbers.
     """
     ranking = bootstrap.Ranking(doubt, error == 1, patients)
@@ -103,7 +104,7 @@ MIN_PER_BIN = 10
 
 @dataclass(frozen=True)
 class VarianceBin:
-    """ECGs of neighbouring uncertainty."""
+    """ECGs of similar uncertainty."""
 
     uncertainty: float  # mean of the bin
     records: int
@@ -120,10 +121,10 @@ class VarianceBin:
 
 
 def uncertainty_halves(uncertainty: np.ndarray) -> dict[str, np.ndarray]:
-    """All ECGs, the half of low and the half of high uncertainty, as (n,) bool.
+    """All ECGs, the half of low and the half of high uncertainty, as (n,) bool by name.
 
-    Halves are cut by rank, equals in their order; with an odd count the low half has one more. The variance
-    often follows the class more than the error, so read halves with their class counts.
+    Halves are cut by rank, equal values in their order; with an odd count the low half has one more. The variance
+    often follows the class more than the error, so read halves together with their class counts.
     """
     rank = np.argsort(np.argsort(uncertainty, kind="stable"), kind="stable")
     low = rank < (len(uncertainty) + 1) // 2
@@ -149,7 +150,7 @@ def variance_bins(uncertainty: np.ndarray, label: np.ndarray, decision: np.ndarr
     ]
 
 
-MIN_PATIENTS_PER_GROUP = 20  # patients of a part that stands alone
+MIN_PATIENTS_PER_GROUP = 20  # a smaller group is gathered with the other small ones
 SMALL = "small groups"
 FLAGGED = ("no finding", "finding")
 
@@ -157,13 +158,13 @@ FLAGGED = ("no finding", "finding")
 def subgroup_levels(
     record_id: np.ndarray, subgroups: pa.Table, records: pa.Table, age_bands: Sequence[float]
 ) -> dict[str, np.ndarray]:
-    """The level of each ECG in every stratum: (r,) str by name, empty where the export does not state it.
+    """Level of each ECG in every stratum (sex, age, site, ...): (r,) str by stratum, empty where it is not known.
 
     Args:
         record_id: (r,) str.
-        subgroups: catalog.SUBGROUPS; what the export states of its recordings, true of every window of one.
-        records: ecg.RECORDS; gives the stratum quality: whether anything was found on the ECG.
-        age_bands: lower ends of the age bands above the first, years.
+        subgroups: catalog.SUBGROUPS; what the export states of a recording holds for all its windows.
+        records: ecg.RECORDS; gives the stratum quality: whether the ECG has a quality finding.
+        age_bands: lower ends of all age bands but the first, years.
     """
     of_records = _columns(records, record_id.tolist(), ("recording_id", "flagged_leads", "record_findings"))
     stated = _columns(subgroups, of_records["recording_id"], ("sex", "age", "site", "device", "rhythm"))
@@ -178,11 +179,11 @@ def subgroup_levels(
 
 
 def subgroup_masks(levels: np.ndarray, patient: np.ndarray) -> dict[str, np.ndarray]:
-    """The records of each level, (n,) bool; nothing when there is one part alone, which says nothing of parts.
+    """Records of each level, (n,) bool by level; empty when only one group would be left.
 
     Args:
         levels: (n,) str, empty where not known.
-        patient: (n,) str; levels of under FEWEST patients, if several, are gathered as SMALL.
+        patient: (n,) str; several levels of fewer than MIN_PATIENTS_PER_GROUP patients are gathered as SMALL.
     """
     known = np.unique(levels[levels != ""]).tolist()
     small = [level for level in known if len(np.unique(patient[levels == level])) < MIN_PATIENTS_PER_GROUP]
@@ -193,14 +194,14 @@ def subgroup_masks(levels: np.ndarray, patient: np.ndarray) -> dict[str, np.ndar
 
 
 def _columns(table: pa.Table, record_id: Sequence[str | None], names: Sequence[str]) -> Mapping[str, list]:
-    """The columns in the order of `record_id`; None where the table lacks the ECG."""
+    """Columns in the order of `record_id`, None where the table lacks the ECG."""
     place = {name: index for index, name in enumerate(table["record_id"].to_pylist())}
     rows = pa.array([place.get(name) for name in record_id], pa.int64())
     return {name: table[name].take(rows).to_pylist() for name in names}
 
 
 def _band(age: float | None, bands: Sequence[float]) -> str:
-    """`under 40`, `40 to 64`, `80 and over`; empty without an age."""
+    """Name of an age band: `under 40`, `40 to 64`, `80 and over`; empty without an age."""
     if age is None:
         return ""
     band = int(np.searchsorted(bands, age, side="right"))

@@ -1,8 +1,6 @@
-"""How far two groups of patients lie apart: train and test, or what a student was trained on and a later export.
+"""How far two groups of patients lie apart: training and test split, or the training export and a later one.
 
 Shape legend: n, m = records of the two groups, D = embedding width.
-
-Rows of evaluation_space.SHIFT: training against test patients, or those a student knew against a new export.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,23 +13,23 @@ from scipy.spatial.distance import cdist
 from echoingecg.evaluation.metrics import bootstrap, selective
 from echoingecg.evaluation.metrics.classification import mean_metric
 
-MAX_ECGS_PER_SIDE = 1000  # ECGs of a group in the kernel: 32 MB with both
+MAX_ECGS_PER_SIDE = 1000  # in the kernel matrix: 32 MB for both sides
 PERMUTATIONS = 500
 
 
 @dataclass(frozen=True)
 class EmbeddingShift:
-    """Squared maximum mean discrepancy, and the share of permutations that are as far apart."""
+    """Squared maximum mean discrepancy, and the share of permutations that reach it."""
 
     mmd2: float
     p: float
 
 
 def embedding_shift(reference: np.ndarray, compared: np.ndarray, seed: int) -> EmbeddingShift | None:
-    """Do two groups of embeddings come from one distribution? (Gretton et al., JMLR 2012, eq. 3, unbiased.)
+    """Tests whether two groups of embeddings have one distribution (Gretton et al., JMLR 2012, eq. 3, unbiased).
 
-    Gaussian kernel, as wide as the median distance; p by permuting the rows, which should therefore be one a
-    patient. At most MOST rows of a group are drawn.
+    Gaussian kernel with the median distance as width; p by permuting the rows, so give one row for each patient. At
+    most MAX_ECGS_PER_SIDE rows of a group are drawn.
 
     Args:
         reference: (n, D).
@@ -39,7 +37,7 @@ def embedding_shift(reference: np.ndarray, compared: np.ndarray, seed: int) -> E
         seed: of the draw and the permutations.
 
     Returns:
-        None where a group has under two rows.
+        None where a group has fewer than two rows.
     """
     if min(len(reference), len(compared)) < 2:
         return None
@@ -61,7 +59,7 @@ def embedding_shift(reference: np.ndarray, compared: np.ndarray, seed: int) -> E
 
 
 def _mmd2(kernel: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """For every row of members, 1 in the first group and 0 in the second; the kernel's diagonal is 0."""
+    """Squared discrepancy for every row of `members`, 1 in the first group, 0 in the second; zero kernel diagonal."""
     ours = members @ kernel
     within = (ours * members).sum(axis=1)
     across = ours.sum(axis=1) - within
@@ -79,12 +77,12 @@ def share_shift(
     draws: int,
     seed: int,
 ) -> bootstrap.Estimate:
-    """The share of the compared records that are true, less that of the reference; interval over both's patients.
+    """Share of true records in the compared group minus that in the reference, with an interval over all patients.
 
     Args:
         reference, compared: (n,) and (m,) bool, at least one each.
         of_reference, of_compared: their patients.
-        draws, seed: as in `bootstrap.estimates`.
+        draws, seed: as in `bootstrap.estimate_metrics`.
     """
     difference = float(compared.mean() - reference.mean())
     if min(of_reference.count, of_compared.count) < 2:
@@ -100,7 +98,7 @@ def share_shift(
 
 @dataclass(frozen=True)
 class SideComparison:
-    """Compares two sides.
+    """Makes rows of evaluation_details.SHIFT, which compare two sides.
 
     Attributes:
         reference, compared: names of the sides.
@@ -113,7 +111,7 @@ class SideComparison:
     seed: int
 
     def embedding(self, mean: np.ndarray, side: np.ndarray, patient: np.ndarray) -> Iterator[dict[str, Any]]:
-        """Mean embeddings, (r, D); of each side's patients the first ECG."""
+        """Compares the mean embeddings, (r, D), by the first ECG of each patient."""
         members = [np.flatnonzero(side == one) for one in (self.reference, self.compared)]
         firsts = [own[np.unique(patient[own], return_index=True)[1]] for own in members]
         shift = embedding_shift(mean[firsts[0]], mean[firsts[1]], self.seed)
@@ -123,7 +121,7 @@ class SideComparison:
     def shares(
         self, strata: Mapping[str, np.ndarray], side: np.ndarray, patient: np.ndarray
     ) -> Iterator[dict[str, Any]]:
-        """How common each level of each stratum is among the ECGs, (r,), whose level is known."""
+        """Compares how common each level of each stratum is, among the ECGs, (r,), whose level is known."""
         for stratum, levels in strata.items():
             known = levels != ""
             for level, holds in selective.subgroup_masks(levels[known], patient[known]).items():
@@ -132,7 +130,7 @@ class SideComparison:
     def share(
         self, measure: str, name: str, holds: np.ndarray, side: np.ndarray, patient: np.ndarray
     ) -> Iterator[dict[str, Any]]:
-        """How common it is that `holds`, (n,) bool; nothing where a side is empty."""
+        """Compares how often `holds`, (n,) bool, is true; no row where a side is empty."""
         members = [np.flatnonzero(side == one) for one in (self.reference, self.compared)]
         if not all(len(own) for own in members):
             return

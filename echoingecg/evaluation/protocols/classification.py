@@ -1,4 +1,4 @@
-"""One endpoint through every protocol: scores, threshold, decisions, and the rows of the tables."""
+"""Yes/no questions: one endpoint through every protocol, with scores, threshold, decisions and rows of the tables."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -11,13 +11,7 @@ from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.data.models import LinearScore, Models
 from echoingecg.evaluation.decision import calibration, reading_card, threshold_and_referral
 from echoingecg.evaluation.metrics.selective import subgroup_levels
-from echoingecg.evaluation.protocols.labels import StudyLabels, label_studies, sex_of_patients
-from echoingecg.evaluation.protocols.zero_shot_and_probe import (
-    FewShot,
-    few_shot,
-    fit_linear_probe,
-    zero_shot_linear_score,
-)
+from echoingecg.evaluation.protocols import labels, zero_shot_and_probe
 from echoingecg.recipe import Endpoint, EvaluationSettings
 from echoingecg.recipe.evaluation import TuningMethod
 
@@ -25,11 +19,11 @@ SHOWN_PROTOCOLS = (names.ZERO_SHOT, names.ZERO_SHOT_TEACHER, names.LINEAR_PROBE)
 
 
 class Attempt(NamedTuple):
-    """What a protocol makes of the n labelled ECGs.
+    """Scores of a protocol for the n labelled ECGs, or the reason why there are none.
 
     Attributes:
         protocol: name in the tables.
-        score: (n,) float64, or why there is none.
+        score: (n,) float64, or Skipped.
         linear_score: gives the scores from the mean embedding of the student under test; None where none does.
         steepness: by how much the score's log-odds change at most when the features move by 1.
     """
@@ -68,7 +62,7 @@ class ProtocolResult:
 
     @property
     def decision(self) -> np.ndarray:
-        """(n,) int8."""
+        """Decision for each ECG, (n,) int8."""
         return threshold_and_referral.decide(self.choices.referral, self.score)
 
     def is_answered(self, uncertainty: np.ndarray) -> np.ndarray:
@@ -86,13 +80,13 @@ class EndpointResult:
         record_id, patient_id, split: (n,) str.
         label: (n,) int8, 0 or 1.
         uncertainty: (n,) float64, mean over dimensions of the ECG's log-variance.
-        protocols: those that ran.
-        skipped: reason by protocol that did not.
-        few_shot: by model.
+        protocols: results of the protocols that ran.
+        skipped: reason for each protocol that did not run.
+        few_shot: results by model.
     """
 
     endpoint: Endpoint
-    studies: StudyLabels
+    studies: labels.StudyLabels
     record_id: np.ndarray
     patient_id: np.ndarray
     split: np.ndarray
@@ -100,27 +94,27 @@ class EndpointResult:
     uncertainty: np.ndarray
     protocols: tuple[ProtocolResult, ...]
     skipped: dict[str, str]
-    few_shot: dict[str, list[FewShot]]
+    few_shot: dict[str, list[zero_shot_and_probe.FewShot]]
 
     @property
     def test(self) -> np.ndarray:
-        """(n,) bool."""
+        """Whether each ECG is in the test split, (n,) bool."""
         return self.split == "test"
 
 
 def evaluate_endpoint(
     endpoint: Endpoint, inputs: EvaluationInputs, pairs: EvaluationPairs, models: Models, settings: EvaluationSettings
 ) -> EndpointResult:
-    """Labels, scores and decides. Test labels are stored and measured on, never learned from.
+    """Labels the ECGs, scores them by every protocol, and decides. Test labels are measured on, never learned from.
 
     Args:
         endpoint: the question.
         inputs: of the stage.
         pairs: of the same inputs.
-        models: of the same pairs.
+        models: what every model makes of the same pairs.
         settings: of all protocols.
     """
-    studies = label_studies(endpoint, inputs.labels, pairs.study_id, _sex(inputs, pairs))
+    studies = labels.label_studies(endpoint, inputs.labels, pairs.study_id, _sex(inputs, pairs))
     record, study = pairs.labelled_ecgs(studies.known)
     label, split, patient = studies.label[study], pairs.split[record], pairs.patient_id[record]
     attempts = list(_attempts(endpoint, inputs, pairs, models, settings, record, label))
@@ -145,16 +139,18 @@ def evaluate_endpoint(
         protocols=tuple(results),
         skipped={protocol: score.reason for protocol, score, *_ in attempts if isinstance(score, names.Skipped)},
         few_shot={
-            model: few_shot(features[record], label, patient, split, settings.few_shot, settings.seed)
+            model: zero_shot_and_probe.few_shot(
+                features[record], label, patient, split, settings.few_shot, settings.seed
+            )
             for model, features in models.features.items()
         },
     )
 
 
 def _sex(inputs: EvaluationInputs, pairs: EvaluationPairs) -> np.ndarray:
-    """F or M of each study's patient, (s,) str; empty where it is not known."""
+    """Sex of each study's patient, (s,) str: F, M, or empty where it is not known."""
     stated = subgroup_levels(pairs.record_id, inputs.subgroups, inputs.records, ()).get("sex")
-    sex = {} if stated is None else sex_of_patients(pairs.patient_id, stated)
+    sex = {} if stated is None else labels.sex_of_patients(pairs.patient_id, stated)
     of_study = np.array([""] * len(pairs.study_id), dtype="<U1")
     of_study[pairs.study] = [sex.get(name, "") for name in pairs.patient_id[pairs.record].tolist()]
     return of_study
@@ -164,24 +160,24 @@ def _attempts(
     endpoint: Endpoint, inputs: EvaluationInputs, pairs: EvaluationPairs, models: Models, settings: EvaluationSettings,
     record: np.ndarray, label: np.ndarray,
 ) -> Iterator[Attempt]:  # fmt: skip
-    """In the order of the tables."""
+    """Attempts of all protocols, in the order of the tables."""
     split = pairs.split[record]
     for protocol, space in models.prompted(names.ZERO_SHOT):
         if isinstance(space, names.Skipped):
             yield Attempt(protocol, space)
             continue
         positive, negative = space.encode_text(endpoint.positive_prompts), space.encode_text(endpoint.negative_prompts)
-        zero_shot = zero_shot_linear_score(positive, negative, space.scale)
+        zero_shot = zero_shot_and_probe.zero_shot_linear_score(positive, negative, space.scale)
         yield Attempt.from_linear_score(protocol, zero_shot, space.ecgs.mean[record], space.ecgs is models.ecgs)
     for model, features in models.features.items():
-        probe = fit_linear_probe(features[record], label, split == "train", settings.probe_c)
+        probe = zero_shot_and_probe.fit_linear_probe(features[record], label, split == "train", settings.probe_c)
         yield Attempt.from_linear_score(
             names.at_model(names.LINEAR_PROBE, model), probe, features[record], model == names.STUDENT
         )
     for method in settings.tuning.methods:
         yield Attempt(method, _tuned(method, inputs, pairs.signal_row[record], label, split, settings))
     measured = models.measurements[record]
-    probe = fit_linear_probe(measured, label, split == "train", settings.probe_c)
+    probe = zero_shot_and_probe.fit_linear_probe(measured, label, split == "train", settings.probe_c)
     yield Attempt.from_linear_score(names.ECG_MEASUREMENTS, probe, measured, own=False)
 
 
@@ -215,7 +211,7 @@ def prediction_columns(result: EndpointResult, protocol: ProtocolResult) -> dict
 
 
 def answer_columns(result: EndpointResult, protocol: ProtocolResult) -> dict[str, Any]:
-    """Columns of evaluation.ANSWERS: what reading the same ECGs says."""
+    """Columns of evaluation.ANSWERS: what prediction gives for the same ECGs."""
     return {
         "endpoint": [result.endpoint.name] * len(result.label),
         "protocol": [protocol.protocol] * len(result.label),
@@ -227,7 +223,7 @@ def answer_columns(result: EndpointResult, protocol: ProtocolResult) -> dict[str
 
 
 def few_shot_rows(result: EndpointResult) -> Iterator[dict[str, Any]]:
-    """Rows of evaluation.FEW_SHOT but for the number of draws."""
+    """Rows of evaluation.FEW_SHOT, without the number of draws."""
     label = result.label[result.test]
     for model, results in result.few_shot.items():
         for entry in results:

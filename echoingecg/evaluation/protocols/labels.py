@@ -1,4 +1,4 @@
-"""Values and labels from measurements: is the unit right, is it possible, does it meet the comparison?"""
+"""Labels of studies: checks the unit and the range of each measurement, then makes the endpoint's comparison."""
 
 import operator
 from collections.abc import Callable
@@ -38,17 +38,17 @@ class StudyValues:
 
     @property
     def known(self) -> np.ndarray:
-        """(s,) bool."""
+        """Whether each study has a value, (s,) bool."""
         return np.isfinite(self.value)
 
 
 @dataclass(frozen=True)
 class StudyLabels(StudyValues):
-    """The same with labels.
+    """Measured values of s studies with labels.
 
     Attributes:
         label: (s,) int8, 1, 0, or NO_LABEL.
-        sex_unknown: studies without a value for this alone: the threshold depends on sex, which is not known.
+        sex_unknown: studies without a value only because the threshold depends on sex, which is not known.
     """
 
     label: np.ndarray
@@ -56,7 +56,7 @@ class StudyLabels(StudyValues):
 
 
 def study_values(endpoint: MeasurementEndpoint, labels: pa.Table, study_id: np.ndarray) -> StudyValues:
-    """Compares units, never converts: a value in another unit is counted and left out.
+    """Looks up the measurement of each study; a value in another unit is counted and left out, never converted.
 
     Args:
         endpoint: what is measured.
@@ -84,10 +84,10 @@ def study_values(endpoint: MeasurementEndpoint, labels: pa.Table, study_id: np.n
 def label_studies(
     endpoint: Endpoint, labels: pa.Table, study_id: np.ndarray, sex: np.ndarray | None = None
 ) -> StudyLabels:
-    """Does each study's value meet the endpoint's comparison?
+    """Labels each study: 1 where its value meets the endpoint's comparison.
 
     Args:
-        endpoint, labels, study_id: as of `study_values`.
+        endpoint, labels, study_id: as in `study_values`.
         sex: (s,) str, F or M of the study's patient, anything else where it is not known; None for none known.
     """
     studies = study_values(endpoint, labels, study_id)
@@ -107,11 +107,11 @@ def label_studies(
 
 
 def sex_of_patients(patient: np.ndarray, sex: np.ndarray) -> dict[str, str]:
-    """F or M by patient, for those whose ECGs state one of them and nothing else.
+    """Sex, F or M, of each patient whose ECGs state one of them and nothing else.
 
     Args:
         patient: (r,) str, of the ECGs.
-        sex: (r,) str, as the export states it of each; empty where it does not.
+        sex: (r,) str, as the export states it for each ECG; empty where it does not.
     """
     stated = np.unique(np.stack([patient, sex], axis=1)[sex != ""], axis=0)
     names, count = np.unique(stated[:, 0], return_counts=True)

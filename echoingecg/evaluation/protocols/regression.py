@@ -1,7 +1,4 @@
-"""One number of the echo through every protocol: predictions, metrics, and the rows of both tables.
-
-Numbers off an ECG: by ranked prompts, and by ridge regression on the mean embedding.
-"""
+"""Numbers of the echo: one number by every protocol, ranked prompts and ridge regression, with its metrics."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -24,13 +21,13 @@ from echoingecg.recipe.evaluation import NUMBER_PLACEHOLDER
 
 
 def ranked_values(space: Space, endpoint: RegressionEndpoint, record: np.ndarray) -> np.ndarray:
-    """The number whose prompts fit each ECG's mean best: no label is read.
+    """Predicts the number whose prompts are nearest to each ECG's mean; no label is read.
 
-    ECHO-CLIP ranks the prompts for each frame of an echo and averages; an ECG has one mean to rank by.
+    ECHO-CLIP ranks the prompts for each frame of an echo and averages; an ECG has a single mean to rank by.
 
     Args:
         space: ECGs among sentences.
-        endpoint: its prompts, each with every number put in, are ranked together.
+        endpoint: its prompts, each filled with every number, are ranked together.
         record: (n,) int64 into the ECGs.
 
     Returns:
@@ -49,13 +46,13 @@ def ranked_values(space: Space, endpoint: RegressionEndpoint, record: np.ndarray
 def ridge_values(
     features: np.ndarray, value: np.ndarray, split: np.ndarray, strengths: Iterable[float]
 ) -> np.ndarray | names.Skipped:
-    """Ridge regression fitted on the training ECGs; of the strengths the one of least validation error (MAE).
+    """Predicts by ridge regression on the training ECGs, with the strength of least validation error (MAE).
 
     Args:
         features: (n, D), standardised with the training ECGs' mean and scale.
         value: (n,) measured; those of test ECGs are not read.
         split: (n,) str.
-        strengths: of the L2 penalty; of equals the first, which is also taken without validation ECGs.
+        strengths: of the L2 penalty; the first at equal errors, and without validation ECGs.
 
     Returns:
         (n,) float64, or names.Skipped with fewer than two training ECGs.
@@ -77,7 +74,7 @@ def ridge_values(
 
 @dataclass(frozen=True)
 class RegressionResult:
-    """One number: n ECGs with a measurement, each with that of its nearest measured study.
+    """One number: n ECGs, each with the measurement of its nearest measured study.
 
     Attributes:
         endpoint: the number.
@@ -85,9 +82,9 @@ class RegressionResult:
         record_id, patient_id, split: (n,) str.
         measured: (n,) float64.
         uncertainty: (n,) float64, mean over dimensions of the ECG's log-variance.
-        predicted: (n,) float64 by protocol that ran.
-        metrics: on the test split, by protocol that ran and name; none without test ECGs.
-        skipped: reason by protocol that did not run.
+        predicted: (n,) float64 for each protocol that ran.
+        metrics: on the test split, for each protocol that ran, by name; none without test ECGs.
+        skipped: reason for each protocol that did not run.
     """
 
     endpoint: RegressionEndpoint
@@ -109,7 +106,10 @@ def evaluate_regression(
     models: Models,
     settings: EvaluationSettings,
 ) -> RegressionResult:
-    """Predicts, and measures on the test split; arguments as `protocols.evaluate_endpoint`."""
+    """Predicts a number by every protocol and measures the errors on the test split.
+
+    Arguments as in `classification.evaluate_endpoint`.
+    """
     studies = study_values(endpoint, inputs.labels, pairs.study_id)
     record, study = pairs.labelled_ecgs(studies.known)
     measured, split, patient = studies.value[study], pairs.split[record], pairs.patient_id[record]
@@ -145,7 +145,7 @@ def _attempts(
     endpoint: RegressionEndpoint, models: Models, settings: EvaluationSettings, record: np.ndarray,
     measured: np.ndarray, split: np.ndarray,
 ) -> Iterator[tuple[str, np.ndarray | names.Skipped]]:  # fmt: skip
-    """Predictions by protocol, in the order of the tables; the training mean is what an ECG has to beat."""
+    """Predictions by protocol, in the order of the tables; the training mean is the baseline to beat."""
     for protocol, space in models.prompted(names.RANKED):
         yield protocol, space if isinstance(space, names.Skipped) else ranked_values(space, endpoint, record)
     for model, features in models.features.items():

@@ -1,4 +1,4 @@
-"""Retrieval: is the true match among the nearest ones? Exact, in chunks."""
+"""Retrieval: how often the true match is among the nearest rows; exact, in chunks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ ECHO_TO_ECG = "echo_to_ecg"
 RECALL_AT = (1, 5, 10)
 _ELEMENTS = 8_000_000  # distances held at once: 64 MB
 _TILE = 4096  # gallery rows turned into float64 at once: 16 MB at 512 dimensions
-_TIE = 1 + 1e-12  # distances this close are equal: their sums were rounded in another order
+_TIE = 1 + 1e-12  # distances this close count as equal: their sums may be rounded in another order
 
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Where the true matches of `queries` rows stand among `gallery` rows, nearest first.
+    """Ranks of the true matches of `queries` rows among `gallery` rows, nearest first.
 
     Attributes:
-        recall: at each of KS.
-        chance: the same of a random order.
+        recall: at each k of RECALL_AT.
+        chance: recall of a random order, at each k of RECALL_AT.
         median_rank: median over queries of the rank of the nearest true match, 1 is best.
     """
 
@@ -33,7 +33,7 @@ class Retrieval:
     median_rank: float
 
     def rows(self, direction: str) -> Iterator[dict[str, Any]]:
-        """Rows of evaluation_space.RETRIEVAL."""
+        """Rows of evaluation_details.RETRIEVAL."""
         for k, recall, chance in zip(RECALL_AT, self.recall, self.chance, strict=True):
             yield {
                 "direction": direction,
@@ -51,15 +51,14 @@ def retrieve(
 ) -> Retrieval:
     """Recall@k and median rank by the closed-form sampled distance: from ECG to echo study, or the other way.
 
-    A row stands in the gallery once, however many queries it is paired with; a query paired with several
-    is found when any of them is. Equal distances count against the match, so that collapsed
-    embeddings score no better than they should. Chance is 1 - C(N - m, k) / C(N, k) for m matches of N
-    rows, averaged over queries.
+    A row is in the gallery once, however many queries it is paired with; a query with several matches is found when any
+    of them is. Equal distances count against the match, so that collapsed embeddings do not score too well. Chance is
+    1 - C(N - m, k) / C(N, k) for m matches of N rows, averaged over queries.
 
     Args:
         queries: q Gaussians, each with at least one match.
         gallery: N Gaussians, N >= 1.
-        query: (p,) int64 into the queries, one entry a pair; a pair may stand there twice.
+        query: (p,) int64 into the queries, one entry for each pair; a pair may occur twice.
         match: (p,) int64 into the gallery.
         elements: distances held in memory at once, but at least one query's.
     """

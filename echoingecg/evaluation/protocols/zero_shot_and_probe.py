@@ -1,9 +1,4 @@
-"""Few-shot: logistic regression on the mean embedding of a few labelled ECGs, drawn many times.
-
-Zero-shot probability from prompts alone: no label is read.
-
-Linear probe: logistic regression on the frozen mean embedding.
-"""
+"""Scores from the frozen mean embedding: zero-shot from prompts alone, linear probe, few-shot from a few labels."""
 
 import warnings
 from collections.abc import Iterator
@@ -24,16 +19,16 @@ from echoingecg.recipe import FewShotSettings
 def zero_shot_linear_score(
     positive: embed.GaussianTable, negative: embed.GaussianTable, scale: float
 ) -> models.LinearScore:
-    """Probability that an ECG matches the positive prompts rather than the negative ones.
+    """Probability that an ECG matches the positive prompts rather than the negative ones; no label is read.
 
-    A class's logit is the mean over its prompts of the student's match logit, -scale * d + shift, with d
-    the closed-form sampled distance (Chun, ICLR 2024). The score is the softmax of the two classes, which
-    is sigmoid(positive - negative). In that difference the shift, the ECG's own variance and the square of its mean
-    cancel: what is left is linear in its mean.
+    The logit of a class is the mean over its prompts of the student's match logit, -scale * d + shift, with d the
+    closed-form sampled distance (Chun, ICLR 2024). The score is the softmax of the two classes, which is
+    sigmoid(positive - negative). In that difference the shift, the ECG's own variance and the square of its mean
+    cancel: the rest is linear in its mean.
 
     Args:
-        positive: prompts that say label 1, at least one.
-        negative: prompts that say label 0, at least one.
+        positive: prompts for label 1, at least one.
+        negative: prompts for label 0, at least one.
         scale: the student's learned scale.
     """
     (mean_p, own_p), (mean_n, own_n) = (_middle(prompts) for prompts in (positive, negative))
@@ -43,12 +38,12 @@ def zero_shot_linear_score(
 def zero_shot_scores(
     ecgs: embed.GaussianTable, positive: embed.GaussianTable, negative: embed.GaussianTable, scale: float
 ) -> np.ndarray:
-    """The same for n ECGs: (n,) float64 in [0, 1]."""
+    """Zero-shot scores of n ECGs, (n,) float64 in [0, 1]; arguments as in `zero_shot_linear_score`."""
     return zero_shot_linear_score(positive, negative, scale).scores(ecgs.mean)
 
 
 def _middle(prompts: embed.GaussianTable) -> tuple[np.ndarray, float]:
-    """Mean of the prompts' means, and of what each adds to a distance by itself."""
+    """Mean of the prompts' means, and mean of what each prompt alone adds to a distance."""
     mean = prompts.mean.astype(np.float64)
     return mean.mean(axis=0), float(((mean**2).sum(axis=1) + prompts.total_variance).mean())
 
@@ -59,10 +54,10 @@ MAX_ITERATIONS = 1000
 def fit_linear_probe(
     mean: np.ndarray, label: np.ndarray, training: np.ndarray, c: float
 ) -> models.LinearScore | names.Skipped:
-    """Fits on the training ECGs.
+    """Fits a logistic regression on the training ECGs' frozen embeddings.
 
-    Classes are not weighted: a score stays a probability at the training split's prevalence, and the
-    threshold chosen on validation makes up for rare classes. Scores of training ECGs are in-sample.
+    Classes are not weighted: a score remains a probability at the training split's prevalence, and the threshold chosen
+    on validation compensates for rare classes. Scores of training ECGs are in-sample.
 
     Args:
         mean: (n, D) mean embeddings, or other features; standardised with the training ECGs' mean and scale.
@@ -81,7 +76,7 @@ def fit_linear_probe(
     scaler = StandardScaler()
     probe = LogisticRegression(C=c, solver="lbfgs", max_iter=MAX_ITERATIONS, class_weight=None)
     with warnings.catch_warnings():
-        # After 1000 iterations of a convex, regularised problem the remaining change is of no consequence.
+        # After 1000 iterations of a convex, regularised problem the remaining change does not matter.
         warnings.simplefilter("ignore", ConvergenceWarning)
         probe.fit(scaler.fit_transform(mean[training].astype(np.float64)), seen)
     weight = probe.coef_[0] / scaler.scale_
@@ -91,7 +86,7 @@ def fit_linear_probe(
 def linear_probe_scores(
     mean: np.ndarray, label: np.ndarray, training: np.ndarray, c: float
 ) -> np.ndarray | names.Skipped:
-    """The probe's scores of all n ECGs, (n,) float64 in [0, 1]; arguments as of `linear_probe_line`."""
+    """The probe's scores of all n ECGs, (n,) float64 in [0, 1]; arguments as in `fit_linear_probe`."""
     line = fit_linear_probe(mean, label, training, c)
     return line if isinstance(line, names.Skipped) else line.scores(mean)
 
@@ -101,7 +96,7 @@ _SPREAD = (2.5, 97.5)  # percentiles of the draws
 
 @dataclass(frozen=True)
 class FewShot:
-    """A metric on the test split with `cases` labels of each class: mean and spread over the draws."""
+    """A metric on the test split after training on `cases` ECGs of each class: mean and spread over the draws."""
 
     cases: int
     metric: str
@@ -113,17 +108,17 @@ class FewShot:
 def few_shot(
     mean: np.ndarray, label: np.ndarray, patient: np.ndarray, split: np.ndarray, settings: FewShotSettings, seed: int
 ) -> list[FewShot]:
-    """Fits on the drawn training ECGs, sets the threshold on validation, measures on test.
+    """Fits on the drawn training ECGs, chooses the threshold on validation, measures on test.
 
-    Features are standardised over all training ECGs, whose labels that does not need. Sizes for which a class
-    has too few training patients are left out; nothing is measured where the test split lacks a class.
+    Features are standardised over all training ECGs, which needs no label. A size for which a class has too few
+    training patients is left out; nothing is measured where the test split lacks a class.
 
     Args:
         mean: (n, D) embeddings.
-        label: (n,) 0 or 1; of training ECGs only the drawn ones' are read.
+        label: (n,) 0 or 1; of the training ECGs only labels of drawn ones are read.
         patient, split: (n,) str.
         settings: sizes, draws, strength.
-        seed: of the draws; a smaller size's ECGs are among a larger one's.
+        seed: of the draws; ECGs of a smaller size are among those of a larger one.
     """
     training, validation, test = (np.flatnonzero(split == side) for side in ("train", "validation", "test"))
     if len(np.unique(label[test])) < 2 or len(training) == 0:
@@ -148,7 +143,7 @@ def few_shot(
 def _draws(
     training: np.ndarray, label: np.ndarray, patient: np.ndarray, sizes: tuple[int, ...], random: np.random.Generator
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Each size that the patients allow, with its ECGs: one a patient, as many of each class."""
+    """Each size that the patients allow, with its ECGs: one for each patient, equally many of each class."""
     shuffled = random.permutation(training)
     _, first = np.unique(patient[shuffled], return_index=True)
     alone = shuffled[np.sort(first)]

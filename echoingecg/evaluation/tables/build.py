@@ -1,4 +1,4 @@
-"""Every table of the artefact, by its name in data_contracts.evaluation."""
+"""Builds every table of the artefact, by its name in data_contracts.evaluation."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,21 +11,8 @@ from data_contracts.tables import TableContract
 from echoingecg.evaluation.data.embed import GaussianTable
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.metrics import selective, shift
-from echoingecg.evaluation.protocols import classification, retrieval
-from echoingecg.evaluation.protocols.regression import RegressionResult, regression_columns, regression_metric_rows
-from echoingecg.evaluation.tables.rows import (
-    asked_rows,
-    attempt_rows,
-    cohort_rows,
-    labelled_rows,
-    map_rows,
-    metric_rows,
-    protocol_scores,
-    reliability_rows,
-    risk_coverage_rows,
-    strata_rows,
-    summaries,
-)
+from echoingecg.evaluation.protocols import classification, regression, retrieval
+from echoingecg.evaluation.tables import rows as table_rows
 from echoingecg.recipe import EvaluationSettings
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -34,23 +21,23 @@ _BY_COLUMN = (
     evaluation.ANSWERS,
     evaluation.REGRESSIONS,
     evaluation_details.UNCERTAINTY,
-)  # a row an ECG: too many for a dict each
+)  # one row for each ECG: too many for a dict each
 
 
 def build_tables(
     endpoints: Sequence[classification.EndpointResult],
-    regressions: Sequence[RegressionResult],
+    regressions: Sequence[regression.RegressionResult],
     retrieved: Mapping[str, retrieval.Retrieval],
     inputs: EvaluationInputs,
     pairs: EvaluationPairs,
     ecgs: GaussianTable,
     settings: EvaluationSettings,
 ) -> dict[str, pa.Table]:
-    """Strata and curves are told of the protocols that figures show, all else of every protocol.
+    """Builds the tables; strata and curves for the protocols that figures show, all others for every protocol.
 
     Args:
-        endpoints, regressions: results.
-        retrieved: by direction.
+        endpoints, regressions: results of the questions and of the numbers.
+        retrieved: retrieval results by direction.
         inputs: of the stage.
         pairs: of the same inputs.
         ecgs: r embeddings of the paired ECGs by the student under test.
@@ -62,7 +49,7 @@ def build_tables(
     for result in endpoints:
         own = np.searchsorted(pairs.record_id, result.record_id)
         levels = {name: level[own] for name, level in strata.items()}
-        _add_answers(rows, result, ecgs[own], levels, settings)
+        _add_protocol_rows(rows, result, ecgs[own], levels, settings)
         rows[evaluation.FEW_SHOT.name] += [
             row | {"draws": settings.few_shot.draws} for row in classification.few_shot_rows(result)
         ]
@@ -70,24 +57,26 @@ def build_tables(
         rows[evaluation_details.SHIFT.name] += shifts.share("prevalence", name, holds, result.split, result.patient_id)
     rows[evaluation_details.SHIFT.name] += shifts.shares(strata, pairs.split, pairs.patient_id)
     rows[evaluation_details.SHIFT.name] += shifts.embedding(ecgs.mean, pairs.split, pairs.patient_id)
-    for regression in regressions:
-        rows[evaluation.REGRESSION_METRICS.name] += regression_metric_rows(regression)
+    for number in regressions:
+        rows[evaluation.REGRESSION_METRICS.name] += regression.regression_metric_rows(number)
     for direction, retrieval_result in retrieved.items():
         rows[evaluation_details.RETRIEVAL.name] += retrieval_result.rows(direction)
-    asked: list[classification.EndpointResult | RegressionResult] = [*endpoints, *regressions]
-    rows[evaluation_details.COHORT.name] += cohort_rows(pairs)
-    rows[evaluation_details.ASKED.name] += asked_rows(asked)
-    rows[evaluation_details.LABELLED.name] += labelled_rows(asked)
-    rows[evaluation_details.ATTEMPTS.name] += attempt_rows(asked)
-    rows[evaluation_details.EMBEDDING_MAP.name] += map_rows(pairs, ecgs, inputs.target_mean)
+    asked: list[classification.EndpointResult | regression.RegressionResult] = [*endpoints, *regressions]
+    rows[evaluation_details.COHORT.name] += table_rows.cohort_rows(pairs)
+    rows[evaluation_details.ASKED.name] += table_rows.asked_rows(asked)
+    rows[evaluation_details.LABELLED.name] += table_rows.labelled_rows(asked)
+    rows[evaluation_details.ATTEMPTS.name] += table_rows.attempt_rows(asked)
+    rows[evaluation_details.EMBEDDING_MAP.name] += table_rows.map_rows(pairs, ecgs, inputs.target_mean)
     prediction_columns = [
         classification.prediction_columns(result, protocol) for result in endpoints for protocol in result.protocols
     ]
     answer_columns = [
         classification.answer_columns(result, protocol) for result in endpoints for protocol in result.protocols
     ]
-    numbers = [regression_columns(result, protocol) for result in regressions for protocol in result.predicted]
-    uncertainty = {"record_id": pairs.record_id, "split": pairs.split, **summaries(ecgs)}
+    numbers = [
+        regression.regression_columns(result, protocol) for result in regressions for protocol in result.predicted
+    ]
+    uncertainty = {"record_id": pairs.record_id, "split": pairs.split, **table_rows.summaries(ecgs)}
     columns = (
         (evaluation.PREDICTIONS, prediction_columns),
         (evaluation.ANSWERS, answer_columns),
@@ -100,20 +89,20 @@ def build_tables(
     return built | {contract.name: _joined(contract, parts) for contract, parts in columns}
 
 
-def _add_answers(
+def _add_protocol_rows(
     rows: Rows,
     result: classification.EndpointResult,
     ecgs: GaussianTable,
     levels: Mapping[str, np.ndarray],
     settings: EvaluationSettings,
 ) -> None:
-    for answers in protocol_scores(result, ecgs, levels):
-        rows[evaluation.RULES.name].append(answers.name | answers.choices.row())
-        rows[evaluation.METRICS.name] += metric_rows(answers, settings)
-        if answers.protocol in classification.SHOWN_PROTOCOLS:
-            rows[evaluation.STRATA.name] += strata_rows(answers, settings)
-            rows[evaluation.RELIABILITY.name] += reliability_rows(answers, settings.reliability_bins)
-            rows[evaluation.RISK_COVERAGE.name] += risk_coverage_rows(answers)
+    for scores in table_rows.protocol_scores(result, ecgs, levels):
+        rows[evaluation.RULES.name].append(scores.name | scores.choices.row())
+        rows[evaluation.METRICS.name] += table_rows.metric_rows(scores, settings)
+        if scores.protocol in classification.SHOWN_PROTOCOLS:
+            rows[evaluation.STRATA.name] += table_rows.strata_rows(scores, settings)
+            rows[evaluation.RELIABILITY.name] += table_rows.reliability_rows(scores, settings.reliability_bins)
+            rows[evaluation.RISK_COVERAGE.name] += table_rows.risk_coverage_rows(scores)
 
 
 def _joined(contract: TableContract, columns: Sequence[Mapping[str, Any]]) -> pa.Table:

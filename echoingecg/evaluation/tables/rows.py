@@ -1,11 +1,4 @@
-"""Rows of evaluation.METRICS and evaluation.STRATA: the test split as a whole and in parts.
-
-What one protocol answered on the test split, beside the rules that were chosen before.
-
-Rows of evaluation.RELIABILITY and evaluation.RISK_COVERAGE: what the figures are drawn from.
-
-Rows of data_contracts.evaluation_details: who was asked what, and where ECGs and echo studies lie.
-"""
+"""Rows of the artefact's tables: metrics of the test split and its parts, curves, counts, and the map of embeddings."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -34,17 +27,17 @@ SCORE_DISTANCE = "score_distance"
 
 @dataclass(frozen=True)
 class ProtocolScores:
-    """Test ECGs of one endpoint and protocol.
+    """Scores of one endpoint and protocol on the test ECGs.
 
     Attributes:
         endpoint, protocol: names.
         label, score, decision: (n,) of the test ECGs.
-        is_answered: (n,) bool, those that are not referred to echo.
+        is_answered: (n,) bool, ECGs that are not referred to echo.
         patient: (n,) str.
         doubts: (n,) float64 by name, higher for less certain: summaries of the variance, and minus the distance of
             the score to the threshold.
         levels: (n,) str by stratum.
-        rules: chosen on validation.
+        choices: what was chosen on validation.
     """
 
     endpoint: str
@@ -60,12 +53,12 @@ class ProtocolScores:
 
     @property
     def name(self) -> dict[str, str]:
-        """The columns that every table of results begins with."""
+        """Columns that every table of results begins with."""
         return {"endpoint": self.endpoint, "protocol": self.protocol}
 
 
 def summaries(ecgs: embed.GaussianTable) -> dict[str, np.ndarray]:
-    """Scalars of the predicted variance, (n,) float64 by name."""
+    """Scalar summaries of the predicted variance, (n,) float64 by name."""
     return {
         MEAN_LOG_VAR: ecgs.uncertainty,
         "total_variance": ecgs.total_variance,
@@ -76,7 +69,7 @@ def summaries(ecgs: embed.GaussianTable) -> dict[str, np.ndarray]:
 def protocol_scores(
     result: EndpointResult, ecgs: embed.GaussianTable, levels: Mapping[str, np.ndarray]
 ) -> Iterator[ProtocolScores]:
-    """Every protocol that ran.
+    """Scores on the test ECGs, for every protocol that ran.
 
     Args:
         result: n labelled ECGs of all splits.
@@ -112,22 +105,22 @@ EXCESS_AURC = "excess_aurc"
 
 
 def metric_rows(scores: ProtocolScores, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
-    """Rows of METRICS: all test ECGs, halves by the variance, and those that the rule of referral answers."""
+    """Rows of METRICS: all test ECGs, halves by uncertainty, and the answered ECGs."""
     for group, members in selective.uncertainty_halves(scores.doubts[MEAN_LOG_VAR]).items():
-        more = _of_the_whole(scores, settings.reliability_bins) if group == selective.ALL else {}
+        more = _metrics_of_all(scores, settings.reliability_bins) if group == selective.ALL else {}
         yield from _rows(scores, scores.decision, members, {"group": group}, settings, more)
     yield from _rows(scores, scores.decision, scores.is_answered, {"group": ANSWERED_GROUP}, settings)
 
 
 def strata_rows(scores: ProtocolScores, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
-    """Rows of STRATA: a part of the test ECGs each."""
+    """Rows of STRATA: metrics of each part of the test ECGs."""
     for stratum, levels in scores.levels.items():
         for level, members in selective.subgroup_masks(levels, scores.patient).items():
             yield from _rows(scores, scores.decision, members, {"stratum": stratum, "level": level}, settings)
 
 
-def _of_the_whole(scores: ProtocolScores, bins: int) -> dict[str, bootstrap.Metric]:
-    """What is told of all test ECGs only."""
+def _metrics_of_all(scores: ProtocolScores, bins: int) -> dict[str, bootstrap.Metric]:
+    """Metrics that are given for all test ECGs only."""
     rules, label, patients = scores.choices, scores.label, bootstrap.Patients.from_names(scores.patient)
     metrics: dict[str, bootstrap.Metric] = {}
     if rules.at_specificity is not None:
@@ -158,7 +151,7 @@ def _rows(
     settings: EvaluationSettings,
     more: Mapping[str, bootstrap.Metric] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """A row a metric of the test ECGs that are `members`, (n,) bool; `more` metrics are of the same ECGs."""
+    """One row for each metric of the test ECGs that are `members`, (n,) bool; `more` metrics are of the same ECGs."""
     label, patients = scores.label[members], bootstrap.Patients.from_names(scores.patient[members])
     metrics = binary_metrics(label, scores.score[members], decision[members], patients, settings.reliability_bins)
     metrics |= more or {}
@@ -178,12 +171,12 @@ def _rows(
         }
 
 
-POINTS = 50  # of a risk-coverage curve
+POINTS = 50  # at most, of a risk-coverage curve
 RAW = "none"
 
 
 def reliability_rows(scores: ProtocolScores, bins: int) -> Iterator[dict[str, Any]]:
-    """Bins of the score as it is, and after each calibrator that validation allowed."""
+    """Rows of RELIABILITY: bins of the score as it is, and after each calibrator that could be fitted."""
     calibrated = {RAW: scores.score}
     calibrated |= {
         name: fit(scores.score)
@@ -196,7 +189,7 @@ def reliability_rows(scores: ProtocolScores, bins: int) -> Iterator[dict[str, An
 
 
 def risk_coverage_rows(scores: ProtocolScores) -> Iterator[dict[str, Any]]:
-    """Up to POINTS points of every doubt's curve, the last one at full coverage."""
+    """Rows of RISK_COVERAGE: up to POINTS points of each doubt's curve, the last at full coverage."""
     records = len(scores.label)
     if records == 0:
         return
@@ -215,7 +208,7 @@ def risk_coverage_rows(scores: ProtocolScores) -> Iterator[dict[str, Any]]:
 
 
 Row = dict[str, Any]
-_FEWEST = 3  # points that span a plane
+_MIN_POINTS = 3  # points: fewer span no plane
 
 
 def cohort_rows(pairs: inputs.EvaluationPairs) -> Iterator[Row]:
@@ -249,7 +242,7 @@ def labelled_rows(results: Sequence[EndpointResult | RegressionResult]) -> Itera
 
 
 def attempt_rows(results: Sequence[EndpointResult | RegressionResult]) -> Iterator[Row]:
-    """Rows of ATTEMPTS: first what ran."""
+    """Rows of ATTEMPTS: the protocols that ran, then those that did not."""
     for result in results:
         if isinstance(result, EndpointResult):
             ran: dict[str, str | None] = {protocol.protocol: protocol.threshold.origin for protocol in result.protocols}
@@ -267,7 +260,7 @@ def _of(result: EndpointResult | RegressionResult) -> Row:
 
 
 def map_rows(pairs: inputs.EvaluationPairs, ecgs: embed.GaussianTable, target_mean: np.ndarray) -> Iterator[Row]:
-    """Rows of EMBEDDING_MAP: means of the test ECGs and of their studies on the plane on which they differ most.
+    """Rows of EMBEDDING_MAP: test ECGs and their studies on the plane of their first two principal components.
 
     Args:
         pairs: r ECGs and s studies.
@@ -279,7 +272,7 @@ def map_rows(pairs: inputs.EvaluationPairs, ecgs: embed.GaussianTable, target_me
     tested = pairs.split == "test"
     study = np.unique(pairs.study[tested[pairs.record]])
     points = np.concatenate([ecgs.mean[tested], target_mean[pairs.target_row[study]]]).astype(np.float64)
-    if len(points) < _FEWEST or points.shape[1] < 2:
+    if len(points) < _MIN_POINTS or points.shape[1] < 2:
         return
     modality = ["ecg"] * int(tested.sum()) + ["echo"] * len(study)
     names = [*pairs.record_id[tested].tolist(), *pairs.study_id[study].tolist()]

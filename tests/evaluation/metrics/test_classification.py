@@ -17,17 +17,30 @@ from sklearn.metrics import (
 )
 
 from echoingecg.evaluation.metrics import classification as metrics
-from echoingecg.evaluation.metrics.bootstrap import Patients, estimate_metrics, paired_differences, resample_metrics
+from echoingecg.evaluation.metrics.bootstrap import (
+    Estimate,
+    Patients,
+    estimate_metrics,
+    paired_differences,
+    resample_metrics,
+)
 from echoingecg.evaluation.metrics.classification import (
     AUROC,
     BALANCED_ACCURACY,
     BRIER,
     ECE,
     binary_metrics,
-    estimate,
     reliability_bins,
 )
 from echoingecg.evaluation.metrics.selective import ALL, HIGH, LOW, uncertainty_halves, variance_bins
+
+
+def estimate(
+    label: np.ndarray, score: np.ndarray, decision: np.ndarray, patient: np.ndarray, draws: int, seed: int
+) -> dict[str, Estimate]:
+    patients = Patients.from_names(patient)
+    return estimate_metrics(binary_metrics(label, score, decision, patients), patients, draws, seed)
+
 
 Case = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
