@@ -25,21 +25,6 @@ from echoingecg.simulator.ecg.electrodes import Fault, draw_fault, frontal_axis
 from echoingecg.simulator.echo.study import EchoStreams, Visit, write_clips
 from echoingecg.simulator.population import tables
 from echoingecg.simulator.population.patient import Heart, sample_heart
-from echoingecg.simulator.population.tables import (
-    MAX_PATIENTS,
-    REAL_ECG,
-    REAL_ECHO,
-    REAL_SUBJECT,
-    Rows,
-    ecg_id,
-    ecg_path,
-    echo_id,
-    echo_path,
-    mimic_time,
-    open_tables,
-    random_time,
-    subject_id,
-)
 from echoingecg.simulator.reports import ecg_statements, echo_report, measurements
 
 _SECOND_ECG_SHARE = 0.4
@@ -77,13 +62,13 @@ def simulate(settings: SimulatorSettings, folder: Path, progress: Progress = no_
     """
     if folder.exists():
         raise ExportError(f"{folder} exists: remove it, or choose a new folder for the simulated export")
-    if settings.patients > MAX_PATIENTS:
-        raise ExportError(f"{settings.patients} patients: the simulator's identifiers reach {MAX_PATIENTS}")
+    if settings.patients > tables.MAX_PATIENTS:
+        raise ExportError(f"{settings.patients} patients: the simulator's identifiers reach {tables.MAX_PATIENTS}")
     partial = folder.with_name(folder.name + ".partial")
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
-    with open_tables(partial) as write:
+    with tables.open_tables(partial) as write:
         for done, rows in enumerate(_patients(settings, partial, workers), start=1):
             write(rows)
             progress(done, settings.patients)
@@ -92,7 +77,7 @@ def simulate(settings: SimulatorSettings, folder: Path, progress: Progress = no_
     partial.rename(folder)
 
 
-def _patients(settings: SimulatorSettings, folder: Path, workers: int) -> Iterator[Rows]:
+def _patients(settings: SimulatorSettings, folder: Path, workers: int) -> Iterator[tables.Rows]:
     """Writes every patient's files and yields the rows, in the order of the patients."""
     if workers < 2 or settings.patients < _MIN_PATIENTS_FOR_WORKERS:
         threads = cv2.getNumThreads()
@@ -105,7 +90,7 @@ def _patients(settings: SimulatorSettings, folder: Path, workers: int) -> Iterat
         return
     pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,))
     try:
-        waiting: deque[Future[Rows]] = deque()
+        waiting: deque[Future[tables.Rows]] = deque()
         for index in range(settings.patients):
             if len(waiting) == workers * _PATIENTS_AHEAD_PER_WORKER:
                 yield waiting.popleft().result()
@@ -133,18 +118,18 @@ class Patient:
     visit: datetime
 
 
-def write_patient(settings: SimulatorSettings, index: int, folder: Path) -> Rows:
+def write_patient(settings: SimulatorSettings, index: int, folder: Path) -> tables.Rows:
     """Writes a patient's files below `folder` and returns the table rows; nothing depends on other patients."""
-    rows = Rows()
+    rows = tables.Rows()
     # One random stream per concern: a change to one leaves the bytes of the others unchanged.
     streams = np.random.default_rng((settings.seed % 2**63, index)).spawn(7)
     truth, ecgs, echo, phrases, faults, parasternal, colour = streams
-    patient = Patient(index, subject_id(index), sample_heart(truth), random_time(truth))
+    patient = Patient(index, tables.subject_id(index), sample_heart(truth), tables.random_time(truth))
     for number, hours in enumerate(_ecg_hours(ecgs)):
         fault = draw_fault(settings.lead_fault_rate, faults)
         recorded = patient.visit + timedelta(hours=hours)
         _write_ecg(patient, number, recorded, folder / ECG_FOLDER, rows, fault, ecgs, phrases)
-    visit = Visit(patient.subject, echo_id(patient.index), patient.visit, patient.heart)
+    visit = Visit(patient.subject, tables.echo_id(patient.index), patient.visit, patient.heart)
     write_clips(visit, settings, folder / ECHO_FOLDER, rows, EchoStreams(echo, parasternal, colour))
     _write_findings(patient, rows, phrases)
     rows.add_truth(patient.subject, patient.heart)
@@ -161,7 +146,7 @@ def _ecg_hours(rng: np.random.Generator) -> list[float]:
 
 
 def _write_ecg(
-    patient: Patient, number: int, recorded: datetime, folder: Path, rows: Rows, fault: Fault | None,
+    patient: Patient, number: int, recorded: datetime, folder: Path, rows: tables.Rows, fault: Fault | None,
     rng: np.random.Generator, phrases: np.random.Generator,
 ) -> None:  # fmt: skip
     heart = replace(  # the heart on another day, under other electrodes
@@ -170,12 +155,12 @@ def _write_ecg(
         qrs_axis=patient.heart.qrs_axis + float(rng.normal(0, 4)),
         ecg_noise=float(np.clip(patient.heart.ecg_noise * rng.lognormal(0, 0.3), 0.003, 0.06)),
     )
-    study = ecg_id(patient.index, number)
-    path = ecg_path(patient.subject, study)
+    study = tables.ecg_id(patient.index, number)
+    path = tables.ecg_path(patient.subject, study)
     beats = heart_vector.draw_beats(heart, record.DURATION, rng)
     record.write_wfdb(folder / path, record.simulate_ecg(heart, beats, rng, fault))
     shown = replace(heart, qrs_axis=frontal_axis(heart.qrs_axis, fault))
-    when = {"subject_id": patient.subject, "study_id": study, "ecg_time": mimic_time(recorded)}
+    when = {"subject_id": patient.subject, "study_id": study, "ecg_time": tables.mimic_time(recorded)}
     rows.add(tables.RECORDS, **when, file_name=study, path=path)
     statements = ecg_statements(shown, phrases, beats.ectopic_within(record.DURATION), fault)
     rows.add_statements(statements, when | _machine_numbers(shown, phrases))
@@ -200,14 +185,14 @@ def _machine_numbers(heart: Heart, rng: np.random.Generator) -> dict[str, Any]:
                      "filtering": "60 Hz notch Baseline filter"}  # fmt: skip
 
 
-def _write_findings(patient: Patient, rows: Rows, rng: np.random.Generator) -> None:
-    add_report(rows, patient.subject, echo_id(patient.index), patient.visit, echo_report(patient.heart, rng))
+def _write_findings(patient: Patient, rows: tables.Rows, rng: np.random.Generator) -> None:
+    add_report(rows, patient.subject, tables.echo_id(patient.index), patient.visit, echo_report(patient.heart, rng))
     for number, measurement in enumerate(measurements(patient.heart)):
         rows.add(
             tables.MEASUREMENTS,
             subject_id=patient.subject,
             measurement_id=patient.index * 100 + number + 1,
-            measurement_datetime=mimic_time(patient.visit),
+            measurement_datetime=tables.mimic_time(patient.visit),
             test_type="TTE",
             measurement=measurement.name,
             measurement_description=measurement.description,
@@ -216,32 +201,32 @@ def _write_findings(patient: Patient, rows: Rows, rng: np.random.Generator) -> N
         )
 
 
-def add_report(rows: Rows, subject: int, study: int, visit: datetime, text: str) -> None:
+def add_report(rows: tables.Rows, subject: int, study: int, visit: datetime, text: str) -> None:
     """Adds an echo study and its report, written two hours after the study."""
     note = {"note_id": f"{subject}-EC-1", "note_seq": 1}
-    written = mimic_time(visit + timedelta(hours=2))
-    rows.add(tables.STUDIES, subject_id=subject, study_id=study, study_datetime=mimic_time(visit), **note,
+    written = tables.mimic_time(visit + timedelta(hours=2))
+    rows.add(tables.STUDIES, subject_id=subject, study_id=study, study_datetime=tables.mimic_time(visit), **note,
                   note_charttime=written)  # fmt: skip
     rows.add(tables.NOTES, subject_id=subject, note_type="EC", charttime=written, text=text, **note)
 
 
-def write_real_recordings(folder: Path) -> Rows:
+def write_real_recordings(folder: Path) -> tables.Rows:
     """Copies the two real files below `folder` and returns their rows; there is no measurement and no diagnosis.
 
     Raises:
         ExportError: this installation of pydicom lacks its example files.
         OSError: the disk cannot take them.
     """
-    rows = Rows()
-    ecg = ecg_path(REAL_SUBJECT, REAL_ECG) + ".dcm"
-    clip = echo_path(REAL_SUBJECT, REAL_ECHO, 1)
+    rows = tables.Rows()
+    ecg = tables.ecg_path(tables.REAL_SUBJECT, tables.REAL_ECG) + ".dcm"
+    clip = tables.echo_path(tables.REAL_SUBJECT, tables.REAL_ECHO, 1)
     _copy(_REAL_ECG, folder / ECG_FOLDER / ecg)
     _copy(_REAL_CLIP, folder / ECHO_FOLDER / clip)
-    rows.add(tables.RECORDS, subject_id=REAL_SUBJECT, study_id=REAL_ECG, file_name=REAL_ECG,
-                  ecg_time=mimic_time(_REAL_VISIT - timedelta(days=1)), path=ecg)  # fmt: skip
-    rows.add(tables.CLIPS, subject_id=REAL_SUBJECT, study_id=REAL_ECHO, acquisition_datetime=mimic_time(_REAL_VISIT),
-                  dicom_filepath=clip)  # fmt: skip
-    add_report(rows, REAL_SUBJECT, REAL_ECHO, _REAL_VISIT, _REAL_REPORT)
+    rows.add(tables.RECORDS, subject_id=tables.REAL_SUBJECT, study_id=tables.REAL_ECG, file_name=tables.REAL_ECG,
+             ecg_time=tables.mimic_time(_REAL_VISIT - timedelta(days=1)), path=ecg)  # fmt: skip
+    rows.add(tables.CLIPS, subject_id=tables.REAL_SUBJECT, study_id=tables.REAL_ECHO,
+             acquisition_datetime=tables.mimic_time(_REAL_VISIT), dicom_filepath=clip)  # fmt: skip
+    add_report(rows, tables.REAL_SUBJECT, tables.REAL_ECHO, _REAL_VISIT, _REAL_REPORT)
     return rows
 
 

@@ -10,14 +10,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import (
-    JPEGBaseline8Bit,
-    UltrasoundImageStorage,
-    UltrasoundMultiFrameImageStorage,
-    generate_uid,
-)
 
 from echoingecg.recipe.stages import SimulatorSettings
 from echoingecg.simulator.echo import beating_heart, colour_doppler
@@ -37,7 +32,7 @@ _ENCODING = [
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
 ]
-_IMPLEMENTATION = generate_uid(entropy_srcs=["echoingecg simulator"])
+_IMPLEMENTATION = uid.generate_uid(entropy_srcs=["echoingecg simulator"])
 _CENTIMETRES = 3  # Physical Units, C.8.5.5.1.15
 _TWO_DIMENSIONAL = 1  # Region Spatial Format
 _TISSUE = 1  # Region Data Type, C.8.5.5.1.2
@@ -82,7 +77,7 @@ def write_dicom(path: Path, frames: np.ndarray, acquisition: Acquisition) -> Non
         acquisition: ids, time and scale.
     """
     cine = len(frames) > 1
-    dataset = _identity(acquisition, UltrasoundMultiFrameImageStorage if cine else UltrasoundImageStorage)
+    dataset = _identity(acquisition, uid.UltrasoundMultiFrameImageStorage if cine else uid.UltrasoundImageStorage)
     regions = [_region(acquisition.region, acquisition.spacing)]
     if acquisition.colour_box:
         regions.append(_region(acquisition.colour_box, acquisition.spacing))
@@ -113,9 +108,9 @@ def _identity(acquisition: Acquisition, sop_class: str) -> Dataset:
     study = [str(acquisition.seed), str(acquisition.subject_id), str(acquisition.study_id)]
     dataset = Dataset()
     dataset.SOPClassUID = sop_class
-    dataset.SOPInstanceUID = generate_uid(entropy_srcs=[*study, str(acquisition.instance)])
-    dataset.StudyInstanceUID = generate_uid(entropy_srcs=study)
-    dataset.SeriesInstanceUID = generate_uid(entropy_srcs=[*study, "series"])
+    dataset.SOPInstanceUID = uid.generate_uid(entropy_srcs=[*study, str(acquisition.instance)])
+    dataset.StudyInstanceUID = uid.generate_uid(entropy_srcs=study)
+    dataset.SeriesInstanceUID = uid.generate_uid(entropy_srcs=[*study, "series"])
     dataset.Modality = "US"
     dataset.ImageType = ["DERIVED", "PRIMARY"]
     dataset.Manufacturer = "echoingecg simulator"
@@ -134,7 +129,7 @@ def _identity(acquisition: Acquisition, sop_class: str) -> Dataset:
     meta = dataset.file_meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = sop_class
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = JPEGBaseline8Bit
+    meta.TransferSyntaxUID = uid.JPEGBaseline8Bit
     meta.ImplementationClassUID = _IMPLEMENTATION
     meta.ImplementationVersionName = "ECHOINGECG_SIM"
     return dataset
