@@ -15,8 +15,8 @@ from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.evaluation.protocols.labels import NO_LABEL, label_studies
 from echoingecg.recipe import Endpoint
 from echoingecg.student.data.pairs import TrainingData
-from tasks.pools.targets import read_targets
 from tasks.store import Artefact, Job
+from tasks.teacher import read_targets
 
 TRUTH = "simulated_truth.csv"
 

@@ -19,7 +19,7 @@ from tasks import student as student_stage
 from tasks import teacher as teacher_stage
 from tasks.base.workers import device
 from tasks.base.workspace import Workspace, writing_to
-from tasks.pools import PoolSignals, targets
+from tasks.pools import PoolSignals
 from tasks.store import Artefact, ArtefactStore, Built, Inputs, Job
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
 
     settings, where = job.recipe.evaluation, device(job.recipe.execution)
     signals = PoolSignals(job.workspace, inputs["ecg"])
-    studies, mean, log_var = targets.read_targets(inputs["teacher"])
+    studies, mean, log_var = teacher_stage.read_targets(inputs["teacher"])
     patients, ecg_echo, labels = (
         table.read(inputs["pairs"].folder) for table in (pairs.PATIENTS, pairs.ECG_ECHO, pairs.LABELS)
     )

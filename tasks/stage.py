@@ -13,8 +13,7 @@ import pyarrow as pa
 from prefect import Task, artifacts
 from prefect.variables import Variable
 
-from data_contracts.conventions import UPSTREAM, Stage
-from data_contracts.quarantine import QUARANTINE, REASONS
+from data_contracts import conventions, quarantine
 from echoingecg.common import Progress, StoreError, UserError
 from tasks.base import progress
 from tasks.base.workspace import Workspace, writing_to
@@ -37,7 +36,7 @@ class StageWork:
         report: name of the artefact's file that a person opens; Prefect shows a link to it.
     """
 
-    stage: Stage
+    stage: conventions.Stage
     contract_version: int
     code_version: int
     build: Callable[[Job, Inputs, Path, Progress], Built]
@@ -45,7 +44,7 @@ class StageWork:
     show: Callable[[Workspace, Artefact], None] | None = None
     report: str = ""
 
-    def plan(self, job: Job, versions: Mapping[Stage, str]) -> Plan:
+    def plan(self, job: Job, versions: Mapping[conventions.Stage, str]) -> Plan:
         """The version that this recipe and these input versions lead to, whether it exists or not."""
         return Plan(
             stage=self.stage,
@@ -53,7 +52,7 @@ class StageWork:
             code_version=self.code_version,
             recipe=job.recipe.part(self.stage),
             source=self.source(job),
-            inputs={stage: versions[stage] for stage in UPSTREAM[self.stage]},
+            inputs={stage: versions[stage] for stage in conventions.UPSTREAM[self.stage]},
         )
 
     def run(self, job: Job, inputs: Inputs) -> tuple[Artefact, bool]:
@@ -95,7 +94,7 @@ def as_task(work: StageWork) -> Task[..., Any]:
     def stage(job: Job, **inputs: Artefact) -> progress.Outcome:
         if work.stage not in job.needed:
             return progress.Outcome("not asked for", name="Skipped")
-        artefact, is_cached = work.run(job, {name: inputs[name] for name in UPSTREAM[work.stage]})
+        artefact, is_cached = work.run(job, {name: inputs[name] for name in conventions.UPSTREAM[work.stage]})
         counts = ", ".join(f"{count} {name}" for name, count in artefact.manifest.counts.items())
         progress.only_shown(lambda: _show(job.workspace, work, artefact, is_cached))
         return progress.Outcome(f"{artefact}: {counts}", artefact, "Cached" if is_cached else None)
@@ -103,37 +102,37 @@ def as_task(work: StageWork) -> Task[..., Any]:
     return progress.as_task(work.stage, stage)
 
 
-def check_refusals(job: Job, stage: Stage, quarantine: pa.Table, tried: int, limit: float) -> None:
+def check_refusals(job: Job, stage: conventions.Stage, refusals: pa.Table, tried: int, limit: float) -> None:
     """Fails the stage when the share of refused records is over the limit; keeps the quarantine table for the user.
 
     Args:
-        quarantine: QUARANTINE table.
+        refusals: quarantine table.
         tried: records processed, refused ones included.
         limit: largest share of refusals that the recipe allows.
 
     Raises:
         UserError: names the share, the limit, the commonest reasons and the table's path.
     """
-    refused = quarantine.num_rows
+    refused = refusals.num_rows
     if not tried or refused / tried <= limit:
         return
     folder = job.workspace.root / "scratch" / stage
     with writing_to(job.workspace.root):
         folder.mkdir(parents=True, exist_ok=True)
-        QUARANTINE.write(quarantine, folder)
-    common = Counter(quarantine["reason"].to_pylist()).most_common(3)
-    reasons = ", ".join(f"{count} {reason} ({REASONS[reason]})" for reason, count in common)
+        quarantine.QUARANTINE.write(refusals, folder)
+    common = Counter(refusals["reason"].to_pylist()).most_common(3)
+    reasons = ", ".join(f"{count} {reason} ({quarantine.REASONS[reason]})" for reason, count in common)
     raise UserError(
         f"{stage}: {refused} of {tried} refused, over the recipe's {stage}.max_refused_share={limit}: {reasons}; "
-        f"all rows in {folder / QUARANTINE.filename}"
+        f"all rows in {folder / quarantine.QUARANTINE.filename}"
     )
 
 
 def reasons_of(artefact: Artefact) -> Counter[str]:
     """How often each reason stands in an artefact's quarantine table; empty for a stage without one."""
-    if QUARANTINE.filename not in artefact.manifest.files:
+    if quarantine.QUARANTINE.filename not in artefact.manifest.files:
         return Counter()
-    return Counter(QUARANTINE.read(artefact.folder)["reason"].to_pylist())
+    return Counter(quarantine.QUARANTINE.read(artefact.folder)["reason"].to_pylist())
 
 
 def show_samples(artefact: Artefact, what: str, lines: list[str]) -> None:
@@ -145,7 +144,10 @@ def show_samples(artefact: Artefact, what: str, lines: list[str]) -> None:
     """
     reasons = reasons_of(artefact)
     artifacts.create_table_artifact(
-        [{"reason": reason, "meaning": REASONS[reason], what: count} for reason, count in reasons.most_common()],
+        [
+            {"reason": reason, "meaning": quarantine.REASONS[reason], what: count}
+            for reason, count in reasons.most_common()
+        ],
         key=f"{artefact.stage}-refusals",
         description=f"{artefact}: {reasons.total()} refused",
     )
@@ -163,7 +165,7 @@ def _show(workspace: Workspace, work: StageWork, artefact: Artefact, is_cached: 
     """Shows the result, a link to the report, and samples of a new artefact in Prefect; refusals in the log."""
     reasons = sorted(reasons_of(artefact).items())
     for reason, count in reasons:
-        progress.logger().info(f"{artefact.stage}: refused {count}: {REASONS[reason]}")
+        progress.logger().info(f"{artefact.stage}: refused {count}: {quarantine.REASONS[reason]}")
     if progress.in_run():
         manifest = artefact.manifest
         rows: list[dict[str, Any]] = [{"what": "version", "value": str(artefact)}]

@@ -5,22 +5,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_contracts import pairs
+from data_contracts import conventions, pairs
 from data_contracts import student as contract
-from data_contracts.conventions import Stage
 from echoingecg.common import Progress, StoreError, hash_files, no_progress
 from echoingecg.student import CODE_VERSION
 from tasks import stage
 from tasks.base.workspace import writing_to
-from tasks.pools import PoolSignals, targets
+from tasks.pools import PoolSignals
 from tasks.store import Artefact, ArtefactStore, Built, Inputs, Job, Plan
+from tasks.teacher import read_targets
 
 if TYPE_CHECKING:
     from echoingecg.student.data.pairs import TrainingData
     from echoingecg.student.train import Trained
 
 # Recipe fields that decide on which side of the split a patient is.
-_SPLIT_FIELDS: tuple[tuple[Stage, str], ...] = (("catalog", "public_key"), ("pairs", "split"), ("pairs", "split_key"))
+_SPLIT_FIELDS: tuple[tuple[conventions.Stage, str], ...] = (
+    ("catalog", "public_key"),
+    ("pairs", "split"),
+    ("pairs", "split_key"),
+)
 
 
 def training_data(job: Job, inputs: Inputs) -> "TrainingData":
@@ -33,7 +37,7 @@ def training_data(job: Job, inputs: Inputs) -> "TrainingData":
     from echoingecg.student.data.pairs import TrainingData  # torch: not for a cached run
 
     signals = PoolSignals(job.workspace, inputs["ecg"])
-    studies, mean, log_var = targets.read_targets(inputs["teacher"])
+    studies, mean, log_var = read_targets(inputs["teacher"])
     patients, ecg_echo, ecg_text = (
         table.read(inputs["pairs"].folder) for table in (pairs.PATIENTS, pairs.ECG_ECHO, pairs.ECG_TEXT)
     )

@@ -3,8 +3,8 @@
 No picture names anyone: frames are black outside the sector, where scanners print text.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import zarr
 
-from data_contracts import catalog, quarantine
+from data_contracts import catalog, quarantine, tables
 from data_contracts import teacher as contract
-from echoingecg.common import Progress, fingerprint
-from echoingecg.recipe import PairsSettings
+from echoingecg.common import Progress, fingerprint, hash_array, key_rows
+from echoingecg.recipe import PairsSettings, TeacherSettings
 from echoingecg.teacher import CODE_VERSION
 from echoingecg.teacher.identity import teacher_identity
 from tasks import pools, stage
 from tasks.base.workers import mapper, replicas
 from tasks.base.workspace import Workspace
 from tasks.ingest import ingest
-from tasks.pools import targets
 from tasks.store import Artefact, ArtefactStore, Built, Inputs, Job
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 _FILES_PER_BLOCK = 8  # progress and commits are counted in blocks
 _SHEET_CLIPS = 3
 _MAP_MEASUREMENT = "lvef"
+_TARGET_KEY = tables.ArrayContract(
+    "key", ("study", "byte"), "uint8", "", "SHA-256 of its clips' digests", (("byte", 32),)
+)
+_STUDIES_PER_COMMIT = 1024
 # Settings on which no embedding depends by more than a rounding. The identity stands for the files that are named.
 _NOT_EMBEDDED = {"model", "weights", "batch_frames", "target", "variance_epsilon", "max_refused_share"}
 
@@ -84,7 +88,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     contract.CLIPS.write(contract.CLIPS.build(clips), folder)
     quarantine.QUARANTINE.write(refusals, folder)
     write_sheet(job, clips, listed, folder)
-    studies = targets.write_targets(pool, group, [(file, row) for file, row, _ in indexed], settings, folder)
+    studies = write_targets(pool, group, [(file, row) for file, row, _ in indexed], settings, folder)
     counts = {"clips": len(clips), "frames": sum(clip["frames"] for clip in clips), "studies": studies}
     return Built({**counts, "refused": refusals.num_rows}, snapshot, new)
 
@@ -101,6 +105,112 @@ def _ingest(
     with mapper(execution, len(missing), execution.decode_threads) as run:
         blocks = partial(clip_blocks, run, job.recipe.teacher, teachers, block_size)
         return ingest.ingest_blocks(pool, missing, blocks, block_size, execution.commit_every, progress)
+
+
+def write_targets(
+    embeddings: pools.Pool,
+    group: zarr.Group,
+    clips: list[tuple[dict[str, Any], int]],
+    settings: TeacherSettings,
+    folder: Path,
+) -> int:
+    """Writes a Gaussian for each study, over all its clips, as Zarr; returns the number of studies.
+
+    Args:
+        embeddings: the pool; the pool of targets is beside it.
+        group: its arrays.
+        clips: catalog row of each clip, and its row in the pool.
+        settings: the estimator.
+        folder: of the artefact.
+    """
+    digests, lengths = pools.rows_of(group, contract.DIGEST), pools.rows_of(group, contract.CLIP_FRAMES)
+    dim = pools.array_of(group, contract.EMBEDDING).shape[1]
+    clip_rows: dict[str, list[int]] = defaultdict(list)
+    for clip, row in sorted(clips, key=lambda item: str(item[0]["content_hash"])):  # sums must not follow the pool
+        clip_rows[clip["study_id"]].append(row)
+    patient = {clip["study_id"]: clip["patient_id"] for clip, _ in clips}
+    studies = sorted(clip_rows)
+    keys = {study: hash_array(digests[clip_rows[study]]) for study in studies}
+    rows = [
+        {
+            "study_id": study,
+            "patient_id": patient[study],
+            "clips": len(clip_rows[study]),
+            "frames": int(lengths[clip_rows[study]].sum()),
+        }
+        for study in studies
+    ]
+    contract.STUDIES.write(contract.STUDIES.build(rows), folder)
+    estimator = fingerprint([settings.target, settings.variance_epsilon])
+    layout = (
+        pools.PoolArray(_TARGET_KEY, (32,), _STUDIES_PER_COMMIT, _STUDIES_PER_COMMIT),
+        *(pools.PoolArray(target, (dim,), 64, _STUDIES_PER_COMMIT) for target in contract.TARGETS),
+    )
+    pool = pools.Pool(embeddings.workspace, f"{embeddings.name}-targets-{estimator}", layout, embeddings.s3_root)
+    with pool.writing():
+        known = pools.rows_by_key(pools.Pool.read(pool.workspace, pool.snapshot()))
+        missing = {keys[study]: clip_rows[study] for study in studies if keys[study] not in known}
+        _add_targets(pool, group, missing, settings)
+        made = pools.Pool.read(pool.workspace, pool.snapshot())
+    row_of = pools.rows_by_key(made)
+    order = np.array([row_of[keys[study]] for study in studies], dtype=np.int64)
+    out = zarr.open_group(folder / contract.TARGETS_GROUP, mode="w")
+    for target in contract.TARGETS:
+        array = out.create_array(
+            target.name,
+            data=pools.rows_of(made, target)[order],
+            chunks=(1024, dim),
+            dimension_names=target.dims,
+            attributes={**target.attributes},
+        )
+        target.check(array)
+    return len(rows)
+
+
+def _add_targets(pool: pools.Pool, group: zarr.Group, missing: dict[str, list[int]], settings: TeacherSettings) -> None:
+    """Adds the targets of studies that the pool lacks (key -> rows of the clips)."""
+    from echoingecg.teacher.study_target import study_target
+
+    starts, lengths = pools.rows_of(group, contract.CLIP_START), pools.rows_of(group, contract.CLIP_FRAMES)
+    embedding = pools.array_of(group, contract.EMBEDDING)
+    keys = list(missing)
+    for first in range(0, len(keys), _STUDIES_PER_COMMIT):
+        part = keys[first : first + _STUDIES_PER_COMMIT]
+        targets = [
+            study_target(
+                _vectors(embedding, starts[missing[key]], lengths[missing[key]]),
+                settings.target,
+                settings.variance_epsilon,
+            )
+            for key in part
+        ]
+        values = (np.stack(column) for column in zip(*targets, strict=True))
+        named = {target.name: value for target, value in zip(contract.TARGETS, values, strict=True)}
+        pool.append({_TARGET_KEY.name: key_rows(part), **named}, {})
+
+
+def _vectors(embedding: zarr.Array, starts: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+    """Embeddings of some clips. Clips side by side, as when they were processed together, are read at once."""
+    first, end = int(starts.min()), int((starts + lengths).max())
+    if end - first == lengths.sum():
+        whole = np.asarray(embedding[first:end])
+        return [whole[start : start + length] for start, length in zip(starts - first, lengths, strict=True)]
+    return [np.asarray(embedding[start : start + length]) for start, length in zip(starts, lengths, strict=True)]
+
+
+def read_targets(artefact: Artefact) -> tuple[pa.Table, np.ndarray, np.ndarray]:
+    """(STUDIES table, mean, log_var). Mean and log_var are float32 (study, dim), with rows in the table's order."""
+    group = zarr.open_group(artefact.folder / contract.TARGETS_GROUP, mode="r")
+    mean, log_var = (pools.rows_of(group, target) for target in contract.TARGETS)
+    return contract.STUDIES.read(artefact.folder), mean, log_var
+
+
+def targets_in_chunks(artefact: Artefact, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields (mean, log_var) of `size` studies at a time, in their order, so that memory does not grow with them."""
+    group = zarr.open_group(artefact.folder / contract.TARGETS_GROUP, mode="r")
+    mean, log_var = (pools.array_of(group, target) for target in contract.TARGETS)
+    for start in range(0, mean.shape[0], size):
+        yield np.asarray(mean[start : start + size]), np.asarray(log_var[start : start + size])
 
 
 def write_sheet(job: Job, clips: list[dict[str, Any]], listed: pa.Table, folder: Path) -> None:
@@ -145,7 +255,7 @@ def embedding_map(workspace: Workspace, artefact: Artefact) -> bytes | None:
 
     listed = ArtefactStore(workspace).find("catalog", artefact.manifest.inputs["catalog"])
     assert listed is not None
-    studies, mean, _ = targets.read_targets(artefact)
+    studies, mean, _ = read_targets(artefact)
     labels = match.study_labels(
         match.to_frame(catalog.MEASUREMENTS.read(listed.folder)),
         match.list_studies(catalog.ECHOES.read(listed.folder)),

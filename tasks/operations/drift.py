@@ -9,9 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from prefect.artifacts import create_table_artifact
 
-from data_contracts import catalog, ecg, pairs
-from data_contracts.conventions import Stage
-from data_contracts.monitoring import DRIFT, DriftVerdict
+from data_contracts import catalog, conventions, ecg, monitoring, pairs
 from echoingecg.common import StoreError, fingerprint, write_atomically
 from echoingecg.evaluation.compare import DriftSide, drift_verdict, measure_drift
 from echoingecg.evaluation.data.embed import embed_ecgs
@@ -27,7 +25,7 @@ from tasks.store import Artefact, ArtefactStore
 class DriftResult:
     """The verdict, the table behind it, and the two files that hold them."""
 
-    drift: DriftVerdict
+    drift: monitoring.DriftVerdict
     table: pa.Table
     files: tuple[Path, Path]
 
@@ -70,7 +68,9 @@ def compare_export(
     Raises:
         StoreError: the student's catalog, ecg or pairs are gone, or of an older contract.
     """
-    upstream: dict[Stage, Artefact] = {stage: _upstream(store, model, stage) for stage in ("catalog", "ecg", "pairs")}
+    upstream: dict[conventions.Stage, Artefact] = {
+        stage: _upstream(store, model, stage) for stage in ("catalog", "ecg", "pairs")
+    }
     known = ecg.RECORDS.read(upstream["ecg"].folder)
     paired = [table.read(upstream["pairs"].folder) for table in (pairs.ECG_ECHO, pairs.ECG_TEXT)]
     learned = {row["record_id"] for table in paired for row in table.to_pylist() if row["split"] == "train"}
@@ -96,7 +96,7 @@ def compare_export(
     table = measure_drift(trained, new, means, settings, rule)
     patients = [len(np.unique(side.patient)) for side in (trained, new)]
     verdict, reason = drift_verdict(table, patients[1], rule)
-    document = DriftVerdict(
+    document = monitoring.DriftVerdict(
         student=str(model.student),
         evaluation=str(model.evaluation),
         trained={stage: artefact.version for stage, artefact in upstream.items()},
@@ -116,7 +116,7 @@ def compare_export(
     return DriftResult(document, table, _write(store.workspace, document, table))
 
 
-def _upstream(store: ArtefactStore, model: StudentWithCard, stage: Stage) -> Artefact:
+def _upstream(store: ArtefactStore, model: StudentWithCard, stage: conventions.Stage) -> Artefact:
     artefact = store.in_lineage(model.student, stage)
     if artefact is None:
         raise StoreError(f"{model.student}: its {stage} artefact is not in this workspace: nothing to compare with")
@@ -148,11 +148,11 @@ def _not_in(measurements: pa.Table, known: pa.Table) -> pa.Table:
     return measurements.filter(pa.array([row not in seen for row in rows], pa.bool_()))
 
 
-def _write(workspace: Workspace, document: DriftVerdict, table: pa.Table) -> tuple[Path, Path]:
+def _write(workspace: Workspace, document: monitoring.DriftVerdict, table: pa.Table) -> tuple[Path, Path]:
     name = f"{document.student}-{fingerprint(document.model_dump(mode='json'))}"
     with writing_to(workspace.root):
         folder = workspace.drift / name
         folder.mkdir(parents=True, exist_ok=True)
-        rows, verdict = DRIFT.write(table, folder), folder / "drift.json"
+        rows, verdict = monitoring.DRIFT.write(table, folder), folder / "drift.json"
         write_atomically(verdict, document.model_dump_json(indent=2) + "\n")
     return verdict, rows

@@ -11,10 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from data_contracts.conventions import Stage
-from data_contracts.evaluation import PREDICTIONS
-from data_contracts.monitoring import Decision, EndpointComparison, ExportRecord
-from data_contracts.pairs import PATIENTS
+from data_contracts import conventions, evaluation, monitoring, pairs
 from echoingecg.common import ContractError, StoreError, UserError, fingerprint, write_atomically
 from echoingecg.recipe import PromotionSettings
 from tasks.base.workspace import Workspace, writing_to
@@ -84,14 +81,14 @@ class ExportRecords:
     def __init__(self, workspace: Workspace) -> None:
         self.folder = workspace.private / "exports"
 
-    def get(self, export: FinishedExport) -> ExportRecord:
+    def get(self, export: FinishedExport) -> monitoring.ExportRecord:
         """The record; an empty one for an export without a file."""
         path = self._path(export)
         if not path.is_file():
-            return ExportRecord(export=export.folder.name)
-        return ExportRecord.model_validate_json(path.read_bytes())
+            return monitoring.ExportRecord(export=export.folder.name)
+        return monitoring.ExportRecord.model_validate_json(path.read_bytes())
 
-    def keep(self, export: FinishedExport, record: ExportRecord) -> None:
+    def keep(self, export: FinishedExport, record: monitoring.ExportRecord) -> None:
         """Writes the record, whole or not at all."""
         with writing_to(self.folder):
             private_folder(self.folder.parent)
@@ -132,7 +129,7 @@ def retrain_lock(workspace: Workspace) -> Iterator[bool]:
 
 
 def export_growth(
-    store: ArtefactStore, made: Mapping[Stage, Artefact], champion: Artefact | None
+    store: ArtefactStore, made: Mapping[conventions.Stage, Artefact], champion: Artefact | None
 ) -> list[dict[str, Any]]:
     """A row each for ECGs, echo clips and patients: how many the export has, how many are new.
 
@@ -165,14 +162,14 @@ def _row(what: str, total: int, artefact: Artefact, is_champions: bool) -> dict[
     return {"what": what, "in the export": total, "new": new, "reused": total - new}
 
 
-def _sides(pairs: Artefact) -> dict[str, str]:
-    table = PATIENTS.read(pairs.folder)
+def _sides(artefact: Artefact) -> dict[str, str]:
+    table = pairs.PATIENTS.read(artefact.folder)
     return dict(zip(table["patient_id"].to_pylist(), table["split"].to_pylist(), strict=True))
 
 
 def _sides_of_champion(store: ArtefactStore, champion: Artefact | None) -> dict[str, str]:
-    pairs = store.find("pairs", store.lineage(champion)["pairs"]) if champion else None
-    return _sides(pairs) if pairs else {}
+    artefact = store.find("pairs", store.lineage(champion)["pairs"]) if champion else None
+    return _sides(artefact) if artefact else {}
 
 
 def champion_of(store: ArtefactStore, alias: str) -> Artefact | None:
@@ -198,7 +195,9 @@ def promote_if_better(store: ArtefactStore, challenger: Artefact, alias: str, ru
     return f"{alias}: {champion} stays: {decision.says}"
 
 
-def promote(store: ArtefactStore, challenger: str, alias: str, rule: PromotionSettings) -> tuple[Decision, Path]:
+def promote(
+    store: ArtefactStore, challenger: str, alias: str, rule: PromotionSettings
+) -> tuple[monitoring.Decision, Path]:
     """Compares two students by the rule, writes the decision down, then moves the alias if the challenger won.
 
     Without such an alias, the challenger wins.
@@ -237,17 +236,19 @@ def _decide(
     old: Artefact | None,
     alias: str,
     rule: PromotionSettings,
-) -> Decision:
+) -> monitoring.Decision:
     from echoingecg.evaluation.compare import compare_students, decide_promotion  # scikit-learn
 
-    compared: tuple[EndpointComparison, ...] = ()
+    compared: tuple[monitoring.EndpointComparison, ...] = ()
     is_promoted, reason = True, f"there was no '{alias}' before"
     if old is not None:
         if old.version == new.version:
             raise StoreError(f"{new} is '{alias}' already")
-        compared = compare_students(PREDICTIONS.read(old.folder), PREDICTIONS.read(new.folder), rule)
+        compared = compare_students(
+            evaluation.PREDICTIONS.read(old.folder), evaluation.PREDICTIONS.read(new.folder), rule
+        )
         is_promoted, reason = decide_promotion(compared, rule)
-    return Decision(
+    return monitoring.Decision(
         alias=alias,
         verdict="promote" if is_promoted else "keep",
         says=reason,
@@ -260,7 +261,7 @@ def _decide(
     )
 
 
-def _keep(store: ArtefactStore, decision: Decision) -> Path:
+def _keep(store: ArtefactStore, decision: monitoring.Decision) -> Path:
     folder = store.workspace.decisions
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{decision.alias}-{fingerprint(decision.model_dump(mode='json'))}.json"

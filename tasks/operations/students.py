@@ -12,9 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from prefect.artifacts import create_table_artifact
 
-from data_contracts import catalog, pairs, prediction, teacher
-from data_contracts.conventions import Stage
-from data_contracts.quarantine import REASONS
+from data_contracts import catalog, conventions, pairs, prediction, quarantine, teacher
 from echoingecg.common import Progress, Refusal, StoreError, UserError, no_progress, replace_atomically
 from echoingecg.evaluation.data.embed import GaussianTable, embed_ecgs
 from echoingecg.prediction.files import ReadingCounts, list_ecgs, write_parquet
@@ -23,8 +21,9 @@ from echoingecg.recipe import ExecutionSettings
 from tasks.base import workers
 from tasks.base.progress import Outcome, Reporter, as_task
 from tasks.base.workspace import writing_to
-from tasks.pools import PoolSignals, targets
+from tasks.pools import PoolSignals
 from tasks.store import Artefact, ArtefactStore
+from tasks.teacher import targets_in_chunks
 
 if TYPE_CHECKING:
     from echoingecg.prediction.predictor import Reader
@@ -159,7 +158,7 @@ def _rows(tally: ReadingCounts) -> list[dict[str, Any]]:
         for (endpoint, decision, advice), count in sorted(tally.answers.items())
     ]
     refusals = [
-        {"what": "refused", "came of it": f"{reason}: {REASONS[reason]}", "count": count}
+        {"what": "refused", "came of it": f"{reason}: {quarantine.REASONS[reason]}", "count": count}
         for reason, count in tally.refusals.most_common()
     ]
     return answers + refusals
@@ -193,8 +192,7 @@ class Cohort:
     def studies(self) -> Iterator[GaussianTable]:
         """The teacher's targets in chunks, in the order of `study_ids`."""
         yield from (
-            GaussianTable.from_log_var(*part)
-            for part in targets.targets_in_chunks(self._artefact("teacher"), ROWS_PER_CHUNK)
+            GaussianTable.from_log_var(*part) for part in targets_in_chunks(self._artefact("teacher"), ROWS_PER_CHUNK)
         )
 
     def study(self, study_id: str) -> GaussianTable:
@@ -239,7 +237,7 @@ class Cohort:
         mean, *scalars = (np.load(name, mmap_mode=None if row else "r") for row, name in enumerate(names))
         return signals.record_ids, GaussianTable(mean, *scalars)
 
-    def _artefact(self, stage: Stage) -> Artefact:
+    def _artefact(self, stage: conventions.Stage) -> Artefact:
         artefact = self.store.in_lineage(self.model.student, stage)
         if artefact is None:
             raise StoreError(

@@ -10,9 +10,7 @@ import numpy as np
 import zarr
 from filelock import FileLock, Timeout
 
-from data_contracts import ecg, teacher
-from data_contracts.conventions import STAGES, Stage
-from data_contracts.tables import TableContract
+from data_contracts import conventions, ecg, tables, teacher
 from echoingecg.common import Progress, StoreError, UserError, hash_array
 from tasks.base.workspace import Workspace, writing_to
 from tasks.pools import Pool, array_of, rows_by_key, rows_of, sweep
@@ -91,7 +89,9 @@ def _teacher(artefact: Artefact, group: zarr.Group) -> Iterator[str]:
             yield f"{artefact}: embeddings of {clip['clip_id']} are not in the pool as they were"
 
 
-def _pool_rows(artefact: Artefact, contract: TableContract, group: zarr.Group) -> Iterator[tuple[dict, int | None]]:
+def _pool_rows(
+    artefact: Artefact, contract: tables.TableContract, group: zarr.Group
+) -> Iterator[tuple[dict, int | None]]:
     """Yields each row of the artefact's table, and its row in the pool; None where the pool lacks it."""
     row_of = rows_by_key(group)
     for item in contract.read(artefact.folder).to_pylist():
@@ -169,9 +169,9 @@ def garbage_collect_shared(store: ArtefactStore, delete: bool) -> Iterator[str]:
         yield f"{'deleted' if delete else 'would delete'} {what}"
 
 
-def _kept(store: ArtefactStore, listed: Callable[..., list[Artefact]]) -> set[tuple[Stage, str]]:
+def _kept(store: ArtefactStore, listed: Callable[..., list[Artefact]]) -> set[tuple[conventions.Stage, str]]:
     """(stage, version) of everything that the newest listed evaluation, or an alias, was made of."""
-    newest = [artefacts[-1] for stage in reversed(STAGES) if (artefacts := listed(stage))][:1]
+    newest = [artefacts[-1] for stage in reversed(conventions.STAGES) if (artefacts := listed(stage))][:1]
     roots = newest + [store.named(name) for name in store.aliases()]
     return {version for artefact in roots for version in store.lineage(artefact).items()}
 

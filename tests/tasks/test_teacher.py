@@ -23,7 +23,7 @@ from helpers.cases.stage_runs import Run, run_stages
 from helpers.paths import ROOT, TESTS
 from tasks.operations.verify_and_collect import faults
 from tasks.pools import Pool
-from tasks.pools.targets import read_targets
+from tasks.teacher import read_targets
 
 CLIPS = 24
 DAMAGED = 2

@@ -21,7 +21,7 @@ from helpers.cases.command_line import call
 from helpers.cases.stage_runs import Run
 from tasks.operations.students import Cohort, ecgs_like, find_student, studies_like
 from tasks.pools import PoolSignals
-from tasks.pools.targets import read_targets
+from tasks.teacher import read_targets
 
 
 @pytest.fixture(scope="module")
