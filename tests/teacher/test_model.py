@@ -70,9 +70,9 @@ def test_demo_embeds_a_real_clip(demo: FrozenTeacher, shipped_clip: Path) -> Non
     assert (demo.dim, demo.image_size) == (128, 112)
 
 
-def test_demo_tells_different_views_apart(demo: FrozenTeacher, recording: Recording) -> None:
-    names = ("go-dicom/I_000007.dcm", "go-dicom/I_000027.dcm")
-    paths, settings = [recording(f"echo_dicom/{name}") for name in names], TeacherSettings(max_frames=4)
+def test_demo_tells_different_views_apart(demo: FrozenTeacher, shipped_clip: Path, recording: Recording) -> None:
+    others = [recording(f"echo_dicom/go-dicom/{name}.dcm") for name in ("I_000007", "I_000027")]
+    paths, settings = [shipped_clip, *others], TeacherSettings(max_frames=4)
     clips = [demo.embed(read_clip(path, settings, demo.image_size)).astype(float) for path in paths]
     within = np.mean([clip @ clip.T for clip in clips])
     between = np.mean([clips[i] @ clips[j].T for i in range(3) for j in range(i)])
