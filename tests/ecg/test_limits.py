@@ -6,6 +6,7 @@ import pytest
 from data_contracts.conventions import LEADS
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
 from echoingecg.common import Refusal
+from echoingecg.ecg import beats
 from echoingecg.ecg.beats import MEASUREMENT_NAMES, contrast, find_beats, measure_ecgs, slope_energy
 from echoingecg.ecg.filter import band_pass, band_pass_and_resample
 from echoingecg.ecg.process import best_window
@@ -137,8 +138,8 @@ def test_energy_is_summed_over_a_qrs_of_120_ms() -> None:
 
 @pytest.mark.parametrize(("distance", "found"), [(20, False), (21, True)])
 def test_refractory_time_of_200_ms(distance: int, found: bool) -> None:
-    beats = find_beats(impulses(EACH_SECOND_PIECE | {500 + distance: 0.9}))
-    assert beats[500 + 7 : 600].any() == found
+    found_beats = find_beats(impulses(EACH_SECOND_PIECE | {500 + distance: 0.9}))
+    assert found_beats[500 + 7 : 600].any() == found
 
 
 @pytest.mark.parametrize(("height", "found"), [(0.29, False), (0.31, True)])
@@ -155,27 +156,31 @@ def test_usual_peaks_are_those_of_two_seconds() -> None:
 
 
 def test_contrast_compares_80_ms_around_beats_with_the_rest_but_half_a_second_at_the_ends() -> None:
-    energy, beats = np.ones((1, 1000)), np.zeros(1000, bool)
-    beats[[300, 700]] = True
+    energy, peaks = np.ones((1, 1000)), np.zeros(1000, bool)
+    peaks[[300, 700]] = True
     for peak in (300, 700):
         energy[0, peak - 8 : peak + 9] = 4
     energy[0, :50] = energy[0, 950:] = 100
-    assert contrast(energy, beats)[0] == pytest.approx(4)
+    assert contrast(energy, peaks)[0] == pytest.approx(4)
     energy[0, 50] = energy[0, 949] = 434  # 866 samples lie between: their mean doubles
-    assert contrast(energy, beats)[0] == pytest.approx(2, rel=1e-3)
+    assert contrast(energy, peaks)[0] == pytest.approx(2, rel=1e-3)
 
 
 @pytest.mark.parametrize(("slope", "is_silent"), [(0.99e-6, True), (1.01e-6, False)])
 def test_a_slope_under_a_nanovolt_is_none(slope: float, is_silent: bool) -> None:
-    beats = np.zeros(1000, bool)
-    beats[500] = True
-    assert (contrast(np.full((1, 1000), slope**2), beats)[0] == 0) == is_silent
+    peaks = np.zeros(1000, bool)
+    peaks[500] = True
+    assert (contrast(np.full((1, 1000), slope**2), peaks)[0] == 0) == is_silent
 
 
-def test_where_the_beat_is_measured() -> None:
+def test_where_the_beat_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """From 250 ms before to 450 ms after the QRS's middle: samples 0 to 69, the middle is sample 25."""
-    peaks = np.flatnonzero(find_beats(slope_energy(FILTERED)))
-    windows = [FILTERED[:, peak - 25 : peak + 45] for peak in peaks if 25 <= peak < 955]
+    peaks = np.array([60, 240, 420, 780])
+    monkeypatch.setattr(beats, "find_beats", lambda energy: np.isin(np.arange(energy.shape[-1]), peaks)[None])
+    signal = np.random.default_rng(0).normal(0, 0.1, (12, 1000))
+    for row, offset in enumerate((-8, -7, 7, 8, 12, 13, 44)):  # a spike on each side of each border
+        signal[row, peaks + offset] += 5
+    windows = [signal[:, peak - 25 : peak + 45] for peak in peaks]
     beat = np.median(windows, axis=0)
     beat -= beat[:, 15:18].mean(axis=1, keepdims=True)
     wave_t = beat[:, 38:]
@@ -187,5 +192,20 @@ def test_where_the_beat_is_measured() -> None:
         expected[f"s_{lead}"] = max(-beat[row, 18:33].min(), 0)
         expected[f"st_{lead}"] = beat[row, 35:38].mean()
         expected[f"t_{lead}"] = wave_t[row, np.abs(wave_t[row]).argmax()]
-    measured = dict(zip(MEASUREMENT_NAMES, measure_ecgs(FILTERED[None])[0], strict=True))
+    measured = dict(zip(MEASUREMENT_NAMES, measure_ecgs(signal[None])[0], strict=True))
     assert {name: measured[name] for name in expected} == pytest.approx(expected, rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize(("share", "duration"), [(0.021, 110), (0.019, 10)])
+def test_a_qrs_begins_at_two_hundredths_of_its_steepest_energy(
+    share: float, duration: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small step 100 ms before a step of 1 mV, whose energy is that share of the other's."""
+    peaks = np.array([200, 600])
+    monkeypatch.setattr(beats, "find_beats", lambda energy: np.isin(np.arange(energy.shape[-1]), peaks)[None])
+    signal = np.zeros((12, 1000))
+    for peak in peaks:
+        signal[0, peak:] += 1
+        signal[0, peak - 10 :] += np.sqrt(share)
+    measured = dict(zip(MEASUREMENT_NAMES, measure_ecgs(signal[None])[0], strict=True))
+    assert measured["qrs_duration"] == duration
