@@ -29,7 +29,7 @@ from echoingecg.student.loss import Objective
 from echoingecg.student.model.student import Student
 from echoingecg.student.model.text_encoder import text_tower
 from echoingecg.student.store import save
-from echoingecg.student.train import Trained
+from echoingecg.student.train import TrainedStudent
 from flows.request import find_recipe
 from tasks.operations.students import StudentWithCard, read_files
 from tasks.store import Artefact
@@ -46,7 +46,7 @@ def make_student(root: Path) -> None:
     scaler = Scaler(np.zeros(len(LEADS)), np.ones(len(LEADS)))
     for name in ("student", "evaluation"):
         (root / name).mkdir()
-    save(Trained(settings, objective, tower.tokenizer, scaler, HISTORY.build([]), 1, 0), root / "student")
+    save(TrainedStudent(settings, objective, tower.tokenizer, scaler, HISTORY.build([]), 1, 0), root / "student")
     limits = {"threshold": 0.5, "one_from": 0.4, "zero_to": 0.6, "most_uncertain": -4}
     reading = {"question": "?", "protocol": "zero_shot", "threshold_says": ""}
     reading["referral"] = Referral(kind="conformal", says="", **limits)

@@ -17,7 +17,7 @@ from tasks.teacher import read_targets
 
 if TYPE_CHECKING:
     from echoingecg.student.data.pairs import TrainingData
-    from echoingecg.student.train import Trained
+    from echoingecg.student.train import TrainedStudent
 
 # Recipe fields that decide on which side of the split a patient is.
 _SPLIT_FIELDS: tuple[tuple[conventions.Stage, str], ...] = (
@@ -47,7 +47,7 @@ def training_data(job: Job, inputs: Inputs) -> "TrainingData":
     )
 
 
-def train_student(job: Job, inputs: Inputs, progress: Progress = no_progress) -> "Trained":
+def train_student(job: Job, inputs: Inputs, progress: Progress = no_progress) -> "TrainedStudent":
     """Trains, or resumes from the checkpoint in the version's scratch folder; publishes nothing.
 
     For torchrun: all its processes call this. A run of the stage then publishes what the checkpoint holds.

@@ -19,17 +19,17 @@ Weights = dict[str, Tensor]
 
 @dataclass
 class Position:
-    """Where training stands. Plain JSON values; floats survive the round trip exactly.
+    """The progress of a training, as plain JSON values; floats are stored exactly.
 
     Attributes:
-        epoch: the one in progress, from 1; epochs + 1 when done.
-        batch: batches of it that are done.
-        step: optimiser steps done.
+        epoch: the epoch in progress, from 1; epochs + 1 at the end.
+        batch: number of its batches that are done.
+        step: number of optimiser steps that are done.
         loss_sum: training loss summed over the epoch's batches, by kind.
         loss_count: batches in loss_sum, by kind.
         history: rows of data_contracts.student.HISTORY.
         best_epoch: 0 until an epoch has ended.
-        best_loss: its weighted validation loss; None without validation pairs.
+        best_loss: weighted validation loss of the best epoch; None without validation pairs.
     """
 
     epoch: int = 1
@@ -44,13 +44,13 @@ class Position:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything needed to go on as if nothing had happened."""
+    """The state of a training, complete: what resumes from it equals a training that was not interrupted."""
 
     position: Position
     tensors: Weights
 
     def restore(self, module: nn.Module, optimizer: Optimizer) -> None:
-        """Puts weights, optimiser moments and torch's random state back."""
+        """Restores weights, optimiser moments and torch's random state."""
         module.load_state_dict(_under("weights.", self.tensors))
         state: dict[int, dict[str, Tensor]] = {}
         for key, tensor in _under("optimizer.", self.tensors).items():
@@ -63,7 +63,7 @@ class Checkpoint:
 
     @property
     def best(self) -> Weights:
-        """Weights of the best epoch; empty before one has ended."""
+        """Weights of the best epoch; empty before the first epoch has ended."""
         return _under("best.", self.tensors)
 
 
@@ -74,8 +74,8 @@ def save_checkpoint(
 
     Args:
         folder: exists.
-        run: digest of settings and data, so that no other run takes the checkpoint up.
-        position: where training stands.
+        run: digest of settings and data, so that no other run resumes from the checkpoint.
+        position: the progress of the training.
         module: all weights and buffers.
         optimizer: its per-parameter tensors.
         best: weights of the best epoch.
@@ -88,23 +88,23 @@ def save_checkpoint(
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
     partial = folder / f"{FILENAME}.partial"
-    about = {"run": run, "position": json.dumps(asdict(position), allow_nan=False)}
-    save_tensors(tensors, partial, about)
+    metadata = {"run": run, "position": json.dumps(asdict(position), allow_nan=False)}
+    save_tensors(tensors, partial, metadata)
     partial.replace(folder / FILENAME)
     flush_to_disk(folder)
 
 
 def load_checkpoint(folder: Path, run: str) -> Checkpoint | None:
-    """The checkpoint of this run; None when there is none, it is torn, or it belongs to another run."""
+    """Reads the checkpoint of this run; None if there is none, it is damaged, or it belongs to another run."""
     try:
         with safe_open(folder / FILENAME, framework="pt") as file:
-            about = file.metadata() or {}
-            if about.get("run") != run:
+            metadata = file.metadata() or {}
+            if metadata.get("run") != run:
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
     except (FileNotFoundError, SafetensorError):
         return None
-    return Checkpoint(Position(**json.loads(about["position"])), tensors)
+    return Checkpoint(Position(**json.loads(metadata["position"])), tensors)
 
 
 def _under(prefix: str, tensors: Weights) -> Weights:

@@ -1,7 +1,4 @@
-"""What must hold before training starts.
-
-When training must stop, and the line it stops with.
-"""
+"""Checks before training starts and after each step, and the error line when training must stop."""
 
 import math
 
@@ -15,10 +12,10 @@ from echoingecg.student.data.pairs import KINDS, Kind, TrainingData
 
 
 def usable_kinds(data: TrainingData, settings: StudentSettings) -> tuple[Kind, ...]:
-    """The kinds of pairs that have a weight and rows.
+    """Returns the kinds of pairs that have a weight and rows.
 
     Raises:
-        TrainingError: there are none, one cannot fill a batch, or the widths differ.
+        TrainingError: there are none, one cannot fill a batch, or student and teacher differ in width.
     """
     weights = loss_weights(settings)
     kinds = tuple(kind for kind in KINDS if weights[kind] > 0 and data.train.count(kind))
@@ -39,12 +36,12 @@ def usable_kinds(data: TrainingData, settings: StudentSettings) -> tuple[Kind, .
 
 
 def loss_weights(settings: StudentSettings) -> dict[Kind, float]:
-    """Weight of each loss."""
+    """Returns the weight of each loss."""
     return {"ecg_echo": settings.echo_weight, "ecg_text": settings.text_weight}
 
 
-def apart(seed: int, rank: int, step: int) -> int:
-    """A seed of its own for each process and checkpoint, so that their dropout masks differ.
+def derived_seed(seed: int, rank: int, step: int) -> int:
+    """Derives a seed for each process and checkpoint, so that their dropout masks differ.
 
     Args:
         seed: the recipe's.
@@ -55,7 +52,7 @@ def apart(seed: int, rank: int, step: int) -> int:
 
 
 def accelerator(execution: ExecutionSettings) -> str:
-    """'cpu' or 'cuda'. Raises TrainingError when CUDA is asked for and there is none."""
+    """Returns 'cpu' or 'cuda'. Raises TrainingError if the recipe wants CUDA and there is none."""
     if execution.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if execution.device == "cuda" and not torch.cuda.is_available():
@@ -64,12 +61,12 @@ def accelerator(execution: ExecutionSettings) -> str:
 
 
 def step_fault(loss: float, gradient_norm: float, settings: StudentSettings) -> str | None:
-    """What is wrong with a step: 'loss or its gradient is not finite', for example; None when nothing is.
+    """Describes what is wrong with a step, such as 'loss or its gradient is not finite'; None if nothing is.
 
     Args:
         loss: of the batch, unweighted.
         gradient_norm: before clipping.
-        settings: loss_limit and gradient_limit count here.
+        settings: loss_limit and gradient_limit are used.
     """
     if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
         return "loss or its gradient is not finite"
@@ -82,19 +79,19 @@ def step_fault(loss: float, gradient_norm: float, settings: StudentSettings) -> 
     return None
 
 
-def stopped(what: str, position: Position, steps: int, saved_step: int | None) -> str:
-    """The error line.
+def stop_message(event: str, position: Position, steps: int, saved_step: int | None) -> str:
+    """Writes the error line of a training that must stop.
 
     Args:
-        what: subject and verb.
-        position: of the step that failed; it does not count as done.
-        steps: of the whole run.
-        saved_step: of the last checkpoint.
+        event: what happened, as subject and verb.
+        position: of the step that failed; the step does not count as done.
+        steps: number of steps of the whole run.
+        saved_step: step of the last checkpoint; None if there is none.
     """
     saved = "there is no checkpoint yet"
     if saved_step is not None:
         saved = f"the last good checkpoint is of step {saved_step}"
     return (
-        f"the {what} at step {position.step + 1} of {steps} (epoch {position.epoch}); {saved}. "
+        f"the {event} at step {position.step + 1} of {steps} (epoch {position.epoch}); {saved}. "
         "Lower student.learning_rate, set student.model.log_var_start, or use student.precision=float32"
     )

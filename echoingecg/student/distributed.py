@@ -1,6 +1,6 @@
-"""Training in several processes: who takes which rows, and the loss over the rows of all of them.
+"""Training in several processes: each takes its rows of a batch, and the loss is that of all rows together.
 
-Starts the training's processes on this machine, and passes on what they report.
+The processes are started here, on this machine, or by torchrun, on several.
 """
 
 import contextvars
@@ -32,29 +32,98 @@ from echoingecg.student.model.gaussian_heads import GaussianTensor
 PRECISION = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 
 
+Work = Callable[..., object]
+
+
 class Share(NamedTuple):
-    """Which part of every batch a process takes.
+    """The part of every batch that a process takes.
 
     Attributes:
         rank: of the process, from 0.
-        ranks: processes in all.
+        ranks: number of processes.
     """
 
     rank: int = 0
     ranks: int = 1
 
     def positions(self, size: int) -> range:
-        """Where this process's `size` rows stand in the batch: in the order of ranks they make it up."""
+        """Returns the positions in the batch of this process's `size` rows; the ranks' rows follow each other."""
         return range(self.rank * size, (self.rank + 1) * size)
 
-    def of(self, batch: Batch) -> Batch:
-        """This process's rows of a batch."""
+    def part_of(self, batch: Batch) -> Batch:
+        """Returns this process's rows of a batch."""
         mine = self.positions(len(batch.rows) // self.ranks)
         return Batch(batch.kind, batch.rows[mine.start : mine.stop])
 
 
+def make_fabric(settings: StudentSettings, execution: ExecutionSettings, alone: bool = False) -> Fabric:
+    """Makes a Fabric with device, precision and processes.
+
+    Args:
+        settings: precision and batch_size are used.
+        execution: device and number of processes on this machine.
+        alone: use one process, whatever `execution` says.
+
+    Raises:
+        TrainingError: there is no such device, or the batch cannot be divided among the processes.
+    """
+    kind, precision = accelerator(execution), PRECISION[settings.precision]
+    if alone or (execution.devices == 1 and not started_by_torchrun()):
+        return Fabric(accelerator=kind, devices=1, precision=precision)
+    machines = 1
+    if started_by_torchrun():
+        processes = TorchElasticEnvironment().world_size()
+        machines, rest = divmod(processes, execution.devices)
+        if rest:
+            raise TrainingError(
+                f"torchrun started {processes} processes, which execution.devices={execution.devices} does not divide: "
+                "set it to torchrun's --nproc-per-node"
+            )
+    check_share(settings, execution.devices * machines)
+    # ECG-echo batches leave the text tower without gradients.
+    strategy = DDPStrategy(start_method="popen" if started_by_torchrun() else "spawn", find_unused_parameters=True)
+    return Fabric(
+        accelerator=kind, devices=execution.devices, num_nodes=machines, strategy=strategy, precision=precision
+    )
+
+
+def started_by_torchrun() -> bool:
+    """Tells whether torchrun has started this process."""
+    return TorchElasticEnvironment.detect()
+
+
+def check_share(settings: StudentSettings, processes: int) -> None:
+    """Raises TrainingError unless a batch can be divided evenly, with at least two pairs for each process."""
+    if settings.batch_size % processes or settings.batch_size < 2 * processes:
+        raise TrainingError(
+            f"student.batch_size is {settings.batch_size}, to be shared out over {processes} processes: "
+            f"make it a multiple of {processes}, at least {2 * processes}, or change execution.devices"
+        )
+
+
+def is_same_in_all_processes(fabric: Fabric, number: int) -> bool:
+    """Tells whether all processes have the same number."""
+    first: int = fabric.broadcast(number)
+    return bool(fabric.strategy.reduce_boolean_decision(first == number))
+
+
+def gather_rows(gaussian: GaussianTensor) -> GaussianTensor:
+    """Gathers the Gaussians of all processes, float32; with one process it returns its argument.
+
+    Why the loss needs no factor: each of W processes computes the whole batch's loss L from the
+    gathered rows. The gradient of a process's own rows e_r is summed over the W equal copies of L:
+    W dL/de_r. Its towers' gradient is therefore W (dL/de_r)(de_r/dw), and DDP's mean over the processes
+    gives sum_r (dL/de_r)(de_r/dw) = dL/dw, that of one process with the whole batch. The loss's own
+    parameters see dL/dw in every process, and the mean leaves it as it is.
+    """
+    if not dist.is_available() or not dist.is_initialized():
+        return gaussian
+    mean, log_var = gaussian.float()
+    return GaussianTensor(_Gather.apply(mean), _Gather.apply(log_var))
+
+
 class _Gather(torch.autograd.Function):
-    """All processes' rows, in the order of ranks; the gradient is summed over the processes."""
+    """Concatenates all processes' rows in the order of ranks; sums the gradient over the processes."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
@@ -70,75 +139,6 @@ class _Gather(torch.autograd.Function):
         return summed.chunk(dist.get_world_size())[dist.get_rank()]
 
 
-def gathered(gaussian: GaussianTensor) -> GaussianTensor:
-    """The Gaussians of all processes, float32; the same as given when there is one process.
-
-    Why the loss needs no factor. Every one of W processes computes the whole batch's loss L from the
-    gathered rows. The gradient of a process's own rows e_r is summed over the W equal copies of L:
-    W dL/de_r. Its towers' gradient is therefore W (dL/de_r)(de_r/dw), and DDP's mean over the processes
-    gives sum_r (dL/de_r)(de_r/dw) = dL/dw, that of one process with the whole batch. The loss's own
-    parameters see dL/dw in every process, and the mean leaves it as it is.
-    """
-    if not dist.is_available() or not dist.is_initialized():
-        return gaussian
-    mean, log_var = gaussian.float()
-    return GaussianTensor(_Gather.apply(mean), _Gather.apply(log_var))
-
-
-def started_outside() -> bool:
-    """Whether torchrun has started this process and its fellows."""
-    return TorchElasticEnvironment.detect()
-
-
-def make_fabric(settings: StudentSettings, execution: ExecutionSettings, alone: bool = False) -> Fabric:
-    """Device, precision and processes.
-
-    Args:
-        settings: precision counts here.
-        execution: device and number of processes on this machine.
-        alone: one process, whatever `execution` says.
-
-    Raises:
-        TrainingError: no such device, or as many processes as the batch cannot be shared out to.
-    """
-    kind, precision = accelerator(execution), PRECISION[settings.precision]
-    if alone or (execution.devices == 1 and not started_outside()):
-        return Fabric(accelerator=kind, devices=1, precision=precision)
-    machines = 1
-    if started_outside():
-        processes = TorchElasticEnvironment().world_size()
-        machines, rest = divmod(processes, execution.devices)
-        if rest:
-            raise TrainingError(
-                f"torchrun started {processes} processes, which execution.devices={execution.devices} does not divide: "
-                "set it to torchrun's --nproc-per-node"
-            )
-    check_share(settings, execution.devices * machines)
-    # A batch of one kind leaves the other kind's tower without gradients.
-    strategy = DDPStrategy(start_method="popen" if started_outside() else "spawn", find_unused_parameters=True)
-    return Fabric(
-        accelerator=kind, devices=execution.devices, num_nodes=machines, strategy=strategy, precision=precision
-    )
-
-
-def check_share(settings: StudentSettings, processes: int) -> None:
-    """Raises TrainingError unless a batch can be shared out evenly, with at least two pairs a process."""
-    if settings.batch_size % processes or settings.batch_size < 2 * processes:
-        raise TrainingError(
-            f"student.batch_size is {settings.batch_size}, to be shared out over {processes} processes: "
-            f"make it a multiple of {processes}, at least {2 * processes}, or change execution.devices"
-        )
-
-
-def same_everywhere(fabric: Fabric, number: int) -> bool:
-    """Whether all processes have the same number."""
-    first: int = fabric.broadcast(number)
-    return bool(fabric.strategy.reduce_boolean_decision(first == number))
-
-
-Work = Callable[..., object]
-
-
 def run_processes(fabric: Fabric, work: Work, arguments: tuple[Any, ...], progress: Progress) -> None:
     """Runs `work(fabric, *arguments, progress)` in each of the fabric's processes, and waits for all.
 
@@ -146,10 +146,10 @@ def run_processes(fabric: Fabric, work: Work, arguments: tuple[Any, ...], progre
         fabric: not yet launched; its strategy starts processes by spawn.
         work: a function of a module.
         arguments: picklable.
-        progress: is told here what the processes report; it may be anything.
+        progress: called in this process with what the first one reports; need not be picklable.
 
     Raises:
-        UserError: as one of the processes raised it.
+        UserError: the error that one of the processes raised.
         TrainingError: one of the processes was killed.
     """
     reports = torch_multiprocessing.get_context("spawn").SimpleQueue()
@@ -164,21 +164,21 @@ def run_processes(fabric: Fabric, work: Work, arguments: tuple[Any, ...], progre
                 else:
                     progress(*report)
         finally:
-            for _ in received:  # should progress fail: a full pipe would stop the training
+            for _ in received:  # if progress fails: a full pipe would stop the training
                 pass
 
     ended: ProcessRaisedException | ProcessExitedException | None = None
     with ThreadPoolExecutor(1) as thread:
-        # The context carries the caller's Prefect run, under which progress is shown.
-        heard = thread.submit(contextvars.copy_context().run, listen)
+        # The context holds the caller's Prefect run, which shows the progress.
+        listener = thread.submit(contextvars.copy_context().run, listen)
         try:
-            # A partial, because Fabric looks into plain arguments for modules and stumbles over frozen dataclasses.
+            # A partial: Fabric searches plain arguments for modules and fails on frozen dataclasses.
             fabric.launch(partial(_run, work=work, arguments=arguments, reports=reports))
         except (ProcessRaisedException, ProcessExitedException) as fault:
             ended = fault
         finally:
             reports.put(None)
-    heard.result()
+    listener.result()
     if faults:
         raise faults[0]
     if isinstance(ended, ProcessExitedException):
@@ -204,9 +204,9 @@ def _run(fabric: Fabric, work: Work, arguments: tuple[Any, ...], reports: Any) -
 
 
 def _die_with_parent() -> None:
-    """Kills this process once its parent is gone: nothing may train on beside the run that takes its place.
+    """Kills this process when its parent has ended: it must not train beside the run that resumes the training.
 
-    torch asks the kernel for a SIGINT then; in Python that is an exception, which other code may catch.
+    torch makes the kernel send a SIGINT then, which Python raises as an exception that other code may catch.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -1,8 +1,7 @@
-"""An ECG encoder with a yes/no head, trained on labels; validation alone stops it.
+"""Fine-tuning on labels: an ECG encoder with a yes/no head, stopped by its validation loss alone.
 
-Shape legend: B = ECGs of a batch, n = labelled ECGs, D = width of the encoder's output.
-
-Low-rank adapters beside frozen weights (LoRA: Hu et al., ICLR 2022), for 1-D convolutions as for linear layers.
+Low-rank adapters beside frozen weights are LoRA (Hu et al., ICLR 2022), for 1-D convolutions and linear layers.
+Shapes: B ECGs of a batch, n labelled ECGs, D the width of the encoder's output.
 """
 
 from collections.abc import Callable
@@ -19,12 +18,12 @@ from echoingecg.common import TrainingError
 from echoingecg.recipe import TuningSettings
 from echoingecg.student.model.student import EcgEncoder
 
-_CHUNK = 64  # ECGs scored at once
-Read = Callable[[np.ndarray], Tensor]
+ReadSignals = Callable[[np.ndarray], Tensor]  # (k,) int64 rows -> (k, 12, T) standardised
+_ECGS_AT_ONCE = 64
 
 
 class Classifier(nn.Module):
-    """An encoder and a linear layer on its mean of width `dim`, scaled so that a coordinate is of order 1."""
+    """An encoder and a linear layer on its mean, which has width `dim` and is scaled so that coordinates are near 1."""
 
     def __init__(self, encoder: EcgEncoder, dim: int) -> None:
         super().__init__()
@@ -33,20 +32,20 @@ class Classifier(nn.Module):
         self.unit = dim**0.5
 
     def forward(self, signal: Tensor) -> Tensor:
-        """(B, 12, T) standardised to (B,) logits."""
+        """Maps standardised ECGs (B, 12, T) to logits (B,)."""
         logits: Tensor = self.head(self.unit * self.encoder(signal).mean)[:, 0]
         return logits
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedClassifier:
     """The classifier of the best epoch.
 
     Attributes:
         loss: class-balanced validation loss.
         score: (n,) float64 in [0, 1], of all ECGs.
-        epoch: its number, from 1.
-        model: its weights, in eval mode.
+        epoch: number of the epoch, from 1.
+        model: the classifier, in eval mode.
     """
 
     loss: float
@@ -57,7 +56,7 @@ class Fitted:
 
 def fit_classifier(
     make: Callable[[], Classifier],
-    read: Read,
+    read: ReadSignals,
     label: np.ndarray,
     training: np.ndarray,
     validation: np.ndarray,
@@ -65,17 +64,17 @@ def fit_classifier(
     settings: TuningSettings,
     seed: int,
     frozen: bool = False,
-) -> Fitted:
-    """Class-balanced BCE by AdamW, stopped by the class-balanced validation loss.
+) -> FittedClassifier:
+    """Minimises the class-balanced BCE with AdamW; the class-balanced validation loss stops it.
 
     Args:
-        make: what to start from; called once torch is seeded. What needs no gradient stays as it is.
+        make: makes the classifier to start from; called after torch is seeded. Weights without gradient stay.
         read: (k,) int64 into the n ECGs -> (k, 12, T) standardised, on the device to train on.
-        label: (n,) 0 or 1; those of other ECGs than training and validation are not read.
+        label: (n,) 0 or 1; only labels of training and validation ECGs are used.
         training, validation: (n,) bool, each with both classes.
         rate: learning rate.
-        settings: epochs, patience, batch_size and weight_decay count here.
-        seed: of weights and order.
+        settings: epochs, patience, batch_size and weight_decay are used.
+        seed: of the weights and of the batches.
         frozen: batch norms keep their running statistics.
 
     Raises:
@@ -84,20 +83,20 @@ def fit_classifier(
     rows, held_out = np.flatnonzero(training), np.flatnonzero(validation)
     negatives, positives = np.bincount(label[rows], minlength=2)
     random = np.random.default_rng(seed)
-    least, best, at = np.inf, {}, 0
+    best_loss, best_weights, best_epoch = np.inf, {}, 0
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = make()
         device = model.to(read(rows[:1]).device).head.weight.device
-        learned = [one for one in model.parameters() if one.requires_grad]
-        optimizer = torch.optim.AdamW(learned, lr=rate, weight_decay=settings.weight_decay)
+        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trainable, lr=rate, weight_decay=settings.weight_decay)
         weight = torch.tensor(negatives / positives, dtype=torch.float32, device=device)
-        wanted = torch.from_numpy(label.astype(np.float32)).to(device)
+        target = torch.from_numpy(label.astype(np.float32)).to(device)
         for epoch in range(1, settings.epochs + 1):
             model.train(not frozen)
             for batch in np.array_split(random.permutation(rows), max(1, len(rows) // settings.batch_size)):
                 optimizer.zero_grad()
-                F.binary_cross_entropy_with_logits(model(read(batch)), wanted[batch], pos_weight=weight).backward()
+                F.binary_cross_entropy_with_logits(model(read(batch)), target[batch], pos_weight=weight).backward()
                 optimizer.step()
             score = scores(model, read, held_out)
             if not np.isfinite(score).all():
@@ -105,32 +104,32 @@ def fit_classifier(
                     f"evaluation.tuning: scores are not finite after epoch {epoch} at learning rate {rate:g}: lower it"
                 )
             loss = balanced_loss(label[held_out], score)
-            if loss < least:
-                least, best, at = loss, deepcopy(model.state_dict()), epoch
-            if epoch - at >= settings.patience:
+            if loss < best_loss:
+                best_loss, best_weights, best_epoch = loss, deepcopy(model.state_dict()), epoch
+            if epoch - best_epoch >= settings.patience:
                 break
-    model.load_state_dict(best)
-    return Fitted(least, scores(model, read, np.arange(len(label))), at, model)
+    model.load_state_dict(best_weights)
+    return FittedClassifier(best_loss, scores(model, read, np.arange(len(label))), best_epoch, model)
 
 
 def balanced_loss(label: np.ndarray, score: np.ndarray) -> float:
-    """Cross-entropy in which both classes weigh the same; labels (n,) of both classes, scores (n,) in [0, 1]."""
+    """Computes the cross-entropy with equal weight for both classes; labels (n,) 0 or 1, scores (n,) in [0, 1]."""
     weight = 1 / np.bincount(label, minlength=2)[label]
     return float(log_loss(label, score, sample_weight=weight, labels=[0, 1]))
 
 
 @torch.no_grad()
-def scores(model: Classifier, read: Read, rows: np.ndarray) -> np.ndarray:
-    """Scores of the ECGs in these rows, (k,) float64 in [0, 1]."""
+def scores(model: Classifier, read: ReadSignals, rows: np.ndarray) -> np.ndarray:
+    """Scores the ECGs in these rows, (k,) float64 in [0, 1]."""
     model.eval()
-    parts = [torch.sigmoid(model(read(part)).double()) for part in np.split(rows, range(_CHUNK, len(rows), _CHUNK))]
-    return torch.cat(parts).cpu().numpy()
+    parts = np.split(rows, range(_ECGS_AT_ONCE, len(rows), _ECGS_AT_ONCE))
+    return torch.cat([torch.sigmoid(model(read(part)).double()) for part in parts]).cpu().numpy()
 
 
 class LowRank(nn.Module):
-    """base(x) + up(down(x)); `up` starts at zero, so that the sum starts as the base.
+    """A layer with a low-rank adapter: base(x) + up(down(x)). `up` starts at 0, so the sum starts as the base.
 
-    For a convolution `down` has the base's kernel and stride and `up` is pointwise: together a kernel of rank r.
+    For a convolution `down` has the base's kernel and stride, and `up` is pointwise: together a kernel of rank r.
     """
 
     def __init__(self, base: nn.Conv1d | nn.Linear, rank: int) -> None:

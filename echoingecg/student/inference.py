@@ -1,4 +1,4 @@
-"""A student ready for use: raw ECGs and plain texts in, Gaussians out."""
+"""A trained student ready for use: raw ECGs and plain texts in, Gaussians out; and fine-tuning on labels."""
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy
@@ -16,7 +16,7 @@ from echoingecg.student import fine_tuning, loss
 from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.model import gaussian_heads, student, text_encoder
 
-_BATCH = 64
+_ROWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class LoadedStudent:
     """A student ready to embed.
 
     Attributes:
-        settings: it was trained with.
+        settings: of its training.
         objective: student and loss, in eval mode.
         tokenizer: of the text tower.
-        scaler: for raw signals.
-        device: where the networks are.
+        scaler: standardises raw signals.
+        device: of the networks.
     """
 
     settings: StudentSettings
@@ -54,7 +54,7 @@ class LoadedStudent:
 
     @torch.inference_mode()
     def embed_ecg(self, signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Gaussians of ECGs.
+        """Encodes ECGs as Gaussians.
 
         Args:
             signals: (n, 12, T) float32 mV, leads in the order of conventions.LEADS, not standardised.
@@ -63,36 +63,36 @@ class LoadedStudent:
             mean (n, D), unit length, and log_var (n, D), float32.
 
         Raises:
-            ContractError: signals of another shape.
+            ContractError: the signals have another shape.
         """
         if signals.ndim != 3 or signals.shape[1] != len(LEADS):
             raise ContractError(f"signals have shape {signals.shape}, expected (n, {len(LEADS)}, time)")
         return self._joined(
-            self.objective.student.encode_ecg(self._standardised(signals[first : first + _BATCH]))
-            for first in range(0, len(signals), _BATCH)
+            self.objective.student.encode_ecg(self._standardised(signals[first : first + _ROWS_AT_ONCE]))
+            for first in range(0, len(signals), _ROWS_AT_ONCE)
         )
 
     @torch.inference_mode()
     def embed_text(self, texts: list[str], method: str) -> tuple[np.ndarray, np.ndarray]:
-        """Gaussians of texts.
+        """Encodes texts as Gaussians.
 
         Args:
-            texts: reports or prompts; the prompt frame is put around them here.
-            method: what they speak of, ECG or ECHO.
+            texts: reports or sentences; the prompt is put around them here.
+            method: the examination that they describe, ECG or ECHO.
 
         Returns:
             mean (n, D), unit length, and log_var (n, D), float32.
         """
         prompts = [text_encoder.wrap(text, method) for text in texts]
-        tokens = text_encoder.TokenisedTexts.of(
+        tokens = text_encoder.TokenisedTexts.from_texts(
             self.tokenizer, prompts, text_encoder.padding(self.objective.student.text_encoder.backbone)
         )
         rows = np.arange(len(texts))
         return self._joined(
             self.objective.student.encode_text(
-                *(part.to(self.device) for part in tokens.batch(rows[first : first + _BATCH]))
+                *(part.to(self.device) for part in tokens.batch(rows[first : first + _ROWS_AT_ONCE]))
             )
-            for first in range(0, len(texts), _BATCH)
+            for first in range(0, len(texts), _ROWS_AT_ONCE)
         )
 
     def classify(
@@ -104,7 +104,7 @@ class LoadedStudent:
         settings: TuningSettings,
         seed: int,
     ) -> np.ndarray:
-        """Scores of all ECGs, (n,) float64 in [0, 1], by `fine_tune`."""
+        """Fine-tunes and returns the scores of all ECGs, (n,) float64 in [0, 1]. Arguments as in `fine_tune`."""
         return self.fine_tune(method, read, label, split, settings, seed).score
 
     def fine_tune(
@@ -115,16 +115,16 @@ class LoadedStudent:
         split: np.ndarray,
         settings: TuningSettings,
         seed: int,
-    ) -> fine_tuning.Fitted:
+    ) -> fine_tuning.FittedClassifier:
         """Trains a copy of the ECG encoder on labels; this student does not change.
 
         Args:
-            method: from this student's weights, by adapters beside them, or from nothing.
+            method: all weights from this student's, adapters beside this student's, or all weights from random ones.
             read: (k,) int64 into the n ECGs -> (k, 12, T) float32 mV.
-            label: (n,) 0 or 1; training and validation hold both classes, those of test are not read.
-            split: (n,) str.
+            label: (n,) 0 or 1; training and validation hold both classes, labels of test are not used.
+            split: (n,) str, the split of each ECG.
             settings: rates, epochs, rank.
-            seed: of weights and order.
+            seed: of the weights and of the batches.
         """
 
         def make() -> fine_tuning.Classifier:
@@ -148,7 +148,7 @@ class LoadedStudent:
         )
 
     def score(self, classifier: fine_tuning.Classifier, signals: np.ndarray) -> np.ndarray:
-        """Scores of a classifier that `fine_tune` trained, (n,) float64 in [0, 1], for (n, 12, T) float32 mV."""
+        """Scores ECGs, (n, 12, T) float32 mV, by a classifier of `fine_tune`: (n,) float64 in [0, 1]."""
         return fine_tuning.scores(classifier, lambda rows: self._standardised(signals[rows]), np.arange(len(signals)))
 
     def _standardised(self, signals: np.ndarray) -> torch.Tensor:

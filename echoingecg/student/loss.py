@@ -1,11 +1,9 @@
-"""PCME++ (Chun, ICLR 2024) as EchoingECG uses it: both of its losses have this form.
+"""The training objective: the student and its loss as one module, fed with one kind of pairs at a time.
 
-The ablation 'mean_only' is the same form of the means alone: d = ||mean_a - mean_b||², and no KL.
-Neither side's log-variance has a part in it.
-
-Symmetric InfoNCE on the cosine of the means (CLIP: Radford, ICML 2021, section 2.3), for ablation.
-
-What is optimised: the student and its loss as one module, fed with one kind of batch at a time.
+`PcmeLoss` is PCME++ (Chun, ICLR 2024) as EchoingECG uses it, for both kinds of pairs. Its ablation 'mean_only' is the
+same form with the means alone: d = ||mean_a - mean_b||², and no KL; neither side's log-variance has a part in it.
+`InfoNceLoss`, also for ablation, is the symmetric InfoNCE on the cosine of the means (CLIP: Radford, ICML 2021,
+section 2.3).
 """
 
 import math
@@ -18,16 +16,18 @@ from torch.nn import functional as F
 
 from echoingecg.recipe import StudentSettings
 from echoingecg.student.data.batches import Partner
-from echoingecg.student.distributed import gathered
-from echoingecg.student.model.gaussian_heads import GaussianTensor, own_part, pair_distance
+from echoingecg.student.distributed import gather_rows
+from echoingecg.student.model.gaussian_heads import GaussianTensor, own_distance, pair_distance
 from echoingecg.student.model.student import Student
+
+LARGEST_FACTOR = 100.0  # CLIP's bound on 1 / temperature: beyond it training becomes unstable
 
 
 class LossTerms(NamedTuple):
-    """The loss and what it is made of; scalars.
+    """The loss and its terms; scalars.
 
     Attributes:
-        total: the weighted sum, the only one to differentiate.
+        total: the weighted sum, the only term with a gradient.
         match: BCE against the identity.
         pseudo: BCE with pseudo-positives, both directions added.
         kl: KL to N(0, I), both sides added, after the guard.
@@ -41,36 +41,48 @@ class LossTerms(NamedTuple):
     n_pseudo: Tensor
 
 
-class _PairBce(Function):
-    """Both weighted BCEs of a square of logits, and their gradient, in one walk over it.
+class Objective(nn.Module):
+    """The student and its loss in one forward pass, as Fabric wraps it.
 
-    softplus(x) - t x is the BCE of logit x and target t: softplus is common to all targets, and the
-    gradient, sum of weights x sigmoid(x) - sum of weights x targets, is there before autograd asks.
+    Both kinds of pairs share the logit scale and shift: one distance means one probability. A loss that does
+    not use variances leaves the student with the same variance for every input.
     """
 
-    @staticmethod
-    def forward(
-        ctx: Any, logits: Tensor, match_weight: float, pseudo_weight: float
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        matched, pairs = logits.diagonal(), logits.numel()
-        # How often a pair counts as positive: its logit is at least the row's matched one, and the column's.
-        positive = (logits >= matched[:, None]).to(logits.dtype).add_(logits >= matched)
-        soft = F.softplus(logits).sum()
-        match = (soft - matched.sum()) / pairs
-        pseudo = (2 * soft - torch.dot(logits.flatten(), positive.flatten())) / pairs
-        n_pseudo = positive.sum(dtype=torch.float64).long() - 2 * len(logits)
-        if ctx.needs_input_grad[0]:
-            gradient = logits.sigmoid().mul_(match_weight + 2 * pseudo_weight).sub_(positive, alpha=pseudo_weight)
-            gradient.diagonal().sub_(match_weight)
-            ctx.save_for_backward(gradient.div_(pairs))
-        ctx.mark_non_differentiable(match, pseudo, n_pseudo)
-        return match_weight * match + pseudo_weight * pseudo, match, pseudo, n_pseudo
+    def __init__(self, student: Student, settings: StudentSettings) -> None:
+        super().__init__()
+        self.student = student
+        self.criterion = InfoNceLoss(settings) if settings.loss == "infonce" else PcmeLoss(settings)
+        self.gather_negatives = settings.gather_negatives
+        self.freeze_batch_norm = settings.freeze_batch_norm
+        if settings.loss != "pcmepp":
+            for heads in (student.ecg_encoder, student.text_encoder):
+                nn.init.zeros_(heads.std_linear.weight)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, of_loss: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * of_loss, None, None
+    def train(self, mode: bool = True) -> Self:
+        """Sets training mode as nn.Module.train does; batch norms stay in eval mode if the settings freeze them."""
+        super().train(mode)
+        if self.freeze_batch_norm:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    def forward(self, signal: Tensor, partner: Partner) -> LossTerms:
+        """Computes the loss of one batch; of all processes' rows together if negatives are gathered.
+
+        Args:
+            signal: (B, 12, T) standardised ECGs.
+            partner: row i is the partner of ECG i.
+        """
+        ecg, other = self.student.encode_ecg(signal), self.encode_partner(partner)
+        if self.gather_negatives:
+            ecg, other = gather_rows(ecg), gather_rows(other)
+        terms: LossTerms = self.criterion(ecg, other)
+        return terms
+
+    def encode_partner(self, partner: Partner) -> GaussianTensor:
+        """Returns targets as they are, and encodes texts as Gaussians."""
+        return partner if isinstance(partner, GaussianTensor) else self.student.encode_text(partner.ids, partner.mask)
 
 
 class PcmeLoss(nn.Module):
@@ -93,7 +105,7 @@ class PcmeLoss(nn.Module):
         self.pseudo_weight = settings.pseudo_positive_weight
 
     def forward(self, a: GaussianTensor, b: GaussianTensor) -> LossTerms:
-        """The loss of B matched pairs, in float32 also under autocast.
+        """Computes the loss of B matched pairs, in float32 also under autocast.
 
         Args:
             a: B Gaussians.
@@ -101,34 +113,63 @@ class PcmeLoss(nn.Module):
         """
         with torch.autocast(a.mean.device.type, enabled=False):
             a, b = a.float(), b.float()
-            own_a, own_b = own_part(a, self.variances), own_part(b, self.variances)
-            # shift - scale x distance, with both applied to the factors rather than to their (B, B) product.
-            beside = (self.shift - self.scale * own_a)[:, None] - self.scale * own_b
-            logits = torch.addmm(beside, 2 * self.scale * a.mean, b.mean.T)
+            own_a, own_b = own_distance(a, self.variances), own_distance(b, self.variances)
+            # shift - scale x distance; both are applied to the factors and not to their (B, B) product.
+            own_logits = (self.shift - self.scale * own_a)[:, None] - self.scale * own_b
+            logits = torch.addmm(own_logits, 2 * self.scale * a.mean, b.mean.T)
             pairs, match, pseudo, n_pseudo = _PairBce.apply(logits, self.match_weight, self.pseudo_weight)
             kl = self._kl(a, own_a) + self._kl(b, own_b)
         return LossTerms(pairs + self.kl_weight * kl, match, pseudo, kl.detach(), n_pseudo)
 
     def distance(self, a: GaussianTensor, b: GaussianTensor) -> Tensor:
-        """(A, B) float32: what the loss calls near, which retrieval ranks by."""
+        """Computes the loss's distance of every a to every b, (A, B) float32, by which retrieval ranks."""
         return pair_distance(a, b, self.variances)
 
     def _kl(self, gaussian: GaussianTensor, own: Tensor) -> Tensor:
-        """KL(N(mean, exp(log_var)) || N(0, 1)), the mean over all elements; 0 beyond the limit."""
+        """Computes KL(N(mean, exp(log_var)) || N(0, 1)), mean over all elements; 0 beyond the limit."""
         if not self.variances:
             return own.new_zeros(())
         kl = 0.5 * ((own.sum() - gaussian.log_var.sum()) / gaussian.log_var.numel() - 1)
         return torch.where(kl > self.kl_limit, 0.0, kl)
 
 
-LARGEST_FACTOR = 100.0  # CLIP's bound on 1 / temperature: beyond it training becomes unstable
+class _PairBce(Function):
+    """Computes both weighted BCEs of a square of logits, and their gradient, in one pass.
+
+    softplus(x) - t x is the BCE of logit x and target t: softplus is common to all targets. The gradient is
+    sum of weights x sigmoid(x) - sum of weights x targets, computed in the forward pass.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, match_weight: float, pseudo_weight: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        matched, pairs = logits.diagonal(), logits.numel()
+        # How often a pair is positive: once if its logit is at least the row's matched one, once for the column's.
+        positive = (logits >= matched[:, None]).to(logits.dtype).add_(logits >= matched)
+        soft = F.softplus(logits).sum()
+        match = (soft - matched.sum()) / pairs
+        pseudo = (2 * soft - torch.dot(logits.flatten(), positive.flatten())) / pairs
+        n_pseudo = positive.sum(dtype=torch.float64).long() - 2 * len(logits)
+        if ctx.needs_input_grad[0]:
+            gradient = logits.sigmoid().mul_(match_weight + 2 * pseudo_weight).sub_(positive, alpha=pseudo_weight)
+            gradient.diagonal().sub_(match_weight)
+            ctx.save_for_backward(gradient.div_(pairs))
+        ctx.mark_non_differentiable(match, pseudo, n_pseudo)
+        return match_weight * match + pseudo_weight * pseudo, match, pseudo, n_pseudo
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, loss_gradient: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * loss_gradient, None, None
 
 
 class InfoNceLoss(nn.Module):
-    """Mean of the cross-entropies that find b's row from a and a's row from b; log-variances play no part.
+    """Mean of the cross-entropies that find b's row from a and a's row from b; log-variances are not used.
 
     Args:
-        settings: temperature_start counts here.
+        settings: temperature_start is used.
     """
 
     def __init__(self, settings: StudentSettings) -> None:
@@ -137,22 +178,25 @@ class InfoNceLoss(nn.Module):
 
     @property
     def factor(self) -> Tensor:
-        """(1,) float32: 1 / temperature, at most 100; at the bound it can still learn its way back."""
+        """1 / temperature, (1,) float32, at most 100; its gradient is not 0 beyond the bound, so it can come back."""
         excess = (self.log_factor.detach() - math.log(LARGEST_FACTOR)).clamp(min=0)
         return (self.log_factor - excess).exp()
 
     @property
     def scale(self) -> Tensor:
-        """Of the match logit -scale * d + shift: with d = ||mean_a - mean_b||² = 2 - 2 cos it is cos / temperature."""
+        """Scale of the match logit -scale * d + shift.
+
+        The logit is cos / temperature, since d = ||mean_a - mean_b||² = 2 - 2 cos.
+        """
         return self.factor / 2
 
     @property
     def shift(self) -> Tensor:
-        """See scale."""
+        """Shift of the match logit, see `scale`."""
         return self.factor
 
     def forward(self, a: GaussianTensor, b: GaussianTensor) -> LossTerms:
-        """The loss of B matched pairs, in float32 also under autocast.
+        """Computes the loss of B matched pairs, in float32 also under autocast.
 
         Args:
             a: B Gaussians.
@@ -167,49 +211,5 @@ class InfoNceLoss(nn.Module):
         return LossTerms(total, total.detach(), none, none, none.long())
 
     def distance(self, a: GaussianTensor, b: GaussianTensor) -> Tensor:
-        """(A, B) float32: squared distance of the unit-length means, which ranks as the cosine does."""
+        """Computes the squared distance of the unit-length means, (A, B) float32; it ranks as the cosine does."""
         return pair_distance(a, b, variances=False)
-
-
-class Objective(nn.Module):
-    """Everything learned, in one forward pass: what Fabric wraps.
-
-    The logit scale and shift are shared by the two losses: one distance means one probability. A loss
-    that has no use for variances leaves the student with the same one for every input: it knows none.
-    """
-
-    def __init__(self, student: Student, settings: StudentSettings) -> None:
-        super().__init__()
-        self.student = student
-        self.criterion = InfoNceLoss(settings) if settings.loss == "infonce" else PcmeLoss(settings)
-        self.gather_negatives = settings.gather_negatives
-        self.freeze_batch_norm = settings.freeze_batch_norm
-        if settings.loss != "pcmepp":
-            for heads in (student.ecg_encoder, student.text_encoder):
-                nn.init.zeros_(heads.std_linear.weight)
-
-    def train(self, mode: bool = True) -> Self:
-        """Like nn.Module.train; batch norms stay in eval mode if the settings freeze them."""
-        super().train(mode)
-        if self.freeze_batch_norm:
-            for module in self.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
-        return self
-
-    def forward(self, signal: Tensor, partner: Partner) -> LossTerms:
-        """Loss of one batch; with negatives gathered, that of all processes' rows together.
-
-        Args:
-            signal: (B, 12, T) standardised ECGs.
-            partner: row i belongs to ECG i.
-        """
-        ecg, other = self.student.encode_ecg(signal), self.encode_partner(partner)
-        if self.gather_negatives:
-            ecg, other = gathered(ecg), gathered(other)
-        terms: LossTerms = self.criterion(ecg, other)
-        return terms
-
-    def encode_partner(self, partner: Partner) -> GaussianTensor:
-        """Gaussians of targets (as they are) or of texts."""
-        return partner if isinstance(partner, GaussianTensor) else self.student.encode_text(partner.ids, partner.mask)

@@ -23,7 +23,7 @@ from echoingecg.student.model.text_encoder import backbone_from_config, text_con
 _TOWERS = "student."  # left out of the stored names, so that the towers keep the released ones
 
 
-def save(trained: train.Trained, folder: Path) -> None:
+def save(trained: train.TrainedStudent, folder: Path) -> None:
     """Writes the student artefact's files; equal students give equal bytes.
 
     Args:

@@ -13,17 +13,17 @@ from echoingecg.student.loss import Objective
 from echoingecg.student.model.gaussian_heads import GaussianTensor
 
 RECALL_AT = 5
-_CHUNK = 256  # ECGs encoded at once
+_ECGS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What one validation found; a loss or recall is absent when there are no such pairs.
+    """The result of one validation; a loss or recall is absent if there are no such pairs.
 
     Attributes:
         loss: mean over batches, by kind.
-        recall_ecg_to_echo: share of ECGs with a study of theirs among the nearest 5.
-        recall_echo_to_ecg: share of studies with an ECG of theirs among the nearest 5.
+        recall_ecg_to_echo: share of ECGs with one of their studies among the 5 nearest.
+        recall_echo_to_ecg: share of studies with one of their ECGs among the 5 nearest.
     """
 
     loss: dict[Kind, float]
@@ -31,18 +31,18 @@ class Validation:
     recall_echo_to_ecg: float | None
 
     def weighted(self, weights: Mapping[Kind, float]) -> float | None:
-        """Weighted sum of the losses; None without any."""
+        """Returns the weighted sum of the losses; None without losses."""
         return sum(weights[kind] * loss for kind, loss in self.loss.items()) if self.loss else None
 
 
 @torch.no_grad()
 def validate(objective: Objective, feed: Feed, batches: list[Batch]) -> Validation:
-    """Losses and recall in eval mode. Every ECG is encoded once.
+    """Computes losses and recall in eval mode. Every ECG is encoded once.
 
     Args:
         objective: left in eval mode.
         feed: of the validation split.
-        batches: all its pairs, see Planner.everything.
+        batches: all its pairs, from Planner.all_batches.
     """
     objective.eval()
     rows = np.unique(np.concatenate([np.empty(0, np.int64), *(feed.ecg_rows(batch) for batch in batches)]))
@@ -61,28 +61,28 @@ def validate(objective: Objective, feed: Feed, batches: list[Batch]) -> Validati
 
 
 def encode_ecgs(objective: Objective, feed: Feed, rows: np.ndarray) -> GaussianTensor:
-    """Gaussians of some ECGs, by rows of the signals, float32."""
+    """Encodes ECGs, given by rows of the signals, as Gaussians in float32."""
     parts = [
-        objective.student.encode_ecg(feed.signal(rows[first : first + _CHUNK])).float()
-        for first in range(0, len(rows), _CHUNK)
+        objective.student.encode_ecg(feed.signal(rows[first : first + _ECGS_AT_ONCE])).float()
+        for first in range(0, len(rows), _ECGS_AT_ONCE)
     ]
     return GaussianTensor(torch.cat([part.mean for part in parts]), torch.cat([part.log_var for part in parts]))
 
 
 def recall_at_k(distance: Tensor, match: Tensor, k: int) -> float:
-    """Share of the rows with at least one match among their k nearest columns.
+    """Computes the share of rows with at least one match among their k nearest columns.
 
     Args:
         distance: (A, B) float32.
         match: (A, B) bool; each row holds a match.
-        k: at most B counts.
+        k: a k above B is taken as B.
     """
     nearest = distance.topk(min(k, distance.shape[1]), dim=1, largest=False).indices
     return float(match.gather(1, nearest).any(dim=1).float().mean())
 
 
 def _recalls(objective: Objective, feed: Feed, rows: np.ndarray, ecgs: GaussianTensor) -> tuple[float, float]:
-    """Both directions. One ECG may belong to several studies and one study to several ECGs: all count."""
+    """Computes recall in both directions. An ECG may have several studies and a study several ECGs: all count."""
     pairs = feed.pairs.echo
     paired, ecg = np.unique(pairs.ecg, return_inverse=True)
     studies, study = np.unique(pairs.study, return_inverse=True)

@@ -17,9 +17,9 @@ from torch import distributed, multiprocessing, nn
 from echoingecg.common import ContractError, TrainingError
 from echoingecg.recipe import ExecutionSettings, StudentSettings
 from echoingecg.student.data.batches import Batch
-from echoingecg.student.data.batches import wrapped as prompts
+from echoingecg.student.data.batches import prompt_texts as prompts
 from echoingecg.student.data.pairs import TrainingData
-from echoingecg.student.distributed import Share, check_share, gathered
+from echoingecg.student.distributed import Share, check_share, gather_rows
 from echoingecg.student.loss import InfoNceLoss, PcmeLoss
 from echoingecg.student.model.gaussian_heads import GaussianTensor
 from echoingecg.student.model.text_encoder import built_in_tokenizer
@@ -45,7 +45,7 @@ class Towers(nn.Module):
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         a, b = (GaussianTensor(*tower(rows).chunk(2, dim=1)) for tower in (self.a, self.b))
-        return self.criterion(gathered(a), gathered(b)).total
+        return self.criterion(gather_rows(a), gather_rows(b)).total
 
 
 def rows_of_everyone() -> torch.Tensor:
@@ -80,9 +80,9 @@ def test_gathered_gradients_are_those_of_the_whole_batch(tmp_path):
 def test_shares_make_up_the_batch_in_order():
     batch = Batch("ecg_echo", np.array([7, 3, 9, 1, 5, 2]))
     shares = [Share(rank, 3) for rank in range(3)]
-    assert np.array_equal(np.concatenate([share.of(batch).rows for share in shares]), batch.rows)
+    assert np.array_equal(np.concatenate([share.part_of(batch).rows for share in shares]), batch.rows)
     assert [list(share.positions(2)) for share in shares] == [[0, 1], [2, 3], [4, 5]]
-    assert Share().of(batch).rows.tolist() == batch.rows.tolist()
+    assert Share().part_of(batch).rows.tolist() == batch.rows.tolist()
 
 
 @pytest.mark.parametrize(("batch_size", "processes"), [(9, 2), (2, 2), (8, 16)])

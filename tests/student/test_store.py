@@ -11,14 +11,14 @@ from data_contracts.student import ARCHITECTURE, HISTORY, SCALER, TOKENIZER, WEI
 from echoingecg.common import ContractError, StoreError
 from echoingecg.student.model.text_encoder import TokenisedTexts, wrap
 from echoingecg.student.store import load, save
-from echoingecg.student.train import Trained, train
+from echoingecg.student.train import TrainedStudent, train
 from helpers.cases.student_data import DIM, ONE_THREAD, settings, training_data
 
 TEXTS = ["a 3. b 4.", "Never seen", "c -2."]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Trained:
+def trained(tmp_path_factory) -> TrainedStudent:
     return train(training_data(), settings(), ONE_THREAD, tmp_path_factory.mktemp("scratch"))
 
 
@@ -36,7 +36,7 @@ def test_embeddings_survive_the_round_trip(trained, folder):
     for found, one in zip(student.embed_ecg(signals), expected, strict=True):
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, one.numpy(), atol=1e-6)
-    tokens = TokenisedTexts.of(trained.tokenizer, [wrap(text, "ECHO") for text in TEXTS], 0)
+    tokens = TokenisedTexts.from_texts(trained.tokenizer, [wrap(text, "ECHO") for text in TEXTS], 0)
     with torch.inference_mode():
         expected = trained.objective.student.encode_text(*tokens.batch(np.arange(3)))
     for found, one in zip(student.embed_text(TEXTS, "ECHO"), expected, strict=True):

@@ -18,7 +18,7 @@ from echoingecg.common import ContractError, TrainingError
 from echoingecg.student.checkpoint import FILENAME, load_checkpoint
 from echoingecg.student.data.pairs import EchoPairs, Pairs, TextPairs, TrainingData
 from echoingecg.student.store import save
-from echoingecg.student.train import Trained, train
+from echoingecg.student.train import TrainedStudent, train
 from echoingecg.student.validation import recall_at_k
 from helpers.cases.student_data import DIM, ONE_THREAD, ArraySignals, settings, training_data
 from helpers.paths import TESTS
@@ -39,11 +39,11 @@ def kill_at(step: int):
     return progress
 
 
-def weights_of(trained: Trained) -> dict[str, torch.Tensor]:
+def weights_of(trained: TrainedStudent) -> dict[str, torch.Tensor]:
     return trained.objective.state_dict()
 
 
-def assert_same(one: Trained, two: Trained) -> None:
+def assert_same(one: TrainedStudent, two: TrainedStudent) -> None:
     assert one.history.equals(two.history)
     for name, tensor in weights_of(one).items():
         assert torch.equal(tensor, weights_of(two)[name]), name
@@ -73,7 +73,7 @@ def test_shuffled_partners_teach_nothing(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> Trained:
+def undisturbed(tmp_path_factory) -> TrainedStudent:
     return train(training_data(), settings(), ONE_THREAD, tmp_path_factory.mktemp("undisturbed"))
 
 

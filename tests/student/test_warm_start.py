@@ -8,14 +8,14 @@ from echoingecg.common import TrainingError
 from echoingecg.student.checkpoint import FILENAME
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.store import load, save
-from echoingecg.student.train import Trained, train
+from echoingecg.student.train import TrainedStudent, train
 from helpers.cases.student_data import ONE_THREAD, settings, training_data
 
 STILL = {"epochs": 1, "learning_rate": 1e-12, "freeze_batch_norm": True}
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Trained:
+def trained(tmp_path_factory) -> TrainedStudent:
     return train(training_data(), settings(epochs=6), ONE_THREAD, tmp_path_factory.mktemp("earlier"))
 
 

@@ -1,6 +1,6 @@
-"""Which pairs make which batch. A pure function of seed and epoch: training resumes at any batch.
+"""Batches: which pairs form each batch, and their signals, targets and texts as tensors.
 
-Batches as tensors: texts tokenised once up front, signals read and standardised on the fly.
+The choice of pairs is a pure function of seed and epoch, so training can resume at any batch.
 """
 
 from collections.abc import Generator, Iterable
@@ -17,11 +17,11 @@ from echoingecg.student.data.pairs import KINDS, Kind, Pairs, TextPairs, Trainin
 from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.model import gaussian_heads, text_encoder
 
-VALIDATION = 0  # training epochs count from 1; this one's randomness is the validation's
+VALIDATION = 0  # the epoch whose random numbers are for validation; training epochs count from 1
 
 
 class Tokens(NamedTuple):
-    """A batch of texts: ids and mask, both (B, T) int64."""
+    """A batch of tokenised texts: ids and mask, both (B, T) int64."""
 
     ids: Tensor
     mask: Tensor
@@ -31,23 +31,23 @@ Partner = gaussian_heads.GaussianTensor | Tokens  # the teacher's targets, or te
 
 
 class Batch(NamedTuple):
-    """Pairs of one kind; `rows` (b,) int64 are rows of EchoPairs or TextPairs."""
+    """Pairs of one kind; `rows` (B,) int64 are rows of EchoPairs or TextPairs."""
 
     kind: Kind
     rows: np.ndarray
 
 
 class Planner:
-    """Batches of a split. ECG-echo and ECG-text never mix (EchoingECG, section 3).
+    """Puts the pairs of a split into batches of one kind, ECG-echo or ECG-text (EchoingECG, section 3).
 
-    The losses call every pair of a batch but the matched one negative, so a batch should hold an ECG
-    and a study once. Pairs linked by a shared ECG or study form a group, and a group is spread
-    over as many batches as it has pairs; a batch repeats one only when there are too few batches.
+    In the losses every pair of a batch but the matched one is negative, so a batch should hold each ECG and each
+    study once. Pairs that share an ECG or a study form a group. The pairs of a group go to different batches; a
+    batch gets two of them only if there are fewer batches than pairs in the group.
 
     Args:
         pairs: of one split.
-        kinds: which kinds to use; others are left out.
-        batch_size: pairs a batch.
+        kinds: the kinds of pairs to use; others are left out.
+        batch_size: pairs in a batch.
         seed: any integer.
     """
 
@@ -56,24 +56,24 @@ class Planner:
         self.batch_size = batch_size
         self.seed = seed % 2**64
         self._study = {"ecg_echo": pairs.echo.study, "ecg_text": np.zeros(len(pairs.text), np.int64)}
-        self._group = {"ecg_echo": linked(pairs.echo.ecg, pairs.echo.study), "ecg_text": pairs.text.ecg}
+        self._group = {"ecg_echo": component_labels(pairs.echo.ecg, pairs.echo.study), "ecg_text": pairs.text.ecg}
 
     def steps(self, kind: Kind) -> int:
-        """Full batches of one kind."""
+        """Returns the number of full batches of one kind."""
         return len(self._group[kind]) // self.batch_size
 
     def epoch(self, number: int) -> list[Batch]:
-        """Batches in random order until neither kind can fill another; who is left out differs by epoch.
+        """Returns the full batches of an epoch in random order; pairs that fill no batch differ from epoch to epoch.
 
         Args:
             number: from 1.
         """
         batches = [batch for kind in self.kinds for batch in self._dealt(kind, number, self.steps(kind), whole=False)]
         order = self._random(number, len(KINDS)).permutation(len(batches))
-        return [batches[at] for at in order]
+        return [batches[index] for index in order]
 
-    def everything(self) -> list[Batch]:
-        """Every pair once, in batches of at least the batch size where there are as many; always the same."""
+    def all_batches(self) -> list[Batch]:
+        """Returns every pair once, always in the same batches; none is below the batch size if pairs suffice."""
         return [
             batch
             for kind in self.kinds
@@ -85,11 +85,11 @@ class Planner:
         return np.random.default_rng([self.seed, epoch, stream])
 
     def _dealt(self, kind: Kind, epoch: int, batches: int, whole: bool) -> list[Batch]:
-        """Deals pairs out like cards, group after group: one group's pairs land in different batches."""
+        """Deals pairs to batches like cards, group after group: the pairs of a group go to different batches."""
         random = self._random(epoch, KINDS.index(kind))
         order = random.permutation(len(self._group[kind]))
         if not whole:
-            beyond = occurrence(self._group[kind][order]) >= batches
+            beyond = earlier_occurrences(self._group[kind][order]) >= batches
             order = order[np.argsort(beyond, kind="stable")][: batches * self.batch_size]
         _, group = np.unique(self._group[kind][order], return_inverse=True)
         shuffled = random.permutation(group.max(initial=-1) + 1)[group]
@@ -97,8 +97,8 @@ class Planner:
         return [Batch(kind, dealt[first::batches]) for first in range(batches)]
 
 
-def occurrence(values: np.ndarray) -> np.ndarray:
-    """How often each value stood before: [7, 5, 7, 7] gives [0, 0, 1, 2]."""
+def earlier_occurrences(values: np.ndarray) -> np.ndarray:
+    """Counts how often each value occurred before: [7, 5, 7, 7] gives [0, 0, 1, 2]."""
     order = np.argsort(values, kind="stable")
     _, first, which = np.unique(values[order], return_index=True, return_inverse=True)
     before = np.empty(len(values), dtype=np.int64)
@@ -106,8 +106,8 @@ def occurrence(values: np.ndarray) -> np.ndarray:
     return before
 
 
-def linked(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Labels of the connected components of pairs: two pairs that share an a or a b share the label.
+def component_labels(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Labels the connected components of pairs: two pairs that share an a or a b get the same label.
 
     Args:
         a: (P,) int64.
@@ -123,20 +123,15 @@ def linked(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return label[a]
 
 
-def wrapped(pairs: TextPairs) -> list[str]:
-    """The texts in their prompts."""
-    return [text_encoder.wrap(text, method) for text, method in zip(pairs.text, pairs.method, strict=True)]
-
-
 class Feed:
-    """The batches of one split.
+    """Makes tensors of the batches of one split: texts are tokenised once, signals are read for each batch.
 
     Args:
         data: signals and targets.
         pairs: of the split.
         scaler: fitted on the training split.
-        tower: its tokenizer and padding count here.
-        device: where tensors go.
+        tower: its tokenizer and padding token are used.
+        device: of the tensors.
     """
 
     def __init__(
@@ -146,37 +141,42 @@ class Feed:
         self._data = data
         self._scaler = scaler
         self._device = device
-        self._texts = text_encoder.TokenisedTexts.of(tower.tokenizer, wrapped(pairs.text), tower.pad)
+        self._texts = text_encoder.TokenisedTexts.from_texts(tower.tokenizer, prompt_texts(pairs.text), tower.pad)
 
     def stream(self, batches: Iterable[Batch]) -> Generator[tuple[Batch, tuple[Tensor, Partner]], None, None]:
-        """Batches in the order given, each prepared while the one before it is used.
+        """Yields batches in the given order; each is prepared while the one before it is used.
 
         Exhaust it, or close it (`contextlib.closing`) when leaving early.
         """
         return prefetched(lambda batch: (batch, self.batch(batch)), batches)
 
     def batch(self, batch: Batch) -> tuple[Tensor, Partner]:
-        """Both sides of a batch, as Objective takes them."""
+        """Returns both sides of a batch, the arguments of Objective."""
         return self.signal(self.ecg_rows(batch)), self.partner(batch)
 
     def ecg_rows(self, batch: Batch) -> np.ndarray:
-        """Rows of the signals, (B,) int64."""
+        """Returns the signals' rows of a batch, (B,) int64."""
         pairs = self.pairs.echo if batch.kind == "ecg_echo" else self.pairs.text
         return pairs.ecg[batch.rows]
 
     def signal(self, rows: np.ndarray) -> Tensor:
-        """Standardised ECGs, (B, 12, T) float32."""
+        """Reads and standardises ECGs, (B, 12, T) float32."""
         return torch.from_numpy(self._scaler.standardise(self._data.signals.read(rows))).to(self._device)
 
     def partner(self, batch: Batch) -> Partner:
-        """The other side of each pair."""
+        """Returns the other side of each pair: the teacher's Gaussian or the tokens of the text."""
         if batch.kind == "ecg_echo":
             return self.targets(self.pairs.echo.study[batch.rows])
         return Tokens(*(part.to(self._device) for part in self._texts.batch(batch.rows)))
 
     def targets(self, studies: np.ndarray) -> gaussian_heads.GaussianTensor:
-        """The teacher's Gaussians of some studies."""
+        """Returns the teacher's Gaussians of some studies."""
         mean, log_var = self._data.target_mean[studies], self._data.target_log_var[studies]
         return gaussian_heads.GaussianTensor(
             torch.from_numpy(mean).to(self._device), torch.from_numpy(log_var).to(self._device)
         )
+
+
+def prompt_texts(pairs: TextPairs) -> list[str]:
+    """Returns the texts with their prompts."""
+    return [text_encoder.wrap(text, method) for text, method in zip(pairs.text, pairs.method, strict=True)]

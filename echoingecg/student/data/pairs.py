@@ -1,4 +1,4 @@
-"""What the student is trained on: signals, teacher targets, and the pairs of two splits."""
+"""The training data: signals, teacher targets, and the pairs of the training and the validation split."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class SignalReader(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """Rows (n,) int64 to (n, 12, 1000) float32, in the order asked for; called from any thread."""
+        """Reads the rows (n,) int64 as (n, 12, 1000) float32, in the given order. May be called from any thread."""
         ...
 
 
@@ -47,8 +47,8 @@ class TextPairs:
 
     Attributes:
         ecg: (P,) int64, rows of the signals.
-        text: P reports, not yet wrapped.
-        method: what each speaks of.
+        text: P reports, without prompt.
+        method: the examination that each report describes.
     """
 
     ecg: np.ndarray
@@ -67,18 +67,18 @@ class Pairs:
     text: TextPairs
 
     def count(self, kind: Kind) -> int:
-        """Number of pairs of one kind."""
+        """Returns the number of pairs of one kind."""
         return len(self.echo if kind == "ecg_echo" else self.text)
 
     @property
     def ecgs(self) -> np.ndarray:
-        """Rows of the signals that occur, each once, ascending; int64."""
+        """The signals' rows that occur in the pairs, each once, ascending; int64."""
         return np.union1d(self.echo.ecg, self.text.ecg)
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Everything that training reads.
+    """All data that training reads.
 
     Attributes:
         signals: the ECGs.
@@ -105,11 +105,11 @@ class TrainingData:
         ecg_echo: pa.Table,
         ecg_text: pa.Table,
     ) -> Self:
-        """Training data from the pairs artefact.
+        """Makes training data from the tables of the pairs artefact.
 
         Args:
             signals: the ECGs; row i is record_ids[i].
-            record_ids: see signals.
+            record_ids: of the signals.
             study_ids: row i of the targets is study_ids[i].
             target_mean: (S, D) float32.
             target_log_var: (S, D) float32.
@@ -139,17 +139,17 @@ class TrainingData:
         return int(self.target_mean.shape[1])
 
     def fingerprint(self) -> str:
-        """Digest of pairs and targets; of the signals only the number counts."""
+        """Returns a digest of pairs, targets and the number of signals; the signals' samples are not read."""
         arrays = [self.target_mean, self.target_log_var]
-        words = []
+        texts = []
         for pairs in (self.train, self.validation):
             arrays += [pairs.echo.ecg, pairs.echo.study, pairs.text.ecg]
-            words += [pairs.text.text, pairs.text.method]
-        return fingerprint([len(self.signals), [hash_array(array) for array in arrays], words])
+            texts += [pairs.text.text, pairs.text.method]
+        return fingerprint([len(self.signals), [hash_array(array) for array in arrays], texts])
 
 
 def _rows(names: pa.ChunkedArray, known: Sequence[str], what: str) -> np.ndarray:
-    found = pc.index_in(names, value_set=pa.array(known, pa.string()))
-    if found.null_count:
-        raise ContractError(f"{found.null_count} pairs name an {what} that its artefact lacks: run stage pairs again")
-    return found.to_numpy().astype(np.int64)
+    indices = pc.index_in(names, value_set=pa.array(known, pa.string()))
+    if indices.null_count:
+        raise ContractError(f"{indices.null_count} pairs name an {what} that its artefact lacks: run stage pairs again")
+    return indices.to_numpy().astype(np.int64)

@@ -1,8 +1,7 @@
-"""The ECG encoder: a 1-D residual network with Gaussian heads (EchoingECG, section 2.2).
+"""The student network: an ECG encoder and a text encoder, both to Gaussians in the teacher's space.
 
-Module names are those of the released weights. Shapes: B ECGs, C channels, T time steps.
-
-The student: both towers under the released weights' names.
+The ECG encoder is a 1-D residual network (EchoingECG, section 2.2). Modules have the names of the released weights.
+Shapes: B ECGs, C channels, T time steps.
 """
 
 from itertools import pairwise
@@ -19,7 +18,7 @@ STEM_STRIDE = 2
 
 
 class BasicBlock(nn.Module):
-    """conv3-BN-ReLU-conv3-BN plus shortcut, ReLU (He et al., CVPR 2016, figure 5 left, in one dimension)."""
+    """Residual block: conv3-BN-ReLU-conv3-BN plus shortcut, ReLU (He et al., CVPR 2016, figure 5 left, in 1-D)."""
 
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -32,18 +31,18 @@ class BasicBlock(nn.Module):
         self.shortcut = nn.Sequential(*projection) if reshaped else nn.Sequential()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, T) to (B, C, ceil(T / stride))."""
+        """Maps (B, C_in, T) to (B, C, ceil(T / stride))."""
         y = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
 
 
 class EcgEncoder(gaussian_heads.GaussianHeads):
-    """Standardised 12-lead ECGs to Gaussians.
+    """Encodes standardised 12-lead ECGs as Gaussians.
 
-    Stages are called layer1, layer2, ...; the first keeps the length, each other halves it.
+    Stages are called layer1, layer2, ...; the first keeps the length, each other stage halves it.
 
     Args:
-        settings: init_dim, width_factors, blocks, embed_dim and gpo_dim count here.
+        settings: init_dim, width_factors, blocks, embed_dim and gpo_dim are used.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -60,7 +59,7 @@ class EcgEncoder(gaussian_heads.GaussianHeads):
             self.add_module(name, nn.Sequential(first, *others))
 
     def forward(self, signal: Tensor) -> gaussian_heads.GaussianTensor:
-        """Encodes ECGs.
+        """Encodes ECGs as Gaussians.
 
         Args:
             signal: (B, 12, T) float32, leads in the order of conventions.LEADS, standardised per lead.
@@ -72,11 +71,11 @@ class EcgEncoder(gaussian_heads.GaussianHeads):
 
 
 class Student(nn.Module):
-    """ECGs and texts to Gaussians in the teacher's space (EchoingECG, figure 1).
+    """Encodes ECGs and texts as Gaussians in the teacher's space (EchoingECG, figure 1).
 
     Args:
         settings: the architecture.
-        backbone: transformers encoder of the text tower, see text.text_tower and text.backbone_from_config.
+        backbone: transformers encoder of the text tower, from text_encoder.text_tower or backbone_from_config.
     """
 
     def __init__(self, settings: ModelSettings, backbone: nn.Module) -> None:
@@ -88,7 +87,7 @@ class Student(nn.Module):
             self.text_encoder.start_log_var(settings.log_var_start)
 
     def encode_ecg(self, signal: Tensor) -> gaussian_heads.GaussianTensor:
-        """Gaussians of ECGs.
+        """Encodes ECGs as Gaussians.
 
         Args:
             signal: (B, 12, T) float32, leads in the order of conventions.LEADS, standardised per lead.
@@ -97,11 +96,11 @@ class Student(nn.Module):
         return gaussian
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> gaussian_heads.GaussianTensor:
-        """Gaussians of wrapped, tokenised texts.
+        """Encodes wrapped, tokenised texts as Gaussians.
 
         Args:
             ids: (B, T) int64.
-            mask: (B, T) int64, 1 marks a token, padding at the end.
+            mask: (B, T) int64, 1 for a token, 0 for the padding at the end.
         """
         gaussian: gaussian_heads.GaussianTensor = self.text_encoder(ids, mask)
         return gaussian

@@ -1,7 +1,4 @@
-"""The text encoder: a BERT through transformers with Gaussian heads, and where its BERT comes from.
-
-Texts as tokens: the prompt wrap, the built-in tokenizer, and ragged token batches.
-"""
+"""The text tower: prompts around texts, their tokens, and a BERT of transformers with Gaussian heads."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,112 +18,29 @@ from echoingecg.student.model.gaussian_heads import GaussianHeads, GaussianTenso
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 DIGITS = "0123456789"
-_CHUNK = 10_000  # texts tokenised at once: bounds the memory of the encodings
-
-
-def wrap(text: str, method: str) -> str:
-    """The prompt around every text (METHOD, text encoder): the text is lower-cased, the frame is not.
-
-    Args:
-        text: report or prompt.
-        method: what it speaks of, ECG or ECHO.
-    """
-    return f"Given the data for {method}. The corresponding {method} report is : {text.lower()}\n\n."
-
-
-def built_in_tokenizer(texts: Iterable[str], max_tokens: int) -> Tokenizer:
-    """A word-level tokenizer that knows the words of `texts` and every digit.
-
-    Lower case; punctuation and digits are tokens of their own, so that 25 and 52 share their parts
-    with numbers never seen. The vocabulary is sorted by count, then by word: equal texts, equal ids.
-
-    Args:
-        texts: wrapped training texts.
-        max_tokens: longer texts are cut, [CLS] and [SEP] included.
-    """
-    normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    splitter = pre_tokenizers.Sequence(
-        [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Digits(individual_digits=True)]
-    )
-    counts = Counter(dict.fromkeys(DIGITS, 0))
-    for text in texts:
-        counts.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
-    words = sorted(counts, key=lambda word: (-counts[word], word))
-    vocabulary = {word: number for number, word in enumerate([*SPECIAL, *words])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizer
-    tokenizer.pre_tokenizer = splitter
-    ends = [(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
-    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
-    tokenizer.enable_truncation(max_tokens)
-    return tokenizer
-
-
-@dataclass(frozen=True)
-class TokenisedTexts:
-    """N texts, their tokens end to end.
-
-    Attributes:
-        ids: (tokens,) int32.
-        start: (N + 1,) int64; text i is ids[start[i]:start[i + 1]].
-        pad: token that fills a batch.
-    """
-
-    ids: np.ndarray
-    start: np.ndarray
-    pad: int
-
-    @classmethod
-    def of(cls, tokenizer: Tokenizer, texts: Sequence[str], pad: int) -> "TokenisedTexts":
-        """Tokenises wrapped texts once, up front."""
-        pieces: list[np.ndarray] = []
-        for first in range(0, len(texts), _CHUNK):
-            encoded = tokenizer.encode_batch(list(texts[first : first + _CHUNK]))
-            pieces.extend(np.array(one.ids, dtype=np.int32) for one in encoded)
-        start = np.cumsum([0, *(len(piece) for piece in pieces)], dtype=np.int64)
-        return cls(np.concatenate([np.empty(0, np.int32), *pieces]), start, pad)
-
-    def __len__(self) -> int:
-        return len(self.start) - 1
-
-    def batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Padded ids and attention mask of some texts, both (B, longest) int64; 1 marks a token."""
-        length = self.start[rows + 1] - self.start[rows]
-        position = np.arange(length.max())
-        mask = position < length[:, None]
-        ids = np.full(mask.shape, self.pad, dtype=np.int64)
-        ids[mask] = self.ids[(self.start[rows, None] + position)[mask]]
-        return torch.from_numpy(ids), torch.from_numpy(mask.astype(np.int64))
-
-
 FEED_FORWARD = 4  # inner width of a transformer layer as a multiple of its width, as in BERT
+_TEXTS_AT_ONCE = 10_000  # texts tokenised at once: bounds the memory of the encodings
 
 
 @dataclass(frozen=True)
 class TextTower:
-    """A BERT and the tokenizer it was made for."""
+    """A BERT and its tokenizer."""
 
     backbone: nn.Module
     tokenizer: Tokenizer
 
     @property
     def pad(self) -> int:
-        """Token id that fills a batch; the mask hides it."""
+        """The token id that pads a batch; the mask hides it."""
         return padding(self.backbone)
 
 
-def padding(backbone: nn.Module) -> int:
-    """The backbone's padding token, 0 where it names none."""
-    config: Any = backbone.config
-    return int(config.pad_token_id or 0)
-
-
 class TextEncoder(GaussianHeads):
-    """Token ids to Gaussians.
+    """Encodes token ids as Gaussians.
 
     Args:
-        backbone: a transformers encoder; its config gives the width.
-        settings: embed_dim and gpo_dim count here.
+        backbone: a transformers encoder; its configuration gives the width.
+        settings: embed_dim and gpo_dim are used.
     """
 
     def __init__(self, backbone: nn.Module, settings: ModelSettings) -> None:
@@ -135,40 +49,25 @@ class TextEncoder(GaussianHeads):
         self.backbone = backbone
 
     def forward(self, ids: Tensor, mask: Tensor) -> GaussianTensor:
-        """Encodes wrapped, tokenised texts.
+        """Encodes wrapped, tokenised texts as Gaussians.
 
         Args:
             ids: (B, T) int64.
-            mask: (B, T) int64, ones, then zeros where a shorter text is padded.
+            mask: (B, T) int64, 1 for a token, 0 for the padding at the end.
         """
         states = self.backbone(input_ids=ids, attention_mask=mask).last_hidden_state
         return self.pool(states, mask.sum(1))
 
 
-def backbone_from_config(config: Mapping[str, Any]) -> nn.Module:
-    """A backbone with random weights. Needs no network.
-
-    Args:
-        config: as `text_config` gives it.
-    """
-    return AutoModel.from_config(AutoConfig.for_model(**config))
-
-
-def text_config(backbone: nn.Module) -> dict[str, Any]:
-    """The backbone's configuration as JSON values, without what depends on the machine."""
-    config: Any = backbone.config
-    return {name: value for name, value in config.to_diff_dict().items() if name != "transformers_version"}
-
-
 def text_tower(settings: ModelSettings, texts: Sequence[str]) -> TextTower:
-    """The text tower that a recipe names.
+    """Makes the text tower that a recipe names.
 
     Args:
-        settings: `text` names it; text_tokens and, for the built-in one, text_* size it.
+        settings: `text` names it; text_tokens, and text_* for the built-in tower, give its size.
         texts: wrapped training texts, from which the built-in tokenizer learns its words.
 
     Raises:
-        TrainingError: the named model is not there or cannot hold text_tokens tokens.
+        TrainingError: the named model cannot be loaded or cannot hold text_tokens tokens.
     """
     if settings.text != BUILT_IN_TEXT:
         return _pretrained(settings)
@@ -180,7 +79,7 @@ def text_tower(settings: ModelSettings, texts: Sequence[str]) -> TextTower:
         num_attention_heads=settings.text_heads,
         intermediate_size=FEED_FORWARD * settings.text_width,
         max_position_embeddings=settings.text_tokens,
-        attention_probs_dropout_prob=0.0,  # the other dropouts suffice; this one costs a third of the step
+        attention_probs_dropout_prob=0.0,  # other dropouts are enough; this one takes a third of a step's time
     )
     return TextTower(AutoModel.from_config(config), tokenizer)
 
@@ -204,3 +103,99 @@ def _pretrained(settings: ModelSettings) -> TextTower:
     tokenizer.no_padding()
     tokenizer.enable_truncation(settings.text_tokens)
     return TextTower(backbone.float(), tokenizer)
+
+
+def backbone_from_config(config: Mapping[str, Any]) -> nn.Module:
+    """Makes a backbone with random weights. Needs no network.
+
+    Args:
+        config: a result of `text_config`.
+    """
+    return AutoModel.from_config(AutoConfig.for_model(**config))
+
+
+def text_config(backbone: nn.Module) -> dict[str, Any]:
+    """Returns the backbone's configuration as JSON values, without the version of transformers."""
+    config: Any = backbone.config
+    return {name: value for name, value in config.to_diff_dict().items() if name != "transformers_version"}
+
+
+def padding(backbone: nn.Module) -> int:
+    """Returns the backbone's padding token; 0 if it names none."""
+    config: Any = backbone.config
+    return int(config.pad_token_id or 0)
+
+
+def wrap(text: str, method: str) -> str:
+    """Puts the prompt around a text (METHOD, text encoder); the text is lower-cased, the prompt is not.
+
+    Args:
+        text: a report, or a sentence to compare with.
+        method: the examination that it describes, ECG or ECHO.
+    """
+    return f"Given the data for {method}. The corresponding {method} report is : {text.lower()}\n\n."
+
+
+def built_in_tokenizer(texts: Iterable[str], max_tokens: int) -> Tokenizer:
+    """Makes a word-level tokenizer whose vocabulary is the words of `texts` and the ten digits.
+
+    Text is lower-cased. Each punctuation mark and each digit is a token, so that numbers which are not in the
+    texts can be read. The vocabulary is sorted by count, then by word: equal texts give equal ids.
+
+    Args:
+        texts: wrapped training texts.
+        max_tokens: longer texts are cut; [CLS] and [SEP] count.
+    """
+    normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    splitter = pre_tokenizers.Sequence(
+        [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Digits(individual_digits=True)]
+    )
+    counts = Counter(dict.fromkeys(DIGITS, 0))
+    for text in texts:
+        counts.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    words = sorted(counts, key=lambda word: (-counts[word], word))
+    vocabulary = {word: number for number, word in enumerate([*SPECIAL, *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = splitter
+    ends = [(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    tokenizer.enable_truncation(max_tokens)
+    return tokenizer
+
+
+@dataclass(frozen=True)
+class TokenisedTexts:
+    """N tokenised texts in one array, one text behind the other.
+
+    Attributes:
+        ids: (tokens,) int32.
+        start: (N + 1,) int64; text i is ids[start[i]:start[i + 1]].
+        pad: token id that pads a batch.
+    """
+
+    ids: np.ndarray
+    start: np.ndarray
+    pad: int
+
+    @classmethod
+    def from_texts(cls, tokenizer: Tokenizer, texts: Sequence[str], pad: int) -> "TokenisedTexts":
+        """Tokenises wrapped texts."""
+        pieces: list[np.ndarray] = []
+        for first in range(0, len(texts), _TEXTS_AT_ONCE):
+            encoded = tokenizer.encode_batch(list(texts[first : first + _TEXTS_AT_ONCE]))
+            pieces.extend(np.array(encoding.ids, dtype=np.int32) for encoding in encoded)
+        start = np.cumsum([0, *(len(piece) for piece in pieces)], dtype=np.int64)
+        return cls(np.concatenate([np.empty(0, np.int32), *pieces]), start, pad)
+
+    def __len__(self) -> int:
+        return len(self.start) - 1
+
+    def batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Returns padded ids and attention mask of some texts, both (B, longest) int64; 1 marks a token."""
+        length = self.start[rows + 1] - self.start[rows]
+        position = np.arange(length.max())
+        mask = position < length[:, None]
+        ids = np.full(mask.shape, self.pad, dtype=np.int64)
+        ids[mask] = self.ids[(self.start[rows, None] + position)[mask]]
+        return torch.from_numpy(ids), torch.from_numpy(mask.astype(np.int64))

@@ -53,7 +53,7 @@ _SIZES = {
 
 
 @dataclass(frozen=True)
-class Released:
+class ReleasedModel:
     """Released files, read and checked, ready to become an artefact.
 
     Attributes:
@@ -80,7 +80,7 @@ class Released:
         return {"tensors": len(self.weights), "numbers": sum(one.numel() for one in self.weights.values())}
 
 
-def read_released(weights: Path, scaler: Path, text: str, config: Path | None = None) -> Released:
+def read_released(weights: Path, scaler: Path, text: str, config: Path | None = None) -> ReleasedModel:
     """Reads released files. Nothing in them is run, nothing is downloaded.
 
     Args:
@@ -99,7 +99,7 @@ def read_released(weights: Path, scaler: Path, text: str, config: Path | None = 
     values = text_tower.read_config(origin, needed=config is not None)
     model, bert = implied_architecture(found, values, weights, origin)
     check_layout(found, expected_layout(model, bert), weights)
-    return Released(
+    return ReleasedModel(
         StudentSettings(model=model),
         bert,
         found,
@@ -133,7 +133,7 @@ def expected_layout(model: ModelSettings, bert: text_tower.BertSizes) -> checkpo
     return _empty_student(model, bert).state_dict()
 
 
-def save_released(released: Released, folder: Path) -> None:
+def save_released(released: ReleasedModel, folder: Path) -> None:
     """Writes the student artefact's files, and a note of what the released files do not hold.
 
     Args:
@@ -142,7 +142,7 @@ def save_released(released: Released, folder: Path) -> None:
     """
     student = _empty_student(released.settings.model, released.bert)
     student.load_state_dict(own_memory(released.weights), assign=True)
-    trained = train.Trained(
+    trained = train.TrainedStudent(
         settings=released.settings,
         objective=loss.Objective(student, released.settings),
         tokenizer=released.tokenizer,
@@ -157,8 +157,8 @@ def save_released(released: Released, folder: Path) -> None:
     write_json(folder / NOTE, {"note": note, **starts, **released.counts()})
 
 
-def load_released(released: Released, device: str = "cpu") -> inference.LoadedStudent:
-    """The student that the files hold, ready to embed, without an artefact in between.
+def load_released(released: ReleasedModel, device: str = "cpu") -> inference.LoadedStudent:
+    """Makes a student that is ready to embed from released files, without an artefact.
 
     Args:
         released: from `read_released`.

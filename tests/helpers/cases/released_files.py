@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from torch import Tensor
 
 from echoingecg.common import ContractError
-from echoingecg.student.released.layout import Released, read_released
+from echoingecg.student.released.layout import ReleasedModel, read_released
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 VOCABULARY = 120
@@ -43,7 +43,7 @@ class Case:
     def write(self, state: object) -> None:
         torch.save(state, self.weights)
 
-    def read(self) -> Released:
+    def read(self) -> ReleasedModel:
         return read_released(self.weights, self.scaler, self.text)
 
 

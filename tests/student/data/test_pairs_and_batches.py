@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from data_contracts.pairs import ECG_ECHO, ECG_TEXT
 from echoingecg.common import ContractError
 from echoingecg.common.training_setup import learning_rate
-from echoingecg.student.data.batches import Planner, linked, occurrence
+from echoingecg.student.data.batches import Planner, component_labels, earlier_occurrences
 from echoingecg.student.data.pairs import KINDS, EchoPairs, Pairs, TextPairs, TrainingData
 from echoingecg.student.data.transforms import Scaler, fit_scaler
 from helpers.cases.student_data import ArraySignals, training_data
@@ -110,7 +110,7 @@ def test_plan(echoes: int, texts: int, ecgs: int, size: int, seed: int, epoch: i
         assert set(rows.tolist()) <= set(range(pairs.count(kind)))
     again = Planner(pairs, KINDS, size, seed).epoch(epoch)
     assert [(one.kind, one.rows.tolist()) for one in plan] == [(one.kind, one.rows.tolist()) for one in again]
-    everything = planner.everything()
+    everything = planner.all_batches()
     for kind in KINDS:
         rows = sorted(row for batch in everything if batch.kind == kind for row in batch.rows.tolist())
         assert rows == list(range(pairs.count(kind)))
@@ -153,7 +153,7 @@ def test_both_kinds_are_drawn_throughout_an_epoch():
 
 @given(st.lists(st.integers(-3, 3), max_size=20))
 def test_occurrence(values: list[int]):
-    assert occurrence(np.array(values, dtype=np.int64)).tolist() == [
+    assert earlier_occurrences(np.array(values, dtype=np.int64)).tolist() == [
         values[:at].count(one) for at, one in enumerate(values)
     ]
 
@@ -167,7 +167,7 @@ def test_linked(pairs: list[tuple[int, int]]):
                 if one[0] == two[0] or one[1] == two[1]:
                     labels[i] = labels[j] = min(labels[i], labels[j])
     array = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-    found = linked(array[:, 0], array[:, 1])
+    found = component_labels(array[:, 0], array[:, 1])
     same = found[:, None] == found
     assert np.array_equal(same, np.array(labels)[:, None] == np.array(labels))
     assert not math.isnan(found.sum())

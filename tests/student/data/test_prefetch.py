@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echoingecg.common import prefetched
-from echoingecg.student.data.batches import Feed, Partner, Planner, wrapped
+from echoingecg.student.data.batches import Feed, Partner, Planner, prompt_texts
 from echoingecg.student.data.transforms import fit_scaler
 from echoingecg.student.model.text_encoder import text_tower
 from helpers.cases.student_data import settings, training_data
@@ -88,7 +88,9 @@ def _tensors(inputs: tuple[torch.Tensor, Partner]) -> list[torch.Tensor]:
 def test_a_streamed_epoch_is_the_plain_one_from_any_batch_on() -> None:
     data = training_data()
     scaler = fit_scaler(data.signals, data.train.ecgs)
-    feed = Feed(data, data.train, scaler, text_tower(settings().model, wrapped(data.train.text)), torch.device("cpu"))
+    feed = Feed(
+        data, data.train, scaler, text_tower(settings().model, prompt_texts(data.train.text)), torch.device("cpu")
+    )
     plan = Planner(data.train, ("ecg_echo", "ecg_text"), 8, 1)
     plain = [(batch, _tensors(feed.batch(batch))) for batch in plan.epoch(2)]
     assert {batch.kind for batch, _ in plain} == {"ecg_echo", "ecg_text"}

@@ -8,7 +8,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from echoingecg.recipe.stages import AugmentSettings
-from echoingecg.student.data.transforms import apply, draw, generators
+from echoingecg.student.data.transforms import apply_changes, draw_changes, ecg_generators
 from echoingecg.student.train import train
 from helpers.cases.student_data import ONE_THREAD, settings, training_data
 
@@ -22,8 +22,8 @@ def signals(ecgs: int = 6, seed: int = 0) -> torch.Tensor:
 
 
 def changed(signal: torch.Tensor, first: int = 0, **fields: float) -> torch.Tensor:
-    random = generators(43, 1, 0, range(first, first + len(signal)))
-    return apply(signal, draw(AugmentSettings(**fields), random, SAMPLES), SCALE)
+    random = ecg_generators(43, 1, 0, range(first, first + len(signal)))
+    return apply_changes(signal, draw_changes(AugmentSettings(**fields), random, SAMPLES), SCALE)
 
 
 def test_nothing_is_on_by_default():
@@ -87,12 +87,12 @@ def test_lead_dropout_flattens_whole_leads_at_its_rate():
 @given(st.integers(-(2**70), 2**70), st.integers(1, 50), st.integers(0, 1000), st.integers(0, 5))
 def test_an_ecgs_changes_depend_on_seed_epoch_batch_and_position_alone(seed, epoch, batch, position):
     fields = AugmentSettings(**EVERYTHING)
-    whole = draw(fields, generators(seed, epoch, batch, range(6)), 50)
-    alone = draw(fields, generators(seed, epoch, batch, range(position, position + 1)), 50)
+    whole = draw_changes(fields, ecg_generators(seed, epoch, batch, range(6)), 50)
+    alone = draw_changes(fields, ecg_generators(seed, epoch, batch, range(position, position + 1)), 50)
     for one, many in zip(alone, whole, strict=True):
         assert np.array_equal(one[0], many[position])
     for other in ((seed + 1, epoch, batch), (seed, epoch + 1, batch), (seed, epoch, batch + 1)):
-        assert draw(fields, generators(*other, range(6)), 50).gain[position] != whole.gain[position]
+        assert draw_changes(fields, ecg_generators(*other, range(6)), 50).gain[position] != whole.gain[position]
 
 
 class Killed(Exception):

@@ -35,7 +35,7 @@ def test_equal_texts_equal_bytes_and_round_trip():
 def test_batches_are_padded_to_their_longest():
     texts = ["a", "a b c", "", "a b"]
     tokenizer = built_in_tokenizer(texts, 4)
-    tokens = TokenisedTexts.of(tokenizer, texts, pad=0)
+    tokens = TokenisedTexts.from_texts(tokenizer, texts, pad=0)
     assert len(tokens) == 4
     rows = np.array([3, 1, 2, 3])
     ids, mask = tokens.batch(rows)
