@@ -1,4 +1,7 @@
-"""A trained student as the files of data_contracts.student, and back; no pickle, no network."""
+"""The student artefact: a trained student is written to the files of data_contracts.student and read back.
+
+There is no pickle in it, and reading needs no network.
+"""
 
 import json
 from collections.abc import Mapping
@@ -20,15 +23,15 @@ from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.model.student import Student
 from echoingecg.student.model.text_encoder import backbone_from_config, text_config
 
-_TOWERS = "student."  # left out of the stored names, so that the towers keep the released ones
+_TOWERS = "student."  # left out of stored names, so that the towers have the released names
 
 
 def save(trained: train.TrainedStudent, folder: Path) -> None:
     """Writes the student artefact's files; equal students give equal bytes.
 
     Args:
-        trained: result of training.
-        folder: exists.
+        trained: the result of training.
+        folder: must exist.
     """
     objective = trained.objective
     weights = {stored_name(name): tensor for name, tensor in objective.state_dict().items()}
@@ -44,7 +47,7 @@ def save(trained: train.TrainedStudent, folder: Path) -> None:
 
 
 def load(folder: Path, device: str = "cpu") -> inference.LoadedStudent:
-    """Reads a student artefact. Needs no network, whatever the text tower.
+    """Reads a student artefact. Needs no network for any text tower.
 
     Args:
         folder: holds the artefact's files.
@@ -67,16 +70,23 @@ def load(folder: Path, device: str = "cpu") -> inference.LoadedStudent:
 
 
 def stored_name(name: str) -> str:
-    """Name in the weights file of an Objective's parameter or buffer."""
+    """Returns the name in the weights file of a parameter or buffer of Objective."""
     return name.removeprefix(_TOWERS)
 
 
 def check_weights(objective: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Raises ContractError unless the weights have exactly the objective's names (as stored) and shapes."""
+    """Checks names and shapes.
+
+    Raises:
+        ContractError: the weights have not exactly the stored names and the shapes of the objective.
+    """
     expected = {stored_name(name): tuple(tensor.shape) for name, tensor in objective.state_dict().items()}
-    for what, names in (("lack", expected.keys() - weights.keys()), ("hold unknown", weights.keys() - expected.keys())):
+    for fault, names in (
+        ("lack", expected.keys() - weights.keys()),
+        ("hold unknown", weights.keys() - expected.keys()),
+    ):
         if names:
-            raise ContractError(f"{WEIGHTS}: the weights {what} '{min(names)}' ({len(names)} such names in all)")
+            raise ContractError(f"{WEIGHTS}: the weights {fault} '{min(names)}' ({len(names)} such names in all)")
     for name, shape in expected.items():
         if tuple(weights[name].shape) != shape:
             raise ContractError(f"{WEIGHTS}: '{name}' has shape {tuple(weights[name].shape)}, expected {shape}")

@@ -1,6 +1,6 @@
-"""Released weights in and out: the published key layout, checked name by name, copied bit for bit.
+"""Released weights in the published layout: import and export, checked name by name, copied bit for bit.
 
-In: a torch state dict (read with weights_only) or safetensors. Out: safetensors, never a pickle.
+An import reads a torch state dict (with weights_only) or safetensors. An export is safetensors, never a pickle.
 """
 
 from collections import Counter
@@ -24,9 +24,9 @@ from echoingecg.student.model.student import Student
 from echoingecg.student.model.text_encoder import backbone_from_config
 from echoingecg.student.released import text_tower
 from echoingecg.student.released.scaler import read_released_scaler
-from echoingecg.student.released.weights import check_layout, own_memory, read_weights
+from echoingecg.student.released.weights import check_layout, read_weights, without_shared_memory
 
-# Raised by hand when the same files would give another artefact.
+# Raise it by hand when the same files give another artefact.
 CODE_VERSION = 1
 
 WEIGHTS = "echoingecg.safetensors"
@@ -34,12 +34,12 @@ SCALER = "ecg_scaler.json"
 NOTE = "released.json"
 
 _BIOBERT = text_tower.BertSizes(vocab_size=28_996)
-_IMPORTED = "imported"  # `text` of a tower that is not BioBERT: its own name is not in the files
+_IMPORTED = "imported"  # `text` of a tower that is not BioBERT: the files do not hold its name
 _TOWERS = ("ecg", "text")
 _HEADS = ("linear", "std_linear")
 _POOLS = ("gpool", "std_gpool")
-# Where the sizes of the published architecture are read: name of the weight, axis. Several places each, and
-# the commonest size counts: so one damaged key is named as such, instead of making all others look wrong.
+# Where each size of the published architecture is read: name of the weight, axis. The most frequent size is taken, so
+# that one damaged key is named in the error, and not all others.
 _SIZES = {
     "init_dim": (("ecg_encoder.conv1.weight", 0), ("ecg_encoder.bn1.weight", 0), ("ecg_encoder.bn1.bias", 0)),
     "embed_dim": tuple((f"{tower}_encoder.{head}.bias", 0) for tower in _TOWERS for head in _HEADS),
@@ -54,12 +54,12 @@ _SIZES = {
 
 @dataclass(frozen=True)
 class ReleasedModel:
-    """Released files, read and checked, ready to become an artefact.
+    """The content of released files, checked.
 
     Attributes:
-        settings: the architecture that the weights imply; the rest as published.
+        settings: the architecture that the weights imply; other settings as published.
         bert: configuration of the text tower.
-        weights: every parameter and buffer, under the released names; may still lie in the file.
+        weights: every parameter and buffer, by released name; may be mapped from the file.
         tokenizer: of the text tower.
         scaler: mV, in the order of conventions.LEADS.
     """
@@ -71,38 +71,38 @@ class ReleasedModel:
     scaler: Scaler
 
     def digests(self) -> dict[str, str]:
-        """SHA-256 of what the weights and the scaler do not hold: configuration and tokenizer."""
+        """Returns the SHA-256 of the text tower's configuration and of its tokenizer."""
         parts = {"text_config": canonical_json(self.bert.as_config()), "tokenizer": self.tokenizer.to_str()}
         return {name: sha256(text.encode()).hexdigest() for name, text in parts.items()}
 
     def counts(self) -> dict[str, int]:
-        """Tensors, and the numbers in them."""
-        return {"tensors": len(self.weights), "numbers": sum(one.numel() for one in self.weights.values())}
+        """Returns how many tensors there are, and how many numbers in them."""
+        return {"tensors": len(self.weights), "numbers": sum(tensor.numel() for tensor in self.weights.values())}
 
 
 def read_released(weights: Path, scaler: Path, text: str, config: Path | None = None) -> ReleasedModel:
-    """Reads released files. Nothing in them is run, nothing is downloaded.
+    """Reads released files. No code in them is run, and nothing is downloaded.
 
     Args:
         weights: torch state dict, or safetensors, in the released layout.
-        scaler: StandardScaler as joblib or pickle wrote it, or `ecg_scaler.json` of an export.
+        scaler: a StandardScaler that joblib or pickle wrote, or `ecg_scaler.json` of an export.
         text: folder or cached Hugging Face name of the text tower's tokenizer.
-        config: config.json of the text tower; None takes the one beside the weights, or BERT-base.
+        config: config.json of the text tower; None for the one beside the weights, or for BERT-base.
 
     Raises:
         StoreError: a file is absent or unreadable.
-        ContractError: a file holds something else, or a key is missing, unknown, misshaped, of another
-            dtype or not finite.
+        ContractError: a file holds something else, or a key is missing, unknown, of another shape or dtype,
+            or not finite.
     """
-    found = read_weights(weights)
+    tensors = read_weights(weights)
     origin = config or weights.with_name(text_tower.CONFIG)
     values = text_tower.read_config(origin, needed=config is not None)
-    model, bert = implied_architecture(found, values, weights, origin)
-    check_layout(found, expected_layout(model, bert), weights)
+    model, bert = implied_architecture(tensors, values, weights, origin)
+    check_layout(tensors, expected_layout(model, bert), weights)
     return ReleasedModel(
         StudentSettings(model=model),
         bert,
-        found,
+        tensors,
         text_tower.read_tokenizer(text, bert.vocab_size, model.text_tokens),
         read_released_scaler(scaler),
     )
@@ -111,37 +111,37 @@ def read_released(weights: Path, scaler: Path, text: str, config: Path | None = 
 def implied_architecture(
     weights: checkpoint.Weights, config: Mapping[str, Any], origin: Path, config_origin: Path
 ) -> tuple[ModelSettings, text_tower.BertSizes]:
-    """The architecture of the released layout in the sizes that the weights have.
+    """Finds the architecture of the released layout from the sizes of the weights.
 
     Args:
         weights: by released name; only shapes are read.
-        config: what config.json says; empty when there is none.
-        origin: the weights' file, for errors.
-        config_origin: the configuration's file, for errors.
+        config: values of config.json; empty if there is none.
+        origin: file of the weights, for errors.
+        config_origin: file of the configuration, for errors.
 
     Raises:
-        ContractError: the sizes are impossible, or the configuration is of no BERT or needed and not there.
+        ContractError: the sizes are impossible, or the configuration is needed and absent or not of a BERT.
     """
     defaults = {**ModelSettings().model_dump(), **_BIOBERT.model_dump()}
-    sizes = {size: _commonest(weights, places, defaults[size]) for size, places in _SIZES.items()}
+    sizes = {size: _most_frequent_size(weights, places, defaults[size]) for size, places in _SIZES.items()}
     bert = text_tower.bert_sizes(config, sizes.pop("vocab_size"), sizes.pop("hidden_size"), config_origin)
     return text_tower.model_settings(config, config_origin) or _published(sizes, bert, origin), bert
 
 
 def expected_layout(model: ModelSettings, bert: text_tower.BertSizes) -> checkpoint.Weights:
-    """Names, shapes and dtypes that an architecture leads to, as tensors without memory."""
+    """Returns the names, shapes and dtypes of an architecture's weights, as tensors without memory."""
     return _empty_student(model, bert).state_dict()
 
 
 def save_released(released: ReleasedModel, folder: Path) -> None:
-    """Writes the student artefact's files, and a note of what the released files do not hold.
+    """Writes the student artefact's files, and a note about what the released files do not hold.
 
     Args:
         released: from `read_released`.
-        folder: exists.
+        folder: must exist.
     """
     student = _empty_student(released.settings.model, released.bert)
-    student.load_state_dict(own_memory(released.weights), assign=True)
+    student.load_state_dict(without_shared_memory(released.weights), assign=True)
     trained = train.TrainedStudent(
         settings=released.settings,
         objective=loss.Objective(student, released.settings),
@@ -175,19 +175,19 @@ def load_released(released: ReleasedModel, device: str = "cpu") -> inference.Loa
 def export_released(student: inference.LoadedStudent, folder: Path) -> list[Path]:
     """Writes a student in the released layout, as safetensors and JSON.
 
-    `echoingecg.safetensors` holds the released names alone: scale and shift of the match logit are no part
-    of that layout. `config.json` and `tokenizer.json` are what an import needs besides.
+    `echoingecg.safetensors` holds the released names only: scale and shift of the match logit are not in that
+    layout. An import also needs `config.json` and `tokenizer.json`.
 
     Args:
         student: any student.
         folder: made if absent.
 
     Returns:
-        The files.
+        The paths of the files.
 
     Raises:
-        StoreError: the folder holds something already.
-        ContractError: the text tower is no BERT.
+        StoreError: the folder is not empty.
+        ContractError: the text tower is not a BERT.
     """
     towers = student.objective.student
     bert = text_tower.sizes_of(towers.text_encoder.backbone)
@@ -209,16 +209,16 @@ def _empty_student(model: ModelSettings, bert: text_tower.BertSizes) -> Student:
         return Student(model, backbone_from_config(bert.as_config()))
 
 
-def _commonest(weights: checkpoint.Weights, places: Iterable[tuple[str, int]], default: int) -> int:
-    """The size most of the places have; the published one where all are missing, which the check will then say."""
-    found = [weights[name].shape[axis] for name, axis in places if name in weights and weights[name].ndim > axis]
-    return Counter(found).most_common(1)[0][0] if found else default
+def _most_frequent_size(weights: checkpoint.Weights, places: Iterable[tuple[str, int]], default: int) -> int:
+    """Returns the most frequent size; the published one if all places are missing, which a later check reports."""
+    sizes = [weights[name].shape[axis] for name, axis in places if name in weights and weights[name].ndim > axis]
+    return Counter(sizes).most_common(1)[0][0] if sizes else default
 
 
 def _published(sizes: Mapping[str, int], bert: text_tower.BertSizes, origin: Path) -> ModelSettings:
-    """The published architecture in these sizes.
+    """Returns the published architecture with these sizes.
 
-    Its numbers of blocks are not read off the file: one that lacks its last block would pass for a smaller model.
+    The number of blocks is not read from the file: a file without its last block would look like a smaller model.
     """
     published = ModelSettings()
     try:

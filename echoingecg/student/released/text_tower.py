@@ -1,4 +1,4 @@
-"""The text tower of released weights: the BERT's configuration and its tokenizer, neither of them in the file."""
+"""The text tower of released weights: its BERT configuration and tokenizer, which the weights' file does not hold."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ TOKENIZER = "tokenizer.json"
 
 
 class BertSizes(BaseModel):
-    """What shapes a BERT encoder, under the names of transformers' config.json. Defaults: BERT-base, BioBERT."""
+    """The sizes of a BERT encoder, with the names of transformers' config.json. Defaults are BERT-base and BioBERT."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
     model_type: Literal["bert"] = "bert"
@@ -45,16 +45,16 @@ class BertSizes(BaseModel):
         return self
 
     def as_config(self) -> dict[str, Any]:
-        """As text.backbone_from_config takes it."""
+        """Returns the argument of text_encoder.backbone_from_config."""
         return self.model_dump()
 
 
 def read_config(path: Path, needed: bool) -> Mapping[str, Any]:
-    """A config.json: of a BERT, or with one under 'bert' and perhaps our ModelSettings under 'model'.
+    """Reads a config.json: of a BERT, or of an export, with the BERT under 'bert' and ModelSettings under 'model'.
 
     Args:
         path: the file.
-        needed: whether its absence is a fault; otherwise it is as if it were empty.
+        needed: True makes its absence an error; False then gives an empty mapping.
 
     Raises:
         StoreError: it cannot be read.
@@ -76,20 +76,20 @@ def read_config(path: Path, needed: bool) -> Mapping[str, Any]:
 
 
 def bert_sizes(config: Mapping[str, Any], vocabulary: int, width: int, origin: Path) -> BertSizes:
-    """The BERT of a config.json; without one BERT-base, if the weights have its width.
+    """Returns the sizes of a config.json's BERT; without one those of BERT-base, if the weights have its width.
 
     Args:
         config: from `read_config`.
         vocabulary: rows of the weights' word embedding.
-        width: columns of the same.
-        origin: where the configuration came from, for errors.
+        width: columns of the weights' word embedding.
+        origin: file of the configuration, for errors.
 
     Raises:
-        ContractError: the configuration is of no BERT; or there is none and the width is not BERT-base's,
-            so that the number of attention heads is unknown: no shape of the weights tells it.
+        ContractError: the configuration is not of a BERT; or there is none and the width is not BERT-base's. The
+            number of attention heads is then unknown, since no shape of the weights depends on it.
     """
-    found = config.get("bert", config if "num_attention_heads" in config else None)
-    if found is None:
+    bert = config.get("bert", config if "num_attention_heads" in config else None)
+    if bert is None:
         if width == BertSizes.model_fields["hidden_size"].default:
             return BertSizes(vocab_size=vocabulary)
         raise ContractError(
@@ -97,7 +97,7 @@ def bert_sizes(config: Mapping[str, Any], vocabulary: int, width: int, origin: P
             f"give its transformers configuration with --text-config, or lay it as {CONFIG} beside the weights"
         )
     try:
-        return BertSizes.model_validate(found)
+        return BertSizes.model_validate(bert)
     except ValidationError as fault:
         first = fault.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"])
@@ -107,22 +107,22 @@ def bert_sizes(config: Mapping[str, Any], vocabulary: int, width: int, origin: P
 
 
 def sizes_of(backbone: nn.Module) -> BertSizes:
-    """The configuration of a text tower, in full: transformers leaves out what equals its own defaults.
+    """Returns the full configuration of a text tower; transformers itself leaves out its default values.
 
     Raises:
-        ContractError: the tower is no BERT, so the released layout has no names for it.
+        ContractError: the tower is not a BERT, so the released layout has no names for it.
     """
-    found: Any = backbone.config
+    config: Any = backbone.config
     try:
-        return BertSizes.model_validate(found.to_dict())
+        return BertSizes.model_validate(config.to_dict())
     except ValidationError as fault:
         raise ContractError(
-            f"the text tower ({found.model_type}) is not a plain BERT: the released layout has names for no other"
+            f"the text tower ({config.model_type}) is not a plain BERT: the released layout has names for no other"
         ) from fault
 
 
 def model_settings(config: Mapping[str, Any], origin: Path) -> ModelSettings | None:
-    """The architecture that `export-released` wrote under 'model'; None for files of other hands."""
+    """Returns the architecture that `export-released` wrote under 'model'; None for other files."""
     if "model" not in config:
         return None
     try:
@@ -132,7 +132,7 @@ def model_settings(config: Mapping[str, Any], origin: Path) -> ModelSettings | N
 
 
 def read_tokenizer(text: str, vocabulary: int, tokens: int) -> Tokenizer:
-    """The tokenizer of the text tower, from this machine alone: nothing is downloaded.
+    """Reads the tokenizer of the text tower from this machine; nothing is downloaded.
 
     Args:
         text: a folder with tokenizer.json or a BERT's vocab.txt, or a Hugging Face name that is in the
@@ -141,13 +141,13 @@ def read_tokenizer(text: str, vocabulary: int, tokens: int) -> Tokenizer:
         tokens: longer texts are cut.
 
     Raises:
-        StoreError: there is none; says how to bring the files.
-        ContractError: it knows another number of words: it is the tokenizer of another model.
+        StoreError: there is none; the message says how to copy the files.
+        ContractError: its vocabulary has another size, so it is the tokenizer of another model.
     """
-    tokenizer = _local(Path(text) / TOKENIZER) or _cached(text)
-    if (found := tokenizer.get_vocab_size()) != vocabulary:
+    tokenizer = _from_file(Path(text) / TOKENIZER) or _from_cache(text)
+    if (size := tokenizer.get_vocab_size()) != vocabulary:
         raise ContractError(
-            f"the tokenizer of '{text}' knows {found} words, the weights hold {vocabulary}: "
+            f"the tokenizer of '{text}' knows {size} words, the weights hold {vocabulary}: "
             "give the tokenizer of the weights' own text model with --text"
         )
     tokenizer.no_padding()
@@ -155,8 +155,8 @@ def read_tokenizer(text: str, vocabulary: int, tokens: int) -> Tokenizer:
     return tokenizer
 
 
-def _local(path: Path) -> Tokenizer | None:
-    """From a tokenizer.json as it stands: AutoTokenizer would rebuild parts of it."""
+def _from_file(path: Path) -> Tokenizer | None:
+    """Reads a tokenizer.json unchanged: AutoTokenizer would rebuild parts of it."""
     if not path.is_file():
         return None
     values = read_config(path, needed=True)
@@ -165,7 +165,7 @@ def _local(path: Path) -> Tokenizer | None:
     return Tokenizer.from_str(json.dumps(values))
 
 
-def _cached(text: str) -> Tokenizer:
+def _from_cache(text: str) -> Tokenizer:
     try:
         return AutoTokenizer.from_pretrained(text, use_fast=True, local_files_only=True).backend_tokenizer
     except (OSError, ValueError, AttributeError) as fault:

@@ -1,4 +1,4 @@
-"""A file of weights as tensors, and whether they are exactly those that a layout asks for."""
+"""Reads a file of weights as tensors, and checks that they are exactly those of a layout."""
 
 import pickle
 import warnings
@@ -18,11 +18,11 @@ from echoingecg.student.checkpoint import Weights
 
 
 def read_weights(path: Path) -> Weights:
-    """Reads a plain state dict: `.safetensors`, else torch with weights_only. Tensors may still lie in the file.
+    """Reads a plain state dict: `.safetensors`, else torch with weights_only. Tensors may be mapped from the file.
 
     Raises:
         StoreError: the file cannot be read.
-        ContractError: it holds anything but names and tensors.
+        ContractError: it holds something other than names and tensors.
     """
     try:
         size = path.stat().st_size
@@ -33,23 +33,23 @@ def read_weights(path: Path) -> Weights:
         raise ContractError(f"{path}: not a safetensors file") from fault
     _check_plain(values, path)
     weights = {name: tensor.detach() for name, tensor in values.items()}
-    # Views can promise any size without holding it.
+    # Views can have any size without holding as many numbers.
     if sum(tensor.nbytes for tensor in weights.values()) > size:
         raise ContractError(f"{path}: promises more numbers than the file holds")
     return weights
 
 
 def check_layout(weights: Weights, expected: Weights, origin: Path) -> None:
-    """Compares every key.
+    """Compares every key of the weights with the expected ones.
 
     Args:
-        weights: as read.
-        expected: tensors of the right names, shapes and dtypes, without values.
+        weights: from `read_weights`.
+        expected: tensors with the right names, shapes and dtypes; their values are not read.
         origin: file, for errors.
 
     Raises:
         ContractError: one line, with the number and the first of the keys that are missing, unknown,
-            misshaped, of another dtype, or hold values that are not finite.
+            of another shape or dtype, or not finite.
     """
     both = [name for name in expected if name in weights]
     shapes = {name: (tuple(weights[name].shape), tuple(expected[name].shape)) for name in both}
@@ -66,10 +66,10 @@ def check_layout(weights: Weights, expected: Weights, origin: Path) -> None:
         raise ContractError(f"{origin}: not the released layout of {len(expected)} keys: {'; '.join(faults)}")
 
 
-def own_memory(weights: Weights) -> Weights:
-    """The same tensors, contiguous and each in memory of its own, as safetensors wants them.
+def without_shared_memory(weights: Weights) -> Weights:
+    """Returns contiguous tensors that share no memory, which safetensors requires; copies only where needed.
 
-    cuDNN lays all weights of a recurrent layer into one block, and torch saves them as views of it.
+    cuDNN puts all weights of a recurrent layer into one block, and torch saves them as views of it.
     """
     users = Counter(tensor.untyped_storage().data_ptr() for tensor in weights.values())
 
@@ -85,7 +85,7 @@ def own_memory(weights: Weights) -> Weights:
 
 def _torch_load(path: Path) -> Any:
     try:
-        with warnings.catch_warnings(action="ignore"):  # what comes out is checked: hints about the file do not help
+        with warnings.catch_warnings(action="ignore"):  # the result is checked: hints about the file do not help
             # Only the zip format can be mapped into memory; older files are read whole.
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as fault:
@@ -110,14 +110,14 @@ def _check_plain(values: Any, path: Path) -> None:
         raise ContractError(f"{path}: every name starts with 'module.' (DataParallel): save model.module.state_dict()")
 
 
-def _fault(what: str, names: list[str]) -> list[str]:
-    return [f"{len(names)} {what}, first {names[0]}"] if names else []
+def _fault(kind: str, names: list[str]) -> list[str]:
+    return [f"{len(names)} {kind}, first {names[0]}"] if names else []
 
 
-def _differs(name: str, found: object, expected: object) -> str:
-    return f"{_shown(name)} is {found}, expected {expected}"
+def _differs(name: str, actual: object, expected: object) -> str:
+    return f"{_shown(name)} is {actual}, expected {expected}"
 
 
 def _shown(name: object) -> str:
-    """A name out of a file that may be hostile: on one line, and not long."""
+    """Returns a name of a possibly hostile file as a short text on one line."""
     return repr(name)[:120]
