@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from echoingecg.common import StoreError, UserError
 from echoingecg.recipe import ExecutionSettings
+from echoingecg.student.checks import accelerator
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -120,20 +121,16 @@ def _result(client: "Client", future: "Future") -> Result:  # type: ignore[type-
 
 
 def device(execution: ExecutionSettings) -> str:
-    """'cpu' or 'cuda', with torch's thread count set.
+    """Returns 'cpu' or 'cuda', and sets torch's number of threads.
 
     Raises:
-        UserError: the recipe asks for CUDA and there is none.
+        TrainingError: the recipe wants CUDA and there is none.
     """
     import torch  # not for workers, nor for a cached run
 
     if execution.threads:
         torch.set_num_threads(execution.threads)
-    if execution.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("execution.device=cuda, but torch finds no CUDA device: use auto or cpu")
-    if execution.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return execution.device
+    return accelerator(execution)
 
 
 def replicas(execution: ExecutionSettings) -> list[str]:

@@ -84,6 +84,18 @@ def test_learning_rate_without_warm_up():
     assert learning_rate(0, 1, peak=2.0, warmup_share=0, warmup_start=0.001) == 2.0
 
 
+def test_a_part_of_a_step_of_warm_up_counts_as_a_whole_one():
+    """A quarter of 10 steps: 3 of warm-up, the peak at step 3, then a cosine over the other 7."""
+    rates = [learning_rate(step, 10, peak=2.0, warmup_share=0.25, warmup_start=0.1) for step in range(11)]
+    cosine = [1 + np.cos(np.pi * step / 7) for step in range(8)]
+    assert rates == pytest.approx([0.2, 0.8, 1.4, *cosine], abs=1e-12)
+
+
+def test_a_run_that_is_all_warm_up_never_reaches_the_peak():
+    rates = [learning_rate(step, 4, peak=1.0, warmup_share=1.0, warmup_start=0.0) for step in range(4)]
+    assert rates == [0.0, 0.25, 0.5, 0.75]
+
+
 def random_pairs(random: np.random.Generator, echoes: int, texts: int, ecgs: int) -> Pairs:
     echo = EchoPairs(random.integers(0, ecgs, echoes), random.integers(0, ecgs, echoes))
     text = TextPairs(random.integers(0, ecgs, texts), ("x",) * texts, ("ECG",) * texts)
