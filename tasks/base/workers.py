@@ -12,7 +12,6 @@ from threadpoolctl import threadpool_limits
 
 from echoingecg.common import StoreError, UserError
 from echoingecg.recipe import ExecutionSettings
-from echoingecg.student.checks import accelerator
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -127,6 +126,8 @@ def device(execution: ExecutionSettings) -> str:
         TrainingError: the recipe wants CUDA and there is none.
     """
     import torch  # not for workers, nor for a cached run
+
+    from echoingecg.student.checks import accelerator
 
     if execution.threads:
         torch.set_num_threads(execution.threads)
