@@ -74,6 +74,20 @@ def test_one_thing_that_drifts_is_found_and_nothing_else(change: dict, far: floa
     assert what[1] in says
 
 
+@pytest.mark.parametrize(
+    ("before", "change", "what", "fall"),
+    [
+        ({"low_lvef": 0.6}, {"low_lvef": 0.2}, ("prevalence", "LVEF below 40 %"), -0.4),
+        ({"mains": 0.9}, {"mains": 0.1}, ("share", "finding: mains"), -0.8),
+    ],
+)
+def test_a_fall_is_drift_as_a_rise_is(before: dict, change: dict, what: tuple[str, str], fall: float) -> None:
+    found = measured(side("old", **before), side("new", **change))
+    assert [name for name, row in found.items() if row["drifted"]] == [what]
+    assert found[what]["value"] == pytest.approx(fall)
+    assert found[what]["high"] < 0
+
+
 def test_a_change_within_the_limit_or_within_chance_is_none() -> None:
     assert not measured(side("old"), side("new", low_lvef=0.29))["prevalence", "LVEF below 40 %"]["drifted"]
     few = measured(side("old"), side("new", patients=4, low_lvef=0.5))["prevalence", "LVEF below 40 %"]

@@ -1,41 +1,86 @@
-"""The report: one HTML file that needs nothing beside it.
+"""Writes report, figures and model card from the artefact's tables alone.
 
-The model card: what the student is for, what it was trained on, how it did, and its limits, as Markdown.
-
-Sections in the order of Mitchell et al., Model Cards for Model Reporting, FAT* 2019, section 4.
-
-The one way to a report: the artefact's tables in, page, figures and model card out.
+The report is one HTML file that needs no other file. The model card is Markdown, in the sections and the order of
+Mitchell et al., Model Cards for Model Reporting, FAT* 2019, section 4.
 """
 
 import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
 
-from data_contracts import conventions, evaluation, quarantine
+from data_contracts import conventions, evaluation, evaluation_details, quarantine
+from echoingecg.common import figure_style
 from echoingecg.evaluation.data.inputs import Provenance
-from echoingecg.evaluation.report import run_figures, tables
-from echoingecg.evaluation.report.all_figures import (
-    EXAMPLE_ECGS,
-    DrawnFigure,
-    ExampleEcg,
-    draw_example_ecgs,
-    draw_figures,
-)
-from echoingecg.evaluation.report.results import EvaluationResults
+from echoingecg.evaluation.protocols import retrieval
+from echoingecg.evaluation.report import endpoint_figures, example_ecgs, run_figures, tables
+from echoingecg.evaluation.report.results import EndpointScores, EvaluationResults
 from echoingecg.recipe import EvaluationSettings
 from echoingecg.recipe.stages import DEMO_TEACHER
+
+EXAMPLE_ECGS = "strips"  # topic of the report, and start of the file names
+Drawing = tuple[str, str, str, Figure]  # topic, end of the file name, alt text, drawing
+
+
+@dataclass(frozen=True)
+class DrawnFigure:
+    """A finished figure.
+
+    Attributes:
+        topic: section of the report it belongs to.
+        filename: name of the PNG file.
+        alt_text: what is seen, for readers who cannot see it.
+        png: the file's bytes.
+    """
+
+    topic: str
+    filename: str
+    alt_text: str
+    png: bytes
+
 
 TEMPLATE = "report.html.j2"
 Value = TypeVar("Value")
 
 
-def render_report(results: EvaluationResults, figures: Iterable[DrawnFigure], strips: Sequence[ExampleEcg]) -> str:
-    """HTML with inline style and figures; no script, no link, everything from outside escaped."""
+def write_report(folder: Path, settings: EvaluationSettings, provenance: Provenance, out: Path) -> int:
+    """Writes report.html, model_card.md and figures/*.png: the same tables and provenance give the same bytes.
+
+    All measures come from the tables, so the page can be made again at any time.
+
+    Args:
+        folder: holds the tables of data_contracts.evaluation.
+        settings: of the evaluation that wrote them.
+        provenance: of the artefacts behind it.
+        out: exists; receives the files.
+
+    Returns:
+        The number of figures drawn.
+
+    Raises:
+        ContractError: a table is absent or breaks its contract.
+    """
+    results = EvaluationResults.read(folder, settings, provenance)
+    examples = example_ecgs.draw_example_ecgs(results)
+    figures = draw_figures(results, examples)
+    (out / evaluation.FIGURES).mkdir(exist_ok=True)
+    for figure in figures:
+        (out / evaluation.FIGURES / figure.filename).write_bytes(figure.png)
+    (out / evaluation.REPORT).write_text(render_report(results, figures, examples), encoding="utf-8")
+    (out / evaluation.MODEL_CARD).write_text(render_model_card(results), encoding="utf-8")
+    return len(figures)
+
+
+def render_report(
+    results: EvaluationResults, figures: Iterable[DrawnFigure], examples: Sequence[example_ecgs.ExampleEcg]
+) -> str:
+    """Report as HTML with inline style and figures; no script, no external link, text from outside escaped."""
     environment = Environment(
         loader=PackageLoader("echoingecg.evaluation.report"),
         autoescape=True,
@@ -54,9 +99,9 @@ def render_report(results: EvaluationResults, figures: Iterable[DrawnFigure], st
         draws=settings.bootstrap_draws,
         few=tables.FEW,
         figures=by_topic,
-        strips=[
-            {"of": example, "figure": figure}
-            for example, figure in zip(strips, by_topic.get(EXAMPLE_ECGS, []), strict=True)
+        examples=[
+            {"example": example, "figure": figure}
+            for example, figure in zip(examples, by_topic.get(EXAMPLE_ECGS, []), strict=True)
         ],
         trust=tables.trust_tables_with_metrics(results, endpoints),
         settings=settings,
@@ -67,7 +112,7 @@ def render_report(results: EvaluationResults, figures: Iterable[DrawnFigure], st
         few_shot=list(tables.few_shot_tables(results)),
         few_shot_draws=settings.few_shot.draws,
         regressions=list(tables.number_tables(results)),
-        lanes=run_figures.attrition_series(results),
+        attrition=run_figures.attrition_series(results),
         quarantine=refusals(provenance["quarantine"]),
         lineage=in_stage_order(provenance["versions"]),
         stages=provenance["stages"],
@@ -89,7 +134,7 @@ def _pictures(results: EvaluationResults) -> dict[str, bytes | None]:
 def _by_topic(figures: Iterable[DrawnFigure]) -> dict[str, list[dict[str, str]]]:
     by_topic: dict[str, list[dict[str, str]]] = {}
     for figure in figures:
-        by_topic.setdefault(figure.topic, []).append({"says": figure.says, "data": _data_url(figure.png)})
+        by_topic.setdefault(figure.topic, []).append({"alt_text": figure.alt_text, "data": _data_url(figure.png)})
     return by_topic
 
 
@@ -98,10 +143,10 @@ def _data_url(png: bytes) -> str:
 
 
 def refusals(counts: Mapping[str, Mapping[str, int]]) -> dict[str, list[dict[str, Any]]]:
-    """By stage, the most frequent reason first."""
+    """Refused records by stage, with the most frequent reason first."""
     return {
         stage: [
-            {"reason": reason, "says": quarantine.REASONS.get(reason, ""), "count": count}
+            {"reason": reason, "meaning": quarantine.REASONS.get(reason, ""), "count": count}
             for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
         ]
         for stage, reasons in in_stage_order(counts).items()
@@ -109,7 +154,7 @@ def refusals(counts: Mapping[str, Mapping[str, int]]) -> dict[str, list[dict[str
 
 
 def in_stage_order(of_stages: Mapping[str, Value]) -> dict[str, Value]:
-    """The six stages first, in their order."""
+    """Sorts a mapping by stage: the six stages first, in their order."""
     known = [stage for stage in conventions.STAGES if stage in of_stages]
     return {stage: of_stages[stage] for stage in [*known, *sorted(set(of_stages) - set(known))]}
 
@@ -132,13 +177,13 @@ _NUMBERS = (
     ("student.learning_rate", "learning rate"),
     ("student.precision", "precision"),
     ("evaluation.miscoverage", "conformal miscoverage"),
-    ("evaluation.specificity", "specificity that sensitivity is told at"),
+    ("evaluation.specificity", "specificity that at which sensitivity is given"),
     ("evaluation.bootstrap_draws", "bootstrap draws of patients"),
 )
 
 
 def render_model_card(results: EvaluationResults) -> str:
-    """Markdown of the whole card; every word from outside is escaped, so that none turns into markup or HTML."""
+    """Model card as Markdown; text from outside is escaped, so that it cannot become markup or HTML."""
     environment = Environment(
         loader=PackageLoader("echoingecg.evaluation.report"),
         autoescape=False,  # HTML's escapes are not Markdown's: `finalize` escapes instead
@@ -174,14 +219,14 @@ def render_model_card(results: EvaluationResults) -> str:
 
 
 def markdown_text(value: Any) -> str:
-    """The value as text on one line that Markdown shows as it is."""
+    """Escapes a value to one line of text that Markdown shows unchanged."""
     text = " ".join(str(value).split())
     text = "".join(_HTML.get(letter, letter) for letter in text)
     return _SPECIAL.sub(r"\\\1", text)
 
 
 def _numbers(recipe: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, Any]]:
-    """Path, meaning and value of the recipe's main numbers, those that it holds."""
+    """Path, meaning and value of the recipe's main numbers; a number that it lacks is left out."""
     for path, meaning in _NUMBERS:
         value: Any = recipe
         for name in path.split("."):
@@ -190,29 +235,59 @@ def _numbers(recipe: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, Any]
             yield path, meaning, ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
-def write_report(folder: Path, settings: EvaluationSettings, provenance: Provenance, out: Path) -> int:
-    """Writes report.html, model_card.md and figures/*.png: the same tables and provenance give the same bytes.
+def draw_figures(results: EvaluationResults, examples: Sequence[example_ecgs.ExampleEcg]) -> list[DrawnFigure]:
+    """Draws all figures that the results allow, in the order of the report; the example ECGs last."""
+    with figure_style.styled():
+        figures = [
+            DrawnFigure(topic, f"{topic}{suffix}.png", alt_text, figure_style.png(figure))
+            for topic, suffix, alt_text, figure in [*_endpoint_figures(results), *_run_figures(results)]
+        ]
+    for number, example in enumerate(examples, start=1):
+        figures.append(
+            DrawnFigure(
+                EXAMPLE_ECGS,
+                f"{EXAMPLE_ECGS}-{number}.png",
+                f"{example.title} test ECG, 12 leads: {example.record_id}",
+                example.png,
+            )
+        )
+    return figures
 
-    Nothing but the tables tells of a measure, so that the page can be made again, whenever.
 
-    Args:
-        folder: holds the tables of data_contracts.evaluation.
-        settings: of the evaluation that wrote them.
-        provenance: of the artefacts that it was made of.
-        out: exists; receives the files.
+def _endpoint_figures(results: EvaluationResults) -> Iterator[Drawing]:
+    """Figures of the endpoints that have test ECGs of both classes."""
+    places = {endpoint.name: number for number, endpoint in enumerate(results.settings.endpoints, start=1)}
+    groups = results.group_metrics()
+    bins, points = results.tables[evaluation.RELIABILITY.name], results.tables[evaluation.RISK_COVERAGE.name]
+    for scores in results.endpoint_scores:
+        if not scores.has_both_classes:
+            continue
+        name, draw = scores.endpoint, endpoint_figures
+        # The number separates names that differ only in signs that a file name should not hold.
+        suffix = f"-{places[name]}-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')[:40]}".rstrip("-")
+        yield "roc", suffix, f"ROC curves for {name}", draw.roc(scores, groups)
+        yield "halves", suffix, f"Balanced accuracy by certainty for {name}", draw.uncertainty_halves(scores, groups)
+        yield "scores", suffix, f"Distribution of scores for {name}", draw.score_distribution(scores)
+        yield "errors", suffix, f"Error rate by predicted variance for {name}", draw.error_against_variance(scores)
+        yield "risk", suffix, f"Error rate among the ECGs kept for {name}", draw.risk_coverage(name, points)
+        yield "reliability", suffix, f"Predicted against true share for {name}", draw.reliability(name, bins)
 
-    Returns:
-        figures drawn.
 
-    Raises:
-        ContractError: a table is absent or breaks its contract.
-    """
-    results = EvaluationResults.read(folder, settings, provenance)
-    drawn = draw_example_ecgs(results)
-    figures = draw_figures(results, drawn)
-    (out / evaluation.FIGURES).mkdir(exist_ok=True)
-    for figure in figures:
-        (out / evaluation.FIGURES / figure.filename).write_bytes(figure.png)
-    (out / evaluation.REPORT).write_text(render_report(results, figures, drawn), encoding="utf-8")
-    (out / evaluation.MODEL_CARD).write_text(render_model_card(results), encoding="utf-8")
-    return len(figures)
+def _run_figures(results: EvaluationResults) -> Iterator[Drawing]:
+    if results.cohort["test"]["ecgs"]:
+        histogram = run_figures.uncertainty_histogram(results.tables[evaluation_details.UNCERTAINTY.name])
+        yield "uncertainty", "", "Histogram of the uncertainty of every ECG", histogram
+    if rows := results.rows(evaluation_details.EMBEDDING_MAP):
+        first_endpoint: EndpointScores | None = next(iter(results.endpoint_scores), None)
+        yield "map", "", "Test ECGs and echo studies on a plane", run_figures.embedding_map(rows, first_endpoint)
+    if rows := results.rows(evaluation_details.RETRIEVAL, direction=retrieval.ECG_TO_ECHO):
+        yield "retrieval", "", "Recall from ECG to echo study against chance", run_figures.retrieval_recall(rows)
+    if (history := results.provenance["history"]).num_rows:
+        yield "training", "", "Training history of the student", run_figures.training_history(history)
+    series = run_figures.attrition_series(results)
+    of_files = [one_series for one_series in series if one_series.name in (run_figures.ECGS, run_figures.ECHOES)]
+    of_pairs = [one_series for one_series in series if one_series not in of_files]
+    if of_files:
+        yield "flow", "", "What is left from the export to the answers", run_figures.attrition_chart(of_files)
+    if of_pairs:
+        yield "flow", "-pairs", "Rows left after each filter of the pairs", run_figures.attrition_chart(of_pairs)

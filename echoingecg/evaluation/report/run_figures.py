@@ -1,8 +1,7 @@
-"""Figures of the whole run: retrieval, training, data flow. To be rendered within `figure_style.styled`.
+"""Figures of the whole run: training history, retrieval, uncertainty, map of embeddings, and the attrition chart.
 
-The data flow with what is left after every filter: export, catalog, ecg and teacher, pairs, split, evaluated.
-
-Figures of the shared space: how sure the student is, and where ECGs and echo studies lie.
+The attrition chart shows how many ECGs and echo studies are left after each step, from the export to the test split.
+Every function that draws returns a Figure; render it inside `figure_style.styled`.
 """
 
 import textwrap
@@ -18,25 +17,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from data_contracts.evaluation_details import QUESTION
-from echoingecg.common.figure_style import (
-    BLUE,
-    CLASS_COLOURS,
-    GREEN,
-    GREY,
-    INK,
-    MUTED,
-    PURPLE,
-    VERMILION,
-    drawable,
-    new_figure,
-    set_title,
-)
-from echoingecg.evaluation.report.results import PAIR_NAMES, EndpointScores, EvaluationResults
+from echoingecg.common import figure_style as style
+from echoingecg.evaluation.report import wording
+from echoingecg.evaluation.report.results import EndpointScores, EvaluationResults
 
 ECGS = "ecgs"
 ECHOES = "echoes"
-_LANE_NAMES = {ECGS: "ECGs, from the export to the answers", ECHOES: "Echo, from files to studies"} | PAIR_NAMES
-# lane, step, stage and count of its manifest
+_SERIES_TITLES = {
+    ECGS: "ECGs, from the export to the answers",
+    ECHOES: "Echo, from files to studies",
+} | wording.PAIR_NAMES
+# series, label of the step, stage, and name of the count in its manifest
 _COUNTED = (
     (ECGS, "ECG recordings in the catalog", "catalog", "ecgs"),
     (ECGS, "usable signals of 10 s, filtered", "ecg", "records"),
@@ -44,29 +35,29 @@ _COUNTED = (
     (ECHOES, "clips that the teacher could read", "teacher", "clips"),
     (ECHOES, "echo studies with a target", "teacher", "studies"),
 )
-_REFUSING = (("ecg", "records"), ("teacher", "clips"))  # where a refusal is of this lane's things alone
+_REFUSING = (("ecg", "records"), ("teacher", "clips"))  # steps where every refusal belongs to this series
 
 
 @dataclass(frozen=True)
 class AttritionStep:
-    """What is left after a step; `refused` there with a row in quarantine, None where a step refuses nothing."""
+    """Number kept after a step, and number refused there; None where a step refuses nothing."""
 
-    says: str
+    label: str
     kept: int
     refused: int | None = None
 
 
 @dataclass(frozen=True)
 class AttritionSeries:
-    """Steps that follow each other."""
+    """Steps that follow each other, with a title."""
 
     name: str
-    says: str
+    title: str
     steps: tuple[AttritionStep, ...]
 
 
 def attrition_series(results: EvaluationResults) -> list[AttritionSeries]:
-    """Lanes with a step each at least; counts of an artefact that is gone are left out."""
+    """Series of the chart, each with at least one step; counts of a missing artefact are left out."""
     steps: dict[str, list[AttritionStep]] = {ECGS: [], ECHOES: []}
     for name, label, stage, count in _COUNTED:
         facts = results.provenance["stages"].get(stage)
@@ -74,17 +65,17 @@ def attrition_series(results: EvaluationResults) -> list[AttritionSeries]:
             refused = facts["counts"].get("refused") if (stage, count) in _REFUSING else None
             steps[name].append(AttritionStep(label, facts["counts"][count], refused))
     if any(split_counts["ecgs"] for split_counts in results.cohort.values()):
-        steps[ECGS] += _judged(results)
+        steps[ECGS] += _evaluated_steps(results)
     for row in results.provenance["filters"].to_pylist():
         steps.setdefault(row["pair"], []).append(AttritionStep(row["step"], row["kept"]))
     return [
-        AttritionSeries(name, _LANE_NAMES.get(name, name), tuple(series_steps))
+        AttritionSeries(name, _SERIES_TITLES.get(name, name), tuple(series_steps))
         for name, series_steps in steps.items()
         if series_steps
     ]
 
 
-def _judged(results: EvaluationResults) -> Iterator[AttritionStep]:
+def _evaluated_steps(results: EvaluationResults) -> Iterator[AttritionStep]:
     yield AttritionStep(
         "paired with an echo study", sum(split_counts["ecgs"] for split_counts in results.cohort.values())
     )
@@ -94,30 +85,36 @@ def _judged(results: EvaluationResults) -> Iterator[AttritionStep]:
         yield AttritionStep(f"evaluated, with a label for {endpoint.name}", records)
 
 
-_LANE_COLOURS = {ECGS: BLUE, ECHOES: GREEN, "ecg_echo": BLUE, "ecg_text": GREEN, "labels": PURPLE}
+_SERIES_COLOURS = {
+    ECGS: style.BLUE,
+    ECHOES: style.GREEN,
+    "ecg_echo": style.BLUE,
+    "ecg_text": style.GREEN,
+    "labels": style.PURPLE,
+}
 _LOSSES = (
-    ("train_loss_ecg_echo", "ECG to echo, training", BLUE, "--"),
-    ("validation_loss_ecg_echo", "ECG to echo, validation", BLUE, "-"),
-    ("train_loss_ecg_text", "ECG to text, training", GREEN, "--"),
-    ("validation_loss_ecg_text", "ECG to text, validation", GREEN, "-"),
+    ("train_loss_ecg_echo", "ECG to echo, training", style.BLUE, "--"),
+    ("validation_loss_ecg_echo", "ECG to echo, validation", style.BLUE, "-"),
+    ("train_loss_ecg_text", "ECG to text, training", style.GREEN, "--"),
+    ("validation_loss_ecg_text", "ECG to text, validation", style.GREEN, "-"),
 )
 _RECALLS = (
-    ("recall_at_5_ecg_to_echo", "ECG to echo study", BLUE, "-"),
-    ("recall_at_5_echo_to_ecg", "echo study to ECG", VERMILION, "-"),
+    ("recall_at_5_ecg_to_echo", "ECG to echo study", style.BLUE, "-"),
+    ("recall_at_5_echo_to_ecg", "echo study to ECG", style.VERMILION, "-"),
 )
 
 
 def retrieval_recall(rows: Sequence[dict[str, Any]]) -> Figure:
-    """Recall at k as bars, chance beside it.
+    """Recall at k as bars, next to chance.
 
     Args:
-        rows: of evaluation_space.RETRIEVAL, from ECG to echo study; at least one.
+        rows: of evaluation_details.RETRIEVAL, from ECG to echo study; at least one.
     """
-    figure = new_figure(3.9)
+    figure = style.new_figure(3.9)
     axes = figure.add_subplot()
     place = np.arange(len(rows))
     recall, chance = ([row[name] for row in rows] for name in ("recall", "chance"))
-    bars = ((-0.2, recall, BLUE, "Student"), (0.2, chance, GREY, "Chance"))
+    bars = ((-0.2, recall, style.BLUE, "Student"), (0.2, chance, style.GREY, "Chance"))
     for shift, values, colour, name in bars:
         drawn = axes.bar(place + shift, values, width=0.38, color=colour, label=name)
         axes.bar_label(drawn, [f"{100 * value:.3g} %" for value in values], padding=3, fontsize=9.5)
@@ -126,14 +123,14 @@ def retrieval_recall(rows: Sequence[dict[str, Any]]) -> Figure:
     axes.set(ylim=(0, min(1.12, 1.25 * max(*recall, *chance))), ylabel="ECGs whose study is found")
     axes.set_xlabel("Where the ECG's own study is looked for")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    set_title(axes, f"{rows[0]['queries']:,} test ECGs, {rows[0]['gallery']:,} echo studies")
+    style.set_title(axes, f"{rows[0]['queries']:,} test ECGs, {rows[0]['gallery']:,} echo studies")
     axes.legend(loc="upper left", ncols=2)
     return figure
 
 
 def training_history(history: pa.Table) -> Figure:
-    """Losses and validation recall over the epochs; a line at the weights that were kept."""
-    figure = new_figure(6.2)
+    """Losses and validation recall over the epochs, with a line at the epoch whose weights were kept."""
+    figure = style.new_figure(6.2)
     loss, recall = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     _curves(loss, history, _LOSSES)
     _curves(recall, history, _RECALLS)
@@ -141,15 +138,15 @@ def training_history(history: pa.Table) -> Figure:
     for axes in (loss, recall):
         if best:
             name = f"weights kept: epoch {best[-1]}" if axes is loss else None
-            axes.axvline(best[-1], color=MUTED, linewidth=1.2, linestyle=":", label=name)
+            axes.axvline(best[-1], color=style.MUTED, linewidth=1.2, linestyle=":", label=name)
         if axes.lines:
             axes.legend(loc="best")
     loss.set_ylabel("Loss")
     recall.set(xlabel="Epoch", ylabel="Recall at 5", ylim=(0, None))
     recall.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     recall.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    set_title(recall, "Retrieval on the validation split")
-    set_title(loss, "Training of the student")
+    style.set_title(recall, "Retrieval on the validation split")
+    style.set_title(loss, "Training of the student")
     return figure
 
 
@@ -162,36 +159,36 @@ def _curves(axes: Axes, history: pa.Table, curves: tuple[tuple[str, str, str, st
 
 
 def attrition_chart(series: Sequence[AttritionSeries]) -> Figure:
-    """What is left after every step: a panel a lane, a bar a step. Needs a lane."""
+    """Attrition chart: one panel for each series, one bar for each step. Needs at least one series."""
     sizes = [len(one_series.steps) for one_series in series]
-    figure = new_figure(0.2 + 0.5 * len(sizes) + 0.54 * sum(sizes))
+    figure = style.new_figure(0.2 + 0.5 * len(sizes) + 0.54 * sum(sizes))
     panels = figure.subplots(len(sizes), 1, squeeze=False, height_ratios=sizes)[:, 0]
     for axes, one_series in zip(panels, series, strict=True):
         most = max(step.kept for step in one_series.steps) or 1
         for place, step in enumerate(one_series.steps):
-            axes.barh(place, step.kept, height=0.36, color=_LANE_COLOURS.get(one_series.name, GREY))
-            text = textwrap.shorten(drawable(step.says), 56, placeholder=" …")
+            axes.barh(place, step.kept, height=0.36, color=_SERIES_COLOURS.get(one_series.name, style.GREY))
+            text = textwrap.shorten(style.drawable(step.label), 56, placeholder=" …")
             text += f" ({step.refused:,} refused)" if step.refused else ""
             axes.text(0, place - 0.28, text, va="bottom", fontsize=9.5)
-            axes.text(most * 1.02, place, f"{step.kept:,}", va="center", fontsize=10, weight="bold", color=INK)
+            axes.text(most * 1.02, place, f"{step.kept:,}", va="center", fontsize=10, weight="bold", color=style.INK)
         axes.set(xlim=(0, most * 1.2), ylim=(len(one_series.steps) - 0.6, -0.6))
         axes.set_axis_off()
-        set_title(axes, one_series.says)
+        style.set_title(axes, one_series.title)
     return figure
 
 
 _BINS = 30
-_MOST = 2000  # points of a kind: more hide each other
+_MAX_POINTS = 2000  # points of one kind: more would hide each other
 _UNKNOWN = "no label"
 
 
 def uncertainty_histogram(table: pa.Table) -> Figure:
-    """Mean log-variance of the ECGs of every split, each split as a share of itself.
+    """Histogram of the mean log-variance, each split as shares of its own ECGs.
 
     Args:
-        table: evaluation_space.UNCERTAINTY; holds a test ECG.
+        table: evaluation_details.UNCERTAINTY; holds a test ECG.
     """
-    figure = new_figure(4.4)
+    figure = style.new_figure(4.4)
     axes = figure.add_subplot()
     of_split = {
         side: table.filter(pc.equal(table["split"], side))["mean_log_var"].to_numpy()
@@ -200,7 +197,11 @@ def uncertainty_histogram(table: pa.Table) -> Figure:
     values = np.concatenate(list(of_split.values()))
     margin = 0.02 * float(np.ptp(values)) or 0.5
     edges = np.linspace(values.min() - margin, values.max() + margin, _BINS + 1)
-    looks = {"test": (BLUE, True, "-"), "train": (INK, False, "-"), "validation": (GREEN, False, "--")}
+    looks = {
+        "test": (style.BLUE, True, "-"),
+        "train": (style.INK, False, "-"),
+        "validation": (style.GREEN, False, "--"),
+    }
     for side, uncertainty in of_split.items():
         if not len(uncertainty):
             continue
@@ -209,24 +210,26 @@ def uncertainty_histogram(table: pa.Table) -> Figure:
         name = f"{side} ({len(uncertainty):,} ECGs)"
         axes.stairs(share, edges, fill=filled, color=colour, alpha=0.5 if filled else 1, linestyle=line, label=name)
     middle = float(np.median(of_split["test"]))
-    axes.axvline(middle, color=MUTED, linewidth=1.5, linestyle=":", label="median of the test split: parts the halves")
+    axes.axvline(
+        middle, color=style.MUTED, linewidth=1.5, linestyle=":", label="median of the test split, between the halves"
+    )
     axes.set(xlim=(edges[0], edges[-1]), ylim=(0, None), ylabel="Share of the split's ECGs")
     axes.set_xlabel("Mean log-variance\n← more certain        less certain →")
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    set_title(axes, "Uncertainty of every ECG")
+    style.set_title(axes, "Uncertainty of every ECG")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
     return figure
 
 
 def embedding_map(rows: Sequence[dict[str, Any]], scores: EndpointScores | None) -> Figure:
-    """Test ECGs and their echo studies on the plane on which they differ most.
+    """Test ECGs and their echo studies on the plane of their first two principal components.
 
     Args:
-        rows: of evaluation.EMBEDDING_MAP; at least one.
-        of: gives the ECGs their colour by label; None where no question was answered.
+        rows: of evaluation_details.EMBEDDING_MAP; at least one.
+        of: gives the ECGs their colour by label; None where no endpoint was evaluated.
     """
-    figure = new_figure(5.2)
+    figure = style.new_figure(5.2)
     axes = figure.add_subplot()
     label = dict(zip(scores.record_id.tolist(), scores.label.tolist(), strict=True)) if scores else {}
     echo = [(row["x"], row["y"]) for row in rows if row["modality"] == "echo"]
@@ -234,16 +237,16 @@ def embedding_map(rows: Sequence[dict[str, Any]], scores: EndpointScores | None)
     for row in rows:
         if row["modality"] == "ecg":
             kinds[label.get(row["name"], _UNKNOWN)].append((row["x"], row["y"]))
-    x, y = np.array(echo[:_MOST]).reshape(-1, 2).T
-    axes.scatter(x, y, s=26, marker="x", color=MUTED, linewidths=1, label=f"echo study ({len(echo):,})")
+    x, y = np.array(echo[:_MAX_POINTS]).reshape(-1, 2).T
+    axes.scatter(x, y, s=26, marker="x", color=style.MUTED, linewidths=1, label=f"echo study ({len(echo):,})")
     for kind, points in kinds.items():
         if points:
             name = f"ECG ({len(points):,})" if scores is None else f"ECG, label {kind} ({len(points):,})"
             name = name.replace(f"label {_UNKNOWN}", _UNKNOWN)
-            x, y = np.array(points[:_MOST]).T
-            colour = BLUE if scores is None else CLASS_COLOURS.get(kind, GREEN)
+            x, y = np.array(points[:_MAX_POINTS]).T
+            colour = style.BLUE if scores is None else style.CLASS_COLOURS.get(kind, style.GREEN)
             axes.scatter(x, y, s=20, color=colour, edgecolors="white", linewidths=0.4, label=name)
     axes.set(xlabel="First principal component", ylabel="Second principal component")
-    set_title(axes, scores.endpoint if scores else "Test split")
+    style.set_title(axes, scores.endpoint if scores else "Test split")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
     return figure

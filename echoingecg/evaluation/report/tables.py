@@ -1,75 +1,51 @@
-"""The report's tables of questions and numbers, as text, from the artefact's tables.
-
-The report's tables on trust: referral, calibration, ranking of errors, subgroups, shift. Text from tables alone.
-"""
+"""The report's tables as text: questions, numbers, referral, calibration, subgroups and shift."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from data_contracts import conventions, evaluation, evaluation_details
-from echoingecg.evaluation.metrics import bootstrap, selective
-from echoingecg.evaluation.metrics.classification import (
-    AUPRC,
-    AUROC,
-    BALANCED_ACCURACY,
-    BRIER,
-    ECE,
-    ERROR_RATE,
-    SENSITIVITY,
-    SPECIFICITY,
-)
+from echoingecg.evaluation.metrics import bootstrap, classification, selective
 from echoingecg.evaluation.protocols.classification import SHOWN_PROTOCOLS
-from echoingecg.evaluation.report.results import (
-    GROUP_NAMES,
-    NONE,
-    EvaluationResults,
-    GroupMetrics,
-    interval_text,
-    model_name,
-    percent_text,
-    probability_text,
-    protocol_name,
-    value_text,
-)
-from echoingecg.evaluation.tables.rows import (
-    ANSWERED_GROUP,
-    ANSWERED_SHARE,
-    AURC,
-    COVERAGE,
-    MEAN_LOG_VAR,
-    SCORE_DISTANCE,
-    SENSITIVITY_AT,
-    SPECIFICITY_ATTAINED,
-    WRONGLY_ANSWERED,
-)
+from echoingecg.evaluation.report import wording
+from echoingecg.evaluation.report.results import EvaluationResults, GroupMetrics
+from echoingecg.evaluation.tables import rows as table_rows
 from echoingecg.recipe import Endpoint, RegressionEndpoint
 
 Cell = dict[str, str]
 NOTHING = bootstrap.Estimate(None, None, None)
 _MEASURES = (
-    (selective.ALL, SENSITIVITY_AT, "Sensitivity at the recipe's specificity"),
-    (selective.ALL, SPECIFICITY_ATTAINED, "… specificity attained there"),
-    (selective.ALL, f"{COVERAGE}_1", "Conformal sets that hold the truth, label 1"),
-    (selective.ALL, f"{COVERAGE}_0", "Conformal sets that hold the truth, label 0"),
-    (selective.ALL, ANSWERED_SHARE, "Answered, not referred to echo"),
-    (selective.ALL, f"{WRONGLY_ANSWERED}_1", "Answered wrongly, of label 1"),
-    (selective.ALL, f"{WRONGLY_ANSWERED}_0", "Answered wrongly, of label 0"),
-    (selective.ALL, ERROR_RATE, "Error rate, all test ECGs"),
-    (ANSWERED_GROUP, ERROR_RATE, "Error rate, answered ECGs"),
-    (selective.ALL, f"{AURC}_{MEAN_LOG_VAR}", "AURC, ranked by variance"),
-    (selective.ALL, f"{AURC}_{SCORE_DISTANCE}", "AURC, ranked by distance to the threshold"),
-    (selective.ALL, BRIER, "Brier score"),
-    (selective.ALL, f"{BRIER}_platt", "… after Platt"),
-    (selective.ALL, f"{BRIER}_isotonic", "… after isotonic regression"),
-    (selective.ALL, ECE, "Calibration error (ECE)"),
-    (selective.ALL, f"{ECE}_platt", "… after Platt"),
-    (selective.ALL, f"{ECE}_isotonic", "… after isotonic regression"),
+    (selective.ALL, table_rows.SENSITIVITY_AT, "Sensitivity at the recipe's specificity"),
+    (selective.ALL, table_rows.SPECIFICITY_ATTAINED, "… specificity reached there"),
+    (selective.ALL, f"{table_rows.COVERAGE}_1", "Conformal sets that contain the true label, label 1"),
+    (selective.ALL, f"{table_rows.COVERAGE}_0", "Conformal sets that contain the true label, label 0"),
+    (selective.ALL, table_rows.ANSWERED_SHARE, "Answered, not referred to echo"),
+    (selective.ALL, f"{table_rows.WRONGLY_ANSWERED}_1", "Answered wrongly, of label 1"),
+    (selective.ALL, f"{table_rows.WRONGLY_ANSWERED}_0", "Answered wrongly, of label 0"),
+    (selective.ALL, classification.ERROR_RATE, "Error rate, all test ECGs"),
+    (table_rows.ANSWERED_GROUP, classification.ERROR_RATE, "Error rate, answered ECGs"),
+    (selective.ALL, f"{table_rows.AURC}_{table_rows.MEAN_LOG_VAR}", "table_rows.AURC, ranked by variance"),
+    (
+        selective.ALL,
+        f"{table_rows.AURC}_{table_rows.SCORE_DISTANCE}",
+        "table_rows.AURC, ranked by distance to the threshold",
+    ),
+    (selective.ALL, classification.BRIER, "Brier score"),
+    (selective.ALL, f"{classification.BRIER}_platt", "… after Platt"),
+    (selective.ALL, f"{classification.BRIER}_isotonic", "… after isotonic regression"),
+    (selective.ALL, classification.ECE, "Calibration error (classification.ECE)"),
+    (selective.ALL, f"{classification.ECE}_platt", "… after Platt"),
+    (selective.ALL, f"{classification.ECE}_isotonic", "… after isotonic regression"),
 )
-STRATA_METRICS = (AUROC, BALANCED_ACCURACY, SENSITIVITY, SPECIFICITY)
+STRATA_METRICS = (
+    classification.AUROC,
+    classification.BALANCED_ACCURACY,
+    classification.SENSITIVITY,
+    classification.SPECIFICITY,
+)
 
 
 def trust_tables(results: EvaluationResults) -> list[dict[str, Any]]:
-    """For each endpoint: the protocols that figures show, a row a measure with a cell each, and the rule in words."""
+    """For each endpoint: shown protocols, one row for each measure, and the rules of referral as text."""
     groups = results.group_metrics()
     tables = []
     rules: dict[str, list[dict[str, Any]]] = {}
@@ -82,7 +58,7 @@ def trust_tables(results: EvaluationResults) -> list[dict[str, Any]]:
             continue
         rows = [
             {
-                "says": label,
+                "label": label,
                 "cells": [
                     cell(groups[endpoint, protocol, group].estimates.get(metric, NOTHING)) for protocol in protocols
                 ],
@@ -92,7 +68,7 @@ def trust_tables(results: EvaluationResults) -> list[dict[str, Any]]:
         tables.append(
             {
                 "name": endpoint,
-                "protocols": [protocol_name(protocol) for protocol in protocols],
+                "protocols": [wording.protocol_name(protocol) for protocol in protocols],
                 "rows": rows,
                 "rules": [_rule(row) for row in of_endpoint],
             }
@@ -101,14 +77,14 @@ def trust_tables(results: EvaluationResults) -> list[dict[str, Any]]:
 
 
 def _rule(row: dict[str, Any]) -> str:
-    label_one = f"from {probability_text(row['one_from'])} on" if row["one_from"] >= 0 else "whatever the score"
-    label_zero = f"up to {probability_text(row['zero_to'])}" if row["zero_to"] <= 1 else "whatever the score"
+    label_one = f"from {wording.probability_text(row['one_from'])} on" if row["one_from"] >= 0 else "at any score"
+    label_zero = f"up to {wording.probability_text(row['zero_to'])}" if row["zero_to"] <= 1 else "at any score"
     made = "" if row["calibration"] == "none" else f" Probabilities are calibrated by {row['calibration']}."
-    return f"{protocol_name(row['protocol'])}: label 1 is possible {label_one}, label 0 {label_zero}.{made}"
+    return f"{wording.protocol_name(row['protocol'])}: label 1 is possible {label_one}, label 0 {label_zero}.{made}"
 
 
 def strata_tables(results: EvaluationResults) -> list[dict[str, Any]]:
-    """For each endpoint and protocol: a row a level, with its size and a cell for each of STRATA_METRICS."""
+    """For each endpoint and protocol: one row for each level, with its size and a cell for each of STRATA_METRICS."""
     tables: dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]] = {}
     for row in results.tables[evaluation.STRATA.name].to_pylist():
         levels = tables.setdefault((row["endpoint"], row["protocol"]), {})
@@ -120,21 +96,21 @@ def strata_tables(results: EvaluationResults) -> list[dict[str, Any]]:
         if row["metric"] in STRATA_METRICS:
             level["cells"][row["metric"]] = cell(bootstrap.Estimate(row["value"], row["low"], row["high"]))
     return [
-        {"name": endpoint, "protocol": protocol_name(protocol), "levels": list(levels.values())}
+        {"name": endpoint, "protocol": wording.protocol_name(protocol), "levels": list(levels.values())}
         for (endpoint, protocol), levels in tables.items()
     ]
 
 
 def shift_table(results: EvaluationResults) -> dict[str, Any]:
-    """Shares in training and test patients, and the embedding's distance in words."""
+    """Shares in training and test patients, and the distance of the embeddings as text."""
     rows = results.tables[evaluation_details.SHIFT.name].to_pylist()
     return {
         "shares": [
             {
-                "says": f"label 1: {row['name']}" if row["measure"] == "prevalence" else row["name"],
+                "label": f"label 1: {row['name']}" if row["measure"] == "prevalence" else row["name"],
                 "reference": f"{100 * row['reference_value']:.1f} %",
                 "compared": f"{100 * row['compared_value']:.1f} %",
-                "difference": percent_text(bootstrap.Estimate(row["value"], row["low"], row["high"])),
+                "difference": wording.percent_text(bootstrap.Estimate(row["value"], row["low"], row["high"])),
             }
             for row in rows
             if row["reference_value"] is not None
@@ -145,21 +121,21 @@ def shift_table(results: EvaluationResults) -> dict[str, Any]:
 
 def cell(estimate: bootstrap.Estimate) -> Cell:
     """A value and its interval as text."""
-    return {"value": value_text(estimate), "interval": interval_text(estimate)}
+    return {"value": wording.value_text(estimate), "interval": wording.interval_text(estimate)}
 
 
-FEW = 10  # fewer of either class, and a number is marked
+FEW = 10  # a number from fewer ECGs of a class is marked
 Groups = Mapping[tuple[str, str, str], GroupMetrics]
 
 
 def question(endpoint: Endpoint) -> str:
-    """`lvef < 40 %`"""
+    """The question as text: `lvef < 40 %`."""
     sign = {"<=": "≤", ">=": "≥"}.get(endpoint.comparison, endpoint.comparison)
     return f"{endpoint.measurement} {sign} {endpoint.threshold:g} {endpoint.unit}".rstrip()
 
 
 def endpoint_tables(results: EvaluationResults) -> list[dict[str, Any]]:
-    """A question each, in the recipe's order: what was asked, of how many, and its rows of metrics."""
+    """For each question, in the recipe's order: its definition, counts, and rows of metrics."""
     groups = results.group_metrics()
     return [_endpoint(results, endpoint, groups) for endpoint in results.settings.endpoints]
 
@@ -172,7 +148,7 @@ def _endpoint(results: EvaluationResults, endpoint: Endpoint, groups: Groups) ->
     rows = [
         _metric_row(protocol, group, groups[endpoint.name, protocol, group])
         for protocol in ran
-        for group in (GROUP_NAMES if protocol in SHOWN_PROTOCOLS else (selective.ALL,))
+        for group in (wording.GROUP_NAMES if protocol in SHOWN_PROTOCOLS else (selective.ALL,))
         if groups[endpoint.name, protocol, group].records
     ]
     no_metric = _no_metric(labelled["test"], _left_out(results, evaluation_details.QUESTION, endpoint))
@@ -189,7 +165,11 @@ def _endpoint(results: EvaluationResults, endpoint: Endpoint, groups: Groups) ->
         "headline": [row for row in rows if row["whole"] and row["drawn"]] if not no_metric else [],
         "results": [] if no_metric else [_result_row(groups, endpoint.name, protocol) for protocol in ran],
         "thresholds": [
-            {"protocol": protocol_name(protocol), "value": probability_text(threshold[protocol]), "says": origin}
+            {
+                "protocol": wording.protocol_name(protocol),
+                "value": wording.probability_text(threshold[protocol]),
+                "origin": origin,
+            }
             for protocol, origin in ran.items()
         ],
         "splits": {side: labelled[side] for side in conventions.SPLITS},
@@ -202,22 +182,24 @@ def _negatives(of_split: Mapping[str, int]) -> int:
 
 
 def _no_metric(test: Mapping[str, int], left_out: str) -> list[str]:
-    """Why no metric can be given, if none can."""
+    """The reason why no metric can be given; empty if metrics can be given."""
     records, positives = test["records"], test["positives"]
     if records == 0:
         return [f"Not evaluated: no ECG of the test split has a label. {left_out}"]
     if positives in (0, records):
         all_are = "no" if positives == 0 else "only"
-        return [f"No metric: {all_are} positive among the {records} labelled test ECGs, so nothing to tell apart."]
+        return [
+            f"No metric: {all_are} positive among the {records} labelled test ECGs, so there is nothing to distinguish."
+        ]
     return []
 
 
 def _obstacles(attempts: list[dict[str, Any]]) -> list[str]:
-    """A line a reason."""
+    """One line for each reason why protocols were left out."""
     reasons: dict[str, list[str]] = {}
     for row in attempts:
         if row["left_out"] is not None:
-            reasons.setdefault(row["left_out"], []).append(protocol_name(row["protocol"]))
+            reasons.setdefault(row["left_out"], []).append(wording.protocol_name(row["protocol"]))
     return [f"{' · '.join(names)} left out: {reason}." for reason, names in reasons.items()]
 
 
@@ -225,7 +207,7 @@ def _left_out(results: EvaluationResults, kind: str, endpoint: Endpoint | Regres
     (counts,) = results.rows(evaluation_details.ASKED, kind=kind, endpoint=endpoint.name)
     return (
         f"Of {counts['studies']} paired studies {counts['absent']} have no measurement '{endpoint.measurement}', "
-        f"{counts['unit_mismatch']} have it in another unit than '{endpoint.unit}', {counts['impossible']} hold an "
+        f"{counts['unit_mismatch']} have it in a unit other than '{endpoint.unit}', {counts['impossible']} hold an "
         f"impossible value, {counts['labelled']} are labelled."
         + (f" {counts['sex_unknown']} lack the sex that the threshold depends on." if counts["sex_unknown"] else "")
     )
@@ -236,25 +218,27 @@ def _range(endpoint: Endpoint | RegressionEndpoint) -> str:
 
 
 def _result_row(groups: Groups, endpoint: str, protocol: str) -> dict[str, Any]:
-    """Balanced accuracy of all and of each half, in per cent as the paper gives it, and AUROC."""
+    """Balanced accuracy of all and of each half, in per cent as the paper gives it, and classification.AUROC."""
     of_all = groups[endpoint, protocol, selective.ALL]
-    halves = [groups[endpoint, protocol, group].estimates[BALANCED_ACCURACY] for group in GROUP_NAMES]
+    halves = [
+        groups[endpoint, protocol, group].estimates[classification.BALANCED_ACCURACY] for group in wording.GROUP_NAMES
+    ]
     return {
-        "protocol": protocol_name(protocol),
-        "cells": [percent_text(estimate) for estimate in halves],
-        "auroc": cell(of_all.estimates[AUROC]),
+        "protocol": wording.protocol_name(protocol),
+        "cells": [wording.percent_text(estimate) for estimate in halves],
+        "auroc": cell(of_all.estimates[classification.AUROC]),
     }
 
 
 def _metric_row(protocol: str, group: str, metrics: GroupMetrics) -> dict[str, Any]:
     return {
-        "protocol": protocol_name(protocol),
+        "protocol": wording.protocol_name(protocol),
         "drawn": protocol in SHOWN_PROTOCOLS,
-        "group": GROUP_NAMES[group],
+        "group": wording.GROUP_NAMES[group],
         "whole": group == selective.ALL,
-        "auroc": cell(metrics.estimates[AUROC]),
-        "auprc": cell(metrics.estimates[AUPRC]),
-        "balanced_accuracy": cell(metrics.estimates[BALANCED_ACCURACY]),
+        "auroc": cell(metrics.estimates[classification.AUROC]),
+        "auprc": cell(metrics.estimates[classification.AUPRC]),
+        "balanced_accuracy": cell(metrics.estimates[classification.BALANCED_ACCURACY]),
         "records": metrics.records,
         "patients": metrics.patients,
         "positives": metrics.positives,
@@ -264,17 +248,17 @@ def _metric_row(protocol: str, group: str, metrics: GroupMetrics) -> dict[str, A
 
 
 def trust_tables_with_metrics(results: EvaluationResults, endpoints: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`trust_tables` of the questions that have metrics, without the rows that say nothing."""
+    """Trust tables of the questions that have metrics, without rows that have no value."""
     with_metrics = {endpoint["name"] for endpoint in endpoints if endpoint["results"]}
     return [
-        table | {"rows": [row for row in table["rows"] if any(cell["value"] != NONE for cell in row["cells"])]}
+        table | {"rows": [row for row in table["rows"] if any(cell["value"] != wording.NONE for cell in row["cells"])]}
         for table in trust_tables(results)
         if table["name"] in with_metrics
     ]
 
 
 def strata_tables_with_metrics(results: EvaluationResults, endpoints: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`strata_tables` of the same questions; `first` marks the first protocol of each, the others are folded away."""
+    """Subgroup tables of the questions that have metrics; all but the `first` protocol are collapsed on the page."""
     with_metrics, seen = {endpoint["name"] for endpoint in endpoints if endpoint["results"]}, set[str]()
     tables = []
     for table in strata_tables(results):
@@ -285,20 +269,20 @@ def strata_tables_with_metrics(results: EvaluationResults, endpoints: list[dict[
 
 
 def few_shot_tables(results: EvaluationResults) -> Iterator[dict[str, Any]]:
-    """AUROC by model and number of cases, of each question for which cases were drawn."""
+    """AUROC by model and number of cases, for each question with few-shot results."""
     for endpoint in results.settings.endpoints:
         of_models: dict[str, dict[int, Cell]] = {}
-        for row in results.rows(evaluation.FEW_SHOT, endpoint=endpoint.name, metric=AUROC):
+        for row in results.rows(evaluation.FEW_SHOT, endpoint=endpoint.name, metric=classification.AUROC):
             estimate = bootstrap.Estimate(row["value"], row["low"], row["high"])
             of_models.setdefault(row["model"], {})[row["cases"]] = cell(estimate)
         cases = sorted({size for of_model in of_models.values() for size in of_model})
         if cases:
-            rows = {model_name(model): [cells[size] for size in cases] for model, cells in of_models.items()}
+            rows = {wording.model_name(model): [cells[size] for size in cases] for model, cells in of_models.items()}
             yield {"name": endpoint.name, "cases": cases, "rows": rows}
 
 
 def number_tables(results: EvaluationResults) -> Iterator[dict[str, Any]]:
-    """A number each, in the recipe's order: MAE and correlation by protocol."""
+    """For each number, in the recipe's order: MAE and correlation by protocol."""
     for number in results.settings.regressions:
         of_protocols: dict[str, dict[str, Cell]] = {}
         for row in results.rows(evaluation.REGRESSION_METRICS, endpoint=number.name):
@@ -312,7 +296,7 @@ def number_tables(results: EvaluationResults) -> Iterator[dict[str, Any]]:
             "valid_range": _range(number),
             "records": results.labelled(evaluation_details.NUMBER, number.name)["test"]["records"],
             "rows": [
-                {"protocol": protocol_name(protocol), **missing, **metrics}
+                {"protocol": wording.protocol_name(protocol), **missing, **metrics}
                 for protocol, metrics in of_protocols.items()
             ],
             "obstacles": _obstacles(

@@ -85,6 +85,13 @@ def test_conformal_limits_by_hand() -> None:
     assert conformal_limits(np.repeat([0, 1], 9), np.append(score, score), 0.1) == (0.1, 0.9)
 
 
+def test_the_rank_of_a_conformal_limit_counts_the_new_record() -> None:
+    """Ten of a class at 20 %: rank ceil(11 * 0.8) = 9, not ceil(10 * 0.8) = 8."""
+    score = np.arange(1, 11) / 10
+    assert conformal_limits(np.zeros(10, int), score, 0.2).zero_to == 0.9
+    assert conformal_limits(np.ones(10, int), score, 0.2).one_from == 0.2
+
+
 def test_conformal_coverage_is_the_promised_one_in_each_class() -> None:
     """Of n calibration scores the mean coverage is k / (n + 1), k the rank taken (Vovk 2012): here 0.9 and a little."""
     generator = np.random.default_rng(3)

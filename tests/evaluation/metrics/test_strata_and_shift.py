@@ -24,7 +24,16 @@ def test_levels_are_those_stated_and_empty_elsewhere() -> None:
 
 @pytest.mark.parametrize(
     ("age", "band"),
-    [(0.0, "under 40"), (39.9, "under 40"), (40.0, "40 to 64"), (79.0, "65 to 79"), (90.0, "80 and over")],
+    [
+        (0.0, "under 40"),
+        (39.9, "under 40"),
+        (40.0, "40 to 64"),
+        (64.9, "40 to 64"),
+        (65.0, "65 to 79"),
+        (79.9, "65 to 79"),
+        (80.0, "80 and over"),
+        (90.0, "80 and over"),
+    ],
 )
 def test_age_bands(age: float, band: str) -> None:
     row = {"record_id": "a", "sex": None, "age": age, "site": None, "device": None, "rhythm": None}
@@ -42,6 +51,15 @@ def test_levels_of_few_patients_are_gathered() -> None:
     assert sorted(subgroup_masks(alone, patient)) == ["a", "b", "d"], "one small part keeps its name"
     assert subgroup_masks(levels, np.repeat("one", 90)) == {}
     assert subgroup_masks(np.where(levels == "a", "a", ""), patient) == {}
+
+
+@pytest.mark.parametrize(("patients", "names"), [(19, ["a", SMALL]), (20, ["a", "b", "c"])])
+def test_a_group_of_twenty_patients_stands_alone_and_one_of_nineteen_does_not(patients: int, names: list[str]) -> None:
+    levels = np.repeat(["a", "b", "c"], [30, patients, 19])
+    patient = np.array([f"p{at}" for at in range(len(levels))])
+    assert sorted(subgroup_masks(levels, patient)) == names
+    twice = np.repeat(patient, 2)  # patients count, not their ECGs
+    assert sorted(subgroup_masks(np.repeat(levels, 2), twice)) == names
 
 
 def test_mmd_against_its_definition() -> None:

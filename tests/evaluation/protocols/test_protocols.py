@@ -29,9 +29,10 @@ from echoingecg.evaluation.data.names import Skipped
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
 from echoingecg.evaluation.metrics.bootstrap import Estimate, Patients, estimate_metrics
 from echoingecg.evaluation.metrics.classification import regression_metrics
+from echoingecg.evaluation.protocols import zero_shot_and_probe
 from echoingecg.evaluation.protocols.regression import ranked_values, ridge_values
 from echoingecg.evaluation.protocols.zero_shot_and_probe import _draws, few_shot, zero_shot_scores
-from echoingecg.evaluation.report.results import protocol_name
+from echoingecg.evaluation.report.wording import protocol_name
 from echoingecg.recipe import EvaluationSettings, FewShotSettings
 from echoingecg.teacher.demo_training.evaluate_and_save import ranked_value
 from helpers.cases.evaluation_case import DIM, LVEF, PlantedStudent, PlantedTeacher, lvef_below, make_inputs
@@ -131,6 +132,15 @@ def test_few_shot_against_plain_scikit_learn() -> None:
         (np.mean(expected), *np.percentile(expected, [2.5, 97.5])), abs=1e-3
     )
     assert one.value > found[4, "auroc"].value > 0.6
+
+
+def test_few_shot_gives_the_mean_and_the_middle_95_percent_of_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    mean, _, label, patient, split = case(200)
+    auroc = iter(np.random.default_rng(0).permutation(41) / 40)
+    monkeypatch.setattr(zero_shot_and_probe, "roc_auc_score", lambda *_: next(auroc))
+    results = few_shot(mean, label, patient, split, FewShotSettings(cases=(2,), draws=41), 7)
+    (found,) = [one for one in results if one.metric == "auroc"]
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.025, 0.975))
 
 
 @given(st.integers(0, 10_000))

@@ -39,6 +39,18 @@ def test_retrieval_against_sorting(seed: int, queries: int, gallery: int, elemen
         assert chance == pytest.approx(np.mean(lucky))
 
 
+def test_recall_at_1_5_and_10_of_planted_ranks() -> None:
+    """Gallery rows on a line, all queries at 0: the match in row r has rank r + 1."""
+    gallery = GaussianTable.from_points(np.arange(1, 21, dtype=np.float32)[:, None])
+    queries = GaussianTable.from_points(np.zeros((5, 1), np.float32))
+    found = retrieve(queries, gallery, np.arange(5), np.array([1, 5, 6, 10, 11]) - 1)
+    assert found.recall == pytest.approx((0.2, 0.4, 0.8))
+    assert found.median_rank == 6
+    rows = list(found.rows("ecg_to_echo"))
+    assert [(row["k"], row["recall"]) for row in rows] == [(1, 0.2), (5, 0.4), (10, 0.8)]
+    assert [row["chance"] for row in rows] == pytest.approx([1 / 20, 5 / 20, 10 / 20])
+
+
 def test_a_collapsed_embedding_finds_nothing() -> None:
     same = GaussianTable.from_log_var(np.ones((20, 4)), np.zeros((20, 4)))
     found = retrieve(same, same, np.arange(20), np.arange(20))

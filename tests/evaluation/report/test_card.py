@@ -11,7 +11,7 @@ from data_contracts.evaluation import FIGURES, METRICS, MODEL_CARD, PREDICTIONS,
 from data_contracts.evaluation_details import EMBEDDING_MAP, UNCERTAINTY
 from echoingecg.ecg.plot import draw
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
-from echoingecg.evaluation.report.all_figures import draw_example_ecgs, most_and_least_certain
+from echoingecg.evaluation.report.example_ecgs import draw_example_ecgs, most_and_least_certain
 from echoingecg.evaluation.report.render import markdown_text, write_report
 from echoingecg.evaluation.report.results import EvaluationResults
 from echoingecg.evaluation.report.run_figures import attrition_series
@@ -54,7 +54,7 @@ def test_the_card_has_its_sections_and_its_numbers(evaluated: Path) -> None:
         "| student.epochs | epochs at most | 30 |",
         "| train | 300 | 150 |",
         "- catalog: 615 ecgs, 400 echoes",
-        "| student | 2222222222222222 | no longer there | |",
+        "| student | 2222222222222222 | not in this workspace any more | |",
         "- refused by ecg: 12 too\\_short, 3 missing\\_units",
         "| sex: F |",
         "AURC, ranked by variance",
@@ -88,7 +88,7 @@ def test_strips_are_the_ends_of_the_ranking(
     table = UNCERTAINTY.read(evaluated).to_pandas()
     ranked = table[table["split"] == "test"].sort_values("mean_log_var")["record_id"].tolist()
     assert [one.record_id for one in found] == [*ranked[:2], *ranked[-2:]]
-    assert [one.says for one in found] == [
+    assert [one.title for one in found] == [
         "Most certain", "Second most certain", "Second least certain", "Least certain",
     ]  # fmt: skip
     page = inputs.provenance["pages"]([ranked[0]])[0]

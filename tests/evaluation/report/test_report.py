@@ -16,7 +16,7 @@ from data_contracts.evaluation import MODEL_CARD
 from data_contracts.student import HISTORY
 from echoingecg.common.figure_style import drawable, new_figure, png, set_title, styled
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
-from echoingecg.evaluation.report.results import probability_text
+from echoingecg.evaluation.report.wording import probability_text
 from echoingecg.recipe import EvaluationSettings
 from helpers.cases.evaluation_case import NO_FEW_SHOT, lvef_below, make_inputs
 
@@ -143,7 +143,7 @@ def test_what_could_not_be_evaluated_is_said(inputs: EvaluationInputs, tmp_path:
         lvef_below(5, name="no positive"),
     ).words
     assert "no ECG of the test split has a label. Of 275 paired studies 275 have no measurement 'septum'" in words
-    assert "275 have it in another unit than '1'" in words
+    assert "275 have it in a unit other than '1'" in words
     assert "no positive among the 86 labelled test ECGs" in words
     assert "Linear probe · ECG measurements, no network left out: all 300 labelled training ECGs have label 0" in words
     assert "0.5 by default: no positive among 100 validation ECGs" in words

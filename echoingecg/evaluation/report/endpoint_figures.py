@@ -1,6 +1,6 @@
-"""Figures of one endpoint. Every function returns a Figure to be rendered within `figure_style.styled`.
+"""Figures of one endpoint: ROC curves, scores, halves by certainty, errors, calibration, risk-coverage curves.
 
-Figures of one endpoint that tell where to trust it, drawn from the evaluation's tables.
+Every function returns a Figure; render it inside `figure_style.styled`.
 """
 
 from typing import Any
@@ -14,45 +14,34 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from scipy.special import expit
 from sklearn.metrics import roc_curve
 
-from echoingecg.common.figure_style import (
-    BLUE,
-    CLASS_COLOURS,
-    GREEN,
-    GREY,
-    INK,
-    MUTED,
-    PROTOCOL_COLOURS,
-    PROTOCOL_MARKERS,
-    VERMILION,
-    new_figure,
-    set_title,
-)
+from echoingecg.common import figure_style as style
 from echoingecg.evaluation.metrics import classification, selective
-from echoingecg.evaluation.report import results
+from echoingecg.evaluation.report import wording
+from echoingecg.evaluation.report.results import EndpointScores, GroupMetrics
 from echoingecg.evaluation.tables.rows import MEAN_LOG_VAR, RAW, SCORE_DISTANCE
 
-Groups = dict[tuple[str, str, str], results.GroupMetrics]
+Groups = dict[tuple[str, str, str], GroupMetrics]
 
 
-def roc(scores: results.EndpointScores, groups: Groups) -> Figure:
-    """ROC curves on the test split, a dot where the threshold puts the decision. Needs both classes."""
-    figure = new_figure(4.3 + 0.3 * len(scores.score))  # a line of the legend each
+def roc(scores: EndpointScores, groups: Groups) -> Figure:
+    """ROC curves on the test split, with a marker at the decision threshold. Needs both classes."""
+    figure = style.new_figure(4.3 + 0.3 * len(scores.score))  # a line of the legend each
     axes = figure.add_subplot()
     label = scores.label
-    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="Chance, AUROC 0.50")
+    axes.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1, linestyle=(0, (4, 4)), label="Chance, AUROC 0.50")
     for index, (protocol, score) in enumerate(scores.score.items()):
-        colour = PROTOCOL_COLOURS[protocol]
+        colour = style.PROTOCOL_COLOURS[protocol]
         auroc = groups[scores.endpoint, protocol, selective.ALL].estimates[classification.AUROC]
         false_positive, sensitivity, _ = roc_curve(label, score)
-        interval = results.interval_text(auroc)
-        name = f"{results.protocol_name(protocol)}, AUROC {auroc.value:.2f}" + (f" ({interval})" if interval else "")
-        # The first ones wider, so that curves which lie on each other are all seen.
+        interval = wording.interval_text(auroc)
+        name = f"{wording.protocol_name(protocol)}, AUROC {auroc.value:.2f}" + (f" ({interval})" if interval else "")
+        # The first curves are wider, so that curves on top of each other stay visible.
         axes.plot(false_positive, sensitivity, color=colour, linewidth=4 - index, label=name)
         called = scores.decision[protocol] == 1
         axes.plot(
             called[label == 0].mean(),
             called[label == 1].mean(),
-            PROTOCOL_MARKERS[protocol],
+            style.PROTOCOL_MARKERS[protocol],
             color=colour,
             markersize=9,
             markeredgecolor="white",
@@ -62,15 +51,15 @@ def roc(scores: results.EndpointScores, groups: Groups) -> Figure:
         )
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="False positive rate (1 − specificity)", ylabel="Sensitivity")
     axes.set_box_aspect(0.82)
-    set_title(axes, scores.endpoint)
+    style.set_title(axes, scores.endpoint)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left")
     return figure
 
 
-def score_distribution(scores: results.EndpointScores) -> Figure:
-    """Histogram of test scores by class on a log-odds axis, with the threshold; one panel a protocol."""
+def score_distribution(scores: EndpointScores) -> Figure:
+    """Histogram of test scores by class on a log-odds axis, with the threshold; one panel for each protocol."""
     panels = len(scores.score)
-    figure = new_figure(1.2 + 2.0 * panels)
+    figure = style.new_figure(1.2 + 2.0 * panels)
     label = scores.label
     for index, (protocol, protocol_scores) in enumerate(scores.score.items()):
         axes = figure.add_subplot(panels, 1, index + 1)
@@ -83,16 +72,16 @@ def score_distribution(scores: results.EndpointScores) -> Figure:
             of_class = score[label == value]
             share = np.histogram(of_class, edges)[0] / max(len(of_class), 1)
             name = f"Label {value} ({len(of_class)} ECGs)"
-            axes.stairs(share, edges, fill=True, color=CLASS_COLOURS[value], alpha=0.6, label=name)
-            axes.stairs(share, edges, color=CLASS_COLOURS[value], linewidth=1.2)
-        axes.axvline(threshold, color=INK, linewidth=1.5, linestyle="--", label="Decision threshold")
+            axes.stairs(share, edges, fill=True, color=style.CLASS_COLOURS[value], alpha=0.6, label=name)
+            axes.stairs(share, edges, color=style.CLASS_COLOURS[value], linewidth=1.2)
+        axes.axvline(threshold, color=style.INK, linewidth=1.5, linestyle="--", label="Decision threshold")
         axes.set(xlim=(edges[0], edges[-1]), ylabel="Share of class")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         places = [tick for tick in MaxNLocator(4).tick_values(edges[0], edges[-1]) if edges[0] <= tick <= edges[-1]]
-        axes.set_xticks(places, results.probability_texts([float(expit(tick)) for tick in places]), fontsize=8.5)
-        axes.text(1.0, 1.03, results.protocol_name(protocol), transform=axes.transAxes, ha="right", color=MUTED)
+        axes.set_xticks(places, wording.probability_texts([float(expit(tick)) for tick in places]), fontsize=8.5)
+        axes.text(1.0, 1.03, wording.protocol_name(protocol), transform=axes.transAxes, ha="right", color=style.MUTED)
         if index == 0:
-            set_title(axes, scores.endpoint)
+            style.set_title(axes, scores.endpoint)
             axes.title.set_y(1.1)
         if index == panels - 1:
             axes.set_xlabel("Score: predicted probability of label 1 (log-odds scale)")
@@ -101,17 +90,17 @@ def score_distribution(scores: results.EndpointScores) -> Figure:
     return figure
 
 
-def uncertainty_halves(scores: results.EndpointScores, groups: Groups) -> Figure:
-    """Balanced accuracy with intervals for all test ECGs and for each half, over its class counts."""
-    figure = new_figure(3.9 + 0.25 * len(scores.score))
+def uncertainty_halves(scores: EndpointScores, groups: Groups) -> Figure:
+    """Balanced accuracy with intervals for all test ECGs and each half by certainty, with the class counts."""
+    figure = style.new_figure(3.9 + 0.25 * len(scores.score))
     axes = figure.add_subplot()
-    axes.axhline(0.5, color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
+    axes.axhline(0.5, color=style.MUTED, linewidth=1, linestyle=(0, (4, 4)))
     for index, protocol in enumerate(scores.score):
         shift = (index - (len(scores.score) - 1) / 2) * 0.28
-        colour = PROTOCOL_COLOURS[protocol]
-        marker = PROTOCOL_MARKERS[protocol]
-        axes.plot([], [], marker, color=colour, markersize=8, label=results.protocol_name(protocol))
-        for place, group in enumerate(results.GROUP_NAMES):
+        colour = style.PROTOCOL_COLOURS[protocol]
+        marker = style.PROTOCOL_MARKERS[protocol]
+        axes.plot([], [], marker, color=colour, markersize=8, label=wording.protocol_name(protocol))
+        for place, group in enumerate(wording.GROUP_NAMES):
             estimate = groups[scores.endpoint, protocol, group].estimates[classification.BALANCED_ACCURACY]
             if estimate.value is None:
                 continue
@@ -120,29 +109,29 @@ def uncertainty_halves(scores: results.EndpointScores, groups: Groups) -> Figure
             axes.plot(place + shift, estimate.value, marker, color=colour, markersize=8)
             under = estimate.value if estimate.low is None else estimate.low
             axes.text(place + shift, under - 0.03, f"{estimate.value:.2f}", va="top", ha="center", fontsize=9)
-    counts = [groups[scores.endpoint, next(iter(scores.score)), group] for group in results.GROUP_NAMES]
+    counts = [groups[scores.endpoint, next(iter(scores.score)), group] for group in wording.GROUP_NAMES]
     ticks = [
         f"{name}\n{count.positives} with label 1\n{count.negatives} with label 0"
-        for name, count in zip(results.GROUP_NAMES.values(), counts, strict=True)
+        for name, count in zip(wording.GROUP_NAMES.values(), counts, strict=True)
     ]
     axes.set_xticks(range(len(ticks)), ticks, fontsize=9.5)
     axes.grid(axis="x", visible=False)
     axes.set(xlim=(-0.5, 2.6), ylim=(0, 1.02), ylabel="Balanced accuracy")
-    set_title(axes, scores.endpoint)
+    style.set_title(axes, scores.endpoint)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left")
     return figure
 
 
-def error_against_variance(scores: results.EndpointScores) -> Figure:
-    """Error rate in quantile bins of uncertainty, over the share of positives in the same bins."""
-    figure = new_figure(4.2 + 0.25 * len(scores.score))
+def error_against_variance(scores: EndpointScores) -> Figure:
+    """Error rate in quantile bins of uncertainty, with the share of positives in the same bins."""
+    figure = style.new_figure(4.2 + 0.25 * len(scores.score))
     axes = figure.add_subplot()
     for index, (protocol, decision) in enumerate(scores.decision.items()):
         bins = selective.variance_bins(scores.uncertainty, scores.label, decision)
         place = np.arange(len(bins))
         if index == 0:
             positive_share = [variance_bin.positive_share for variance_bin in bins]
-            axes.bar(place, positive_share, color=GREY, alpha=0.5, width=0.7, label="Share with label 1")
+            axes.bar(place, positive_share, color=style.GREY, alpha=0.5, width=0.7, label="Share with label 1")
             axes.set_xticks(
                 place,
                 [
@@ -153,31 +142,31 @@ def error_against_variance(scores: results.EndpointScores) -> Figure:
         axes.plot(
             place,
             [variance_bin.error_rate for variance_bin in bins],
-            color=PROTOCOL_COLOURS[protocol],
-            marker=PROTOCOL_MARKERS[protocol],
+            color=style.PROTOCOL_COLOURS[protocol],
+            marker=style.PROTOCOL_MARKERS[protocol],
             markersize=7,
-            label=f"Error rate, {results.protocol_name(protocol)}",
+            label=f"Error rate, {wording.protocol_name(protocol)}",
             clip_on=False,
         )
     axes.grid(axis="x", visible=False)
     axes.set(ylim=(0, None), ylabel="Share of the bin's ECGs")
     axes.set_xlabel("Mean log-variance of the bin\n← more certain        less certain →")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    set_title(axes, scores.endpoint)
+    style.set_title(axes, scores.endpoint)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left")
     return figure
 
 
 _CALIBRATIONS = (
-    (RAW, "Score as it is", BLUE),
-    ("platt", "After Platt", VERMILION),
-    ("isotonic", "After isotonic", GREEN),
+    (RAW, "Score as it is", style.BLUE),
+    ("platt", "After Platt", style.VERMILION),
+    ("isotonic", "After isotonic", style.GREEN),
 )
 _DOUBTS = ((MEAN_LOG_VAR, "variance", "-"), (SCORE_DISTANCE, "distance to the threshold", "--"))
 
 
 def reliability(endpoint: str, table: pa.Table) -> Figure:
-    """Share with label 1 against the predicted probability, a panel a protocol, over the ECGs in each bin of the score.
+    """Reliability diagram: share with label 1 against predicted probability; one panel for each protocol.
 
     Args:
         endpoint: name.
@@ -185,11 +174,11 @@ def reliability(endpoint: str, table: pa.Table) -> Figure:
     """
     rows = table.filter(pc.equal(table["endpoint"], endpoint)).to_pylist()
     protocols = list(dict.fromkeys(row["protocol"] for row in rows))
-    figure = new_figure(0.9 + 3.6 * len(protocols))
+    figure = style.new_figure(0.9 + 3.6 * len(protocols))
     heights = [3, 1] * len(protocols)
     panels = figure.subplots(2 * len(protocols), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for axes, counts, protocol in zip(panels[::2], panels[1::2], protocols, strict=True):
-        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="Perfectly calibrated")
+        axes.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1, linestyle=(0, (4, 4)), label="Perfectly calibrated")
         for calibration, name, colour in _CALIBRATIONS:
             bins = [row for row in rows if row["protocol"] == protocol and row["calibration"] == calibration]
             predicted = [row["mean_score"] for row in bins]
@@ -199,51 +188,53 @@ def reliability(endpoint: str, table: pa.Table) -> Figure:
             axes.plot(predicted, true, color=colour, linewidth=1.2, label=name if bins else None)
             axes.scatter(predicted, true, s=area, color=colour, alpha=0.7, linewidths=0, clip_on=False)
         axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="Share with label 1")
-        axes.text(1.0, 1.03, results.protocol_name(protocol), transform=axes.transAxes, ha="right", color=MUTED)
+        axes.text(1.0, 1.03, wording.protocol_name(protocol), transform=axes.transAxes, ha="right", color=style.MUTED)
         _bin_counts(counts, [row for row in rows if row["protocol"] == protocol and row["calibration"] == RAW])
     panels[-1].set_xlabel("Predicted probability (mean of the bin)")
-    set_title(panels[0], endpoint)
+    style.set_title(panels[0], endpoint)
     panels[0].title.set_y(1.06)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
     return figure
 
 
 def _bin_counts(axes: Axes, bins: list[dict[str, Any]]) -> None:
-    """Bars of the ECGs in each bin of the score as it is, with their number."""
+    """Bars with the number of ECGs in each bin of the uncalibrated score."""
     low, width = [row["low"] for row in bins], [row["high"] - row["low"] for row in bins]
-    drawn = axes.bar(low, [row["records"] for row in bins], width=width, align="edge", color=GREY, edgecolor="white")
-    axes.bar_label(drawn, [f"{row['records']:,}" for row in bins], padding=1, fontsize=8, color=INK)
+    drawn = axes.bar(
+        low, [row["records"] for row in bins], width=width, align="edge", color=style.GREY, edgecolor="white"
+    )
+    axes.bar_label(drawn, [f"{row['records']:,}" for row in bins], padding=1, fontsize=8, color=style.INK)
     axes.set(ylim=(0, 1.35 * max((row["records"] for row in bins), default=1)), ylabel="ECGs", yticks=[])
     axes.grid(visible=False)
 
 
 def risk_coverage(endpoint: str, table: pa.Table) -> Figure:
-    """Error rate among the ECGs kept, for each protocol and each way to rank them.
+    """Risk-coverage curves: error rate among the ECGs kept, for each protocol and each ranking.
 
     Args:
         endpoint: name.
         table: evaluation.RISK_COVERAGE; holds points of the endpoint.
     """
     rows = table.filter(pc.equal(table["endpoint"], endpoint)).to_pylist()
-    figure = new_figure(4.4)
+    figure = style.new_figure(4.4)
     axes = figure.add_subplot()
     for index, protocol in enumerate(dict.fromkeys(row["protocol"] for row in rows)):
-        colour = PROTOCOL_COLOURS[protocol]
+        colour = style.PROTOCOL_COLOURS[protocol]
         for doubt, name, line in _DOUBTS:
             points = [row for row in rows if row["protocol"] == protocol and row["doubt"] == doubt]
-            label = f"{results.protocol_name(protocol)}, by {name}"
+            label = f"{wording.protocol_name(protocol)}, by {name}"
             axes.plot(
                 [row["coverage"] for row in points],
                 [row["risk"] for row in points],
                 color=colour,
                 linestyle=line,
-                linewidth=4 - index,  # the first ones wider, so that curves which lie on each other are all seen
+                linewidth=4 - index,  # the first curves are wider, so that curves on top of each other stay visible
                 label=label,
             )
     axes.set(xlim=(0, 1), ylim=(0, None), ylabel="Error rate among those kept")
     axes.set_xlabel("Share of test ECGs kept, the least doubtful first")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
-    set_title(axes, endpoint)
+    style.set_title(axes, endpoint)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left")
     return figure
