@@ -1,36 +1,33 @@
-"""The DAG: from a hospital export to an evaluated student.
-
-One stage alone: for an operator after a fault, or a machine that is made for it.
-"""
+"""The pipeline as flows: all stages from a hospital export to an evaluated student, one stage, or one run a stage."""
 
 from typing import Any
 
-from prefect import flow
-from prefect.futures import PrefectFuture, wait
+from prefect import Task, flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.deployments import run_deployment
+from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from data_contracts.conventions import Stage
+from data_contracts.conventions import STAGES, UPSTREAM, Stage
 from flows import faults, request
-from tasks.catalog import catalog, simulate
-from tasks.ecg import ecg
-from tasks.evaluation import evaluation
-from tasks.pairs import pairs
+from tasks import catalog, ecg, evaluation, pairs, student, teacher
 from tasks.store import Job
-from tasks.student import student
-from tasks.teacher import teacher
+
+GPU_STAGE = "stage-gpu"  # deployment of the flow `stage` on the work pool of machines with a GPU
+_POLL_SECONDS = 2.0  # between two looks at a stage's run
 
 
 def run_name(parameters: dict[str, Any]) -> str:
-    """What a run is called in the UI: `demo on its simulated export, from student`."""
-    name = what_on_what(parameters)
+    """Name of a run in the UI: `demo on its simulated export, from student`."""
+    name = recipe_and_export(parameters)
     if parameters["start_from"]:
         name += f", from {parameters['start_from']}"
     return f"{name}, only {' '.join(parameters['only'])}" if parameters["only"] else name
 
 
-def what_on_what(parameters: dict[str, Any]) -> str:
+def recipe_and_export(parameters: dict[str, Any]) -> str:
     """Recipe and export of a run: `demo on its simulated export`."""
     return f"{parameters['recipe_file'] or parameters['recipe']} on {parameters['export'] or 'its simulated export'}"
 
@@ -52,7 +49,7 @@ def distil(
     force: bool = False,
     overrides: list[request.Override] = [],  # noqa: B006
 ) -> State:
-    """Train and judge an ECG student from an export of ECGs and echo studies.
+    """Train and evaluate an ECG student from an export of ECGs and echo studies.
 
     Stages whose version exists are shown as cached and cost nothing.
 
@@ -66,44 +63,35 @@ def distil(
         force: redo every stage that runs.
         overrides: recipe fields to replace.
     """
-    order = request.find_recipe(recipe_file or recipe, [str(one) for one in overrides])
-    return run_stages(request.make_job(order, export, workspace, start_from, list(only), force))
+    full_recipe = request.find_recipe(recipe_file or recipe, overrides)
+    return run_stages(request.make_job(full_recipe, export, workspace, start_from, list(only), force))
 
 
 def run_stages(job: Job) -> State:
-    """Submits the DAG and waits for it. Needs a flow run."""
-    export_ready = simulate.submit(job)
-    listed = catalog.submit(job, wait_for=[export_ready])
-    signals = ecg.submit(job, catalog=listed)
-    targets = teacher.submit(job, catalog=listed)
-    matched = pairs.submit(job, catalog=listed, ecg=signals, teacher=targets)
-    trained = student.submit(job, ecg=signals, teacher=targets, pairs=matched)
-    judged = evaluation.submit(job, ecg=signals, teacher=targets, pairs=matched, student=trained)
+    """Submits all stages, waits for them, and returns the run's state. Must be called in a flow run.
 
-    return conclude([export_ready, listed, signals, targets, matched, trained, judged])
+    Returns:
+        The first fault's own line, or the artefacts by stage.
+    """
+    export_ready = catalog.simulate.submit(job)
+    cataloged = catalog.catalog.submit(job, wait_for=[export_ready])
+    signals = ecg.ecg.submit(job, catalog=cataloged)
+    targets = teacher.teacher.submit(job, catalog=cataloged)
+    matched = pairs.pairs.submit(job, catalog=cataloged, ecg=signals, teacher=targets)
+    trained = student.student.submit(job, ecg=signals, teacher=targets, pairs=matched)
+    evaluated = evaluation.evaluation.submit(job, ecg=signals, teacher=targets, pairs=matched, student=trained)
 
-
-def conclude(futures: list[PrefectFuture[Any]]) -> State:
-    """The run's final state: the first fault's own line, or the artefacts by stage."""
-    if fault := first_fault(futures):
+    futures = [export_ready, cataloged, signals, targets, matched, trained, evaluated]
+    if fault := faults.first_fault(futures):
         return fault
-    artefacts = [future.result() for future in futures]
-    made = {one.stage: one for one in artefacts if one is not None}
-    return Completed(message=", ".join(str(one) for one in made.values()), data=made)
-
-
-def first_fault(futures: list[PrefectFuture[Any]]) -> State | None:
-    """Waits for all; what went wrong first, in their order, as the run's state."""
-    wait(futures)
-    for future in futures:
-        if future.state.is_failed() or future.state.is_crashed():
-            return Failed(message=future.state.message, data=future.state.result(raise_on_failure=False))
-    return None
+    artefacts = {artefact.stage: artefact for future in futures if (artefact := future.result()) is not None}
+    return Completed(message=", ".join(str(artefact) for artefact in artefacts.values()), data=artefacts)
 
 
 def stage_run_name(parameters: dict[str, Any]) -> str:
-    """What a run is called in the UI: `ecg alone, again: demo on its simulated export`."""
-    return f"{parameters['stage']} alone{', again' if parameters['again'] else ''}: {what_on_what(parameters)}"
+    """Name of a run in the UI: `ecg alone, again: demo on its simulated export`."""
+    again = ", again" if parameters["again"] else ""
+    return f"{parameters['stage']} alone{again}: {recipe_and_export(parameters)}"
 
 
 @flow(name="stage", flow_run_name=lambda: stage_run_name(flow_run.parameters), persist_result=False)
@@ -115,7 +103,7 @@ def one_stage(
     recipe_file: str = "",
     export: str = "",
     workspace: str = "workspace",
-    overrides: list[request.Override] = [],  # noqa: B006 - Prefect's form shows a plain list; it is never changed
+    overrides: list[request.Override] = [],  # noqa: B006 - see distil
 ) -> State:
     """Build one stage alone; the stages it needs must have been built before.
 
@@ -128,5 +116,59 @@ def one_stage(
         workspace: folder that holds pools and artefacts.
         overrides: recipe fields to replace.
     """
-    order = request.find_recipe(recipe_file or recipe, [str(one) for one in overrides])
-    return run_stages(request.make_job(order, export, workspace, only=[stage], force=again))
+    full_recipe = request.find_recipe(recipe_file or recipe, overrides)
+    return run_stages(request.make_job(full_recipe, export, workspace, only=[stage], force=again))
+
+
+@flow(
+    name="spread",
+    flow_run_name=lambda: f"spread: {recipe_and_export(flow_run.parameters)}",
+    task_runner=ThreadPoolTaskRunner(max_workers=len(STAGES)),  # type: ignore[arg-type]
+    persist_result=False,
+)
+def distil_on_work_pools(
+    recipe: request.ShippedRecipe = "demo",
+    recipe_file: str = "",
+    export: str = "",
+    workspace: str = "workspace",
+    gpu_stages: list[Stage] = ["teacher", "student", "evaluation"],  # noqa: B006 - see distil
+    overrides: list[request.Override] = [],  # noqa: B006
+) -> State:
+    """Train and evaluate an ECG student, each stage as a run of its own on the work pool for it.
+
+    Export and workspace must be the same folders on every machine. This run waits in a place of its own: the
+    worker that takes it must be allowed two runs at once.
+
+    Args:
+        recipe: a recipe that comes with the package; paper needs an export.
+        recipe_file: path of your own YAML recipe, used instead.
+        export: folder of the hospital export; empty for the recipe's simulated one.
+        workspace: folder that holds pools and artefacts.
+        gpu_stages: stages that run on the work pool of machines with a GPU; the others run on that of CPUs.
+        overrides: recipe fields to replace.
+    """
+    parameters = {
+        "recipe": recipe,
+        "recipe_file": recipe_file,
+        "export": export,
+        "workspace": workspace,
+        "overrides": [override.model_dump() for override in overrides],
+    }
+    runs: dict[Stage, PrefectFuture[Any]] = {}
+    for stage in STAGES:
+        deployment = GPU_STAGE if stage in gpu_stages else "stage"
+        run: Task[..., Any] = run_stage_deployment.with_options(task_run_name=f"{stage} on {deployment}")
+        above = [runs[needed] for needed in UPSTREAM[stage]]
+        runs[stage] = run.submit(deployment, {"stage": stage, **parameters}, wait_for=above)
+    fault = faults.first_fault(list(runs.values()))
+    return fault or Completed(message=f"{', '.join(STAGES)}: each by a run of its own")
+
+
+@task(name="run-stage-deployment", cache_policy=NO_CACHE, persist_result=False)
+def run_stage_deployment(deployment: str, parameters: dict[str, Any]) -> State:
+    """Starts a deployment of the flow `stage` and waits for its end. The run's message is this task's message."""
+    run: Any = run_deployment(f"stage/{deployment}", parameters=parameters, poll_interval=_POLL_SECONDS)
+    state = run.state
+    if state.is_completed():
+        return Completed(message=state.message)
+    return Failed(message=f"{run.name}: {state.message or state.name}")

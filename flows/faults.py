@@ -1,10 +1,8 @@
-"""A fault that a person can mend ends a flow as a failed state whose message is that one line.
+"""How runs end badly: a fault that the user can mend is one line, and a killed run is marked as crashed.
 
-Runs that died unseen: an automation that marks a run crashed once its heartbeat stays away.
-
-A run whose process and worker are both killed is `Running` for ever otherwise, and holds the one place of
-its deployment: nothing scheduled would start again. `echoingecg serve` sees to it; for workers:
-`python -m flows.faults`.
+When a run's process and its worker are both killed, Prefect alone shows the run as `Running` for ever. It keeps the one
+place of its deployment, so nothing scheduled starts again. An automation on the server ends that: it marks a run as
+crashed when its heartbeat stays away. `echoingecg serve` and `echoingecg crashed` create the automation.
 """
 
 from collections.abc import Callable
@@ -16,71 +14,19 @@ from prefect.automations import Automation
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectFuture, wait
 from prefect.states import Completed, Failed, State
 
 from echoingecg.common import UserError
 
-NAME = "echoingecg: a run without heartbeat has crashed"
-SILENCE = timedelta(minutes=3)  # a server or database that is away for a minute must not cost a run
-
-
-def watch(silence: timedelta = SILENCE) -> None:
-    """Creates the automation on the server at PREFECT_API_URL, or brings it up to date.
-
-    Args:
-        silence: after a heartbeat, until the run counts as crashed.
-    """
-    wanted = Automation(
-        name=NAME,
-        description="Ships with echoingecg: docs/operations.md, After a fault.",
-        trigger=EventTrigger(
-            match={"prefect.resource.id": "prefect.flow-run.*"},
-            after={"prefect.flow-run.heartbeat"},
-            expect={"prefect.flow-run.*"},  # any: the events of final states bear names of our own, such as NothingNew
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=silence,
-        ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.CRASHED,
-                message=f"no heartbeat for {silence.total_seconds():.0f} s: the process was killed or the machine is "
-                "gone; run it again, it goes on from its last commit",
-            )
-        ],
-    )
-    known = _known()
-    if known is None:
-        wanted.create()
-    elif known.trigger != wanted.trigger or not known.enabled:
-        wanted.id = known.id
-        wanted.update()
-
-
-def is_watched() -> bool:
-    """Whether the server at PREFECT_API_URL has the automation, switched on."""
-    known = _known()
-    return known is not None and known.enabled
-
-
-def _known() -> Automation | None:
-    try:
-        return cast(Automation, Automation.read(name=NAME))  # a coroutine where a loop runs: there is none
-    except ValueError:  # none, says Prefect
-        return None
-
-
-if __name__ == "__main__":
-    watch()
-
+AUTOMATION = "echoingecg: a run without heartbeat has crashed"
+MAX_SILENCE = timedelta(minutes=3)  # a server or database that is away for a minute must not cost a run
 
 Parameters = ParamSpec("Parameters")
 
 
 def one_line_faults(body: Callable[Parameters, State]) -> Callable[Parameters, State]:
-    """The body of a flow, its UserError turned into a state; a traceback stays for bugs."""
+    """Turns a UserError of a flow's body into a failed state with that one line; a bug keeps its traceback."""
 
     @wraps(body)
     def guarded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> State:
@@ -92,9 +38,65 @@ def one_line_faults(body: Callable[Parameters, State]) -> Callable[Parameters, S
     return guarded
 
 
-def last_word(future: PrefectFuture[Any]) -> State:
-    """Waits for a flow's last task; how it ended, with its message and what it made, as the run's state."""
+def first_fault(futures: list[PrefectFuture[Any]]) -> State | None:
+    """Waits for all tasks. The state of the first one that failed, in the order given; None if all are well."""
+    wait(futures)
+    for future in futures:
+        if future.state.is_failed() or future.state.is_crashed():
+            return Failed(message=future.state.message, data=future.state.result(raise_on_failure=False))
+    return None
+
+
+def final_state(future: PrefectFuture[Any]) -> State:
+    """Waits for a flow's last task. The flow's state is that of the task, with its message and result."""
     future.wait()
     if not future.state.is_completed():
         return Failed(message=future.state.message, data=future.state.result(raise_on_failure=False))
     return Completed(message=future.state.message, data=future.result())
+
+
+def watch_for_crashes(max_silence: timedelta = MAX_SILENCE) -> None:
+    """Creates the automation on the server at PREFECT_API_URL, or updates it.
+
+    Args:
+        max_silence: time without heartbeat after which a run counts as crashed.
+    """
+    wanted = Automation(
+        name=AUTOMATION,
+        description="Ships with echoingecg: docs/operations.md, After a fault.",
+        trigger=EventTrigger(
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            after={"prefect.flow-run.heartbeat"},
+            expect={"prefect.flow-run.*"},  # any event: final states have names of our own, such as NothingNew
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=max_silence,
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED,
+                message=f"no heartbeat for {max_silence.total_seconds():.0f} s: the process was killed or the machine "
+                "is gone; run it again, it goes on from its last commit",
+            )
+        ],
+    )
+    existing = _automation()
+    if existing is None:
+        wanted.create()
+    elif existing.trigger != wanted.trigger or not existing.enabled:
+        wanted.id = existing.id
+        wanted.update()
+
+
+def is_watched() -> bool:
+    """Whether the server at PREFECT_API_URL has the automation, switched on."""
+    existing = _automation()
+    return existing is not None and existing.enabled
+
+
+def _automation() -> Automation | None:
+    try:
+        return cast(Automation, Automation.read(name=AUTOMATION))  # Prefect's types allow a coroutine, too
+    except ValueError:  # Prefect's answer when there is none
+        return None

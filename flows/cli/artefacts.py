@@ -1,21 +1,19 @@
-"""`echoingecg artefacts ...`: look at, compare, check and tidy what is published."""
+"""`echoingecg artefacts ...`: show, compare, verify and tidy published artefacts."""
 
 from typing import Annotated
 
 import typer
 
+from flows.cli import options
+from flows.cli.options import open_store
+
 app = typer.Typer(
     help="List, show, compare, verify and tidy published artefacts; make reports again.", no_args_is_help=True
 )
 
-WorkspaceOption = Annotated[
-    str, typer.Option("--workspace", "-w", envvar="ECHOINGECG_WORKSPACE", help="Folder of pools and artefacts.")
-]
-NameArgument = Annotated[str, typer.Argument(help="STAGE-VERSION (the start of a version is enough) or an alias.")]
-
 
 @app.command("list")
-def list_(workspace: WorkspaceOption = "workspace") -> None:
+def list_(workspace: options.Workspace = "workspace") -> None:
     """All artefacts and aliases."""
     from flows.cli.output import print_artefacts
 
@@ -23,7 +21,7 @@ def list_(workspace: WorkspaceOption = "workspace") -> None:
 
 
 @app.command()
-def show(name: NameArgument, workspace: WorkspaceOption = "workspace") -> None:
+def show(name: options.Name, workspace: options.Workspace = "workspace") -> None:
     """One artefact: manifest, files, and what it refused, with the files' paths where this machine knows them."""
     from flows.cli.output import print_artefact
 
@@ -31,7 +29,7 @@ def show(name: NameArgument, workspace: WorkspaceOption = "workspace") -> None:
 
 
 @app.command()
-def lineage(name: NameArgument, workspace: WorkspaceOption = "workspace") -> None:
+def lineage(name: options.Name, workspace: options.Workspace = "workspace") -> None:
     """What an artefact was made of, stage by stage."""
     store = open_store(workspace)
     for stage, version in store.lineage(store.named(name)).items():
@@ -40,9 +38,9 @@ def lineage(name: NameArgument, workspace: WorkspaceOption = "workspace") -> Non
 
 @app.command()
 def report(
-    name: NameArgument,
+    name: options.Name,
     out: Annotated[str, typer.Option("--out", "-o", help="Folder for report.html, model_card.md and figures.")],
-    workspace: WorkspaceOption = "workspace",
+    workspace: options.Workspace = "workspace",
 ) -> None:
     """Make the report of an evaluation again, from published artefacts alone."""
     from pathlib import Path
@@ -56,36 +54,36 @@ def report(
 
 
 @app.command()
-def diff(one: NameArgument, other: NameArgument, workspace: WorkspaceOption = "workspace") -> None:
+def diff(first: options.Name, second: options.Name, workspace: options.Workspace = "workspace") -> None:
     """Why two artefacts of a stage have different versions, and which files differ."""
     from tasks.store import differences
 
     store = open_store(workspace)
-    found = differences(store.named(one).manifest, store.named(other).manifest)
-    typer.echo("\n".join(found) or "equal")
+    lines = differences(store.named(first).manifest, store.named(second).manifest)
+    typer.echo("\n".join(lines) or "equal")
 
 
 @app.command()
 def verify(
     names: Annotated[list[str] | None, typer.Argument(help="Artefacts; default: all in the workspace.")] = None,
-    workspace: WorkspaceOption = "workspace",
+    workspace: options.Workspace = "workspace",
     shared: Annotated[bool, typer.Option("--shared", help="The copies in the shared store instead.")] = False,
 ) -> None:
     """Compare every file, and every row in the pools, with its checksum."""
     from echoingecg.common import no_progress
     from tasks.operations.verify_and_collect import verify_artefacts
 
-    looked = verify_artefacts(open_store(workspace), names or [], shared, no_progress)
-    found = [fault for of_one in looked.values() for fault in of_one]
-    for fault in found:
+    by_artefact = verify_artefacts(open_store(workspace), names or [], shared, no_progress)
+    faults = [fault for lines in by_artefact.values() for fault in lines]
+    for fault in faults:
         typer.echo(fault, err=True)
-    typer.echo(f"{len(looked)} artefacts, {len(found)} faults")
-    if found:
+    typer.echo(f"{len(by_artefact)} artefacts, {len(faults)} faults")
+    if faults:
         raise typer.Exit(2)
 
 
 @app.command()
-def alias(name: str, artefact: NameArgument, workspace: WorkspaceOption = "workspace") -> None:
+def alias(name: str, artefact: options.Name, workspace: options.Workspace = "workspace") -> None:
     """Point an alias, such as `production`, at an artefact."""
     store = open_store(workspace)
     target = store.named(artefact)
@@ -95,7 +93,7 @@ def alias(name: str, artefact: NameArgument, workspace: WorkspaceOption = "works
 
 @app.command()
 def gc(
-    workspace: WorkspaceOption = "workspace",
+    workspace: options.Workspace = "workspace",
     delete: Annotated[bool, typer.Option("--delete", help="Delete; without it, only list.")] = False,
     shared: Annotated[bool, typer.Option("--shared", help="In the shared store instead, for all machines.")] = False,
 ) -> None:
@@ -109,7 +107,7 @@ def gc(
 @app.command()
 def share(
     address: Annotated[str, typer.Argument(help="s3://BUCKET/PREFIX; without it, say which.", metavar="ADDRESS")] = "",
-    workspace: WorkspaceOption = "workspace",
+    workspace: options.Workspace = "workspace",
     none: Annotated[bool, typer.Option("--none", help="Leave the shared store; nothing is deleted.")] = False,
 ) -> None:
     """Share artefacts and aliases with other machines' workspaces, by a store on S3."""
@@ -122,10 +120,3 @@ def share(
     lines = leave(place) if none else join(place, address) if address else iter([f"artefacts: {sharing(place)}"])
     for line in lines:
         typer.echo(line)
-
-
-def open_store(workspace: str) -> "ArtefactStore":  # type: ignore[name-defined]  # noqa: F821
-    """The store of a workspace as it is typed."""
-    from flows import request  # pydantic and YAML: not for --help
-
-    return request.open_store(workspace)

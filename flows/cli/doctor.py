@@ -1,4 +1,4 @@
-"""`echoingecg doctor`: is this machine fit to run the pipeline?"""
+"""`echoingecg doctor`: checks whether this machine can run the pipeline."""
 
 import os
 import shutil
@@ -13,33 +13,34 @@ from typing import Literal
 from packaging.requirements import Requirement
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-_FREE_GB = 5.0
+_MIN_FREE_GB = 5.0
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: what, how it stands, and what to do if it is not well."""
+    """The result of one check; the message says what to do if it is not ok."""
 
-    what: str
+    check: str
     state: Literal["ok", "warn", "fail"]
-    says: str
+    message: str
 
 
 def examine(workspace: Path) -> Iterator[Finding]:
     """Runs every check; each is quick and changes nothing but a temporary file in the workspace."""
-    good = sys.version_info >= (3, 11)
-    yield Finding(
-        "python", "ok" if good else "fail", sys.version.split()[0] + ("" if good else ": 3.11 or newer needed")
-    )
+    is_supported = sys.version_info >= (3, 11)
+    version_text = sys.version.split()[0] + ("" if is_supported else ": 3.11 or newer needed")
+    yield Finding("python", "ok" if is_supported else "fail", version_text)
     yield from _packages()
     yield _workspace(workspace)
     yield _disk(workspace)
     yield _device()
     yield _pools()
     yield _artefacts(workspace)
-    yield (found := server())
-    if os.environ.get("PREFECT_API_URL") and found.state == "ok":
+    yield (server := check_server())
+    if os.environ.get("PREFECT_API_URL") and server.state == "ok":
         yield _crashed()
 
 
@@ -50,11 +51,11 @@ def _packages() -> Iterator[Finding]:
         if needed.marker and not needed.marker.evaluate({"extra": ""}):
             continue
         try:
-            found = version(needed.name)
+            installed = version(needed.name)
         except PackageNotFoundError:
-            found = ""
-        if not found or not needed.specifier.contains(found, prereleases=True):
-            wrong.append(f"{needed.name} {found or 'absent'}, needed {needed.specifier}")
+            installed = ""
+        if not installed or not needed.specifier.contains(installed, prereleases=True):
+            wrong.append(f"{needed.name} {installed or 'absent'}, needed {needed.specifier}")
     if wrong:
         yield Finding("packages", "fail", "; ".join(wrong) + ": install with the lock file")
     else:
@@ -62,7 +63,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def _workspace(workspace: Path) -> Finding:
-    place = next(folder for folder in (workspace.resolve(), *workspace.resolve().parents) if folder.exists())
+    place = _existing(workspace)
     try:
         with tempfile.NamedTemporaryFile(dir=place):
             return Finding("workspace", "ok", f"{place} can be written")
@@ -70,10 +71,14 @@ def _workspace(workspace: Path) -> Finding:
         return Finding("workspace", "fail", f"{place}: {fault.strerror}: choose another --workspace")
 
 
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next(place for place in (folder.resolve(), *folder.resolve().parents) if place.exists())
+
+
 def _disk(workspace: Path) -> Finding:
-    place = next(folder for folder in (workspace.resolve(), *workspace.resolve().parents) if folder.exists())
-    free = shutil.disk_usage(place).free / 1e9
-    return Finding("disk", "ok" if free > _FREE_GB else "warn", f"{free:.1f} GB free")
+    free = shutil.disk_usage(_existing(workspace)).free / 1e9
+    return Finding("disk", "ok" if free > _MIN_FREE_GB else "warn", f"{free:.1f} GB free")
 
 
 def _device() -> Finding:
@@ -103,8 +108,8 @@ def _artefacts(workspace: Path) -> Finding:
         return Finding("artefacts", "fail", str(fault))
 
 
-def server() -> Finding:
-    """Whether the Prefect server that PREFECT_API_URL names answers; without the variable there is nothing to reach."""
+def check_server() -> Finding:
+    """Asks the Prefect server at PREFECT_API_URL for its health; ok without the variable, as runs start their own."""
     url = os.environ.get("PREFECT_API_URL", "")
     if not url:
         return Finding("prefect", "ok", f"{version('prefect')}, no PREFECT_API_URL: runs start their own server")
@@ -122,16 +127,15 @@ def _crashed() -> Finding:
 
     if is_watched():
         return Finding("killed runs", "ok", "the server marks a run crashed when its heartbeat stays away")
-    return Finding("killed runs", "warn", "would stay Running for ever: `echoingecg serve` or `python -m flows.faults`")
+    return Finding("killed runs", "warn", "would stay Running for ever: `echoingecg serve` or `echoingecg crashed`")
 
 
 def print_findings(findings: Iterator[Finding]) -> bool:
-    """Prints the findings; whether none failed."""
-    colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+    """Prints the findings as a table. Returns whether no check failed."""
     table = Table("check", "state", "finding")
-    sound = True
-    for one in findings:
-        table.add_row(one.what, f"[{colours[one.state]}]{one.state}[/]", one.says)
-        sound &= one.state != "fail"
-    Console().print(table)
-    return sound
+    is_sound = True
+    for finding in findings:
+        table.add_row(finding.check, Text(finding.state, style=_COLOURS[finding.state]), finding.message)
+        is_sound &= finding.state != "fail"
+    Console(markup=False, emoji=False).print(table)  # a folder may be called [old] or :smile:
+    return is_sound

@@ -9,8 +9,7 @@ import typer
 
 from data_contracts.conventions import UserError
 from flows import prefect_settings
-from flows.cli import plots, students
-from flows.cli.artefacts import app as artefacts
+from flows.cli import artefacts, options, plots, students
 
 if TYPE_CHECKING:
     from prefect.states import State
@@ -20,54 +19,57 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="echoingecg",
-    help="Train a probabilistic ECG encoder from echocardiograms, and judge it.",
     no_args_is_help=True,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.add_typer(artefacts, name="artefacts")
-app.command()(plots.plot)
-app.command()(plots.echo)
-app.command()(students.predict)
-app.command()(students.embed)
-app.command()(students.search)
-app.command()(students.promote)
-app.command()(students.import_released)
-app.command()(students.export_released)
+app.add_typer(artefacts.app, name="artefacts")
+for command in (
+    plots.plot, plots.echo,
+    students.predict, students.embed, students.search, students.promote,
+    students.import_released, students.export_released,
+):  # fmt: skip
+    app.command()(command)
 
-WorkspaceOption = Annotated[
-    str, typer.Option("--workspace", "-w", envvar="ECHOINGECG_WORKSPACE", help="Folder of pools and artefacts.")
-]
-RecipeArgument = Annotated[str, typer.Argument(help="A shipped recipe (demo, paper, smoke) or a YAML file.")]
-ExportOption = Annotated[str, typer.Option("--export", "-e", help="Hospital export; default: simulate the recipe's.")]
-SetOption = Annotated[list[str], typer.Option("--set", help="Replace a field: student.epochs=5. Repeatable.")]
+
+@app.callback()
+def options_of_all(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Train a probabilistic ECG encoder from echocardiograms, and evaluate it."""
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("echoingecg"))
+        raise typer.Exit
 
 
 @app.command()
 def run(
-    recipe: RecipeArgument,
-    export: ExportOption = "",
-    workspace: WorkspaceOption = "workspace",
+    recipe: options.Recipe,
+    export: options.Export = "",
+    workspace: options.Workspace = "workspace",
     start_from: Annotated[str, typer.Option("--from", help="Redo this stage and all that depend on it.")] = "",
     only: Annotated[list[str], typer.Option("--only", help="Build this stage alone. Repeatable.")] = [],  # noqa: B006
     force: Annotated[bool, typer.Option("--force", help="Redo every stage that runs.")] = False,
-    overrides: SetOption = [],  # noqa: B006
+    overrides: options.Overrides = [],  # noqa: B006
 ) -> None:
     """Run the whole pipeline; stages whose version exists are skipped."""
     prefect_settings.set_defaults()
-    from flows.request import find_recipe, make_job, shipped_recipes
+    from flows.request import find_recipe, make_job, typed_overrides
 
     make_job(find_recipe(recipe, overrides), export, workspace, start_from, only, force)  # fail before a server starts
-    from flows.cli.doctor import server
+    from flows.cli.doctor import check_server
 
-    if (prefect := server()).state == "fail":
-        raise UserError(f"PREFECT_API_URL: {prefect.says}")
+    if (server := check_server()).state == "fail":
+        raise UserError(f"PREFECT_API_URL: {server.message}")
     from flows.cli.output import print_run
     from flows.distil import distil
-    from flows.request import typed_overrides
 
     state = distil(
-        **({"recipe": recipe} if recipe in shipped_recipes() else {"recipe_file": recipe}),
+        **_recipe_field(recipe),
         export=export,
         workspace=workspace,
         start_from=start_from,
@@ -81,10 +83,10 @@ def run(
 
 @app.command()
 def status(
-    recipe: RecipeArgument = "demo",
-    export: ExportOption = "",
-    workspace: WorkspaceOption = "workspace",
-    overrides: SetOption = [],  # noqa: B006
+    recipe: options.Recipe = "demo",
+    export: options.Export = "",
+    workspace: options.Workspace = "workspace",
+    overrides: options.Overrides = [],  # noqa: B006
 ) -> None:
     """Which stages of a recipe are published, which are missing. Changes no artefact."""
     prefect_settings.set_defaults()
@@ -98,7 +100,7 @@ def status(
 def simulate(
     folder: Annotated[Path, typer.Argument(help="New folder for the export.")],
     recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose simulator section is used.")] = "demo",
-    overrides: SetOption = [],  # noqa: B006
+    overrides: options.Overrides = [],  # noqa: B006
 ) -> None:
     """Write a paired hospital export of simulated patients, in the MIMIC-IV layout."""
     from echoingecg.simulator.export import simulate as write
@@ -118,16 +120,16 @@ def simulate(
 def teach(
     folder: Annotated[str, typer.Argument(help="Receives weights, configuration and model card.")],
     recipe: Annotated[str, typer.Option("--recipe", help="Recipe with a teaching section.")] = "teacher",
-    export: ExportOption = "",
-    workspace: WorkspaceOption = "workspace",
-    overrides: SetOption = [],  # noqa: B006
+    export: options.Export = "",
+    workspace: options.Workspace = "workspace",
+    overrides: options.Overrides = [],  # noqa: B006
 ) -> None:
-    """Teach a small teacher on echo frames and report sentences; how the demo's was made."""
+    """Train a small teacher on echo frames and report sentences, as the demo's teacher was trained."""
     prefect_settings.set_defaults()
     from flows.request import find_recipe, make_teaching_job
 
     make_teaching_job(find_recipe(recipe, overrides), export, workspace)  # fail before a server starts
-    from flows.teach import teach as flow
+    from flows.operations import teach as flow
 
     arguments = {"recipe": recipe, "export": export, "workspace": workspace, "overrides": overrides}
     typer.echo(_outcome(flow(folder, **arguments, return_state=True)))
@@ -136,54 +138,72 @@ def teach(
 @app.command()
 def drift(
     export: Annotated[str, typer.Argument(help="The new export.")],
-    student: students.StudentOption = "",
+    student: options.Student = "",
     recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose drift section is the rule.")] = "demo",
-    workspace: WorkspaceOption = "workspace",
-    overrides: SetOption = [],  # noqa: B006
+    workspace: options.Workspace = "workspace",
+    overrides: options.Overrides = [],  # noqa: B006
 ) -> None:
     """Compare a new export with what a student was trained on, and say whether it has drifted."""
     prefect_settings.set_defaults()
+    from flows import operations
     from flows.cli.output import print_drift
-    from flows.drift import drift as flow
-    from flows.drift import drift_job
-    from flows.request import find_recipe, shipped_recipes, typed_overrides
+    from flows.request import find_recipe, typed_overrides
 
     # Fail before a server starts.
-    _, judged = drift_job(find_recipe(recipe, overrides), export, student, workspace)
-    chosen = {"recipe": recipe} if recipe in shipped_recipes() else {"recipe_file": recipe}
-    arguments = chosen | {
-        "student": str(judged.evaluation),
-        "workspace": workspace,
-        "overrides": typed_overrides(overrides),
-    }
-    print_drift(_outcome(flow(export, **arguments, return_state=True)))
+    _, judged = operations.drift_job(find_recipe(recipe, overrides), export, student, workspace)
+    state = operations.drift(
+        export,
+        **_recipe_field(recipe),
+        student=str(judged.evaluation),
+        workspace=workspace,
+        overrides=typed_overrides(overrides),
+        return_state=True,
+    )
+    print_drift(_outcome(state))
 
 
 @app.command()
 def serve(
-    recipe: RecipeArgument = "demo",
-    workspace: WorkspaceOption = "workspace",
+    recipe: options.Recipe = "demo",
+    workspace: options.Workspace = "workspace",
     inbox: Annotated[str, typer.Option("--inbox", help="Folder in which exports arrive, for retrain.")] = "inbox",
     cron: Annotated[str, typer.Option("--cron", help="When retrain looks for exports; default: every 15 min.")] = "",
 ) -> None:
     """Offer the pipeline in the UI of the Prefect server at PREFECT_API_URL, and run what is started there."""
     prefect_settings.set_defaults()
-    from flows.cli.doctor import server
     from flows.request import find_recipe, folder_of, shipped_recipes
 
     find_recipe(recipe, [])
-    if not os.environ.get("PREFECT_API_URL") or server().state == "fail":
-        raise UserError("PREFECT_API_URL names no server that answers: start one with `prefect server start`")
+    _need_server()
     from flows.deployments import serve_all
-    from flows.faults import watch
+    from flows.faults import watch_for_crashes
 
-    watch()
-    chosen = {"recipe": recipe} if recipe in shipped_recipes() else {"recipe_file": str(folder_of(recipe))}
-    serve_all(chosen | {"workspace": str(folder_of(workspace)), "inbox": str(folder_of(inbox))}, cron)
+    watch_for_crashes()
+    fields = _recipe_field(recipe if recipe in shipped_recipes() else str(folder_of(recipe)))
+    serve_all(fields | {"workspace": str(folder_of(workspace)), "inbox": str(folder_of(inbox))}, cron)
 
 
 @app.command()
-def doctor(workspace: WorkspaceOption = "workspace") -> None:
+def crashed() -> None:
+    """Make the Prefect server mark killed runs as crashed; `serve` does this, too. Needed once for a server."""
+    prefect_settings.set_defaults()
+    _need_server()
+    from flows.faults import watch_for_crashes
+
+    watch_for_crashes()
+
+
+@app.command()
+def deployments() -> None:
+    """Print prefect.yaml: the deployments of `serve`, for workers."""
+    prefect_settings.set_defaults()
+    from flows.deployments import prefect_yaml
+
+    typer.echo(prefect_yaml(), nl=False)
+
+
+@app.command()
+def doctor(workspace: options.Workspace = "workspace") -> None:
     """Check this machine: packages, disk, device, Prefect server."""
     prefect_settings.set_defaults()
     from flows.cli.doctor import examine, print_findings
@@ -194,8 +214,8 @@ def doctor(workspace: WorkspaceOption = "workspace") -> None:
 
 @app.command()
 def recipe(
-    name: RecipeArgument,
-    overrides: SetOption = [],  # noqa: B006
+    name: options.Recipe,
+    overrides: options.Overrides = [],  # noqa: B006
 ) -> None:
     """Print a whole recipe as YAML, defaults filled in: a start for your own."""
     from echoingecg.recipe import write_recipe
@@ -204,8 +224,23 @@ def recipe(
     typer.echo(write_recipe(find_recipe(name, overrides)), nl=False)
 
 
+def _recipe_field(recipe: str) -> dict[str, Any]:
+    """The flows' field for a recipe: a shipped one has a field of its own, for the choice in the form."""
+    from flows.request import shipped_recipes
+
+    return {"recipe": recipe} if recipe in shipped_recipes() else {"recipe_file": recipe}
+
+
+def _need_server() -> None:
+    """Raises UserError unless the Prefect server at PREFECT_API_URL answers."""
+    from flows.cli.doctor import check_server
+
+    if not os.environ.get("PREFECT_API_URL") or check_server().state == "fail":
+        raise UserError("PREFECT_API_URL names no server that answers: start one with `prefect server start`")
+
+
 def _outcome(state: "State") -> Any:
-    """What a flow made; a fault the user can mend is raised, any other ends the command with code 1."""
+    """A flow's result. Raises a fault that the user can mend; any other fault ends the command with code 1."""
     outcome = state.result(raise_on_failure=False)
     if state.is_completed():
         return outcome
@@ -216,7 +251,7 @@ def _outcome(state: "State") -> Any:
 
 
 def main() -> None:
-    """Entry point: a fault the user can mend is one line on stderr and exit code 2."""
+    """Entry point. A fault that the user can mend is one line on stderr and exit code 2."""
     try:
         app()
     except UserError as fault:

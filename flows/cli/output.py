@@ -1,6 +1,6 @@
-"""What the command line prints: tables of artefacts, the end of a run, a progress line.
+"""What the command line prints: artefacts, the end of a run, drift, readings of ECGs, a progress line.
 
-What `echoingecg predict` prints: a table of a few ECGs, counts of many.
+Paths and names are printed as text: a folder may be called `[old]`, which rich would read as markup.
 """
 
 import os
@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
 
 from data_contracts import conventions, evaluation, quarantine
 from echoingecg.common import Progress as Listener
@@ -23,18 +22,19 @@ from tasks.all_stages import plans
 from tasks.operations.drift import DriftResult
 from tasks.store import Artefact, ArtefactStore, Job
 
-_console = Console(soft_wrap=True)
+_MAX_FILES_SHOWN = 50  # of more files only counts are printed
+_console = Console(soft_wrap=True, markup=False, emoji=False)
 
 
-def print_run(made: Mapping[conventions.Stage, Artefact]) -> None:
-    """The artefacts of a finished run, and the report's path on the last line."""
-    _console.print(_table("run", made.values()))
-    if "evaluation" in made:
-        print(made["evaluation"].folder / evaluation.REPORT)  # noqa: T201 - plain, so that scripts can read it
+def print_run(artefacts: Mapping[conventions.Stage, Artefact]) -> None:
+    """Prints the artefacts of a finished run, and the report's path on the last line."""
+    _console.print(_table("run", artefacts.values()))
+    if "evaluation" in artefacts:
+        print(artefacts["evaluation"].folder / evaluation.REPORT)  # noqa: T201 - plain, so that scripts can read it
 
 
 def print_drift(found: DriftResult) -> None:
-    """Every measure with its sizes, the verdict, and the paths of both files on the last lines."""
+    """Prints every measure with its sizes, the verdict, and the paths of both files on the last lines."""
     columns = ("measure", "trained", "new", "difference (95 %)", "limit", "ECGs", "patients", "")
     table = Table(*columns, title=f"{found.drift.student}, {found.drift.evaluation}", title_justify="left")
     for row in found.table.to_pylist():
@@ -43,7 +43,7 @@ def print_drift(found: DriftResult) -> None:
         if row["low"] is not None:
             spread = f"{row['low']:+.3f} to {row['high']:+.3f}"
         table.add_row(
-            Text(f"{row['measure']} {row['name']}"),
+            f"{row['measure']} {row['name']}",
             *("" if of_embedding else f"{row[f'{side}_value']:.3f}" for side in ("reference", "compared")),
             f"{row['value']:+.3f} ({spread})",
             f"{row['limit']:g}",
@@ -51,28 +51,28 @@ def print_drift(found: DriftResult) -> None:
             "drifted" if row["drifted"] else "",
         )
     _console.print(table)
-    _console.print(Text(f"{found.drift.verdict}: {found.drift.says}"))
+    _console.print(f"{found.drift.verdict}: {found.drift.says}")
     for path in found.files:
         print(path)  # noqa: T201
 
 
 def print_status(job: Job) -> None:
-    """The six versions a recipe leads to, published or not."""
+    """Prints the versions that a recipe leads to, stage by stage, published or not."""
     table = Table("stage", "version", "state", "counts", title=f"{job.workspace.root}", title_justify="left")
     if not job.export.is_dir():
         _console.print(f"export {job.export} is not there yet: nothing has run")
         return
     for plan in plans(job):
-        found = job.store.seen(plan.stage, plan.version)
-        state = f"{'published' if found.is_here else 'shared'} {_minute(found)}" if found else "missing"
-        if found is None and job.workspace.scratch(plan.stage, plan.version).is_dir():
+        artefact = job.store.seen(plan.stage, plan.version)
+        state = f"{'published' if artefact.is_here else 'shared'} {_minute(artefact)}" if artefact else "missing"
+        if artefact is None and job.workspace.scratch(plan.stage, plan.version).is_dir():
             state = "begun: a run would go on from its checkpoint"
-        table.add_row(plan.stage, plan.version, state, _counts(found) if found else "")
+        table.add_row(plan.stage, plan.version, state, _counts(artefact) if artefact else "")
     _console.print(table)
 
 
 def print_artefacts(store: ArtefactStore) -> None:
-    """Every artefact, where it is if the workspace shares any, then the aliases."""
+    """Prints every artefact, where it is if the workspace shares any, then the aliases."""
     there = None if store.shared is None else {(one.stage, one.version) for one in store.shared.manifests()}
     title = f"{store.workspace.root}{f', sharing {store.shared}' if store.shared else ''}"
     _console.print(_table(title, store.published(), there))
@@ -81,7 +81,7 @@ def print_artefacts(store: ArtefactStore) -> None:
 
 
 def print_artefact(store: ArtefactStore, name: str) -> None:
-    """Manifest, then the quarantine rows; paths are looked up in this workspace's private index."""
+    """Prints the manifest, then the quarantine rows with the paths that this workspace's private index knows."""
     artefact = store.named(name)
     _console.print_json(artefact.manifest.model_dump_json())
     _console.print(str(artefact.folder) if artefact.is_here else f"in {store.shared}, not in this workspace yet")
@@ -95,17 +95,17 @@ def print_artefact(store: ArtefactStore, name: str) -> None:
 
 
 def _private_paths(store: ArtefactStore) -> dict[str, str]:
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for index in sorted(store.workspace.private.glob("sources-*.parquet")):
         table = pq.read_table(index, columns=["source_id", "path"])
-        found |= dict(zip(table["source_id"].to_pylist(), table["path"].to_pylist(), strict=True))
-    return found
+        paths |= dict(zip(table["source_id"].to_pylist(), table["path"].to_pylist(), strict=True))
+    return paths
 
 
 def _table(
     title: str, artefacts: Iterable[Artefact], shared: set[tuple[conventions.Stage, str]] | None = None
 ) -> Table:
-    """Rows of artefacts. `shared`: what the shared store holds; None for a workspace that stands alone."""
+    """A table of artefacts. `shared`: what the shared store holds; None for a workspace without one."""
     table = Table(title=title, title_justify="left")
     table.add_column("artefact", no_wrap=True)  # a name that can be copied
     table.add_column("made", no_wrap=True)
@@ -113,11 +113,11 @@ def _table(
     table.add_column("counts")
     if shared is not None:
         table.add_column("where")
-    for one in artefacts:
-        run = one.manifest.run
+    for artefact in artefacts:
+        run = artefact.manifest.run
         new = "" if run.new_keys is None else str(run.new_keys)
-        where = [] if shared is None else [_where(one, (one.stage, one.version) in shared)]
-        table.add_row(str(one), f"{_minute(one)}\nin {run.seconds:.1f} s", new, _counts(one), *where)
+        where = [] if shared is None else [_where(artefact, (artefact.stage, artefact.version) in shared)]
+        table.add_row(str(artefact), f"{_minute(artefact)}\nin {run.seconds:.1f} s", new, _counts(artefact), *where)
     return table
 
 
@@ -147,15 +147,11 @@ def progress_line(what: str) -> Iterator[Listener]:
         yield listen
 
 
-_MOST = 50  # files that anyone reads on a terminal
-_readings_console = Console(soft_wrap=True)
-
-
 def print_readings(tables: Iterable[pa.Table], files: Sequence[str], title: str) -> None:
-    """Every answer of a few files; of many, how many ECGs had which."""
-    if len(files) > _MOST:
+    """Prints every answer for a few files; for many, how many ECGs had which answer."""
+    if len(files) > _MAX_FILES_SHOWN:
         print_counts(tables, title)
-        _readings_console.print("--parquet or --json gives every ECG")
+        _console.print("--parquet or --json gives every ECG")
         return
     folder = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])  # noqa: PTH100, PTH120
     shown = Table(title=f"{title}\nfiles in {folder}", title_justify="left")
@@ -165,23 +161,23 @@ def print_readings(tables: Iterable[pa.Table], files: Sequence[str], title: str)
     rows = (row for table in tables for row in table.to_pylist())
     for file, of_file in groupby(rows, key=lambda row: row["file"]):
         for cells in _cells(os.path.relpath(file, folder), list(of_file)):
-            shown.add_row(*(Text(cell) for cell in cells))  # a file's name is no markup
+            shown.add_row(*cells)
         shown.add_section()
-    _readings_console.print(shown)
+    _console.print(shown)
 
 
 def print_counts(tables: Iterable[pa.Table], title: str) -> None:
-    """How many ECGs had which answer, and how many files were refused."""
+    """Prints how many ECGs had which answer, and how many files were refused."""
     tally = ReadingCounts()
     for table in tables:
         tally.add(table)
     counts = Table("endpoint", "reads", "advice", title=title, title_justify="left")
     counts.add_column("ECGs", justify="right")
     for (endpoint, decision, advice), count in sorted(tally.answers.items()):
-        counts.add_row(Text(endpoint), _word(decision), advice, f"{count:,}")
+        counts.add_row(endpoint, _word(decision), advice, f"{count:,}")
     for reason, count in tally.refusals.most_common():
         counts.add_row("refused", reason, "", f"{count:,}")
-    _readings_console.print(counts)
+    _console.print(counts)
 
 
 def _cells(name: str, rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:

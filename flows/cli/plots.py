@@ -1,8 +1,6 @@
-"""`echoingecg plot`: a look at one ECG.
+"""`echoingecg plot` and `echo`: a look at one ECG or one echo clip."""
 
-`echoingecg echo`: a look at one echo clip.
-"""
-
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +11,7 @@ from data_contracts.conventions import UserError
 
 def plot(
     file: Annotated[Path, typer.Argument(help="An ECG of any accepted format; a WFDB record with or without .hea.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="PNG to write; default: ecg.png.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.")] = Path("ecg.png"),
     recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose ecg section is used.")] = "demo",
     unit: Annotated[str, typer.Option("--unit", help="Amplitude unit, for a file that states none.")] = "",
     sampling_frequency: Annotated[
@@ -26,22 +24,14 @@ def plot(
     """Draw the 12-lead page of one ECG, before and after filtering, with what was found. No names on it."""
     from echoingecg.ecg.plot import draw, pages_of_file
     from flows.request import find_recipe
-    from tasks.base.workspace import writing_to
 
     settings = find_recipe(recipe, overrides).ecg
-    target = output or Path("ecg.png")
-    try:
-        pages = pages_of_file(file, settings, unit or None, sampling_frequency or None)
-    except OSError as fault:
-        raise UserError(f"{file}: cannot be read: {fault.strerror}") from fault
-    with writing_to(target.parent):
-        target.write_bytes(draw(pages))
-    typer.echo(target)
+    _write(file, output, lambda: draw(pages_of_file(file, settings, unit or None, sampling_frequency or None)))
 
 
 def echo(
     file: Annotated[Path, typer.Argument(help="An echo clip of any accepted format.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="PNG to write; default: echo.png.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.")] = Path("echo.png"),
     recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose teacher section is used.")] = "demo",
     overrides: Annotated[
         list[str], typer.Option("--set", help="Replace a field: teacher.min_frames=10. Repeatable.")
@@ -53,14 +43,19 @@ def echo(
     """
     from echoingecg.teacher.pictures import contact_sheet
     from flows.request import find_recipe
-    from tasks.base.workspace import writing_to
 
     settings = find_recipe(recipe, overrides).teacher
-    target = output or Path("echo.png")
+    _write(file, output, lambda: contact_sheet(file, settings))
+
+
+def _write(file: Path, output: Path, picture: Callable[[], bytes]) -> None:
+    """Writes the picture of a file and prints its path. Raises UserError when the file cannot be read."""
+    from tasks.base.workspace import writing_to
+
     try:
-        sheet = contact_sheet(file, settings)
+        content = picture()
     except OSError as fault:
         raise UserError(f"{file}: cannot be read: {fault.strerror}") from fault
-    with writing_to(target.parent):
-        target.write_bytes(sheet)
-    typer.echo(target)
+    with writing_to(output.parent):
+        output.write_bytes(content)
+    typer.echo(output)

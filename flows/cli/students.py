@@ -1,11 +1,4 @@
-"""`echoingecg predict` and `embed`: ECG files through a published student.
-
-`echoingecg search`: what in the cohort is like an ECG, an echo study or a sentence.
-
-`echoingecg promote`: does a challenger take the champion's place?
-
-`echoingecg import-released` and `export-released`: published weights in, any student out.
-"""
+"""Commands on students: predict, embed, search, promote, import-released and export-released."""
 
 import sys
 from pathlib import Path
@@ -14,26 +7,17 @@ from typing import Annotated
 import typer
 
 from data_contracts.conventions import UserError
-from flows.cli.artefacts import NameArgument, WorkspaceOption, open_store
-
-FilesArgument = Annotated[
-    list[str], typer.Argument(help="ECG files of any accepted format, WFDB records, or folders of them.")
-]
-StudentOption = Annotated[
-    str,
-    typer.Option(
-        "--student", "-s", help="Student or evaluation: STAGE-VERSION or alias. Default: production, or the only one."
-    ),
-]
+from flows.cli import options
+from flows.cli.options import open_store
 
 
 def predict(
-    files: FilesArgument,
-    student: StudentOption = "",
+    files: options.EcgFiles,
+    student: options.Student = "",
     protocol: Annotated[
         str, typer.Option("--protocol", help="zero_shot, zero_shot_teacher or linear_probe.")
     ] = "zero_shot",
-    workspace: WorkspaceOption = "workspace",
+    workspace: options.Workspace = "workspace",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     parquet: Annotated[Path | None, typer.Option("--parquet", help="Write a Parquet file.")] = None,
 ) -> None:
@@ -46,10 +30,10 @@ def predict(
 
     if as_json and parquet:
         raise UserError("--json and --parquet exclude each other")
-    judged, found = find_student(open_store(workspace), student), list_ecgs(files)
+    judged, ecgs = find_student(open_store(workspace), student), list_ecgs(files)
     typer.echo(NOTICE, err=True)
     with progress_line("ECGs") as progress:
-        tables = read_files(judged, found, "predict", protocol, progress=progress)
+        tables = read_files(judged, ecgs, "predict", protocol, progress=progress)
         if as_json:
             about = {"student": str(judged.student), "evaluation": str(judged.evaluation)}
             write_json(tables, about, sys.stdout)
@@ -58,14 +42,14 @@ def predict(
                 print_counts(write_parquet(READINGS, tables, parquet), str(judged))
             typer.echo(parquet)
         else:
-            print_readings(tables, found, str(judged))
+            print_readings(tables, ecgs, str(judged))
 
 
 def embed(
-    files: FilesArgument,
+    files: options.EcgFiles,
     parquet: Annotated[Path, typer.Option("--parquet", help="Parquet file to write.")],
-    student: StudentOption = "",
-    workspace: WorkspaceOption = "workspace",
+    student: options.Student = "",
+    workspace: options.Workspace = "workspace",
 ) -> None:
     """Write the Gaussians of ECGs, mean and log-variance, as Parquet."""
     from data_contracts.prediction import GAUSSIANS
@@ -74,12 +58,12 @@ def embed(
     from tasks.base.workspace import writing_to
     from tasks.operations.students import find_student, read_files
 
-    judged, found = find_student(open_store(workspace), student), list_ecgs(files)
+    judged, ecgs = find_student(open_store(workspace), student), list_ecgs(files)
     with progress_line("ECGs") as progress, writing_to(parquet.parent):
         refused = 0
-        for table in write_parquet(GAUSSIANS, read_files(judged, found, "embed", progress=progress), parquet):
+        for table in write_parquet(GAUSSIANS, read_files(judged, ecgs, "embed", progress=progress), parquet):
             refused += table.num_rows - table["reason"].null_count
-    typer.echo(f"{len(found) - refused} ECGs embedded, {refused} files refused", err=True)
+    typer.echo(f"{len(ecgs) - refused} ECGs embedded, {refused} files refused", err=True)
     typer.echo(parquet)
 
 
@@ -88,8 +72,8 @@ def search(
     study: Annotated[str, typer.Option("--study", help="Pseudonym of an echo study: finds ECGs.")] = "",
     text: Annotated[str, typer.Option("--text", help="A sentence about an echo: finds ECGs.")] = "",
     k: Annotated[int, typer.Option("--k", min=1, help="How many to find.")] = 10,
-    student: StudentOption = "",
-    workspace: WorkspaceOption = "workspace",
+    student: options.Student = "",
+    workspace: options.Workspace = "workspace",
 ) -> None:
     """Nearest echo studies of the cohort, or nearest ECGs. Prints distances, pseudonyms and echo reports."""
     from data_contracts.prediction import NOTICE
@@ -111,9 +95,9 @@ def search(
 
 
 def promote(
-    challenger: NameArgument,
+    challenger: options.Name,
     over: Annotated[str, typer.Option("--over", help="Alias that names the champion; made if it is not there.")],
-    workspace: WorkspaceOption = "workspace",
+    workspace: options.Workspace = "workspace",
     recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose promotion section is the rule.")] = "demo",
     overrides: Annotated[
         list[str], typer.Option("--set", help="Replace a field: promotion.least_gain=0.01. Repeatable.")
@@ -124,12 +108,12 @@ def promote(
     from tasks.operations.retrain import promote as decide
 
     decision, path = decide(open_store(workspace), challenger, over, find_recipe(recipe, overrides).promotion)
-    for one in decision.compared:
-        if one.gain is not None and one.low is not None:
+    for endpoint in decision.compared:
+        if endpoint.gain is not None and endpoint.low is not None:
             typer.echo(
-                f"{one.endpoint}: {decision.rule['metric']} {one.champion:.3f} to {one.challenger:.3f}, gain "
-                f"{one.gain:+.3f} ({one.low:+.3f} to {one.high:+.3f}); {one.records} ECGs of {one.patients} patients, "
-                f"{one.positives} positive"
+                f"{endpoint.endpoint}: {decision.rule['metric']} {endpoint.champion:.3f} to {endpoint.challenger:.3f}, "
+                f"gain {endpoint.gain:+.3f} ({endpoint.low:+.3f} to {endpoint.high:+.3f}); {endpoint.records} ECGs of "
+                f"{endpoint.patients} patients, {endpoint.positives} positive"
             )
     typer.echo(f"{decision.verdict}: {decision.says}")
     typer.echo(path)
@@ -138,7 +122,7 @@ def promote(
 def import_released(
     weights: Annotated[Path, typer.Argument(help="echoingecg.pt, or safetensors, in the released layout.")],
     scaler: Annotated[Path, typer.Argument(help="ecg_scaler.pkl, or ecg_scaler.json of an export.")],
-    workspace: WorkspaceOption = "workspace",
+    workspace: options.Workspace = "workspace",
     text: Annotated[
         str, typer.Option("--text", help="Text model whose tokenizer to take: a folder, or a name in the local cache.")
     ] = "dmis-lab/biobert-v1.1",
@@ -162,9 +146,9 @@ def import_released(
 
 
 def export_released(
-    student: NameArgument,
+    student: options.Name,
     folder: Annotated[Path, typer.Argument(help="New folder.")],
-    workspace: WorkspaceOption = "workspace",
+    workspace: options.Workspace = "workspace",
 ) -> None:
     """Write a student in the released layout: safetensors and JSON, no pickle."""
     from tasks.student import export_released as export

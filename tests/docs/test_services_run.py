@@ -19,7 +19,7 @@ import yaml
 
 from echoingecg.common import UserError
 from flows.deployments import DEPLOYMENTS
-from flows.faults import NAME
+from flows.faults import AUTOMATION
 from helpers.docs.parsed import parsed
 from helpers.docs.shell_blocks import PAGES, Command, commands
 from helpers.servers.prefect_server import ROOT, answers, free_address, wait_for
@@ -52,11 +52,11 @@ STAYS = {  # by what they begin with: what a program that runs until it is stopp
 }
 MAKE = (("make", "docs"), ("make", "sbom"), ("make", ".env"), ("make", "flow"))
 ALONE = (  # want no server
-    ("python", "-m", "flows.deployments"), ("python", "-m", "docs_reference.simulator_pictures"),
+    ("echoingecg", "deployments"), ("python", "-m", "docs_reference.simulator_pictures"),
 )  # fmt: skip
 STACK = (("make", "stack"), ("make", "stack-down"), (".",))
 SERVER = (
-    ("prefect",), ("dask",), ("export",), ("echoingecg", "serve"), ("python", "-m", "flows.faults"),
+    ("prefect",), ("dask",), ("export",), ("echoingecg", "serve"), ("echoingecg", "crashed"),
     ("python", "-m", "http.server"),
 )  # fmt: skip
 ORDER = {
@@ -240,7 +240,7 @@ def test_the_server_knows_what_was_typed(by_server: Shell) -> None:
         log.read_text()[-500:] for _, log in by_server.running
     ]
     assert {one.name for one in DEPLOYMENTS} <= {one["name"] for one in ask("POST", "deployments/filter")}
-    assert [one["name"] for one in ask("POST", "automations/filter") if one["name"] == NAME]
+    assert [one["name"] for one in ask("POST", "automations/filter") if one["name"] == AUTOMATION]
     assert ask("GET", "variables/name/echoingecg_artefacts")["value"].startswith("http://127.0.0.1:")
     assert [one["status"] for one in ask("POST", "work_pools/cpu/workers/filter")] == ["ONLINE"]
     wait_for(retrained, "the event's retrain, on the worker")

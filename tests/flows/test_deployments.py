@@ -8,8 +8,7 @@ from prefect.flows import load_flow_from_entrypoint
 
 from data_contracts.conventions import STAGES
 from flows import distil
-from flows import distil_on_work_pools as spread
-from flows.deployments import DEPLOYMENTS, Described, prefect_yaml
+from flows.deployments import DEPLOYMENTS, Deployment, prefect_yaml
 from flows.request import ShippedRecipe, find_recipe, shipped_recipes, typed_overrides
 from helpers.paths import ROOT
 
@@ -17,12 +16,12 @@ BY_NAME = {one.name: one for one in DEPLOYMENTS}
 each = pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=BY_NAME)
 
 
-def fields(deployment: Described) -> dict[str, Any]:
+def fields(deployment: Deployment) -> dict[str, Any]:
     return deployment.flow.parameters.properties
 
 
 def test_prefect_yaml_is_the_description() -> None:
-    assert (ROOT / "prefect.yaml").read_text() == prefect_yaml(), "python -m flows.deployments > prefect.yaml"
+    assert (ROOT / "prefect.yaml").read_text() == prefect_yaml(), "echoingecg deployments > prefect.yaml"
 
 
 def test_entrypoints_of_prefect_yaml_load() -> None:
@@ -39,15 +38,15 @@ def test_prefect_yaml_places_a_stage_where_its_machine_is() -> None:
 
 
 @each
-def test_every_field_of_a_form_is_told_and_asks_for_a_value_at_once(deployment: Described) -> None:
+def test_every_field_of_a_form_is_told_and_asks_for_a_value_at_once(deployment: Deployment) -> None:
     for name, schema in fields(deployment).items():
         assert schema.get("description"), f"{name} has no line under Args"
         assert "anyOf" not in schema, f"the form asks for the type of {name} before its value"
 
 
 @each
-def test_runs_of_a_deployment_do_not_pile_up_and_its_defaults_are_its_own(deployment: Described) -> None:
-    served = deployment.served({"workspace": "/data/w", "nobody_asks": "/"})
+def test_runs_of_a_deployment_do_not_pile_up_and_its_defaults_are_its_own(deployment: Deployment) -> None:
+    served = deployment.to_serve({"workspace": "/data/w", "nobody_asks": "/"})
     assert served.concurrency_limit == 1
     assert served.parameters == {"workspace": "/data/w"}
     assert served.tags == ["echoingecg"]
@@ -55,7 +54,7 @@ def test_runs_of_a_deployment_do_not_pile_up_and_its_defaults_are_its_own(deploy
 
 
 def test_retrain_alone_starts_by_itself_and_never_beside_itself() -> None:
-    served = {name: one.served({}, cron="1 2 * * *") for name, one in BY_NAME.items()}
+    served = {name: one.to_serve({}, cron="1 2 * * *") for name, one in BY_NAME.items()}
     assert [name for name, one in served.items() if one.schedules or one.triggers] == ["retrain"]
     assert served["retrain"].schedules[0].schedule.cron == "1 2 * * *"
     assert BY_NAME["retrain"].collision == "CANCEL_NEW"
@@ -85,7 +84,7 @@ def test_an_override_typed_in_a_form_is_that_of_the_command_line() -> None:
         (distil.run_name, {"recipe_file": "mine.yaml", "export": "/e"}, "mine.yaml on /e"),
         (distil.run_name, {"start_from": "student"}, "demo on its simulated export, from student"),
         (distil.run_name, {"only": ["ecg", "pairs"]}, "demo on its simulated export, only ecg pairs"),
-        (spread.run_name, {"export": "/e"}, "spread: demo on /e"),
+        (distil.recipe_and_export, {"export": "/e"}, "demo on /e"),
         (distil.stage_run_name, {"stage": "ecg"}, "ecg alone: demo on its simulated export"),
         (distil.stage_run_name, {"stage": "ecg", "again": True}, "ecg alone, again: demo on its simulated export"),
     ],

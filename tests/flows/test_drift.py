@@ -11,7 +11,7 @@ from data_contracts.monitoring import DRIFT, DriftVerdict
 from echoingecg.common import StoreError
 from echoingecg.recipe import DriftSettings
 from echoingecg.simulator.export import simulate
-from flows.drift import drift_job
+from flows.operations import drift_job
 from flows.request import find_recipe
 from helpers.cases.command_line import call
 from helpers.cases.stage_runs import Run, run_stages

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from prefect.testing.utilities import prefect_test_harness
 
-from flows.maintenance import gc, verify
+from flows.operations import gc, verify
 from helpers.cases.stage_runs import Run
 from helpers.servers.s3_server import s3_bucket
 from tasks.base.workspace import Bucket

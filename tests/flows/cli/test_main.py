@@ -1,14 +1,19 @@
 """The command line as a person types it, in processes of its own."""
 
 import json
+import tarfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import typer
 
 from data_contracts.conventions import STAGES
+from flows.cli.main import app
 from helpers.cases.command_line import call
 from helpers.cases.stage_runs import Run
+from helpers.paths import DATA, ROOT
 
 
 def test_help_is_quick() -> None:
@@ -18,6 +23,37 @@ def test_help_is_quick() -> None:
         assert "run the whole pipeline" in call("--help").stdout.lower()
         times.append(time.perf_counter() - start)
     assert min(times) < 1.0  # the goal of 0.5 s is measured by the benchmarks, where the machine is idle
+
+
+def test_version_and_short_help() -> None:
+    assert call("--version").stdout == f"{version('echoingecg')}\n"
+    root = typer.main.get_command(app).make_context("echoingecg", ["doctor"])
+    assert root.help_option_names == ["-h", "--help"], "the commands below inherit it"
+    assert "--workspace" in call("doctor", "-h").stdout
+
+
+def test_prefect_yaml_is_printed() -> None:
+    assert call("deployments").stdout == (ROOT / "prefect.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", ["[old]", "a[/b]", ":smile:"])
+def test_a_path_is_text_whatever_its_name(name: str, tmp_path: Path) -> None:
+    """`[old]` and `[/b]` are markup to the library that prints the tables."""
+    workspace = tmp_path / name
+    workspace.mkdir(parents=True)
+    with tarfile.open(DATA / "pinned_workspace.tar.xz") as archive:
+        archive.extractall(workspace, filter="data")
+    place = {"ECHOINGECG_WORKSPACE": str(workspace), "COLUMNS": "400"}
+    for command in (
+        ("artefacts", "list"),
+        ("artefacts", "show", "student-2ccdf68a5d10b8c7"),
+        ("status", "smoke"),
+        ("doctor",),
+        ("predict", str(workspace / "no.hea")),
+    ):
+        done = call(*command, **place)
+        assert done.returncode == 0, done.stderr
+        assert name in done.stdout, command
 
 
 @pytest.mark.parametrize(
@@ -36,6 +72,7 @@ def test_help_is_quick() -> None:
         (["teach", "/tmp/x", "--recipe", "smoke"], "no teaching section"),
         (["serve", "nonsense"], "no recipe 'nonsense'"),
         (["serve", "smoke"], "PREFECT_API_URL names no server that answers"),
+        (["crashed"], "PREFECT_API_URL names no server that answers"),
     ],
 )
 def test_faults_are_one_line_and_exit_code_2(arguments: list[str], says: str, tmp_path: Path) -> None:
@@ -46,7 +83,7 @@ def test_faults_are_one_line_and_exit_code_2(arguments: list[str], says: str, tm
     assert done.stderr.count("\n") == 1
 
 
-def test_looking_at_artefacts(finished: Run) -> None:
+def test_looking_at_artefacts(finished: Run, tmp_path: Path) -> None:
     place = {"ECHOINGECG_WORKSPACE": str(finished.job.workspace.root)}
     listed = call("artefacts", "list", **place).stdout
     assert all(str(one) in listed for one in finished.artefacts.values())
@@ -57,6 +94,9 @@ def test_looking_at_artefacts(finished: Run) -> None:
     assert call("artefacts", "verify", **place).stdout == "6 artefacts, 0 faults\n"
     status = call("status", "smoke", "--export", str(finished.job.export), **place).stdout
     assert status.count("published") == 6
+    (odd := tmp_path / "[old]").mkdir()
+    elsewhere = call("status", "smoke", "--export", str(finished.job.export), ECHOINGECG_WORKSPACE=str(odd)).stdout
+    assert (elsewhere.count("missing"), "[old]" in elsewhere) == (6, True)
     assert call("artefacts", "gc", **place).stdout == ""
 
 

@@ -109,7 +109,7 @@ FLOW = """
 import sys
 from prefect.client.orchestration import get_client
 from prefect.testing.utilities import prefect_test_harness
-from flows.predict import predict
+from flows.operations import predict
 
 with prefect_test_harness(server_startup_timeout=300):
     state = predict([sys.argv[1]], sys.argv[2], student=sys.argv[3], workspace=sys.argv[4], return_state=True)

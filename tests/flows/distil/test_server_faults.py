@@ -29,6 +29,7 @@ from helpers.servers.prefect_server import (
     wait_for,
 )
 
+CRASHED = (sys.executable, "-m", "flows.cli.main", "crashed")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
 COMMIT_EVERY = 20
@@ -75,7 +76,7 @@ def a_worker(server: Server, home: Path, workspace: Path) -> Iterator[subprocess
     if not server.post("work_pools/filter", {}):
         server.prefect("work-pool", "create", "cpu", "--type", "process")
         server.prefect("deploy", "--name", "distil")
-        subprocess.run((sys.executable, "-m", "flows.faults"), check=True, cwd=ROOT, env=server.environment)
+        subprocess.run(CRASHED, check=True, cwd=ROOT, env=server.environment)
     command = (sys.executable, "-m", "prefect", "worker", "start", "--pool", "cpu")
     with process(*command, log=home / "worker.log", environment=server.environment, group=True) as running:
         yield running
@@ -179,12 +180,12 @@ def test_the_watch_is_set_once_and_doctor_tells(tmp_path: Path) -> None:
     with started(server, tmp_path):
         assert "stay Running for ever" in doctor()
         for _ in range(2):
-            subprocess.run((sys.executable, "-m", "flows.faults"), check=True, cwd=ROOT, env=server.environment)
+            subprocess.run(CRASHED, check=True, cwd=ROOT, env=server.environment)
         assert "marks a run crashed" in doctor()
         [made] = server.post("automations/filter", {})
         httpx.patch(f"{server.ui}/api/automations/{made['id']}", json={"enabled": False}).raise_for_status()
         assert "stay Running for ever" in doctor()
-        subprocess.run((sys.executable, "-m", "flows.faults"), check=True, cwd=ROOT, env=server.environment)
+        subprocess.run(CRASHED, check=True, cwd=ROOT, env=server.environment)
         assert "marks a run crashed" in doctor()
         assert len(server.post("automations/filter", {})) == 1
 
