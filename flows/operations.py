@@ -74,8 +74,8 @@ def drift(
     state = faults.final_state(compared)
     if not state.is_completed():
         return state
-    found = cast(drift_task.DriftResult, state.data)
-    return Completed(name=found.drift.verdict.capitalize(), message=state.message, data=found)
+    result = cast(drift_task.DriftResult, state.data)
+    return Completed(name=result.drift.verdict.capitalize(), message=state.message, data=result)
 
 
 def drift_job(recipe: Recipe, export: str, student: str, workspace: str) -> tuple[Job, students.StudentWithCard]:

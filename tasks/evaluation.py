@@ -111,8 +111,8 @@ def provenance_of(workspace: Workspace, inputs: Inputs, recipe: dict[str, Any]) 
     store = ArtefactStore(workspace)
     lineages = [store.lineage(artefact) for artefact in inputs.values()]  # an imported student has no lineage
     versions = {name: lineage[name] for name in conventions.STAGES for lineage in lineages if name in lineage}
-    found = [store.find(name, version) for name, version in versions.items()]
-    artefacts = [artefact for artefact in found if artefact is not None]
+    published = [store.find(name, version) for name, version in versions.items()]
+    artefacts = [artefact for artefact in published if artefact is not None]
     sections = {str(artefact.stage): artefact.manifest.recipe for artefact in artefacts}
     return {
         "teacher": inputs["teacher"].manifest.recipe["model"],

@@ -253,7 +253,7 @@ class EcgModel:
         from echoingecg.evaluation.protocols.zero_shot_and_probe import zero_shot_linear_score
 
         student = self.reader.student
-        sides = [(one,) if isinstance(one, str) else tuple(one) for one in (positive_prompts, negative_prompts)]
+        sides = [(side,) if isinstance(side, str) else tuple(side) for side in (positive_prompts, negative_prompts)]
         if not all(sides):
             raise UserError("zero_shot: give at least one positive and one negative prompt")
         positive, negative = (embed_prompts(student, side, student.dim) for side in sides)

@@ -81,14 +81,14 @@ def manifest_of(folder: Path) -> manifest.Manifest | None:
 
 def newest_evaluation(workspace: Path, student_version: str) -> Path | None:
     """The folder of the student's newest evaluation that has a reading card."""
-    found = [
+    evaluations = [
         (read.run.finished, path.parent)
         for path in (workspace / "artefacts" / "evaluation").glob(f"[!.]*/{manifest.FILENAME}")
         if (read := manifest_of(path.parent))
         and read.inputs["student"] == student_version
         and prediction.FILENAME in read.files
     ]
-    return max(found)[1] if found else None
+    return max(evaluations)[1] if evaluations else None
 
 
 def ecg_settings(student_manifest: manifest.Manifest | None, workspace: Path | None) -> EcgSettings:

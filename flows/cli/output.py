@@ -33,11 +33,11 @@ def print_run(artefacts: Mapping[conventions.Stage, Artefact]) -> None:
         print(artefacts["evaluation"].folder / evaluation.REPORT)  # noqa: T201 - plain, so that scripts can read it
 
 
-def print_drift(found: DriftResult) -> None:
+def print_drift(result: DriftResult) -> None:
     """Prints every measure with its sizes, the verdict, and the paths of both files on the last lines."""
     columns = ("measure", "trained", "new", "difference (95 %)", "limit", "ECGs", "patients", "")
-    table = Table(*columns, title=f"{found.drift.student}, {found.drift.evaluation}", title_justify="left")
-    for row in found.table.to_pylist():
+    table = Table(*columns, title=f"{result.drift.student}, {result.drift.evaluation}", title_justify="left")
+    for row in result.table.to_pylist():
         of_embedding = row["measure"] == "embedding"
         spread = f"p {row['p']:.3f}" if of_embedding else "one patient"
         if row["low"] is not None:
@@ -51,8 +51,8 @@ def print_drift(found: DriftResult) -> None:
             "drifted" if row["drifted"] else "",
         )
     _console.print(table)
-    _console.print(f"{found.drift.verdict}: {found.drift.says}")
-    for path in found.files:
+    _console.print(f"{result.drift.verdict}: {result.drift.says}")
+    for path in result.files:
         print(path)  # noqa: T201
 
 
@@ -73,9 +73,9 @@ def print_status(job: Job) -> None:
 
 def print_artefacts(store: ArtefactStore) -> None:
     """Prints every artefact, where it is if the workspace shares any, then the aliases."""
-    there = None if store.shared is None else {(one.stage, one.version) for one in store.shared.manifests()}
+    shared = store.shared and {(manifest.stage, manifest.version) for manifest in store.shared.manifests()}
     title = f"{store.workspace.root}{f', sharing {store.shared}' if store.shared else ''}"
-    _console.print(_table(title, store.published(), there))
+    _console.print(_table(title, store.published(), shared))
     for name, target in store.aliases().items():
         _console.print(f"{name} -> {target}")
 

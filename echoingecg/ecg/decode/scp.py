@@ -337,16 +337,16 @@ def decode_huffman(data: bytes, tables: list[Table], most: int) -> np.ndarray:
     """
     bits = np.unpackbits(np.frombuffer(data, np.uint8)).tolist()
     out: list[int] = []
-    table, at = tables[0], 0
+    table, position = tables[0], 0
     while len(out) < most:
         word = length = 0
         code = None
-        while code is None and at < len(bits) and length < 32:
-            word |= bits[at] << length
-            at, length = at + 1, length + 1
+        while code is None and position < len(bits) and length < 32:
+            word |= bits[position] << length
+            position, length = position + 1, length + 1
             code = table.get((length, word))
         if code is None:
-            if at < len(bits):
+            if position < len(bits):
                 raise Refusal("unreadable", "bits that are no Huffman code")
             break
         if code.switch:
@@ -356,12 +356,12 @@ def decode_huffman(data: bytes, tables: list[Table], most: int) -> np.ndarray:
             continue
         value = code.value
         if code.literal:
-            if at + code.literal > len(bits):
+            if position + code.literal > len(bits):
                 break
             value = 0
-            for bit in bits[at : at + code.literal]:
+            for bit in bits[position : position + code.literal]:
                 value = value << 1 | bit
-            value -= bits[at] << code.literal
-            at += code.literal
+            value -= bits[position] << code.literal
+            position += code.literal
         out.append(value)
     return np.array(out, dtype=np.int64)

@@ -216,8 +216,8 @@ def read_models(
     own = student_space(inputs.student, ecgs)
     centring = (pairs.split == "train", inputs.training_texts) if settings.centre else None
     others = tuple(
-        student_space(one, embed.embed_ecgs(one, inputs.signals, pairs.signal_row, one.dim, progress), name)
-        for name, one in inputs.compared.items()
+        student_space(other, embed.embed_ecgs(other, inputs.signals, pairs.signal_row, other.dim, progress), name)
+        for name, other in inputs.compared.items()
     )
     external = {}
     for name, table in inputs.external.items():

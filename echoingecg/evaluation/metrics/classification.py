@@ -120,7 +120,9 @@ def reliability_bins(label: np.ndarray, score: np.ndarray, bins: int = BINS) -> 
 def _correlation(first: np.ndarray, second: np.ndarray, patients: Patients) -> Metric:
     """Pearson's correlation, nan of a constant; a resample is a weighted sum of the patients' sums."""
     every = np.ones(len(first), dtype=bool)
-    x, y = (one - one.mean() if len(one) else one for one in (first, second))  # small squares keep their digits
+    x, y = (
+        values - values.mean() if len(values) else values for values in (first, second)
+    )  # small squares keep their digits
     sums = np.stack([patients.sums(values) for values in (every, x, y, x * x, y * y, x * y)], axis=1)
 
     def statistic(drawn: np.ndarray) -> np.ndarray:

@@ -175,7 +175,7 @@ def subgroup_levels(
         "" if leads is None else FLAGGED[bool(leads or findings)]
         for leads, findings in zip(of_records["flagged_leads"], of_records["record_findings"], strict=True)
     ]
-    return {name: np.array(of, dtype=np.str_) for name, of in sorted(levels.items()) if any(of)}
+    return {name: np.array(values, dtype=np.str_) for name, values in sorted(levels.items()) if any(values)}
 
 
 def subgroup_masks(levels: np.ndarray, patient: np.ndarray) -> dict[str, np.ndarray]:

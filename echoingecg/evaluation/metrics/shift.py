@@ -43,8 +43,8 @@ def embedding_shift(reference: np.ndarray, compared: np.ndarray, seed: int) -> E
         return None
     generator = np.random.default_rng(seed)
     groups = [
-        of[np.sort(generator.permutation(len(of))[:MAX_ECGS_PER_SIDE])].astype(np.float64)
-        for of in (reference, compared)
+        group[np.sort(generator.permutation(len(group))[:MAX_ECGS_PER_SIDE])].astype(np.float64)
+        for group in (reference, compared)
     ]
     squared = cdist(np.concatenate(groups), np.concatenate(groups), "sqeuclidean")
     width = float(np.median(squared[np.triu_indices(len(squared), 1)]))
@@ -112,7 +112,7 @@ class SideComparison:
 
     def embedding(self, mean: np.ndarray, side: np.ndarray, patient: np.ndarray) -> Iterator[dict[str, Any]]:
         """Compares the mean embeddings, (r, D), by the first ECG of each patient."""
-        members = [np.flatnonzero(side == one) for one in (self.reference, self.compared)]
+        members = [np.flatnonzero(side == name) for name in (self.reference, self.compared)]
         firsts = [own[np.unique(patient[own], return_index=True)[1]] for own in members]
         shift = embedding_shift(mean[firsts[0]], mean[firsts[1]], self.seed)
         if shift is not None:
@@ -131,7 +131,7 @@ class SideComparison:
         self, measure: str, name: str, holds: np.ndarray, side: np.ndarray, patient: np.ndarray
     ) -> Iterator[dict[str, Any]]:
         """Compares how often `holds`, (n,) bool, is true; no row where a side is empty."""
-        members = [np.flatnonzero(side == one) for one in (self.reference, self.compared)]
+        members = [np.flatnonzero(side == name) for name in (self.reference, self.compared)]
         if not all(len(own) for own in members):
             return
         reference, compared = (holds[own] for own in members)

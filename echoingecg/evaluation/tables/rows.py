@@ -10,13 +10,7 @@ from data_contracts.conventions import SPLITS
 from data_contracts.evaluation_details import NUMBER, QUESTION
 from echoingecg.evaluation.data import embed, inputs
 from echoingecg.evaluation.decision import reading_card, threshold_and_referral
-from echoingecg.evaluation.metrics import bootstrap, selective
-from echoingecg.evaluation.metrics.classification import (
-    binary_metrics,
-    calibration_metrics,
-    mean_metric,
-    reliability_bins,
-)
+from echoingecg.evaluation.metrics import bootstrap, classification, selective
 from echoingecg.evaluation.protocols.classification import EndpointResult
 from echoingecg.evaluation.protocols.regression import RegressionResult
 from echoingecg.recipe import EvaluationSettings
@@ -125,11 +119,11 @@ def _metrics_of_all(scores: ProtocolScores, bins: int) -> dict[str, bootstrap.Me
     metrics: dict[str, bootstrap.Metric] = {}
     if rules.at_specificity is not None:
         called = (scores.score >= rules.at_specificity).astype(np.float64)
-        metrics[SENSITIVITY_AT] = mean_metric(called, patients, label == 1)
-        metrics[SPECIFICITY_ATTAINED] = mean_metric(1 - called, patients, label == 0)
+        metrics[SENSITIVITY_AT] = classification.mean_metric(called, patients, label == 1)
+        metrics[SPECIFICITY_ATTAINED] = classification.mean_metric(1 - called, patients, label == 0)
     for suffix, calibrate in (("_platt", rules.platt), ("_isotonic", rules.isotonic)):
         if calibrate is not None:
-            metrics |= calibration_metrics(label, calibrate(scores.score), patients, bins, suffix)
+            metrics |= classification.calibration_metrics(label, calibrate(scores.score), patients, bins, suffix)
     error = (scores.decision != label).astype(np.float64)
     for name, doubt in scores.doubts.items():
         metrics[f"{AURC}_{name}"], metrics[f"{EXCESS_AURC}_{name}"] = selective.aurc_metrics(error, doubt, patients)
@@ -137,9 +131,11 @@ def _metrics_of_all(scores: ProtocolScores, bins: int) -> dict[str, bootstrap.Me
     kept = threshold_and_referral.possible_labels(rules.referral, scores.score).astype(np.float64)
     for label_value in (0, 1):
         if rules.referral.kind == "conformal":
-            metrics[f"{COVERAGE}_{label_value}"] = mean_metric(kept[:, label_value], patients, label == label_value)
-        metrics[f"{WRONGLY_ANSWERED}_{label_value}"] = mean_metric(wrong, patients, label == label_value)
-    metrics[ANSWERED_SHARE] = mean_metric(scores.is_answered.astype(np.float64), patients)
+            metrics[f"{COVERAGE}_{label_value}"] = classification.mean_metric(
+                kept[:, label_value], patients, label == label_value
+            )
+        metrics[f"{WRONGLY_ANSWERED}_{label_value}"] = classification.mean_metric(wrong, patients, label == label_value)
+    metrics[ANSWERED_SHARE] = classification.mean_metric(scores.is_answered.astype(np.float64), patients)
     return metrics
 
 
@@ -153,7 +149,9 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     """One row for each metric of the test ECGs that are `members`, (n,) bool; `more` metrics are of the same ECGs."""
     label, patients = scores.label[members], bootstrap.Patients.from_names(scores.patient[members])
-    metrics = binary_metrics(label, scores.score[members], decision[members], patients, settings.reliability_bins)
+    metrics = classification.binary_metrics(
+        label, scores.score[members], decision[members], patients, settings.reliability_bins
+    )
     metrics |= more or {}
     for metric, estimate in bootstrap.estimate_metrics(
         metrics, patients, settings.bootstrap_draws, settings.seed
@@ -184,7 +182,7 @@ def reliability_rows(scores: ProtocolScores, bins: int) -> Iterator[dict[str, An
         if fit
     }
     for calibration, score in calibrated.items():
-        for reliability_bin in reliability_bins(scores.label, score, bins):
+        for reliability_bin in classification.reliability_bins(scores.label, score, bins):
             yield {**scores.name, "calibration": calibration, **asdict(reliability_bin)}
 
 

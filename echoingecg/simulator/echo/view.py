@@ -56,7 +56,7 @@ class View:
         return max(centre - half, 0), self.top, min(centre + half, self.width - 1), self.bottom
 
     def sector(self) -> Self:
-        """The same view of `region` alone, cropped."""
+        """Returns the view cropped to `region`."""
         left, top, right, bottom = self.region
         return replace(self, height=bottom - top + 1, width=right - left + 1, top=0, bottom=bottom - top)
 
