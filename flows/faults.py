@@ -10,10 +10,8 @@ from datetime import timedelta
 from functools import wraps
 from typing import Any, ParamSpec, cast
 
-from prefect.automations import Automation
+from prefect.automations import Automation, ChangeFlowRunState, EventTrigger, Posture
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState
-from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.futures import PrefectFuture, wait
 from prefect.states import Completed, Failed, State
 

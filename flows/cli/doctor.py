@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from packaging.requirements import Requirement
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich import console, table, text
 
 _MIN_FREE_GB = 5.0
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -132,10 +130,10 @@ def _crashed() -> Finding:
 
 def print_findings(findings: Iterator[Finding]) -> bool:
     """Prints the findings as a table. Returns whether no check failed."""
-    table = Table("check", "state", "finding")
+    shown = table.Table("check", "state", "finding")
     is_sound = True
     for finding in findings:
-        table.add_row(finding.check, Text(finding.state, style=_COLOURS[finding.state]), finding.message)
+        shown.add_row(finding.check, text.Text(finding.state, style=_COLOURS[finding.state]), finding.message)
         is_sound &= finding.state != "fail"
-    Console(markup=False, emoji=False).print(table)  # a folder may be called [old] or :smile:
+    console.Console(markup=False, emoji=False).print(shown)  # a folder may be called [old] or :smile:
     return is_sound

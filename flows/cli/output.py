@@ -11,19 +11,18 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich import console, progress
 from rich.table import Table
 
 from data_contracts import conventions, evaluation, quarantine
-from echoingecg.common import Progress as Listener
+from echoingecg.common import Progress
 from echoingecg.prediction.files import ReadingCounts
 from tasks.all_stages import plans
 from tasks.operations.drift import DriftResult
 from tasks.store import Artefact, ArtefactStore, Job
 
 _MAX_FILES_SHOWN = 50  # of more files only counts are printed
-_console = Console(soft_wrap=True, markup=False, emoji=False)
+_console = console.Console(soft_wrap=True, markup=False, emoji=False)
 
 
 def print_run(artefacts: Mapping[conventions.Stage, Artefact]) -> None:
@@ -134,11 +133,16 @@ def _counts(artefact: Artefact) -> str:
 
 
 @contextmanager
-def progress_line(what: str) -> Iterator[Listener]:
+def progress_line(what: str) -> Iterator[Progress]:
     """A progress bar on the terminal, as a listener for long work."""
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    columns = (
+        progress.TextColumn(what, markup=False),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    terminal = console.Console(stderr=True)
+    with progress.Progress(*columns, console=terminal, disable=not terminal.is_terminal) as bar:
         line = bar.add_task(what, total=None)
 
         def listen(done: int, total: int, note: str = "") -> None:
