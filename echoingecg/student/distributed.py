@@ -19,8 +19,6 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
-from torch import multiprocessing as torch_multiprocessing
-from torch.autograd.function import once_differentiable
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from echoingecg.common import Progress, TrainingError, UserError
@@ -132,7 +130,7 @@ class _Gather(torch.autograd.Function):
         return torch.cat(parts)
 
     @staticmethod
-    @once_differentiable
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         summed = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(summed)
@@ -152,7 +150,7 @@ def run_processes(fabric: Fabric, work: Work, arguments: tuple[Any, ...], progre
         UserError: the error that one of the processes raised.
         TrainingError: one of the processes was killed.
     """
-    reports = torch_multiprocessing.get_context("spawn").SimpleQueue()
+    reports = torch.multiprocessing.get_context("spawn").SimpleQueue()
     faults: list[UserError] = []
 
     def listen() -> None:

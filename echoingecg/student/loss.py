@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import Function, once_differentiable
 from torch.nn import functional as F
 
 from echoingecg.recipe import StudentSettings
@@ -133,7 +132,7 @@ class PcmeLoss(nn.Module):
         return torch.where(kl > self.kl_limit, 0.0, kl)
 
 
-class _PairBce(Function):
+class _PairBce(torch.autograd.Function):
     """Computes both weighted BCEs of a square of logits, and their gradient, in one pass.
 
     softplus(x) - t x is the BCE of logit x and target t: softplus is common to all targets. The gradient is
@@ -159,7 +158,7 @@ class _PairBce(Function):
         return match_weight * match + pseudo_weight * pseudo, match, pseudo, n_pseudo
 
     @staticmethod
-    @once_differentiable
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, loss_gradient: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * loss_gradient, None, None

@@ -19,14 +19,15 @@ from echoingecg.student.loss import Objective
 from echoingecg.student.model.student import Student
 from echoingecg.student.model.text_encoder import text_tower
 from echoingecg.student.released.layout import (
+    check_layout,
     expected_layout,
     export_released,
     implied_architecture,
     read_released,
+    read_weights,
     save_released,
 )
 from echoingecg.student.released.text_tower import BertSizes, sizes_of
-from echoingecg.student.released.weights import check_layout, read_weights
 from echoingecg.student.store import load
 from helpers.cases.released_files import Case, line_of
 from helpers.cases.student_data import settings
