@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from data_contracts.conventions import UserError
+from data_contracts.conventions import UPSTREAM, UserError
 from flows import prefect_settings
 from flows.cli import artefacts, options, plots, students
 
@@ -79,6 +79,27 @@ def run(
         return_state=True,
     )
     print_run(cast("dict[Stage, Artefact]", _outcome(state)))
+
+
+@app.command()
+def train(
+    recipe: options.Recipe,
+    export: options.Export = "",
+    workspace: options.Workspace = "workspace",
+    overrides: options.Overrides = [],  # noqa: B006
+) -> None:
+    """Train the student in this process and leave a checkpoint, which the next run publishes. For torchrun."""
+    from flows.request import find_recipe, make_job
+    from tasks.all_stages import plans
+    from tasks.student import train_student
+
+    job = make_job(find_recipe(recipe, overrides), export, workspace)
+    inputs = {
+        plan.stage: job.store.find(plan.stage, plan.version) for plan in plans(job) if plan.stage in UPSTREAM["student"]
+    }
+    if absent := [stage for stage, artefact in inputs.items() if artefact is None]:
+        raise UserError(f"{', '.join(absent)}: not there; run these stages first, with --only")
+    train_student(job, {stage: artefact for stage, artefact in inputs.items() if artefact})
 
 
 @app.command()

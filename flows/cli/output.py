@@ -72,7 +72,7 @@ def print_status(job: Job) -> None:
 
 def print_artefacts(store: ArtefactStore) -> None:
     """Prints every artefact, where it is if the workspace shares any, then the aliases."""
-    shared = store.shared and {(manifest.stage, manifest.version) for manifest in store.shared.manifests()}
+    shared = {(manifest.stage, manifest.version) for manifest in store.shared.manifests()} if store.shared else None
     title = f"{store.workspace.root}{f', sharing {store.shared}' if store.shared else ''}"
     _console.print(_table(title, store.published(), shared))
     for name, target in store.aliases().items():

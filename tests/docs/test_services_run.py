@@ -36,6 +36,7 @@ NOT_RUN = {  # by the words a line begins with
     ("make", "test-docs"): TESTS,
     ("make", "test-all"): TESTS,
     ("make", "demo"): HERE,
+    ("make", "tutorial"): "test_commands_run.py runs the page",
     ("make", "bench"): "ten minutes",
     ("make", "bench-science"): "hours",
     ("python", "-m", "benchmarks"): "minutes",

@@ -92,28 +92,15 @@ def test_two_processes_through_the_stage(finished: Run, tmp_path: Path) -> None:
     assert [row["steps"] for row in rows[0]] == [row["steps"] for row in rows[1]]
 
 
-TORCHRUN = """
-import sys
-from flows.request import find_recipe, make_job
-from tasks.all_stages import plans
-from tasks.student import train_student
-
-export, workspace = sys.argv[1:]
-job = make_job(find_recipe("smoke", ["execution.devices=2"]), export, workspace)
-made = {plan.stage: job.store.find(plan.stage, plan.version) for plan in plans(job)}
-train_student(job, {stage: made[stage] for stage in ("ecg", "teacher", "pairs")})
-"""
-
-
 @pytest.mark.slow
 def test_torchrun_trains_and_the_stage_publishes(finished: Run, tmp_path: Path) -> None:
-    workspace, script = tmp_path / "workspace", tmp_path / "script.py"
+    workspace = tmp_path / "workspace"
     shutil.copytree(finished.job.workspace.root, workspace)
     shutil.rmtree(workspace / "artefacts" / "student")
-    script.write_text(TORCHRUN)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    places = ["--export", str(finished.job.export), "--workspace", str(workspace), "--set", "execution.devices=2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, str(finished.job.export), str(workspace)], check=True, env=environment)
+    subprocess.run([*launcher, "-m", "flows.cli.main", "train", "smoke", *places], check=True, env=environment)
     checkpoint = next((workspace / "scratch" / "student").rglob(FILENAME))
     assert checkpoint.parent.name == finished.versions["student"]
     best = {name: tensor for name, tensor in load_file(checkpoint).items() if name.startswith("best.")}
