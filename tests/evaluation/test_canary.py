@@ -159,6 +159,6 @@ def without_test(pairs: pa.Table) -> pa.Table:
 
 
 def thresholds_of(report: str) -> list[str]:
-    found = [line for line in report.splitlines() if "called label 1 from a score of" in line]
+    found = [line for line in report.splitlines() if "decided as label 1 from a score of" in line]
     assert len(found) == 8  # two endpoints, four protocols
     return found

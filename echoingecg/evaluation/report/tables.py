@@ -23,16 +23,16 @@ _MEASURES = (
     (selective.ALL, f"{table_rows.WRONGLY_ANSWERED}_0", "Answered wrongly, of label 0"),
     (selective.ALL, classification.ERROR_RATE, "Error rate, all test ECGs"),
     (table_rows.ANSWERED_GROUP, classification.ERROR_RATE, "Error rate, answered ECGs"),
-    (selective.ALL, f"{table_rows.AURC}_{table_rows.MEAN_LOG_VAR}", "table_rows.AURC, ranked by variance"),
+    (selective.ALL, f"{table_rows.AURC}_{table_rows.MEAN_LOG_VAR}", "AURC, ranked by variance"),
     (
         selective.ALL,
         f"{table_rows.AURC}_{table_rows.SCORE_DISTANCE}",
-        "table_rows.AURC, ranked by distance to the threshold",
+        "AURC, ranked by distance to the threshold",
     ),
     (selective.ALL, classification.BRIER, "Brier score"),
     (selective.ALL, f"{classification.BRIER}_platt", "… after Platt"),
     (selective.ALL, f"{classification.BRIER}_isotonic", "… after isotonic regression"),
-    (selective.ALL, classification.ECE, "Calibration error (classification.ECE)"),
+    (selective.ALL, classification.ECE, "Calibration error (ECE)"),
     (selective.ALL, f"{classification.ECE}_platt", "… after Platt"),
     (selective.ALL, f"{classification.ECE}_isotonic", "… after isotonic regression"),
 )
@@ -218,7 +218,7 @@ def _range(endpoint: Endpoint | RegressionEndpoint) -> str:
 
 
 def _result_row(groups: Groups, endpoint: str, protocol: str) -> dict[str, Any]:
-    """Balanced accuracy of all and of each half, in per cent as the paper gives it, and classification.AUROC."""
+    """Balanced accuracy of all and of each half, in per cent as the paper gives it, and AUROC."""
     of_all = groups[endpoint, protocol, selective.ALL]
     halves = [
         groups[endpoint, protocol, group].estimates[classification.BALANCED_ACCURACY] for group in wording.GROUP_NAMES

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -105,6 +106,13 @@ def test_the_reader_is_told_what_counts(evaluated: Path) -> None:
         "not a medical device",
     ):
         assert expected in words, expected
+
+
+def test_no_name_of_the_code_stands_in_the_text(evaluated: Path) -> None:
+    """A rename once wrote `table_rows.AURC` where the reader expects AURC."""
+    for name in ("report.html", "model_card.md"):
+        text = re.sub(r"base64,[^\"]+", "", (evaluated / name).read_text(encoding="utf-8"))
+        assert re.findall(r"\b[a-z_]+\.[A-Z][A-Z_]+\b", text) == [], name
 
 
 def test_banner_for_the_demo_teacher_alone(inputs: EvaluationInputs, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_faults_are_one_line(finished: Run, arguments: list[str], says: str) -> 
 def test_studies_like_an_ecg_against_every_distance(finished: Run, cohort: Cohort) -> None:
     file = ecg_files(finished)[0]
     hits = studies_like(cohort, file, 5)
-    read = cohort.judged.reader().read([file])
+    read = cohort.model.reader().read([file])
     studies, mean, log_var = read_targets(finished.artefacts["teacher"])
     distance = sampled_distances(
         GaussianTable.from_log_var(read.mean, read.log_var), GaussianTable.from_log_var(mean, log_var)
@@ -91,12 +91,12 @@ def test_ecgs_like_a_study_and_a_sentence_against_every_distance(finished: Run, 
     signals = PoolSignals(finished.job.workspace, finished.artefacts["ecg"])
     values = signals.read(np.arange(len(signals)))
     assert values.shape[2] == SAMPLES
-    ecgs = GaussianTable.from_log_var(*cohort.judged.reader().student.embed_ecg(values))
+    ecgs = GaussianTable.from_log_var(*cohort.model.reader().student.embed_ecg(values))
     study = STUDIES.read(finished.artefacts["teacher"].folder)["study_id"][3].as_py()
     for query in (cohort.study(study), cohort.sentence("LVEF is 25 %.")):
         distance = sampled_distances(query, ecgs)[0]
         for _ in range(2):  # embedded anew, then from the kept files
-            hits = ecgs_like(Cohort(cohort.store, cohort.judged), query, 4)
+            hits = ecgs_like(Cohort(cohort.store, cohort.model), query, 4)
             np.testing.assert_allclose([hit.distance for hit in hits], np.sort(distance)[:4], atol=1e-5)
         names = [hit.name.split()[0] for hit in hits]
         assert names == [signals.record_ids[row] for row in np.argsort(distance, kind="stable")[:4]]
