@@ -213,4 +213,4 @@ def test_the_command_line_joins_says_where_and_leaves(tmp_path: Path, address: s
     refused = CliRunner().invoke(app, ["artefacts", "share", address, "--none", "-w", str(tmp_path / "b")])
     assert "not both" in str(refused.exception)
     found = doctor._artefacts(machine(tmp_path / "c", address).workspace.root)
-    assert (found.state, found.says) == ("ok", f"shared in {address}")
+    assert (found.state, found.message) == ("ok", f"shared in {address}")
