@@ -40,6 +40,12 @@ def renew(page: Path) -> None:
     page.write_text(f"{before}{BEGIN}{drawing()}{END}{after}", encoding="utf-8")
 
 
+def stated_order(folder: Path) -> list[str]:
+    """The folders within a folder as its docstring states them, uppermost first; none where it states none."""
+    stated = _ORDER.search(" ".join(_docstring(folder).split()))
+    return stated[1].split(", ") if stated else []
+
+
 def _docstring(folder: Path) -> str:
     return ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
 
@@ -51,25 +57,18 @@ def _stages() -> Iterator[tuple[str, str, str]]:
         if stage := _STAGE.match(_docstring(path.parent).split("\n\n")[0].replace("\n", " ")):
             assert stage["name"] == path.parent.name, path
             found[stage["name"]] = (stage["inputs"], stage["what"])
-    drawn: set[str] = set()
-    while len(drawn) < len(found):
-        ready = sorted(
-            name for name in found if name not in drawn and not (set(found[name][0].split(", ")) & found.keys()) - drawn
-        )
-        assert ready, f"the stages read one another in a circle: {found.keys() - drawn}"
-        for name in ready:
-            yield name, *found[name]
-        drawn |= set(ready)
+    while found:
+        ready = sorted(name for name, (inputs, _) in found.items() if not found.keys() & inputs.split(", "))
+        assert ready, f"the stages read one another in a circle: {found.keys()}"
+        yield from [(name, *found.pop(name)) for name in ready]
 
 
 def _folders(folder: Path, depth: int) -> Iterator[str]:
-    text = _docstring(folder)
-    first = text.split("\n\n")[0].replace("\n", " ")
+    first = _docstring(folder).split("\n\n")[0].replace("\n", " ")
     if stage := _STAGE.match(first):
         first = f"stage {stage['name']}"
     yield f"{'  ' * depth + folder.name + '/':<22} {first}"
-    order = _ORDER.search(" ".join(text.split()))
-    for name in order[1].split(", ") if order else ():
+    for name in stated_order(folder):
         yield from _folders(folder / name, depth + 1)
 
 

@@ -1,17 +1,17 @@
 """Floors, and folders within a floor: imports go down only, in no circle; the science stays light to import."""
 
 import ast
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from docs_reference.flow import FLOORS, stated_order
 from helpers.paths import ROOT
 
-FLOORS = ["flows", "tasks", "echoingecg", "data_contracts"]  # uppermost first
 FILES = sorted(path for floor in FLOORS for path in (ROOT / floor).rglob("*.py"))
 FOLDERS = sorted({path.parent for path in FILES})
 MOST_LINES, MOST_FILES_IN_A_FOLDER, MOST_FILES, MOST_IMPORT_SHARE = 400, 15, 240, 0.06
@@ -38,6 +38,7 @@ def imports_of(path: Path) -> Iterator[tuple[str, bool]]:
                 yield whole if whole in MODULES else str(node.module), node in tree.body
 
 
+@cache
 def folder_imports() -> dict[Path, set[Path]]:
     """Folder -> other folders of the four floors that its files import, anywhere in the file.
 
@@ -68,13 +69,6 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
         return []
 
     return next((found for name in sorted(graph) if (found := visit(name, []))), [])
-
-
-def stated_order(folder: Path) -> list[str]:
-    """The folders within a folder as its docstring states them, uppermost first."""
-    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
-    stated = re.search(r"Folders, uppermost first: ([^.]+)\.", " ".join(text.split()))
-    return stated[1].split(", ") if stated else []
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
