@@ -192,6 +192,12 @@ class StudentSettings(Section):
         description="'pcmepp' as published; for ablations 'mean_only' (its form without variances and KL) and "
         "'infonce' (symmetric, cosine of the means)",
     )
+    variance: Literal["pcmepp", "likelihood"] = Field(
+        "pcmepp",
+        description="what teaches an ECG its variance: 'pcmepp' the matching alone, as published; 'likelihood' also "
+        "the likelihood of the study's mean under the ECG's Gaussian, for ECG-echo pairs",
+    )
+    likelihood_weight: Positive = Field(1.0, description="variance likelihood: weight of that term")
     gather_negatives: bool = Field(
         True, description="with several processes: the loss is that of the whole batch, not of each one's share"
     )
@@ -229,6 +235,8 @@ class StudentSettings(Section):
     def _check_weights(self) -> Self:
         if self.echo_weight == 0 and self.text_weight == 0:
             raise ValueError("echo_weight and text_weight are both 0: nothing to learn from")
+        if self.variance == "likelihood" and (self.loss != "pcmepp" or self.echo_weight == 0):
+            raise ValueError("variance likelihood needs loss pcmepp and an echo_weight above 0")
         return self
 
 

@@ -3,7 +3,7 @@
 `PcmeLoss` is PCME++ (Chun, ICLR 2024) as EchoingECG uses it, for both kinds of pairs. Its ablation 'mean_only' is the
 same form with the means alone: d = ||mean_a - mean_b||², and no KL; neither side's log-variance has a part in it.
 `InfoNceLoss`, also for ablation, is the symmetric InfoNCE on the cosine of the means (CLIP: Radford, ICML 2021,
-section 2.3).
+section 2.3). `study_likelihood` can be added for ECG-echo pairs: it makes the variance that of the study's mean.
 """
 
 import math
@@ -20,6 +20,9 @@ from echoingecg.student.model.gaussian_heads import GaussianTensor, own_distance
 from echoingecg.student.model.student import Student
 
 LARGEST_FACTOR = 100.0  # CLIP's bound on 1 / temperature: beyond it training becomes unstable
+# As torch.nn.GaussianNLLLoss. A component of a unit-length mean of width 512 varies by about 2e-3: no ECG tells it so
+# well. The likelihood of two opposite means is 2 / D / this, 4e3 at width 512: within the limit of a sound loss.
+LEAST_VARIANCE = 1e-6
 
 
 class LossTerms(NamedTuple):
@@ -31,6 +34,7 @@ class LossTerms(NamedTuple):
         pseudo: BCE with pseudo-positives, both directions added.
         kl: KL to N(0, I), both sides added, after the guard.
         n_pseudo: pseudo-positives of both directions, matched pairs not counted.
+        likelihood: negative log-likelihood of the studies' means under the ECGs' Gaussians; None if it is not in use.
     """
 
     total: Tensor
@@ -38,6 +42,7 @@ class LossTerms(NamedTuple):
     pseudo: Tensor
     kl: Tensor
     n_pseudo: Tensor
+    likelihood: Tensor | None = None
 
 
 class Objective(nn.Module):
@@ -52,6 +57,7 @@ class Objective(nn.Module):
         self.student = student
         self.criterion = InfoNceLoss(settings) if settings.loss == "infonce" else PcmeLoss(settings)
         self.gather_negatives = settings.gather_negatives
+        self.likelihood_weight = settings.likelihood_weight if settings.variance == "likelihood" else 0.0
         self.freeze_batch_norm = settings.freeze_batch_norm
         if settings.loss != "pcmepp":
             for heads in (student.ecg_encoder, student.text_encoder):
@@ -76,12 +82,50 @@ class Objective(nn.Module):
         ecg, other = self.student.encode_ecg(signal), self.encode_partner(partner)
         if self.gather_negatives:
             ecg, other = gather_rows(ecg), gather_rows(other)
+        return self.pair_loss(ecg, other, targets=isinstance(partner, GaussianTensor))
+
+    def pair_loss(self, ecg: GaussianTensor, other: GaussianTensor, targets: bool) -> LossTerms:
+        """Computes the loss of encoded pairs, in training as in validation.
+
+        Args:
+            ecg: B Gaussians.
+            other: B Gaussians, row i the partner of ECG i.
+            targets: the partners are the teacher's Gaussians of studies, and not texts.
+        """
         terms: LossTerms = self.criterion(ecg, other)
-        return terms
+        if not (targets and self.likelihood_weight):
+            return terms
+        likelihood = study_likelihood(ecg, other.mean)
+        total = terms.total + self.likelihood_weight * likelihood
+        return terms._replace(total=total, likelihood=likelihood.detach())
 
     def encode_partner(self, partner: Partner) -> GaussianTensor:
         """Returns targets as they are, and encodes texts as Gaussians."""
         return partner if isinstance(partner, GaussianTensor) else self.student.encode_text(partner.ids, partner.mask)
+
+
+def study_likelihood(ecg: GaussianTensor, study: Tensor) -> Tensor:
+    """Computes the negative log-likelihood of the studies' means under the ECGs' own Gaussians, in float32.
+
+    0.5 x mean over B and D of log v + (mean_ecg - mean_study)^2 / v, with v = exp(log_var) (Kendall and Gal, NeurIPS
+    2017, eq. 8; log(2 pi) left out). It is least where v is the expected squared difference given the ECG. Both means
+    have unit length, but the expected study given an ECG, of length r < 1, has not: summed over D the least v is
+    2 - 2 r. That is the variance of the study given the ECG, 1 - r^2, and beside it (1 - r)^2, which is small for an
+    ECG that tells much and equals the variance for one that tells nothing.
+
+    Below LEAST_VARIANCE the value is that at the bound, and so is the gradient, so that the variance can come back.
+
+    Args:
+        ecg: B Gaussians.
+        study: (B, D), the teacher's mean of each ECG's study.
+
+    Returns:
+        () float32.
+    """
+    with torch.autocast(ecg.mean.device.type, enabled=False):
+        mean, log_var = ecg.float()
+        log_var = log_var.detach().clamp(min=math.log(LEAST_VARIANCE)) + (log_var - log_var.detach())
+        return 0.5 * (log_var + (mean - study.float()).square() * torch.exp(-log_var)).mean()
 
 
 class PcmeLoss(nn.Module):
