@@ -197,6 +197,11 @@ class StudentSettings(Section):
         description="what teaches an ECG its variance: 'pcmepp' the matching alone, as published; 'likelihood' also "
         "the likelihood of the study's mean under the ECG's Gaussian, for ECG-echo pairs",
     )
+    same_partner: Literal["match", "negative"] = Field(
+        "match",
+        description="an ECG and the partner of another one that is the same study or an equal text: 'match' as its "
+        "own, 'negative' as published, where each ECG matches the one row of its own",
+    )
     likelihood_weight: Positive = Field(1.0, description="variance likelihood: weight of that term")
     gather_negatives: bool = Field(
         True, description="with several processes: the loss is that of the whole batch, not of each one's share"

@@ -120,6 +120,14 @@ def gather_rows(gaussian: GaussianTensor) -> GaussianTensor:
     return GaussianTensor(_Gather.apply(mean), _Gather.apply(log_var))
 
 
+def gather_numbers(numbers: Tensor) -> Tensor:
+    """Gathers (B,) integers of all processes in the order of ranks; with one process it returns its argument."""
+    if not dist.is_available() or not dist.is_initialized():
+        return numbers
+    gathered: Tensor = _Gather.apply(numbers)
+    return gathered
+
+
 class _Gather(torch.autograd.Function):
     """Concatenates all processes' rows in the order of ranks; sums the gradient over the processes."""
 

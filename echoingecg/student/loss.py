@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from echoingecg.recipe import StudentSettings
 from echoingecg.student.data.batches import Partner
-from echoingecg.student.distributed import gather_rows
+from echoingecg.student.distributed import gather_numbers, gather_rows
 from echoingecg.student.model.gaussian_heads import GaussianTensor, own_distance, pair_distance
 from echoingecg.student.model.student import Student
 
@@ -24,13 +24,15 @@ LARGEST_FACTOR = 100.0  # CLIP's bound on 1 / temperature: beyond it training be
 # well. The likelihood of two opposite means is 2 / D / this, 4e3 at width 512: within the limit of a sound loss.
 LEAST_VARIANCE = 1e-6
 
+Repeats = tuple[Tensor, Tensor]  # rows and columns of pairs that match beside the diagonal, see repeated_partners
+
 
 class LossTerms(NamedTuple):
     """The loss and its terms; scalars.
 
     Attributes:
         total: the weighted sum, the only term with a gradient.
-        match: BCE against the identity.
+        match: BCE against the matches.
         pseudo: BCE with pseudo-positives, both directions added.
         kl: KL to N(0, I), both sides added, after the guard.
         n_pseudo: pseudo-positives of both directions, matched pairs not counted.
@@ -57,6 +59,7 @@ class Objective(nn.Module):
         self.student = student
         self.criterion = InfoNceLoss(settings) if settings.loss == "infonce" else PcmeLoss(settings)
         self.gather_negatives = settings.gather_negatives
+        self.repeats_match = settings.same_partner == "match"
         self.likelihood_weight = settings.likelihood_weight if settings.variance == "likelihood" else 0.0
         self.freeze_batch_norm = settings.freeze_batch_norm
         if settings.loss != "pcmepp":
@@ -72,27 +75,33 @@ class Objective(nn.Module):
                     module.eval()
         return self
 
-    def forward(self, signal: Tensor, partner: Partner) -> LossTerms:
+    def forward(self, signal: Tensor, partner: Partner, identity: Tensor | None = None) -> LossTerms:
         """Computes the loss of one batch; of all processes' rows together if negatives are gathered.
 
         Args:
             signal: (B, 12, T) standardised ECGs.
             partner: row i is the partner of ECG i.
+            identity: (B,) int64, equal for the same partner; None if all partners differ.
         """
         ecg, other = self.student.encode_ecg(signal), self.encode_partner(partner)
         if self.gather_negatives:
             ecg, other = gather_rows(ecg), gather_rows(other)
-        return self.pair_loss(ecg, other, targets=isinstance(partner, GaussianTensor))
+            identity = None if identity is None else gather_numbers(identity)
+        return self.pair_loss(ecg, other, identity, targets=isinstance(partner, GaussianTensor))
 
-    def pair_loss(self, ecg: GaussianTensor, other: GaussianTensor, targets: bool) -> LossTerms:
+    def pair_loss(
+        self, ecg: GaussianTensor, other: GaussianTensor, identity: Tensor | None, targets: bool
+    ) -> LossTerms:
         """Computes the loss of encoded pairs, in training as in validation.
 
         Args:
             ecg: B Gaussians.
             other: B Gaussians, row i the partner of ECG i.
+            identity: (B,) int64, equal for the same partner; None if all partners differ.
             targets: the partners are the teacher's Gaussians of studies, and not texts.
         """
-        terms: LossTerms = self.criterion(ecg, other)
+        repeats = repeated_partners(identity) if self.repeats_match and identity is not None else None
+        terms: LossTerms = self.criterion(ecg, other, repeats)
         if not (targets and self.likelihood_weight):
             return terms
         likelihood = study_likelihood(ecg, other.mean)
@@ -102,6 +111,21 @@ class Objective(nn.Module):
     def encode_partner(self, partner: Partner) -> GaussianTensor:
         """Returns targets as they are, and encodes texts as Gaussians."""
         return partner if isinstance(partner, GaussianTensor) else self.student.encode_text(partner.ids, partner.mask)
+
+
+def repeated_partners(identity: Tensor) -> Repeats | None:
+    """Finds the pairs beside the matched ones whose partner is the matched one once more.
+
+    Args:
+        identity: (B,) int64, equal for the same partner.
+
+    Returns:
+        Rows and columns of the pairs, each (P,) int64; None if all partners differ.
+    """
+    if len(identity.unique()) == len(identity):
+        return None
+    rows, columns = (identity[:, None] == identity).fill_diagonal_(False).nonzero(as_tuple=True)
+    return rows, columns
 
 
 def study_likelihood(ecg: GaussianTensor, study: Tensor) -> Tensor:
@@ -131,7 +155,8 @@ def study_likelihood(ecg: GaussianTensor, study: Tensor) -> Tensor:
 class PcmeLoss(nn.Module):
     """Match BCE + guarded KL + pseudo-positive BCE, with learned logit scale and shift.
 
-    Row i of one side matches row i of the other and no other row.
+    Row i of one side matches row i of the other, and those rows that repeat it: two studies with one report, say. A
+    pseudo-positive is a pair whose logit is at least that of its own row's pair i, i, or of its column's.
 
     Args:
         settings: starts, weights and the KL limit; loss 'mean_only' leaves variances and KL out.
@@ -147,12 +172,13 @@ class PcmeLoss(nn.Module):
         self.kl_limit = settings.kl_limit
         self.pseudo_weight = settings.pseudo_positive_weight
 
-    def forward(self, a: GaussianTensor, b: GaussianTensor) -> LossTerms:
+    def forward(self, a: GaussianTensor, b: GaussianTensor, repeats: Repeats | None = None) -> LossTerms:
         """Computes the loss of B matched pairs, in float32 also under autocast.
 
         Args:
             a: B Gaussians.
             b: B Gaussians, row i the partner of a's row i.
+            repeats: pairs beside (i, i) that match, too.
         """
         with torch.autocast(a.mean.device.type, enabled=False):
             a, b = a.float(), b.float()
@@ -160,7 +186,7 @@ class PcmeLoss(nn.Module):
             # shift - scale x distance; both are applied to the factors and not to their (B, B) product.
             own_logits = (self.shift - self.scale * own_a)[:, None] - self.scale * own_b
             logits = torch.addmm(own_logits, 2 * self.scale * a.mean, b.mean.T)
-            pairs, match, pseudo, n_pseudo = _PairBce.apply(logits, self.match_weight, self.pseudo_weight)
+            pairs, match, pseudo, n_pseudo = _PairBce.apply(logits, self.match_weight, self.pseudo_weight, repeats)
             kl = self._kl(a, own_a) + self._kl(b, own_b)
         return LossTerms(pairs + self.kl_weight * kl, match, pseudo, kl.detach(), n_pseudo)
 
@@ -185,31 +211,39 @@ class _PairBce(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, match_weight: float, pseudo_weight: float
+        ctx: Any, logits: Tensor, match_weight: float, pseudo_weight: float, repeats: Repeats | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         matched, pairs = logits.diagonal(), logits.numel()
         # How often a pair is positive: once if its logit is at least the row's matched one, once for the column's.
         positive = (logits >= matched[:, None]).to(logits.dtype).add_(logits >= matched)
+        matches, matched_sum = len(logits), matched.sum()
+        if repeats is not None:
+            positive[repeats] = 2
+            matches, matched_sum = matches + len(repeats[0]), matched_sum + logits[repeats].sum()
         soft = F.softplus(logits).sum()
-        match = (soft - matched.sum()) / pairs
+        match = (soft - matched_sum) / pairs
         pseudo = (2 * soft - torch.dot(logits.flatten(), positive.flatten())) / pairs
-        n_pseudo = positive.sum(dtype=torch.float64).long() - 2 * len(logits)
+        n_pseudo = positive.sum(dtype=torch.float64).long() - 2 * matches
         if ctx.needs_input_grad[0]:
             gradient = logits.sigmoid().mul_(match_weight + 2 * pseudo_weight).sub_(positive, alpha=pseudo_weight)
             gradient.diagonal().sub_(match_weight)
+            if repeats is not None:
+                gradient[repeats] -= match_weight
             ctx.save_for_backward(gradient.div_(pairs))
         ctx.mark_non_differentiable(match, pseudo, n_pseudo)
         return match_weight * match + pseudo_weight * pseudo, match, pseudo, n_pseudo
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, loss_gradient: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, loss_gradient: Tensor, *_: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * loss_gradient, None, None
+        return gradient * loss_gradient, None, None, None
 
 
 class InfoNceLoss(nn.Module):
     """Mean of the cross-entropies that find b's row from a and a's row from b; log-variances are not used.
+
+    Rows that repeat a partner share its target alike (Yang et al., CVPR 2022).
 
     Args:
         settings: temperature_start is used.
@@ -238,17 +272,22 @@ class InfoNceLoss(nn.Module):
         """Shift of the match logit, see `scale`."""
         return self.factor
 
-    def forward(self, a: GaussianTensor, b: GaussianTensor) -> LossTerms:
+    def forward(self, a: GaussianTensor, b: GaussianTensor, repeats: Repeats | None = None) -> LossTerms:
         """Computes the loss of B matched pairs, in float32 also under autocast.
 
         Args:
             a: B Gaussians.
             b: B Gaussians, row i the partner of a's row i.
+            repeats: pairs beside (i, i) that match, too.
         """
         with torch.autocast(a.mean.device.type, enabled=False):
             cosine = F.normalize(a.mean.float(), dim=1) @ F.normalize(b.mean.float(), dim=1).T
             logits = self.factor * cosine
             matched = torch.arange(len(logits), device=logits.device)
+            if repeats is not None:
+                share = torch.eye(len(logits), device=logits.device)
+                share[repeats] = 1
+                matched = share / share.sum(dim=1, keepdim=True)  # symmetric: rows that repeat each other are a block
             total = (F.cross_entropy(logits, matched) + F.cross_entropy(logits.T, matched)) / 2
         none = torch.zeros_like(total.detach())
         return LossTerms(total, total.detach(), none, none, none.long())

@@ -193,8 +193,8 @@ class Training:
         self.objective.train()
         mine = (self.share.part_of(batch) for batch in self.plan.epoch(position.epoch)[position.batch :])
         with closing(self.feed.stream(mine)) as stream:
-            for batch, (signal, partner) in stream:
-                loss = self._step(batch, signal, partner)
+            for batch, sides in stream:
+                loss = self._step(batch, *sides)
                 position.batch += 1
                 position.step += 1
                 position.loss_sum[batch.kind] = position.loss_sum.get(batch.kind, 0.0) + loss
@@ -204,14 +204,14 @@ class Training:
                 self.progress(position.step, self.steps, f"epoch {position.epoch}, {batch.kind} loss {loss:.4f}")
         self._end_epoch()
 
-    def _step(self, batch: batches.Batch, signal: Tensor, partner: batches.Partner) -> float:
+    def _step(self, batch: batches.Batch, signal: Tensor, partner: batches.Partner, identity: Tensor) -> float:
         """Takes one optimiser step; returns the unweighted loss, the same in every process."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(self.position.step)
         self.optimizer.zero_grad()
         if self.settings.augment.used:
             signal = self._augmented(signal)
-        total = self.wrapped(signal, partner).total
+        total = self.wrapped(signal, partner, identity).total
         self.fabric.backward(self.weights[batch.kind] * total)
         norm = self.fabric.clip_gradients(
             self.objective, self.optimizer, max_norm=self.settings.gradient_clip, error_if_nonfinite=False

@@ -53,7 +53,7 @@ def validate(objective: Objective, feed: Feed, batches: list[Batch]) -> Validati
     for batch in batches:
         ecg = ecgs.rows(torch.from_numpy(np.searchsorted(rows, feed.ecg_rows(batch))).to(ecgs.mean.device))
         partner = objective.encode_partner(feed.partner(batch))
-        terms = objective.pair_loss(ecg, partner, targets=batch.kind == "ecg_echo")
+        terms = objective.pair_loss(ecg, partner, feed.identity(batch), targets=batch.kind == "ecg_echo")
         losses.setdefault(batch.kind, []).append(float(terms.total))
     loss = {kind: float(np.mean(values)) for kind, values in losses.items()}
     if "ecg_echo" not in loss:

@@ -109,6 +109,7 @@ def test_stored_tables_are_read(store: ArtefactStore) -> None:
 def test_a_stored_student_reads_as_it_did(store: ArtefactStore) -> None:
     folders = {one.stage: one.folder for one in store.here()}
     loaded = load(folders["student"])
+    assert (loaded.settings.same_partner, loaded.settings.variance) == ("negative", "pcmepp"), "fields of a later time"
     time = np.arange(1000) / 100
     signal = np.stack([np.sin(2 * np.pi * (1 + lead / 7) * time) for lead in range(len(LEADS))])[None]
     mean, log_var = loaded.embed_ecg(signal.astype(np.float32))

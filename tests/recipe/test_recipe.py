@@ -51,7 +51,7 @@ def test_paper_recipe_holds_the_published_numbers() -> None:
     assert (student.kl_weight, student.kl_limit, student.pseudo_positive_weight) == (1e-4, 1e4, 0.1)
     assert (student.learning_rate, student.weight_decay, student.betas) == (3e-5, 0.01, (0.9, 0.999))
     assert (student.warmup_share, student.warmup_start, student.gradient_clip, student.seed) == (0.03, 0.001, 1.0, 43)
-    assert (student.loss, student.variance) == ("pcmepp", "pcmepp")
+    assert (student.loss, student.variance, student.same_partner) == ("pcmepp", "pcmepp", "negative")
     assert model.log_var_start is None
     assert recipe.teacher.model == "hf-hub:mkaichristensen/echo-clip"
     assert recipe.teacher.variance_epsilon == 1e-8

@@ -19,8 +19,8 @@ from echoingecg.recipe import ExecutionSettings, StudentSettings
 from echoingecg.student.data.batches import Batch
 from echoingecg.student.data.batches import prompt_texts as prompts
 from echoingecg.student.data.pairs import TrainingData
-from echoingecg.student.distributed import Share, check_share, gather_rows
-from echoingecg.student.loss import InfoNceLoss, PcmeLoss
+from echoingecg.student.distributed import Share, check_share, gather_numbers, gather_rows
+from echoingecg.student.loss import InfoNceLoss, PcmeLoss, repeated_partners, study_likelihood
 from echoingecg.student.model.gaussian_heads import GaussianTensor
 from echoingecg.student.model.text_encoder import built_in_tokenizer
 from echoingecg.student.train import train
@@ -43,20 +43,23 @@ class Towers(nn.Module):
         recipe = StudentSettings(loss=loss, kl_weight=0.1)
         self.criterion = InfoNceLoss(recipe) if loss == "infonce" else PcmeLoss(recipe)
 
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        a, b = (GaussianTensor(*tower(rows).chunk(2, dim=1)) for tower in (self.a, self.b))
-        return self.criterion(gather_rows(a), gather_rows(b)).total
+    def forward(self, rows: torch.Tensor, identity: torch.Tensor) -> torch.Tensor:
+        a, b = (gather_rows(GaussianTensor(*tower(rows).chunk(2, dim=1))) for tower in (self.a, self.b))
+        return self.criterion(a, b, repeated_partners(gather_numbers(identity))).total + study_likelihood(a, b.mean)
 
 
 def rows_of_everyone() -> torch.Tensor:
     return torch.linspace(-1, 1, ROWS * WIDTH, dtype=torch.float64).sin().reshape(ROWS, WIDTH)
 
 
+IDENTITY = torch.tensor([0, 1, 2, 1, 3, 0, 4, 4])  # the same within a process, and in both
+
+
 def _rank(rank: int, folder: str) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     for loss in LOSSES:
         wrapped = nn.parallel.DistributedDataParallel(Towers(loss))
-        total = wrapped(rows_of_everyone().chunk(2)[rank])
+        total = wrapped(rows_of_everyone().chunk(2)[rank], IDENTITY.chunk(2)[rank])
         total.backward()
         found = {name: one.grad for name, one in wrapped.module.named_parameters()} | {"total": total.detach()}
         save_file(found, Path(folder) / f"{loss}-{rank}.safetensors")
@@ -68,7 +71,7 @@ def test_gathered_gradients_are_those_of_the_whole_batch(tmp_path):
     multiprocessing.spawn(_rank, (str(tmp_path),), nprocs=2)
     for loss in LOSSES:
         module = Towers(loss)
-        total = module(rows_of_everyone())
+        total = module(rows_of_everyone(), IDENTITY)
         total.backward()
         for rank in (0, 1):
             found = load_file(tmp_path / f"{loss}-{rank}.safetensors")
@@ -105,8 +108,9 @@ def still_text(data: TrainingData, folder: Path) -> str:
 
 
 def test_two_processes_train_what_one_trains(tmp_path):
-    """Batch norm in eval mode and no dropout: then nothing but the order of sums differs."""
+    """Batch norm in eval mode and no dropout: then nothing but the order of sums differs. Texts are often repeated."""
     data = training_data()
+    data = replace(data, train=replace(data.train, text=replace(data.train.text, text=data.train.text.text[:5] * 12)))
     model = settings().model.model_copy(update={"text": still_text(data, tmp_path / "bert")})
     recipe = settings(model=model, freeze_batch_norm=True)
     seen: list[int] = []

@@ -30,6 +30,9 @@ class Tokens(NamedTuple):
 Partner = gaussian_heads.GaussianTensor | Tokens  # the teacher's targets, or texts still to be encoded
 
 
+Sides = tuple[Tensor, Partner, Tensor]  # ECGs, their partners, and the partners' identities
+
+
 class Batch(NamedTuple):
     """Pairs of one kind; `rows` (B,) int64 are rows of EchoPairs or TextPairs."""
 
@@ -40,9 +43,9 @@ class Batch(NamedTuple):
 class Planner:
     """Puts the pairs of a split into batches of one kind, ECG-echo or ECG-text (EchoingECG, section 3).
 
-    In the losses every pair of a batch but the matched one is negative, so a batch should hold each ECG and each
-    study once. Pairs that share an ECG or a study form a group. The pairs of a group go to different batches; a
-    batch gets two of them only if there are fewer batches than pairs in the group.
+    In the losses a pair of a batch is negative unless its partner is the matched one, so a batch should hold each ECG
+    and each study once. Pairs that share an ECG or a study form a group. The pairs of a group go to different batches;
+    a batch gets two of them only if there are fewer batches than pairs in the group.
 
     Args:
         pairs: of one split.
@@ -141,18 +144,20 @@ class Feed:
         self._data = data
         self._scaler = scaler
         self._device = device
-        self._texts = text_encoder.TokenisedTexts.from_texts(tower.tokenizer, prompt_texts(pairs.text), tower.pad)
+        texts = prompt_texts(pairs.text)
+        self._texts = text_encoder.TokenisedTexts.from_texts(tower.tokenizer, texts, tower.pad)
+        self._text_identity = equal_text_numbers(texts)
 
-    def stream(self, batches: Iterable[Batch]) -> Generator[tuple[Batch, tuple[Tensor, Partner]], None, None]:
+    def stream(self, batches: Iterable[Batch]) -> Generator[tuple[Batch, Sides], None, None]:
         """Yields batches in the given order; each is prepared while the one before it is used.
 
         Exhaust it, or close it (`contextlib.closing`) when leaving early.
         """
         return prefetched(lambda batch: (batch, self.batch(batch)), batches)
 
-    def batch(self, batch: Batch) -> tuple[Tensor, Partner]:
+    def batch(self, batch: Batch) -> Sides:
         """Returns both sides of a batch, the arguments of Objective."""
-        return self.signal(self.ecg_rows(batch)), self.partner(batch)
+        return self.signal(self.ecg_rows(batch)), self.partner(batch), self.identity(batch)
 
     def ecg_rows(self, batch: Batch) -> np.ndarray:
         """Returns the signals' rows of a batch, (B,) int64."""
@@ -169,12 +174,23 @@ class Feed:
             return self.targets(self.pairs.echo.study[batch.rows])
         return Tokens(*(part.to(self._device) for part in self._texts.batch(batch.rows)))
 
+    def identity(self, batch: Batch) -> Tensor:
+        """Returns (B,) int64 that are equal for the same partner: one study, or texts that are equal with prompt."""
+        identity = self.pairs.echo.study if batch.kind == "ecg_echo" else self._text_identity
+        return torch.from_numpy(identity[batch.rows]).to(self._device)
+
     def targets(self, studies: np.ndarray) -> gaussian_heads.GaussianTensor:
         """Returns the teacher's Gaussians of some studies."""
         mean, log_var = self._data.target_mean[studies], self._data.target_log_var[studies]
         return gaussian_heads.GaussianTensor(
             torch.from_numpy(mean).to(self._device), torch.from_numpy(log_var).to(self._device)
         )
+
+
+def equal_text_numbers(texts: Iterable[str]) -> np.ndarray:
+    """Numbers texts by their first occurrence, equal texts alike: b, a, b gives 0, 1, 0; int64."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(text, len(numbers)) for text in texts], np.int64)
 
 
 def prompt_texts(pairs: TextPairs) -> list[str]:

@@ -104,7 +104,7 @@ def read_released(weights: Path, scaler: Path, text: str, config: Path | None = 
     model, bert = implied_architecture(tensors, values, weights, origin)
     check_layout(tensors, expected_layout(model, bert), weights)
     return ReleasedModel(
-        StudentSettings(model=model),
+        StudentSettings(model=model, same_partner="negative"),
         bert,
         tensors,
         text_tower.read_tokenizer(text, bert.vocab_size, model.text_tokens),

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echoingecg.common import prefetched
-from echoingecg.student.data.batches import Feed, Partner, Planner, prompt_texts
+from echoingecg.student.data.batches import Feed, Planner, Sides, prompt_texts
 from echoingecg.student.data.transforms import fit_scaler
 from echoingecg.student.model.text_encoder import text_tower
 from helpers.cases.student_data import settings, training_data
@@ -81,8 +81,8 @@ def test_preparation_hides_behind_the_step() -> None:
     assert time.perf_counter() - started < 1.8
 
 
-def _tensors(inputs: tuple[torch.Tensor, Partner]) -> list[torch.Tensor]:
-    return [inputs[0], *inputs[1]]
+def _tensors(inputs: Sides) -> list[torch.Tensor]:
+    return [inputs[0], *inputs[1], inputs[2]]
 
 
 def test_a_streamed_epoch_is_the_plain_one_from_any_batch_on() -> None:
