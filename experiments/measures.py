@@ -1,10 +1,12 @@
 """Numbers of one student: what its variance tells, how crowded its space is, and means over seeds with intervals.
 
 The variance of ECG i enters the match logits of its whole row alike, -scale * (d_ij + v_i + v_j) + shift, with v the
-sum over D of the variances (Chun, ICLR 2024, eq. 1 and 2). So the derivative of the matching loss by v_i is
-scale * sum over j of (m_ij - p_ij): it is zero where the probabilities of a row sum to its matches, one. With small
-probabilities v_i is then, up to a constant, log sum exp(-scale * (d_ij + v_j)) / scale: it grows with the studies
-that lie near, and tells nothing about noise.
+sum over D of the variances (Chun, ICLR 2024, eq. 1 and 2). The loss's derivative by v_i, without KL, is proportional to
+sum over j of 2 m_ij + 0.1 q_ij - 2.2 p_ij, with m_ij the matches and q_ij (0 to 2) how often a pair is positive in the
+pseudo-positive term. It is zero where the probabilities p_ij of a row sum to (2 + 0.1 sum of q_ij) / 2.2: one without
+pseudo-positives, and 0.045 more for each (docs/method.md). With small probabilities v_i is then, up to the logarithm of
+that sum and a constant, log sum exp(-scale * (d_ij + v_j)) / scale: it grows with the studies that lie near, and tells
+nothing about noise.
 
 Shape legend: n = test cases or ECGs, m = studies, D = shared embedding width.
 """

@@ -158,6 +158,10 @@ class PcmeLoss(nn.Module):
     Row i of one side matches row i of the other, and those rows that repeat it: two studies with one report, say. A
     pseudo-positive is a pair whose logit is at least that of its own row's pair i, i, or of its column's.
 
+    The variance of an ECG stands still, without KL, where the match probabilities of its row sum to
+    (match_weight x matches + pseudo_weight x positives) / (match_weight + 2 x pseudo_weight): matches of the row, and
+    how often its pairs are positive in the pseudo-positive BCE, matches included (derived in docs/method.md).
+
     Args:
         settings: starts, weights and the KL limit; loss 'mean_only' leaves variances and KL out.
     """
