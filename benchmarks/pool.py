@@ -32,9 +32,16 @@ def published(workspace: Workspace, records: int) -> Artefact:
             digests, keys = [hash_array(one) for one in signal], [f"{first + at:064x}" for at in range(COMMIT)]
             quality = np.zeros((COMMIT, 12), np.uint8)
             rows = {"key": key_rows(keys), "signal": signal, "quality": quality, "sha256": key_rows(digests)}
-            pool.append(rows | {"findings": np.zeros(COMMIT, np.uint8)}, {})
+            pool.append(rows | {"findings": np.zeros(COMMIT, np.uint8), "bad_seconds": quality}, {})
             table += [
-                {"record_id": key, "patient_id": key, "content_hash": key, "recording_id": key, "signal_sha256": one}
+                {
+                    "record_id": key,
+                    "patient_id": key,
+                    "content_hash": key,
+                    "recording_id": key,
+                    "signal_sha256": one,
+                    "use": "keep",
+                }
                 | dict.fromkeys(("flagged_leads", "lead_findings", "record_findings"), 0)
                 for key, one in zip(keys, digests, strict=True)
             ]

@@ -27,8 +27,14 @@ SAMPLES = 1000  # 10 s at 100 Hz
 SIGNAL_UNIT = "mV"
 
 # Quality findings on one lead and on a whole recording (docs/ecg_quality.md).
-LeadFinding = Literal["flat", "clipped", "nan", "baseline", "amplitude", "disconnected", "mains"]
-RecordFinding = Literal["short", "no_qrs", "limb_leads"]
+LeadFinding = Literal["flat", "clipped", "nan", "baseline", "amplitude", "disconnected", "mains", "flat_seconds"]
+RecordFinding = Literal["short", "no_qrs", "limb_leads", "no_signal", "repeated_block", "calibration_pulse"]
+
+# What a finding does to its ECG, the mildest first: nothing; not used for training; not used for training and referred
+# to echo; refused (poor_quality in the quarantine).
+FindingRule = Literal["keep", "leave_out", "refer", "refuse"]
+FINDING_RULES: tuple[FindingRule, ...] = get_args(FindingRule)
+USES = FINDING_RULES[:-1]  # of an ECG that is not refused
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)

@@ -6,14 +6,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from data_contracts.conventions import LEADS, SAMPLES, SIGNAL_UNIT, ContractError, LeadFinding, RecordFinding
+from data_contracts.conventions import LEADS, SAMPLES, SIGNAL_UNIT, USES, ContractError, LeadFinding, RecordFinding
 from data_contracts.quarantine import QUARANTINE
 from data_contracts.tables import ArrayContract, TableContract, column
 
-# 1 had five findings of leads and none of whole recordings; 2 had one signal per recording.
-CONTRACT_VERSION = 3
+# 1 had five findings of leads and none of whole recordings; 2 had one signal per recording; 3 had no column `use` and
+# no bad seconds.
+CONTRACT_VERSION = 4
 
-# One bit per finding, for leads and for whole recordings; 0 means no finding.
+# One bit per finding, for leads and for whole recordings; 0 means no finding. The bits of a finding never change.
 QUALITY_FLAGS: dict[LeadFinding, int] = {
     "flat": 1,
     "clipped": 2,
@@ -22,8 +23,16 @@ QUALITY_FLAGS: dict[LeadFinding, int] = {
     "amplitude": 16,
     "disconnected": 32,
     "mains": 64,
+    "flat_seconds": 128,
 }
-RECORD_FLAGS: dict[RecordFinding, int] = {"short": 1, "no_qrs": 2, "limb_leads": 4}
+RECORD_FLAGS: dict[RecordFinding, int] = {
+    "short": 1,
+    "no_qrs": 2,
+    "limb_leads": 4,
+    "no_signal": 8,
+    "repeated_block": 16,
+    "calibration_pulse": 32,
+}
 
 KEY = ArrayContract("key", ("record", "byte"), "uint8", "", "key of the signal, see window_key", (("byte", 32),))
 SIGNAL = ArrayContract(
@@ -49,10 +58,18 @@ FINDINGS = ArrayContract(
     "",
     "bit mask of findings on the recording: " + ", ".join(f"{bit} {name}" for name, bit in RECORD_FLAGS.items()),
 )
+BAD_SECONDS = ArrayContract(
+    "bad_seconds",
+    ("record", "lead"),
+    "uint8",
+    "s",
+    "time for which the lead holds one value or is clipped, in whole seconds, rounded up",
+    (("lead", len(LEADS)),),
+)
 DIGEST = ArrayContract(
     "sha256", ("record", "byte"), "uint8", "", "SHA-256 of the record's float32 signal bytes", (("byte", 32),)
 )
-ARRAYS = (KEY, SIGNAL, QUALITY, FINDINGS, DIGEST)
+ARRAYS = (KEY, SIGNAL, QUALITY, FINDINGS, BAD_SECONDS, DIGEST)
 
 
 def _checks(check: Any) -> Mapping[str, Any]:
@@ -70,6 +87,10 @@ def _checks_with_findings(check: Any) -> Mapping[str, Any]:
     }
 
 
+def _checks_with_use(check: Any) -> Mapping[str, Any]:
+    return {**_checks_with_findings(check), "use": check.isin(USES)}
+
+
 _COLUMNS = (
     column("record_id", pa.string(), "pseudonym of the signal: the recording's, for a later window with its number"),
     column("patient_id", pa.string(), "keyed pseudonym of the patient"),
@@ -82,14 +103,16 @@ _FINDINGS = (
     column("record_findings", pa.int16(), "bit mask of RECORD_FLAGS: what was found on the recording"),
 )
 _RECORDING = column("recording_id", pa.string(), "keyed pseudonym of the recording: the catalog's record_id")
+_USE = column("use", pa.string(), "keep, leave_out or refer: the strictest rule of the findings, see FindingRule")
 RECORDS = TableContract(
     "records",
     (
         *_COLUMNS,
         *_FINDINGS,
         _RECORDING,
+        _USE,
     ),
-    _checks_with_findings,
+    _checks_with_use,
     unique=("record_id",),
 )
 _BY_VERSION = {
@@ -99,6 +122,16 @@ _BY_VERSION = {
         (
             *_COLUMNS,
             *_FINDINGS,
+        ),
+        _checks_with_findings,
+        unique=("record_id",),
+    ),
+    3: TableContract(
+        "records",
+        (
+            *_COLUMNS,
+            *_FINDINGS,
+            _RECORDING,
         ),
         _checks_with_findings,
         unique=("record_id",),

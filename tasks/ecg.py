@@ -14,6 +14,7 @@ from data_contracts import catalog, conventions, quarantine
 from data_contracts import ecg as contract
 from echoingecg.common import Progress, StoreError, fingerprint, hexadecimal
 from echoingecg.ecg import CODE_VERSION
+from echoingecg.ecg.quality import strictest_rule
 from echoingecg.recipe import EcgSettings
 from tasks import pools, stage
 from tasks.base.workers import mapper
@@ -34,6 +35,7 @@ LAYOUT = (
     pools.PoolArray(contract.SIGNAL, (len(conventions.LEADS), conventions.SAMPLES), 32, 1024, shuffled=True),
     pools.PoolArray(contract.QUALITY, (len(conventions.LEADS),), 8192, 8192),
     pools.PoolArray(contract.FINDINGS, (), 8192, 8192),
+    pools.PoolArray(contract.BAD_SECONDS, (len(conventions.LEADS),), 8192, 8192),
     pools.PoolArray(contract.DIGEST, (32,), 8192, 8192),
 )
 
@@ -47,7 +49,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         new = _ingest(pool, ingest.missing_files(pool, job, listed), job, progress)
         snapshot, refused = pool.snapshot(), pool.refused()
     group = pools.Pool.read(job.workspace, snapshot)
-    records = _records(group, listed, settings.long == "several")
+    records = _records(group, listed, settings)
     refusals = quarantine.QUARANTINE.build(ingest.quarantine_rows(listed, refused))
     stage.check_refusals(job, "ecg", refusals, listed.num_rows, settings.max_refused_share)
     for array in contract.ARRAYS:
@@ -55,7 +57,9 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     contract.RECORDS.write(records, folder)
     quarantine.QUARANTINE.write(refusals, folder)
     flagged = int(np.count_nonzero(records["flagged_leads"].to_numpy() | records["record_findings"].to_numpy()))
-    return Built({"records": records.num_rows, "flagged": flagged, "refused": refusals.num_rows}, snapshot, new)
+    unused = records.num_rows - records["use"].to_pylist().count("keep")
+    counts = {"records": records.num_rows, "flagged": flagged, "not_for_training": unused}
+    return Built(counts | {"refused": refusals.num_rows}, snapshot, new)
 
 
 def _ingest(pool: pools.Pool, missing: ingest.SourceFiles, job: Job, progress: Progress) -> int:
@@ -70,8 +74,9 @@ def _ingest(pool: pools.Pool, missing: ingest.SourceFiles, job: Job, progress: P
         return ingest.ingest_blocks(pool, missing, blocks, block_size, execution.commit_every, progress)
 
 
-def _records(group: zarr.Group, listed: pa.Table, several: bool) -> pa.Table:
-    """RECORDS: every signal in the pool of every listed recording; `several`: a recording may have more than one."""
+def _records(group: zarr.Group, listed: pa.Table, settings: EcgSettings) -> pa.Table:
+    """RECORDS: every signal in the pool of every listed recording, of which a recording may have several."""
+    several = settings.long == "several"
     row_of = pools.rows_by_key(group)
     recordings = (listed[name].to_pylist() for name in ("record_id", "patient_id", "content_hash"))
     signals = [
@@ -90,8 +95,20 @@ def _records(group: zarr.Group, listed: pa.Table, several: bool) -> pa.Table:
         "flagged_leads": np.count_nonzero(quality, axis=1),
         "lead_findings": np.bitwise_or.reduce(quality, axis=1),
         "record_findings": findings,
+        "use": _uses(quality, findings, settings),
     }
     return pa.table(columns, schema=contract.RECORDS.schema)
+
+
+def _uses(quality: np.ndarray, findings: np.ndarray, settings: EcgSettings) -> list[str]:
+    """The strictest rule of each record: quality (record, lead), findings (record,)."""
+    if not len(findings):
+        return []
+    # Few masks occur, and the rule depends on nothing else.
+    masks = np.column_stack([np.bitwise_or.reduce(quality, axis=1), findings])
+    kinds, kind_of = np.unique(masks, axis=0, return_inverse=True)
+    rules = [strictest_rule(kind[:1], int(kind[1]), settings) for kind in kinds]
+    return [rules[kind] for kind in kind_of.ravel()]
 
 
 def _keys(content_hash: str, known: Container[str], several: bool) -> Iterator[str]:
@@ -102,7 +119,7 @@ def _keys(content_hash: str, known: Container[str], several: bool) -> Iterator[s
 
 def finding_counts(artefact: Artefact) -> dict[str, int]:
     """Number of ECGs with each finding, on a lead or on the recording; only findings that occur, in order of bits."""
-    table = contract.RECORDS.read(artefact.folder)
+    table = _read_records(artefact)
     counts: dict[str, int] = {}
     for column, flags in (("record_findings", contract.RECORD_FLAGS), ("lead_findings", contract.QUALITY_FLAGS)):
         masks = table[column].to_numpy()
@@ -110,19 +127,24 @@ def finding_counts(artefact: Artefact) -> dict[str, int]:
     return counts
 
 
+def _read_records(artefact: Artefact) -> pa.Table:
+    """The records of an artefact, as its contract version has them."""
+    return contract.records_contract(artefact.manifest.contract_version).read(artefact.folder)
+
+
 def sample_page(workspace: Workspace, artefact: Artefact) -> bytes | None:
     """PNG of two filtered ECGs, the first with fewest and the first with most findings; None without records.
 
     Args:
         workspace: holds the pool.
-        artefact: of stage ecg, of this release's contract.
+        artefact: of stage ecg, of contract version 2 or later.
 
     Raises:
         StoreError: the pool is gone or lacks a signal.
     """
     from echoingecg.ecg.plot import draw  # matplotlib: not for a cached run
 
-    table = contract.RECORDS.read(artefact.folder).select(["record_id", "flagged_leads", "record_findings"])
+    table = _read_records(artefact).select(["record_id", "flagged_leads", "record_findings"])
     records = sorted(table.to_pylist(), key=lambda row: row["record_id"])
     if not records:
         return None
@@ -139,7 +161,7 @@ def pages_of(workspace: Workspace, artefact: Artefact, record_ids: Sequence[str]
 
     Args:
         workspace: holds the pool.
-        artefact: of stage ecg, of this release's contract.
+        artefact: of stage ecg, of contract version 2 or later.
         record_ids: of the artefact's records.
 
     Raises:
@@ -147,7 +169,7 @@ def pages_of(workspace: Workspace, artefact: Artefact, record_ids: Sequence[str]
     """
     from echoingecg.ecg.plot import filtered_page
 
-    table = contract.RECORDS.read(artefact.folder)
+    table = _read_records(artefact)
     key = dict(zip(table["record_id"].to_pylist(), table["content_hash"].to_pylist(), strict=True))
     if missing := [name for name in record_ids if name not in key]:
         raise StoreError(f"{artefact} holds no record '{missing[0]}': was it made again?")

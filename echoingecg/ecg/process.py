@@ -1,8 +1,8 @@
 """The whole of stage ecg: files in, filtered signals out.
 
 `load` reads one file: decode, arrange the leads, cut windows, fill gaps. `process_loaded` takes many such ECGs:
-filter, check the amplitude, assess the quality, choose the window. `process` does both for one file. The bytes of
-an ECG are the same whichever way it goes and whatever is processed beside it.
+filter, check the amplitude, assess the quality, choose the window by the recipe's rules. `process` does both for one
+file. The bytes of an ECG are the same whichever way it goes and whatever is processed beside it.
 """
 
 from collections.abc import Sequence
@@ -12,16 +12,31 @@ from pathlib import Path
 
 import numpy as np
 
+from data_contracts.conventions import FINDING_RULES
 from echoingecg.common import Refusal, result_or_refusal
 from echoingecg.ecg import fast_filter
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import Stated, arrange
 from echoingecg.ecg.decode.wfdb_fast import PlainRecord, decode_plain, read_plain
-from echoingecg.ecg.quality import refusal_of_findings
+from echoingecg.ecg.quality import refusal_of_findings, strictest_rule
 from echoingecg.ecg.windows import Processed, Window, check_length, filter_windows, window_slices
 from echoingecg.recipe import EcgSettings
 
+_REFERRED = FINDING_RULES.index("refer")  # from this rule on another window is looked for
 _LIMIT_MV = 1e30  # float32 can hold it; a gain that gives more is as wrong as one that gives this
+
+
+@dataclass(frozen=True)
+class LaterWindows:
+    """Windows of a long recording that count only where the first one may not be used. They are cut when needed.
+
+    Attributes:
+        signal: float32 (12, time), mV, NaN where missing.
+        slices: of `signal`, in order.
+    """
+
+    signal: np.ndarray
+    slices: tuple[slice, ...]
 
 
 @dataclass(frozen=True)
@@ -31,10 +46,12 @@ class Loaded:
     Attributes:
         windows: candidates, at least one, in the order of preference among equals.
         sampling_frequency: Hz.
+        later: what is tried after them, if anything.
     """
 
     windows: tuple[Window, ...]
     sampling_frequency: float
+    later: LaterWindows | None = None
 
     def split_windows(self, settings: EcgSettings) -> list["Loaded"]:
         """One ECG for each signal that the recipe wants: every window (`long: several`), or the best of all."""
@@ -109,16 +126,9 @@ def process_loaded_safely(loaded: Sequence[Loaded], settings: EcgSettings) -> li
 
 
 def process_loaded(loaded: Sequence[Loaded], settings: EcgSettings) -> list[Processed | Refusal]:
-    """Filters and assesses ECGs; one outcome each, in order.
-
-    Of several windows the one with the fewest findings is taken, of equals the first. A window that cannot be
-    filtered counts only if none can.
-    """
-    windows = [(window, ecg.sampling_frequency) for ecg in loaded for window in ecg.windows]
-    with fast_filter.one_thread():
-        outcomes = iter(filter_windows(windows, settings))
-    best = [_best([next(outcomes) for _ in ecg.windows]) for ecg in loaded]
-    return [_refused_by_recipe(outcome, settings) or outcome for outcome in best]
+    """Filters and assesses ECGs; one outcome each, in order. The recipe's rules choose the window, see `_choose`."""
+    chosen = _choose(loaded, settings)
+    return [_refused_by_recipe(outcome, settings) or outcome for outcome in chosen]
 
 
 def _refused_by_recipe(outcome: Processed | Refusal, settings: EcgSettings) -> Refusal | None:
@@ -136,18 +146,57 @@ def best_window(signal: np.ndarray, sampling_frequency: float, settings: EcgSett
     Raises:
         Refusal: the recording is too short, or no window is usable: why the first is not.
     """
-    loaded = cut_windows(signal.astype(np.float32), sampling_frequency, settings)
+    (chosen,) = _choose([cut_windows(signal.astype(np.float32), sampling_frequency, settings)], settings)
+    if isinstance(chosen, Refusal):
+        raise chosen
+    return chosen
+
+
+def _choose(loaded: Sequence[Loaded], settings: EcgSettings) -> list[Processed | Refusal]:
+    """The window of each ECG that counts, filtered.
+
+    Of several windows the one under the mildest rule is taken, of these the one with the fewest findings, of equals
+    the first. Later windows are tried in turn where that one would be referred or refused: the first that would not is
+    taken, else the first under the mildest rule. A window that cannot be filtered counts only if none can.
+    """
+    windows = [(window, ecg.sampling_frequency) for ecg in loaded for window in ecg.windows]
     with fast_filter.one_thread():
-        best = _best(filter_windows([(window, sampling_frequency) for window in loaded.windows], settings))
-    if isinstance(best, Refusal):
-        raise best
-    return best
+        outcomes = iter(filter_windows(windows, settings))
+        chosen = [_best([next(outcomes) for _ in ecg.windows], settings) for ecg in loaded]
+        for number, ecg in enumerate(loaded):
+            if ecg.later is not None:
+                chosen[number] = _or_later(chosen[number], ecg.later, ecg.sampling_frequency, settings)
+    return chosen
 
 
-def _best(outcomes: list[Processed | Refusal]) -> Processed | Refusal:
-    """The window with the fewest defects, of equals the first; the first refusal when no window is usable."""
+def _best(outcomes: list[Processed | Refusal], settings: EcgSettings) -> Processed | Refusal:
+    """The window under the mildest rule with the fewest defects, of equals the first; else the first refusal."""
     usable = [outcome for outcome in outcomes if isinstance(outcome, Processed)]
-    return min(usable, key=lambda window: window.defects) if usable else outcomes[0]
+    if len(usable) < 2:
+        return usable[0] if usable else outcomes[0]
+    return min(usable, key=lambda window: (_severity(window, settings), window.defects))
+
+
+def _or_later(
+    first: Processed | Refusal, later: LaterWindows, sampling_frequency: float, settings: EcgSettings
+) -> Processed | Refusal:
+    """The first window, or where it would be referred or refused a later one under a milder rule."""
+    mildest = first
+    for part in later.slices:
+        if _severity(mildest, settings) < _REFERRED:
+            break
+        window = _window(later.signal, part, settings)
+        if isinstance(window, Window):
+            (outcome,) = filter_windows([(window, sampling_frequency)], settings)
+            mildest = min(mildest, outcome, key=lambda other: _severity(other, settings))
+    return mildest
+
+
+def _severity(outcome: Processed | Refusal, settings: EcgSettings) -> int:
+    """Place of the window's rule among FINDING_RULES; beyond them where it cannot be used."""
+    if isinstance(outcome, Refusal):
+        return len(FINDING_RULES)
+    return FINDING_RULES.index(strictest_rule(outcome.quality, outcome.findings, settings))
 
 
 def cut_windows(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> Loaded:
@@ -162,18 +211,31 @@ def cut_windows(signal: np.ndarray, sampling_frequency: float, settings: EcgSett
         Refusal: the recording is too short, or every window has too large gaps: what is wrong with the first.
     """
     check_length(signal.shape[1], sampling_frequency, settings)
+    slices = window_slices(signal.shape[1], sampling_frequency, settings)
     windows: list[Window] = []
     refusals: list[Refusal] = []
-    for part in window_slices(signal.shape[1], sampling_frequency, settings):
-        try:
-            raw, missing = fill_gaps(np.ascontiguousarray(signal[:, part]), settings.max_nan_share)
-        except Refusal as refusal:
-            refusals.append(refusal)
-        else:
-            windows.append(Window(raw, missing, part.start))
+    for number, part in enumerate(slices, start=1):
+        window = _window(signal, part, settings)
+        if isinstance(window, Refusal):
+            refusals.append(window)
+            continue
+        windows.append(window)
+        if settings.long == "first":
+            rest = tuple(slices[number:])
+            searched = signal[:, : slices[-1].stop]
+            return Loaded((window,), sampling_frequency, LaterWindows(searched.copy(), rest) if rest else None)
     if not windows:
         raise refusals[0]
     return Loaded(tuple(windows), sampling_frequency)
+
+
+def _window(signal: np.ndarray, part: slice, settings: EcgSettings) -> Window | Refusal:
+    """The window, its gaps filled, or that these are too large."""
+    try:
+        raw, missing = fill_gaps(np.ascontiguousarray(signal[:, part]), settings.max_nan_share)
+    except Refusal as refusal:
+        return refusal
+    return Window(raw, missing, part.start)
 
 
 def fill_gaps(signal: np.ndarray, max_share: float) -> tuple[np.ndarray, np.ndarray]:

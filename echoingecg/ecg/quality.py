@@ -1,4 +1,4 @@
-"""Findings on each lead and each recording: they flag, and the recipe chooses which of them refuse.
+"""Findings on each lead and each recording, and what the recipe's rules make of them.
 
 Also the check of the typical amplitude, which refuses a gain or a unit that the file states wrongly. Thresholds and
 their sources: docs/ecg_quality.md. Every function takes one recording (lead, time) or a batch (record, lead, time) of
@@ -10,12 +10,13 @@ from math import isnan
 
 import numpy as np
 
-from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY
+from data_contracts.conventions import FINDING_RULES, LEADS, SAMPLES, SAMPLING_FREQUENCY, FindingRule
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
 from echoingecg.common import Refusal
 from echoingecg.ecg import beats
 from echoingecg.ecg.decode.recording import limb_lead_error
 from echoingecg.ecg.filter import median
+from echoingecg.ecg.stretches import BadBlocks, find_bad_blocks, find_pulses, find_repeats
 from echoingecg.recipe import EcgSettings
 
 _MIN_QRS_LEADS = 3  # leads that must show the QRS complexes: whatever electrode is off, more than these see the heart
@@ -24,7 +25,12 @@ _AMPLITUDE_WINDOW_SECONDS = 2.0  # holds a beat at 30 a minute, and little of th
 
 
 def assess_quality(
-    raw: np.ndarray, missing: np.ndarray, filtered: np.ndarray, sampling_frequency: float, settings: EcgSettings
+    raw: np.ndarray,
+    missing: np.ndarray,
+    filtered: np.ndarray,
+    sampling_frequency: float,
+    settings: EcgSettings,
+    blocks: BadBlocks | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """What is wrong with each lead and with each recording.
 
@@ -34,6 +40,7 @@ def assess_quality(
         filtered: float (..., 12, 1000), mV at 100 Hz, with what fills it up after `raw`.
         sampling_frequency: of `raw`, Hz.
         settings: thresholds.
+        blocks: of `find_bad_blocks`, where they are known already.
 
     Returns:
         uint8 (..., 12), bit mask of data_contracts.ecg.QUALITY_FLAGS, and uint8 (...), of RECORD_FLAGS.
@@ -47,24 +54,28 @@ def assess_quality(
     has_qrs = (rate >= settings.rate_low) & (rate <= settings.rate_high)
     has_qrs &= np.sort(clarity, axis=-1)[..., -_MIN_QRS_LEADS] >= settings.qrs_contrast
 
-    highest, lowest = raw.max(axis=-1), raw.min(axis=-1)
-    flat = highest - lowest < settings.flat_mv
+    blocks = blocks or find_bad_blocks(raw, sampling_frequency, settings)
+    flat = blocks.height < settings.flat_mv
     level, mains = level_and_mains(raw, sampling_frequency, settings.mains_frequencies)
     power = np.einsum("...t,...t->...", heart, heart) / recorded
-    lead_findings = {
+    lead_findings: dict[str, np.ndarray] = {
         "flat": flat,
-        "clipped": ~flat & (_share_at_extreme(raw, highest, lowest) > settings.clipped_share),
+        "clipped": ~flat & blocks.clipped.any(axis=-1),
         "nan": missing > 0,
         "baseline": np.abs(level) > settings.baseline_mv,
         "amplitude": np.maximum(filtered.max(axis=-1), -filtered.min(axis=-1)) > settings.amplitude_mv,
         "disconnected": ~flat & has_qrs[..., None] & (clarity < settings.lead_contrast),
         "mains": ~flat & (mains > settings.mains_share * (mains + power)),
+        "flat_seconds": ~flat & blocks.flat.any(axis=-1),
     }
     error, share = limb_lead_error(heart)
-    record_findings = {
+    record_findings: dict[str, np.ndarray] = {
         "short": np.full(has_qrs.shape, recorded < SAMPLES),
         "no_qrs": ~has_qrs,
         "limb_leads": (share > settings.limb_lead_share) & (error > settings.limb_lead_mv),
+        "no_signal": np.asarray(flat.all(axis=-1)),
+        "repeated_block": find_repeats(raw, heart, sampling_frequency),
+        "calibration_pulse": find_pulses(raw, heart, sampling_frequency),
     }
     return _bit_mask(lead_findings, QUALITY_FLAGS), _bit_mask(record_findings, RECORD_FLAGS)
 
@@ -121,16 +132,6 @@ def _basis(samples: int, sampling_frequency: float, frequencies: tuple[float, ..
     return np.concatenate([np.ones((samples, 1)), 2 * waves], axis=1) / samples
 
 
-def _share_at_extreme(raw: np.ndarray, highest: np.ndarray, lowest: np.ndarray) -> np.ndarray:
-    return np.maximum(_count_equal(raw, highest), _count_equal(raw, lowest)) / raw.shape[-1]
-
-
-def _count_equal(values: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """How many values over the last axis equal the level; three times faster than `(values == level).sum()`."""
-    equal = values == level[..., None]
-    return np.add.reduce(equal.view(np.uint8), axis=-1, dtype=np.uint32)
-
-
 def _bit_mask(findings: dict[str, np.ndarray], flags: dict) -> np.ndarray:
     mask = np.zeros(next(iter(findings.values())).shape, dtype=np.uint8)
     for name, is_found in findings.items():
@@ -143,46 +144,74 @@ def finding_names(mask: int, flags: dict) -> tuple[str, ...]:
     return tuple(name for name, bit in flags.items() if mask & bit)
 
 
-def refusal_of_findings(quality: np.ndarray, findings: int, settings: EcgSettings) -> Refusal | None:
-    """The refusal (poor_quality) of a recording with findings that the recipe does not allow; None for others.
+def strictest_rule(quality: np.ndarray, findings: int, settings: EcgSettings) -> FindingRule:
+    """The strictest rule of a recording's findings; `keep` where there are none. A finding on one lead is enough.
 
     Args:
         quality: uint8 (12,), of `assess_quality`.
         findings: of `assess_quality`.
-        settings: `refuse` and `refuse_leads`.
+        settings: `rules`.
     """
-    for name in finding_names(findings, RECORD_FLAGS):
-        if name in settings.refuse:
-            return Refusal("poor_quality", name)
-    for name, bit in QUALITY_FLAGS.items():
-        rows = np.flatnonzero(quality & bit)
-        if name in settings.refuse and len(rows) >= settings.refuse_leads:
-            return Refusal("poor_quality", f"{name}: {', '.join(LEADS[row] for row in rows)}")
+    if not findings and not quality.any():  # most recordings
+        return "keep"
+    rules = (getattr(settings.rules, name) for name in _names(quality, findings))
+    return max(rules, key=FINDING_RULES.index, default="keep")
+
+
+def refusal_of_findings(quality: np.ndarray, findings: int, settings: EcgSettings) -> Refusal | None:
+    """The refusal (poor_quality) of a recording whose strictest rule is `refuse`, with its first such finding.
+
+    Args:
+        quality: uint8 (12,), of `assess_quality`.
+        findings: of `assess_quality`.
+        settings: `rules`.
+
+    Returns:
+        None for a recording that is not refused.
+    """
+    if strictest_rule(quality, findings, settings) != "refuse":
+        return None
+    names = _names(quality, findings)
+    for name, rule in settings.rules:  # the order of the rules: no_signal explains no_qrs
+        if name in names and rule == "refuse":
+            bits = sum(bit for flag, bit in QUALITY_FLAGS.items() if flag == name)
+            leads = [lead for lead, mask in zip(LEADS, quality, strict=True) if mask & bits]
+            return Refusal("poor_quality", f"{name}: {', '.join(leads)}" if leads else name)
     return None
 
 
+def _names(quality: np.ndarray, findings: int) -> tuple[str, ...]:
+    """The findings of the recording, then of its leads."""
+    on_leads = int(np.bitwise_or.reduce(quality))
+    return finding_names(findings, RECORD_FLAGS) + finding_names(on_leads, QUALITY_FLAGS)
+
+
 def check_plausible(amplitude: float, settings: EcgSettings) -> None:
-    """Refuses a recording whose gain must be wrong; a recording in which every lead is dead passes.
+    """Refuses a recording whose gain must be wrong, or that has no amplitude: every lead is dead or missing.
 
     Args:
         amplitude: of `typical_amplitude`; the stage gives that of the filtered signal.
         settings: `typical_low_mv` and `typical_high_mv`.
 
     Raises:
-        Refusal: implausible.
+        Refusal: implausible, or poor_quality where there is no signal.
     """
-    if not isnan(amplitude) and not settings.typical_low_mv <= amplitude <= settings.typical_high_mv:
+    if isnan(amplitude):
+        raise Refusal("poor_quality", "no_signal")
+    if not settings.typical_low_mv <= amplitude <= settings.typical_high_mv:
         raise Refusal("implausible", f"a typical amplitude of {amplitude:.3g} mV from peak to peak")
 
 
-def typical_amplitude(signal: np.ndarray, sampling_frequency: float) -> np.ndarray:
+def typical_amplitude(signal: np.ndarray, sampling_frequency: float, blocks: BadBlocks | None = None) -> np.ndarray:
     """Peak to peak in mV: the median over leads of the median over windows of 2 s, each without its trend.
 
-    Dead leads, which never change, are left out; so are windows with missing samples.
+    Dead leads, which never change, are left out; so are windows with missing samples, and those that the lead spends
+    at one value, unless that is all there is.
 
     Args:
         signal: float (..., 12, time), mV; may hold NaN.
         sampling_frequency: of `signal`, Hz.
+        blocks: of the recording before the filter: where it holds one value.
 
     Returns:
         (...,); NaN when every lead is dead or missing.
@@ -195,9 +224,12 @@ def typical_amplitude(signal: np.ndarray, sampling_frequency: float) -> np.ndarr
     straight = windows - (windows @ ramp / max(float(ramp @ ramp), 1.0))[..., None] * ramp
     heights = straight.max(axis=-1) - straight.min(axis=-1)
     dead = np.ptp(signal, axis=-1) == 0  # NaN is not 0
-    if np.isfinite(heights).all() and not dead.any():
+    held = None if blocks is None else blocks.held_windows(_AMPLITUDE_WINDOW_SECONDS, count)
+    if np.isfinite(heights).all() and not dead.any() and (held is None or not held.any()):
         return median(median(heights))
     heights[dead] = np.nan
+    if held is not None:
+        heights[held & ~held.all(axis=(-2, -1), keepdims=True)] = np.nan
     return _median_without_nan(_median_without_nan(np.where(np.isfinite(heights), heights, np.nan)))
 
 

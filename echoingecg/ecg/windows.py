@@ -14,11 +14,13 @@ from data_contracts.conventions import SAMPLES, SAMPLING_FREQUENCY
 from echoingecg.common import Refusal
 from echoingecg.ecg import quality
 from echoingecg.ecg.fast_filter import filter_records
+from echoingecg.ecg.stretches import BadBlocks, find_bad_blocks
 from echoingecg.recipe import EcgSettings
 
 _WINDOW_SECONDS = SAMPLES / SAMPLING_FREQUENCY
 # Beyond this the gain must be wrong: surface ECGs stay under 10 mV, pacing spikes included (filtered).
 _MAX_MV = 50.0
+_SEARCH_SECONDS = 300.0  # of a long recording that may have to be held until its first window is judged
 _WINDOWS_PER_BATCH = 16  # 4 MB at 500 Hz
 
 
@@ -45,6 +47,7 @@ class Processed:
         signal: float32 (12, 1000), mV at 100 Hz, leads in the order of data_contracts.conventions.LEADS.
         quality: uint8 (12,), bit mask of data_contracts.ecg.QUALITY_FLAGS.
         findings: bit mask of data_contracts.ecg.RECORD_FLAGS.
+        bad_seconds: uint8 (12,), see data_contracts.ecg.BAD_SECONDS.
         start: of the window in the recording, samples of the source.
         defects: what speaks against it, to be compared with another window's: the number of findings on the
             recording, on its leads, and the sum of the leads' missing shares.
@@ -53,6 +56,7 @@ class Processed:
     signal: np.ndarray
     quality: np.ndarray
     findings: int
+    bad_seconds: np.ndarray
     start: int
     defects: tuple[int, int, float]
 
@@ -79,8 +83,10 @@ def window_slices(time: int, sampling_frequency: float, settings: EcgSettings) -
         settings: `long`, `window_step` and `most_windows`.
     """
     width = ceil(_WINDOW_SECONDS * sampling_frequency)
-    if time <= width or settings.long == "first":
-        return [slice(0, min(time, width))]
+    if settings.long == "first":
+        time = min(time, max(width, round(_SEARCH_SECONDS * sampling_frequency)))
+    if time <= width:
+        return [slice(0, time)]
     step = max(1, round(settings.window_step * sampling_frequency))
     starts = [*range(0, time - width, step), time - width]
     if settings.long == "several":
@@ -117,30 +123,38 @@ def _filter_batch(
     except Refusal as refusal:
         return [refusal] * len(windows)
     recorded = quality.recorded_samples(raw.shape[-1], sampling_frequency)
-    refusals = _implausible(filtered, recorded, settings)
+    blocks = find_bad_blocks(raw, sampling_frequency, settings)
+    refusals = _implausible(filtered, recorded, blocks, settings)
     kept = [row for row in range(len(windows)) if row not in refusals]
     outcomes: dict[int, Processed | Refusal] = {**refusals}
     if refusals:
-        raw, filtered = raw[kept], filtered[kept]
+        raw, filtered, blocks = raw[kept], filtered[kept], blocks.records(kept)
     if kept:
         missing = np.stack([windows[row].missing for row in kept])
-        flags = quality.assess_quality(raw, missing, filtered, sampling_frequency, settings)
+        flags = quality.assess_quality(raw, missing, filtered, sampling_frequency, settings, blocks)
         if settings.short == "repeat" and recorded < SAMPLES:
             filtered = filtered[..., np.arange(SAMPLES) % recorded]
-        for row, signal, lead_flags, record_flags in zip(kept, filtered, *flags, strict=True):
+        rows = zip(kept, filtered, *flags, blocks.bad_seconds(), strict=True)
+        for row, signal, lead_flags, record_flags, seconds in rows:
             window, findings = windows[row], int(record_flags)
             lead_findings = sum(int(lead).bit_count() for lead in lead_flags)
             defects = findings.bit_count(), lead_findings, float(window.missing.sum())
-            outcomes[row] = Processed(signal, lead_flags, findings, window.start, defects)
+            outcomes[row] = Processed(signal, lead_flags, findings, seconds, window.start, defects)
     return [outcomes[row] for row in range(len(windows))]
 
 
-def _implausible(filtered: np.ndarray, recorded: int, settings: EcgSettings) -> dict[int, Refusal]:
-    """Refusals, by row, of those records of (record, 12, 1000) whose gain must be wrong."""
+def _implausible(filtered: np.ndarray, recorded: int, blocks: BadBlocks, settings: EcgSettings) -> dict[int, Refusal]:
+    """Refusals, by row, of those records of (record, 12, 1000) whose gain must be wrong.
+
+    A record without any signal is left to the finding `no_signal`.
+    """
     refusals: dict[int, Refusal] = {}
     largest = np.maximum(filtered.max(axis=(1, 2)), -filtered.min(axis=(1, 2)))
-    amplitudes = quality.typical_amplitude(filtered[..., :recorded], SAMPLING_FREQUENCY)
+    amplitudes = quality.typical_amplitude(filtered[..., :recorded], SAMPLING_FREQUENCY, blocks)
+    is_silent = (blocks.height == 0).all(axis=-1)
     for row, (maximum, amplitude) in enumerate(zip(largest, amplitudes, strict=True)):
+        if is_silent[row]:
+            continue
         try:
             if not maximum <= _MAX_MV:
                 raise Refusal("implausible", f"{maximum:.3g} mV after filtering")

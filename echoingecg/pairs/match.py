@@ -15,6 +15,8 @@ from data_contracts.tables import TableContract
 from echoingecg.pairs.split import assign_split
 from echoingecg.recipe.stages import PairsSettings
 
+WANTED = "no finding leaves the ECG out, or the patient is on the test side"
+
 
 @dataclass(frozen=True)
 class FilterSteps:
@@ -49,7 +51,8 @@ def build(
 
     Args:
         ecgs, echoes, reports, measurements: tables of the catalog artefact.
-        records: RECORDS of the ecg artefact: the usable ECGs.
+        records: RECORDS of the ecg artefact: the usable ECGs; those whose `use` is not `keep` are paired on the test
+            side only.
         studies: STUDIES of the teacher artefact: the studies with a target.
         settings: the recipe's section `pairs`: time windows, text methods, split.
 
@@ -60,17 +63,20 @@ def build(
         ContractError: a table breaks its contract, or a patient would be on two sides of the split.
     """
     recordings = to_frame(ecgs, "record_id", "patient_id", "hours").rename(columns={"record_id": "recording_id"})
-    usable = recordings.merge(to_frame(records, "recording_id", "record_id"), on="recording_id")
+    usable = recordings.merge(to_frame(records, "recording_id", "record_id", "use"), on="recording_id")
     listed = list_studies(echoes)
     with_target = listed.merge(to_frame(studies, "study_id", "patient_id"), on=["study_id", "patient_id"])
+
+    patients = pd.DataFrame({"patient_id": sorted({*usable["patient_id"], *with_target["patient_id"]})}, dtype="str")
+    splits = {patient: assign_split(patient, settings.split_key, settings.split) for patient in patients["patient_id"]}
+    is_wanted = (usable["use"] == "keep") | (usable["patient_id"].map(splits) == "test")
+    usable = usable.drop(columns="use").assign(is_wanted=is_wanted.astype(bool))
 
     steps = [FilterSteps("ecg_echo"), FilterSteps("ecg_text"), FilterSteps("labels")]
     ecg_echo = _ecg_echo(listed, with_target, usable, settings, steps[0])
     ecg_text = _ecg_text(to_frame(reports), usable, ecg_echo, settings, steps[1])
     labels = study_labels(to_frame(measurements), listed, with_target, settings.measurement_window_hours, steps[2])
 
-    patients = pd.DataFrame({"patient_id": sorted({*usable["patient_id"], *with_target["patient_id"]})}, dtype="str")
-    splits = {patient: assign_split(patient, settings.split_key, settings.split) for patient in patients["patient_id"]}
     tables = {
         contract.name: _table(contract, frame.assign(split=frame["patient_id"].map(splits)))
         for contract, frame in ((PATIENTS, patients), (ECG_ECHO, ecg_echo), (ECG_TEXT, ecg_text), (LABELS, labels))
@@ -83,17 +89,25 @@ def build(
 def _ecg_echo(
     listed: pd.DataFrame, with_target: pd.DataFrame, usable: pd.DataFrame, settings: PairsSettings, steps: FilterSteps
 ) -> pd.DataFrame:
-    """Pairs each study with its nearest usable recording, and with each of that recording's signals.
+    """Pairs each study with its nearest wanted recording, and with each of that recording's wanted signals.
 
-    The columns are `study_id`, `patient_id`, `hours`, `recording_id`, `gap_hours`, `record_id`.
+    A study whose nearest recording is left out gets the next one. The columns are `study_id`, `patient_id`, `hours`,
+    `recording_id`, `gap_hours`, `record_id`.
     """
     steps.keep("studies listed", listed)
     steps.keep("the study has a teacher target", with_target)
     known = steps.keep(
         "the patient has a usable ECG", with_target[with_target["patient_id"].isin(usable["patient_id"])]
     )
-    near = nearest_in_time(known, usable, "recording_id", settings.window_hours)
-    return steps.keep("an ECG is within the window", near.merge(usable[["recording_id", "record_id"]]))
+    near = steps.keep("an ECG is within the window", _paired(known, usable, settings.window_hours))
+    wanted = usable[usable["is_wanted"]]
+    return steps.keep(WANTED, near if len(wanted) == len(usable) else _paired(known, wanted, settings.window_hours))
+
+
+def _paired(studies: pd.DataFrame, signals: pd.DataFrame, window_hours: float) -> pd.DataFrame:
+    """Each study with the nearest recording that has a signal, and with each of its signals."""
+    near = nearest_in_time(studies, signals, "recording_id", window_hours)
+    return near.merge(signals[["recording_id", "record_id"]])
 
 
 def _ecg_text(
@@ -110,7 +124,8 @@ def _ecg_text(
         ]
     )[["method", "subject_id", "patient_id", "record_id"]]
     paired = with_text.merge(subjects, on=["method", "subject_id", "patient_id"])
-    return steps.keep("it is about a usable ECG or a paired study of the patient", paired)
+    paired = steps.keep("it is about a usable ECG or a paired study of the patient", paired)
+    return steps.keep(WANTED, paired[paired["record_id"].isin(usable.loc[usable["is_wanted"], "record_id"])])
 
 
 def study_labels(

@@ -1,11 +1,34 @@
 """Parameters of stage ecg: windows, filter and quality limits. docs/ecg_quality.md gives the limits' sources."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from data_contracts.conventions import LeadFinding, RecordFinding
+from data_contracts.conventions import FindingRule
 from echoingecg.recipe.stages import Count, NotNegative, Positive, Section, Share
+
+
+class FindingRules(Section):
+    """What each quality finding does to its ECG; a finding on one lead is enough.
+
+    `keep`: nothing; `leave_out`: not used for training; `refer`: not used for training, and a prediction refers the ECG
+    to echo; `refuse`: no signal, poor_quality in the quarantine. The strictest rule of an ECG's findings counts.
+    """
+
+    no_signal: FindingRule = Field("refuse", description="all twelve leads are flat")
+    no_qrs: FindingRule = Field("refuse", description="no QRS complexes, or at a rate no heart has")
+    limb_leads: FindingRule = Field("refer", description="the limb leads contradict each other: names exchanged")
+    repeated_block: FindingRule = Field("refer", description="a part of the recording is stored twice")
+    calibration_pulse: FindingRule = Field("refer", description="a calibration pulse stands in the window")
+    short: FindingRule = Field("refer", description="less than 10 s recorded")
+    flat: FindingRule = Field("refer", description="a lead is flat throughout")
+    flat_seconds: FindingRule = Field("refer", description="a lead holds one value for a second or more")
+    clipped: FindingRule = Field("refer", description="a lead is cut off at a highest or lowest value")
+    amplitude: FindingRule = Field("refer", description="a lead has a voltage that no heart gives")
+    disconnected: FindingRule = Field("refer", description="a lead does not show the beats of the others")
+    baseline: FindingRule = Field("keep", description="a lead stands far from 0 mV: the filter removes it")
+    mains: FindingRule = Field("keep", description="mains hum: the filter removes most of it")
+    nan: FindingRule = Field("keep", description="missing samples, interpolated: `max_nan_share` bounds them")
 
 
 class EcgSettings(Section):
@@ -35,15 +58,26 @@ class EcgSettings(Section):
     )
     window_step: Positive = Field(5.0, description="best, several: time between the starts of windows, s")
     most_windows: Count = Field(6, description="several: windows of a recording at most, from its start")
-    flat_mv: NotNegative = Field(0.01, description="flag a lead whose peak-to-peak range is under this, mV")
-    clipped_share: Share = Field(0.05, description="flag a lead that sits at its extreme for more than this share")
+    flat_mv: NotNegative = Field(
+        0.01, description="flag a lead whose peak-to-peak range is under this, throughout or for 1 s, mV"
+    )
+    flat_noise_mv: NotNegative = Field(
+        0.03,
+        description="or under this for 1.5 s, mV: a held value and the noise of two steps of 5 uV; real leads: 0.11",
+    )
+    clipped_share: Share = Field(
+        0.04, description="flag a lead that sits at its extreme for more than this share of a second; real leads: 0.02"
+    )
     min_duration: Positive = Field(
         10.0, description="refuse recordings shorter than this, s; one sample may be missing"
     )
     baseline_mv: Positive = Field(
         2.0, description="flag a lead whose unfiltered level (median of one-second means) is beyond this, mV"
     )
-    amplitude_mv: Positive = Field(5.0, description="flag a lead whose filtered amplitude is beyond this, mV")
+    amplitude_mv: Positive = Field(
+        8.0,
+        description="flag a lead whose filtered amplitude is beyond this, mV; the largest hearts reach 6, spikes 12",
+    )
     lead_contrast: NotNegative = Field(
         1.5,
         description="flag as disconnected a lead whose slope at the recording's beats has less than this many times "
@@ -72,14 +106,20 @@ class EcgSettings(Section):
         "be wrong; 0 refuses none",
     )
     typical_high_mv: Positive = Field(4.5, description="and one whose median lead has more, mV")
-    refuse: tuple[LeadFinding | RecordFinding, ...] = Field(
-        (),
-        description="findings that refuse a recording (poor_quality) instead of flagging it; see docs/ecg_quality.md",
-    )
-    refuse_leads: Annotated[int, Field(ge=1, le=12)] = Field(
-        1, description="a finding per lead refuses the recording when this many leads have it"
-    )
+    rules: FindingRules = Field(FindingRules(), description="what each quality finding does to its ECG")
     max_refused_share: Share = Field(0.2, description="fail when more than this share of the ECGs is refused")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rules_of_earlier_releases(cls, values: Any) -> Any:
+        """Reads `refuse` and `refuse_leads` of manifests and reading cards that were written before `rules`.
+
+        A finding that refused a recording on some leads refuses it on one; the others have today's rules.
+        """
+        if not isinstance(values, dict) or not {"refuse", "refuse_leads"} & values.keys():
+            return values
+        rest = {name: value for name, value in values.items() if name not in ("refuse", "refuse_leads")}
+        return rest | {"rules": dict.fromkeys(values.get("refuse", ()), "refuse") | dict(rest.get("rules", {}))}
 
     @model_validator(mode="after")
     def _band(self) -> Self:

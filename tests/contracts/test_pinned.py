@@ -20,6 +20,7 @@ import pytest
 
 from data_contracts import catalog, ecg, pairs, student, teacher
 from data_contracts.conventions import LEADS, STAGES, UPSTREAM
+from data_contracts.quarantine import QUARANTINE
 from echoingecg.common import canonical_json, fingerprint
 from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
 from echoingecg.student.store import load
@@ -27,6 +28,7 @@ from flows.request import find_recipe
 from helpers.paths import DATA
 from tasks.all_stages import WORKS
 from tasks.base.workspace import Workspace
+from tasks.ecg import finding_counts, pages_of
 from tasks.operations.verify_and_collect import faults
 from tasks.store import ArtefactStore, Plan
 
@@ -96,14 +98,26 @@ def test_stored_artefacts_are_sound_to_the_last_row_of_the_pools(store: Artefact
 
 
 def test_stored_tables_are_read(store: ArtefactStore) -> None:
-    folders = {one.stage: one.folder for one in store.here()}
+    artefacts = {one.stage: one for one in store.here()}
+    records = ecg.records_contract(artefacts["ecg"].manifest.contract_version)
     rows = {
-        contract.name: contract.read(folders[stage]).num_rows
-        for stage, module in {"catalog": catalog, "ecg": ecg, "teacher": teacher, "pairs": pairs,
-                              "student": student}.items()
-        for contract in module.TABLES
+        contract.name: contract.read(artefacts[stage].folder).num_rows
+        for stage, contracts in {"catalog": catalog.TABLES, "ecg": (records, QUARANTINE), "teacher": teacher.TABLES,
+                                 "pairs": pairs.TABLES, "student": student.TABLES}.items()
+        for contract in contracts
     }  # fmt: skip
     assert rows == ROWS
+
+
+def test_a_stored_ecg_artefact_is_shown_as_it_was(store: ArtefactStore) -> None:
+    """Contract 3, with `refuse` and `refuse_leads` in its recipe; its pool has no bad seconds."""
+    artefact = next(one for one in store.here() if one.stage == "ecg")
+    assert artefact.manifest.contract_version == 3
+    assert artefact.manifest.recipe["refuse_leads"] == 1
+    records = ecg.records_contract(3).read(artefact.folder)["record_id"].to_pylist()
+    assert sum(finding_counts(artefact).values()) <= len(records)
+    (page,) = pages_of(store.workspace, artefact, records[:1])
+    assert page.signal.shape == (12, 1000)
 
 
 def test_a_stored_student_reads_as_it_did(store: ArtefactStore) -> None:

@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_contracts.conventions import LEADS
+from data_contracts.conventions import FINDING_RULES, LEADS, FindingRule
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import arrange, limb_lead_error
 from echoingecg.ecg.filter import band_pass_and_resample
-from echoingecg.ecg.process import best_window, fill_gaps
-from echoingecg.ecg.quality import assess_quality, finding_names, level_and_mains, refusal_of_findings
+from echoingecg.ecg.process import best_window, cut_windows, fill_gaps, process_loaded
+from echoingecg.ecg.quality import assess_quality, finding_names, level_and_mains, refusal_of_findings, strictest_rule
 from echoingecg.recipe import EcgSettings
+from echoingecg.recipe.ecg import FindingRules
 from helpers.ecg.synthetic_hearts import twelve_leads
 from helpers.paths import Recording
 
@@ -135,26 +136,45 @@ def test_a_batch_is_judged_as_its_records_are() -> None:
         assert findings[at] == alone[1]
 
 
-@pytest.mark.parametrize(
-    ("refuse", "leads", "detail"),
-    [
-        (("flat",), 1, "flat: V2"),
-        (("no_qrs", "flat"), 1, "flat: V2"),
-        (("flat",), 2, ""),
-        (("mains", "limb_leads"), 1, ""),
-    ],
-)
-def test_the_recipe_refuses_findings(refuse: tuple[str, ...], leads: int, detail: str) -> None:
-    settings = EcgSettings(refuse=refuse, refuse_leads=leads)
-    window = best_window(put("V2", 0.0), 500, settings)
-    refusal = refusal_of_findings(window.quality, window.findings, settings)
-    assert str(refusal) == (f"poor_quality: {detail}" if detail else "None")
+@pytest.mark.parametrize("rule", FINDING_RULES)
+@pytest.mark.parametrize("finding", [*QUALITY_FLAGS, *RECORD_FLAGS])
+def test_the_rule_of_a_finding_applies_as_soon_as_one_lead_has_it(finding: str, rule: FindingRule) -> None:
+    settings = EcgSettings(rules=FindingRules(**dict.fromkeys(FindingRules.model_fields, "keep") | {finding: rule}))
+    for lead in ("I", "V6") if finding in QUALITY_FLAGS else ("",):
+        quality = np.array([QUALITY_FLAGS.get(finding, 0) * (lead == name) for name in LEADS], np.uint8)
+        assert strictest_rule(quality, RECORD_FLAGS.get(finding, 0), settings) == rule
+        detail = f"poor_quality: {finding}: {lead}" if lead else f"poor_quality: {finding}"
+        refusal = refusal_of_findings(quality, RECORD_FLAGS.get(finding, 0), settings)
+        assert str(refusal) == (detail if rule == "refuse" else "None")
 
 
-def test_a_recording_without_qrs_can_be_refused() -> None:
-    settings = EcgSettings(refuse=("no_qrs",))
-    window = best_window(2 * noise(1, 12), 500, settings)
-    assert str(refusal_of_findings(window.quality, window.findings, settings)) == "poor_quality: no_qrs"
+def test_the_strictest_rule_counts() -> None:
+    quality = np.zeros(12, np.uint8)
+    assert strictest_rule(quality, 0, SETTINGS) == "keep"
+    quality[3] = QUALITY_FLAGS["baseline"] | QUALITY_FLAGS["mains"] | QUALITY_FLAGS["nan"]
+    assert strictest_rule(quality, 0, SETTINGS) == "keep"
+    left_out = EcgSettings(rules=FindingRules(mains="leave_out"))
+    assert strictest_rule(quality, 0, left_out) == "leave_out"
+    assert strictest_rule(quality, RECORD_FLAGS["limb_leads"], left_out) == "refer"
+    assert strictest_rule(quality, RECORD_FLAGS["limb_leads"] | RECORD_FLAGS["no_qrs"], left_out) == "refuse"
+
+
+def test_every_finding_has_a_rule_and_only_a_missing_heart_is_refused() -> None:
+    rules = FindingRules()
+    assert set(FindingRules.model_fields) == {*QUALITY_FLAGS, *RECORD_FLAGS}
+    assert {name for name, rule in rules if rule == "refuse"} == {"no_signal", "no_qrs"}
+    assert {name for name, rule in rules if rule == "keep"} == {"baseline", "mains", "nan"}
+
+
+@pytest.mark.parametrize("level", [0.0, 1.3])
+def test_recordings_without_a_signal_are_refused(level: float) -> None:
+    outcome = process_loaded([cut_windows(np.full((12, 5000), level, np.float32), 500, SETTINGS)], SETTINGS)
+    assert [str(refusal) for refusal in outcome] == ["poor_quality: no_signal"]
+
+
+def test_a_recording_without_qrs_is_refused() -> None:
+    outcome = process_loaded([cut_windows(2 * noise(1, 12).astype(np.float32), 500, SETTINGS)], SETTINGS)
+    assert [str(refusal) for refusal in outcome] == ["poor_quality: no_qrs"]
 
 
 def test_real_recordings_have_qrs_and_true_limb_leads(all_recordings: Path) -> None:

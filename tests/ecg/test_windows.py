@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_contracts.conventions import LEADS
+from data_contracts.conventions import FINDING_RULES, LEADS, FindingRule
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS, RECORDS
 from data_contracts.quarantine import QUARANTINE
 from echoingecg.common import Refusal
-from echoingecg.ecg.process import best_window
-from echoingecg.ecg.windows import window_slices
+from echoingecg.ecg.process import best_window, cut_windows, process_loaded
+from echoingecg.ecg.windows import Processed, window_slices
 from echoingecg.recipe import EcgSettings
 from flows.request import find_recipe, make_job
 from helpers.cases.stage_runs import run_stages
@@ -62,19 +62,58 @@ def test_the_best_window_leaves_the_fault_behind() -> None:
     done = best_window(loose, 500, settings)
     assert not done.quality.any()
     np.testing.assert_array_equal(done.signal, best_window(loose[:, 7500:12500], 500, settings).signal)
-    assert best_window(loose, 500, EcgSettings()).quality[row] == QUALITY_FLAGS["amplitude"]
+    assert best_window(loose[:, :5000], 500, EcgSettings()).quality[row] == QUALITY_FLAGS["amplitude"]
     np.testing.assert_array_equal(best_window(LONG, 500, settings).signal, best_window(LONG, 500, EcgSettings()).signal)
 
 
 def test_a_window_that_cannot_be_used_is_passed_over() -> None:
     holed = LONG.copy()
     holed[0, 100] = np.nan
-    with pytest.raises(Refusal, match="nan"):
-        best_window(holed, 500, EcgSettings())
-    assert best_window(holed, 500, EcgSettings(long="best")).findings == 0
+    for long in ("first", "best"):
+        done = best_window(holed, 500, EcgSettings(long=long))
+        assert done.findings == 0
+        assert done.start == 2500
     holed[0, ::100] = np.nan
-    with pytest.raises(Refusal, match="nan"):
-        best_window(holed, 500, EcgSettings(long="best"))
+    for long in ("first", "best"):
+        with pytest.raises(Refusal, match="nan"):
+            best_window(holed, 500, EcgSettings(long=long))
+
+
+@pytest.mark.parametrize("long", ["first", "best"])
+@pytest.mark.parametrize("rule", FINDING_RULES)
+def test_another_window_is_taken_where_the_first_would_be_referred_or_refused(long: str, rule: FindingRule) -> None:
+    """V1 is flat from 3 to 18 s; of windows every 5 s the one from 20 s is the first without."""
+    held = LONG.copy()
+    held[LEADS.index("V1"), 1500:9000] = 0.2
+    settings = EcgSettings(long=long, rules={"flat_seconds": rule, "flat": rule, "disconnected": rule})
+    done = best_window(held, 500, settings)
+    is_first = long == "first" and rule in ("keep", "leave_out")
+    assert done.start == (0 if is_first else 10000)
+    (outcome,) = process_loaded([cut_windows(held.astype(np.float32), 500, settings)], settings)
+    assert isinstance(outcome, Processed)
+    assert outcome.start == done.start
+    np.testing.assert_array_equal(outcome.signal, done.signal)
+
+
+def test_the_first_window_stays_where_no_window_is_better() -> None:
+    held = LONG.copy()
+    held[LEADS.index("V1")] = 0.2
+    assert best_window(held, 500, EcgSettings()).start == 0
+    held[:, :5000] = 0.0  # refused: a window that is referred is better
+    assert best_window(held, 500, EcgSettings()).start == 2500
+
+
+def test_windows_of_a_recording_do_not_touch_each_other() -> None:
+    """A recording beside one that needs another window keeps its bytes; later windows are those of `best`."""
+    held = LONG.astype(np.float32)
+    held[:, 2000:4500] = 0.0
+    loaded = [cut_windows(signal, 500.0, EcgSettings()) for signal in (LONG.astype(np.float32), held)]
+    sound, other = process_loaded(loaded, EcgSettings())
+    assert isinstance(sound, Processed)
+    assert isinstance(other, Processed)
+    assert (sound.start, other.start) == (0, 5000)
+    np.testing.assert_array_equal(sound.signal, best_window(LONG[:, :5000], 500, EcgSettings()).signal)
+    np.testing.assert_array_equal(other.signal, best_window(held[:, 5000:10000], 500, EcgSettings()).signal)
 
 
 @given(time=st.integers(1, 200_000), fs=st.sampled_from([100.0, 250.0, 257.3, 500.0]), step=st.floats(0.1, 20))

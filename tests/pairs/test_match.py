@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_contracts import catalog, ecg, pairs, teacher
-from echoingecg.pairs.match import build
+from echoingecg.pairs.match import WANTED, build
 from echoingecg.recipe.stages import PairsSettings
 from helpers.cases.tables_for_pairs import (
     Clip,
@@ -87,6 +87,7 @@ def test_the_window_is_closed_and_its_outside_is_counted() -> None:
         ("ecg_echo", "the patient has a usable ECG", 2),
         ("ecg_echo", "an ECG is within the window", 1),
     ]
+    assert rows_of(tables["filters"], "pair", "step", "kept")[4] == ("ecg_echo", WANTED, 1)
 
 
 def test_the_first_clip_gives_the_time_of_a_study() -> None:
@@ -135,12 +136,46 @@ def test_texts_are_the_ecgs_own_and_those_of_its_echo_study() -> None:
         "ECG": ["t0", "t1"],
         "ECHO": ["t3", "t4"],
     }
-    assert rows_of(tables["filters"], "pair", "kept")[4:8] == [
+    assert rows_of(tables["filters"], "pair", "kept")[5:10] == [
         ("ecg_text", 8),
         ("ecg_text", 8),
         ("ecg_text", 7),
         ("ecg_text", 4),
+        ("ecg_text", 4),
     ]
+
+
+@pytest.mark.parametrize("use", ["keep", "leave_out", "refer"])
+def test_findings_keep_ecgs_out_of_training_but_not_out_of_the_test(use: str) -> None:
+    owners = [f"p{at}" for at in range(60)]
+    ecgs = [(f"r-{owner}", owner, 0.0) for owner in owners]
+    reports = [(owner, "ECG", f"r-{owner}", "sinus rhythm") for owner in owners]
+    reports += [(owner, "ECHO", f"s-{owner}", "no effusion") for owner in owners]
+    clips = [(f"s-{owner}", owner, 1.0) for owner in owners]
+    tables = pairs_of(ecgs, clips, reports, uses=dict.fromkeys([record for record, _, _ in ecgs], use))
+    side = dict(rows_of(tables["patients"], "patient_id", "split"))
+    assert len(side) == 60
+    allowed = [owner for owner in owners if use == "keep" or side[owner] == "test"]
+    assert 0 < len(allowed) < 60 or use == "keep"
+    assert sorted(tables["ecg_echo"]["patient_id"].to_pylist()) == sorted(allowed)
+    assert sorted(tables["ecg_text"]["patient_id"].to_pylist()) == sorted(2 * allowed)
+    kept = {(pair, step): number for pair, step, number in rows_of(tables["filters"], "pair", "step", "kept")}
+    assert kept["ecg_echo", "an ECG is within the window"] == 60
+    assert kept["ecg_echo", WANTED] == len(allowed)
+    assert kept["ecg_text", WANTED] == 2 * len(allowed)
+
+
+def test_a_study_gets_the_next_ecg_where_the_nearest_is_left_out() -> None:
+    """The patient is on the training side; on the test side the nearest stays."""
+    owners = [f"p{at}" for at in range(40)]
+    ecgs = [row for owner in owners for row in ((f"near-{owner}", owner, 1.0), (f"next-{owner}", owner, 3.0))]
+    clips = [(f"s-{owner}", owner, 0.0) for owner in owners]
+    uses = {f"near-{owner}": "refer" for owner in owners}
+    rows = rows_of(pairs_of(ecgs, clips, uses=uses)["ecg_echo"], "record_id", "split")
+    assert {(record.partition("-")[0], split) for record, split in rows} == {
+        ("next", "train"), ("next", "validation"), ("near", "test"),
+    }  # fmt: skip
+    assert len(rows) == 40
 
 
 def labels_of(measurements: list[Measurement], without_target: set[str] | None = None) -> list[tuple[Any, ...]]:

@@ -131,6 +131,7 @@ def test_wrong_gains(factor: float) -> None:
     check_gain(wave(1.2) * factor, EcgSettings(typical_low_mv=0, typical_high_mv=1e9))
 
 
-def test_what_cannot_be_judged_is_not_refused() -> None:
-    check_gain(np.zeros((12, 1000)))
-    check_gain(np.full((12, 1000), np.nan))
+@pytest.mark.parametrize("level", [0.0, -1.5, np.nan])
+def test_what_cannot_be_judged_is_refused(level: float) -> None:
+    with pytest.raises(Refusal, match="poor_quality: no_signal"):
+        check_gain(np.full((12, 1000), level))

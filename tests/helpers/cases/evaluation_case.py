@@ -186,6 +186,7 @@ def make_subgroups(record_ids: list[str]) -> pa.Table:
 def make_records(record_ids: list[str]) -> pa.Table:
     """Every fourth ECG has a flagged lead."""
     row = {"patient_id": "p", "content_hash": "0" * 64, "signal_sha256": "", "lead_findings": 0, "record_findings": 0}
+    row["use"] = "keep"
     return RECORDS.build(
         [
             row | {"record_id": name, "recording_id": name.removesuffix("-2"), "flagged_leads": int(at % 4 == 0)}

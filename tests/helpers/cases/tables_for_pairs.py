@@ -1,7 +1,7 @@
 """Catalog, ecg and teacher tables from short rows."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 
@@ -37,7 +37,8 @@ def ecg_table(rows: Iterable[Ecg]) -> pa.Table:
     )
 
 
-def record_table(rows: Iterable[Ecg]) -> pa.Table:
+def record_table(rows: Iterable[Ecg], uses: Mapping[str, str] | None = None) -> pa.Table:
+    """RECORDS of these ECGs; `uses` by record, `keep` for the others."""
     return ecg.RECORDS.build(
         [
             {
@@ -49,6 +50,7 @@ def record_table(rows: Iterable[Ecg]) -> pa.Table:
                 "lead_findings": 0,
                 "record_findings": 0,
                 "recording_id": record,
+                "use": (uses or {}).get(record, "keep"),
             }
             for record, patient, _ in rows
         ]
@@ -107,14 +109,18 @@ def pairs_of(
     unusable: set[str] | None = None,
     without_target: set[str] | None = None,
     settings: PairsSettings | None = None,
+    uses: Mapping[str, str] | None = None,
 ) -> dict[str, pa.Table]:
-    """`build` on short rows; `unusable` ECGs and studies `without_target` are listed in the catalog alone."""
+    """`build` on short rows; `unusable` ECGs and studies `without_target` are listed in the catalog alone.
+
+    `uses` gives the `use` of ECGs, `keep` for the others.
+    """
     return build(
         ecgs=ecg_table(ecgs),
         echoes=clip_table(clips),
         reports=report_table(reports or []),
         measurements=measurement_table(measurements or []),
-        records=record_table([one for one in ecgs if one[0] not in (unusable or set())]),
+        records=record_table([one for one in ecgs if one[0] not in (unusable or set())], uses),
         studies=study_table([one for one in clips if one[0] not in (without_target or set())]),
         settings=settings or PairsSettings(),
     )

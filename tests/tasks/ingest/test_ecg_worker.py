@@ -6,6 +6,7 @@ import pytest
 from echoingecg.common import Refusal
 from echoingecg.ecg.process import Loaded, Processed, Window, process_loaded, process_loaded_safely
 from echoingecg.recipe import EcgSettings
+from helpers.ecg.synthetic_hearts import twelve_leads
 
 
 def loaded(raw: np.ndarray) -> Loaded:
@@ -13,8 +14,7 @@ def loaded(raw: np.ndarray) -> Loaded:
 
 
 def test_a_record_that_surprises_the_filter_stops_no_other() -> None:
-    time = np.arange(5000) / 500
-    sound = loaded(np.tile(np.sin(2 * np.pi * 5 * time), (12, 1)))
+    sound = loaded(twelve_leads())
     odd = loaded(sound.windows[0].raw[:11])  # no decoder gives eleven leads: a surprise
     with pytest.raises(ValueError):  # noqa: PT011 - whatever it is, it is no Refusal
         process_loaded([odd], EcgSettings())

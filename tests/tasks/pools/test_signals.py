@@ -63,6 +63,7 @@ def publish(workspace: Workspace, held: int, listed: list[int], layout: tuple[Po
             "lead_findings": 0,
             "record_findings": 0,
             "recording_id": f"r{at}",
+            "use": "keep",
         }
         for at, row in enumerate(listed)
     ]
