@@ -8,10 +8,10 @@ import numpy as np
 
 from data_contracts.conventions import SAMPLING_FREQUENCY
 from echoingecg.evaluation.data.embed import GaussianTable, StudentModel
-from echoingecg.student.data.transforms import WANDER_HZ
 
 Noise = Literal["muscle", "wander"]
 KINDS: tuple[Noise, ...] = get_args(Noise)
+WANDER_HZ = (0.05, 0.5)  # breathing and slow drift of electrodes, as if no filter had taken them away
 LEVELS = (0.0, 0.05, 0.1, 0.2, 0.4)  # mV, standard deviation of what is added to a lead
 
 

@@ -166,10 +166,14 @@ class AugmentSettings(Section):
 
     amplitude: Share = Field(0.0, description="gain of an ECG, drawn from 1 - this to 1 + this")
     wander_mv: NotNegative = Field(
-        0.0, description="baseline wander: largest amplitude of a sine of 0.05 to 0.5 Hz, each lead its own, mV"
+        0.0,
+        description="baseline wander of the electrodes, a sine of 0.5 to 1 Hz: largest amplitude in the lead that has "
+        "most of it, drawn for each ECG from 0 up, mV",
     )
     noise_mv: NotNegative = Field(
-        0.0, description="largest standard deviation of added white noise; each ECG its own, from 0 up, mV"
+        0.0,
+        description="noise of the electrodes, white from 0.5 to 40 Hz: largest standard deviation in leads I to III, "
+        "drawn for each ECG from 0 up, mV",
     )
     shift_seconds: NotNegative = Field(0.0, description="largest shift in time, either way; the gap stays flat, s")
     lead_dropout: Share = Field(0.0, description="probability that a lead is flattened")

@@ -1,4 +1,4 @@
-"""What electrodes and leads make of the heart vector: the twelve leads, noise, and faults of a recording.
+"""What electrodes and leads make of the heart vector: the lead matrix, noise, and faults of a recording.
 
 All faults but saturation act on the potentials of the electrodes, so that every lead of an electrode shows the fault
 (through Wilson's central terminal a limb electrode's also in V1 to V6), and Einthoven's and Goldberger's identities
@@ -12,12 +12,10 @@ from typing import Literal
 
 import numpy as np
 
-from data_contracts.conventions import LEADS
+from echoingecg.ecg.electrodes import ELECTRODES, INDEPENDENT
 
-ELECTRODES = ("RA", "LA", "LL", "V1", "V2", "V3", "V4", "V5", "V6")
 # Dower, Machado, Osborne: On deriving the electrocardiogram from vectorcardiographic leads,
-# Clin Cardiol 1980;3:87-95. Row: lead, column: x, y, z.
-INDEPENDENT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+# Clin Cardiol 1980;3:87-95. Row: lead, in the order of INDEPENDENT; column: x, y, z.
 DOWER = np.array(
     [
         (0.632, -0.235, 0.059),
@@ -44,53 +42,6 @@ _MAINS_MV = (0.01, 0.15)  # of an open input, after the cardiograph's notch filt
 _SATURATION_SHARE = (0.35, 0.7)  # of the largest deflection at which a channel saturates
 _BURST_MV = (0.8, 2.5)
 _BURST_SECONDS = (0.6, 2.5)
-
-
-def to_electrodes(independent: np.ndarray) -> np.ndarray:
-    """Computes the potentials of the electrodes against Wilson's central terminal, the mean of the limb electrodes.
-
-    Args:
-        independent: (8, time), leads in the order of `INDEPENDENT`.
-
-    Returns:
-        (9, time), electrodes in the order of `ELECTRODES`.
-    """
-    first, second = independent[:2]
-    right_arm = -(first + second) / 3
-    return np.vstack([right_arm, right_arm + first, right_arm + second, independent[2:]])
-
-
-def from_electrodes(potentials: np.ndarray) -> np.ndarray:
-    """Computes the eight channels that a cardiograph records (Kligfield et al., J Am Coll Cardiol 2007;49:1109).
-
-    Args:
-        potentials: (9, time), electrodes in the order of `ELECTRODES`, against any common reference.
-
-    Returns:
-        (8, time), leads in the order of `INDEPENDENT`.
-    """
-    right_arm, left_arm, left_leg = potentials[:3]
-    return np.vstack([left_arm - right_arm, left_leg - right_arm, potentials[3:] - potentials[:3].mean(axis=0)])
-
-
-def twelve_leads(independent: np.ndarray) -> np.ndarray:
-    """Adds III and the augmented leads by Einthoven's and Goldberger's identities.
-
-    Args:
-        independent: (8, time), leads in the order of `INDEPENDENT`.
-
-    Returns:
-        (12, time), leads in the order of `LEADS`.
-    """
-    named = dict(zip(INDEPENDENT, independent, strict=True))
-    first, second = named["I"], named["II"]
-    named |= {
-        "III": second - first,
-        "aVR": -(first + second) / 2,
-        "aVL": first - second / 2,
-        "aVF": second - first / 2,
-    }
-    return np.stack([named[lead] for lead in LEADS])
 
 
 def electrode_noise(

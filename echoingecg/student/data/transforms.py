@@ -15,10 +15,14 @@ from torch import Tensor
 from data_contracts.conventions import LEADS, SAMPLING_FREQUENCY
 from data_contracts.student import check_scaler
 from echoingecg.common import ContractError
+from echoingecg.ecg.electrodes import ELECTRODES, from_electrodes, twelve_leads
 from echoingecg.recipe.stages import AugmentSettings
 from echoingecg.student.data.pairs import SignalReader
 
-WANDER_HZ = (0.05, 0.5)  # breathing and slow electrode drift; the ECG filter's pass band begins where it ends
+PASS_BAND_HZ = (0.5, 40.0)  # of the published ECG filter: nothing else reaches a student
+WANDER_HZ = (0.5, 1.0)  # the part of baseline wander that passes: fast breathing, movement
+LEADS_OF_ELECTRODES = twelve_leads(from_electrodes(np.eye(len(ELECTRODES))))  # (12, 9)
+_LIMB_LEAD_GAIN = np.sqrt(2)  # standard deviation of the difference of two electrodes
 _ECGS_AT_ONCE = 256  # 25 MB as float64
 
 
@@ -128,19 +132,41 @@ def draw_changes(settings: AugmentSettings, random: list[np.random.Generator], s
 def _draw_one(
     settings: AugmentSettings, random: np.random.Generator, samples: int
 ) -> tuple[float, int, np.ndarray, np.ndarray]:
-    """Makes every draw whatever the settings, so that one change that is turned on leaves the others as they were."""
+    """Makes every draw whatever the settings, so that one change that is turned on leaves the others as they were.
+
+    Wander and noise arise at the electrodes, so that Einthoven's and Goldberger's identities hold in the leads.
+    """
     leads = len(LEADS)
     gain = 1 + settings.amplitude * random.uniform(-1, 1)
     shift = round(settings.shift_seconds * SAMPLING_FREQUENCY * random.uniform(-1, 1))
     kept = (random.random(leads) >= settings.lead_dropout).astype(np.float32)
-    amplitude = settings.wander_mv * random.random((leads, 1))
-    frequency, phase = random.uniform(*WANDER_HZ), random.uniform(0, 2 * np.pi, (leads, 1))
-    time = np.arange(samples) / SAMPLING_FREQUENCY
-    added = (amplitude * np.sin(2 * np.pi * frequency * time + phase)).astype(np.float32)
+    amplitude, frequency = settings.wander_mv * random.random(), random.uniform(*WANDER_HZ)
+    wander = random.random(len(ELECTRODES)) * np.exp(1j * random.uniform(0, 2 * np.pi, len(ELECTRODES)))
+    of_leads = LEADS_OF_ELECTRODES @ wander  # amplitude and phase as one complex number
+    turns = np.exp(2j * np.pi * frequency * np.arange(samples) / SAMPLING_FREQUENCY)
+    added = amplitude / np.abs(of_leads).max() * np.outer(of_leads, turns).imag
     if settings.noise_mv:  # last, so that to leave it out changes nothing else; it takes most of the time
-        level = np.float32(settings.noise_mv * random.random())
-        added += level * random.standard_normal((leads, samples), np.float32)
-    return gain, shift, added, kept
+        level = settings.noise_mv * random.random() / _LIMB_LEAD_GAIN
+        added += level * (LEADS_OF_ELECTRODES @ _passed_noise(len(ELECTRODES), samples, random))
+    return gain, shift, added.astype(np.float32), kept
+
+
+def _passed_noise(electrodes: int, samples: int, random: np.random.Generator) -> np.ndarray:
+    """Draws noise of standard deviation 1 that is white within the ECG filter's pass band and absent beyond it.
+
+    Args:
+        electrodes: how many, each with noise of its own.
+        samples: T.
+        random: draws all of it.
+
+    Returns:
+        float64 (electrodes, T).
+    """
+    frequency = np.fft.rfftfreq(samples, 1 / SAMPLING_FREQUENCY)
+    (passed,) = np.nonzero((frequency >= PASS_BAND_HZ[0]) & (frequency <= PASS_BAND_HZ[1]))
+    spectrum = np.zeros((electrodes, len(frequency)), np.complex128)
+    spectrum[:, passed] = random.standard_normal((electrodes, len(passed), 2)).view(np.complex128)[:, :, 0]
+    return np.fft.irfft(spectrum, samples) * (samples / (2 * np.sqrt(max(len(passed), 1))))
 
 
 def apply_changes(signal: Tensor, changes: SignalChanges, scale: np.ndarray) -> Tensor:

@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from data_contracts.conventions import LEADS
+from echoingecg.ecg.filter import band_pass_and_resample
+from echoingecg.recipe.ecg import EcgSettings
 from echoingecg.recipe.stages import AugmentSettings
-from echoingecg.student.data.transforms import apply_changes, draw_changes, ecg_generators
+from echoingecg.student.data.transforms import LEADS_OF_ELECTRODES, apply_changes, draw_changes, ecg_generators
 from echoingecg.student.train import train
 from helpers.cases.student_data import ONE_THREAD, settings, training_data
 
@@ -42,19 +45,59 @@ def test_amplitude_is_one_gain_an_ecg():
 
 def test_noise_has_a_level_of_its_own_in_every_ecg():
     noise = ((changed(signals(200), noise_mv=0.05) - signals(200)) * torch.from_numpy(SCALE)[:, None]).numpy()
-    level = noise.std(axis=(1, 2))
-    assert level.max() < 0.05 * 1.05
+    level = noise[:, :3].std(axis=(1, 2))
+    assert level.max() < 0.05 * 1.1
     np.testing.assert_allclose(np.quantile(level, [0.1, 0.5, 0.9]), [0.005, 0.025, 0.045], atol=0.005)
-    np.testing.assert_allclose(noise.std(axis=2), np.broadcast_to(level[:, None], (200, 12)), rtol=0.3)
     assert abs(noise.mean()) < 1e-3
-    assert abs(np.corrcoef(noise[:, 0].ravel(), noise[:, 1].ravel())[0, 1]) < 0.05
+    # Of a limb lead, an augmented lead, and a chest lead against the mean of three electrodes.
+    deviation = noise.reshape(200, 12, -1).std(axis=(0, 2)) / noise[:, :3].std()
+    expected = [1.0] * 3 + [np.sqrt(3 / 4)] * 3 + [np.sqrt(2 / 3)] * 6
+    np.testing.assert_allclose(deviation, expected, rtol=0.05)
+    assert np.corrcoef(noise[:, 0].ravel(), noise[:, 1].ravel())[0, 1] == pytest.approx(0.5, abs=0.05), "RA is in both"
+
+
+def added(seconds: float, **fields: float) -> np.ndarray:
+    """What is added to the leads of 100 ECGs, (100, 12, time), mV."""
+    random = ecg_generators(7, 1, 0, range(100))
+    return draw_changes(AugmentSettings(**fields), random, round(100 * seconds)).added.astype(np.float64)
+
+
+def test_the_matrix_of_the_leads_is_einthovens_goldbergers_and_wilsons():
+    limb = {"I": (-1, 1, 0), "II": (-1, 0, 1), "III": (0, -1, 1),
+            "aVR": (1, -0.5, -0.5), "aVL": (-0.5, 1, -0.5), "aVF": (-0.5, -0.5, 1)}  # of RA, LA, LL  # fmt: skip
+    for lead, row in zip(LEADS, LEADS_OF_ELECTRODES, strict=True):
+        chest = [float(lead == f"V{number}") for number in range(1, 7)]
+        np.testing.assert_allclose(row, [*limb.get(lead, [-1 / 3] * 3), *chest], atol=1e-12)
+
+
+@pytest.mark.parametrize("fields", [{"wander_mv": 0.3}, {"noise_mv": 0.05}])
+def test_what_is_added_keeps_the_identities_of_the_leads(fields):
+    leads = dict(zip(LEADS, added(10, **fields).transpose(1, 0, 2), strict=True))
+    one, two, three, right, left, foot = (leads[name] for name in ("I", "II", "III", "aVR", "aVL", "aVF"))
+    for sum_of_leads in (one + three - two, right + left + foot, left - (one - three) / 2, right + (one + two) / 2):
+        assert np.abs(sum_of_leads).max() < 1e-6
+
+
+def test_what_is_added_passes_the_ecg_filter():
+    """Away from the ends, the filter that every ECG goes through leaves wander and noise nearly as they are."""
+    middle = slice(300, 700)
+    for fields, least in (({"wander_mv": 0.3}, 0.6), ({"noise_mv": 0.05}, 0.9)):
+        given_signal = added(10, **fields)
+        passed = np.stack([band_pass_and_resample(one, 100, EcgSettings()) for one in given_signal])
+        kept = passed[:, :, middle].std(axis=(1, 2)) / given_signal[:, :, middle].std(axis=(1, 2))
+        assert np.median(kept) > least, fields
+        spectrum = np.abs(np.fft.rfft(given_signal, axis=2)) ** 2
+        frequency = np.fft.rfftfreq(1000, 0.01)
+        assert spectrum[:, :, frequency > 40].sum() < 1e-3 * spectrum.sum()
 
 
 def test_wander_is_slow_and_within_its_amplitude_in_mv():
     wander = ((changed(signals(30), wander_mv=0.3) - signals(30)) * torch.from_numpy(SCALE)[:, None]).numpy()
     assert 0.2 < np.abs(wander).max() <= 0.3 + 1e-5
     slope = np.abs(np.diff(wander)).max() * 100
-    assert slope <= 2 * np.pi * 0.5 * 0.3 * 1.05, "steeper than a 0.5 Hz sine of that amplitude"
+    assert slope <= 2 * np.pi * 1.0 * 0.3 * 1.05, "steeper than a 1 Hz sine of that amplitude"
+    largest = np.abs(added(10, wander_mv=0.3)).max(axis=(1, 2))
+    np.testing.assert_allclose(np.quantile(largest, [0.1, 0.5, 0.9]), [0.03, 0.15, 0.27], atol=0.04)
 
 
 def test_a_shift_moves_all_leads_and_leaves_the_gap_flat():
