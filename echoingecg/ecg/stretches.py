@@ -6,14 +6,13 @@ recorded samples of the few that show it. What is found in a record does not dep
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations
 from math import ceil
 
 import numpy as np
 from scipy import signal as dsp
 
 from data_contracts.conventions import LEADS, SAMPLING_FREQUENCY
-from echoingecg.ecg.filter import median
 from echoingecg.recipe import EcgSettings
 
 _BLOCKS_PER_SECOND = 4
@@ -35,15 +34,19 @@ _PULSE_SIGN_MV = 0.2  # of the same after the filter
 _STEP_MV = 0.5  # lowest step that all of I, II and V1 to V6 must share
 _PULSE_SECONDS = (0.12, 2.5)  # shortest and longest
 _PULSE_TOLERANCE = 0.25  # of its height: how far the leads' pulses may differ
+_LONE_STEP_MV = 0.8  # of a pulse that the window cuts: the other step is outside of it
 _PLATEAU_MV = 0.05  # by which leads that carry nothing but the pulse may differ in its course
 _STEP_SAMPLES = 4  # at 100 Hz: within which the filtered edge of a pulse rises
 
 _MIN_PERIOD_SECONDS = 1.5  # what repeats faster is one heart beat, or two
 _MIN_COPY_SECONDS = 3.0
 _MIN_BEAT_SECONDS = 0.2
-_RHYTHM_SHARE = 0.8  # where single beats are so much as alike as the blocks, a regular rhythm explains it
-_LIKENESS = 0.25  # of the signs of the curvature, over the recording: from here on a copy is looked for
+_RHYTHM_SHARE = 0.8  # where single beats are nearly as alike as the blocks, a regular rhythm explains it
+_LIKENESS = 0.15  # of the signs of the curvature, over the recording: from here on a copy is looked for
+_HIGH_LIKENESS = 0.55  # no rhythm explains it: the most of any real recording is 0.42
 _COPY_DIFFERENCE = 0.12  # of the curvature, between block and copy
+_EXACT_DIFFERENCE = 0.01  # of copies that nothing was done to
+_RHYTHM_DIFFERENCE = 1.5  # where beats differ by less than this many times what blocks differ by, they are a rhythm
 _CANDIDATE_LAGS = 3
 _SHARPEST_HERTZ = 500.0  # lags are found to a sample at this rate at least
 _SIGNS = np.array([1, -1, 1, 1, -1, -1, 1, -1, 1, -1, -1, 1], dtype=np.float32)  # any mixture of leads would do
@@ -110,9 +113,18 @@ def find_bad_blocks(raw: np.ndarray, sampling_frequency: float, settings: EcgSet
     most = settings.clipped_share * _BLOCKS_PER_SECOND * width
     for extreme in (highest, lowest):
         for lead in zip(*np.nonzero(_count_equal(raw, extreme) > most), strict=True):
-            counts = np.add.reduceat(raw[lead] == extreme[lead], starts, dtype=np.int64)
+            counts = np.add.reduceat(_inside(raw[lead] == extreme[lead]), starts, dtype=np.int64)
             clipped[lead] |= _widened(_windowed(np.add, counts, _BLOCKS_PER_SECOND) > most, count) & (counts > 0)
     return BadBlocks(height, flat, clipped & ~flat)
+
+
+def _inside(chosen: np.ndarray) -> np.ndarray:
+    """bool (time,) without its runs at both ends: recorders hold the last value there (PTB-XL for 0.1 s)."""
+    others = np.flatnonzero(~chosen)
+    inside = chosen.copy()
+    if len(others):
+        inside[: others[0]] = inside[others[-1] :] = False
+    return inside
 
 
 def _held(highest: np.ndarray, lowest: np.ndarray, height: np.ndarray, settings: EcgSettings) -> np.ndarray:
@@ -183,7 +195,7 @@ def find_pulses(raw: np.ndarray, filtered: np.ndarray, sampling_frequency: float
     steps = filtered[..., _STEP_SAMPLES:] - filtered[..., :-_STEP_SAMPLES]
     eight = [steps[..., row, :] for row in _INDEPENDENT_ROWS]
     rise, fall = _combined(np.minimum, eight).max(axis=-1), _combined(np.maximum, eight).min(axis=-1)
-    in_eight = (rise > _STEP_MV) & (fall < -_STEP_MV)
+    in_eight = (rise > _STEP_MV) & (fall < -_STEP_MV) | (np.maximum(rise, -fall) > _LONE_STEP_MV)
     is_present = np.zeros(raw.shape[:-2], dtype=bool)
     for record in np.argwhere(in_limbs | in_eight):
         place = tuple(record)
@@ -213,20 +225,21 @@ def _has_equal_steps(raw: np.ndarray, sampling_frequency: float) -> bool:
     eight = raw[_INDEPENDENT_ROWS]
     width = max(1, round(0.01 * sampling_frequency))
     steps = eight[:, 2 * width :] - eight[:, : -2 * width]
+    highest = max(float(steps.min(axis=0).max()), -float(steps.max(axis=0).min()))
     edges = sorted(
         ((start + end) // 2 + width, sign)
         for sign in (1, -1)
         # A QRS complex may hide the step in one lead.
-        for start, end in _runs(np.count_nonzero(sign * steps > _STEP_MV, axis=0) >= len(eight) - 1)
+        for start, end in _runs(np.count_nonzero(sign * steps > max(_STEP_MV, highest / 2), axis=0) >= len(eight) - 1)
     )
-    edges = [(0, -edges[0][1]), *edges, (raw.shape[-1], -edges[-1][1])] if edges else []
-    for (start, sign), (end, other) in pairwise(edges):
+    ends = [(0, -edges[0][1]), (raw.shape[-1], -edges[-1][1])] if edges else []
+    for (start, sign), (end, other) in combinations(sorted(edges + ends), 2):
         if sign == other or not _is_pulse_long(start, end, sampling_frequency):
             continue
         plateau = eight[:, start + 2 * width : end - 2 * width]
         apart = np.sort(np.ptp(plateau - np.median(plateau, axis=0), axis=1))[-2]
         inner = [edge for edge in (start, end) if 3 * width <= edge <= raw.shape[-1] - 3 * width]
-        if apart < _PLATEAU_MV or (len(inner) == 2 and all(_is_step_equal(eight, edge, width) for edge in inner)):
+        if apart < _PLATEAU_MV or (inner and all(_is_step_equal(eight, edge, width) for edge in inner)):
             return True
     return False
 
@@ -267,7 +280,8 @@ def find_repeats(raw: np.ndarray, filtered: np.ndarray, sampling_frequency: floa
     likeness = _sign_likeness(_SIGNS.astype(filtered.dtype) @ filtered, filtered.shape[-1])
     highest = likeness[..., shortest : filtered.shape[-1] // 2 + 1].max(axis=-1)
     of_beats = likeness[..., round(_MIN_BEAT_SECONDS * SAMPLING_FREQUENCY) : shortest].max(axis=-1)
-    for record in np.argwhere((highest > _LIKENESS) & (of_beats < _RHYTHM_SHARE * highest)):
+    is_block = (highest > _LIKENESS) & ((of_beats < _RHYTHM_SHARE * highest) | (highest > _HIGH_LIKENESS))
+    for record in np.argwhere(is_block):
         is_present[tuple(record)] = _has_copy(raw[tuple(record)], sampling_frequency)
     return is_present
 
@@ -283,9 +297,7 @@ def _has_copy(raw: np.ndarray, sampling_frequency: float) -> bool:
     """Whether (12, time) holds a block twice: the likeliest lags are tried. A rhythm of equal beats does not count."""
     factor = ceil(_SHARPEST_HERTZ / sampling_frequency)
     rate = factor * sampling_frequency
-    fine = raw - median(raw)[:, None]
-    if factor > 1:
-        fine = dsp.resample_poly(fine, factor, 1, axis=1)
+    fine = raw if factor == 1 else dsp.resample_poly(raw, factor, 1, axis=1, padtype="line")
     time, spread = fine.shape[1], round(rate / SAMPLING_FREQUENCY)
     overlap = np.maximum(time - np.arange(time), rate)
     likeness = _sign_likeness(_SIGNS @ fine, 2 * time)[:time] * time / overlap
@@ -294,17 +306,21 @@ def _has_copy(raw: np.ndarray, sampling_frequency: float) -> bool:
     longest = time - round(_MIN_COPY_SECONDS * rate)
     for _ in range(_CANDIDATE_LAGS):
         lag = shortest + int(likeness[shortest:longest].argmax())
-        if _is_copied(curvature, lag, rate):
-            return not _is_copied(curvature, beat + int(likeness[beat:shortest].argmax()), rate)
+        difference = _least_difference(curvature, lag, rate)
+        if difference < _COPY_DIFFERENCE:
+            middle = beat + int(likeness[beat:shortest].argmax())
+            near = range(middle - spread // 2, middle + spread // 2 + 1)
+            of_beats = min(_least_difference(curvature, lag, rate) for lag in near)
+            return of_beats > _RHYTHM_DIFFERENCE * difference + _EXACT_DIFFERENCE
         likeness[max(0, lag - spread) : lag + spread + 1] = 0
     return False
 
 
-def _is_copied(curvature: np.ndarray, lag: int, rate: float) -> bool:
-    """Whether for 3 s on end the curvature, (12, time), differs from that a lag later by a small part of both."""
+def _least_difference(curvature: np.ndarray, lag: int, rate: float) -> float:
+    """By what share of both the curvature, (12, time), differs from that a lag later in the 3 s that differ least."""
     size = np.abs(curvature).sum(axis=0)
     pairs = np.stack([np.abs(curvature[:, lag:] - curvature[:, :-lag]).sum(axis=0), size[lag:] + size[:-lag]])
     sums = np.cumsum(pairs, axis=1, dtype=np.float64)
     width = round(_MIN_COPY_SECONDS * rate) - 2 * round(rate / SAMPLING_FREQUENCY) - 1
     difference, both = sums[:, width:] - sums[:, :-width]
-    return bool((difference < _COPY_DIFFERENCE * both).any())
+    return float(np.where(both > 0, difference / np.where(both > 0, both, 1), 1).min())

@@ -4,14 +4,17 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from data_contracts.conventions import STAGES
 from echoingecg.common import RecipeError
-from echoingecg.recipe import Recipe, evaluation, read_recipe, with_overrides, write_recipe
+from echoingecg.recipe import EcgSettings, Recipe, ecg, evaluation, read_recipe, with_overrides, write_recipe
 from echoingecg.recipe import stages as sections
 from echoingecg.recipe import stages as teaching
+from echoingecg.recipe.ecg import FindingRules
 from flows.request import find_recipe, shipped_recipes
 
 
@@ -25,7 +28,7 @@ def test_shipped_recipes_come_back_from_yaml(tmp_path: Path) -> None:
 
 
 def test_every_field_is_described() -> None:
-    known = [*vars(sections).values(), *vars(evaluation).values(), *vars(teaching).values()]
+    known = [value for module in (sections, evaluation, teaching, ecg) for value in vars(module).values()]
     for section in (one for one in known if isinstance(one, type) and issubclass(one, Recipe.__base__)):
         for name, field in section.model_fields.items():
             nested = isinstance(field.default, sections.Section)
@@ -112,3 +115,24 @@ def test_numbers_survive_yaml(epochs: int, rate: float) -> None:
     recipe = with_overrides(Recipe(), [f"student.epochs={epochs}", f"student.learning_rate={rate!r}"])
     assert recipe.student.epochs == epochs
     assert recipe.student.learning_rate == rate
+
+
+def test_manifests_and_cards_that_refuse_by_name_are_still_read() -> None:
+    """Before `rules`, `refuse` listed findings, and `refuse_leads` said on how many leads."""
+    earlier = EcgSettings().model_dump(mode="json")
+    del earlier["rules"]
+    read = EcgSettings.model_validate(earlier | {"refuse": ["flat", "mains"], "refuse_leads": 3})
+    assert read == EcgSettings(rules=FindingRules(flat="refuse", mains="refuse"))
+    assert EcgSettings.model_validate(earlier | {"refuse": [], "refuse_leads": 1}) == EcgSettings()
+    mixed = EcgSettings.model_validate(earlier | {"refuse": ["flat"], "rules": {"flat": "keep", "nan": "refer"}})
+    assert mixed == EcgSettings(rules=FindingRules(flat="keep", nan="refer"))
+    with pytest.raises(ValidationError):
+        EcgSettings.model_validate(earlier | {"refuse": ["no_such_finding"]})
+
+
+def test_a_rule_is_set_by_name() -> None:
+    recipe = with_overrides(Recipe(), ["ecg.rules.mains=leave_out"])
+    assert recipe.ecg.rules == FindingRules(mains="leave_out")
+    assert Recipe.parse(yaml.safe_load(write_recipe(recipe)), "written") == recipe
+    with pytest.raises(RecipeError, match=r"ecg\.rules\.mains"):
+        with_overrides(Recipe(), ["ecg.rules.mains=ignore"])
