@@ -73,6 +73,30 @@ class LoadedStudent:
         )
 
     @torch.inference_mode()
+    def embed_ecg_with_features(self, signals: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Encodes ECGs as Gaussians, and tells what the trunk saw.
+
+        Args:
+            signals: as in `embed_ecg`, which gives the same Gaussians.
+
+        Returns:
+            mean (n, D), log_var (n, D), and the trunk's features over time: their means, then their standard
+            deviations, (n, 2 channels). All float32.
+        """
+        encoder = self.objective.student.ecg_encoder
+        mean, log_var, pooled = [], [], []
+        for first in range(0, max(len(signals), 1), _ROWS_AT_ONCE):
+            features = encoder.features(self._standardised(signals[first : first + _ROWS_AT_ONCE]))
+            gaussian = encoder.pool(features)
+            mean.append(gaussian.mean)
+            log_var.append(gaussian.log_var)
+            middle = features.mean(dim=1, keepdim=True)
+            spread = (features - middle).square().mean(dim=1).sqrt()
+            pooled.append(torch.cat([middle[:, 0], spread], dim=1))
+        joined = [torch.cat(parts).float().cpu().numpy() for parts in (mean, log_var, pooled)]
+        return joined[0], joined[1], joined[2]
+
+    @torch.inference_mode()
     def embed_text(self, texts: list[str], method: str) -> tuple[np.ndarray, np.ndarray]:
         """Encodes texts as Gaussians.
 

@@ -89,6 +89,9 @@ class StudentModel(Protocol):
     def embed_ecg(self, signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and log_var of signals, (n, 12, 1000) float32 in mV."""
 
+    def embed_ecg_with_features(self, signals: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean, log_var and the trunk's features, (n, F), of signals, (n, 12, 1000) float32 in mV."""
+
     def embed_text(self, texts: list[str], method: str) -> tuple[np.ndarray, np.ndarray]:
         """Mean and log_var of texts about one method, `ECG` or `ECHO`."""
 
@@ -121,7 +124,14 @@ class Signals(Protocol):
 def embed_ecgs(
     student: StudentModel, signals: Signals, rows: np.ndarray, dim: int, progress: Progress = no_progress
 ) -> GaussianTable:
-    """Embeds ECGs.
+    """Embeds ECGs, see `embed_with_features`."""
+    return embed_with_features(student, signals, rows, dim, progress)[0]
+
+
+def embed_with_features(
+    student: StudentModel, signals: Signals, rows: np.ndarray, dim: int, progress: Progress = no_progress
+) -> tuple[GaussianTable, np.ndarray]:
+    """Embeds ECGs, and keeps what the trunk saw.
 
     Args:
         student: the trained student.
@@ -130,19 +140,27 @@ def embed_ecgs(
         dim: embedding width that the student must have.
         progress: receives the number of ECGs done.
 
+    Returns:
+        The Gaussians, and the trunk's features, (n, F) float32.
+
     Raises:
         ContractError: the student has another width, or an output is not finite.
     """
     mean = np.empty((len(rows), dim), np.float32)
     total_variance, uncertainty, max_log_var = (np.empty(len(rows)) for _ in range(3))
+    features = np.empty((len(rows), 0), np.float32)
     order = np.argsort(rows, kind="stable")
-    for start in range(0, len(rows), CHUNK):
+    for start in range(0, max(len(rows), 1), CHUNK):  # without ECGs the features still have their width
         chunk_rows = order[start : start + CHUNK]
-        part = _checked(*student.embed_ecg(signals.read(rows[chunk_rows])), len(chunk_rows), dim, "ECGs")
+        chunk_mean, log_var, chunk_features = student.embed_ecg_with_features(signals.read(rows[chunk_rows]))
+        part = _checked(chunk_mean, log_var, len(chunk_rows), dim, "ECGs")
         mean[chunk_rows], total_variance[chunk_rows] = part.mean, part.total_variance
         uncertainty[chunk_rows], max_log_var[chunk_rows] = part.uncertainty, part.max_log_var
+        if start == 0:
+            features = np.empty((len(rows), chunk_features.shape[1]), np.float32)
+        features[chunk_rows] = chunk_features
         progress(start + len(chunk_rows), len(rows), "ECGs embedded")
-    return GaussianTable(mean, total_variance, uncertainty, max_log_var)
+    return GaussianTable(mean, total_variance, uncertainty, max_log_var), features
 
 
 def embed_prompts(student: StudentModel, prompts: tuple[str, ...], dim: int) -> GaussianTable:

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from scipy.special import expit
-from scipy.stats import norm
 
 from data_contracts.evaluation_details import EXTERNAL
 from echoingecg.common import ContractError, Progress, UserError
@@ -177,6 +176,7 @@ class Models:
 
     Attributes:
         ecgs: embedded by the student under test.
+        trunk: (r, F) float32, features of its trunk.
         spaces: of the student under test, by suffix of the protocols' names.
         others: spaces of the compared students.
         features: mean embeddings (r, D) by model, the student under test first.
@@ -184,6 +184,7 @@ class Models:
     """
 
     ecgs: embed.GaussianTable
+    trunk: np.ndarray
     spaces: dict[str, Space | names.Skipped]
     others: tuple[Space, ...]
     features: dict[str, np.ndarray]
@@ -212,7 +213,7 @@ def read_models(
         ContractError: a student's output is not finite or of another width than it should be.
         UserError: an external model lacks a paired ECG.
     """
-    ecgs = embed.embed_ecgs(inputs.student, inputs.signals, pairs.signal_row, inputs.dim, progress)
+    ecgs, trunk = embed.embed_with_features(inputs.student, inputs.signals, pairs.signal_row, inputs.dim, progress)
     own = student_space(inputs.student, ecgs)
     centring = (pairs.split == "train", inputs.training_texts) if settings.centre else None
     others = tuple(
@@ -224,6 +225,7 @@ def read_models(
         external[name] = external_features(name, table, [inputs.content_hashes[row] for row in pairs.signal_row])
     return Models(
         ecgs=ecgs,
+        trunk=trunk,
         spaces=all_spaces(own, inputs.teacher, centring),
         others=others,
         features={names.STUDENT: ecgs.mean} | {space.model: space.ecgs.mean for space in others} | external,
@@ -257,26 +259,9 @@ class LinearScore:
 
     def scores(self, mean: np.ndarray) -> np.ndarray:
         """Probabilities in [0, 1], (n,) float64, of mean embeddings (n, D)."""
-        return expit(self._logit(mean))
+        return expit(self.log_odds(mean))
 
-    def interval(self, mean: np.ndarray, log_var: np.ndarray, mass: float) -> tuple[np.ndarray, np.ndarray]:
-        """Interval of the probability when the embedding is drawn from the ECG's own Gaussian.
-
-        The logit of z ~ N(mean, diag(exp(log_var))) is normal, with variance sum of weight^2 exp(log_var), and the
-        sigmoid rises: the percentiles are exact.
-
-        Args:
-            mean: (n, D).
-            log_var: (n, D).
-            mass: share of the draws inside; as many lie below as above.
-
-        Returns:
-            Low and high, (n,) float64 each.
-        """
-        logit = self._logit(mean)
-        reach = norm.ppf((1 + mass) / 2) * np.sqrt(np.exp(log_var.astype(np.float64)) @ self.weight**2)
-        return expit(logit - reach), expit(logit + reach)
-
-    def _logit(self, mean: np.ndarray) -> np.ndarray:
+    def log_odds(self, mean: np.ndarray) -> np.ndarray:
+        """Log-odds of the scores, (n,) float64, of mean embeddings (n, D)."""
         logit: np.ndarray = mean.astype(np.float64) @ self.weight + self.bias
         return logit

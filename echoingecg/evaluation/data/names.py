@@ -6,6 +6,7 @@ STUDENT = "student"  # the model under test
 
 ZERO_SHOT = "zero_shot"
 RANKED = "ranked"
+EXPECTED_ECHO = "expected_echo"  # what the echo would get by zero-shot, predicted from the ECG
 LINEAR_PROBE = "linear_probe"
 RIDGE = "ridge"
 ECG_MEASUREMENTS = "ecg_measurements"

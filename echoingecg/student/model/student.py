@@ -64,10 +64,14 @@ class EcgEncoder(gaussian_heads.GaussianHeads):
         Args:
             signal: (B, 12, T) float32, leads in the order of conventions.LEADS, standardised per lead.
         """
+        return self.pool(self.features(signal))
+
+    def features(self, signal: Tensor) -> Tensor:
+        """Computes the trunk's features of ECGs, (B, 12, T) to (B, time, channel)."""
         x = F.relu(self.bn1(self.conv1(signal)))
         for name in self.stages:
             x = self.get_submodule(name)(x)
-        return self.pool(x.transpose(1, 2))
+        return x.transpose(1, 2)
 
 
 class Student(nn.Module):
