@@ -15,9 +15,11 @@ from sklearn.metrics import (
 
 from benchmarks.measure import Row, below, in_fresh_process, once, peak_mb
 from echoingecg.evaluation.data.embed import GaussianTable
+from echoingecg.evaluation.decision.calibration import CalibrationEcgs
+from echoingecg.evaluation.decision.predictive import ExpectedEcho
 from echoingecg.evaluation.decision.reading_card import choose_on_validation
 from echoingecg.evaluation.metrics.bootstrap import Patients, resample_metrics
-from echoingecg.evaluation.metrics.classification import binary_metrics
+from echoingecg.evaluation.metrics.classification import binary_metrics, log_odds
 from echoingecg.evaluation.protocols.retrieval import retrieve
 from echoingecg.evaluation.tables.rows import ProtocolScores, metric_rows, strata_rows
 from echoingecg.prediction.search import find_nearest, split_into_chunks
@@ -34,15 +36,18 @@ def answers(records: int) -> ProtocolScores:
     label = (generator.random(records) < 0.15).astype(np.int8)
     score = 1 / (1 + np.exp(-generator.normal(1.5 * label - 1, 1)))
     names = np.array([f"p-{one}" for one in generator.integers(0, PATIENTS, records)])
-    doubts = {name: generator.normal(size=records) for name in ("mean_log_var", "total_variance", "max_log_var", "far")}
+    names_of_doubts = ("mean_log_var", "total_variance", "max_log_var", "far", "predictive_distance", "deviation")
+    doubts = {name: generator.normal(size=records) for name in names_of_doubts}
     levels = {name: generator.choice(["a", "b", "c"], records) for name in ("age", "device", "rhythm", "sex", "site")}
     decision = (score >= 0.5).astype(np.int8)
     is_answered = np.abs(score - 0.5) > 0.1
-    few = slice(5000)
-    rules = choose_on_validation(
-        label[few], score[few], names[few], doubts["mean_log_var"][few], 0.5, EvaluationSettings()
+    echo = ExpectedEcho(log_odds(score), np.exp(generator.normal(0, 0.3, records)), np.zeros(records))
+    distance, few = echo.distance(0.5), np.arange(5000)
+    validation = CalibrationEcgs(label, names, score, echo.mean, echo.deviation)[few]
+    rules = choose_on_validation(validation, distance[few], np.ones(len(few), bool), 0.5, EvaluationSettings())
+    return ProtocolScores(
+        "question", "expected_echo", label, score, decision, distance, echo, is_answered, names, doubts, levels, rules
     )
-    return ProtocolScores("question", "zero_shot", label, score, decision, is_answered, names, doubts, levels, rules)
 
 
 def whole() -> tuple[float, float]:

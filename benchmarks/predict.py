@@ -15,20 +15,23 @@ import numpy as np
 
 from benchmarks.ecg_export import write_export
 from benchmarks.measure import Row, at_least, at_most, below, in_fresh_process, once, peak_mb
-from data_contracts.conventions import LEADS
+from data_contracts.conventions import LEADS, SAMPLES
 from data_contracts.manifest import Manifest
-from data_contracts.prediction import READINGS, Calibration, ReadingCard, Referral
+from data_contracts.prediction import READINGS, Calibration, Predictive, Reading, ReadingCard, Referral
 from data_contracts.student import HISTORY
 from echoingecg.ecg.process import process
 from echoingecg.evaluation.data.models import LinearScore
-from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
+from echoingecg.evaluation.data.names import EXPECTED_ECHO
+from echoingecg.evaluation.decision.predictive import PredictiveDistribution
+from echoingecg.evaluation.decision.reading_card import LoadedReading, LoadedReadingCard
+from echoingecg.evaluation.decision.typicality import fit_typicality
 from echoingecg.prediction.files import list_ecgs, write_parquet
 from echoingecg.recipe import EcgSettings
 from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.loss import Objective
 from echoingecg.student.model.student import Student
 from echoingecg.student.model.text_encoder import text_tower
-from echoingecg.student.store import save
+from echoingecg.student.store import load, save
 from echoingecg.student.train import TrainedStudent
 from flows.request import find_recipe
 from tasks.operations.students import StudentWithCard, read_files
@@ -47,16 +50,41 @@ def make_student(root: Path) -> None:
     for name in ("student", "evaluation"):
         (root / name).mkdir()
     save(TrainedStudent(settings, objective, tower.tokenizer, scaler, HISTORY.build([]), 1, 0), root / "student")
-    limits = {"threshold": 0.5, "one_from": 0.4, "zero_to": 0.6, "most_uncertain": -4}
-    reading = {"question": "?", "protocol": "zero_shot", "threshold_says": ""}
-    reading["referral"] = Referral(kind="conformal", says="", **limits)
-    points = tuple(np.linspace(0, 1, 50).tolist())
-    reading["calibration"] = Calibration(method="isotonic", score=points, probability=points, says="")
-    readings = tuple(reading | {"endpoint": str(number)} for number in range(ENDPOINTS))
-    card = ReadingCard(student="", ecg=EcgSettings().model_dump(mode="json"), readings=readings)
     random = np.random.default_rng(0)
-    lines = tuple(LinearScore(random.normal(size=settings.model.embed_dim), 0.0) for _ in readings)
-    LoadedReadingCard(card, lines, np.linspace(-8, -4, 500)).save(root / "evaluation")
+    student = load(root / "student")
+    noise = random.normal(0, 0.3, (256, len(LEADS), SAMPLES)).astype(np.float32)
+    features = student.embed_ecg_with_features(noise)[2]
+    typicality = fit_typicality(features[:128], 2 * features[:128], features[128:], 0.95)
+    assert typicality is not None
+    scalars = Predictive(
+        slope=1, intercept=0, log_variance=0, log_variance_slope=1, log_variance_bias=0, typical_distance=2
+    )  # fmt: skip
+    weights = random.normal(size=(2, features.shape[1])) / 100
+    predictive = PredictiveDistribution(scalars, weights[0], weights[1])
+    points = tuple(np.linspace(0, 1, 50).tolist())
+    readings = []
+    for number in range(ENDPOINTS):
+        reading = Reading(
+            endpoint=str(number),
+            question="?",
+            protocol=EXPECTED_ECHO,
+            threshold_says="",
+            calibration=Calibration(method="isotonic", score=points, probability=points, says=""),
+            referral=Referral(kind="conformal", threshold=0.5, one_from=-0.5, zero_to=0.5, says=""),
+            predictive=scalars,
+        )
+        line = LinearScore(random.normal(size=settings.model.embed_dim), 0.0)
+        readings.append(LoadedReading(reading, line, predictive, np.linspace(0.1, 4, 500)))
+    card = ReadingCard(
+        student="",
+        ecg=EcgSettings().model_dump(mode="json"),
+        readings=tuple(entry.reading for entry in readings),
+        answered_by=EXPECTED_ECHO,
+        typical=typicality.limits,
+        nested=(tuple(entry.reading.endpoint for entry in readings),),
+    )
+    distances = np.sort(typicality.distance(features))
+    LoadedReadingCard(card, tuple(readings), typicality, distances).save(root / "evaluation")
 
 
 def judged(root: Path) -> StudentWithCard:
@@ -74,8 +102,8 @@ def plain(root: Path, files: list[str]) -> None:
     reader = judged(root).reader()
     for file in files:
         mean, _ = reader.student.embed_ecg(process(Path(file), reader.settings).signal[None])
-        for line in reader.card.linear_scores:
-            line.scores(mean)
+        for entry in reader.card.readings:
+            entry.score.scores(mean)
 
 
 def peak(root: str, count: int) -> float:

@@ -12,8 +12,9 @@ from data_contracts.prediction import ADVICE
 from data_contracts.tables import TableContract, column
 
 # 1 had only `predictions` and `metrics`; 2 lacked some tables; 3 had no reading card; 4 had neither `answers` nor the
-# tables of `evaluation_details`, and another referral rule: its `rules`, card and report are refused. The rest is read.
-CONTRACT_VERSION = 5
+# tables of `evaluation_details`, and another referral rule; 5 limits in scores instead of predictive deviations, and no
+# typicality: the `rules`, card and report of both are refused. The rest is read.
+CONTRACT_VERSION = 6
 
 REPORT = "report.html"
 MODEL_CARD = "model_card.md"
@@ -63,8 +64,8 @@ PREDICTIONS = TableContract(
         _PROTOCOL,
         *_RECORD,
         column("label", pa.int8(), "1 when the measurement meets the endpoint's comparison"),
-        column("score", pa.float64(), "predicted probability of label 1"),
-        column("decision", pa.int8(), "1 when the score reaches the threshold chosen on validation"),
+        column("score", pa.float64(), "of label 1, not calibrated"),
+        column("decision", pa.int8(), "1 for label 1; never against a nested question's"),
         _UNCERTAINTY,
     ),
     _prediction_checks,
@@ -78,7 +79,9 @@ ANSWERS = TableContract(
         _PROTOCOL,
         column("record_id", pa.string(), "keyed pseudonym of the ECG recording"),
         column("split", pa.string(), "split of the patient"),
-        column("probability", pa.float64(), "calibrated probability of label 1"),
+        column("probability", pa.float64(), "of label 1; null where the score is not calibrated", optional=True),
+        column("distance", pa.float64(), "of the score to the threshold, in predictive deviations"),
+        column("deviation", pa.float64(), "predictive, of the echo's log-odds; 0 where nothing predicts it"),
         column("advice", pa.string(), "predict: answered with the decision; refer: to echo"),
     ),
     _answer_checks,
@@ -173,9 +176,8 @@ RULES = TableContract(
             optional=True,
         ),
         column("referral", pa.string(), "how the limits were chosen: conformal or nearest"),
-        column("one_from", pa.float64(), "label 1 is possible from this score; -inf with too few of it"),
-        column("zero_to", pa.float64(), "label 0 is possible up to this score; inf with too few of it"),
-        column("most_uncertain", pa.float64(), "more uncertain ECGs are referred; -inf without a validation ECG"),
+        column("one_from", pa.float64(), "label 1 is possible from this distance; -inf with too few of it"),
+        column("zero_to", pa.float64(), "label 0 is possible up to this distance; inf with too few of it"),
         column("calibration", pa.string(), "what makes the score a probability: platt, isotonic or none"),
         column("platt_slope", pa.float64(), "of the score's log-odds; null when a class is absent", optional=True),
         column("platt_intercept", pa.float64(), "beside platt_slope; null as it", optional=True),
@@ -195,7 +197,7 @@ RELIABILITY = TableContract(
         column("high", pa.float64(), "the bin holds scores up to this"),
         column("records", pa.int64(), "test ECGs in the bin, at least one"),
         column("positives", pa.int64(), "of these with label 1"),
-        column("mean_score", pa.float64(), "mean predicted probability in the bin"),
+        column("mean_score", pa.float64(), "mean score or probability in the bin"),
     ),
     unique=("endpoint", "protocol", "calibration", "low"),
 )
@@ -205,7 +207,11 @@ RISK_COVERAGE = TableContract(
     (
         _ENDPOINT,
         _PROTOCOL,
-        column("doubt", pa.string(), "what ranks the test ECGs: a summary of the variance, or score_distance"),
+        column(
+            "doubt",
+            pa.string(),
+            "what ranks the test ECGs: a summary of the variance, the predictive deviation, or a distance",
+        ),
         column("records", pa.int64(), "ECGs kept, the least doubtful"),
         column("coverage", pa.float64(), "share of the test ECGs kept"),
         column("risk", pa.float64(), "error rate among those kept; equal doubts share their errors"),

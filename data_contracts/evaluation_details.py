@@ -106,6 +106,8 @@ UNCERTAINTY = TableContract(
         column("mean_log_var", pa.float64(), "mean over dimensions of the predicted log-variance"),
         column("total_variance", pa.float64(), "sum over dimensions of the predicted variance"),
         column("max_log_var", pa.float64(), "largest predicted log-variance"),
+        column("typicality", pa.float64(), "distance to the training ECGs; null where they are too few", optional=True),
+        column("is_typical", pa.bool_(), "whether the distance is within the limit chosen on validation"),
     ),
     unique=("record_id",),
 )
@@ -146,7 +148,38 @@ RETRIEVAL = TableContract(
     unique=("direction", "k"),
 )
 
-SPACE_TABLES = (UNCERTAINTY, SHIFT, RETRIEVAL)
+STRESS = TableContract(
+    "stress",
+    (
+        column("endpoint", pa.string(), "name of the endpoint in the recipe"),
+        column("protocol", pa.string(), "how the scores were computed"),
+        column("disturbance", pa.string(), "what was done to the test ECGs; none for the ECGs as they are"),
+        column("step", pa.int8(), "0 for none, then 1 (slight) to 5 (severe)"),
+        column("level", pa.float64(), "of the disturbance, in `unit`"),
+        column("unit", pa.string(), "of the level"),
+        column("ecgs", pa.int64(), "labelled test ECGs"),
+        column("answered", pa.float64(), "share of them that is not referred and not refused"),
+        column("wrong", pa.float64(), "share of them that is answered wrongly"),
+        column("wrong_of_answered", pa.float64(), "share of the answered; null without any", optional=True),
+        column("refused", pa.float64(), "share of them that stage ecg refuses"),
+        column("typical", pa.float64(), "share of them that is typical"),
+        column(
+            "auroc", pa.float64(), "of the score, refused ECGs left out; null where a class is absent", optional=True
+        ),
+        column(
+            "probability_excess",
+            pa.float64(),
+            "mean probability less the share with label 1, refused ECGs left out; null where not calibrated",
+            optional=True,
+        ),
+        column("typicality", pa.float64(), "median distance to the training ECGs; null without any", optional=True),
+        column("uncertainty", pa.float64(), "geometric mean of the predictive deviation; null without", optional=True),
+    ),
+    lambda check: {name: check.in_range(0, 1) for name in ("answered", "wrong", "refused", "typical")},
+    unique=("endpoint", "protocol", "disturbance", "step"),
+)
+
+SPACE_TABLES = (UNCERTAINTY, SHIFT, RETRIEVAL, STRESS)
 
 
 def _external_checks(check: Any) -> Mapping[str, Any]:

@@ -2,7 +2,8 @@
 
 The reading card is one safetensors file. It holds all that an evaluation chose, so that new ECGs are read exactly the
 same way: the arrays below and, under the metadata key `card`, a `ReadingCard` as JSON. Its only patient data are
-quantiles of the uncertainty on validation, and single validation scores as limits and as points of a calibrator.
+quantiles over the validation ECGs, single validation scores as limits and as points of a calibrator, and the mean and
+covariance of the training ECGs' features.
 
 The tables are not artefacts: they are for the user who named the files, and hold these files' names.
 """
@@ -21,7 +22,13 @@ METADATA = "card"
 
 WEIGHT = "weight"  # (reading, dim) float64: logit = weight . mean embedding + bias
 BIAS = "bias"  # (reading,) float64
-UNCERTAINTY = "uncertainty"  # (quantile,) float64, ascending: uncertainty of the validation ECGs
+MEAN_WEIGHT = "mean_weight"  # (reading, feature) float64; zeros without a predictive distribution
+LOG_VARIANCE_WEIGHT = "log_variance_weight"  # (reading, feature) float64; zeros as above
+DEVIATIONS = "deviations"  # (reading, quantile) float64, ascending, then infinity: deviation of the validation ECGs
+CENTRE = "centre"  # (feature,) float64: mean of the training ECGs' features
+WHITENING = "whitening"  # (feature, feature) float64: see echoingecg.evaluation.decision.typicality
+DISTURBED = "disturbed"  # (1 + feature,) float64: bias and weights of the log-odds that an ECG is disturbed
+DISTANCES = "distances"  # (quantile,) float64, ascending: distance of the validation ECGs to the training ECGs
 
 Calibrator = Literal["none", "platt", "isotonic"]
 ReferralKind = Literal["conformal", "nearest"]
@@ -50,14 +57,37 @@ class Calibration(_CardPart):
 
 
 class Referral(_CardPart):
-    """The rule that decides which ECGs are referred to echo; evaluation and prediction both apply it."""
+    """The rule that decides which ECGs are referred to echo; evaluation and prediction both apply it.
+
+    Distances are those of the score's log-odds to the threshold's, in predictive standard deviations.
+    """
 
     kind: ReferralKind = Field(description="how the limits were chosen")
     threshold: float = Field(ge=0, le=1, description="a score that reaches it is decided as label 1")
-    one_from: float = Field(description="label 1 is possible from this score on; -inf for always")
-    zero_to: float = Field(description="label 0 is possible up to this score; inf for always")
-    most_uncertain: float = Field(description="largest uncertainty among the validation ECGs; -inf without any")
+    one_from: float = Field(description="label 1 is possible from this distance on; -inf for always")
+    zero_to: float = Field(description="label 0 is possible up to this distance; inf for always")
     says: str = Field(description="where it comes from, as a sentence")
+
+
+class Predictive(_CardPart):
+    """The normal distribution of the log-odds that the echo itself would get, given the ECG.
+
+    MEAN_WEIGHT and LOG_VARIANCE_WEIGHT are part of it; echoingecg.evaluation.decision.predictive has the formulas.
+    """
+
+    slope: float = Field(description="of the mean on the log-odds of the student's score")
+    intercept: float = Field(description="of the mean")
+    log_variance: float = Field(description="logarithm of the variance at distance 1")
+    log_variance_slope: float = Field(ge=0, description="of the logarithm of the variance on that of the distance")
+    log_variance_bias: float = Field(description="of the features' part of the logarithm of the variance")
+    typical_distance: float = Field(description="beyond this distance the features' part fades")
+
+
+class TypicalLimits(_CardPart):
+    """Limits of the typical; an ECG beyond one of them is referred."""
+
+    distance: float = Field(description="of the distance to the training ECGs")
+    likeness: float = Field(description="of the log-odds that the ECG is disturbed")
 
 
 class Reading(_CardPart):
@@ -69,6 +99,7 @@ class Reading(_CardPart):
     threshold_says: str = Field(description="where the threshold comes from, as a sentence")
     calibration: Calibration
     referral: Referral
+    predictive: Predictive | None = Field(description="null where the score alone decides")
 
 
 class ReadingCard(_CardPart):
@@ -77,6 +108,11 @@ class ReadingCard(_CardPart):
     student: str = Field(description="version of the student that was evaluated")
     ecg: dict[str, Any] = Field(description="the recipe's section `ecg` that its signals were made with")
     readings: tuple[Reading, ...]
+    answered_by: str = Field(description="protocol that prediction applies unless told otherwise")
+    typical: TypicalLimits | None = Field(description="null where they could not be chosen: then every ECG is referred")
+    nested: tuple[tuple[str, ...], ...] = Field(
+        (), description="endpoints of which each implies the next, such as LVEF < 30 %, < 40 %, < 50 %"
+    )
 
     @model_validator(mode="after")
     def _no_repetition(self) -> Self:
@@ -91,6 +127,10 @@ NOTICE = "Research software, not a medical device. Not for clinical use."
 Advice = Literal["predict", "refer"]
 ADVICE: tuple[Advice, ...] = get_args(Advice)
 
+# Why an ECG is referred; for a finding, its name stands in `findings`.
+Doubt = Literal["finding", "not typical", "undecided", "contradictory"]
+DOUBTS: tuple[Doubt, ...] = get_args(Doubt)
+
 
 def _checks(check: Any) -> Mapping[str, Any]:
     share = check.in_range(0, 1)
@@ -100,6 +140,7 @@ def _checks(check: Any) -> Mapping[str, Any]:
         "low": share,
         "high": share,
         "uncertainty_percentile": check.in_range(0, 100),
+        "typicality_percentile": check.in_range(0, 100),
         "decision": check.isin([0, 1]),
         "advice": check.isin(ADVICE),
         "reason": check.isin(sorted(REASONS)),
@@ -115,19 +156,35 @@ _FINDINGS = column(
     "findings", pa.list_(pa.string()), "quality findings of the recording and of its leads", optional=True
 )
 
+_TYPICALITY = column(
+    "typicality",
+    pa.float64(),
+    "distance to the training ECGs in the trunk's features; about 1 among them",
+    optional=True,
+)
+_TYPICALITY_PERCENTILE = column(
+    "typicality_percentile", pa.float64(), "share of validation ECGs that lie no further", "%", optional=True
+)
+
 # One row per endpoint for an ECG that was read; one row with a reason for a file that was refused.
 READINGS = TableContract(
     "readings",
     (
         _FILE,
         column("endpoint", pa.string(), "name of the endpoint in the recipe", optional=True),
-        column("protocol", pa.string(), "how the probability was come by", optional=True),
-        column("probability", pa.float64(), "calibrated probability of label 1", optional=True),
-        column("low", pa.float64(), "2.5 % of the probability over the ECG's own Gaussian", optional=True),
-        column("high", pa.float64(), "97.5 % of the probability over the ECG's own Gaussian", optional=True),
+        column("protocol", pa.string(), "how the score was computed", optional=True),
+        column("probability", pa.float64(), "of label 1; null where the score is not calibrated", optional=True),
+        column("low", pa.float64(), "5 % of the probability over what the echo may say; null as it", optional=True),
+        column("high", pa.float64(), "95 %, beside low", optional=True),
         column("score", pa.float64(), "what is calibrated: as in evaluation.PREDICTIONS", optional=True),
-        column("decision", pa.int8(), "1 when the score reaches the threshold", optional=True),
-        column("uncertainty", pa.float64(), "mean over dimensions of the ECG's log-variance", optional=True),
+        column("decision", pa.int8(), "1 for label 1; never against a nested question's", optional=True),
+        column(
+            "uncertainty",
+            pa.float64(),
+            "predictive standard deviation of the log-odds that the echo would get, given the ECG; null for a protocol "
+            "whose score alone decides",
+            optional=True,
+        ),
         column(
             "uncertainty_percentile",
             pa.float64(),
@@ -135,7 +192,10 @@ READINGS = TableContract(
             "%",
             optional=True,
         ),
+        _TYPICALITY,
+        _TYPICALITY_PERCENTILE,
         column("advice", pa.string(), "predict: answered with the decision; refer: to echo", optional=True),
+        column("doubts", pa.list_(pa.string()), "why the ECG is referred: " + ", ".join(DOUBTS), optional=True),
         _FINDINGS,
         *_REFUSAL,
     ),

@@ -21,8 +21,10 @@ GREEN = "#009e73"
 PURPLE = "#8a3f8f"
 GREY = "#a9b4bf"
 
-PROTOCOL_COLOURS = {"zero_shot": BLUE, "zero_shot_teacher": GREEN, "linear_probe": VERMILION}
-PROTOCOL_MARKERS = {"zero_shot": "o", "zero_shot_teacher": "D", "linear_probe": "s"}
+PROTOCOL_COLOURS = {
+    "zero_shot": BLUE, "zero_shot_teacher": GREEN, "expected_echo": PURPLE, "linear_probe": VERMILION
+}  # fmt: skip
+PROTOCOL_MARKERS = {"zero_shot": "o", "zero_shot_teacher": "D", "expected_echo": "^", "linear_probe": "s"}
 CLASS_COLOURS = {0: GREY, 1: PURPLE}
 
 WIDTH_INCHES = 4.9  # narrow, so that labels stay readable on a phone

@@ -1,16 +1,20 @@
 """Entry point of the stage: predictions, metrics, reading card, figures and report, in one folder."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from data_contracts import evaluation, evaluation_details, prediction
 from echoingecg.common import Progress, no_progress
+from echoingecg.evaluation.data import names
 from echoingecg.evaluation.data.embed import GaussianTable, Signals, StudentModel
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs, Provenance
 from echoingecg.evaluation.data.models import read_models
-from echoingecg.evaluation.decision.reading_card import LoadedReadingCard, quantiles
-from echoingecg.evaluation.protocols import classification, regression, retrieval
+from echoingecg.evaluation.decision import reading_card
+from echoingecg.evaluation.decision.nested import chains
+from echoingecg.evaluation.protocols import classification, regression, retrieval, stress
+from echoingecg.evaluation.protocols.trust import CohortTrust
 from echoingecg.evaluation.report.render import write_report
 from echoingecg.evaluation.report.tables import question
 from echoingecg.evaluation.tables.build import build_tables
@@ -20,37 +24,49 @@ __all__ = ["EvaluationInputs", "Provenance", "Signals", "StudentModel", "evaluat
 
 
 def make_card(
-    endpoints: list[classification.EndpointResult], inputs: EvaluationInputs, validation: np.ndarray
-) -> LoadedReadingCard:
+    endpoints: list[classification.EndpointResult],
+    inputs: EvaluationInputs,
+    trust: CohortTrust,
+    settings: EvaluationSettings,
+) -> reading_card.LoadedReadingCard:
     """The reading card; nothing in it depends on the test split.
 
     Args:
         endpoints: results of all endpoints.
         inputs: of the same evaluation.
-        validation: (n,) float64, uncertainty of the validation ECGs.
+        trust: of the same cohort.
+        settings: say which protocol answers.
     """
-    readings, lines = [], []
+    readings = []
     for result in endpoints:
+        validation = result.split == "validation"
         for protocol in result.protocols:
-            if protocol.linear_score is None:  # a card holds only scores that are linear in the student's embedding
+            score, predictive = protocol.attempt.linear_score, protocol.attempt.predictive
+            if score is None:  # a card holds only scores that are made of the student's embedding
                 continue
-            readings.append(
-                prediction.Reading(
-                    endpoint=result.endpoint.name,
-                    question=question(result.endpoint),
-                    protocol=protocol.protocol,
-                    threshold_says=protocol.threshold.origin,
-                    calibration=protocol.choices.calibration,
-                    referral=protocol.choices.referral,
-                )
+            reading = prediction.Reading(
+                endpoint=result.endpoint.name,
+                question=question(result.endpoint),
+                protocol=protocol.protocol,
+                threshold_says=protocol.threshold.origin,
+                calibration=protocol.choices.calibration,
+                referral=protocol.choices.referral,
+                predictive=None if predictive is None else predictive.scalars,
             )
-            lines.append(protocol.linear_score)
+            deviations = reading_card.quantiles(protocol.echo.deviation[validation])
+            readings.append(reading_card.LoadedReading(reading, score, predictive, deviations))
+    typicality, protocols = trust.typicality, {entry.reading.protocol for entry in readings}
     card = prediction.ReadingCard(
         student=inputs.provenance["versions"]["student"],
         ecg=inputs.ecg.model_dump(mode="json"),
-        readings=tuple(readings),
+        readings=tuple(entry.reading for entry in readings),
+        answered_by=settings.answer_by if settings.answer_by in protocols else names.ZERO_SHOT,
+        typical=None if typicality is None else typicality.limits,
+        nested=tuple(tuple(chain) for chain in chains([result.endpoint for result in endpoints])),
     )
-    return LoadedReadingCard(card, tuple(lines), quantiles(validation))
+    known = (trust.split == "validation") & np.isfinite(trust.distance)
+    distances = reading_card.quantiles(trust.distance[known])
+    return reading_card.LoadedReadingCard(card, tuple(readings), typicality, distances)
 
 
 def evaluate(
@@ -80,21 +96,27 @@ def evaluate(
     pairs = EvaluationPairs.from_inputs(inputs)
     models = read_models(inputs, pairs, settings, progress)
     ecgs = models.ecgs
-    endpoints: list[classification.EndpointResult] = []
+    progress(len(ecgs), len(ecgs), "typicality")
+    trust = CohortTrust.from_models(inputs, pairs, models, settings)
+    scored = []
     for endpoint in settings.endpoints:
         progress(len(ecgs), len(ecgs), f"endpoint {endpoint.name}")
-        endpoints.append(classification.evaluate_endpoint(endpoint, inputs, pairs, models, settings))
+        scored.append(classification.score_endpoint(endpoint, inputs, pairs, models, trust, settings))
+    endpoints = classification.decide_endpoints(scored, trust, settings)
     regressions: list[regression.RegressionResult] = []
     for number in settings.regressions:
         progress(len(ecgs), len(ecgs), f"number {number.name}")
         regressions.append(regression.evaluate_regression(number, inputs, pairs, models, settings))
     progress(len(ecgs), len(ecgs), "measures")
     retrieved = _retrieval(inputs, pairs, ecgs)
-    tables = build_tables(endpoints, regressions, retrieved, inputs, pairs, ecgs, settings)
+    tables = build_tables(endpoints, regressions, retrieved, inputs, pairs, ecgs, trust, settings)
+    card = make_card(endpoints, inputs, trust, settings)
+    tables[evaluation_details.STRESS.name] = evaluation_details.STRESS.build(
+        _stress(card, inputs, pairs, endpoints, settings, progress)
+    )
     for contract in evaluation.TABLES:
         contract.write(tables[contract.name], folder)
-    validation = ecgs.uncertainty[pairs.split == "validation"]
-    make_card(endpoints, inputs, validation).save(folder)
+    card.save(folder)
     progress(len(ecgs), len(ecgs), "figures and report")
     figures = write_report(folder, settings, inputs.provenance, folder)
     test = next(row for row in tables[evaluation_details.COHORT.name].to_pylist() if row["split"] == "test")
@@ -110,6 +132,30 @@ def evaluate(
         "metrics": tables[evaluation.METRICS.name].num_rows,
         "figures": figures,
     }
+
+
+def _stress(
+    card: reading_card.LoadedReadingCard,
+    inputs: EvaluationInputs,
+    pairs: EvaluationPairs,
+    endpoints: list[classification.EndpointResult],
+    settings: EvaluationSettings,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """Rows of STRESS: some test ECGs, evenly spread, disturbed; none without test ECGs or readings."""
+    test = np.flatnonzero(pairs.split == "test")
+    if not len(test) or not card.readings or settings.stress_ecgs == 0:
+        return []
+    chosen = test[np.unique(np.linspace(0, len(test) - 1, settings.stress_ecgs).astype(int))]
+    labels = {}
+    for result in endpoints:
+        label = np.full(len(pairs.record_id), np.nan)
+        label[result.record] = result.label
+        labels[result.endpoint.name] = label[chosen]
+    rows = stress.stress_rows(
+        inputs.student, card, card.card.answered_by, inputs.signals, pairs.signal_row[chosen], labels, progress
+    )
+    return list(rows)
 
 
 def _retrieval(inputs: EvaluationInputs, pairs: EvaluationPairs, ecgs: GaussianTable) -> dict[str, retrieval.Retrieval]:

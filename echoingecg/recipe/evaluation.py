@@ -156,6 +156,18 @@ class EvaluationSettings(Section):
     miscoverage: OpenShare = Field(
         0.1, description="referral 'conformal': at most this share of each class is answered wrongly"
     )
+    answer_by: Literal["expected_echo", "zero_shot"] = Field(
+        "expected_echo",
+        description="protocol by which `predict` answers unless told otherwise: 'expected_echo' with a predictive "
+        "distribution, or 'zero_shot' as published",
+    )
+    stress_ecgs: Annotated[int, Field(ge=0)] = Field(
+        200, description="test ECGs that the report's stress test disturbs, evenly spread; 0 leaves it out"
+    )
+    typical_share: OpenShare = Field(
+        0.95,
+        description="share of the validation ECGs that count as typical; ECGs further from the training are referred",
+    )
     reliability_bins: Count = Field(10, description="bins of equal width behind the reliability diagram and ECE")
     age_bands: tuple[Positive, ...] = Field(
         (40.0, 65.0, 80.0), description="lower ends of the age strata above the first, a"

@@ -20,8 +20,9 @@ import pytest
 
 from data_contracts import catalog, ecg, pairs, student, teacher
 from data_contracts.conventions import LEADS, STAGES, UPSTREAM
+from data_contracts.evaluation import PREDICTIONS
 from data_contracts.quarantine import QUARANTINE
-from echoingecg.common import canonical_json, fingerprint
+from echoingecg.common import ContractError, canonical_json, fingerprint
 from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
 from echoingecg.student.store import load
 from flows.request import find_recipe
@@ -131,6 +132,11 @@ def test_a_stored_student_reads_as_it_did(store: ArtefactStore) -> None:
     assert log_var[0, :4] == pytest.approx(LOG_VAR, abs=2e-5)
 
 
-def test_a_stored_reading_card_is_read(store: ArtefactStore) -> None:
-    folder = next(one.folder for one in store.here() if one.stage == "evaluation")
-    assert LoadedReadingCard.load(folder) is not None
+def test_a_stored_reading_card_of_former_rules_is_refused_in_one_line(store: ArtefactStore) -> None:
+    """Evaluation contract 5: limits in scores, no typicality."""
+    artefact = next(one for one in store.here() if one.stage == "evaluation")
+    assert artefact.manifest.contract_version == 5
+    with pytest.raises(ContractError, match="of another release: run stage evaluation again") as refused:
+        LoadedReadingCard.load(artefact.folder)
+    assert "\n" not in str(refused.value)
+    assert PREDICTIONS.read(artefact.folder).num_rows > 0

@@ -29,6 +29,7 @@ from data_contracts.evaluation import (
     STRATA,
     TABLES,
 )
+from data_contracts.evaluation_details import UNCERTAINTY
 from data_contracts.pairs import ECG_ECHO
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
 from echoingecg.evaluation.metrics.selective import aurc
@@ -38,7 +39,7 @@ from helpers.cases.evaluation_case import NO_FEW_SHOT, lvef_below, make_inputs
 
 
 def test_tables_agree_with_scikit_learn(evaluated: Path) -> None:
-    predictions = PREDICTIONS.read(evaluated).to_pandas()
+    predictions = answered_predictions(evaluated)
     metrics = METRICS.read(evaluated).to_pandas()
     rules = RULES.read(evaluated).to_pandas().set_index(["endpoint", "protocol"])
     assert set(predictions["split"]) == {"train", "validation", "test"}
@@ -46,9 +47,8 @@ def test_tables_agree_with_scikit_learn(evaluated: Path) -> None:
     test = predictions[predictions["split"] == "test"]
     for (endpoint, protocol), rows in test.groupby(["endpoint", "protocol"]):
         rule = rules.loc[(endpoint, protocol)]
-        possible = (rows["score"] <= rule["zero_to"], rows["score"] >= rule["one_from"])
-        answered = (possible[0] != possible[1]) & (possible[1] == (rows["decision"] == 1))
-        answered &= rows["uncertainty"] <= rule["most_uncertain"]
+        possible = (rows["distance"] <= rule["zero_to"], rows["distance"] >= rule["one_from"])
+        answered = rows["advice"] == "predict"
         ordered = rows.sort_values("uncertainty", kind="stable")
         half = (len(rows) + 1) // 2
         of_groups = {
@@ -75,7 +75,7 @@ def test_tables_agree_with_scikit_learn(evaluated: Path) -> None:
             }
             if group == "all":
                 called = score >= rule["threshold_at_specificity"]
-                platt = expit(rule["platt_slope"] * logit(score.clip(1e-12, 1 - 1e-12)) + rule["platt_intercept"])
+                platt = averaged_sigmoid(rule, of_group)
                 isotonic = np.interp(score, rule["isotonic_score"], rule["isotonic_probability"])
                 expected |= {
                     "sensitivity_at_specificity": recall_score(label, called),
@@ -83,6 +83,9 @@ def test_tables_agree_with_scikit_learn(evaluated: Path) -> None:
                     "brier_platt": brier_score_loss(label, platt),
                     "brier_isotonic": brier_score_loss(label, isotonic),
                     "aurc_mean_log_var": aurc((label != decision).to_numpy(float), rows["uncertainty"].to_numpy()),
+                    "aurc_predictive_distance": aurc(
+                        (label != decision).to_numpy(float), -rows["distance"].abs().to_numpy()
+                    ),
                     "conformal_coverage_0": possible[0][label == 0].mean(),
                     "conformal_coverage_1": possible[1][label == 1].mean(),
                     "answered_share": answered.mean(),
@@ -98,40 +101,72 @@ def test_tables_agree_with_scikit_learn(evaluated: Path) -> None:
                 assert row["patients"] == of_group["patient_id"].nunique()
 
 
+def answered_predictions(folder: Path) -> pd.DataFrame:
+    """PREDICTIONS with ANSWERS."""
+    predictions, answers = (table.read(folder).to_pandas() for table in (PREDICTIONS, ANSWERS))
+    joined = predictions.merge(answers)
+    assert len(joined) == len(predictions) == len(answers)
+    return joined
+
+
+def averaged_sigmoid(rule: pd.Series, rows: pd.DataFrame) -> np.ndarray:
+    """Platt's sigmoid averaged over the predictive distribution, by MacKay's formula."""
+    mean = logit(rows["score"].clip(1e-12, 1 - 1e-12))
+    spread = np.sqrt(1 + np.pi / 8 * rule["platt_slope"] ** 2 * rows["deviation"] ** 2)
+    return expit((rule["platt_slope"] * mean + rule["platt_intercept"]) / spread).to_numpy()
+
+
 def test_answers_are_the_rules_applied(evaluated: Path) -> None:
-    """Each ECG's probability and advice from the columns of `rules`, once more by plain formulas."""
-    joined = PREDICTIONS.read(evaluated).to_pandas().merge(ANSWERS.read(evaluated).to_pandas())
-    rules = RULES.read(evaluated).to_pandas()
-    assert len(joined) == ANSWERS.read(evaluated).num_rows
+    """Each ECG's distance, probability and advice from the columns of `rules`, once more by plain formulas."""
+    joined = answered_predictions(evaluated)
+    rules = RULES.read(evaluated).to_pandas().set_index(["endpoint", "protocol"])
+    typical = UNCERTAINTY.read(evaluated).to_pandas().set_index("record_id")["is_typical"]
+    assert set(typical) == {True, False}
     assert "platt" in set(rules["calibration"]) <= {"none", "platt", "isotonic"}
     assert set(joined["advice"]) == {"predict", "refer"}
-    on_limit = 0
-    for (endpoint, protocol), rows in joined.groupby(["endpoint", "protocol"]):
-        rule = rules[(rules["endpoint"] == endpoint) & (rules["protocol"] == protocol)].iloc[0]
-        score = rows["score"].to_numpy()
-        if rule["calibration"] == "platt":
-            expected = expit(rule["platt_slope"] * logit(score.clip(1e-12, 1 - 1e-12)) + rule["platt_intercept"])
-        elif rule["calibration"] == "isotonic":
-            expected = np.interp(score, rule["isotonic_score"], rule["isotonic_probability"])
-        else:
-            expected = score
-        np.testing.assert_allclose(rows["probability"], expected, atol=1e-12)
-        validation = rows[rows["split"] == "validation"]
-        assert rule["most_uncertain"] == validation["uncertainty"].max()
-        for row in rows.itertuples():
-            labels = [
-                label
-                for label, holds in enumerate((row.score <= rule["zero_to"], row.score >= rule["one_from"]))
-                if holds
-            ]
-            told = labels == [row.decision] and row.uncertainty <= rule["most_uncertain"]
-            distance = min(abs(logit(row.score) - logit(rule[limit])) for limit in ("one_from", "zero_to", "threshold"))
-            if distance == 0 or row.uncertainty == rule["most_uncertain"]:
-                on_limit += 1
-                assert row.advice == "refer"
-            elif distance > 1e-3 and row.uncertainty < rule["most_uncertain"] - 1e-5:
-                assert row.advice == ("predict" if told else "refer")
+    strict, wide = "LVEF below 40 %", "LVEF below 50 %"
+    on_limit = pooled = 0
+    for protocol, of_protocol in joined.groupby("protocol"):
+        own, parts = {}, {}
+        for endpoint, rows in of_protocol.groupby("endpoint"):
+            rule, rows = rules.loc[(endpoint, protocol)], rows.set_index("record_id").sort_index()
+            unit = rows["deviation"].where(rows["deviation"] > 0, 1.0)
+            assert (rows["deviation"] > 0).all() == (protocol == "expected_echo")
+            own[endpoint] = (logit(rows["score"].clip(1e-12, 1 - 1e-12)) - logit(rule["threshold"])) / unit
+            if rule["calibration"] == "platt":
+                probability = averaged_sigmoid(rule, rows)
+            elif rule["calibration"] == "isotonic":
+                probability = np.interp(rows["score"], rule["isotonic_score"], rule["isotonic_probability"])
+            else:
+                probability = np.full(len(rows), np.nan)
+            parts[endpoint] = rows.assign(raw=probability)
+        assert parts[strict].index.equals(parts[wide].index)
+        for column, expected in (("distance", own), ("probability", {name: of["raw"] for name, of in parts.items()})):
+            between = (expected[strict] + expected[wide]) / 2
+            contradict = expected[strict] > expected[wide]
+            for endpoint in (strict, wide):
+                values = expected[endpoint].where(~contradict, between)
+                np.testing.assert_allclose(parts[endpoint][column], values, rtol=1e-6, atol=1e-5)
+        for endpoint, rows in parts.items():
+            rule = rules.loc[(endpoint, protocol)]
+            assert (rows["decision"] == (rows["distance"] >= 0)).all()
+            for name, row in rows.iterrows():
+                distance = row["distance"]
+                labels = [
+                    label for label, holds in enumerate((distance <= rule["zero_to"], distance >= rule["one_from"]))
+                    if holds
+                ]  # fmt: skip
+                kept = (own[endpoint][name] >= 0) == (distance >= 0)
+                pooled += not kept
+                told = labels == [row["decision"]] and kept and typical[name]
+                nearest = min(abs(distance - limit) for limit in (rule["one_from"], rule["zero_to"], 0.0))
+                if nearest == 0:
+                    on_limit += 1
+                    assert row["advice"] == "refer"
+                elif nearest > 1e-3:
+                    assert row["advice"] == ("predict" if told else "refer")
     assert on_limit > 0
+    assert pooled > 0
 
 
 def alone(rows: pd.DataFrame) -> bool:
@@ -155,9 +190,9 @@ def test_strata_and_curves_add_up_to_the_test_split(evaluated: Path) -> None:
         errors = (parts["value"] * parts["records"]).sum()
         assert errors == pytest.approx(of_all.loc["error_rate", "value"] * records)
         curves = risk[(risk["endpoint"] == endpoint) & (risk["protocol"] == protocol)]
-        assert set(curves["doubt"]) == {"mean_log_var", "total_variance", "max_log_var", "score_distance"}
+        assert set(curves["doubt"]) == DOUBTS
         ends = curves[curves["records"] == records]
-        assert ends["coverage"].tolist() == [1.0] * 4
+        assert ends["coverage"].tolist() == [1.0] * len(DOUBTS)
         assert ends["risk"].to_numpy() == pytest.approx(of_all.loc["error_rate", "value"])
         bins = reliability[(reliability["endpoint"] == endpoint) & (reliability["protocol"] == protocol)]
         for calibration, suffix in (("none", ""), ("platt", "_platt"), ("isotonic", "_isotonic")):
@@ -169,13 +204,16 @@ def test_strata_and_curves_add_up_to_the_test_split(evaluated: Path) -> None:
 
 def test_the_planted_signal_is_found(evaluated: Path) -> None:
     metrics = METRICS.read(evaluated).to_pandas().set_index(["endpoint", "protocol", "group", "metric"])["value"]
-    for protocol in ("zero_shot", "zero_shot_teacher", "linear_probe"):
+    for protocol in ("zero_shot", "zero_shot_teacher", "expected_echo", "linear_probe"):
         assert 0.75 < metrics["LVEF below 50 %", protocol, "all", "auroc"] < 0.97
         certain, vague = (metrics["LVEF below 50 %", protocol, group, "auroc"] for group in GROUPS)
         assert certain > vague
 
 
-PROTOCOLS = ("zero_shot", "zero_shot_teacher", "linear_probe", "ecg_measurements")
+PROTOCOLS = ("zero_shot", "zero_shot_teacher", "expected_echo", "linear_probe", "ecg_measurements")
+DOUBTS = {
+    "mean_log_var", "total_variance", "max_log_var", "score_distance", "predictive_distance", "predictive_deviation",
+}  # fmt: skip
 GROUPS = ("low_uncertainty", "high_uncertainty")
 
 
@@ -193,14 +231,15 @@ def test_same_inputs_same_bytes(
     evaluate(replace(inputs, ecg_echo=shuffled), settings, tmp_path)
     names = sorted(path.relative_to(evaluated) for path in evaluated.rglob("*") if path.is_file())
     run_figures, strips, others = 6, 4, 3  # report, model card, reading card
-    assert len(names) == len(TABLES) + 2 * 6 + run_figures + strips + others
+    stress_figures = 1  # of the first question
+    assert len(names) == len(TABLES) + 2 * 6 + run_figures + strips + stress_figures + others
     for name in names:
         assert (tmp_path / name).read_bytes() == (evaluated / name).read_bytes(), name
 
 
 def test_counts(tmp_path: Path) -> None:
     notes: list[str] = []
-    settings = EvaluationSettings(endpoints=(lvef_below(50),), bootstrap_draws=20, few_shot=NO_FEW_SHOT)
+    settings = EvaluationSettings(endpoints=(lvef_below(50),), bootstrap_draws=20, few_shot=NO_FEW_SHOT, stress_ecgs=0)
     counts = evaluate(make_inputs(50), settings, tmp_path, lambda done, total, note="": notes.append(note))
     figures = len(list((tmp_path / "figures").iterdir()))
     assert counts == {
@@ -210,15 +249,17 @@ def test_counts(tmp_path: Path) -> None:
         "endpoints": 1,
         "regressions": 0,
         "predictions": len(PROTOCOLS) * 96,
-        "metrics": len(PROTOCOLS) * (27 + 3 * 8),
+        "metrics": len(PROTOCOLS) * (31 + 3 * 8),
         "figures": figures,
     }
-    assert notes == ["ECGs embedded", "endpoint LVEF below 50 %", "measures", "figures and report"]
+    assert notes == ["ECGs embedded", "typicality", "endpoint LVEF below 50 %", "measures", "figures and report"]
 
 
 @pytest.mark.parametrize("patients", [1, 2, 4, 5, 12])
 def test_few_patients_end_well(patients: int, tmp_path: Path) -> None:
-    settings = EvaluationSettings(endpoints=(lvef_below(50), lvef_below(30)), bootstrap_draws=20, few_shot=NO_FEW_SHOT)
+    settings = EvaluationSettings(
+        endpoints=(lvef_below(50), lvef_below(30)), bootstrap_draws=20, few_shot=NO_FEW_SHOT, stress_ecgs=2
+    )
     evaluate(make_inputs(patients), settings, tmp_path)
     METRICS.read(tmp_path)
     PREDICTIONS.read(tmp_path)

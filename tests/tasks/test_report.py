@@ -38,8 +38,8 @@ def test_the_tables_are_what_the_page_shows(copied: Run, tmp_path: Path) -> None
     copied.job.store.set_alias("best", copied.artefacts["evaluation"])
     rebuild_report(copied.job.store, "best", tmp_path / "again")
     for name in (REPORT, MODEL_CARD):
-        assert "0.12" in (tmp_path / "again" / name).read_text(encoding="utf-8")
-        assert "0.12" not in (folder / name).read_text(encoding="utf-8")
+        before, after = ((of / name).read_text(encoding="utf-8") for of in (folder, tmp_path / "again"))
+        assert after.count("0.12") > before.count("0.12") + 3  # a score may show the same digits
 
 
 def _of_version_4(run: Run) -> str:

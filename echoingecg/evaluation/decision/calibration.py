@@ -1,15 +1,18 @@
-"""Calibration: makes a probability of a score by Platt's sigmoid or isotonic regression, fitted on validation ECGs."""
+"""Calibration: makes a probability of a score by Platt's sigmoid or isotonic regression, fitted on validation ECGs.
 
-from collections.abc import Callable
+Platt's sigmoid takes the echo's log-odds for normally distributed about those of the ECG, and averages over them: a
+less certain ECG gets a probability nearer to one half.
+"""
+
 from dataclasses import dataclass
+from math import pi
 
 import numpy as np
+from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
 
 from data_contracts.prediction import Calibration
-from echoingecg.evaluation.metrics.classification import log_odds
 from echoingecg.recipe.evaluation import CalibrationChoice
 
 FOLDS = 5
@@ -18,14 +21,20 @@ MIN_PATIENTS_PER_CLASS = 10  # validation patients: a sigmoid through fewer tend
 
 @dataclass(frozen=True)
 class Platt:
-    """Platt's calibrator: probability = sigmoid(slope * logit(score) + intercept)."""
+    """Platt's calibrator of normally distributed log-odds.
+
+    The probability is the mean of sigmoid(slope * t + intercept) over t ~ N(mean, deviation^2), by MacKay's
+    approximation (Neural Computation 1992;4:720, eq. 10): the argument is divided by
+    sqrt(1 + pi/8 slope^2 deviation^2).
+    """
 
     slope: float
     intercept: float
 
-    def __call__(self, score: np.ndarray) -> np.ndarray:
-        """Probabilities of scores, both (n,)."""
-        return np.asarray(expit(self.slope * log_odds(score) + self.intercept))
+    def __call__(self, mean: np.ndarray, deviation: np.ndarray | float = 0.0) -> np.ndarray:
+        """Probabilities, (n,), of mean log-odds and their deviation, (n,) each."""
+        spread = np.sqrt(1 + pi / 8 * (self.slope * deviation) ** 2)
+        return np.asarray(expit((self.slope * mean + self.intercept) / spread))
 
 
 @dataclass(frozen=True)
@@ -40,22 +49,25 @@ class Isotonic:
         return np.interp(score, self.score, self.probability)
 
 
-def fit_platt(label: np.ndarray, score: np.ndarray) -> Platt:
-    """Fits a sigmoid of the log-odds (Platt 1999); his smoothed targets keep it finite where the classes separate.
+def fit_platt(label: np.ndarray, mean: np.ndarray, deviation: np.ndarray | float = 0.0) -> Platt:
+    """Fits the calibrator by likelihood; Platt's smoothed targets (1999) keep it finite where the classes separate.
 
     Args:
         label: (n,) 0 or 1, both present.
-        score: (n,) in [0, 1].
+        mean: (n,) log-odds.
+        deviation: (n,) of the log-odds; 0 for plain Platt scaling.
     """
     positives, negatives = int((label == 1).sum()), int((label == 0).sum())
     target = np.where(label == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    # A target between 0 and 1 equals both labels, weighted by the target.
-    odds = np.tile(log_odds(score), 2)[:, None]
-    both = np.repeat([1, 0], len(label))
-    fitted = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(
-        odds, both, sample_weight=np.append(target, 1 - target)
-    )
-    return Platt(float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
+    scale = max(float(np.std(mean)), 1e-9)
+
+    def loss(parameters: np.ndarray) -> float:
+        probability = np.clip(Platt(parameters[0] / scale, parameters[1])(mean, deviation), 1e-15, 1 - 1e-15)
+        return -float(np.mean(target * np.log(probability) + (1 - target) * np.log1p(-probability)))
+
+    start = np.array([1.0, np.log((positives + 1) / (negatives + 1)) - float(np.mean(mean)) / scale])
+    fitted = minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-12, "maxiter": 4000})
+    return Platt(float(fitted.x[0]) / scale, float(fitted.x[1]))
 
 
 def fit_isotonic(label: np.ndarray, score: np.ndarray) -> Isotonic:
@@ -64,27 +76,63 @@ def fit_isotonic(label: np.ndarray, score: np.ndarray) -> Isotonic:
     return Isotonic(tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist()))
 
 
-def calibrate(by: Calibration, score: np.ndarray) -> np.ndarray:
-    """Probabilities of scores, both (n,), by the calibration of a reading card."""
+def calibrate(by: Calibration, score: np.ndarray, mean: np.ndarray, deviation: np.ndarray | float) -> np.ndarray | None:
+    """Probabilities, (n,), by the calibration of a reading card; None where it holds none.
+
+    Args:
+        by: of the card; isotonic regression takes the score, Platt's sigmoid the other two.
+        score: (n,) in [0, 1].
+        mean: (n,) log-odds that the echo is expected to get.
+        deviation: (n,) of the same.
+    """
     if by.method == "platt":
-        return Platt(by.slope, by.intercept)(score)
-    return Isotonic(by.score, by.probability)(score) if by.method == "isotonic" else score
+        return Platt(by.slope, by.intercept)(mean, deviation)
+    return Isotonic(by.score, by.probability)(score) if by.method == "isotonic" else None
+
+
+@dataclass(frozen=True)
+class CalibrationEcgs:
+    """Validation ECGs to calibrate on; (n,) each.
+
+    Attributes:
+        label: 0 or 1.
+        patient: str.
+        score: in [0, 1].
+        mean, deviation: log-odds that the echo is expected to get, and their predictive standard deviation.
+    """
+
+    label: np.ndarray
+    patient: np.ndarray
+    score: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    @property
+    def has_both_classes(self) -> bool:
+        """Whether there is an ECG of each class."""
+        return len(np.unique(self.label)) == 2
+
+    def __getitem__(self, rows: np.ndarray) -> "CalibrationEcgs":
+        return CalibrationEcgs(
+            self.label[rows], self.patient[rows], self.score[rows], self.mean[rows], self.deviation[rows]
+        )
+
+    def platt(self) -> Platt:
+        """Platt's sigmoid of these ECGs."""
+        return fit_platt(self.label, self.mean, self.deviation)
+
+    def isotonic(self) -> Isotonic:
+        """Isotonic regression of these ECGs."""
+        return fit_isotonic(self.label, self.score)
 
 
 def choose_calibration(
-    label: np.ndarray,
-    score: np.ndarray,
-    patient: np.ndarray,
-    platt: Platt | None,
-    isotonic: Isotonic | None,
-    choice: CalibrationChoice,
+    ecgs: CalibrationEcgs, platt: Platt | None, isotonic: Isotonic | None, choice: CalibrationChoice
 ) -> Calibration:
     """Chooses the calibrator of the reading card.
 
     Args:
-        label: (n,) 0 or 1, of the validation ECGs alone.
-        score: (n,) in [0, 1], of the same ECGs.
-        patient: (n,) str, of the same ECGs.
+        ecgs: validation ECGs alone.
         platt, isotonic: fitted on all of these ECGs; None when a class is absent.
         choice: name of a method, or `validation`: the method of lower Brier score on patients that it was not fitted
             on, in five folds of patients. It is Platt's where a fold would lack a class, and none where a class has
@@ -95,32 +143,28 @@ def choose_calibration(
         return Calibration(method="none", says=why)
     method, reason = choice, "asked for by the recipe"
     if choice == "validation":
-        fewest = min(len(np.unique(patient[label == value])) for value in (0, 1))
+        fewest = min(len(np.unique(ecgs.patient[ecgs.label == value])) for value in (0, 1))
         if fewest < MIN_PATIENTS_PER_CLASS:
             return Calibration(method="none", says=f"not calibrated: {fewest} validation patients of one class")
-        platt_brier, isotonic_brier = (
-            _brier_of_others(label, score, patient, fit) for fit in (fit_platt, fit_isotonic)
-        )
-        if platt_brier is None or isotonic_brier is None:
-            method, reason = "platt", "by default: too few validation patients of a class to compare on"
-        else:
+        fold = np.unique(ecgs.patient, return_inverse=True)[1] % FOLDS
+        if all(ecgs[fold != held_out].has_both_classes for held_out in np.unique(fold)):
+            platt_brier, isotonic_brier = _briers_of_others(ecgs, fold)
             method = "platt" if platt_brier <= isotonic_brier else "isotonic"
             reason = f"Brier score on other validation patients: Platt {platt_brier:.4f}, isotonic {isotonic_brier:.4f}"
-    reason = f"{method}, fitted on {len(label)} validation ECGs; {reason}"
+        else:
+            method, reason = "platt", "by default: too few validation patients of a class to compare on"
+    reason = f"{method}, fitted on {len(ecgs.label)} validation ECGs; {reason}"
     if method == "platt":
         return Calibration(method="platt", slope=platt.slope, intercept=platt.intercept, says=reason)
     return Calibration(method="isotonic", score=isotonic.score, probability=isotonic.probability, says=reason)
 
 
-def _brier_of_others(
-    label: np.ndarray, score: np.ndarray, patient: np.ndarray, fit: Callable[..., Platt | Isotonic]
-) -> float | None:
-    """Brier score on patients outside the fit, by folds; None where the patients of a fit lack a class."""
-    fold = np.unique(patient, return_inverse=True)[1] % FOLDS
-    probability = np.empty(len(score))
+def _briers_of_others(ecgs: CalibrationEcgs, fold: np.ndarray) -> tuple[float, float]:
+    """Brier scores of Platt's sigmoid and of isotonic regression on patients outside the fit, by folds."""
+    probability = np.empty((2, len(ecgs.label)))
     for held_out in np.unique(fold):
-        is_out = fold == held_out
-        if len(np.unique(label[~is_out])) < 2:
-            return None
-        probability[is_out] = fit(label[~is_out], score[~is_out])(score[is_out])
-    return float(((probability - label) ** 2).mean())
+        fitted, judged = ecgs[fold != held_out], ecgs[fold == held_out]
+        probability[0, fold == held_out] = fitted.platt()(judged.mean, judged.deviation)
+        probability[1, fold == held_out] = fitted.isotonic()(judged.score)
+    platt, isotonic = ((probability - ecgs.label) ** 2).mean(axis=1)
+    return float(platt), float(isotonic)

@@ -1,8 +1,11 @@
 """What is chosen on the validation split, and the reading card that carries it to prediction.
 
 The code here is given no test label, so no test label can influence a choice.
+
+Shape legend: n = ECGs, D = embedding width, F = features of the student's trunk.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -16,11 +19,31 @@ from data_contracts import prediction as contract
 from data_contracts.prediction import Calibration, Reading, ReadingCard, Referral
 from echoingecg.common import ContractError, StoreError, UserError
 from echoingecg.evaluation.data.models import LinearScore
-from echoingecg.evaluation.decision.calibration import Isotonic, Platt, choose_calibration, fit_isotonic, fit_platt
+from echoingecg.evaluation.decision.calibration import CalibrationEcgs, Isotonic, Platt, choose_calibration
+from echoingecg.evaluation.decision.predictive import PredictiveDistribution
 from echoingecg.evaluation.decision.threshold_and_referral import choose_referral, threshold_at_specificity
+from echoingecg.evaluation.decision.typicality import Typicality
 from echoingecg.recipe import EvaluationSettings
 
-MAX_QUANTILES = 1001  # of the uncertainty, when there are more validation ECGs than that
+_EQUAL = 1e-5  # relative: deviations and distances that differ by less are equal
+MAX_QUANTILES = 1001  # of a measure, when there are more validation ECGs than that
+
+
+@dataclass(frozen=True)
+class LoadedReading:
+    """One question under one protocol, with its arrays.
+
+    Attributes:
+        reading: names, calibration and rule of referral.
+        score: linear in the student's mean embedding.
+        predictive: of the echo's log-odds; None where the score alone decides.
+        deviations: (q,) float64, ascending: predictive deviation of the validation ECGs.
+    """
+
+    reading: Reading
+    score: LinearScore
+    predictive: PredictiveDistribution | None
+    deviations: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -28,45 +51,48 @@ class LoadedReadingCard:
     """A reading card with its arrays.
 
     Attributes:
-        card: names, calibrations and rules of referral.
-        linear_scores: one for each reading.
-        uncertainty: (q,) float64, ascending; of every validation ECG, or 1,001 quantiles of it.
+        card: what belongs to no single reading.
+        readings: one for each question and protocol.
+        typicality: None where too few training ECGs tell what is typical: then everything is referred.
+        distances: (q,) float64, ascending: typicality of the validation ECGs.
     """
 
     card: ReadingCard
-    linear_scores: tuple[LinearScore, ...]
-    uncertainty: np.ndarray
+    readings: tuple[LoadedReading, ...]
+    typicality: Typicality | None
+    distances: np.ndarray
 
     @property
     def dim(self) -> int | None:
         """Embedding width; None for a card without readings."""
-        return len(self.linear_scores[0].weight) if self.linear_scores else None
+        return len(self.readings[0].score.weight) if self.readings else None
 
-    def readings_under(self, protocol: str) -> list[tuple[Reading, LinearScore]]:
-        """Readings of one protocol with their scores. Raises UserError when the card has none."""
-        chosen = [
-            (reading, line)
-            for reading, line in zip(self.card.readings, self.linear_scores, strict=True)
-            if reading.protocol == protocol
-        ]
+    def readings_under(self, protocol: str) -> list[LoadedReading]:
+        """Readings of one protocol. Raises UserError when the card has none."""
+        chosen = [entry for entry in self.readings if entry.reading.protocol == protocol]
         if not chosen:
-            known = ", ".join(dict.fromkeys(reading.protocol for reading in self.card.readings)) or "none"
+            known = ", ".join(dict.fromkeys(entry.reading.protocol for entry in self.readings)) or "none"
             raise UserError(f"no endpoint was judged under protocol '{protocol}': this evaluation knows {known}")
         return chosen
 
-    def percentile(self, uncertainty: np.ndarray) -> np.ndarray:
-        """Share of validation ECGs that are at most as uncertain, (n,) float64, %; all None without validation ECGs."""
-        if len(self.uncertainty) == 0:
-            return np.full(len(uncertainty), None)
-        return 100.0 * np.searchsorted(self.uncertainty, uncertainty, side="right") / len(self.uncertainty)
-
     def save(self, folder: Path) -> None:
         """Writes the card to a folder; equal cards give equal bytes."""
-        weight = np.stack([score.weight for score in self.linear_scores]) if self.linear_scores else np.empty((0, 0))
+        typicality = self.typicality
+        features = 0 if typicality is None else len(typicality.centre)
+        weights = np.zeros((2, len(self.readings), features))
+        for row, entry in enumerate(self.readings):
+            if entry.predictive is not None:
+                weights[:, row] = entry.predictive.mean_weight, entry.predictive.log_variance_weight
         arrays = {
-            contract.WEIGHT: weight,
-            contract.BIAS: np.array([score.bias for score in self.linear_scores], np.float64),
-            contract.UNCERTAINTY: self.uncertainty,
+            contract.WEIGHT: _stacked([entry.score.weight for entry in self.readings]),
+            contract.BIAS: np.array([entry.score.bias for entry in self.readings], np.float64),
+            contract.MEAN_WEIGHT: weights[0],
+            contract.LOG_VARIANCE_WEIGHT: weights[1],
+            contract.DEVIATIONS: _padded([entry.deviations for entry in self.readings]),
+            contract.CENTRE: np.empty(0) if typicality is None else typicality.centre,
+            contract.WHITENING: np.empty((0, 0)) if typicality is None else typicality.whitening,
+            contract.DISTURBED: np.zeros(1) if typicality is None else typicality.disturbed,
+            contract.DISTANCES: self.distances,
         }
         save_file(arrays, folder / contract.FILENAME, {contract.METADATA: self.card.model_dump_json()})
 
@@ -84,24 +110,79 @@ class LoadedReadingCard:
         try:
             with safe_open(path, framework="numpy") as file:
                 card = ReadingCard.model_validate_json((file.metadata() or {}).get(contract.METADATA, ""))
-                weight, bias, uncertainty = (
-                    file.get_tensor(name) for name in (contract.WEIGHT, contract.BIAS, contract.UNCERTAINTY)
-                )
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except ValidationError as fault:
             raise ContractError(f"{path}: damaged, or of another release: run stage evaluation again") from fault
         except (OSError, SafetensorError) as fault:
             raise StoreError(f"{path}: cannot be read: restore it, or run stage evaluation again") from fault
-        if not len(weight) == len(bias) == len(card.readings):
-            raise ContractError(f"{path}: its arrays are not those of its {len(card.readings)} readings")
-        lines = tuple(LinearScore(row, float(row_bias)) for row, row_bias in zip(weight, bias, strict=True))
-        return cls(card, lines, uncertainty)
+        _check_shapes(arrays, len(card.readings), path)
+        typicality = None
+        if card.typical is not None:
+            typicality = Typicality(
+                arrays[contract.CENTRE], arrays[contract.WHITENING], arrays[contract.DISTURBED], card.typical
+            )
+        readings = tuple(_loaded(reading, row, arrays) for row, reading in enumerate(card.readings))
+        return cls(card, readings, typicality, arrays[contract.DISTANCES])
 
 
-def quantiles(uncertainty: np.ndarray) -> np.ndarray:
-    """Sorted uncertainties; of more than 1,001 values their quantiles from 0 to 1 in steps of 0.001."""
-    if len(uncertainty) <= MAX_QUANTILES:
-        return np.sort(uncertainty)
-    return np.quantile(uncertainty, np.linspace(0, 1, MAX_QUANTILES))
+def _check_shapes(arrays: Mapping[str, np.ndarray], readings: int, path: Path) -> None:
+    """Raises ContractError unless all arrays are there and have the shapes of so many readings."""
+    features = len(arrays.get(contract.CENTRE, ()))
+    shapes: dict[str, tuple[int | None, ...]] = {
+        contract.WEIGHT: (readings, None),
+        contract.BIAS: (readings,),
+        contract.MEAN_WEIGHT: (readings, features),
+        contract.LOG_VARIANCE_WEIGHT: (readings, features),
+        contract.DEVIATIONS: (readings, None),
+        contract.CENTRE: (features,),
+        contract.WHITENING: (features, features),
+        contract.DISTURBED: (1 + features,),
+        contract.DISTANCES: (None,),
+    }
+    for name, shape in shapes.items():
+        stored = arrays[name].shape if name in arrays else ()
+        if len(stored) != len(shape) or any(size not in (None, own) for size, own in zip(shape, stored, strict=True)):
+            raise ContractError(f"{path}: its arrays are not those of its {readings} readings")
+
+
+def _loaded(reading: Reading, row: int, arrays: Mapping[str, np.ndarray]) -> LoadedReading:
+    predictive = None
+    if reading.predictive is not None:
+        predictive = PredictiveDistribution(
+            reading.predictive, arrays[contract.MEAN_WEIGHT][row], arrays[contract.LOG_VARIANCE_WEIGHT][row]
+        )
+    score = LinearScore(arrays[contract.WEIGHT][row], float(arrays[contract.BIAS][row]))
+    deviations = arrays[contract.DEVIATIONS][row]
+    return LoadedReading(reading, score, predictive, deviations[np.isfinite(deviations)])
+
+
+def _stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
+    return np.stack(rows) if rows else np.empty((0, 0), np.float64)
+
+
+def _padded(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows of unequal length, filled up with infinity: questions differ in the number of their validation ECGs."""
+    padded = np.full((len(rows), max((len(row) for row in rows), default=0)), np.inf)
+    for place, row in enumerate(rows):
+        padded[place, : len(row)] = row
+    return padded
+
+
+def quantiles(values: np.ndarray) -> np.ndarray:
+    """Sorted values, (n,); of more than 1,001 values their quantiles from 0 to 1 in steps of 0.001."""
+    if len(values) <= MAX_QUANTILES:
+        return np.sort(values)
+    return np.quantile(values, np.linspace(0, 1, MAX_QUANTILES))
+
+
+def percentile(values: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Share of the sorted values `among`, (q,), that are at most as large, (n,) float64, %; all None without any.
+
+    Values that differ by rounding count as equal, so that an ECG of the validation split gets the same share anew.
+    """
+    if len(among) == 0:
+        return np.full(len(values), None)
+    return 100.0 * np.searchsorted(among, values + _EQUAL * np.abs(values), side="right") / len(among)
 
 
 @dataclass(frozen=True)
@@ -134,7 +215,6 @@ class ValidationChoices:
             "referral": self.referral.kind,
             "one_from": self.referral.one_from,
             "zero_to": self.referral.zero_to,
-            "most_uncertain": self.referral.most_uncertain,
             "calibration": self.calibration.method,
             "platt_slope": self.platt.slope if self.platt else None,
             "platt_intercept": self.platt.intercept if self.platt else None,
@@ -144,31 +224,30 @@ class ValidationChoices:
 
 
 def choose_on_validation(
-    label: np.ndarray,
-    score: np.ndarray,
-    patient: np.ndarray,
-    uncertainty: np.ndarray,
+    ecgs: CalibrationEcgs,
+    distance: np.ndarray,
+    is_answerable: np.ndarray,
     threshold: float,
     settings: EvaluationSettings,
 ) -> ValidationChoices:
     """Chooses thresholds, rule of referral and calibration on the validation ECGs.
 
+    The rule of referral is chosen on those that could be answered, so that it holds among them.
+
     Args:
-        label: (n,) 0 or 1, of the validation ECGs alone.
-        score: (n,) in [0, 1], of the same ECGs.
-        patient: (n,) str, of the same ECGs.
-        uncertainty: (n,), of the same ECGs.
+        ecgs: n validation ECGs alone.
+        distance: (n,) of `predictive.ExpectedEcho.distance`, consistent with nested questions.
+        is_answerable: (n,) bool, whether neither a finding nor a lack of typicality refers the ECG.
         threshold: already chosen on the same ECGs.
         settings: specificity, referral and calibration.
     """
-    both = 0 < label.sum() < len(label)
-    platt, isotonic = (fit_platt(label, score), fit_isotonic(label, score)) if both else (None, None)
+    platt, isotonic = (ecgs.platt(), ecgs.isotonic()) if ecgs.has_both_classes else (None, None)
     return ValidationChoices(
-        records=len(label),
-        positives=int(label.sum()),
-        at_specificity=threshold_at_specificity(label, score, settings.specificity),
-        referral=choose_referral(label, score, uncertainty, threshold, settings),
-        calibration=choose_calibration(label, score, patient, platt, isotonic, settings.calibration),
+        records=len(ecgs.label),
+        positives=int(ecgs.label.sum()),
+        at_specificity=threshold_at_specificity(ecgs.label, ecgs.score, settings.specificity),
+        referral=choose_referral(ecgs.label[is_answerable], distance[is_answerable], threshold, settings),
+        calibration=choose_calibration(ecgs, platt, isotonic, settings.calibration),
         platt=platt,
         isotonic=isotonic,
     )

@@ -14,8 +14,6 @@ from typing import NamedTuple
 import numpy as np
 
 from data_contracts.prediction import ADVICE, Referral
-from echoingecg.evaluation.metrics.classification import log_odds
-from echoingecg.evaluation.metrics.selective import threshold_nearness
 from echoingecg.recipe import EvaluationSettings
 
 DEFAULT_THRESHOLD = 0.5
@@ -80,28 +78,28 @@ def threshold_at_specificity(label: np.ndarray, score: np.ndarray, specificity: 
     return float(candidates[np.argmax(rejected >= specificity * len(negative) - 1e-9)])
 
 
-class ScoreLimits(NamedTuple):
-    """Limits of a score: label 1 is possible from `one_from` on, label 0 up to `zero_to`; -inf and inf for always."""
+class Limits(NamedTuple):
+    """Limits of a distance: label 1 is possible from `one_from` on, label 0 up to `zero_to`; or always: -inf, inf."""
 
     one_from: float
     zero_to: float
 
 
-def conformal_limits(label: np.ndarray, score: np.ndarray, miscoverage: float) -> ScoreLimits:
+def conformal_limits(label: np.ndarray, distance: np.ndarray, miscoverage: float) -> Limits:
     """Limits that keep a new record's true label possible with probability at least 1 - miscoverage, in each class.
 
-    The limit of a class is its k-th most extreme score, k = ceil((n + 1)(1 - miscoverage)) of its n records; with k > n
-    every score must stay possible. The guarantee holds for records exchangeable with these, within a class: on average
-    over patients, not for each patient. It loosens where a patient has many records.
+    The limit of a class is its k-th most extreme distance, k = ceil((n + 1)(1 - miscoverage)) of its n records; with
+    k > n every distance must stay possible. The guarantee holds for records exchangeable with these, within a class: on
+    average over patients, not for each patient. It loosens where a patient has many records.
 
     Args:
         label: (n,) 0 or 1, of the validation records.
-        score: (n,) of the same.
+        distance: (n,) of the same.
         miscoverage: in (0, 1).
     """
-    return ScoreLimits(
-        one_from=-_conformal_limit(-score[label == 1], miscoverage),
-        zero_to=_conformal_limit(score[label == 0], miscoverage),
+    return Limits(
+        one_from=-_conformal_limit(-distance[label == 1], miscoverage),
+        zero_to=_conformal_limit(distance[label == 0], miscoverage),
     )
 
 
@@ -111,46 +109,32 @@ def _conformal_limit(strangeness: np.ndarray, miscoverage: float) -> float:
     return float(np.sort(strangeness)[rank - 1]) if rank <= len(strangeness) else inf
 
 
-def possible_labels(rule: Referral, score: np.ndarray) -> np.ndarray:
-    """Labels that each score, (n,), leaves possible: (n, 2) bool, label 0 and label 1."""
-    return np.stack([score <= rule.zero_to, score >= rule.one_from], axis=1)
+def possible_labels(rule: Referral, distance: np.ndarray) -> np.ndarray:
+    """Labels that each distance, (n,), leaves possible: (n, 2) bool, label 0 and label 1."""
+    return np.stack([distance <= rule.zero_to, distance >= rule.one_from], axis=1)
 
 
-def decide(rule: Referral, score: np.ndarray) -> np.ndarray:
-    """Decision for each score, (n,): 1 where it reaches the threshold, else 0; (n,) int8."""
-    return (score >= rule.threshold).astype(np.int8)
+def decide(distance: np.ndarray) -> np.ndarray:
+    """Decision for each distance, (n,): 1 from the threshold on, else 0; (n,) int8."""
+    return (distance >= 0).astype(np.int8)
 
 
-def is_answered(rule: Referral, score: np.ndarray, uncertainty: np.ndarray, steepness: float = 1.0) -> np.ndarray:
-    """Whether an ECG is answered with its decision, (n,) bool; every other ECG is referred to echo.
+def is_decided(rule: Referral, distance: np.ndarray, rounding: np.ndarray | float = 0.0) -> np.ndarray:
+    """Whether the decision is the one possible label and no limit is within rounding, (n,) bool.
 
-    An ECG is answered when the decision is the one possible label, some validation ECG was as uncertain, and no limit
-    is within rounding (FLOAT32_ROUNDING). Limits lie exactly on validation ECGs, where the last bit of a float32 would
-    decide otherwise; in doubt the ECG is referred. To refer more ECGs than the limits ask for never answers more ECGs
-    wrongly: a conformal guarantee on wrong answers holds, and only the answered share falls.
+    Limits lie exactly on validation ECGs, where the last bit of a float32 would decide otherwise; in doubt the ECG is
+    referred. To refer more ECGs than the limits ask for never answers more ECGs wrongly: a conformal guarantee on wrong
+    answers holds, and only the answered share falls.
 
     Args:
         rule: chosen on validation.
-        score: (n,) in [0, 1].
-        uncertainty: (n,) of the same ECGs.
-        steepness: by how much the score's log-odds change at most when the embedding moves by 1.
+        distance: (n,) of `predictive.ExpectedEcho.distance`.
+        rounding: (n,) by how much the distances may differ between two computations, see FLOAT32_ROUNDING.
     """
-    is_zero, is_one = possible_labels(rule, score).T
-    is_positive = decide(rule, score) == 1
-    most_uncertain = rule.most_uncertain - FLOAT32_ROUNDING * max(1.0, abs(rule.most_uncertain))
-    return (
-        (is_one != is_zero)
-        & (is_one == is_positive)
-        & ~_is_near(rule, score, steepness)
-        & (uncertainty <= most_uncertain)
-    )
-
-
-def _is_near(rule: Referral, score: np.ndarray, steepness: float) -> np.ndarray:
-    """Scores, (n,), within rounding of a limit or of the threshold, in log-odds: (n,) bool."""
-    limits = np.array([limit for limit in (rule.one_from, rule.zero_to, rule.threshold) if np.isfinite(limit)])
-    distance = np.abs(log_odds(score)[:, None] - log_odds(limits))
-    return np.asarray((distance <= FLOAT32_ROUNDING * steepness).any(axis=1))
+    is_zero, is_one = possible_labels(rule, distance).T
+    limits = np.array([limit for limit in (rule.one_from, rule.zero_to, 0.0) if np.isfinite(limit)])
+    nearest = np.abs(distance[:, None] - limits).min(axis=1, initial=inf)
+    return np.asarray((is_one != is_zero) & (is_one == (decide(distance) == 1)) & (nearest > rounding))
 
 
 def advice(is_answered: np.ndarray) -> np.ndarray:
@@ -159,46 +143,41 @@ def advice(is_answered: np.ndarray) -> np.ndarray:
 
 
 def choose_referral(
-    label: np.ndarray, score: np.ndarray, uncertainty: np.ndarray, threshold: float, settings: EvaluationSettings
+    label: np.ndarray, distance: np.ndarray, threshold: float, settings: EvaluationSettings
 ) -> Referral:
     """Chooses the rule of referral on the validation ECGs; without any, the rule refers every ECG.
 
     Args:
         label: (n,) 0 or 1, of the validation ECGs alone.
-        score, uncertainty: (n,) of the same ECGs.
+        distance: (n,) of the same ECGs.
         threshold: chosen on the same ECGs.
         settings: say how: referral, miscoverage, refer_share.
     """
-    if len(score) == 0:
+    if len(distance) == 0:
         limits, reason = (
-            ScoreLimits(-inf, inf),
+            Limits(-inf, inf),
             "everything is referred: there is no validation ECG to choose a rule on",
         )
     elif settings.referral == "conformal":
-        limits = conformal_limits(label, score, settings.miscoverage)
+        limits = conformal_limits(label, distance, settings.miscoverage)
         ones = int((label == 1).sum())
         reason = f"at most {100 * settings.miscoverage:g} % of each class answered wrongly, "
         reason += f"chosen on {ones} and {len(label) - ones} validation ECGs of label 1 and 0"
     else:
-        limits, count = _limits_around_threshold(score, threshold, settings.refer_share)
-        reason = f"referred like the {count} of {len(score)} validation ECGs nearest to the threshold"
+        limits, count = _limits_around_threshold(distance, settings.refer_share)
+        reason = f"referred like the {count} of {len(distance)} validation ECGs nearest to the threshold"
     return Referral(
-        kind=settings.referral,
-        threshold=threshold,
-        one_from=limits.one_from,
-        zero_to=limits.zero_to,
-        most_uncertain=float(uncertainty.max(initial=-inf)),
-        says=reason,
+        kind=settings.referral, threshold=threshold, one_from=limits.one_from, zero_to=limits.zero_to, says=reason
     )
 
 
-def _limits_around_threshold(score: np.ndarray, threshold: float, share: float) -> tuple[ScoreLimits, int]:
-    """Limits that leave both labels possible for the scores nearest to the threshold in log-odds, and their number.
+def _limits_around_threshold(distance: np.ndarray, share: float) -> tuple[Limits, int]:
+    """Limits that leave both labels possible for the ECGs nearest to the threshold, and their number.
 
-    Their share of all scores is `share`, rounded up to a whole number.
+    Their share of all ECGs is `share`, rounded up to a whole number.
     """
-    count = ceil(share * len(score))
+    count = ceil(share * len(distance))
     if count == 0:
-        return ScoreLimits(one_from=threshold, zero_to=float(np.nextafter(threshold, -inf))), 0
-    near = score[np.argsort(-threshold_nearness(score, threshold), kind="stable")[:count]]
-    return ScoreLimits(one_from=float(min(near.min(), threshold)), zero_to=float(max(near.max(), threshold))), count
+        return Limits(one_from=0.0, zero_to=float(np.nextafter(0.0, -inf))), 0
+    near = distance[np.argsort(np.abs(distance), kind="stable")[:count]]
+    return Limits(one_from=min(float(near.min()), 0.0), zero_to=max(float(near.max()), 0.0)), count

@@ -1,21 +1,26 @@
 """Yes/no questions: one endpoint through every protocol, with scores, threshold, decisions and rows of the tables."""
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from scipy.special import expit
 
 from echoingecg.evaluation.data import names
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.data.models import LinearScore, Models
 from echoingecg.evaluation.decision import calibration, reading_card, threshold_and_referral
+from echoingecg.evaluation.decision.nested import chains, consistent_distances, project_by_name
+from echoingecg.evaluation.decision.predictive import ExpectedEcho, PredictiveDistribution, expected_echo
+from echoingecg.evaluation.metrics.classification import log_odds
 from echoingecg.evaluation.metrics.selective import subgroup_levels
 from echoingecg.evaluation.protocols import labels, zero_shot_and_probe
+from echoingecg.evaluation.protocols.trust import CohortTrust
 from echoingecg.recipe import Endpoint, EvaluationSettings
 from echoingecg.recipe.evaluation import TuningMethod
 
-SHOWN_PROTOCOLS = (names.ZERO_SHOT, names.ZERO_SHOT_TEACHER, names.LINEAR_PROBE)
+SHOWN_PROTOCOLS = (names.ZERO_SHOT, names.ZERO_SHOT_TEACHER, names.EXPECTED_ECHO, names.LINEAR_PROBE)
 
 
 class Attempt(NamedTuple):
@@ -24,13 +29,16 @@ class Attempt(NamedTuple):
     Attributes:
         protocol: name in the tables.
         score: (n,) float64, or Skipped.
-        linear_score: gives the scores from the mean embedding of the student under test; None where none does.
-        steepness: by how much the score's log-odds change at most when the features move by 1.
+        linear_score: linear in the mean embedding of the student under test; it, or what `predictive` makes of it,
+            gives the scores. None for another model.
+        predictive: of the echo's log-odds; None where the score alone decides.
+        steepness: by how much the log-odds change at most when the features move by 1.
     """
 
     protocol: str
     score: np.ndarray | names.Skipped
     linear_score: LinearScore | None = None
+    predictive: PredictiveDistribution | None = None
     steepness: float = 1.0
 
     @classmethod
@@ -40,59 +48,77 @@ class Attempt(NamedTuple):
         """Scores of features (n, f); `own`: they are the mean embedding of the student under test."""
         if isinstance(score, names.Skipped):
             return cls(protocol, score)
-        return cls(protocol, score.scores(features), score if own else None, score.steepness)
+        return cls(protocol, score.scores(features), score if own else None, steepness=score.steepness)
 
 
 @dataclass(frozen=True)
 class ProtocolResult:
-    """Scores of one protocol, for all splits.
+    """Scores and decisions of one protocol, for all splits.
 
     Attributes:
-        protocol, linear_score, steepness: those of its Attempt.
+        attempt: the scores, and where they come from.
         score: (n,) float64.
-        threshold, choices: chosen on the validation split.
+        threshold: chosen on the validation split.
+        echo: expected log-odds of the echo for each ECG.
+        distance: (n,) float64, to the threshold in deviations, made consistent with nested questions.
+        is_consistent: (n,) bool, whether the own decision was kept.
+        choices: chosen on the validation split.
+        probability: (n,) float64, calibrated and consistent with nested questions; None where it is not calibrated.
     """
 
-    protocol: str
-    linear_score: LinearScore | None
-    steepness: float
+    attempt: Attempt
     score: np.ndarray
     threshold: threshold_and_referral.Threshold
+    echo: ExpectedEcho
+    distance: np.ndarray
+    is_consistent: np.ndarray
     choices: reading_card.ValidationChoices
+    probability: np.ndarray | None
+
+    @property
+    def protocol(self) -> str:
+        """Name in the tables."""
+        return self.attempt.protocol
 
     @property
     def decision(self) -> np.ndarray:
         """Decision for each ECG, (n,) int8."""
-        return threshold_and_referral.decide(self.choices.referral, self.score)
+        return threshold_and_referral.decide(self.distance)
 
-    def is_answered(self, uncertainty: np.ndarray) -> np.ndarray:
-        """Whether each ECG, of the uncertainty (n,), is answered and not referred to echo: (n,) bool."""
-        return threshold_and_referral.is_answered(self.choices.referral, self.score, uncertainty, self.steepness)
+    @property
+    def is_decided(self) -> np.ndarray:
+        """Whether the scores allow one answer alone, (n,) bool."""
+        decided = threshold_and_referral.is_decided(self.choices.referral, self.distance, self.echo.rounding)
+        return decided & self.is_consistent
 
 
 @dataclass(frozen=True)
-class EndpointResult:
-    """One endpoint: n labelled ECGs, each labelled by its nearest labelled study.
+class ScoredEndpoint:
+    """One endpoint before decisions: n labelled ECGs, each labelled by its nearest labelled study.
 
     Attributes:
         endpoint: the question.
         studies: labels of the paired studies, and what was left out.
+        record: (n,) int64 into the paired ECGs.
         record_id, patient_id, split: (n,) str.
         label: (n,) int8, 0 or 1.
         uncertainty: (n,) float64, mean over dimensions of the ECG's log-variance.
-        protocols: results of the protocols that ran.
+        is_answerable: (n,) bool, typical ECGs without a finding that refers.
+        attempts: of the protocols that ran.
         skipped: reason for each protocol that did not run.
         few_shot: results by model.
     """
 
     endpoint: Endpoint
     studies: labels.StudyLabels
+    record: np.ndarray
     record_id: np.ndarray
     patient_id: np.ndarray
     split: np.ndarray
     label: np.ndarray
     uncertainty: np.ndarray
-    protocols: tuple[ProtocolResult, ...]
+    is_answerable: np.ndarray
+    attempts: tuple[Attempt, ...]
     skipped: dict[str, str]
     few_shot: dict[str, list[zero_shot_and_probe.FewShot]]
 
@@ -102,42 +128,45 @@ class EndpointResult:
         return self.split == "test"
 
 
-def evaluate_endpoint(
-    endpoint: Endpoint, inputs: EvaluationInputs, pairs: EvaluationPairs, models: Models, settings: EvaluationSettings
-) -> EndpointResult:
-    """Labels the ECGs, scores them by every protocol, and decides. Test labels are measured on, never learned from.
+@dataclass(frozen=True)
+class EndpointResult(ScoredEndpoint):
+    """One endpoint with the decisions of every protocol that ran."""
+
+    protocols: tuple[ProtocolResult, ...]
+
+
+def score_endpoint(
+    endpoint: Endpoint, inputs: EvaluationInputs, pairs: EvaluationPairs, models: Models, trust: CohortTrust,
+    settings: EvaluationSettings,
+) -> ScoredEndpoint:  # fmt: skip
+    """Labels the ECGs and scores them by every protocol. Test labels are measured on, never learned from.
 
     Args:
         endpoint: the question.
         inputs: of the stage.
         pairs: of the same inputs.
         models: what every model makes of the same pairs.
+        trust: what speaks for and against answers about the same ECGs.
         settings: of all protocols.
     """
     studies = labels.label_studies(endpoint, inputs.labels, pairs.study_id, _sex(inputs, pairs))
     record, study = pairs.labelled_ecgs(studies.known)
     label, split, patient = studies.label[study], pairs.split[record], pairs.patient_id[record]
-    attempts = list(_attempts(endpoint, inputs, pairs, models, settings, record, label))
-    uncertainty = models.ecgs.uncertainty[record]
-    validation = split == "validation"
-    known = label[validation], patient[validation], uncertainty[validation]
-    results = []
-    for protocol, score, linear_score, steepness in attempts:
-        if isinstance(score, names.Skipped):
-            continue
-        threshold = threshold_and_referral.choose_threshold(known[0], score[validation])
-        choices = reading_card.choose_on_validation(known[0], score[validation], *known[1:], threshold.value, settings)
-        results.append(ProtocolResult(protocol, linear_score, steepness, score, threshold, choices))
-    return EndpointResult(
+    attempts = list(_attempts(endpoint, inputs, pairs, models, trust, settings, record, label))
+    return ScoredEndpoint(
         endpoint=endpoint,
         studies=studies,
+        record=record,
         record_id=pairs.record_id[record],
         patient_id=patient,
         split=split,
         label=label,
-        uncertainty=uncertainty,
-        protocols=tuple(results),
-        skipped={protocol: score.reason for protocol, score, *_ in attempts if isinstance(score, names.Skipped)},
+        uncertainty=models.ecgs.uncertainty[record],
+        is_answerable=trust.is_answerable[record],
+        attempts=tuple(attempt for attempt in attempts if not isinstance(attempt.score, names.Skipped)),
+        skipped={
+            attempt.protocol: attempt.score.reason for attempt in attempts if isinstance(attempt.score, names.Skipped)
+        },
         few_shot={
             model: zero_shot_and_probe.few_shot(
                 features[record], label, patient, split, settings.few_shot, settings.seed
@@ -145,6 +174,80 @@ def evaluate_endpoint(
             for model, features in models.features.items()
         },
     )
+
+
+def decide_endpoints(
+    scored: Sequence[ScoredEndpoint], trust: CohortTrust, settings: EvaluationSettings
+) -> list[EndpointResult]:
+    """Chooses thresholds and rules on validation, and decides; decisions of nested questions do not contradict.
+
+    Args:
+        scored: all endpoints.
+        trust: of the same cohort.
+        settings: of all protocols.
+    """
+    nested = chains([endpoint.endpoint for endpoint in scored])
+    decided: dict[str, list[ProtocolResult]] = {endpoint.endpoint.name: [] for endpoint in scored}
+    for protocol in dict.fromkeys(attempt.protocol for endpoint in scored for attempt in endpoint.attempts):
+        of_protocol = {
+            endpoint.endpoint.name: _Undecided.from_attempt(endpoint, attempt, trust)
+            for endpoint in scored
+            for attempt in endpoint.attempts
+            if attempt.protocol == protocol
+        }
+        distances = {
+            name: undecided.echo.distance(undecided.threshold.value) for name, undecided in of_protocol.items()
+        }
+        results = {
+            name: of_protocol[name].decided(*consistent, settings)
+            for name, consistent in consistent_distances(distances, nested).items()
+        }
+        calibrated = {name: result.probability for name, result in results.items() if result.probability is not None}
+        probabilities = project_by_name(calibrated, nested)
+        for name, result in results.items():
+            decided[name].append(replace(result, probability=probabilities.get(name)))
+    return [EndpointResult(**vars(endpoint), protocols=tuple(decided[endpoint.endpoint.name])) for endpoint in scored]
+
+
+@dataclass(frozen=True)
+class _Undecided:
+    """Scores of one protocol for one endpoint, with what precedes the decisions; attributes as in ProtocolResult."""
+
+    endpoint: ScoredEndpoint
+    attempt: Attempt
+    score: np.ndarray
+    threshold: threshold_and_referral.Threshold
+    echo: ExpectedEcho
+
+    @classmethod
+    def from_attempt(cls, endpoint: ScoredEndpoint, attempt: Attempt, trust: CohortTrust) -> Self:
+        assert not isinstance(attempt.score, names.Skipped)
+        score, validation = attempt.score, endpoint.split == "validation"
+        threshold = threshold_and_referral.choose_threshold(endpoint.label[validation], score[validation])
+        if attempt.linear_score is None:
+            echo = expected_echo(None, trust.values(log_odds(score), endpoint.record), attempt.steepness)
+        else:
+            echo = trust.expected_echo(attempt.linear_score, attempt.predictive, endpoint.record)
+        return cls(endpoint, attempt, score, threshold, echo)
+
+    def decided(self, distance: np.ndarray, is_consistent: np.ndarray, settings: EvaluationSettings) -> ProtocolResult:
+        """Chooses the rules on the validation ECGs; arguments as in ProtocolResult."""
+        endpoint = self.endpoint
+        validation = endpoint.split == "validation"
+        ecgs = calibration.CalibrationEcgs(
+            endpoint.label, endpoint.patient_id, self.score, self.echo.mean, self.echo.deviation
+        )
+        choices = reading_card.choose_on_validation(
+            ecgs[validation],
+            distance[validation],
+            endpoint.is_answerable[validation],
+            self.threshold.value,
+            settings,
+        )
+        probability = calibration.calibrate(choices.calibration, self.score, self.echo.mean, self.echo.deviation)
+        return ProtocolResult(
+            self.attempt, self.score, self.threshold, self.echo, distance, is_consistent, choices, probability
+        )
 
 
 def _sex(inputs: EvaluationInputs, pairs: EvaluationPairs) -> np.ndarray:
@@ -157,11 +260,12 @@ def _sex(inputs: EvaluationInputs, pairs: EvaluationPairs) -> np.ndarray:
 
 
 def _attempts(
-    endpoint: Endpoint, inputs: EvaluationInputs, pairs: EvaluationPairs, models: Models, settings: EvaluationSettings,
-    record: np.ndarray, label: np.ndarray,
+    endpoint: Endpoint, inputs: EvaluationInputs, pairs: EvaluationPairs, models: Models, trust: CohortTrust,
+    settings: EvaluationSettings, record: np.ndarray, label: np.ndarray,
 ) -> Iterator[Attempt]:  # fmt: skip
     """Attempts of all protocols, in the order of the tables."""
     split = pairs.split[record]
+    zero_shots: list[LinearScore] = []  # by the student's own text tower, then by the teacher's
     for protocol, space in models.prompted(names.ZERO_SHOT):
         if isinstance(space, names.Skipped):
             yield Attempt(protocol, space)
@@ -169,6 +273,8 @@ def _attempts(
         positive, negative = space.encode_text(endpoint.positive_prompts), space.encode_text(endpoint.negative_prompts)
         zero_shot = zero_shot_and_probe.zero_shot_linear_score(positive, negative, space.scale)
         yield Attempt.from_linear_score(protocol, zero_shot, space.ecgs.mean[record], space.ecgs is models.ecgs)
+        zero_shots += [zero_shot] if space.ecgs is models.ecgs else []
+    yield _expected_echo(zero_shots[-1], trust, record)
     for model, features in models.features.items():
         probe = zero_shot_and_probe.fit_linear_probe(features[record], label, split == "train", settings.probe_c)
         yield Attempt.from_linear_score(
@@ -179,6 +285,15 @@ def _attempts(
     measured = models.measurements[record]
     probe = zero_shot_and_probe.fit_linear_probe(measured, label, split == "train", settings.probe_c)
     yield Attempt.from_linear_score(names.ECG_MEASUREMENTS, probe, measured, own=False)
+
+
+def _expected_echo(score: LinearScore, trust: CohortTrust, record: np.ndarray) -> Attempt:
+    """The zero-shot answer that the echo itself is expected to get, by the teacher's texts where it reads any."""
+    predictive = trust.predictive_of_question(score)
+    if isinstance(predictive, names.Skipped):
+        return Attempt(names.EXPECTED_ECHO, predictive)
+    echo = trust.expected_echo(score, predictive, record)
+    return Attempt(names.EXPECTED_ECHO, expit(echo.mean), score, predictive)
 
 
 def _tuned(
@@ -217,8 +332,10 @@ def answer_columns(result: EndpointResult, protocol: ProtocolResult) -> dict[str
         "protocol": [protocol.protocol] * len(result.label),
         "record_id": result.record_id,
         "split": result.split,
-        "probability": calibration.calibrate(protocol.choices.calibration, protocol.score),
-        "advice": threshold_and_referral.advice(protocol.is_answered(result.uncertainty)),
+        "probability": [None] * len(result.label) if protocol.probability is None else protocol.probability,
+        "distance": protocol.distance,
+        "deviation": protocol.echo.deviation,
+        "advice": threshold_and_referral.advice(protocol.is_decided & result.is_answerable),
     }
 
 

@@ -15,10 +15,11 @@ from scipy.special import expit
 from sklearn.metrics import roc_curve
 
 from echoingecg.common import figure_style as style
+from echoingecg.evaluation.data import names
 from echoingecg.evaluation.metrics import classification, selective
 from echoingecg.evaluation.report import wording
 from echoingecg.evaluation.report.results import EndpointScores, GroupMetrics
-from echoingecg.evaluation.tables.rows import MEAN_LOG_VAR, RAW, SCORE_DISTANCE
+from echoingecg.evaluation.tables.rows import MEAN_LOG_VAR, PREDICTIVE_DISTANCE, RAW, SCORE_DISTANCE
 
 Groups = dict[tuple[str, str, str], GroupMetrics]
 
@@ -84,9 +85,8 @@ def score_distribution(scores: EndpointScores) -> Figure:
             style.set_title(axes, scores.endpoint)
             axes.title.set_y(1.1)
         if index == panels - 1:
-            axes.set_xlabel("Score: predicted probability of label 1 (log-odds scale)")
-            handles, names = axes.get_legend_handles_labels()
-            figure.legend(handles, names, loc="outside lower left", ncols=2)
+            axes.set_xlabel("Score of label 1, not calibrated (log-odds scale)")
+            figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
     return figure
 
 
@@ -162,7 +162,11 @@ _CALIBRATIONS = (
     ("platt", "After Platt", style.VERMILION),
     ("isotonic", "After isotonic", style.GREEN),
 )
-_DOUBTS = ((MEAN_LOG_VAR, "variance", "-"), (SCORE_DISTANCE, "distance to the threshold", "--"))
+_DOUBTS = (
+    (PREDICTIVE_DISTANCE, "distance in predictive deviations", "-"),
+    (SCORE_DISTANCE, "distance in log-odds", "--"),
+    (MEAN_LOG_VAR, "PCME++ variance", ":"),
+)
 
 
 def reliability(endpoint: str, table: pa.Table) -> Figure:
@@ -190,7 +194,7 @@ def reliability(endpoint: str, table: pa.Table) -> Figure:
         axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="Share with label 1")
         axes.text(1.0, 1.03, wording.protocol_name(protocol), transform=axes.transAxes, ha="right", color=style.MUTED)
         _bin_counts(counts, [row for row in rows if row["protocol"] == protocol and row["calibration"] == RAW])
-    panels[-1].set_xlabel("Predicted probability (mean of the bin)")
+    panels[-1].set_xlabel("Score or probability (mean of the bin)")
     style.set_title(panels[0], endpoint)
     panels[0].title.set_y(1.06)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
@@ -221,6 +225,8 @@ def risk_coverage(endpoint: str, table: pa.Table) -> Figure:
     for index, protocol in enumerate(dict.fromkeys(row["protocol"] for row in rows)):
         colour = style.PROTOCOL_COLOURS[protocol]
         for doubt, name, line in _DOUBTS:
+            if doubt == PREDICTIVE_DISTANCE and protocol != names.EXPECTED_ECHO:
+                continue  # without a predictive distribution it is the distance in log-odds
             points = [row for row in rows if row["protocol"] == protocol and row["doubt"] == doubt]
             label = f"{wording.protocol_name(protocol)}, by {name}"
             axes.plot(

@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from data_contracts.evaluation_details import QUESTION
 from echoingecg.common import figure_style as style
+from echoingecg.evaluation.protocols.stress import UNDISTURBED
 from echoingecg.evaluation.report import wording
 from echoingecg.evaluation.report.results import EndpointScores, EvaluationResults
 
@@ -174,6 +175,37 @@ def attrition_chart(series: Sequence[AttritionSeries]) -> Figure:
         axes.set(xlim=(0, most * 1.2), ylim=(len(one_series.steps) - 0.6, -0.6))
         axes.set_axis_off()
         style.set_title(axes, one_series.title)
+    return figure
+
+
+def stress(endpoint: str, rows: Sequence[dict[str, Any]]) -> Figure:
+    """Share of the test ECGs answered, and answered wrongly, by level of each disturbance.
+
+    Args:
+        endpoint: name of the question.
+        rows: of evaluation_details.STRESS, of this question.
+    """
+    kinds = [kind for kind in dict.fromkeys(row["disturbance"] for row in rows) if kind != UNDISTURBED]
+    start = [row for row in rows if row["disturbance"] == UNDISTURBED]
+    lines = -(-len(kinds) // 2)
+    figure = style.new_figure(1.0 + 1.05 * lines)
+    panels = figure.subplots(lines, 2, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, kind in zip(panels, kinds, strict=False):
+        of_kind = start + [row for row in rows if row["disturbance"] == kind]
+        step = [row["step"] for row in of_kind]
+        for name, colour in (("answered", style.BLUE), ("wrong", style.VERMILION)):
+            label = {"answered": "Answered", "wrong": "Answered wrongly"}[name]
+            axes.plot(step, [row[name] for row in of_kind], "o-", color=colour, markersize=4, label=label)
+        axes.set(xlim=(-0.2, 5.2), ylim=(0, 1), xticks=range(6))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.text(0.98, 0.95, kind, transform=axes.transAxes, ha="right", va="top", fontsize=9, color=style.INK)
+    for axes in panels[len(kinds) :]:
+        axes.set_axis_off()
+    for axes in panels[-2:]:
+        axes.set_xlabel("Level, 0 as recorded", fontsize=9.5)
+    figure.supylabel("Share of the test ECGs", fontsize=9.5)
+    style.set_title(panels[0], endpoint)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
     return figure
 
 

@@ -1,6 +1,7 @@
 """The report's tables as text: questions, numbers, referral, calibration, subgroups and shift."""
 
 from collections.abc import Iterator, Mapping
+from math import isfinite
 from typing import Any
 
 from data_contracts import conventions, evaluation, evaluation_details
@@ -23,11 +24,16 @@ _MEASURES = (
     (selective.ALL, f"{table_rows.WRONGLY_ANSWERED}_0", "Answered wrongly, of label 0"),
     (selective.ALL, classification.ERROR_RATE, "Error rate, all test ECGs"),
     (table_rows.ANSWERED_GROUP, classification.ERROR_RATE, "Error rate, answered ECGs"),
-    (selective.ALL, f"{table_rows.AURC}_{table_rows.MEAN_LOG_VAR}", "AURC, ranked by variance"),
+    (
+        selective.ALL,
+        f"{table_rows.AURC}_{table_rows.PREDICTIVE_DISTANCE}",
+        "AURC, ranked by distance in predictive deviations",
+    ),
+    (selective.ALL, f"{table_rows.AURC}_{table_rows.MEAN_LOG_VAR}", "AURC, ranked by the PCME++ variance"),
     (
         selective.ALL,
         f"{table_rows.AURC}_{table_rows.SCORE_DISTANCE}",
-        "AURC, ranked by distance to the threshold",
+        "AURC, ranked by distance to the threshold in log-odds",
     ),
     (selective.ALL, classification.BRIER, "Brier score"),
     (selective.ALL, f"{classification.BRIER}_platt", "… after Platt"),
@@ -77,10 +83,12 @@ def trust_tables(results: EvaluationResults) -> list[dict[str, Any]]:
 
 
 def _rule(row: dict[str, Any]) -> str:
-    label_one = f"from {wording.probability_text(row['one_from'])} on" if row["one_from"] >= 0 else "at any score"
-    label_zero = f"up to {wording.probability_text(row['zero_to'])}" if row["zero_to"] <= 1 else "at any score"
-    made = "" if row["calibration"] == "none" else f" Probabilities are calibrated by {row['calibration']}."
-    return f"{wording.protocol_name(row['protocol'])}: label 1 is possible {label_one}, label 0 {label_zero}.{made}"
+    label_one = f"from a distance of {row['one_from']:.2f} on" if isfinite(row["one_from"]) else "at any distance"
+    label_zero = f"up to {row['zero_to']:.2f}" if isfinite(row["zero_to"]) else "at any distance"
+    made = "Scores are not calibrated."
+    if row["calibration"] != "none":
+        made = f"Probabilities are calibrated by {row['calibration']}."
+    return f"{wording.protocol_name(row['protocol'])}: label 1 is possible {label_one}, label 0 {label_zero}. {made}"
 
 
 def strata_tables(results: EvaluationResults) -> list[dict[str, Any]]:
@@ -117,6 +125,35 @@ def shift_table(results: EvaluationResults) -> dict[str, Any]:
         ],
         "embedding": [f"{row['value']:.4f} (p = {row['p']:.3f})" for row in rows if row["p"] is not None],
     }
+
+
+def stress_rows(results: EvaluationResults) -> dict[str, list[dict[str, Any]]]:
+    """Rows of STRESS of the first question; empty without a stress test."""
+    rows = results.rows(evaluation_details.STRESS)
+    return {rows[0]["endpoint"]: [row for row in rows if row["endpoint"] == rows[0]["endpoint"]]} if rows else {}
+
+
+def stress_table(results: EvaluationResults) -> dict[str, Any]:
+    """The stress test as text: for each disturbance the level, and what becomes of the answers; empty without one."""
+    for endpoint, rows in stress_rows(results).items():
+        shown = [row for row in rows if row["step"] in (0, 1, 3, 5)]
+        return {
+            "endpoint": endpoint,
+            "protocol": wording.protocol_name(rows[0]["protocol"]),
+            "ecgs": rows[0]["ecgs"],
+            "rows": [
+                {
+                    "name": row["disturbance"] if row["step"] else "as recorded",
+                    "level": f"{row['level']:g} {row['unit']}" if row["step"] else "",
+                    "answered": f"{100 * row['answered']:.0f} %",
+                    "wrong": f"{100 * row['wrong']:.1f} %",
+                    "typical": f"{100 * row['typical']:.0f} %",
+                    "auroc": wording.NONE if row["auroc"] is None else f"{row['auroc']:.2f}",
+                }
+                for row in shown
+            ],
+        }
+    return {}
 
 
 def cell(estimate: bootstrap.Estimate) -> Cell:

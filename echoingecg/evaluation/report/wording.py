@@ -7,6 +7,7 @@ from echoingecg.evaluation.metrics import bootstrap, selective
 
 PROTOCOL_NAMES = {
     names.ZERO_SHOT: "Zero-shot",
+    names.EXPECTED_ECHO: "Expected echo",
     names.RANKED: "Ranked prompts",
     names.LINEAR_PROBE: "Linear probe",
     names.RIDGE: "Ridge regression",

@@ -12,6 +12,7 @@ from echoingecg.evaluation.data.embed import GaussianTable
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.metrics import selective, shift
 from echoingecg.evaluation.protocols import classification, regression, retrieval
+from echoingecg.evaluation.protocols.trust import CohortTrust
 from echoingecg.evaluation.tables import rows as table_rows
 from echoingecg.recipe import EvaluationSettings
 
@@ -31,6 +32,7 @@ def build_tables(
     inputs: EvaluationInputs,
     pairs: EvaluationPairs,
     ecgs: GaussianTable,
+    trust: CohortTrust,
     settings: EvaluationSettings,
 ) -> dict[str, pa.Table]:
     """Builds the tables; strata and curves for the protocols that figures show, all others for every protocol.
@@ -41,6 +43,7 @@ def build_tables(
         inputs: of the stage.
         pairs: of the same inputs.
         ecgs: r embeddings of the paired ECGs by the student under test.
+        trust: in the same ECGs.
         settings: of the same results.
     """
     rows: Rows = {contract.name: [] for contract in evaluation.TABLES if contract not in _BY_COLUMN}
@@ -76,7 +79,13 @@ def build_tables(
     numbers = [
         regression.regression_columns(result, protocol) for result in regressions for protocol in result.predicted
     ]
-    uncertainty = {"record_id": pairs.record_id, "split": pairs.split, **table_rows.summaries(ecgs)}
+    uncertainty = {
+        "record_id": pairs.record_id,
+        "split": pairs.split,
+        **table_rows.summaries(ecgs),
+        "typicality": pa.array(trust.distance, from_pandas=True, mask=~np.isfinite(trust.distance)),
+        "is_typical": trust.is_typical,
+    }
     columns = (
         (evaluation.PREDICTIONS, prediction_columns),
         (evaluation.ANSWERS, answer_columns),

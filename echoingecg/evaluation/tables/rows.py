@@ -10,6 +10,7 @@ from data_contracts.conventions import SPLITS
 from data_contracts.evaluation_details import NUMBER, QUESTION
 from echoingecg.evaluation.data import embed, inputs
 from echoingecg.evaluation.decision import reading_card, threshold_and_referral
+from echoingecg.evaluation.decision.predictive import ExpectedEcho
 from echoingecg.evaluation.metrics import bootstrap, classification, selective
 from echoingecg.evaluation.protocols.classification import EndpointResult
 from echoingecg.evaluation.protocols.regression import RegressionResult
@@ -17,6 +18,8 @@ from echoingecg.recipe import EvaluationSettings
 
 MEAN_LOG_VAR = "mean_log_var"
 SCORE_DISTANCE = "score_distance"
+PREDICTIVE_DISTANCE = "predictive_distance"
+PREDICTIVE_DEVIATION = "predictive_deviation"
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,12 @@ class ProtocolScores:
     Attributes:
         endpoint, protocol: names.
         label, score, decision: (n,) of the test ECGs.
+        distance: (n,) to the threshold, in predictive deviations.
+        echo: expected log-odds of the echo.
         is_answered: (n,) bool, ECGs that are not referred to echo.
         patient: (n,) str.
-        doubts: (n,) float64 by name, higher for less certain: summaries of the variance, and minus the distance of
-            the score to the threshold.
+        doubts: (n,) float64 by name, higher for less certain: summaries of the variance, minus the distance of the
+            score to the threshold in log-odds and in predictive deviations, and the predictive deviation.
         levels: (n,) str by stratum.
         choices: what was chosen on validation.
     """
@@ -39,6 +44,8 @@ class ProtocolScores:
     label: np.ndarray
     score: np.ndarray
     decision: np.ndarray
+    distance: np.ndarray
+    echo: ExpectedEcho
     is_answered: np.ndarray
     patient: np.ndarray
     doubts: dict[str, np.ndarray]
@@ -49,6 +56,13 @@ class ProtocolScores:
     def name(self) -> dict[str, str]:
         """Columns that every table of results begins with."""
         return {"endpoint": self.endpoint, "protocol": self.protocol}
+
+    def calibrated(self) -> dict[str, np.ndarray]:
+        """Probabilities, (n,), by each calibrator that could be fitted."""
+        platt, isotonic = self.choices.platt, self.choices.isotonic
+        if platt is None or isotonic is None:
+            return {}
+        return {"platt": platt(self.echo.mean, self.echo.deviation), "isotonic": isotonic(self.score)}
 
 
 def summaries(ecgs: embed.GaussianTable) -> dict[str, np.ndarray]:
@@ -79,10 +93,16 @@ def protocol_scores(
             label=result.label[test],
             score=score,
             decision=protocol.decision[test],
-            is_answered=protocol.is_answered(result.uncertainty)[test],
+            distance=protocol.distance[test],
+            echo=protocol.echo[test],
+            is_answered=(protocol.is_decided & result.is_answerable)[test],
             patient=result.patient_id[test],
             doubts=summaries(ecgs[test])
-            | {SCORE_DISTANCE: selective.threshold_nearness(score, protocol.threshold.value)},
+            | {
+                SCORE_DISTANCE: selective.threshold_nearness(score, protocol.threshold.value),
+                PREDICTIVE_DISTANCE: -np.abs(protocol.distance[test]),
+                PREDICTIVE_DEVIATION: protocol.echo.deviation[test],
+            },
             levels={stratum: level[test] for stratum, level in levels.items()},
             choices=protocol.choices,
         )
@@ -121,14 +141,13 @@ def _metrics_of_all(scores: ProtocolScores, bins: int) -> dict[str, bootstrap.Me
         called = (scores.score >= rules.at_specificity).astype(np.float64)
         metrics[SENSITIVITY_AT] = classification.mean_metric(called, patients, label == 1)
         metrics[SPECIFICITY_ATTAINED] = classification.mean_metric(1 - called, patients, label == 0)
-    for suffix, calibrate in (("_platt", rules.platt), ("_isotonic", rules.isotonic)):
-        if calibrate is not None:
-            metrics |= classification.calibration_metrics(label, calibrate(scores.score), patients, bins, suffix)
+    for method, probability in scores.calibrated().items():
+        metrics |= classification.calibration_metrics(label, probability, patients, bins, f"_{method}")
     error = (scores.decision != label).astype(np.float64)
     for name, doubt in scores.doubts.items():
         metrics[f"{AURC}_{name}"], metrics[f"{EXCESS_AURC}_{name}"] = selective.aurc_metrics(error, doubt, patients)
     wrong = (scores.is_answered & (scores.decision != label)).astype(np.float64)
-    kept = threshold_and_referral.possible_labels(rules.referral, scores.score).astype(np.float64)
+    kept = threshold_and_referral.possible_labels(rules.referral, scores.distance).astype(np.float64)
     for label_value in (0, 1):
         if rules.referral.kind == "conformal":
             metrics[f"{COVERAGE}_{label_value}"] = classification.mean_metric(
@@ -175,13 +194,7 @@ RAW = "none"
 
 def reliability_rows(scores: ProtocolScores, bins: int) -> Iterator[dict[str, Any]]:
     """Rows of RELIABILITY: bins of the score as it is, and after each calibrator that could be fitted."""
-    calibrated = {RAW: scores.score}
-    calibrated |= {
-        name: fit(scores.score)
-        for name, fit in (("platt", scores.choices.platt), ("isotonic", scores.choices.isotonic))
-        if fit
-    }
-    for calibration, score in calibrated.items():
+    for calibration, score in ({RAW: scores.score} | scores.calibrated()).items():
         for reliability_bin in classification.reliability_bins(scores.label, score, bins):
             yield {**scores.name, "calibration": calibration, **asdict(reliability_bin)}
 

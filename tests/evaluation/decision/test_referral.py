@@ -10,16 +10,22 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
-from data_contracts.prediction import Calibration, Referral
+from data_contracts.prediction import Calibration, Predictive, Referral
 from echoingecg.evaluation.data.models import LinearScore
-from echoingecg.evaluation.decision.calibration import calibrate, choose_calibration, fit_isotonic, fit_platt
+from echoingecg.evaluation.decision.calibration import (
+    CalibrationEcgs,
+    calibrate,
+    choose_calibration,
+    fit_isotonic,
+    fit_platt,
+)
+from echoingecg.evaluation.decision.predictive import EcgValues, ExpectedEcho, PredictiveDistribution, expected_echo
 from echoingecg.evaluation.decision.threshold_and_referral import (
-    FLOAT32_ROUNDING,
     advice,
     choose_referral,
     choose_threshold,
     decide,
-    is_answered,
+    is_decided,
     possible_labels,
 )
 from echoingecg.evaluation.metrics.classification import log_odds
@@ -28,130 +34,156 @@ from echoingecg.recipe import EvaluationSettings
 CONFORMAL = EvaluationSettings(miscoverage=0.1)
 
 
-def rule(one_from: float, zero_to: float, threshold: float = 0.5, most_uncertain: float = -2.0) -> Referral:
-    limits = {"one_from": one_from, "zero_to": zero_to, "threshold": threshold, "most_uncertain": most_uncertain}
-    return Referral(kind="conformal", says="", **limits)
+def rule(one_from: float, zero_to: float) -> Referral:
+    return Referral(kind="conformal", says="", threshold=0.5, one_from=one_from, zero_to=zero_to)
 
 
 @pytest.mark.parametrize(
     ("of", "told"),
     [
-        (rule(0.4, 0.6), [True, False, False, False, True]),  # between the limits both labels are possible
-        (rule(0.6, 0.4), [True, False, False, False, True]),  # between them neither is; on a limit it is in doubt
-        (rule(0.601, 0.399), [True, False, False, False, True]),
-        (rule(0.599, 0.401), [True, True, False, True, True]),
-        (rule(-inf, 0.6), [False, False, False, False, True]),  # too few of label 1: never answered with 0
-        (rule(0.4, 0.6, threshold=0.95), [True, False, False, False, False]),  # the one possible label is not decided
+        (rule(-1, 1), [True, False, False, False, True]),  # between the limits both labels are possible
+        (rule(1, -1), [True, False, False, False, True]),  # between them neither is; on a limit it is in doubt
+        (rule(1.01, -1.01), [True, False, False, False, True]),
+        (rule(0.99, -1.01), [True, False, False, True, True]),
+        (rule(-0.99, 0.99), [True, True, False, True, True]),
+        (rule(-inf, 1), [False, False, False, False, True]),  # too few of label 1: never answered with 0
+        (rule(-1, -2.5), [True, False, False, True, True]),
+        (rule(-5, -4), [False, False, False, True, True]),  # the one possible label is not decided
         (rule(-inf, inf), [False] * 5),
-        (rule(0.4, 0.6, most_uncertain=-3.5), [False] * 5),
     ],
 )
 def test_who_is_answered_by_hand(of: Referral, told: list[bool]) -> None:
-    score = np.array([0.1, 0.4, 0.5, 0.6, 0.9])
-    assert is_answered(of, score, np.full(5, -3.0)).tolist() == told
+    assert is_decided(of, np.array([-3.0, -1.0, 0.0, 1.0, 3.0])).tolist() == told
 
 
-@given(st.lists(st.tuples(st.floats(0, 1), st.floats(-5, 0)), max_size=20), *(st.floats(0, 1) for _ in range(3)))
+@given(
+    st.lists(st.tuples(st.floats(-9, 9), st.floats(0, 0.1)), max_size=20),
+    *(st.one_of(st.floats(-9, 9), st.just(limit)) for limit in (-inf, inf)),
+)
 def test_an_answer_is_the_decision_and_the_one_possible_label(
-    cases: list[tuple[float, float]], one_from: float, zero_to: float, threshold: float
+    cases: list[tuple[float, float]], one_from: float, zero_to: float
 ) -> None:
-    of = rule(one_from, zero_to, threshold)
-    score, uncertainty = np.array(cases, float).reshape(-1, 2).T
-    told = is_answered(of, score, uncertainty)
+    of = rule(one_from, zero_to)
+    distance, rounding = np.array(cases, float).reshape(-1, 2).T
+    told = is_decided(of, distance, rounding)
     assert advice(told).tolist() == ["predict" if one else "refer" for one in told]
     for at in range(len(cases)):
-        labels = {label for label in (0, 1) if possible_labels(of, score)[at, label]}
-        distances = [abs(log_odds(score[at]) - log_odds(np.array(limit))) for limit in (one_from, zero_to, threshold)]
-        clear = min(distances) > FLOAT32_ROUNDING and uncertainty[at] <= -2.0 - 2 * FLOAT32_ROUNDING
-        assert told[at] == (labels == {int(decide(of, score)[at])} and clear)
+        labels = {label for label in (0, 1) if possible_labels(of, distance)[at, label]}
+        nearest = min(abs(distance[at] - limit) for limit in (one_from, zero_to, 0.0))
+        assert told[at] == (labels == {int(decide(distance)[at])} and nearest > rounding[at])
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.floats(0, 1), st.floats(0, 1))
-def test_nearest_refers_the_share_nearest_to_the_threshold(scores: list[float], threshold: float, share: float) -> None:
-    score, still = np.array(scores), np.full(len(scores), -3.0)
+@given(st.lists(st.floats(-9, 9), min_size=1, max_size=40), st.floats(0, 1))
+def test_nearest_refers_the_share_nearest_to_the_threshold(distances: list[float], share: float) -> None:
+    distance = np.array(distances)
     asked = EvaluationSettings(referral="nearest", refer_share=share)
-    inside = ~is_answered(choose_referral(np.zeros(len(score)), score, still, threshold, asked), score, still - 1)
-    assert inside.sum() >= min(len(score), share * len(score))
+    inside = ~is_decided(choose_referral(np.zeros(len(distance)), distance, 0.5, asked), distance)
+    assert inside.sum() >= min(len(distance), share * len(distance))
     if share == 0:
-        on_threshold = np.abs(log_odds(score) - log_odds(np.array(threshold))) <= FLOAT32_ROUNDING
-        assert (inside == on_threshold).all()
+        assert (inside == (distance == 0)).all()
         return
-    distance = np.abs(score - threshold)
-    for side in (score < threshold, score > threshold):  # on either side the nearer ones are referred
-        assert distance[side & inside].max(initial=0) <= distance[side & ~inside].min(initial=1)
+    for side in (distance < 0, distance > 0):  # on either side the nearer ones are referred
+        far = np.abs(distance)
+        assert far[side & inside].max(initial=0) <= far[side & ~inside].min(initial=inf)
 
 
 def test_without_validation_everything_is_referred() -> None:
     empty = np.empty(0)
     for kind in ("conformal", "nearest"):
-        of = choose_referral(empty, empty, empty, 0.5, EvaluationSettings(referral=kind))
-        assert not is_answered(of, np.array([0.0, 1.0]), np.zeros(2)).any()
+        of = choose_referral(empty, empty, 0.5, EvaluationSettings(referral=kind))
+        assert not is_decided(of, np.array([-99.0, 0.0, 99.0])).any()
         assert "no validation ECG" in of.says
 
 
-def test_who_is_more_uncertain_than_all_of_validation_is_referred() -> None:
-    generator = np.random.default_rng(0)
-    label, score = patients(generator, 100, 2.0)
-    uncertainty = generator.normal(-3, 1, 100)
-    of = choose_referral(label, score, uncertainty, 0.5, CONFORMAL)
-    assert of.most_uncertain == uncertainty.max()
-    sure = np.full(2, 1e-9)
-    assert is_answered(of, sure, uncertainty.max() + np.array([-1e-5, 1e-5])).tolist() == [True, False]
+@given(st.floats(0.01, 5), st.floats(0.01, 5), st.floats(1e-9, 1e-3), st.integers(0, 2**32 - 1))
+def test_rounding_flips_no_advice_on_a_limit(zero_to: float, one_from: float, rounding: float, seed: int) -> None:
+    """Distances on the limits, moved by less than the rounding, are all referred; beyond it they are not."""
+    of = rule(one_from, -zero_to)
+    on_limit = np.array([-zero_to, one_from, 0.0])
+    noise = np.random.default_rng(seed).uniform(-0.99, 0.99, (100, 3)) * rounding
+    for distance in (on_limit, *(on_limit + noise)):
+        assert not is_decided(of, distance, rounding).any()
+    assert is_decided(of, np.array([-zero_to, one_from]) + 1.01 * rounding * np.array([-1, 1]), rounding).all()
 
 
-@given(st.floats(0.001, 0.4), st.floats(0.6, 0.999), st.floats(0.1, 1000.0), st.integers(0, 2**32 - 1))
-def test_rounding_flips_no_advice_on_a_limit(zero_to: float, one_from: float, steepness: float, seed: int) -> None:
-    """Scores on the limits, moved by 1e-10 or as an embedding's float32 rounding moves them, are all referred."""
-    of = rule(one_from, zero_to, most_uncertain=-4.0)
-    on_limit = np.array([zero_to, one_from, 0.5])
-    noise = np.random.default_rng(seed).uniform(-0.9, 0.9, (100, 3)) * FLOAT32_ROUNDING * steepness
-    moved = [on_limit, on_limit - 1e-10 * min(1.0, zero_to), on_limit + 1e-10 * min(1.0, zero_to)]
-    moved += list(expit(log_odds(on_limit) + noise))
-    for score in moved:
-        assert not is_answered(of, score, np.full(3, -5.0), max(steepness, 1.0)).any()
-    for shift in (-1e-10, 0.0, 1e-10, float(np.spacing(np.float32(4.0)))):
-        assert not is_answered(of, np.array([zero_to / 2]), np.array([-4.0 + shift])).any()
-    clear = expit(log_odds(np.array([zero_to, one_from])) + 3 * FLOAT32_ROUNDING * steepness * np.array([-1, 1]))
-    assert is_answered(of, clear, np.full(2, -4.0 - 1e-5), steepness).all()
-
-
-def test_a_score_is_as_doubtful_alone_as_in_company() -> None:
-    """Every validation ECG that sets a limit is referred, however float32 rounds its embedding."""
+@pytest.mark.parametrize("by_features", [False, True])
+def test_a_score_is_as_doubtful_alone_as_in_company(by_features: bool) -> None:
+    """Every validation ECG that sets a limit is referred, however float32 rounds its embedding and features."""
     generator = np.random.default_rng(8)
     mean = generator.normal(size=(60, 32))
     mean = (mean / np.linalg.norm(mean, axis=1, keepdims=True)).astype(np.float32)
-    line = LinearScore(200 * generator.normal(size=32), -1.0)
+    features = generator.normal(1, 1, size=(60, 24)).astype(np.float32)
+    line, away = LinearScore(200 * generator.normal(size=32), -1.0), np.full(60, 1.1)
     label = (generator.random(60) < 0.3).astype(np.int8)
-    uncertainty = generator.normal(-4, 0.1, 60)
+    predictive = None
+    if by_features:
+        scalars = Predictive(
+            slope=0.7, intercept=0.1, log_variance=1.0, log_variance_slope=1.0, log_variance_bias=0.0,
+            typical_distance=1.3,
+        )  # fmt: skip
+        predictive = PredictiveDistribution(scalars, generator.normal(size=24), 0.05 * generator.normal(size=24))
+
+    def echo(mean: np.ndarray, features: np.ndarray) -> ExpectedEcho:
+        return expected_echo(predictive, EcgValues(line.log_odds(mean), away, features), line.steepness)
+
+    own = echo(mean, features)
+    threshold = choose_threshold(label, expit(own.mean)).value
     asked = EvaluationSettings(miscoverage=0.3)
-    of = choose_referral(label, line.scores(mean), uncertainty, choose_threshold(label, line.scores(mean)).value, asked)
-    limits = np.isin(line.scores(mean), [of.one_from, of.zero_to]) | (uncertainty == of.most_uncertain)
+    of = choose_referral(label, own.distance(threshold), threshold, asked)
+    limits = np.isin(own.distance(threshold), [of.one_from, of.zero_to])
     assert limits.sum() >= 2
+    answered = is_decided(of, own.distance(threshold), own.rounding)
+    assert answered.sum() > 20
     for _ in range(50):
-        rounded = np.nextafter(mean, generator.choice([-np.inf, np.inf], mean.shape).astype(np.float32))
-        assert not is_answered(of, line.scores(rounded), uncertainty, line.steepness)[limits].any()
+        near = [
+            np.nextafter(values, generator.choice([-np.inf, np.inf], values.shape).astype(np.float32))
+            for values in (mean, features)
+        ]
+        rounded = echo(*near)
+        assert not is_decided(of, rounded.distance(threshold), rounded.rounding)[limits].any()
 
 
 def patients(generator: np.random.Generator, count: int, skill: float) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and log-odds."""
     label = (generator.random(count) < 0.25).astype(np.int8)
-    return label, expit(generator.normal(skill * label - 1, 1.0))
+    return label, generator.normal(skill * label - 1, 1.0)
 
 
 @pytest.mark.parametrize("skill", [0.5, 2.0, 6.0])  # labels overlap, or leave a gap where none is possible
 def test_wrong_answers_stay_under_the_promised_share_of_each_class(skill: float) -> None:
-    """Over many draws of validation: of each class at most miscoverage is answered wrongly, threshold and guard in."""
+    """Over many draws of validation: of each class at most miscoverage is answered wrongly, threshold in."""
     generator = np.random.default_rng(4)
     wrong: dict[int, list[float]] = {0: [], 1: []}
     for _ in range(200):
-        label, score = patients(generator, 200, skill)
-        of = choose_referral(label, score, generator.normal(size=200), choose_threshold(label, score).value, CONFORMAL)
-        label, score = patients(generator, 1000, skill)
-        told = is_answered(of, score, generator.normal(size=1000))
+        label, mean = patients(generator, 200, skill)
+        threshold = choose_threshold(label, expit(mean)).value
+        place = log_odds(np.array(threshold))
+        of = choose_referral(label, mean - place, threshold, CONFORMAL)
+        label, mean = patients(generator, 1000, skill)
+        told = is_decided(of, mean - place)
         for one in (0, 1):
-            wrong[one].append((told & (decide(of, score) != label))[label == one].mean())
+            wrong[one].append((told & (decide(mean - place) != label))[label == one].mean())
     for one in (0, 1):
         assert np.mean(wrong[one]) <= 0.1 + 0.01  # three standard errors
     assert skill > 2 or np.mean(wrong[0]) > 0.04  # and the promise is not kept by answering nothing
+
+
+def test_the_promise_holds_for_distances_in_deviations_that_differ_between_ecgs() -> None:
+    generator = np.random.default_rng(9)
+    wrong = []
+    for _ in range(200):
+        of, parts = None, []
+        for count in (200, 1000):
+            label, mean = patients(generator, count, 2.0)
+            deviation = np.exp(generator.normal(0, 0.5, count))
+            echo = ExpectedEcho(generator.normal(mean, deviation), deviation, np.zeros(count))
+            parts.append((label, echo.distance(0.5)))
+            of = of or choose_referral(*parts[0], 0.5, CONFORMAL)
+        label, distance = parts[1]
+        mistaken = is_decided(of, distance) & (decide(distance) != label)
+        wrong.append([mistaken[label == one].mean() for one in (0, 1)])
+    assert (np.mean(wrong, axis=0) <= 0.11).all()
+    assert np.mean(wrong) > 0.04
 
 
 def test_the_calibrator_is_the_better_one_on_patients_it_has_not_seen() -> None:
@@ -165,20 +197,21 @@ def test_the_calibrator_is_the_better_one_on_patients_it_has_not_seen() -> None:
         label = (generator.random(600) < risk).astype(np.int8)
         found = chosen(label, score, patient, "validation")
         assert found.method == method, found.says
-        np.testing.assert_array_equal(
-            calibrate(found, score), {"platt": fit_platt, "isotonic": fit_isotonic}[method](label, score)(score)
-        )
+        mean = log_odds(score)
+        expected = {"platt": fit_platt(label, mean)(mean), "isotonic": fit_isotonic(label, score)(score)}[method]
+        np.testing.assert_array_equal(calibrate(found, score, mean, 0.0), expected)
 
 
 def chosen(label: np.ndarray, score: np.ndarray, patient: np.ndarray, choice: str) -> Calibration:
-    both = len(np.unique(label)) == 2
-    fits = [fit(label, score) if both else None for fit in (fit_platt, fit_isotonic)]
-    return choose_calibration(label, score, patient, *fits, choice)  # type: ignore[arg-type]
+    ecgs = CalibrationEcgs(label, patient, score, log_odds(score), np.zeros(len(score)))
+    fits = (ecgs.platt(), ecgs.isotonic()) if ecgs.has_both_classes else (None, None)
+    return choose_calibration(ecgs, *fits, choice)  # type: ignore[arg-type]
 
 
 def test_the_brier_scores_that_choose_are_those_of_held_out_patients() -> None:
     generator = np.random.default_rng(6)
-    label, score = patients(generator, 200, 1.0)
+    label, mean = patients(generator, 200, 1.0)
+    score = expit(mean)
     patient = np.repeat([f"p-{one:03d}" for one in range(100)], 2)
     out, fold = np.empty(200), (np.arange(200) // 2) % 5
     for one in range(5):
@@ -199,7 +232,7 @@ def test_few_validation_patients_and_the_recipes_word() -> None:
     unasked = [chosen(label, score, patient, "none"), chosen(label * 0, score, patient, "validation")]
     for found in (*unasked, chosen(label, score, patient, "validation")):
         assert found.method == "none"
-        np.testing.assert_array_equal(calibrate(found, score), score)
+        assert calibrate(found, score, log_odds(score), 0.0) is None
 
 
 def test_ten_patients_of_each_class_are_needed_and_all_of_one_fold_are_too_few() -> None:

@@ -11,7 +11,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.isotonic import IsotonicRegression
 
-from echoingecg.evaluation.decision.calibration import fit_isotonic, fit_platt
+from echoingecg.evaluation.decision.calibration import Platt, fit_isotonic, fit_platt
 from echoingecg.evaluation.decision.threshold_and_referral import conformal_limits, threshold_at_specificity
 from echoingecg.evaluation.metrics.bootstrap import Patients, estimate_metrics, resample_metrics
 from echoingecg.evaluation.metrics.classification import log_odds
@@ -69,6 +69,36 @@ def test_nearness_is_greatest_at_the_threshold() -> None:
     assert np.isfinite(doubt).all()
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.floats(-8, 8), st.floats(0, 6), st.floats(-3, 3), st.floats(-3, 3))
+def test_platt_averages_over_the_predictive_distribution(
+    mean: float, deviation: float, slope: float, intercept: float
+) -> None:
+    """MacKay's formula against the integral over a normal distribution."""
+    node, weight = np.polynomial.hermite_e.hermegauss(201)
+    integral = (weight * expit(slope * (mean + deviation * node) + intercept)).sum() / weight.sum()
+    assert Platt(slope, intercept)(np.array([mean]), np.array([deviation])) == pytest.approx(integral, abs=0.02)
+
+
+def test_a_larger_deviation_draws_the_probability_towards_one_half() -> None:
+    mean, deviation = np.repeat([-2.0, 0.0, 2.0], 3), np.tile([0.0, 1.0, 5.0], 3)
+    low, middle, high = Platt(1.0, 0.0)(mean, deviation).reshape(3, 3)
+    assert (np.diff(low) > 0).all()
+    assert (np.diff(high) < 0).all()
+    assert middle == pytest.approx(0.5)
+    np.testing.assert_allclose(low + high, 1)
+
+
+def test_platt_recovers_the_sigmoid_behind_uncertain_log_odds() -> None:
+    """Labels come from log-odds that are only known up to a deviation of their own."""
+    generator = np.random.default_rng(7)
+    mean, deviation = generator.normal(0, 2, 20_000), generator.uniform(0.2, 3, 20_000)
+    label = (generator.random(20_000) < expit(0.8 * generator.normal(mean, deviation) - 0.5)).astype(int)
+    fitted = fit_platt(label, mean, deviation)
+    assert (fitted.slope, fitted.intercept) == (pytest.approx(0.8, abs=0.05), pytest.approx(-0.5, abs=0.06))
+    assert fit_platt(label, mean).slope < 0.65
+
+
 def scores(generator: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
     label = (generator.random(count) < 0.2).astype(np.int8)
     return label, expit(generator.normal(2.0 * label - 1, 1.0))
@@ -122,14 +152,15 @@ def test_platt_is_scikit_learns() -> None:
     scorer = FrozenEstimator(Scorer().fit(score[:, None], label))
     theirs = CalibratedClassifierCV(scorer, method="sigmoid").fit(score[:, None], label)
     new = np.linspace(0.01, 0.99, 50)
-    np.testing.assert_allclose(fit_platt(label, score)(new), theirs.predict_proba(new[:, None])[:, 1], atol=2e-3)
+    ours = fit_platt(label, log_odds(score))(log_odds(new))
+    np.testing.assert_allclose(ours, theirs.predict_proba(new[:, None])[:, 1], atol=2e-3)
 
 
 def test_platt_stays_finite_where_the_classes_part() -> None:
     label = np.repeat([0, 1], 20)
-    fitted = fit_platt(label, np.where(label == 1, 1.0, 0.0))
+    fitted = fit_platt(label, log_odds(np.where(label == 1, 1.0, 0.0)))
     assert np.isfinite([fitted.slope, fitted.intercept]).all()
-    assert fitted(np.array([0.0, 1.0])) == pytest.approx([1 / 22, 21 / 22], abs=1e-3)
+    assert fitted(log_odds(np.array([0.0, 1.0]))) == pytest.approx([1 / 22, 21 / 22], abs=1e-3)
 
 
 @given(arrays(float, 25, elements=st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.9, 1.0])), st.integers(0, 100))
@@ -146,7 +177,7 @@ def test_calibrators_mend_scores_that_are_wrong_by_a_known_map() -> None:
     truth = generator.uniform(0.05, 0.95, 20_000)
     label = (generator.random(20_000) < truth).astype(int)
     score = expit(3 * log_odds(truth) + 1)
-    fitted = fit_platt(label, score)
+    fitted = fit_platt(label, log_odds(score))
     assert (fitted.slope, fitted.intercept) == (pytest.approx(1 / 3, abs=0.02), pytest.approx(-1 / 3, abs=0.05))
     assert np.abs(fit_isotonic(label, score)(score) - truth).mean() < 0.03
 

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from data_contracts.conventions import ContractError
 from data_contracts.pairs import LABELS
 from echoingecg.common import RecipeError, no_progress
-from echoingecg.evaluation.data.inputs import EvaluationPairs
+from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.data.models import read_models
-from echoingecg.evaluation.protocols.classification import evaluate_endpoint
+from echoingecg.evaluation.protocols.classification import ScoredEndpoint, score_endpoint
 from echoingecg.evaluation.protocols.labels import NO_LABEL, label_studies, sex_of_patients
+from echoingecg.evaluation.protocols.trust import CohortTrust
 from echoingecg.evaluation.report.tables import question
 from echoingecg.recipe import Endpoint, EvaluationSettings, Recipe, read_recipe, write_recipe
 from echoingecg.recipe.evaluation import ThresholdBySex
@@ -83,10 +84,16 @@ def test_a_patients_sex_is_what_all_statements_agree_on() -> None:
 def test_the_evaluation_takes_the_sex_of_the_patient() -> None:
     """make_subgroups deals the sexes out by patient; some ECGs state nothing, their patient's other one does."""
     by_sex = lvef_below(40).model_copy(update={"threshold": ThresholdBySex(F=30, M=50)})
-    settings = EvaluationSettings(endpoints=(by_sex,), few_shot=NO_FEW_SHOT, bootstrap_draws=10)
+    settings = EvaluationSettings(endpoints=(by_sex,), few_shot=NO_FEW_SHOT, stress_ecgs=0, bootstrap_draws=10)
     inputs = make_inputs(60)
     pairs = EvaluationPairs.from_inputs(inputs)
-    result = evaluate_endpoint(by_sex, inputs, pairs, read_models(inputs, pairs, settings, no_progress), settings)
+
+    def scored(given: EvaluationInputs) -> ScoredEndpoint:
+        models = read_models(given, pairs, settings, no_progress)
+        trust = CohortTrust.from_models(given, pairs, models, settings)
+        return score_endpoint(by_sex, given, pairs, models, trust, settings)
+
+    result = scored(inputs)
     assert (len(result.label), result.studies.sex_unknown) == (2 * (60 - 2), 0)  # two have an LVEF of 100
     lvef = dict(zip(inputs.labels["study_id"].to_pylist(), inputs.labels["value"].to_pylist(), strict=True))
     record, study = pairs.labelled_ecgs(result.studies.known)
@@ -94,7 +101,7 @@ def test_the_evaluation_takes_the_sex_of_the_patient() -> None:
         number = int(pairs.patient_id[record[at]].removeprefix("patient-"))
         assert result.label[at] == (lvef[pairs.study_id[own]] < (30 if "FM"[number % 2] == "F" else 50))
     nothing = replace(inputs, subgroups=inputs.subgroups.slice(0, 0))
-    unknown = evaluate_endpoint(by_sex, nothing, pairs, read_models(nothing, pairs, settings, no_progress), settings)
+    unknown = scored(nothing)
     assert (len(unknown.label), unknown.studies.sex_unknown) == (0, result.studies.known.sum())
 
 

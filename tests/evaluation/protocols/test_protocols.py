@@ -35,7 +35,15 @@ from echoingecg.evaluation.protocols.zero_shot_and_probe import _draws, few_shot
 from echoingecg.evaluation.report.wording import protocol_name
 from echoingecg.recipe import EvaluationSettings, FewShotSettings
 from echoingecg.teacher.demo_training.evaluate_and_save import ranked_value
-from helpers.cases.evaluation_case import DIM, LVEF, PlantedStudent, PlantedTeacher, lvef_below, make_inputs
+from helpers.cases.evaluation_case import (
+    DIM,
+    LVEF,
+    PlantedStudent,
+    PlantedTeacher,
+    lvef_below,
+    make_inputs,
+    planted_numbers,
+)
 
 SIDES = np.array(["train", "train", "train", "validation", "test"])
 
@@ -228,13 +236,13 @@ def test_other_students_and_external_models_stand_in_the_same_tables(inputs: Eva
     hashes = [f"{at:064x}" for at in range(len(inputs.record_ids))]
     shuffled = np.random.default_rng(0).permutation(len(hashes))
     signals = inputs.signals.read(shuffled)
-    external = external_table([hashes[at] for at in shuffled], signals[:, :, 0])
+    external = external_table([hashes[at] for at in shuffled], planted_numbers(signals)[0])
     both = replace(
         inputs, compared={"champion": PlantedStudent()}, external={"merl": external}, content_hashes=hashes
     )  # fmt: skip
     few = FewShotSettings(cases=(2,), draws=2)
     settings = EvaluationSettings(
-        endpoints=(lvef_below(50),), regressions=(LVEF,), bootstrap_draws=10, centre=True, few_shot=few
+        endpoints=(lvef_below(50),), regressions=(LVEF,), bootstrap_draws=10, centre=True, few_shot=few, stress_ecgs=0
     )
     evaluate(both, settings, tmp_path)
     metrics = METRICS.read(tmp_path).to_pandas().set_index(["protocol", "group", "metric"])["value"]
@@ -309,7 +317,7 @@ def test_protocols_in_words(protocol: str, says: str) -> None:
 def test_few_patients_end_well_with_everything_asked(tmp_path: Path) -> None:
     settings = EvaluationSettings(
         endpoints=(lvef_below(50),), regressions=(LVEF,), bootstrap_draws=20, centre=True,
-        tuning={"methods": ("scratch",)},
+        tuning={"methods": ("scratch",)}, stress_ecgs=0,
     )  # fmt: skip
     for patients in (1, 3):
         evaluate(make_inputs(patients), settings, tmp_path)

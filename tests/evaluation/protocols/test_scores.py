@@ -16,7 +16,7 @@ from echoingecg.evaluation.data.embed import GaussianTable, embed_ecgs, sampled_
 from echoingecg.evaluation.data.names import Skipped
 from echoingecg.evaluation.decision.threshold_and_referral import choose_threshold
 from echoingecg.evaluation.protocols.zero_shot_and_probe import linear_probe_scores, zero_shot_scores
-from helpers.cases.evaluation_case import DIM, ArraySignals, PlantedStudent
+from helpers.cases.evaluation_case import DIM, ArraySignals, PlantedStudent, planted_signals
 
 
 def gaussians(count: int, seed: int, log_var: float = -2.0) -> tuple[GaussianTable, np.ndarray, np.ndarray]:
@@ -124,6 +124,6 @@ def test_a_faulty_student_is_named() -> None:
     signals = np.ones((3, 12, 1000), np.float32)
     with pytest.raises(ContractError, match="trained on this teacher"):
         embed_ecgs(PlantedStudent(), ArraySignals(signals), np.arange(3), DIM + 1)
-    signals[1, :, 1] = 1e4
+    signals[1] = planted_signals(np.zeros((1, 12)), np.full(1, 1e4))
     with pytest.raises(ContractError, match="not finite"):
         embed_ecgs(replace(PlantedStudent()), ArraySignals(signals), np.arange(3), DIM)

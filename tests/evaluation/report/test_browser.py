@@ -37,7 +37,9 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     asked = (lvef_below(50, name=LONG), lvef_below(45, name=evil, positive_prompts=(LONG,)))
     numbers = (LVEF.model_copy(update={"name": LONG}),)
-    settings = EvaluationSettings(endpoints=asked, regressions=numbers, bootstrap_draws=20, few_shot=NO_FEW_SHOT)
+    settings = EvaluationSettings(
+        endpoints=asked, regressions=numbers, bootstrap_draws=20, few_shot=NO_FEW_SHOT, stress_ecgs=0
+    )
     evaluate(outside, settings, folder)
     return folder
 

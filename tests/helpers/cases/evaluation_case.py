@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from data_contracts.catalog import SUBGROUPS
+from data_contracts.conventions import SAMPLES, SAMPLING_FREQUENCY
 from data_contracts.ecg import RECORDS
 from data_contracts.pairs import ECG_ECHO, FILTERS, LABELS, PATIENTS
 from data_contracts.student import HISTORY
@@ -38,21 +39,52 @@ class PlantedTeacher:
         return unit_numbers(texts)
 
 
+_TIME = np.arange(SAMPLES) / SAMPLING_FREQUENCY
+_CARRIER = np.sin(2 * np.pi * 7 * _TIME)  # whose amplitude in each lead is the planted number
+_VAGUENESS = np.sin(2 * np.pi * 11 * _TIME)  # in lead I: the planted log-variance
+_HEART = np.exp(-0.5 * ((_TIME[:, None] - np.arange(0.4, 10, 0.8)) / 0.012) ** 2).sum(axis=1)  # a spike per beat
+_HEART_MV = np.array([0.6, 1.0, 0.4, -0.8, 0.1, 0.7, -0.5, -0.9, 0.8, 1.4, 1.2, 0.9])
+_PLANTED_MV = 0.1  # per unit of a planted number
+
+
+# The planted numbers are no heart's: they repeat, and limb leads contradict each other.
+PLANTED_ECG = EcgSettings.model_validate({"rules": {"limb_leads": "keep", "repeated_block": "keep"}})
+
+
+def planted_signals(number: np.ndarray, vagueness: np.ndarray) -> np.ndarray:
+    """Signals, float32 (n, 12, 1000) in mV, that hold numbers, (n, 12), and a log-variance, (n,)."""
+    signals = _HEART_MV[:, None] * _HEART + _PLANTED_MV * number[:, :, None] * _CARRIER
+    signals[:, 0] += _PLANTED_MV * vagueness[:, None] * _VAGUENESS
+    return signals.astype(np.float32)
+
+
+def planted_numbers(signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers, (n, 12), and the log-variance, (n,), that signals hold."""
+    waves = np.stack([_CARRIER, _VAGUENESS, _HEART], axis=1)
+    amplitude = signals.astype(np.float64) @ np.linalg.pinv(waves).T / _PLANTED_MV
+    return amplitude[:, :, 0], amplitude[:, 0, 1]
+
+
 @dataclass(frozen=True)
 class PlantedStudent:
-    """Reads a number planted in sample 0 of each lead; prompts point to either end of dimension 0."""
+    """Reads the planted numbers; prompts point to either end of dimension 0."""
 
     scale: float = 5.0
     shift: float = 5.0
     dim: int = DIM
 
     def embed_ecg(self, signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        planted = np.zeros((len(signals), DIM), np.float32)
-        planted[:, :12] = signals[:, :, 0]
-        planted[:, 12] = 1.0
+        number, vagueness = planted_numbers(signals)
+        planted = np.zeros((len(signals), DIM))
+        planted[:, :12], planted[:, 12] = number, 1.0
         mean = planted / np.linalg.norm(planted, axis=1, keepdims=True)
-        log_var = np.full((len(signals), DIM), -3.0, np.float32) + signals[:, :1, 1]
-        return mean, log_var
+        log_var = np.broadcast_to(vagueness[:, None] - 3.0, mean.shape)
+        return mean.astype(np.float32), log_var.astype(np.float32)
+
+    def embed_ecg_with_features(self, signals: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        number, vagueness = planted_numbers(signals)
+        spread = signals.astype(np.float64).std(axis=2)
+        return *self.embed_ecg(signals), np.column_stack([number, vagueness, spread]).astype(np.float32)
 
     def embed_text(self, texts: list[str], method: str) -> tuple[np.ndarray, np.ndarray]:
         assert method == "ECHO"
@@ -106,10 +138,9 @@ def make_inputs(patients: int = 250, seed: int = 1, **changes: Any) -> Evaluatio
     generator = np.random.default_rng(seed)
     heart = generator.normal(size=patients)
     noise = np.exp(generator.normal(0, 0.5, size=2 * patients))
-    signals = np.zeros((2 * patients, 12, 1000), np.float32)
-    signals[:, :, 0] = generator.normal(0, 0.3, size=(2 * patients, 12))
-    signals[:, 0, 0] = np.repeat(heart, 2) + noise * generator.normal(0, 0.8, size=2 * patients)
-    signals[:, 0, 1] = np.log(noise)
+    number = generator.normal(0, 0.3, size=(2 * patients, 12))
+    number[:, 0] = np.repeat(heart, 2) + noise * generator.normal(0, 0.8, size=2 * patients)
+    signals = planted_signals(number, np.log(noise))
     record_ids = [f"ecg-{at:05d}" for at in range(2 * patients)]
     split = [SPLIT_OF[at % len(SPLIT_OF)] for at in range(patients)]
     pairs, studies, labels, targets = [], [], [], []
@@ -118,6 +149,7 @@ def make_inputs(patients: int = 250, seed: int = 1, **changes: Any) -> Evaluatio
             study = f"study-{at:04d}-{repeat}"
             studies.append({"study_id": study, "patient_id": f"patient-{at:04d}", "clips": 1, "frames": 24})
             target = np.append(heart[at] + generator.normal(0, 0.1), generator.normal(0, 0.2, size=DIM - 1))
+            target[12] = 1.0
             targets.append(target / np.linalg.norm(target))
             lvef = float(np.clip(52 + 11 * heart[at] + generator.normal(0, 3), 10, 85))
             value = 100.0 if at % 40 == 9 else lvef
@@ -129,7 +161,7 @@ def make_inputs(patients: int = 250, seed: int = 1, **changes: Any) -> Evaluatio
     values: dict[str, Any] = {
         "student": PlantedStudent(),
         "signals": ArraySignals(signals),
-        "ecg": EcgSettings(),
+        "ecg": PLANTED_ECG,
         "record_ids": record_ids,
         "patients": PATIENTS.build([{"patient_id": f"patient-{at:04d}", "split": split[at]} for at in range(patients)]),
         "ecg_echo": ECG_ECHO.build(pairs),

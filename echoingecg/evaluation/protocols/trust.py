@@ -1,0 +1,169 @@
+"""What speaks for and against an answer whatever the question: findings, typicality, disturbed copies of training ECGs.
+
+Shape legend: r = paired ECGs, k = disturbed copies, D = embedding width, F = features of the trunk.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from echoingecg.ecg.disturbance import DISTURBANCES, process_disturbed
+from echoingecg.evaluation.data import names
+from echoingecg.evaluation.data.embed import CHUNK
+from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
+from echoingecg.evaluation.data.models import LinearScore, Models
+from echoingecg.evaluation.decision.predictive import (
+    EcgValues,
+    ExpectedEcho,
+    PredictiveDistribution,
+    expected_echo,
+    fit_predictive,
+)
+from echoingecg.evaluation.decision.typicality import Typicality, fit_typicality
+from echoingecg.recipe import EvaluationSettings
+
+_NOISE = ("muscle noise", "baseline wander", "motion bursts")  # kinds that leave an ECG readable, but less surely
+_FAULTS = ("electrode reversal", "gain")  # kinds that make it tell something else
+MAX_COPIED = 2000  # training ECGs that are copied, once for each kind
+
+
+@dataclass(frozen=True)
+class DisturbedCopies:
+    """Disturbed copies of training ECGs, embedded.
+
+    Attributes:
+        record: (k,) int64 into the paired ECGs.
+        mean: (k, D) float32.
+        features: (k, F) float32.
+        is_noisy: (k,) bool, whether the copy still tells, less surely, what the echo would say.
+    """
+
+    record: np.ndarray
+    mean: np.ndarray
+    features: np.ndarray
+    is_noisy: np.ndarray
+
+    @property
+    def noisy(self) -> "DisturbedCopies":
+        """The copies that still tell what the echo would say."""
+        rows = self.is_noisy
+        return DisturbedCopies(self.record[rows], self.mean[rows], self.features[rows], rows[rows])
+
+
+@dataclass(frozen=True)
+class CohortTrust:
+    """Trust in the r paired ECGs.
+
+    Attributes:
+        split: (r,) str.
+        mean: (r, D) float32, by the student under test.
+        features: (r, F) float32.
+        target: (r, D) float32, teacher's mean of each ECG's nearest study.
+        is_referred: (r,) bool, whether a finding refers the ECG whatever its scores.
+        typicality: None where too few training ECGs tell what is typical; then no ECG is.
+        copies: of training ECGs.
+    """
+
+    split: np.ndarray
+    mean: np.ndarray
+    features: np.ndarray
+    target: np.ndarray
+    is_referred: np.ndarray
+    typicality: Typicality | None
+    copies: DisturbedCopies
+
+    @classmethod
+    def from_models(
+        cls, inputs: EvaluationInputs, pairs: EvaluationPairs, models: Models, settings: EvaluationSettings
+    ) -> "CohortTrust":
+        """Disturbs training ECGs, and fits the typicality on them and on undisturbed ECGs without findings."""
+        is_referred = _is_referred(inputs, pairs)
+        of_side = {side: (pairs.split == side) & ~is_referred for side in ("train", "validation")}
+        copies = _disturbed_copies(inputs, pairs, np.flatnonzero(of_side["train"]), settings.seed)
+        nearest = pairs.nearest(np.ones(len(pairs.record), bool))
+        return cls(
+            split=pairs.split,
+            mean=models.ecgs.mean,
+            features=models.trunk,
+            target=inputs.target_mean[pairs.target_row[pairs.study[nearest]]],
+            is_referred=is_referred,
+            typicality=fit_typicality(
+                models.trunk[of_side["train"]], copies.features, models.trunk[of_side["validation"]],
+                settings.typical_share,
+            ),
+            copies=copies,
+        )  # fmt: skip
+
+    @cached_property
+    def distance(self) -> np.ndarray:
+        """Distance of each ECG to the training ECGs, (r,) float64; infinite without a measure."""
+        return self._distance(self.features)
+
+    def _distance(self, features: np.ndarray) -> np.ndarray:
+        return np.full(len(features), np.inf) if self.typicality is None else self.typicality.distance(features)
+
+    @cached_property
+    def is_typical(self) -> np.ndarray:
+        """Whether each ECG is typical, (r,) bool."""
+        if self.typicality is None:
+            return np.zeros(len(self.split), bool)
+        return self.typicality.is_typical(self.features)
+
+    @property
+    def is_answerable(self) -> np.ndarray:
+        """Whether neither a finding nor a lack of typicality refers each ECG, (r,) bool."""
+        return self.is_typical & ~self.is_referred
+
+    def values(self, value: np.ndarray, record: np.ndarray) -> EcgValues:
+        """What predictive distributions are made of, for some ECGs, (n,) int64, with their values, (n,)."""
+        return EcgValues(value, self.distance[record], self.features[record])
+
+    def expected_echo(
+        self, score: LinearScore, predictive: PredictiveDistribution | None, record: np.ndarray
+    ) -> ExpectedEcho:
+        """The expected echo of some ECGs, (n,) int64."""
+        return expected_echo(predictive, self.values(score.log_odds(self.mean[record]), record), score.steepness)
+
+    def predictive_of_question(self, score: LinearScore) -> PredictiveDistribution | names.Skipped:
+        """The distribution of the log-odds that the echo would get; no label is read."""
+        if self.typicality is None:
+            return names.Skipped("too few training or validation ECGs without findings tell what is typical")
+        value, echo = score.log_odds(self.mean), score.log_odds(self.target)
+        sides = [np.flatnonzero((self.split == side) & ~self.is_referred) for side in ("train", "validation")]
+        clean, validation = ((self.values(value[rows], rows), echo[rows]) for rows in sides)
+        copies = self.copies.noisy
+        copied = EcgValues(score.log_odds(copies.mean), self._distance(copies.features), copies.features)
+        fitted = fit_predictive(clean, (copied, echo[copies.record]), validation, float(np.median(clean[0].distance)))
+        return fitted or names.Skipped("too few training or validation ECGs, or all alike")
+
+
+def _is_referred(inputs: EvaluationInputs, pairs: EvaluationPairs) -> np.ndarray:
+    use = dict(zip(inputs.records["record_id"].to_pylist(), inputs.records["use"].to_pylist(), strict=True))
+    return np.array([use[name] == "refer" for name in pairs.record_id.tolist()], dtype=bool)
+
+
+def _disturbed_copies(
+    inputs: EvaluationInputs, pairs: EvaluationPairs, training: np.ndarray, seed: int
+) -> DisturbedCopies:
+    """Copies of at most MAX_COPIED training ECGs, one of each kind, at a level drawn among the kind's."""
+    random = np.random.default_rng(seed)
+    chosen = np.sort(random.permutation(training)[:MAX_COPIED])
+    parts = []
+    for number, name in enumerate((*_NOISE, *_FAULTS)):
+        kind = DISTURBANCES[name]
+        for first in range(0, len(chosen), CHUNK):
+            rows = chosen[first : first + CHUNK]
+            signals = inputs.signals.read(pairs.signal_row[rows])
+            levels = kind.draw_levels(len(rows), random)
+            outcome = process_disturbed(signals, kind, levels, (seed, number, first), inputs.ecg)
+            mean, _, features = inputs.student.embed_ecg_with_features(outcome.signals)
+            parts.append((rows[outcome.kept], mean, features, np.full(len(mean), name in _NOISE)))
+    if not parts:
+        return DisturbedCopies(
+            np.empty(0, np.int64),
+            np.empty((0, inputs.dim), np.float32),
+            np.empty((0, 0), np.float32),
+            np.empty(0, bool),
+        )
+    return DisturbedCopies(*(np.concatenate(part) for part in zip(*parts, strict=True)))
