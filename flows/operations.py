@@ -21,7 +21,7 @@ def predict(
     files: list[str],
     output: str,
     student: str = "production",
-    protocol: str = "zero_shot",
+    protocol: str = "",
     workspace: str = "workspace",
     workers: int = 1,
     dask: str = "",
@@ -32,7 +32,8 @@ def predict(
         files: ECG files of any accepted format, WFDB records, or folders of them.
         output: Parquet file to write: a row for each ECG and endpoint, one for a refused file.
         student: student or evaluation, by STAGE-VERSION or alias.
-        protocol: how the probabilities are found, zero_shot, zero_shot_teacher or linear_probe.
+        protocol: how scores are computed, expected_echo, zero_shot, zero_shot_teacher or linear_probe; empty for the
+            choice of the evaluation's recipe.
         workspace: folder that holds pools and artefacts.
         workers: processes that read; 1 means two threads of this process.
         dask: address of an existing Dask scheduler instead.

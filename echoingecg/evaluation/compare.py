@@ -138,14 +138,16 @@ def measure_drift(
     means: tuple[np.ndarray, np.ndarray],
     settings: EvaluationSettings,
     rule: DriftSettings,
+    typical: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> pa.Table:
-    """Measures how far two exports lie apart: embeddings, prevalence, subgroups and quality findings.
+    """Measures how far two exports lie apart: embeddings, typicality, prevalence, subgroups and quality findings.
 
     Args:
         trained, new: the sides; a patient may be on both.
         means: mean embeddings of the ECGs in `embedded_rows` of each side.
         settings: the evaluation's endpoints and age bands.
         rule: limits, draws, seed.
+        typical: whether each of the same ECGs is typical by the student's reading card; None without a measure.
 
     Returns:
         data_contracts.monitoring.DRIFT, one row for each measure.
@@ -154,6 +156,8 @@ def measure_drift(
     patient, side_name = _joined([side.patient for side in sides])
     embedded_patient, embedded_side = _joined([side.patient[side.embedded_rows(rule.seed)] for side in sides])
     rows = [*comparison.embedding(np.concatenate(means), embedded_side, embedded_patient)]
+    if typical is not None:
+        rows += comparison.share("share", "not typical", ~np.concatenate(typical), embedded_side, embedded_patient)
     for endpoint in settings.endpoints:
         labels, owners = zip(*(_labels(side, endpoint) for side in sides), strict=True)
         owner, owner_side = _joined(owners)

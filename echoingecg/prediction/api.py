@@ -183,8 +183,10 @@ def load(
     opened = locate.open_student(folder, device)
     if card_folder is None:
         settings = settings or locate.ecg_settings(own, place)
-        nothing = prediction.ReadingCard(student="", ecg=settings.model_dump(mode="json"), readings=())
-        reader = Reader(opened, LoadedReadingCard(nothing, (), np.empty(0)), settings)
+        nothing = prediction.ReadingCard(
+            student="", ecg=settings.model_dump(mode="json"), readings=(), answered_by="", typical=None
+        )
+        reader = Reader(opened, LoadedReadingCard(nothing, (), None, np.empty(0)), settings)
     else:
         card = LoadedReadingCard.load(card_folder)
         if own and card.card.student != own.version:
@@ -210,12 +212,13 @@ class EcgModel:
     student: Path
     evaluation: Path | None
 
-    def predict(self, files: "Files", protocol: str = "zero_shot") -> "pa.Table":
+    def predict(self, files: "Files", protocol: str = "") -> "pa.Table":
         """Answers the questions of the evaluation: probability, interval, uncertainty, decision, predict or refer.
 
         Args:
             files: see the class.
-            protocol: how the probability is found, zero_shot, zero_shot_teacher or linear_probe.
+            protocol: how the score is computed, expected_echo, zero_shot, zero_shot_teacher or linear_probe; empty for
+                the one of the evaluation's recipe.
 
         Returns:
             data_contracts.prediction.READINGS: a row for each file and endpoint, one row for a refused file.

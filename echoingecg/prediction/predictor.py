@@ -20,14 +20,12 @@ from echoingecg.common import ContractError, Refusal, result_or_refusal
 from echoingecg.ecg import quality
 from echoingecg.ecg.decode.wfdb_fast import read_plain
 from echoingecg.ecg.process import Loaded, Processed, load, process_loaded_safely
-from echoingecg.evaluation.data import names
-from echoingecg.evaluation.data.embed import GaussianTable
-from echoingecg.evaluation.decision import calibration, reading_card, threshold_and_referral
+from echoingecg.evaluation.decision import reading_card
+from echoingecg.evaluation.decision.answers import answer_ecgs
 from echoingecg.recipe import EcgSettings
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.store import load as load_student
 
-INTERVAL_MASS = 0.95  # of the ECG's Gaussian, between `low` and `high`
 FILES_PER_BLOCK = 128  # files whose signals are held at once: 6 MB
 _FILES_PER_READ = 32  # files whose signals are held unfiltered: 8 MB at 500 Hz
 
@@ -40,12 +38,19 @@ class ReadBlock:
         files: n names.
         outcomes: n signals or refusals, in the same order.
         mean, log_var: (k, D) float32, of the k files that were not refused, in order.
+        features: (k, F) float32, of the student's trunk, of the same files.
     """
 
     files: Sequence[str]
     outcomes: Sequence[Processed | Refusal]
     mean: np.ndarray
     log_var: np.ndarray
+    features: np.ndarray
+
+    @property
+    def processed(self) -> list[Processed]:
+        """The k ECGs that were not refused."""
+        return [outcome for outcome in self.outcomes if isinstance(outcome, Processed)]
 
     def rows(self, make_rows: Callable[[int], Iterator[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
         """Rows of a table: those that `make_rows` gives for Gaussian i, with its file; or the file's refusal."""
@@ -97,12 +102,12 @@ class Reader:
             raise ContractError(f"the card reads embeddings of width {card.dim}, the student's have {student.dim}")
         return cls(student, card, EcgSettings.model_validate(card.card.ecg))
 
-    def predict(self, files: Iterable[Path | str], protocol: str = names.ZERO_SHOT) -> pa.Table:
+    def predict(self, files: Iterable[Path | str], protocol: str = "") -> pa.Table:
         """Predicts every endpoint for ECG files.
 
         Args:
             files: of any accepted format; their signals are held in blocks.
-            protocol: name of the protocol that gives the probabilities; the card names those it has.
+            protocol: name of the protocol that gives the scores; empty for the card's own choice.
 
         Returns:
             data_contracts.prediction.READINGS: a row for each file and endpoint, one for a refused file.
@@ -110,6 +115,7 @@ class Reader:
         Raises:
             UserError: the card has no such protocol.
         """
+        protocol = protocol or self.card.card.answered_by
         self.card.readings_under(protocol)
         return prediction.READINGS.build(
             [row for block in split_into_blocks(files) for row in self._predicted(block, protocol)]
@@ -122,37 +128,23 @@ class Reader:
     def read(self, files: Sequence[str]) -> ReadBlock:
         """Reads and embeds one block of files, in memory."""
         outcomes = list(read_signals(files, self.settings))
-        return ReadBlock(files, outcomes, *self.student.embed_ecg(stack_signals(outcomes)))
+        return ReadBlock(files, outcomes, *self.student.embed_ecg_with_features(stack_signals(outcomes)))
 
     def _predicted(self, files: Sequence[str], protocol: str) -> Iterator[dict[str, Any]]:
         block = self.read(files)
-        uncertainty = GaussianTable.from_log_var(block.mean, block.log_var).uncertainty
-        percentile = self.card.percentile(uncertainty)
-        endpoints = []
-        for reading, linear_score in self.card.readings_under(protocol):
-            score, rule = linear_score.scores(block.mean), reading.referral
-            interval = linear_score.interval(block.mean, block.log_var, INTERVAL_MASS)
-            ends = [calibration.calibrate(reading.calibration, end) for end in interval]
-            is_answered = threshold_and_referral.is_answered(rule, score, uncertainty, linear_score.steepness)
-            endpoints.append(
-                {
-                    "endpoint": [reading.endpoint] * len(score),
-                    "probability": calibration.calibrate(reading.calibration, score),
-                    "low": np.minimum(*ends),  # a fitted sigmoid may fall
-                    "high": np.maximum(*ends),
-                    "score": score,
-                    "decision": threshold_and_referral.decide(rule, score),
-                    "uncertainty": uncertainty,
-                    "uncertainty_percentile": percentile,
-                    "advice": threshold_and_referral.advice(is_answered).tolist(),
-                }
-            )
+        answers = answer_ecgs(self.card, protocol, block.mean, block.features, self.is_referred(block.processed))
 
         def rows_of_ecg(index: int) -> Iterator[dict[str, Any]]:
-            for columns in endpoints:
+            for columns in answers:
                 yield {"protocol": protocol} | {name: values[index] for name, values in columns.items()}
 
         return block.rows(rows_of_ecg)
+
+    def is_referred(self, processed: Iterable[Processed]) -> np.ndarray:
+        """Whether a finding refers each ECG, (k,) bool."""
+        return np.array(
+            [quality.strictest_rule(ecg.quality, ecg.findings, self.settings) == "refer" for ecg in processed], bool
+        )
 
     def _embedded(self, files: Sequence[str]) -> Iterator[dict[str, Any]]:
         block = self.read(files)

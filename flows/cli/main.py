@@ -28,7 +28,7 @@ app = typer.Typer(
 app.add_typer(artefacts.app, name="artefacts")
 for command in (
     plots.plot, plots.echo,
-    students.predict, students.embed, students.search, students.promote,
+    students.predict, students.stress, students.embed, students.search, students.promote,
     students.import_released, students.export_released,
 ):  # fmt: skip
     app.command()(command)

@@ -160,7 +160,7 @@ def print_readings(tables: Iterable[pa.Table], files: Sequence[str], title: str)
     folder = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])  # noqa: PTH100, PTH120
     shown = Table(title=f"{title}\nfiles in {folder}", title_justify="left")
     shown.add_column("file\n  endpoint", overflow="fold")
-    for name in ("probability\n(95 % of draws)", "uncer-\ntainty", "reads, advice"):
+    for name in ("probability\n(90 % interval)", "uncer-\ntainty", "reads, advice"):
         shown.add_column(name, no_wrap=True)
     rows = (row for table in tables for row in table.to_pylist())
     for file, of_file in groupby(rows, key=lambda row: row["file"]):
@@ -184,6 +184,24 @@ def print_counts(tables: Iterable[pa.Table], title: str) -> None:
     _console.print(counts)
 
 
+def print_stress(rows: Sequence[dict[str, Any]], title: str) -> None:
+    """Prints the shares answered and answered wrongly at each step of each disturbance, in per cent.
+
+    Args:
+        rows: of evaluation_details.STRESS, of one question.
+        title: above the table.
+    """
+    shown = Table("disturbance", title=title, title_justify="left", caption="answered (wrong), % of all ECGs")
+    for step in range(1 + max(row["step"] for row in rows)):
+        shown.add_column(str(step), justify="right", no_wrap=True)
+    undisturbed = [row for row in rows if row["step"] == 0]
+    for name, of_kind in groupby((row for row in rows if row["step"]), key=lambda row: row["disturbance"]):
+        shown.add_row(
+            name, *(f"{100 * row['answered']:.0f} ({100 * row['wrong']:.0f})" for row in [*undisturbed, *of_kind])
+        )
+    _console.print(shown)
+
+
 def _cells(name: str, rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
     """A line for the file and one for each endpoint, or for the refusal."""
     first = rows[0]
@@ -196,12 +214,16 @@ def _cells(name: str, rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
 
 
 def _line(row: dict[str, Any]) -> tuple[str, ...]:
-    percentile = row["uncertainty_percentile"]
+    percentile, probability = row["uncertainty_percentile"], row["probability"]
+    value = f"score {row['score']:.3f}" if probability is None else f"{probability:.3f}"
+    if row["low"] is not None:
+        value += f" ({row['low']:.3f}–{row['high']:.3f})"
+    doubts = f": {', '.join(row['doubts'])}" if row["doubts"] else ""
     return (
         f"  {row['endpoint']}",
-        f"{row['probability']:.3f} ({row['low']:.3f}–{row['high']:.3f})",
+        value,
         "" if percentile is None else f"{percentile:.0f} %",
-        f"{_word(row['decision'])}, {row['advice']}",
+        f"{_word(row['decision'])}, {row['advice']}{doubts}",
     )
 
 

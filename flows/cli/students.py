@@ -1,4 +1,4 @@
-"""Commands on students: predict, embed, search, promote, import-released and export-released."""
+"""Commands on students: predict, stress, embed, search, promote, import-released and export-released."""
 
 import sys
 from pathlib import Path
@@ -15,8 +15,11 @@ def predict(
     files: options.EcgFiles,
     student: options.Student = "",
     protocol: Annotated[
-        str, typer.Option("--protocol", help="zero_shot, zero_shot_teacher or linear_probe.")
-    ] = "zero_shot",
+        str,
+        typer.Option(
+            "--protocol", help="expected_echo, zero_shot, zero_shot_teacher or linear_probe; default: the recipe's."
+        ),
+    ] = "",
     workspace: options.Workspace = "workspace",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     parquet: Annotated[Path | None, typer.Option("--parquet", help="Write a Parquet file.")] = None,
@@ -43,6 +46,44 @@ def predict(
             typer.echo(parquet)
         else:
             print_readings(tables, ecgs, str(judged))
+
+
+def stress(
+    student: Annotated[str, typer.Argument(help="Student or evaluation; default: the alias production.")] = "",
+    protocol: Annotated[str, typer.Option("--protocol", help="How scores are computed; default: the recipe's.")] = "",
+    endpoint: Annotated[str, typer.Option("--endpoint", help="Question to show; default: the recipe's first.")] = "",
+    workspace: options.Workspace = "workspace",
+    parquet: Annotated[Path | None, typer.Option("--parquet", help="Write all questions as Parquet.")] = None,
+    figure: Annotated[Path | None, typer.Option("--figure", help="Write the figure as PNG.")] = None,
+) -> None:
+    """Disturb the test ECGs at five levels of ten kinds: which share is still answered, and which wrongly."""
+    from data_contracts.evaluation_details import STRESS
+    from echoingecg.common import figure_style, replace_atomically
+    from echoingecg.evaluation.report.run_figures import stress as draw
+    from echoingecg.prediction.files import write_parquet
+    from flows.cli.output import print_stress, progress_line
+    from tasks.base.workspace import writing_to
+    from tasks.operations.stress import stress as disturb
+    from tasks.operations.students import find_student
+
+    store = open_store(workspace)
+    judged = find_student(store, student)
+    with progress_line("levels") as progress:
+        table = disturb(store, judged, protocol, progress)
+    endpoints = table["endpoint"].unique().to_pylist()
+    chosen = endpoint or endpoints[0]
+    if chosen not in endpoints:
+        raise UserError(f"no question '{endpoint}': this evaluation knows {', '.join(endpoints)}")
+    rows = [row for row in table.to_pylist() if row["endpoint"] == chosen]
+    print_stress(rows, f"{judged}\n{chosen}, {rows[0]['protocol']}, {rows[0]['ecgs']:,} test ECGs")
+    if parquet:
+        with writing_to(parquet.parent):
+            list(write_parquet(STRESS, [table], parquet))
+        typer.echo(parquet)
+    if figure:
+        with writing_to(figure.parent), figure_style.styled(), replace_atomically(figure) as beside:
+            beside.write_bytes(figure_style.png(draw(chosen, rows)))
+        typer.echo(figure)
 
 
 def embed(

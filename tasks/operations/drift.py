@@ -12,7 +12,7 @@ from prefect.artifacts import create_table_artifact
 from data_contracts import catalog, conventions, ecg, monitoring, pairs
 from echoingecg.common import StoreError, fingerprint, write_atomically
 from echoingecg.evaluation.compare import DriftSide, drift_verdict, measure_drift
-from echoingecg.evaluation.data.embed import embed_ecgs
+from echoingecg.evaluation.data.embed import embed_with_features
 from echoingecg.recipe import CatalogSettings, DriftSettings, EcgSettings, EvaluationSettings, Recipe
 from tasks.base import progress
 from tasks.base.workspace import Workspace, writing_to
@@ -89,11 +89,14 @@ def compare_export(
         _not_in(catalog.MEASUREMENTS.read(listed.folder), measured),
     )
     settings = EvaluationSettings.model_validate(model.evaluation.manifest.recipe)
-    means = (
-        _means(store.workspace, model, upstream["ecg"], trained, rule.seed),
-        _means(store.workspace, model, signals, new, rule.seed),
+    embedded = (
+        _embedded(store.workspace, model, upstream["ecg"], trained, rule.seed),
+        _embedded(store.workspace, model, signals, new, rule.seed),
     )
-    table = measure_drift(trained, new, means, settings, rule)
+    means, features = zip(*embedded, strict=True)
+    measure = model.reader().card.typicality
+    typical = None if measure is None else (measure.is_typical(features[0]), measure.is_typical(features[1]))
+    table = measure_drift(trained, new, (means[0], means[1]), settings, rule, typical)
     patients = [len(np.unique(side.patient)) for side in (trained, new)]
     verdict, reason = drift_verdict(table, patients[1], rule)
     document = monitoring.DriftVerdict(
@@ -127,13 +130,16 @@ def _upstream(store: ArtefactStore, model: StudentWithCard, stage: conventions.S
     return artefact
 
 
-def _means(workspace: Workspace, model: StudentWithCard, artefact: Artefact, side: DriftSide, seed: int) -> np.ndarray:
-    """Mean embeddings of the ECGs drawn from one side, (k, D) float32."""
+def _embedded(
+    workspace: Workspace, model: StudentWithCard, artefact: Artefact, side: DriftSide, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean embeddings, (k, D) float32, and features of the trunk, (k, F), of the ECGs drawn from one side."""
     student, signals = model.reader().student, PoolSignals(workspace, artefact)
     row_of = {name: row for row, name in enumerate(signals.record_ids)}
     names = side.records["record_id"].take(pa.array(side.embedded_rows(seed))).to_pylist()
     rows = np.array([row_of[name] for name in names], np.int64)
-    return embed_ecgs(student, signals, rows, student.dim).mean
+    gaussians, features = embed_with_features(student, signals, rows, student.dim)
+    return gaussians.mean, features
 
 
 def _where(table: pa.Table, column: str, values: set[str]) -> pa.Table:

@@ -96,22 +96,22 @@ def read_files(
         model: the student with its card.
         files: from echoingecg.prediction.files.
         work: `predict` for endpoints, `embed` for Gaussians.
-        protocol: for `predict`; empty for zero-shot.
+        protocol: for `predict`; empty for the choice of the evaluation's recipe.
         execution: workers; by default threads of this process.
         progress: told the files done.
     """
     import torch
 
-    from echoingecg.evaluation.data.names import ZERO_SHOT
     from echoingecg.prediction.predictor import FILES_PER_BLOCK
 
     reader = model.reader()  # a fault of the artefacts is found before any worker starts
     if work == "predict":
-        reader.card.readings_under(protocol or ZERO_SHOT)
+        protocol = protocol or reader.card.card.answered_by
+        reader.card.readings_under(protocol)
     blocks = [files[start : start + FILES_PER_BLOCK] for start in range(0, len(files), FILES_PER_BLOCK)]
     if len(blocks) > 1:
         torch.set_num_threads(1)  # blocks run side by side, each on one thread
-    read = partial(_read, model.student.folder, model.evaluation.folder, work, protocol or ZERO_SHOT)
+    read = partial(_read, model.student.folder, model.evaluation.folder, work, protocol)
     done = 0
     with workers.mapper(execution or ExecutionSettings(), len(blocks)) as run:
         for block, table in zip(blocks, run(read, blocks), strict=True):

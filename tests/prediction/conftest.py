@@ -1,18 +1,26 @@
 """A tiny student that was trained, judged and published as files, and the ECG files it was judged on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from echoingecg.common import no_progress
 from echoingecg.ecg.process import process
+from echoingecg.ecg.quality import strictest_rule
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.data.models import read_models
 from echoingecg.evaluation.evaluate import make_card
-from echoingecg.evaluation.protocols.classification import answer_columns, evaluate_endpoint, prediction_columns
+from echoingecg.evaluation.protocols.classification import (
+    answer_columns,
+    decide_endpoints,
+    prediction_columns,
+    score_endpoint,
+)
+from echoingecg.evaluation.protocols.trust import CohortTrust
 from echoingecg.prediction.predictor import Reader
 from echoingecg.recipe import EcgSettings, EvaluationSettings
 from echoingecg.simulator.ecg.heart_vector import draw_beats
@@ -51,18 +59,29 @@ def judgement(tmp_path_factory: pytest.TempPathFactory) -> Judgement:
     files = [root / "ecgs" / f"{number}" for number in range(2 * PATIENTS)]
     hearts = [_heart(seed) for seed in range(8)]
     for number, file in enumerate(files):
-        write_wfdb(file, np.roll(hearts[number % 8], 37 * number, axis=1) * (0.8 + number / 200))
-    signals = ArraySignals(np.stack([process(file, ECG).signal for file in files]))
+        signal = np.roll(hearts[number % 8], 37 * number, axis=1) * (0.8 + number / 200)
+        signal[7] *= number % 9 > 0  # every ninth has a flat lead
+        write_wfdb(file, signal)
+    processed = [process(file, ECG) for file in files]
+    use = [strictest_rule(ecg.quality, ecg.findings, ECG) for ecg in processed]
+    assert use.count("refer") == 9
+    signals = ArraySignals(np.stack([ecg.signal for ecg in processed]))
     inputs = make_inputs(PATIENTS, student=load(student), signals=signals, ecg=ECG)
+    records = inputs.records.set_column(inputs.records.schema.get_field_index("use"), "use", pa.array(use))
+    inputs = replace(inputs, records=records.cast(inputs.records.schema))
     judge = EvaluationSettings(
         endpoints=(lvef_below(50), lvef_below(60)), few_shot=NO_FEW_SHOT, miscoverage=0.3, calibration="platt"
     )
     pairs = EvaluationPairs.from_inputs(inputs)
     models = read_models(inputs, pairs, judge, no_progress)
-    results = [evaluate_endpoint(endpoint, inputs, pairs, models, judge) for endpoint in judge.endpoints]
-    make_card(results, inputs, models.ecgs.uncertainty[pairs.split == "validation"]).save(evaluation)
+    trust = CohortTrust.from_models(inputs, pairs, models, judge)
+    scored = [score_endpoint(endpoint, inputs, pairs, models, trust, judge) for endpoint in judge.endpoints]
+    results = decide_endpoints(scored, trust, judge)
+    make_card(results, inputs, trust, judge).save(evaluation)
     predictions = pd.concat(
-        pd.DataFrame(prediction_columns(result, of) | answer_columns(result, of))
+        pd.DataFrame(prediction_columns(result, of) | answer_columns(result, of)).assign(
+            typicality=trust.distance[result.record], is_answerable=result.is_answerable
+        )
         for result in results
         for of in result.protocols
     )

@@ -19,10 +19,10 @@ from echoingecg.simulator.ecg.record import DURATION, simulate_ecg, write_wfdb
 from echoingecg.simulator.population.patient import sample_heart
 from echoingecg.student.released.layout import export_released
 from echoingecg.student.store import load as load_student
+from helpers.cases.reading_cards import STORED_EVALUATION as EVALUATION
+from helpers.cases.reading_cards import STORED_STUDENT as STUDENT
+from helpers.cases.reading_cards import renew_card
 from helpers.paths import ROOT
-
-STUDENT = "student-2ccdf68a5d10b8c7"
-EVALUATION = "evaluation-c3661e9550df8e42"
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     aliases = root / "artefacts" / "aliases"
     aliases.mkdir()
     (aliases / "production").write_text(f"{STUDENT}\n")
+    renew_card(root)
     return root
 
 

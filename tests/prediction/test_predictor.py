@@ -12,7 +12,10 @@ from echoingecg.ecg.process import process
 from echoingecg.prediction.predictor import Reader
 from helpers.ecg.expected_recordings import present
 
-NUMBERS = ["score", "probability", "low", "high", "uncertainty"]
+NUMBERS = [
+    "score", "probability", "low", "high", "uncertainty", "uncertainty_percentile", "typicality",
+    "typicality_percentile",
+]  # fmt: skip
 
 
 def test_every_real_recording_is_answered_or_refused_with_its_reason(reader: Reader, recordings: Path) -> None:
@@ -39,7 +42,7 @@ def test_every_real_recording_is_answered_or_refused_with_its_reason(reader: Rea
     assert read > len(files) / 3
 
 
-@pytest.mark.parametrize("protocol", ["zero_shot", "linear_probe"])
+@pytest.mark.parametrize("protocol", ["expected_echo", "zero_shot", "zero_shot_teacher", "linear_probe"])
 def test_the_evaluation_gave_the_same_numbers(judgement, reader: Reader, protocol: str) -> None:
     table = reader.predict(judgement.files, protocol).to_pandas()
     number = dict(zip(judgement.inputs.record_ids, judgement.files, strict=True))
@@ -50,8 +53,15 @@ def test_the_evaluation_gave_the_same_numbers(judgement, reader: Reader, protoco
         ours = found.loc[(number[row.record_id], row.endpoint)]
         assert ours["score"] == pytest.approx(row.score, abs=1e-6)
         assert ours["probability"] == pytest.approx(row.probability, abs=1e-4)  # a calibrator may be steep
-        assert ours["uncertainty"] == pytest.approx(row.uncertainty, abs=1e-5)
+        assert ours["typicality"] == pytest.approx(row.typicality, rel=1e-4)
+        if protocol == "expected_echo":
+            assert ours["uncertainty"] == pytest.approx(row.deviation, rel=1e-4)
+        else:
+            assert np.isnan(ours["uncertainty"])
+            assert row.deviation == 0
         assert (ours["decision"], ours["advice"]) == (row.decision, row.advice)
+        assert row.is_answerable == (not {"finding", "not typical"} & set(ours["doubts"]))
+        assert (len(ours["doubts"]) > 0) == (row.advice == "refer")
     assert judged[judged["split"] == "test"]["advice"].nunique() == 2
 
 
@@ -100,7 +110,6 @@ def test_a_file_that_surprises_its_decoder_is_a_row(judgement, reader: Reader, m
 
 
 def test_an_unknown_protocol_is_named_with_those_there_are(reader: Reader) -> None:
-    with pytest.raises(
-        UserError, match=r"'tea_leaves': this evaluation knows zero_shot, zero_shot_teacher, linear_probe"
-    ):
+    known = "zero_shot, zero_shot_teacher, expected_echo, linear_probe"
+    with pytest.raises(UserError, match=f"'tea_leaves': this evaluation knows {known}"):
         reader.predict(["x"], "tea_leaves")

@@ -12,6 +12,7 @@ import typer
 from data_contracts.conventions import STAGES
 from flows.cli.main import app
 from helpers.cases.command_line import call
+from helpers.cases.reading_cards import renew_card
 from helpers.cases.stage_runs import Run
 from helpers.paths import DATA, ROOT
 
@@ -43,6 +44,7 @@ def test_a_path_is_text_whatever_its_name(name: str, tmp_path: Path) -> None:
     workspace.mkdir(parents=True)
     with tarfile.open(DATA / "pinned_workspace.tar.xz") as archive:
         archive.extractall(workspace, filter="data")
+    renew_card(workspace)
     place = {"ECHOINGECG_WORKSPACE": str(workspace), "COLUMNS": "400"}
     for command in (
         ("artefacts", "list"),
