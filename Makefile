@@ -6,7 +6,7 @@ WORKSPACE ?= workspace
 TORCH := torch==2.14.1 torchvision==0.29.1
 SBOM := cyclonedx-bom==7.5.0
 
-.PHONY: demo test test-docs test-all lint bench teacher pictures bench-science stack stack-down flow tutorial docs sbom lock clean
+.PHONY: demo test test-docs test-all lint bench teacher pictures bench-science bench-stress stack stack-down flow tutorial docs sbom lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/echoingecg run demo --workspace $(WORKSPACE)
@@ -33,6 +33,10 @@ bench: $(VENV)/.test
 SEEDS ?= 5
 bench-science: $(VENV)/.test
 	$(BIN)/python -m experiments --seeds $(SEEDS)
+
+# docs/trust.md: disturbed ECGs, doubt and coverage on simulated hospitals; an hour for five on 2 cores.
+bench-stress: $(VENV)/.test
+	$(BIN)/python -m experiments.trust --seeds $(SEEDS)
 
 # The services of docker-compose.yml without containers, until Ctrl-C or `make stack-down`. Needs Postgres from apt.
 STACK ?= build/stack

@@ -35,7 +35,7 @@ def run(order: Order, workers: int, say: Callable[[str], None]) -> None:
         workers: processes, one thread each: the networks are too small to share one.
         say: told of every task that ends.
     """
-    with ProcessPoolExecutor(workers, get_context("spawn"), _quiet) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), quiet) as pool:
         _all(pool, build_one, ((order, seed) for seed in order.all_seeds), say)
         # Arm by arm, the claims' own arms first, then the seeds beyond the controls': a run that is cut short still
         # compares them over as many seeds.
@@ -100,6 +100,7 @@ def _all(
         say(done.result())
 
 
-def _quiet() -> None:
+def quiet() -> None:
+    """Silences logs and keeps a worker process to one thread."""
     torch.set_num_threads(1)
     logging.disable(logging.INFO)

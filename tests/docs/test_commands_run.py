@@ -68,7 +68,7 @@ def as_here(words: tuple[str, ...], run: Run, folder: Path) -> list[str]:
         r"^(FILE(\.\.\.)?|.*\.hea|.*/signals/\w+|.*\.scp|scp_ecg/.*|.*\.xml)$": str(ecg),
         r"^(page|sheet|out)\.png$": str(folder / "page.png"),
         r"^s-[0-9a-f]+$": STUDIES.read(run.artefacts["teacher"].folder)["study_id"][0].as_py(),
-        r"^CHALLENGER$": str(run.artefacts["evaluation"]),
+        r"^(CHALLENGER|STUDENT)$": str(run.artefacts["evaluation"]),
         r"^(catalog|ecg|teacher|pairs|student|evaluation)-[\w.]+$": "",
         r"^teacher\.model=local-dir:.*$": "teacher.model=demo",
     }

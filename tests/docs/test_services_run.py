@@ -39,6 +39,7 @@ NOT_RUN = {  # by the words a line begins with
     ("make", "tutorial"): "test_commands_run.py runs the page",
     ("make", "bench"): "ten minutes",
     ("make", "bench-science"): "hours",
+    ("make", "bench-stress"): "hours",
     ("python", "-m", "benchmarks"): "minutes",
     ("torchrun",): "the script is the reader's",
     ("cat",): "the files are the reader's",
