@@ -1,20 +1,104 @@
-"""Care of a workspace: are the artefacts sound, and which does nothing need any more."""
+"""Flows around a published student and its workspace: predict, drift, verify, gc, and teach for a small teacher."""
+
+from typing import Any, cast
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.states import Completed, Failed, State
 
-from flows.faults import one_line_faults
-from flows.request import open_store
+from echoingecg.recipe import ExecutionSettings, Recipe
+from flows import faults, request
+from tasks import catalog, ecg
 from tasks.base.progress import Reporter
-from tasks.operations.verify_and_collect import garbage_collect, garbage_collect_shared, verify_artefacts
+from tasks.operations import drift as drift_task
+from tasks.operations import students, verify_and_collect
+from tasks.operations import teach as teach_task
+from tasks.store import Job
+
+
+@flow(name="predict", flow_run_name="{student} on ECG files", persist_result=False)
+def predict(
+    files: list[str],
+    output: str,
+    student: str = "production",
+    protocol: str = "",
+    workspace: str = "workspace",
+    workers: int = 1,
+    dask: str = "",
+) -> State:
+    """Read echo findings off ECG files, with uncertainty and refer-to-echo. Not for clinical use.
+
+    Args:
+        files: ECG files of any accepted format, WFDB records, or folders of them.
+        output: Parquet file to write: a row for each ECG and endpoint, one for a refused file.
+        student: student or evaluation, by STAGE-VERSION or alias.
+        protocol: how scores are computed, expected_echo, zero_shot, zero_shot_teacher or linear_probe; empty for the
+            choice of the evaluation's recipe.
+        workspace: folder that holds pools and artefacts.
+        workers: processes that read; 1 means two threads of this process.
+        dask: address of an existing Dask scheduler instead.
+    """
+    execution = ExecutionSettings(workers=workers, dask=dask)
+    store, target = request.open_store(workspace), request.folder_of(output)
+    return faults.final_state(students.predict.submit(store, student, files, target, protocol, execution))
+
+
+@flow(name="drift", flow_run_name="{export} against {student}", persist_result=False)
+@faults.one_line_faults
+def drift(
+    export: str,
+    student: str = "production",
+    recipe: request.ShippedRecipe = "demo",
+    recipe_file: str = "",
+    workspace: str = "workspace",
+    overrides: list[request.Override] = [],  # noqa: B006 - Prefect's form shows a plain list; it is never changed
+) -> State:
+    """Compare an export with what a student was trained on: embeddings, prevalence, subgroups, quality findings.
+
+    Only the stages catalog and ecg are run on the export, with the student's own settings; a later retrain reuses them.
+
+    Args:
+        export: folder of the new export; what the student's own export held is left out.
+        student: student or evaluation, by STAGE-VERSION or alias; empty for production, or the only one.
+        recipe: a recipe that comes with the package; its section drift is the rule.
+        recipe_file: path of your own YAML recipe, used instead.
+        workspace: folder that holds pools and artefacts.
+        overrides: recipe fields to replace.
+    """
+    full_recipe = request.find_recipe(recipe_file or recipe, overrides)
+    job, judged = drift_job(full_recipe, export, student, workspace)
+    cataloged = catalog.catalog.submit(job)
+    signals = ecg.ecg.submit(job, catalog=cataloged)
+    if fault := faults.first_fault([cataloged, signals]):
+        return fault
+    compared = drift_task.drift.submit(job.store, judged, cataloged.result(), signals.result(), full_recipe.drift)
+    state = faults.final_state(compared)
+    if not state.is_completed():
+        return state
+    result = cast(drift_task.DriftResult, state.data)
+    return Completed(name=result.drift.verdict.capitalize(), message=state.message, data=result)
+
+
+def drift_job(recipe: Recipe, export: str, student: str, workspace: str) -> tuple[Job, students.StudentWithCard]:
+    """Checks a request for drift before anything runs.
+
+    Returns:
+        The job that builds catalog and ecg of the export with the student's own settings, and the student.
+
+    Raises:
+        UserError: no such export or student, or what the student was trained on is gone.
+    """
+    store = request.open_store(workspace)
+    judged = students.find_student(store, student)
+    own_recipe = drift_task.recipe_as_trained(recipe, store, judged)
+    return request.make_job(own_recipe, export, workspace, only=["catalog", "ecg"]), judged
 
 
 @flow(name="verify", flow_run_name="verify {workspace}", persist_result=False)
-@one_line_faults
+@faults.one_line_faults
 def verify(
     workspace: str = "workspace",
-    artefacts: list[str] = [],  # noqa: B006 - see distil
+    artefacts: list[str] = [],  # noqa: B006 - see drift
     shared: bool = False,
 ) -> State:
     """Compare every file of the artefacts, and every row in the pools, with its checksum.
@@ -24,17 +108,17 @@ def verify(
         artefacts: STAGE-VERSION or aliases; empty for all.
         shared: look at the copies in the shared store that the workspace has joined.
     """
-    looked = verify_artefacts(open_store(workspace), artefacts, shared, Reporter("verify"))
-    found = [{"artefact": name, "fault": fault} for name, faults in looked.items() for fault in faults]
-    says = f"{len(looked)} artefacts, {len(found)} faults"
-    if not found:
-        return Completed(message=says)
-    create_table_artifact(found, key="verify-faults", description=says)
-    return Failed(message=f"{says}, the first: {found[0]['fault']}; run again from the stage at fault")
+    examined = verify_and_collect.verify_artefacts(request.open_store(workspace), artefacts, shared, Reporter("verify"))
+    rows = [{"artefact": name, "fault": fault} for name, lines in examined.items() for fault in lines]
+    summary = f"{len(examined)} artefacts, {len(rows)} faults"
+    if not rows:
+        return Completed(message=summary)
+    create_table_artifact(rows, key="verify-faults", description=summary)
+    return Failed(message=f"{summary}, the first: {rows[0]['fault']}; run again from the stage at fault")
 
 
 @flow(name="gc", flow_run_name="gc {workspace}", persist_result=False)
-@one_line_faults
+@faults.one_line_faults
 def gc(workspace: str = "workspace", delete: bool = False, shared: bool = False) -> State:
     """List, or delete, artefacts that no alias and no newest evaluation needs, and leftovers of killed runs.
 
@@ -43,6 +127,30 @@ def gc(workspace: str = "workspace", delete: bool = False, shared: bool = False)
         delete: delete them; without it, they are only listed.
         shared: in the shared store that the workspace has joined, for all machines.
     """
-    lines = list((garbage_collect_shared if shared else garbage_collect)(open_store(workspace), delete))
+    collect = verify_and_collect.garbage_collect_shared if shared else verify_and_collect.garbage_collect
+    lines = list(collect(request.open_store(workspace), delete))
     create_table_artifact([{"folder": line} for line in lines], key="gc-folders", description=f"{len(lines)} folders")
     return Completed(message=f"{len(lines)} folders {'deleted' if delete else 'would be deleted'}")
+
+
+@flow(name="teach", flow_run_name="{recipe} into {folder}", persist_result=False)
+@faults.one_line_faults
+def teach(
+    folder: str,
+    recipe: str = "teacher",
+    export: str = "",
+    workspace: str = "workspace",
+    overrides: list[str] = [],  # noqa: B006 - see drift
+) -> State:
+    """Train a small teacher on echo frames and report sentences, and measure it on patients it has not seen.
+
+    Args:
+        folder: receives weights, configuration and model card; `teacher.model: local-dir:FOLDER` uses it.
+        recipe: name of a shipped recipe, or path of a YAML file, with a teaching section.
+        export: folder of an export; empty for the recipe's simulated one.
+        workspace: folder that holds the simulated export and its catalog.
+        overrides: recipe fields to replace, `section.field=value`.
+    """
+    job = request.make_teaching_job(request.find_recipe(recipe, overrides), export, workspace)
+    cataloged: Any = catalog.catalog.submit(job, wait_for=[catalog.simulate.submit(job)])
+    return faults.final_state(teach_task.teaching.submit(job, cataloged, folder))

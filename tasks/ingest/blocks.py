@@ -1,70 +1,198 @@
-"""Echo files to rows of the teacher's pool: workers decode, this process embeds. Imports little: workers pay for it."""
+"""What becomes of a block of files: rows for a pool, and refusals. Workers import this file, and little with it."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from data_contracts import teacher as contract
-from echoingecg.common import hash_array
-from echoingecg.recipe import TeacherSettings
+from data_contracts import ecg, teacher
+from echoingecg.catalog.scan import source_files
+from echoingecg.common import Refusal, StoreError, hash_array, hash_files, key_rows, result_or_refusal
+from echoingecg.ecg.decode.wfdb_fast import read_plain
+from echoingecg.ecg.process import Loaded, Processed, load, process_loaded_safely
+from echoingecg.recipe import EcgSettings, TeacherSettings
 from echoingecg.teacher.frames import read_clip
-from tasks.base.workers import Map
-from tasks.pools.transaction import Attempt, Block, Rows, SourceFile, attempt, block_of, key_rows
 
 if TYPE_CHECKING:
     from echoingecg.teacher.embed import Teacher
+    from tasks.base.workers import Map
+
+_ECGS_PER_BATCH = 32  # files whose signals are held unfiltered: 8 MB at 500 Hz
 
 
-def decode(settings: TeacherSettings, size: int, file: SourceFile) -> Attempt:
-    """The frames of one file that the teacher is to see, uint8 (frame, size, size, 3), or why there are none.
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of the export, and what it must hold. Its path is not shown: it may hold a name, and Dask logs arguments.
+
+    Attributes:
+        path: where it is.
+        content_hash: SHA-256 of its content when the catalog was made.
+        stated_unit, stated_sampling_frequency, stated_leads: what the export states about it, if anything.
+    """
+
+    path: Path = field(repr=False)
+    content_hash: str
+    stated_unit: str | None = None
+    stated_sampling_frequency: float | None = None
+    stated_leads: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What became of one file, or of a part of it: a value, or a refusal (reason, detail)."""
+
+    content_hash: str
+    value: Any = None
+    refusal: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """What became of some files: their number, rows for the pool's arrays, and refusals by content hash."""
+
+    files: int
+    rows: Mapping[str, np.ndarray]
+    refused: Mapping[str, tuple[str, str]]
+
+
+def ecg_block(settings: EcgSettings, files: Sequence[SourceFile]) -> Block:
+    """ECG files as rows of the pool, one or several for a file, or as refusals.
 
     Raises:
-        StoreError: the file cannot be read or has changed since the catalog.
+        StoreError: a file cannot be read, or has changed since the catalog was made.
     """
-    cv2.setNumThreads(1)  # clips are what runs side by side: OpenCV's own threads would be in their way
-    return attempt(lambda one: read_clip(one.path, settings, size), file)
+    attempts: list[Attempt] = []
+    for start in range(0, len(files), _ECGS_PER_BATCH):
+        batch = files[start : start + _ECGS_PER_BATCH]
+        attempts += _filtered([_guarded(partial(_load_ecg, settings, file), file) for file in batch], settings)
+    return replace(_block_of(attempts, _ecg_rows), files=len(files))
 
 
-def embedded_blocks(
-    run: Map,
+def _load_ecg(settings: EcgSettings, file: SourceFile) -> Loaded:
+    plain = read_plain(file.path)
+    _check_unchanged(file, plain.content_hash() if plain else hash_files(source_files(file.path)))
+    return load(file.path, settings, file.stated_unit, file.stated_sampling_frequency, file.stated_leads, plain)
+
+
+def _filtered(attempts: list[Attempt], settings: EcgSettings) -> Iterator[Attempt]:
+    """The loaded ECGs, filtered and with their quality assessed; refusals stay as they are."""
+    parts = [attempt.value.split_windows(settings) if attempt.refusal is None else [] for attempt in attempts]
+    outcomes = iter(process_loaded_safely([part for windows in parts for part in windows], settings))
+    for attempt, windows in zip(attempts, parts, strict=True):
+        if attempt.refusal is not None:
+            yield attempt
+        else:
+            yield from _usable_windows(attempt.content_hash, [next(outcomes) for _ in windows])
+
+
+def _usable_windows(content_hash: str, outcomes: list[Processed | Refusal]) -> Iterator[Attempt]:
+    """The usable windows of a file; where there is none, why the first is refused.
+
+    The first window comes last: its key says that the file is done, and a commit may fall between two rows.
+    """
+    usable = [outcome for outcome in outcomes if isinstance(outcome, Processed)]
+    for window in reversed(range(len(usable))):
+        yield Attempt(ecg.window_key(content_hash, window), usable[window])
+    if not usable:
+        first = outcomes[0]
+        assert isinstance(first, Refusal)
+        yield Attempt(content_hash, refusal=(first.reason, first.detail))
+
+
+def _ecg_rows(attempts: list[Attempt]) -> dict[str, np.ndarray]:
+    return {
+        ecg.KEY.name: key_rows([attempt.content_hash for attempt in attempts]),
+        ecg.SIGNAL.name: np.stack([attempt.value.signal for attempt in attempts]),
+        ecg.QUALITY.name: np.stack([attempt.value.quality for attempt in attempts]),
+        ecg.FINDINGS.name: np.array([attempt.value.findings for attempt in attempts], dtype=np.uint8),
+        ecg.BAD_SECONDS.name: np.stack([attempt.value.bad_seconds for attempt in attempts]),
+        ecg.DIGEST.name: key_rows([hash_array(attempt.value.signal) for attempt in attempts]),
+    }
+
+
+def clip_blocks(
+    run: "Map",
     settings: TeacherSettings,
     teachers: "Sequence[Teacher]",
-    together: int,
+    block_size: int,
     groups: Iterable[Sequence[SourceFile]],
 ) -> Iterator[Block]:
-    """Every file as rows of the contiguous ragged array, or refused; in order, `together` files a block.
+    """Echo files as rows of the teacher's ragged array, or as refusals, in order. Workers decode, this process embeds.
 
     Args:
         run: maps over the workers that decode.
         settings: which frames to take.
         teachers: replicas of one teacher.
-        together: files a block.
+        block_size: files in a block.
         groups: the files.
     """
-    from echoingecg.teacher.embed import embed_clips  # torch: the workers do without
+    from echoingecg.teacher.embed import embed_clips  # torch: not for the workers
 
-    decoded = run(partial(decode, settings, teachers[0].image_size), chain.from_iterable(groups))
-    embedded = (replace(one, value=found) for one, found in embed_clips(map(_apart, decoded), teachers))
-    while batch := list(islice(embedded, together)):
-        yield block_of(batch, _rows)
+    decoded = run(partial(decode_clip, settings, teachers[0].image_size), chain.from_iterable(groups))
+    embedded = (
+        replace(attempt, value=vectors) for attempt, vectors in embed_clips(map(_frames_apart, decoded), teachers)
+    )
+    while batch := list(islice(embedded, block_size)):
+        yield _block_of(batch, _clip_rows)
 
 
-def _apart(one: Attempt) -> tuple[Attempt, np.ndarray]:
+def decode_clip(settings: TeacherSettings, size: int, file: SourceFile) -> Attempt:
+    """The frames of one file that the teacher is to see, uint8 (frame, size, size, 3), or why there are none.
+
+    Raises:
+        StoreError: the file cannot be read, or has changed since the catalog was made.
+    """
+
+    def frames() -> np.ndarray:
+        _check_unchanged(file, hash_files(source_files(file.path)))
+        return read_clip(file.path, settings, size)
+
+    cv2.setNumThreads(1)  # clips are decoded side by side: OpenCV's own threads would be in their way
+    return _guarded(frames, file)
+
+
+def _frames_apart(attempt: Attempt) -> tuple[Attempt, np.ndarray]:
     """An attempt and its frames; a refusal has none."""
-    frames = np.empty((0, 1, 1, 3), np.uint8) if one.refusal else one.value
-    return replace(one, value=None), frames
+    frames = np.empty((0, 1, 1, 3), np.uint8) if attempt.refusal else attempt.value
+    return replace(attempt, value=None), frames
 
 
-def _rows(batch: list[Attempt]) -> Rows:
-    lengths = np.array([len(one.value) for one in batch], dtype=np.int64)
+def _clip_rows(attempts: list[Attempt]) -> dict[str, np.ndarray]:
     return {
-        contract.KEY.name: key_rows([one.content_hash for one in batch]),
-        contract.CLIP_FRAMES.name: lengths,
-        contract.EMBEDDING.name: np.concatenate([one.value for one in batch]),
-        contract.DIGEST.name: key_rows([hash_array(one.value) for one in batch]),
+        teacher.KEY.name: key_rows([attempt.content_hash for attempt in attempts]),
+        teacher.CLIP_FRAMES.name: np.array([len(attempt.value) for attempt in attempts], dtype=np.int64),
+        teacher.EMBEDDING.name: np.concatenate([attempt.value for attempt in attempts]),
+        teacher.DIGEST.name: key_rows([hash_array(attempt.value) for attempt in attempts]),
     }
+
+
+def _check_unchanged(file: SourceFile, content_hash: str) -> None:
+    if content_hash != file.content_hash:
+        raise StoreError("a file of the export has changed since the catalog was made: run again")
+
+
+def _guarded(work: Callable[[], Any], file: SourceFile) -> Attempt:
+    """What `work` makes of a file. This is the quarantine boundary: any fault of the file becomes a refusal.
+
+    Raises:
+        StoreError: the file cannot be read, or has changed since the catalog was made. This is a fault of the disk
+            or of the run, not of the record.
+    """
+    try:
+        outcome = result_or_refusal(work)
+    except OSError as fault:
+        raise StoreError(f"a file of the export cannot be read ({fault.strerror}): is it still mounted?") from fault
+    if isinstance(outcome, Refusal):
+        return Attempt(file.content_hash, refusal=(outcome.reason, outcome.detail))
+    return Attempt(file.content_hash, outcome)
+
+
+def _block_of(attempts: list[Attempt], as_rows: Callable[[list[Attempt]], dict[str, np.ndarray]]) -> Block:
+    good = [attempt for attempt in attempts if attempt.refusal is None]
+    refused = {attempt.content_hash: attempt.refusal for attempt in attempts if attempt.refusal is not None}
+    return Block(len(attempts), as_rows(good) if good else {}, refused)
