@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +104,13 @@ def claims(results: Results) -> list[tuple[str, str, bool]]:
                 not rise.above_zero,
             )
         )
+        most = max(range(5), key=lambda step: answered[step + 1] - answered[step])
+        more = over(lambda result: result[f"answered | {name}"][most + 1] - result[f"answered | {name}"][most])  # noqa: B023
         rows.append(
             (
-                f"{name}: the share answered falls",
-                ", ".join(f"{100 * value:.0f}" for value in answered) + " %",
-                all(later <= earlier for earlier, later in pairwise(answered)),
+                f"{name}: the share answered falls, and rises nowhere",
+                ", ".join(f"{100 * value:.0f}" for value in answered) + f" %; largest rise {more}",
+                answered[-1] < answered[0] and not more.above_zero,
             )
         )
     for name in _SEVERE:
@@ -115,11 +118,12 @@ def claims(results: Results) -> list[tuple[str, str, bool]]:
         claim = f"{name}, highest level: at most {100 * _MOST_WRONG:g} % of all answered wrongly"
         rows.append((claim, str(last), (last.mean or 0.0) <= _MOST_WRONG))
     for name in ("muscle noise", "baseline wander"):
-        deviation = _means(results, f"uncertainty | {name}")
+        deviation = [value for value in _means(results, f"uncertainty | {name}") if not isnan(value)]
+        refused = "" if len(deviation) == 6 else "; the others were all refused"
         rows.append(
             (
                 f"{name}: the mean predictive deviation rises at every level",
-                ", ".join(f"{value:.3f}" for value in deviation),
+                ", ".join(f"{value:.3f}" for value in deviation) + refused,
                 all(later > earlier for earlier, later in pairwise(deviation)),
             )
         )
