@@ -43,7 +43,7 @@ def answers(records: int) -> ProtocolScores:
     is_answered = np.abs(score - 0.5) > 0.1
     echo = ExpectedEcho(log_odds(score), np.exp(generator.normal(0, 0.3, records)), np.zeros(records))
     distance, few = echo.distance(0.5), np.arange(5000)
-    validation = CalibrationEcgs(label, names, score, echo.mean, echo.deviation)[few]
+    validation = CalibrationEcgs(label, names, score, distance)[few]
     rules = choose_on_validation(validation, distance[few], np.ones(len(few), bool), 0.5, EvaluationSettings())
     return ProtocolScores(
         "question", "expected_echo", label, score, decision, distance, echo, is_answered, names, doubts, levels, rules

@@ -179,7 +179,7 @@ RULES = TableContract(
         column("one_from", pa.float64(), "label 1 is possible from this distance; -inf with too few of it"),
         column("zero_to", pa.float64(), "label 0 is possible up to this distance; inf with too few of it"),
         column("calibration", pa.string(), "what makes the score a probability: platt, isotonic or none"),
-        column("platt_slope", pa.float64(), "of the score's log-odds; null when a class is absent", optional=True),
+        column("platt_slope", pa.float64(), "of the distance; null when a class is absent", optional=True),
         column("platt_intercept", pa.float64(), "beside platt_slope; null as it", optional=True),
         column("isotonic_score", pa.list_(pa.float64()), "points of the isotonic line; empty when a class is absent"),
         column("isotonic_probability", pa.list_(pa.float64()), "calibrated probability at each isotonic_score"),

@@ -43,7 +43,7 @@ class Calibration(_CardPart):
     """How a score becomes a probability."""
 
     method: Calibrator
-    slope: float = Field(1.0, description="platt: of the score's log-odds")
+    slope: float = Field(1.0, description="platt: of the distance to the threshold")
     intercept: float = Field(0.0, description="platt: intercept of the same line")
     score: tuple[float, ...] = Field((), description="isotonic: points of the line, ascending")
     probability: tuple[float, ...] = Field((), description="isotonic: probability at each point")

@@ -75,7 +75,7 @@ def test_tables_agree_with_scikit_learn(evaluated: Path) -> None:
             }
             if group == "all":
                 called = score >= rule["threshold_at_specificity"]
-                platt = averaged_sigmoid(rule, of_group)
+                platt = sigmoid_of_distance(rule, of_group)
                 isotonic = np.interp(score, rule["isotonic_score"], rule["isotonic_probability"])
                 expected |= {
                     "sensitivity_at_specificity": recall_score(label, called),
@@ -109,11 +109,11 @@ def answered_predictions(folder: Path) -> pd.DataFrame:
     return joined
 
 
-def averaged_sigmoid(rule: pd.Series, rows: pd.DataFrame) -> np.ndarray:
-    """Platt's sigmoid averaged over the predictive distribution, by MacKay's formula."""
-    mean = logit(rows["score"].clip(1e-12, 1 - 1e-12))
-    spread = np.sqrt(1 + np.pi / 8 * rule["platt_slope"] ** 2 * rows["deviation"] ** 2)
-    return expit((rule["platt_slope"] * mean + rule["platt_intercept"]) / spread).to_numpy()
+def sigmoid_of_distance(rule: pd.Series, rows: pd.DataFrame) -> np.ndarray:
+    """Platt's sigmoid of the distance to the threshold in predictive deviations; in log-odds where there are none."""
+    distance = logit(rows["score"].clip(1e-12, 1 - 1e-12)) - logit(rule["threshold"])
+    distance /= rows["deviation"].where(rows["deviation"] > 0, 1.0)
+    return expit(rule["platt_slope"] * distance + rule["platt_intercept"]).to_numpy()
 
 
 def test_answers_are_the_rules_applied(evaluated: Path) -> None:
@@ -134,7 +134,7 @@ def test_answers_are_the_rules_applied(evaluated: Path) -> None:
             assert (rows["deviation"] > 0).all() == (protocol == "expected_echo")
             own[endpoint] = (logit(rows["score"].clip(1e-12, 1 - 1e-12)) - logit(rule["threshold"])) / unit
             if rule["calibration"] == "platt":
-                probability = averaged_sigmoid(rule, rows)
+                probability = sigmoid_of_distance(rule, rows)
             elif rule["calibration"] == "isotonic":
                 probability = np.interp(rows["score"], rule["isotonic_score"], rule["isotonic_probability"])
             else:

@@ -111,11 +111,12 @@ def _probabilities(
     for entry in readings:
         name, rule = entry.reading.endpoint, entry.reading.calibration
         echo, score = echoes[name], scores[name]
-        probability = calibrate(rule, score, echo.mean, echo.deviation)
+        distance = echo.distance(entry.reading.referral.threshold)
+        probability = calibrate(rule, score, distance)
         if probability is not None:
             bounds["probability"][name] = probability
         if rule.method == "platt" and entry.predictive is not None:
             sigmoid = Platt(rule.slope, rule.intercept)
-            ends = [sigmoid(echo.mean + side * _REACH * echo.deviation) for side in (-1, 1)]
+            ends = [sigmoid(distance + side * _REACH) for side in (-1, 1)]
             bounds["low"][name], bounds["high"][name] = np.minimum(*ends), np.maximum(*ends)  # the sigmoid may fall
     return bounds

@@ -1,16 +1,16 @@
 """Calibration: makes a probability of a score by Platt's sigmoid or isotonic regression, fitted on validation ECGs.
 
-Platt's sigmoid takes the echo's log-odds for normally distributed about those of the ECG, and averages over them: a
-less certain ECG gets a probability nearer to one half.
+Platt's sigmoid takes the distance to the threshold in predictive deviations: a less certain ECG gets a probability
+nearer to one half. (MacKay's form, Neural Computation 1992;4:720, divides by sqrt(1 + k deviation^2); fitted to
+simulated hospitals, its slope ran away with the deviations, which is this.)
 """
 
 from dataclasses import dataclass
-from math import pi
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
 
 from data_contracts.prediction import Calibration
 from echoingecg.recipe.evaluation import CalibrationChoice
@@ -21,20 +21,14 @@ MIN_PATIENTS_PER_CLASS = 10  # validation patients: a sigmoid through fewer tend
 
 @dataclass(frozen=True)
 class Platt:
-    """Platt's calibrator of normally distributed log-odds.
-
-    The probability is the mean of sigmoid(slope * t + intercept) over t ~ N(mean, deviation^2), by MacKay's
-    approximation (Neural Computation 1992;4:720, eq. 10): the argument is divided by
-    sqrt(1 + pi/8 slope^2 deviation^2).
-    """
+    """Platt's calibrator: probability = sigmoid(slope * distance + intercept)."""
 
     slope: float
     intercept: float
 
-    def __call__(self, mean: np.ndarray, deviation: np.ndarray | float = 0.0) -> np.ndarray:
-        """Probabilities, (n,), of mean log-odds and their deviation, (n,) each."""
-        spread = np.sqrt(1 + pi / 8 * (self.slope * deviation) ** 2)
-        return np.asarray(expit((self.slope * mean + self.intercept) / spread))
+    def __call__(self, distance: np.ndarray) -> np.ndarray:
+        """Probabilities of distances to the threshold, both (n,)."""
+        return np.asarray(expit(self.slope * distance + self.intercept))
 
 
 @dataclass(frozen=True)
@@ -49,44 +43,39 @@ class Isotonic:
         return np.interp(score, self.score, self.probability)
 
 
-def fit_platt(label: np.ndarray, mean: np.ndarray, deviation: np.ndarray | float = 0.0) -> Platt:
-    """Fits the calibrator by likelihood; Platt's smoothed targets (1999) keep it finite where the classes separate.
+def fit_platt(label: np.ndarray, distance: np.ndarray) -> Platt:
+    """Fits a sigmoid (Platt 1999); his smoothed targets keep it finite where the classes separate.
 
     Args:
         label: (n,) 0 or 1, both present.
-        mean: (n,) log-odds.
-        deviation: (n,) of the log-odds; 0 for plain Platt scaling.
+        distance: (n,) to the threshold, in predictive deviations or in log-odds.
     """
     positives, negatives = int((label == 1).sum()), int((label == 0).sum())
     target = np.where(label == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    scale = max(float(np.std(mean)), 1e-9)
-
-    def loss(parameters: np.ndarray) -> float:
-        probability = np.clip(Platt(parameters[0] / scale, parameters[1])(mean, deviation), 1e-15, 1 - 1e-15)
-        return -float(np.mean(target * np.log(probability) + (1 - target) * np.log1p(-probability)))
-
-    start = np.array([1.0, np.log((positives + 1) / (negatives + 1)) - float(np.mean(mean)) / scale])
-    fitted = minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-12, "maxiter": 4000})
-    return Platt(float(fitted.x[0]) / scale, float(fitted.x[1]))
+    # A target between 0 and 1 equals both labels, weighted by the target.
+    both = np.repeat([1, 0], len(label))
+    fitted = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(
+        np.tile(distance, 2)[:, None], both, sample_weight=np.append(target, 1 - target)
+    )
+    return Platt(float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
 
 
 def fit_isotonic(label: np.ndarray, score: np.ndarray) -> Isotonic:
-    """Fits the non-decreasing function of least squared error (Zadrozny and Elkan 2002); arrays as in `fit_platt`."""
+    """Fits the non-decreasing function of least squared error (Zadrozny and Elkan 2002); score (n,) in [0, 1]."""
     fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(score, label)
     return Isotonic(tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist()))
 
 
-def calibrate(by: Calibration, score: np.ndarray, mean: np.ndarray, deviation: np.ndarray | float) -> np.ndarray | None:
+def calibrate(by: Calibration, score: np.ndarray, distance: np.ndarray) -> np.ndarray | None:
     """Probabilities, (n,), by the calibration of a reading card; None where it holds none.
 
     Args:
-        by: of the card; isotonic regression takes the score, Platt's sigmoid the other two.
+        by: of the card; isotonic regression takes the score, Platt's sigmoid the distance.
         score: (n,) in [0, 1].
-        mean: (n,) log-odds that the echo is expected to get.
-        deviation: (n,) of the same.
+        distance: (n,) to the threshold, of `predictive.ExpectedEcho.distance`.
     """
     if by.method == "platt":
-        return Platt(by.slope, by.intercept)(mean, deviation)
+        return Platt(by.slope, by.intercept)(distance)
     return Isotonic(by.score, by.probability)(score) if by.method == "isotonic" else None
 
 
@@ -98,14 +87,13 @@ class CalibrationEcgs:
         label: 0 or 1.
         patient: str.
         score: in [0, 1].
-        mean, deviation: log-odds that the echo is expected to get, and their predictive standard deviation.
+        distance: to the threshold, of `predictive.ExpectedEcho.distance`.
     """
 
     label: np.ndarray
     patient: np.ndarray
     score: np.ndarray
-    mean: np.ndarray
-    deviation: np.ndarray
+    distance: np.ndarray
 
     @property
     def has_both_classes(self) -> bool:
@@ -113,13 +101,11 @@ class CalibrationEcgs:
         return len(np.unique(self.label)) == 2
 
     def __getitem__(self, rows: np.ndarray) -> "CalibrationEcgs":
-        return CalibrationEcgs(
-            self.label[rows], self.patient[rows], self.score[rows], self.mean[rows], self.deviation[rows]
-        )
+        return CalibrationEcgs(self.label[rows], self.patient[rows], self.score[rows], self.distance[rows])
 
     def platt(self) -> Platt:
         """Platt's sigmoid of these ECGs."""
-        return fit_platt(self.label, self.mean, self.deviation)
+        return fit_platt(self.label, self.distance)
 
     def isotonic(self) -> Isotonic:
         """Isotonic regression of these ECGs."""
@@ -164,7 +150,7 @@ def _briers_of_others(ecgs: CalibrationEcgs, fold: np.ndarray) -> tuple[float, f
     probability = np.empty((2, len(ecgs.label)))
     for held_out in np.unique(fold):
         fitted, judged = ecgs[fold != held_out], ecgs[fold == held_out]
-        probability[0, fold == held_out] = fitted.platt()(judged.mean, judged.deviation)
+        probability[0, fold == held_out] = fitted.platt()(judged.distance)
         probability[1, fold == held_out] = fitted.isotonic()(judged.score)
     platt, isotonic = ((probability - ecgs.label) ** 2).mean(axis=1)
     return float(platt), float(isotonic)

@@ -234,9 +234,8 @@ class _Undecided:
         """Chooses the rules on the validation ECGs; arguments as in ProtocolResult."""
         endpoint = self.endpoint
         validation = endpoint.split == "validation"
-        ecgs = calibration.CalibrationEcgs(
-            endpoint.label, endpoint.patient_id, self.score, self.echo.mean, self.echo.deviation
-        )
+        own = self.echo.distance(self.threshold.value)
+        ecgs = calibration.CalibrationEcgs(endpoint.label, endpoint.patient_id, self.score, own)
         choices = reading_card.choose_on_validation(
             ecgs[validation],
             distance[validation],
@@ -244,7 +243,7 @@ class _Undecided:
             self.threshold.value,
             settings,
         )
-        probability = calibration.calibrate(choices.calibration, self.score, self.echo.mean, self.echo.deviation)
+        probability = calibration.calibrate(choices.calibration, self.score, own)
         return ProtocolResult(
             self.attempt, self.score, self.threshold, self.echo, distance, is_consistent, choices, probability
         )

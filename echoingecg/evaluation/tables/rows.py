@@ -62,7 +62,7 @@ class ProtocolScores:
         platt, isotonic = self.choices.platt, self.choices.isotonic
         if platt is None or isotonic is None:
             return {}
-        return {"platt": platt(self.echo.mean, self.echo.deviation), "isotonic": isotonic(self.score)}
+        return {"platt": platt(self.echo.distance(self.choices.referral.threshold)), "isotonic": isotonic(self.score)}
 
 
 def summaries(ecgs: embed.GaussianTable) -> dict[str, np.ndarray]:

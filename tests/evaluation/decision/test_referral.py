@@ -199,11 +199,11 @@ def test_the_calibrator_is_the_better_one_on_patients_it_has_not_seen() -> None:
         assert found.method == method, found.says
         mean = log_odds(score)
         expected = {"platt": fit_platt(label, mean)(mean), "isotonic": fit_isotonic(label, score)(score)}[method]
-        np.testing.assert_array_equal(calibrate(found, score, mean, 0.0), expected)
+        np.testing.assert_array_equal(calibrate(found, score, mean), expected)
 
 
 def chosen(label: np.ndarray, score: np.ndarray, patient: np.ndarray, choice: str) -> Calibration:
-    ecgs = CalibrationEcgs(label, patient, score, log_odds(score), np.zeros(len(score)))
+    ecgs = CalibrationEcgs(label, patient, score, log_odds(score))
     fits = (ecgs.platt(), ecgs.isotonic()) if ecgs.has_both_classes else (None, None)
     return choose_calibration(ecgs, *fits, choice)  # type: ignore[arg-type]
 
@@ -232,7 +232,7 @@ def test_few_validation_patients_and_the_recipes_word() -> None:
     unasked = [chosen(label, score, patient, "none"), chosen(label * 0, score, patient, "validation")]
     for found in (*unasked, chosen(label, score, patient, "validation")):
         assert found.method == "none"
-        assert calibrate(found, score, log_odds(score), 0.0) is None
+        assert calibrate(found, score, log_odds(score)) is None
 
 
 def test_ten_patients_of_each_class_are_needed_and_all_of_one_fold_are_too_few() -> None:

@@ -12,6 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.isotonic import IsotonicRegression
 
 from echoingecg.evaluation.decision.calibration import Platt, fit_isotonic, fit_platt
+from echoingecg.evaluation.decision.predictive import ExpectedEcho
 from echoingecg.evaluation.decision.threshold_and_referral import conformal_limits, threshold_at_specificity
 from echoingecg.evaluation.metrics.bootstrap import Patients, estimate_metrics, resample_metrics
 from echoingecg.evaluation.metrics.classification import log_odds
@@ -69,34 +70,27 @@ def test_nearness_is_greatest_at_the_threshold() -> None:
     assert np.isfinite(doubt).all()
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.floats(-8, 8), st.floats(0, 6), st.floats(-3, 3), st.floats(-3, 3))
-def test_platt_averages_over_the_predictive_distribution(
-    mean: float, deviation: float, slope: float, intercept: float
-) -> None:
-    """MacKay's formula against the integral over a normal distribution."""
-    node, weight = np.polynomial.hermite_e.hermegauss(201)
-    integral = (weight * expit(slope * (mean + deviation * node) + intercept)).sum() / weight.sum()
-    assert Platt(slope, intercept)(np.array([mean]), np.array([deviation])) == pytest.approx(integral, abs=0.02)
-
-
 def test_a_larger_deviation_draws_the_probability_towards_one_half() -> None:
-    mean, deviation = np.repeat([-2.0, 0.0, 2.0], 3), np.tile([0.0, 1.0, 5.0], 3)
-    low, middle, high = Platt(1.0, 0.0)(mean, deviation).reshape(3, 3)
+    mean, deviation = np.repeat([-2.0, 0.0, 2.0], 3), np.tile([0.5, 1.0, 5.0], 3)
+    echo = ExpectedEcho(mean, deviation, np.zeros(9))
+    low, middle, high = Platt(1.0, 0.0)(echo.distance(0.5)).reshape(3, 3)
     assert (np.diff(low) > 0).all()
     assert (np.diff(high) < 0).all()
     assert middle == pytest.approx(0.5)
     np.testing.assert_allclose(low + high, 1)
 
 
-def test_platt_recovers_the_sigmoid_behind_uncertain_log_odds() -> None:
-    """Labels come from log-odds that are only known up to a deviation of their own."""
+def test_platt_on_distances_is_calibrated_where_deviations_differ() -> None:
+    """Labels are those of an echo that differs from its expectation by the deviation: a probit, near to a sigmoid."""
     generator = np.random.default_rng(7)
     mean, deviation = generator.normal(0, 2, 20_000), generator.uniform(0.2, 3, 20_000)
-    label = (generator.random(20_000) < expit(0.8 * generator.normal(mean, deviation) - 0.5)).astype(int)
-    fitted = fit_platt(label, mean, deviation)
-    assert (fitted.slope, fitted.intercept) == (pytest.approx(0.8, abs=0.05), pytest.approx(-0.5, abs=0.06))
-    assert fit_platt(label, mean).slope < 0.65
+    label = (generator.normal(mean, deviation) > 0.5).astype(int)
+    distance = ExpectedEcho(mean, deviation, np.zeros(20_000)).distance(float(expit(0.5)))
+    probability = fit_platt(label, distance)(distance)
+    for part in (deviation < 1, deviation > 2):
+        assert probability[part].mean() == pytest.approx(label[part].mean(), abs=0.02)
+    plain = fit_platt(label, mean)(mean)
+    assert np.mean((probability - label) ** 2) < np.mean((plain - label) ** 2) - 0.002
 
 
 def scores(generator: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
