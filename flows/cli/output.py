@@ -159,9 +159,10 @@ def print_readings(tables: Iterable[pa.Table], files: Sequence[str], title: str)
         return
     folder = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])  # noqa: PTH100, PTH120
     shown = Table(title=f"{title}\nfiles in {folder}", title_justify="left")
-    shown.add_column("file\n  endpoint", overflow="fold")
-    for name in ("probability\n(90 % interval)", "uncer-\ntainty", "reads, advice"):
+    shown.add_column("file\n  endpoint", overflow="fold", min_width=20)
+    for name in ("probability\n(90 % interval)", "uncer-\ntainty"):
         shown.add_column(name, no_wrap=True)
+    shown.add_column("reads, advice")
     rows = (row for table in tables for row in table.to_pylist())
     for file, of_file in groupby(rows, key=lambda row: row["file"]):
         for cells in _cells(os.path.relpath(file, folder), list(of_file)):
