@@ -45,7 +45,7 @@ def answer_ecgs(
     readings, typical = card.readings_under(protocol), card.typicality
     count, nested = len(mean), card.card.nested
     distance = np.full(count, np.inf) if typical is None else typical.distance(features)
-    is_typical = np.zeros(count, bool) if typical is None else typical.is_typical(features)
+    is_typical = np.zeros(count, bool) if typical is None else typical.is_typical(features, distance)
     echoes = {
         entry.reading.endpoint: expected_echo(
             entry.predictive, EcgValues(entry.score.log_odds(mean), distance, features), entry.score.steepness

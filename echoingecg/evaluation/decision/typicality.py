@@ -46,12 +46,18 @@ class Typicality:
         """Log-odds that an ECG is disturbed, among as many disturbed as undisturbed ones, (n,) float64."""
         return np.asarray(self.disturbed[0] + features.astype(np.float64) @ self.disturbed[1:])
 
-    def is_typical(self, features: np.ndarray) -> np.ndarray:
-        """Whether ECGs are within both limits and not within rounding of them, (n,) bool."""
+    def is_typical(self, features: np.ndarray, distance: np.ndarray | None = None) -> np.ndarray:
+        """Whether ECGs are within both limits and not within rounding of them, (n,) bool.
+
+        Args:
+            features: (n, F).
+            distance: (n,) of the same ECGs, where it is known already.
+        """
+        distance = self.distance(features) if distance is None else distance
         near = FLOAT32_ROUNDING * np.sqrt(len(self.centre))
         likeness_near = FLOAT32_ROUNDING * np.linalg.norm(self.disturbed[1:]) * np.linalg.norm(features, axis=1)
         return np.asarray(
-            (self.distance(features) <= self.limits.distance * (1 - near))
+            (distance <= self.limits.distance * (1 - near))
             & (self.likeness(features) <= self.limits.likeness - likeness_near)
         )
 

@@ -108,7 +108,7 @@ class CohortTrust:
         """Whether each ECG is typical, (r,) bool."""
         if self.typicality is None:
             return np.zeros(len(self.split), bool)
-        return self.typicality.is_typical(self.features)
+        return self.typicality.is_typical(self.features, self.distance)
 
     @property
     def is_answerable(self) -> np.ndarray:
