@@ -21,6 +21,7 @@ from data_contracts.conventions import STAGES, UPSTREAM
 from echoingecg.ecg.disturbance import DISTURBANCES, process_disturbed
 from echoingecg.evaluation.data import names
 from echoingecg.evaluation.decision.answers import answer_ecgs
+from echoingecg.evaluation.decision.predictive import INTERVAL_REACH
 from echoingecg.evaluation.metrics.selective import aurc
 from echoingecg.prediction.predictor import Reader
 from echoingecg.recipe import EcgSettings, with_overrides
@@ -35,7 +36,6 @@ from tasks.teacher import read_targets
 
 NOISES = ("muscle noise", "baseline wander")
 _OVERRIDES = ("evaluation.stress_ecgs=100000", "evaluation.few_shot.cases=[]", "evaluation.bootstrap_draws=20")
-_REACH = 1.6448536269514722  # half width of a 90 % interval, in standard deviations
 
 
 def measure(order: Order, seed: int) -> str:
@@ -148,7 +148,7 @@ def _against_echo(
 
     expected, deviation, _ = answered(clean)
     residual = np.abs(echo - expected)
-    inside, low = residual <= _REACH * deviation, deviation <= np.median(deviation)
+    inside, low = residual <= INTERVAL_REACH * deviation, deviation <= np.median(deviation)
     numbers = {
         "rank correlation of deviation and residual": spearman(deviation, residual) or 0.0,
         "coverage": float(inside.mean()),

@@ -8,6 +8,7 @@ from typing import Any
 
 from echoingecg.ecg.disturbance import DISTURBANCES
 from echoingecg.evaluation.data import names
+from echoingecg.evaluation.report.wording import protocol_name
 from experiments.measures import Interval, t_interval
 
 Results = Sequence[dict[str, Any]]
@@ -73,11 +74,8 @@ def write_page(results: Results, patients: int, out: Path) -> None:
     out.write_text(page, encoding="utf-8")
 
 
-_NAMES = {
-    names.ZERO_SHOT: "zero-shot",
-    names.ZERO_SHOT_TEACHER: "zero-shot, teacher's texts",
-    names.EXPECTED_ECHO: "expected echo",
-}
+_PROTOCOLS = (names.ZERO_SHOT, names.ZERO_SHOT_TEACHER, names.EXPECTED_ECHO)
+_NAMES = {protocol: protocol_name(protocol).lower() for protocol in _PROTOCOLS}
 _ROWS = {
     "AUROC": "auroc",
     "balanced accuracy": "accuracy",

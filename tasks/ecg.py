@@ -14,7 +14,7 @@ from data_contracts import catalog, conventions, quarantine
 from data_contracts import ecg as contract
 from echoingecg.common import Progress, StoreError, fingerprint, hexadecimal
 from echoingecg.ecg import CODE_VERSION
-from echoingecg.ecg.quality import strictest_rule
+from echoingecg.ecg.quality import strictest_rules
 from echoingecg.recipe import EcgSettings
 from tasks import pools, stage
 from tasks.base.workers import mapper
@@ -95,20 +95,9 @@ def _records(group: zarr.Group, listed: pa.Table, settings: EcgSettings) -> pa.T
         "flagged_leads": np.count_nonzero(quality, axis=1),
         "lead_findings": np.bitwise_or.reduce(quality, axis=1),
         "record_findings": findings,
-        "use": _uses(quality, findings, settings),
+        "use": strictest_rules(quality, findings, settings),
     }
     return pa.table(columns, schema=contract.RECORDS.schema)
-
-
-def _uses(quality: np.ndarray, findings: np.ndarray, settings: EcgSettings) -> list[str]:
-    """The strictest rule of each record: quality (record, lead), findings (record,)."""
-    if not len(findings):
-        return []
-    # Few masks occur, and the rule depends on nothing else.
-    masks = np.column_stack([np.bitwise_or.reduce(quality, axis=1), findings])
-    kinds, kind_of = np.unique(masks, axis=0, return_inverse=True)
-    rules = [strictest_rule(kind[:1], int(kind[1]), settings) for kind in kinds]
-    return [rules[kind] for kind in kind_of.ravel()]
 
 
 def _keys(content_hash: str, known: Container[str], several: bool) -> Iterator[str]:

@@ -154,8 +154,30 @@ def strictest_rule(quality: np.ndarray, findings: int, settings: EcgSettings) ->
     """
     if not findings and not quality.any():  # most recordings
         return "keep"
-    rules = (getattr(settings.rules, name) for name in _names(quality, findings))
+    rules = (getattr(settings.rules, name) for name in all_finding_names(quality, findings))
     return max(rules, key=FINDING_RULES.index, default="keep")
+
+
+def strictest_rules(quality: np.ndarray, findings: np.ndarray, settings: EcgSettings) -> list[FindingRule]:
+    """The strictest rule of each of n recordings, see `strictest_rule`.
+
+    Args:
+        quality: uint8 (n, 12).
+        findings: integers (n,).
+        settings: `rules`.
+    """
+    if not len(findings):
+        return []
+    # Few masks occur, and the rule depends on nothing else.
+    masks = np.column_stack([np.bitwise_or.reduce(quality, axis=1), findings])
+    kinds, kind_of = np.unique(masks, axis=0, return_inverse=True)
+    rules = [strictest_rule(kind[:1], int(kind[1]), settings) for kind in kinds]
+    return [rules[kind] for kind in kind_of.ravel()]
+
+
+def are_referred(quality: np.ndarray, findings: np.ndarray, settings: EcgSettings) -> np.ndarray:
+    """Whether a finding refers each recording to echo, (n,) bool; arguments as in `strictest_rules`."""
+    return np.array([rule == "refer" for rule in strictest_rules(quality, findings, settings)], dtype=bool)
 
 
 def refusal_of_findings(quality: np.ndarray, findings: int, settings: EcgSettings) -> Refusal | None:
@@ -171,7 +193,7 @@ def refusal_of_findings(quality: np.ndarray, findings: int, settings: EcgSetting
     """
     if strictest_rule(quality, findings, settings) != "refuse":
         return None
-    names = _names(quality, findings)
+    names = all_finding_names(quality, findings)
     for name, rule in settings.rules:  # the order of the rules: no_signal explains no_qrs
         if name in names and rule == "refuse":
             bits = sum(bit for flag, bit in QUALITY_FLAGS.items() if flag == name)
@@ -180,8 +202,8 @@ def refusal_of_findings(quality: np.ndarray, findings: int, settings: EcgSetting
     return None
 
 
-def _names(quality: np.ndarray, findings: int) -> tuple[str, ...]:
-    """The findings of the recording, then of its leads."""
+def all_finding_names(quality: np.ndarray, findings: int) -> tuple[str, ...]:
+    """The names of the findings of a recording, then of its leads; arguments as in `strictest_rule`."""
     on_leads = int(np.bitwise_or.reduce(quality))
     return finding_names(findings, RECORD_FLAGS) + finding_names(on_leads, QUALITY_FLAGS)
 

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
-from data_contracts import conventions, ecg, prediction
+from data_contracts import conventions, prediction
 from echoingecg.common import ContractError, Refusal, result_or_refusal
 from echoingecg.ecg import quality
 from echoingecg.ecg.decode.wfdb_fast import read_plain
@@ -140,11 +140,10 @@ class Reader:
 
         return block.rows(rows_of_ecg)
 
-    def is_referred(self, processed: Iterable[Processed]) -> np.ndarray:
+    def is_referred(self, processed: Sequence[Processed]) -> np.ndarray:
         """Whether a finding refers each ECG, (k,) bool."""
-        return np.array(
-            [quality.strictest_rule(ecg.quality, ecg.findings, self.settings) == "refer" for ecg in processed], bool
-        )
+        masks = np.array([ecg.quality for ecg in processed]), np.array([ecg.findings for ecg in processed])
+        return quality.are_referred(*masks, self.settings)
 
     def _embedded(self, files: Sequence[str]) -> Iterator[dict[str, Any]]:
         block = self.read(files)
@@ -178,10 +177,7 @@ def stack_signals(outcomes: Iterable[Processed | Refusal]) -> np.ndarray:
 
 def finding_names(processed: Processed) -> list[str]:
     """Names of the quality findings of the recording, then of its leads."""
-    return [
-        *quality.finding_names(processed.findings, ecg.RECORD_FLAGS),
-        *quality.finding_names(int(np.bitwise_or.reduce(processed.quality)), ecg.QUALITY_FLAGS),
-    ]
+    return list(quality.all_finding_names(processed.quality, processed.findings))
 
 
 def _load(path: Path, settings: EcgSettings) -> Loaded | Refusal:

@@ -65,24 +65,25 @@ class LoadedStudent:
         Raises:
             ContractError: the signals have another shape.
         """
-        if signals.ndim != 3 or signals.shape[1] != len(LEADS):
-            raise ContractError(f"signals have shape {signals.shape}, expected (n, {len(LEADS)}, time)")
-        return self._joined(
-            self.objective.student.encode_ecg(self._standardised(signals[first : first + _ROWS_AT_ONCE]))
-            for first in range(0, len(signals), _ROWS_AT_ONCE)
-        )
+        mean, log_var, _ = self.embed_ecg_with_features(signals)
+        return mean, log_var
 
     @torch.inference_mode()
     def embed_ecg_with_features(self, signals: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Encodes ECGs as Gaussians, and tells what the trunk saw.
 
         Args:
-            signals: as in `embed_ecg`, which gives the same Gaussians.
+            signals: as in `embed_ecg`.
 
         Returns:
             mean (n, D), log_var (n, D), and the trunk's features over time: their means, then their standard
             deviations, (n, 2 channels). All float32.
+
+        Raises:
+            ContractError: the signals have another shape.
         """
+        if signals.ndim != 3 or signals.shape[1] != len(LEADS):
+            raise ContractError(f"signals have shape {signals.shape}, expected (n, {len(LEADS)}, time)")
         encoder = self.objective.student.ecg_encoder
         mean, log_var, pooled = [], [], []
         for first in range(0, max(len(signals), 1), _ROWS_AT_ONCE):

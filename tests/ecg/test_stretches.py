@@ -168,7 +168,7 @@ def added_pulse(draw: Draw, part: slice, height: float) -> np.ndarray:
 
 
 def pulse_of_eight(draw: Draw, part: slice, height: float) -> np.ndarray:
-    """Of a recorder that measures I, II and V1 to V6 and computes the others."""
+    """Makes a recording as a recorder does that measures I, II and V1 to V6 and computes the other leads."""
     signal = draw.signal.copy()
     computed = {"III": 0.0, "aVR": -1.0, "aVL": 0.5, "aVF": 0.5}
     signal[:, part] = height * np.array([[computed.get(lead, 1.0)] for lead in LEADS])
@@ -260,7 +260,7 @@ def test_a_second_must_be_flat(seconds: float, expected: bool) -> None:
 
 
 def test_good_recordings_are_not_referred(all_recordings: Path) -> None:
-    """Of all real recordings of 10 s: spikes beyond 12 mV, a copy of LUDB whose gains differ, a synthetic one."""
+    """Few real recordings of 10 s are referred: spikes beyond 12 mV, gains of one LUDB copy, a synthetic file."""
     referred = {}
     for folder in FOLDERS:
         for path in sorted((all_recordings / folder).rglob("*")):

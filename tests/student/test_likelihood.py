@@ -61,7 +61,7 @@ def test_float32_under_bfloat16_autocast():
 
 
 def test_the_least_variance_of_unit_vectors_is_two_less_two_lengths():
-    """As the docstring has it: the student's mean is of unit length, the expected study's is not."""
+    """The best variance is 2 - 2 r in all: the student's mean is of unit length, the expected study's, r, is not."""
     random = np.random.default_rng(4)
     study = unit(random, 20_000, 5) * 0.8 + torch.tensor([1.0, 0, 0, 0, 0])
     study = F.normalize(study, dim=1)

@@ -11,16 +11,13 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit
-from scipy.stats import norm
 
 from data_contracts.prediction import DOUBTS
 from echoingecg.evaluation.decision.calibration import Platt, calibrate
 from echoingecg.evaluation.decision.nested import consistent_distances, project_by_name
-from echoingecg.evaluation.decision.predictive import INTERVAL_MASS, EcgValues, ExpectedEcho, expected_echo
+from echoingecg.evaluation.decision.predictive import INTERVAL_REACH, EcgValues, ExpectedEcho, expected_echo
 from echoingecg.evaluation.decision.reading_card import LoadedReading, LoadedReadingCard, percentile
 from echoingecg.evaluation.decision.threshold_and_referral import advice, decide, is_decided
-
-_REACH = float(norm.ppf((1 + INTERVAL_MASS) / 2))  # half width of the interval, in deviations
 
 
 def answer_ecgs(
@@ -53,14 +50,12 @@ def answer_ecgs(
         for entry in readings
     }
     scores = {name: expit(echo.mean) for name, echo in echoes.items()}
-    bounds = _probabilities(readings, scores, echoes)
-    consistent = consistent_distances(
-        {
-            entry.reading.endpoint: echoes[entry.reading.endpoint].distance(entry.reading.referral.threshold)
-            for entry in readings
-        },
-        nested,
-    )
+    distances = {
+        entry.reading.endpoint: echoes[entry.reading.endpoint].distance(entry.reading.referral.threshold)
+        for entry in readings
+    }
+    consistent = consistent_distances(distances, nested)
+    bounds = _probabilities(readings, scores, distances)
     bounds = {bound: project_by_name(values, nested) for bound, values in bounds.items()}
     for name, probability in bounds["probability"].items():  # a question of the chain may have no interval
         if name in bounds["low"]:
@@ -100,7 +95,7 @@ def _uncertainty(entry: LoadedReading, echo: ExpectedEcho) -> dict[str, Any]:
 
 
 def _probabilities(
-    readings: Sequence[LoadedReading], scores: Mapping[str, np.ndarray], echoes: Mapping[str, ExpectedEcho]
+    readings: Sequence[LoadedReading], scores: Mapping[str, np.ndarray], distances: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, np.ndarray]]:
     """Calibrated probability and the ends of its interval, (n,) by question; others are left out.
 
@@ -110,13 +105,12 @@ def _probabilities(
     bounds: dict[str, dict[str, np.ndarray]] = {"probability": {}, "low": {}, "high": {}}
     for entry in readings:
         name, rule = entry.reading.endpoint, entry.reading.calibration
-        echo, score = echoes[name], scores[name]
-        distance = echo.distance(entry.reading.referral.threshold)
-        probability = calibrate(rule, score, distance)
+        distance = distances[name]
+        probability = calibrate(rule, scores[name], distance)
         if probability is not None:
             bounds["probability"][name] = probability
         if rule.method == "platt" and entry.predictive is not None:
             sigmoid = Platt(rule.slope, rule.intercept)
-            ends = [sigmoid(distance + side * _REACH) for side in (-1, 1)]
+            ends = [sigmoid(distance + side * INTERVAL_REACH) for side in (-1, 1)]
             bounds["low"][name], bounds["high"][name] = np.minimum(*ends), np.maximum(*ends)  # the sigmoid may fall
     return bounds

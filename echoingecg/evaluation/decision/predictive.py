@@ -11,7 +11,7 @@ NeurIPS 2017, on frozen features.
 Shape legend: n = ECGs, F = features.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -24,6 +24,7 @@ from echoingecg.evaluation.decision.threshold_and_referral import FLOAT32_ROUNDI
 from echoingecg.evaluation.metrics.classification import log_odds
 
 INTERVAL_MASS = 0.9  # of the intervals that hold on the validation ECGs
+INTERVAL_REACH = float(norm.ppf((1 + INTERVAL_MASS) / 2))  # half their width, in deviations
 # Strengths were chosen on the simulated hospital of seed 101.
 _RIDGE = 1000.0  # L2 strength of the mean's weights; 100 and 300 were worse
 _VARIANCE_ALPHA = 0.3  # L2 strength of the log-variance's weights on the features; 0.1 and 1 gave the same there
@@ -129,10 +130,10 @@ def fit_predictive(
 def _stretched(fitted: PredictiveDistribution, ecgs: EcgValues, echo: np.ndarray) -> PredictiveDistribution:
     """The distribution with the deviations that make intervals of INTERVAL_MASS hold on these ECGs."""
     relative = np.abs(echo - fitted.mean(ecgs)) / fitted.deviation(ecgs)
-    stretch = float(np.quantile(relative, INTERVAL_MASS)) / float(norm.ppf((1 + INTERVAL_MASS) / 2))
+    stretch = float(np.quantile(relative, INTERVAL_MASS)) / INTERVAL_REACH
     log_variance = fitted.scalars.log_variance + 2 * float(np.log(max(stretch, 1e-6)))
     scalars = fitted.scalars.model_copy(update={"log_variance": log_variance})
-    return PredictiveDistribution(scalars, fitted.mean_weight, fitted.log_variance_weight)
+    return replace(fitted, scalars=scalars)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ what leaves an ECG plausible, such as exchanged electrodes.
 Shape legend: n = ECGs, F = features.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.covariance import LedoitWolf
@@ -95,7 +95,7 @@ def fit_typicality(
     limits = TypicalLimits(
         distance=_limit(measure.distance(validation), each), likeness=_limit(measure.likeness(validation), each)
     )
-    return Typicality(measure.centre, measure.whitening, line, limits)
+    return replace(measure, limits=limits)
 
 
 def _limit(values: np.ndarray, share: float) -> float:

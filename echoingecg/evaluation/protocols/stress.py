@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from echoingecg.common import Progress, no_progress
 from echoingecg.ecg.disturbance import DISTURBANCES, Disturbance, DisturbedEcgs, process_disturbed
-from echoingecg.ecg.quality import strictest_rule
+from echoingecg.ecg.quality import are_referred
 from echoingecg.evaluation.data.embed import CHUNK, Signals, StudentModel
 from echoingecg.evaluation.decision.answers import answer_ecgs
 from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
@@ -42,7 +42,7 @@ def stress_rows(
         signals: of the cohort.
         rows: (n,) int64 of the signals.
         labels: (n,) float64 by question, 0 or 1, NaN where it is not known.
-        progress: receives the number of levels done.
+        progress: receives the number of levels done, for each chunk of ECGs anew.
 
     Raises:
         UserError: the card has no such protocol.
@@ -50,22 +50,26 @@ def stress_rows(
     settings = EcgSettings.model_validate(card.card.ecg)
     levels: list[tuple[Disturbance | None, int, float]] = [(None, 0, 0.0)]
     levels += [(kind, step, level) for kind in DISTURBANCES.values() for step, level in enumerate(kind.levels, 1)]
-    for done, (kind, step, level) in enumerate(levels, 1):
-        outcome = _Outcome(student, card, protocol, settings, len(rows))
-        for first in range(0, len(rows), CHUNK):
-            read = signals.read(rows[first : first + CHUNK])
+    outcomes = [_Outcome(student, card, protocol, settings, len(rows)) for _ in levels]
+    for first in range(0, len(rows), CHUNK):  # every level of a chunk, so that each signal is read once
+        read = signals.read(rows[first : first + CHUNK])
+        for done, ((kind, _, level), outcome) in enumerate(zip(levels, outcomes, strict=True), 1):
             outcome.add(first, process_disturbed(read, kind, np.full(len(read), level), (SEED, first), settings))
-        name = UNDISTURBED if kind is None else kind.name
+            progress(done, len(levels), _name(kind))
+    for (kind, step, level), outcome in zip(levels, outcomes, strict=True):
         of_level = {
             "protocol": protocol,
-            "disturbance": name,
+            "disturbance": _name(kind),
             "step": step,
             "level": level,
             "unit": kind.unit if kind else "",
         }
         for endpoint, label in labels.items():
             yield of_level | {"endpoint": endpoint} | outcome.measures(endpoint, label)
-        progress(done, len(levels), name)
+
+
+def _name(kind: Disturbance | None) -> str:
+    return UNDISTURBED if kind is None else kind.name
 
 
 class _Outcome:
@@ -85,10 +89,7 @@ class _Outcome:
         if not len(places):
             return
         mean, _, features = self.student.embed_ecg_with_features(ecgs.signals)
-        rules = (
-            strictest_rule(*masks, self.settings) for masks in zip(ecgs.quality, ecgs.findings.tolist(), strict=True)
-        )
-        is_referred = np.array([rule == "refer" for rule in rules], bool)
+        is_referred = are_referred(ecgs.quality, ecgs.findings, self.settings)
         for answers in answer_ecgs(self.card, self.protocol, mean, features, is_referred):
             columns = self.columns.setdefault(answers["endpoint"][0], {})
             for name in _MEASURED:

@@ -62,7 +62,7 @@ def test_the_likeness_is_scikit_learns() -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.floats(0.5, 0.99), st.integers(5, 120))
 def test_the_limits_leave_out_at_most_what_was_asked(share: float, count: int) -> None:
-    """Of the validation ECGs each limit keeps (1 + share) / 2, and what ties with a limit is beyond it."""
+    """Each limit keeps (1 + share) / 2 of the validation ECGs, and what ties with a limit is beyond it."""
     validation = cloud(count, 8)
     found = fit_typicality(cloud(60, 1), cloud(60, 2, 1.0), validation, share)
     assert found is not None
