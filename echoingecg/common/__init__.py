@@ -12,4 +12,4 @@ from echoingecg.common.files import (
     write_atomically,
     write_json,
 )
-from echoingecg.common.running import Progress, no_progress, prefetched, silence_libraries
+from echoingecg.common.running import Progress, no_progress, one_blas_thread, prefetched, silence_libraries

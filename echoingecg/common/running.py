@@ -6,8 +6,10 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import RLock
-from typing import Protocol, TypeVar
+from threading import Lock, RLock
+from typing import Any, Protocol, TypeVar
+
+from threadpoolctl import ThreadpoolController
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -15,6 +17,9 @@ Result = TypeVar("Result")
 RESULTS_AHEAD = 2  # results held beside the one in use; with one, training stalls if a read is slower than a step
 
 _WARNING_FILTERS_LOCK = RLock()  # Python has one list of warning filters for all threads
+
+_BLAS_LOCK = Lock()
+_blas_limits: list[Any] = []  # one entry for each caller inside `one_blas_thread`; the first one holds the limit
 
 # pydicom logs what it warns about, with values from the file. No handler of the process may receive it.
 _PYDICOM = logging.getLogger("pydicom")
@@ -48,6 +53,26 @@ def prefetched(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Limits the matrix products and solvers of NumPy and SciPy to one thread, for the whole process.
+
+    The last bits of a product depend on the number of threads that it is split over; with one, equal inputs give equal
+    bytes. The last of overlapping callers lifts the limit.
+    """
+    with _BLAS_LOCK:
+        _blas_limits.append(
+            _blas_limits[0] if _blas_limits else ThreadpoolController().limit(limits=1, user_api="blas")
+        )
+    try:
+        yield
+    finally:
+        with _BLAS_LOCK:
+            limit = _blas_limits.pop()
+            if not _blas_limits:
+                limit.restore_original_limits()
 
 
 class Progress(Protocol):

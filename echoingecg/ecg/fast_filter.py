@@ -12,19 +12,14 @@ matrix (1000, time). It is never formed. Input and result are cut into blocks of
 The matrices are measured on `band_pass` and `resample` themselves and proved against them once for each rate and
 recipe. Where they do not agree, or cannot be made, `band_pass_and_resample` does the work. Every product has a shape
 that depends on the rate alone, so that a record's bytes do not depend on the records beside it. They do depend on
-the number of threads that a product is split over, so `one_thread` allows one.
+the number of threads that a product is split over: callers hold `echoingecg.common.one_blas_thread`.
 """
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from operator import attrgetter
-from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY
 from echoingecg.common import Refusal
@@ -197,26 +192,3 @@ def _probe(samples: int, sampling_frequency: float) -> np.ndarray:
     probe[6:9] += np.exp(-(((time % 0.8) - 0.05) ** 2) / 2e-4)
     probe[9:] += np.sign(np.sin(2 * np.pi * random.uniform(0.1, 2, (3, 1)) * time))
     return probe.astype(np.float32)
-
-
-_lock = threading.Lock()
-_limits: list[Any] = []  # one entry for each caller inside; the first one holds the limit
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Limits matrix products to one thread, for the whole process; the last of overlapping callers lifts the limit."""
-    with _lock:
-        _limits.append(_limits[0] if _limits else _controller().limit(limits=1, user_api="blas"))
-    try:
-        yield
-    finally:
-        with _lock:
-            limit = _limits.pop()
-            if not _limits:
-                limit.restore_original_limits()
-
-
-@cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from data_contracts.conventions import FINDING_RULES
-from echoingecg.common import Refusal, result_or_refusal
+from echoingecg.common import Refusal, one_blas_thread, result_or_refusal
 from echoingecg.ecg import fast_filter
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import Stated, arrange
@@ -160,7 +160,7 @@ def _choose(loaded: Sequence[Loaded], settings: EcgSettings) -> list[Processed |
     taken, else the first under the mildest rule. A window that cannot be filtered counts only if none can.
     """
     windows = [(window, ecg.sampling_frequency) for ecg in loaded for window in ecg.windows]
-    with fast_filter.one_thread():
+    with one_blas_thread():
         outcomes = iter(filter_windows(windows, settings))
         chosen = [_best([next(outcomes) for _ in ecg.windows], settings) for ecg in loaded]
         for number, ecg in enumerate(loaded):

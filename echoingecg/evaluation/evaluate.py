@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from data_contracts import evaluation, evaluation_details, prediction
-from echoingecg.common import Progress, no_progress
+from echoingecg.common import Progress, no_progress, one_blas_thread
 from echoingecg.evaluation.data import names
 from echoingecg.evaluation.data.embed import GaussianTable, Signals, StudentModel
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs, Provenance
@@ -69,6 +69,7 @@ def make_card(
     return reading_card.LoadedReadingCard(card, tuple(readings), typicality, distances)
 
 
+@one_blas_thread()
 def evaluate(
     inputs: EvaluationInputs, settings: EvaluationSettings, folder: Path, progress: Progress = no_progress
 ) -> dict[str, int]:

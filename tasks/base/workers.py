@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from threadpoolctl import threadpool_limits
-
-from echoingecg.common import StoreError, UserError
+from echoingecg.common import StoreError, UserError, one_blas_thread
 from echoingecg.recipe import ExecutionSettings
 
 if TYPE_CHECKING:
@@ -60,7 +58,7 @@ def mapper(execution: ExecutionSettings, blocks: int, threads: int = _THREADS) -
 def _threads(count: int) -> Iterator[Map]:
     pool = ThreadPoolExecutor(count)
     try:
-        with threadpool_limits(1, user_api="blas"):  # blocks run side by side, each on one thread
+        with one_blas_thread():  # blocks run side by side, each on one thread
             yield _ordered(pool.submit, lambda future: future.result(), _BLOCKS_IN_FLIGHT * count)
     finally:
         pool.shutdown(cancel_futures=True)

@@ -8,6 +8,7 @@ import pytest
 import xarray
 import zarr
 from safetensors.numpy import load_file
+from threadpoolctl import threadpool_limits
 
 from data_contracts import ecg, pairs, teacher
 from data_contracts.conventions import STAGES, Stage
@@ -76,6 +77,13 @@ def test_a_deleted_version_comes_back_with_the_same_bytes(stage: Stage, copied: 
     assert [one for one in STAGES if not run.cached[one]] == [stage]
     assert run.versions == copied.versions
     assert run.content == copied.content
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_evaluations_bytes_do_not_depend_on_threads(threads: int, copied: Run) -> None:
+    shutil.rmtree(copied.job.store.folder("evaluation", copied.versions["evaluation"]))
+    with threadpool_limits(threads):
+        assert run_stages(job_like(copied)).content == copied.content
 
 
 def test_from_an_empty_workspace_the_same_bytes(finished: Run, tmp_path: Path) -> None:
