@@ -14,7 +14,6 @@ import numpy as np
 
 from data_contracts.conventions import FINDING_RULES
 from echoingecg.common import Refusal, one_blas_thread, result_or_refusal
-from echoingecg.ecg import fast_filter
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import Stated, arrange
 from echoingecg.ecg.decode.wfdb_fast import PlainRecord, decode_plain, read_plain
