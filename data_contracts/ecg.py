@@ -32,6 +32,7 @@ RECORD_FLAGS: dict[RecordFinding, int] = {
     "no_signal": 8,
     "repeated_block": 16,
     "calibration_pulse": 32,
+    "chest_leads": 64,
 }
 
 KEY = ArrayContract("key", ("record", "byte"), "uint8", "", "key of the signal, see window_key", (("byte", 32),))

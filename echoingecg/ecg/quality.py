@@ -6,6 +6,7 @@ equal rate and length.
 """
 
 from functools import lru_cache
+from itertools import combinations
 from math import isnan
 
 import numpy as np
@@ -21,6 +22,8 @@ from echoingecg.recipe import EcgSettings
 
 _MIN_QRS_LEADS = 3  # leads that must show the QRS complexes: whatever electrode is off, more than these see the heart
 _MAX_MAINS_SHARE = 0.475  # of the sampling frequency: higher mains frequencies are not seen
+_BREAK_A_LEAD = ("flat", "clipped", "amplitude", "disconnected", "flat_seconds")  # it no longer shows the heart's shape
+_CHEST = slice(LEADS.index("V1"), LEADS.index("V6") + 1)
 _AMPLITUDE_WINDOW_SECONDS = 2.0  # holds a beat at 30 a minute, and little of the baseline's wander
 
 
@@ -69,10 +72,15 @@ def assess_quality(
         "flat_seconds": ~flat & blocks.flat.any(axis=-1),
     }
     error, share = limb_lead_error(heart)
+    is_cut = np.any(
+        [lead_findings[name] for name in ("flat", "clipped", "amplitude", "disconnected", "flat_seconds")], axis=0
+    )
+    gain = np.where(is_cut[..., _CHEST].any(axis=-1), 0, gain_by_exchange(heart[..., _CHEST, :]))
     record_findings: dict[str, np.ndarray] = {
         "short": np.full(has_qrs.shape, recorded < SAMPLES),
         "no_qrs": ~has_qrs,
         "limb_leads": (share > settings.limb_lead_share) & (error > settings.limb_lead_mv),
+        "chest_leads": gain > settings.chest_lead_gain,
         "no_signal": np.asarray(flat.all(axis=-1)),
         "repeated_block": find_repeats(raw, heart, sampling_frequency),
         "calibration_pulse": find_pulses(raw, heart, sampling_frequency),
@@ -83,6 +91,38 @@ def assess_quality(
 def recorded_samples(time: int, sampling_frequency: float) -> int:
     """How many of the 1000 samples at 100 Hz come from recorded ones; one missing sample of the source is ignored."""
     return min(SAMPLES, int((time + 1) * SAMPLING_FREQUENCY / sampling_frequency))
+
+
+def gain_by_exchange(chest: np.ndarray) -> np.ndarray:
+    """How much more alike neighbouring chest leads become when the best pair of leads is exchanged.
+
+    From V1 to V6 the heart is seen from angles that follow each other, so that each lead resembles the next one most;
+    exchanged electrodes break that. Measured: the sum of the five correlations between neighbours. On 1,220 ECGs of
+    the CSE database, rules on these correlations were 95 % sensitive and 91 % specific (Jekova et al., CinC 2013).
+
+    Args:
+        chest: float (..., 6, time), mV, V1 to V6, filtered.
+
+    Returns:
+        (...,), 0 or less where no exchange of two leads helps.
+    """
+    centred = chest - median(chest)[..., None]
+    products = centred @ np.swapaxes(centred, -1, -2)
+    norms = np.sqrt(np.diagonal(products, axis1=-2, axis2=-1))
+    alike = products / np.maximum(norms[..., None] * norms[..., None, :], np.finfo(np.float32).tiny)
+    orders = _exchanges(chest.shape[-2])
+    sums = alike[..., orders[:, :-1], orders[:, 1:]].sum(axis=-1)
+    return sums[..., 1:].max(axis=-1) - sums[..., 0]
+
+
+@lru_cache(maxsize=1)
+def _exchanges(leads: int) -> np.ndarray:
+    """The order as it is, then with each pair of leads exchanged: int (1 + pairs, leads)."""
+    orders = [list(range(leads))]
+    for one, other in combinations(range(leads), 2):
+        orders.append(list(range(leads)))
+        orders[-1][one], orders[-1][other] = other, one
+    return np.array(orders)
 
 
 def level_and_mains(

@@ -18,6 +18,7 @@ class FindingRules(Section):
     no_signal: FindingRule = Field("refuse", description="all twelve leads are flat")
     no_qrs: FindingRule = Field("refuse", description="no QRS complexes, or at a rate no heart has")
     limb_leads: FindingRule = Field("refer", description="the limb leads contradict each other: names exchanged")
+    chest_leads: FindingRule = Field("refer", description="two chest leads would follow each other better exchanged")
     repeated_block: FindingRule = Field("refer", description="a part of the recording is stored twice")
     calibration_pulse: FindingRule = Field("refer", description="a calibration pulse stands in the window")
     short: FindingRule = Field("refer", description="less than 10 s recorded")
@@ -100,6 +101,11 @@ class EcgSettings(Section):
         "share of their size; sound recordings miss by under 0.02, two names exchanged by over 0.2",
     )
     limb_lead_mv: NotNegative = Field(0.02, description="and by more than this, root mean square, mV: rounding is less")
+    chest_lead_gain: NotNegative = Field(
+        0.1,
+        description="flag a recording whose chest leads, with two of them exchanged, correlate by this more with the "
+        "next one (sum over V1 to V6, of 5)",
+    )
     typical_low_mv: NotNegative = Field(
         0.3,
         description="refuse a recording (implausible) whose median lead has less from peak to peak, mV: its gain must "

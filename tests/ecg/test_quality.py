@@ -1,5 +1,7 @@
 """Findings: each planted fault is found where it is and nowhere else; real recordings as experience has them."""
 
+import contextlib
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,11 +10,19 @@ import pytest
 
 from data_contracts.conventions import FINDING_RULES, LEADS, FindingRule
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
+from echoingecg.common import Refusal
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import arrange, limb_lead_error
 from echoingecg.ecg.filter import band_pass_and_resample
-from echoingecg.ecg.process import best_window, cut_windows, fill_gaps, process_loaded
-from echoingecg.ecg.quality import assess_quality, finding_names, level_and_mains, refusal_of_findings, strictest_rule
+from echoingecg.ecg.process import best_window, cut_windows, fill_gaps, process, process_loaded
+from echoingecg.ecg.quality import (
+    assess_quality,
+    finding_names,
+    gain_by_exchange,
+    level_and_mains,
+    refusal_of_findings,
+    strictest_rule,
+)
 from echoingecg.recipe import EcgSettings
 from echoingecg.recipe.ecg import FindingRules
 from helpers.ecg.synthetic_hearts import twelve_leads
@@ -102,7 +112,7 @@ def test_exchanged_names_break_the_identities_of_limb_leads_alone(one: str, othe
     rows[first], rows[second] = rows[second], rows[first]
     leads, whole = found(HEART[rows])
     assert leads == {}
-    assert whole == ({"limb_leads"} if not one.startswith("V") else set())
+    assert whole == ({"limb_leads"} if not one.startswith("V") else {"chest_leads"})
 
 
 def test_the_identities_to_the_letter() -> None:
@@ -203,3 +213,55 @@ def test_what_is_known_of_a_recording(recording: Recording) -> None:
     assert seen["1111813"][0] == {"amplitude": {"V1"}}
     assert seen["47946"][1] == {"short"}
     assert seen["1111813"][1] == set()
+
+
+def _exchanged(signal: np.ndarray, one: str, other: str) -> np.ndarray:
+    rows = list(range(len(LEADS)))
+    rows[LEADS.index(one)], rows[LEADS.index(other)] = LEADS.index(other), LEADS.index(one)
+    return signal[rows]
+
+
+@pytest.fixture(scope="module")
+def real_signals(all_recordings: Path) -> list[np.ndarray]:
+    """Filtered 12-lead recordings of 10 s and more from four cohorts."""
+    signals = []
+    for pattern in ("ptbxl/records500/**/*.hea", "cinc2021_wfdb_mat/*.hea", "code15_wfdb/*.hea", "ludb_wfdb/*.hea"):
+        for path in sorted(all_recordings.glob(pattern)):
+            with contextlib.suppress(Refusal):  # some are of 7 s
+                signals.append(process(path.with_suffix(""), SETTINGS).signal)
+    assert len(signals) > 70
+    return signals
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "least"), [(0, 1, 0.85), (0, 2, 0.9), (1, 2, 0.85), (0, 5, 0.95), (2, 3, 0.9)]
+)
+def test_exchanged_chest_leads_of_real_hearts_are_found(
+    one: int, other: int, least: float, real_signals: list[np.ndarray]
+) -> None:
+    order = _exchanged(one, other)
+    gains = np.array([gain_by_exchange(signal[6:][order]) for signal in real_signals])
+    assert np.mean(gains > SETTINGS.chest_lead_gain) >= least
+
+
+def test_chest_leads_in_order_are_left_alone(real_signals: list[np.ndarray]) -> None:
+    gains = np.array([gain_by_exchange(signal[6:]) for signal in real_signals])
+    assert np.mean(gains > SETTINGS.chest_lead_gain) <= 0.06
+    orders = [_exchanged(one, other) for one, other in itertools.combinations(range(6), 2)]
+    for signal, gain in zip(real_signals, gains, strict=True):
+        centred = signal[6:] - np.median(signal[6:], axis=-1, keepdims=True)
+        unit = centred / np.linalg.norm(centred, axis=-1, keepdims=True)
+        slow = [sum(one @ next_one for one, next_one in itertools.pairwise(unit[order])) for order in orders]
+        unchanged = sum(one @ next_one for one, next_one in itertools.pairwise(unit))
+        assert gain == pytest.approx(max(slow) - unchanged, abs=1e-4)
+
+
+def _exchanged(one: int, other: int) -> list[int]:
+    order = list(range(6))
+    order[one], order[other] = other, one
+    return order
+
+
+def test_a_dead_chest_lead_is_not_called_exchanged() -> None:
+    for lead in LEADS[6:]:
+        assert "chest_leads" not in found(put(lead, 0.0))[1]
