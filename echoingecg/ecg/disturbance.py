@@ -15,7 +15,7 @@ import numpy as np
 from scipy import signal as dsp
 
 from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY
-from echoingecg.ecg.electrodes import ELECTRODES, INDEPENDENT, from_electrodes, to_electrodes, twelve_leads
+from echoingecg.ecg.electrodes import ELECTRODES, INDEPENDENT, LEADS_OF_ELECTRODES, to_electrodes
 from echoingecg.ecg.process import cut_windows, process_loaded
 from echoingecg.ecg.windows import Processed
 from echoingecg.recipe import EcgSettings
@@ -106,14 +106,9 @@ def process_disturbed(
     )
 
 
-def _to_leads(electrodes: np.ndarray) -> np.ndarray:
-    """Leads, (12, T), of what nine electrodes add to their potentials, (9, T)."""
-    return twelve_leads(from_electrodes(electrodes))
-
-
 def _scaled(added: np.ndarray, level: float) -> np.ndarray:
     """What electrodes add, scaled to a root mean square over all leads of `level`, mV."""
-    leads = _to_leads(added)
+    leads = LEADS_OF_ELECTRODES @ added
     return level * leads / max(float(np.sqrt(np.mean(leads**2))), 1e-12)
 
 
@@ -150,7 +145,7 @@ def _motion(signal: np.ndarray, frequency: float, level: float, random: np.rando
         hertz, phase = random.uniform(*_BURST_HZ, (8, 1)), random.uniform(0, 2 * np.pi, (8, 1))
         strength = random.standard_normal((8, 1))
         added[random.integers(len(ELECTRODES))] += window * (strength * np.sin(2 * np.pi * hertz * time + phase)).sum(0)
-    leads = _to_leads(added)
+    leads = LEADS_OF_ELECTRODES @ added
     return signal + level * leads / max(float(np.abs(leads).max()), 1e-12)
 
 
@@ -178,7 +173,7 @@ def _swap(signal: np.ndarray, frequency: float, level: float, random: np.random.
     for first, second in _REVERSALS[int(level) - 1]:
         a, b = ELECTRODES.index(first), ELECTRODES.index(second)
         order[a], order[b] = order[b], order[a]
-    return twelve_leads(from_electrodes(potentials[order]))
+    return LEADS_OF_ELECTRODES @ potentials[order]
 
 
 def _gain(signal: np.ndarray, frequency: float, level: float, random: np.random.Generator) -> np.ndarray:

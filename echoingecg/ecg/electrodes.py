@@ -53,3 +53,6 @@ def twelve_leads(independent: np.ndarray) -> np.ndarray:
         "aVF": second - first / 2,
     }
     return np.stack([named[lead] for lead in LEADS])
+
+
+LEADS_OF_ELECTRODES = twelve_leads(from_electrodes(np.eye(len(ELECTRODES))))  # (12, 9): leads of what electrodes add

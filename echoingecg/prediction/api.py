@@ -165,7 +165,8 @@ def load(
 
     Raises:
         StoreError: there is no such student, or a file is absent or unreadable.
-        ContractError: the files are not those of a student and its evaluation.
+        ContractError: the files are not those of a student and its evaluation. A card of another release that
+            `evaluation` does not name is refused by `predict` alone.
     """
     from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
     from echoingecg.prediction.predictor import Reader
@@ -174,25 +175,34 @@ def load(
     folder, card_folder = locate.find_student(str(student), place)
     place = place or locate.workspace_of(folder)
     own = locate.manifest_of(folder)
+    is_named = evaluation is not None or card_folder is not None
     if evaluation is not None:
         card_folder = (place and locate.find_artefact(place, str(evaluation))) or Path(evaluation).expanduser()
     elif (folder / prediction.FILENAME).is_file():
         card_folder = folder
     elif card_folder is None and place and own:
         card_folder = locate.newest_evaluation(place, own.version)
-    opened = locate.open_student(folder, device)
+    opened, card, no_card = locate.open_student(folder, device), None, ""
     if card_folder is None:
+        no_card = f"{folder} has no evaluation here: give evaluation= to load, or use zero_shot"
+    else:
+        try:
+            card = LoadedReadingCard.load(card_folder)
+        except ContractError as fault:
+            if is_named:
+                raise
+            card_folder, no_card = None, str(fault)
+    if card is None:
         settings = settings or locate.ecg_settings(own, place)
         nothing = prediction.ReadingCard(
             student="", ecg=settings.model_dump(mode="json"), readings=(), answered_by="", typical=None
         )
         reader = Reader(opened, LoadedReadingCard(nothing, (), None, np.empty(0)), settings)
     else:
-        card = LoadedReadingCard.load(card_folder)
         if own and card.card.student != own.version:
             raise ContractError(f"{card_folder} is an evaluation of student-{card.card.student}, not of {folder}")
         reader = Reader.with_card(opened, card)
-    return EcgModel(reader, folder, card_folder)
+    return EcgModel(reader, folder, card_folder, no_card)
 
 
 @dataclass(frozen=True)
@@ -206,11 +216,13 @@ class EcgModel:
         reader: applies the student.
         student: folder or file it was loaded from.
         evaluation: folder of its reading card; None without one.
+        no_card: why there is none, a sentence.
     """
 
     reader: "Reader"
     student: Path
     evaluation: Path | None
+    no_card: str = ""
 
     def predict(self, files: "Files", protocol: str = "") -> "pa.Table":
         """Answers the questions of the evaluation: probability, interval, uncertainty, decision, predict or refer.
@@ -224,10 +236,10 @@ class EcgModel:
             data_contracts.prediction.READINGS: a row for each file and endpoint, one row for a refused file.
 
         Raises:
-            UserError: this student has no evaluation, or that knows no such protocol.
+            UserError: this student has no evaluation that this release can read, or that knows no such protocol.
         """
         if self.evaluation is None:
-            raise UserError(f"{self.student} has no evaluation here: give evaluation= to load, or use zero_shot")
+            raise UserError(self.no_card)
         return self.reader.predict(_listed(files), protocol)
 
     def embed(self, files: "Files") -> "pa.Table":

@@ -29,7 +29,7 @@ from data_contracts.evaluation import (
     STRATA,
     TABLES,
 )
-from data_contracts.evaluation_details import UNCERTAINTY
+from data_contracts.evaluation_details import STRESS, UNCERTAINTY
 from data_contracts.pairs import ECG_ECHO
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
 from echoingecg.evaluation.metrics.selective import aurc
@@ -222,6 +222,19 @@ def test_an_ecg_with_two_studies_is_counted_once(inputs: EvaluationInputs, evalu
     predictions = PREDICTIONS.read(evaluated)
     keys = set(zip(*(predictions[name].to_pylist() for name in PREDICTIONS.unique), strict=True))
     assert len(keys) == predictions.num_rows
+
+
+def test_the_report_shows_the_stress_test_of_every_question(evaluated: Path, settings: EvaluationSettings) -> None:
+    rows = STRESS.read(evaluated).to_pandas().query("step in (0, 1, 3, 5)")
+    page = (evaluated / "report.html").read_text(encoding="utf-8")
+    section = page[page.index('<h2 id="stress">') :].partition("</section>")[0]
+    tables = section.split('<div class="scroll"')
+    assert len(tables) == 1 + len(settings.endpoints) > 2
+    for before, table, endpoint in zip(tables, tables[1:], settings.endpoints, strict=False):
+        of = rows[rows["endpoint"] == endpoint.name]
+        assert f"{endpoint.name}, Expected echo, {of['ecgs'].iloc[0]} test ECGs" in before.rpartition("</table>")[2]
+        assert table.count("<tr><td>") == len(of)
+        assert f'<td class="number">{100 * of["answered"].iloc[0]:.0f} %</td>' in table
 
 
 def test_same_inputs_same_bytes(

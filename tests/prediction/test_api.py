@@ -142,6 +142,27 @@ def test_what_cannot_be_loaded_is_said_in_one_line(workspace: Path, tmp_path: Pa
         echoingecg.load(alone, workspace=workspace, evaluation=EVALUATION)
 
 
+def test_a_card_of_another_release_stops_answers_and_nothing_else(files: list[Path], tmp_path: Path) -> None:
+    with tarfile.open(ROOT / "tests/data/pinned_workspace.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    model = echoingecg.load(STUDENT, workspace=tmp_path)
+    renew_card(tmp_path)
+    renewed = echoingecg.load(STUDENT, workspace=tmp_path)
+    assert model.embed(files[:2]).equals(renewed.embed(files[:2]))
+    assert model.zero_shot(files[:2], "LVEF is 20 %.", "LVEF is 60 %.").num_rows == 2
+    with pytest.raises(echoingecg.UserError, match="another release: run stage evaluation again"):
+        model.predict(files[:2])
+    assert renewed.predict(files[:2]).num_rows == 6
+
+
+def test_a_card_that_is_named_must_be_of_this_release(tmp_path: Path) -> None:
+    with tarfile.open(ROOT / "tests/data/pinned_workspace.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    for name, evaluation in ((EVALUATION, None), (STUDENT, EVALUATION)):
+        with pytest.raises(ContractError, match="another release: run stage evaluation again"):
+            echoingecg.load(name, workspace=tmp_path, evaluation=evaluation)
+
+
 def test_an_alias_of_a_workspace_that_shares_is_not_guessed(workspace: Path, tmp_path: Path) -> None:
     (tmp_path / "artefacts").symlink_to(workspace / "artefacts")
     (tmp_path / "shared_store").write_text("s3://bucket/prefix\n")

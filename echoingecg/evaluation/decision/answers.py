@@ -54,7 +54,7 @@ def answer_ecgs(
         entry.reading.endpoint: echoes[entry.reading.endpoint].distance(entry.reading.referral.threshold)
         for entry in readings
     }
-    consistent = consistent_distances(distances, nested)
+    consistent = consistent_distances(distances, {name: echo.rounding for name, echo in echoes.items()}, nested)
     bounds = _probabilities(readings, scores, distances)
     bounds = {bound: project_by_name(values, nested) for bound, values in bounds.items()}
     for name, probability in bounds["probability"].items():  # a question of the chain may have no interval
@@ -64,15 +64,15 @@ def answer_ecgs(
     answers = []
     for entry in readings:
         name, rule = entry.reading.endpoint, entry.reading.referral
-        own_distance, is_consistent = consistent[name]
-        decided = is_decided(rule, own_distance, echoes[name].rounding)
-        reasons = np.stack([is_referred, ~is_typical, ~decided, ~is_consistent], axis=1)
+        found = consistent[name]
+        decided = is_decided(rule, found.distance, found.rounding)
+        reasons = np.stack([is_referred, ~is_typical, ~decided, ~found.is_kept], axis=1)
         answers.append(
             {
                 "endpoint": [name] * count,
                 **{bound: values.get(name, [None] * count) for bound, values in bounds.items()},
                 "score": scores[name],
-                "decision": decide(own_distance),
+                "decision": decide(found.distance),
                 **_uncertainty(entry, echoes[name]),
                 "typicality": distance if typical is not None else [None] * count,
                 "typicality_percentile": percentile(distance, card.distances),

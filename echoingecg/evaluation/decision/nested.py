@@ -5,6 +5,7 @@ regression (Barlow et al., Statistical Inference under Order Restrictions, 1972)
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -76,17 +77,42 @@ def project_by_name(values: Mapping[str, np.ndarray], nested: Sequence[Sequence[
     return projected
 
 
+class ConsistentDistance(NamedTuple):
+    """Distances of n ECGs to the threshold of one question, whose decisions contradict no nested question.
+
+    Attributes:
+        distance: (n,) float64.
+        is_kept: (n,) bool, whether the ECG's own decision was kept, beyond doubt.
+        rounding: (n,) float64, by how much `distance` may differ between two computations.
+    """
+
+    distance: np.ndarray
+    is_kept: np.ndarray
+    rounding: np.ndarray
+
+
 def consistent_distances(
-    distances: Mapping[str, np.ndarray], nested: Sequence[Sequence[str]]
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Distances to the thresholds whose decisions do not contradict, and whether each ECG's own decision was kept.
+    distances: Mapping[str, np.ndarray], rounding: Mapping[str, np.ndarray], nested: Sequence[Sequence[str]]
+) -> dict[str, ConsistentDistance]:
+    """Distances to the thresholds whose decisions do not contradict.
+
+    A projection changes by no more than the largest change of its values, so its rounding is the chain's largest. An
+    own decision that was projected, and is within rounding of the threshold, does not count as kept: in another
+    computation it could be the other one.
 
     Args:
         distances: (n,) by question, not negative for label 1; questions of a chain have the same ECGs.
+        rounding: (n,) by question, by how much the distances may differ between two computations.
         nested: of `chains`.
-
-    Returns:
-        (n,) float64 and (n,) bool by question.
     """
-    projected = project_by_name(distances, nested)
-    return {name: (projected[name], (projected[name] >= 0) == (distance >= 0)) for name, distance in distances.items()}
+    projected, largest = project_by_name(distances, nested), dict(rounding)
+    for chain in nested:
+        present = [name for name in chain if name in rounding]
+        if len(present) > 1:
+            largest |= dict.fromkeys(present, np.max([rounding[name] for name in present], axis=0))
+    found = {}
+    for name, own in distances.items():
+        same = (projected[name] >= 0) == (own >= 0)
+        is_sure = (projected[name] == own) | (np.abs(own) > rounding[name])
+        found[name] = ConsistentDistance(projected[name], same & is_sure, largest[name])
+    return found

@@ -11,7 +11,7 @@ from echoingecg.evaluation.data import names
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.data.models import LinearScore, Models
 from echoingecg.evaluation.decision import calibration, reading_card, threshold_and_referral
-from echoingecg.evaluation.decision.nested import chains, consistent_distances, project_by_name
+from echoingecg.evaluation.decision.nested import ConsistentDistance, chains, consistent_distances, project_by_name
 from echoingecg.evaluation.decision.predictive import ExpectedEcho, PredictiveDistribution, expected_echo
 from echoingecg.evaluation.metrics.classification import log_odds
 from echoingecg.evaluation.metrics.selective import subgroup_levels
@@ -60,8 +60,7 @@ class ProtocolResult:
         score: (n,) float64.
         threshold: chosen on the validation split.
         echo: expected log-odds of the echo for each ECG.
-        distance: (n,) float64, to the threshold in deviations, made consistent with nested questions.
-        is_consistent: (n,) bool, whether the own decision was kept.
+        consistent: distances to the threshold in deviations, made consistent with nested questions.
         choices: chosen on the validation split.
         probability: (n,) float64, calibrated and consistent with nested questions; None where it is not calibrated.
     """
@@ -70,8 +69,7 @@ class ProtocolResult:
     score: np.ndarray
     threshold: threshold_and_referral.Threshold
     echo: ExpectedEcho
-    distance: np.ndarray
-    is_consistent: np.ndarray
+    consistent: ConsistentDistance
     choices: reading_card.ValidationChoices
     probability: np.ndarray | None
 
@@ -83,13 +81,13 @@ class ProtocolResult:
     @property
     def decision(self) -> np.ndarray:
         """Decision for each ECG, (n,) int8."""
-        return threshold_and_referral.decide(self.distance)
+        return threshold_and_referral.decide(self.consistent.distance)
 
     @property
     def is_decided(self) -> np.ndarray:
         """Whether the scores allow one answer alone, (n,) bool."""
-        decided = threshold_and_referral.is_decided(self.choices.referral, self.distance, self.echo.rounding)
-        return decided & self.is_consistent
+        found = self.consistent
+        return threshold_and_referral.is_decided(self.choices.referral, found.distance, found.rounding) & found.is_kept
 
 
 @dataclass(frozen=True)
@@ -198,9 +196,10 @@ def decide_endpoints(
         distances = {
             name: undecided.echo.distance(undecided.threshold.value) for name, undecided in of_protocol.items()
         }
+        rounding = {name: undecided.echo.rounding for name, undecided in of_protocol.items()}
         results = {
-            name: of_protocol[name].decided(*consistent, settings)
-            for name, consistent in consistent_distances(distances, nested).items()
+            name: of_protocol[name].decided(consistent, settings)
+            for name, consistent in consistent_distances(distances, rounding, nested).items()
         }
         calibrated = {name: result.probability for name, result in results.items() if result.probability is not None}
         probabilities = project_by_name(calibrated, nested)
@@ -230,7 +229,7 @@ class _Undecided:
             echo = trust.expected_echo(attempt.linear_score, attempt.predictive, endpoint.record)
         return cls(endpoint, attempt, score, threshold, echo)
 
-    def decided(self, distance: np.ndarray, is_consistent: np.ndarray, settings: EvaluationSettings) -> ProtocolResult:
+    def decided(self, consistent: ConsistentDistance, settings: EvaluationSettings) -> ProtocolResult:
         """Chooses the rules on the validation ECGs; arguments as in ProtocolResult."""
         endpoint = self.endpoint
         validation = endpoint.split == "validation"
@@ -238,15 +237,13 @@ class _Undecided:
         ecgs = calibration.CalibrationEcgs(endpoint.label, endpoint.patient_id, self.score, own)
         choices = reading_card.choose_on_validation(
             ecgs[validation],
-            distance[validation],
+            consistent.distance[validation],
             endpoint.is_answerable[validation],
             self.threshold.value,
             settings,
         )
         probability = calibration.calibrate(choices.calibration, self.score, own)
-        return ProtocolResult(
-            self.attempt, self.score, self.threshold, self.echo, distance, is_consistent, choices, probability
-        )
+        return ProtocolResult(self.attempt, self.score, self.threshold, self.echo, consistent, choices, probability)
 
 
 def _sex(inputs: EvaluationInputs, pairs: EvaluationPairs) -> np.ndarray:
@@ -332,7 +329,7 @@ def answer_columns(result: EndpointResult, protocol: ProtocolResult) -> dict[str
         "record_id": result.record_id,
         "split": result.split,
         "probability": [None] * len(result.label) if protocol.probability is None else protocol.probability,
-        "distance": protocol.distance,
+        "distance": protocol.consistent.distance,
         "deviation": protocol.echo.deviation,
         "advice": threshold_and_referral.advice(protocol.is_decided & result.is_answerable),
     }

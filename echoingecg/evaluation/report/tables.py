@@ -128,16 +128,17 @@ def shift_table(results: EvaluationResults) -> dict[str, Any]:
 
 
 def stress_rows(results: EvaluationResults) -> dict[str, list[dict[str, Any]]]:
-    """Rows of STRESS of the first question; empty without a stress test."""
-    rows = results.rows(evaluation_details.STRESS)
-    return {rows[0]["endpoint"]: [row for row in rows if row["endpoint"] == rows[0]["endpoint"]]} if rows else {}
+    """Rows of STRESS by question, in the recipe's order; empty without a stress test."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in results.rows(evaluation_details.STRESS):
+        rows.setdefault(row["endpoint"], []).append(row)
+    return rows
 
 
-def stress_table(results: EvaluationResults) -> dict[str, Any]:
-    """The stress test as text: for each disturbance the level, and what becomes of the answers; empty without one."""
-    for endpoint, rows in stress_rows(results).items():
-        shown = [row for row in rows if row["step"] in (0, 1, 3, 5)]
-        return {
+def stress_tables(results: EvaluationResults) -> list[dict[str, Any]]:
+    """For each question the stress test as text: the level of each disturbance, and what becomes of the answers."""
+    return [
+        {
             "endpoint": endpoint,
             "protocol": wording.protocol_name(rows[0]["protocol"]),
             "ecgs": rows[0]["ecgs"],
@@ -150,10 +151,12 @@ def stress_table(results: EvaluationResults) -> dict[str, Any]:
                     "typical": f"{100 * row['typical']:.0f} %",
                     "auroc": wording.NONE if row["auroc"] is None else f"{row['auroc']:.2f}",
                 }
-                for row in shown
+                for row in rows
+                if row["step"] in (0, 1, 3, 5)
             ],
         }
-    return {}
+        for endpoint, rows in stress_rows(results).items()
+    ]
 
 
 def cell(estimate: bootstrap.Estimate) -> Cell:

@@ -93,14 +93,14 @@ def protocol_scores(
             label=result.label[test],
             score=score,
             decision=protocol.decision[test],
-            distance=protocol.distance[test],
+            distance=protocol.consistent.distance[test],
             echo=protocol.echo[test],
             is_answered=(protocol.is_decided & result.is_answerable)[test],
             patient=result.patient_id[test],
             doubts=summaries(ecgs[test])
             | {
                 SCORE_DISTANCE: selective.threshold_nearness(score, protocol.threshold.value),
-                PREDICTIVE_DISTANCE: -np.abs(protocol.distance[test]),
+                PREDICTIVE_DISTANCE: -np.abs(protocol.consistent.distance[test]),
                 PREDICTIVE_DEVIATION: protocol.echo.deviation[test],
             },
             levels={stratum: level[test] for stratum, level in levels.items()},

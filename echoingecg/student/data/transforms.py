@@ -15,13 +15,12 @@ from torch import Tensor
 from data_contracts.conventions import LEADS, SAMPLING_FREQUENCY
 from data_contracts.student import check_scaler
 from echoingecg.common import ContractError
-from echoingecg.ecg.electrodes import ELECTRODES, from_electrodes, twelve_leads
+from echoingecg.ecg.electrodes import ELECTRODES, LEADS_OF_ELECTRODES
 from echoingecg.recipe.stages import AugmentSettings
 from echoingecg.student.data.pairs import SignalReader
 
 PASS_BAND_HZ = (0.5, 40.0)  # of the published ECG filter: nothing else reaches a student
 WANDER_HZ = (0.5, 1.0)  # the part of baseline wander that passes: fast breathing, movement
-LEADS_OF_ELECTRODES = twelve_leads(from_electrodes(np.eye(len(ELECTRODES))))  # (12, 9)
 _LIMB_LEAD_GAIN = np.sqrt(2)  # standard deviation of the difference of two electrodes
 _ECGS_AT_ONCE = 256  # 25 MB as float64
 

@@ -128,31 +128,67 @@ def test_questions_outside_a_chain_stay_as_they_are_and_absent_ones_are_skipped(
     assert project_by_name({"wide": given_values["wide"]}, [["strict", "wide"]])["wide"] is given_values["wide"]
 
 
+CHAIN = ["LVEF < 30 %", "LVEF < 40 %", "LVEF < 50 %"]
+three_distances = arrays(float, st.tuples(st.integers(0, 30), st.just(3)), elements=st.floats(-5, 5))
+
+
+def by_name(columns: np.ndarray) -> dict[str, np.ndarray]:
+    return dict(zip(CHAIN, columns.T, strict=True))
+
+
 @settings(max_examples=100, deadline=None)
-@given(arrays(float, st.tuples(st.integers(0, 30), st.just(3)), elements=st.floats(-5, 5)))
+@given(three_distances)
 def test_decisions_and_probabilities_never_contradict(distance: np.ndarray) -> None:
-    chain = ["LVEF < 30 %", "LVEF < 40 %", "LVEF < 50 %"]
-    own = dict(zip(chain, distance.T, strict=True))
-    found = consistent_distances(own, [chain])
-    decision = np.stack([found[name][0] >= 0 for name in chain], axis=1)
+    own, exact = by_name(distance), by_name(np.zeros_like(distance))
+    found = consistent_distances(own, exact, [CHAIN])
+    decision = np.stack([found[name].distance >= 0 for name in CHAIN], axis=1)
     assert (np.diff(decision.astype(int), axis=1) >= 0).all()
-    probability = project_by_name({name: 1 / (1 + np.exp(-column)) for name, column in own.items()}, [chain])
-    assert (np.diff(np.stack([probability[name] for name in chain], axis=1), axis=1) >= 0).all()
-    for place, name in enumerate(chain):
-        projected, kept = found[name]
-        np.testing.assert_array_equal(kept, decision[:, place] == (own[name] >= 0))
-        rises = (np.diff(distance, axis=1) >= 0).all(axis=1)
-        assert kept[rises].all()
-        np.testing.assert_array_equal(projected[rises], own[name][rises])
+    probability = project_by_name({name: 1 / (1 + np.exp(-column)) for name, column in own.items()}, [CHAIN])
+    assert (np.diff(np.stack([probability[name] for name in CHAIN], axis=1), axis=1) >= 0).all()
+    rises = (np.diff(distance, axis=1) >= 0).all(axis=1)
+    for place, name in enumerate(CHAIN):
+        at_threshold = ~rises & (own[name] == 0)  # its own decision hangs on the last bit
+        expected = (decision[:, place] == (own[name] >= 0)) & ~at_threshold
+        np.testing.assert_array_equal(found[name].is_kept[~at_threshold], expected[~at_threshold])
+        assert found[name].is_kept[rises].all()
+        np.testing.assert_array_equal(found[name].distance[rises], own[name][rises])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    arrays(float, (40, 3), elements=st.sampled_from([-1.0, -0.2, -0.05, -0.01, 0.0, 0.01, 0.05, 0.2, 1.0])),
+    arrays(float, (40, 3), elements=st.sampled_from([0.0, 0.02, 0.06])),
+    st.integers(0, 2**32 - 1),
+)
+def test_another_computation_decides_alike_or_the_ecg_is_referred(
+    distance: np.ndarray, rounding: np.ndarray, seed: int
+) -> None:
+    """Of two computations within rounding of each other; projections by scikit-learn."""
+    first = consistent_distances(by_name(distance), by_name(rounding), [CHAIN])
+    other = distance + 0.999 * rounding * np.random.default_rng(seed).choice([-1, 0, 1], distance.shape)
+    projected = np.stack([isotonic_regression(row) for row in other])
+    for place, name in enumerate(CHAIN):
+        found = first[name]
+        is_answered = found.is_kept & (np.abs(found.distance) > found.rounding)
+        decision = found.distance[is_answered] >= 0
+        np.testing.assert_array_equal(projected[is_answered, place] >= 0, decision)
+        np.testing.assert_array_equal(other[is_answered, place] >= 0, decision)
+        assert (np.abs(projected[:, place] - found.distance) <= found.rounding + 1e-12).all()
 
 
 def test_a_contradiction_is_known_by_its_decision_that_was_not_kept() -> None:
-    strict, wide = np.array([2.0, 1.0, -3.0, 0.5]), np.array([-1.0, -2.0, -2.0, 0.2])
-    found = consistent_distances({"strict": strict, "wide": wide}, [["strict", "wide"]])
-    np.testing.assert_allclose(found["strict"][0], [0.5, -0.5, -3, 0.35])
-    np.testing.assert_allclose(found["wide"][0], [0.5, -0.5, -2, 0.35])
-    assert found["strict"][1].tolist() == [True, False, True, True]
-    assert found["wide"][1].tolist() == [False, True, True, True]
+    strict, wide = np.array([2.0, 1.0, -3.0, 0.5, 1.0]), np.array([-1.0, -2.0, -2.0, 0.2, 1e-7])
+    rounding = {"strict": np.full(5, 1e-6), "wide": np.full(5, 2e-6), "alone": np.full(5, 1e-6)}
+    alone = np.array([1e-7, -1e-7, 0.0, 1.0, -1.0])
+    found = consistent_distances({"strict": strict, "wide": wide, "alone": alone}, rounding, [["strict", "wide"]])
+    np.testing.assert_allclose(found["strict"].distance, [0.5, -0.5, -3, 0.35, 0.5], atol=1e-6)
+    np.testing.assert_allclose(found["wide"].distance, [0.5, -0.5, -2, 0.35, 0.5], atol=1e-6)
+    assert found["strict"].is_kept.tolist() == [True, False, True, True, True]
+    assert found["wide"].is_kept.tolist() == [False, True, True, True, False], "the last by rounding alone"
+    assert found["alone"].is_kept.all(), "an ECG at the threshold of a question alone is undecided, not contradictory"
+    assert {name: column.rounding[0] for name, column in found.items()} == {
+        "strict": 2e-6, "wide": 2e-6, "alone": 1e-6,
+    }  # fmt: skip
 
 
 def test_a_recipes_endpoints_are_chained_whatever_their_prompts() -> None:

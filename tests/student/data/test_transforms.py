@@ -8,10 +8,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from data_contracts.conventions import LEADS
+from echoingecg.ecg.electrodes import LEADS_OF_ELECTRODES
 from echoingecg.ecg.filter import band_pass_and_resample
 from echoingecg.recipe.ecg import EcgSettings
 from echoingecg.recipe.stages import AugmentSettings
-from echoingecg.student.data.transforms import LEADS_OF_ELECTRODES, apply_changes, draw_changes, ecg_generators
+from echoingecg.student.data.transforms import apply_changes, draw_changes, ecg_generators
 from echoingecg.student.train import train
 from helpers.cases.student_data import ONE_THREAD, settings, training_data
 
