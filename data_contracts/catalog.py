@@ -8,14 +8,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from data_contracts.conventions import METHODS
+from data_contracts.conventions import METHODS, ContractError
 from data_contracts.quarantine import QUARANTINE
 from data_contracts.tables import TableContract, column
 
-CONTRACT_VERSION = 3  # 1 could not state the leads of an array; 2 had no table of subgroups
+# 1 could not state the leads of an array; 2 had no table of subgroups; 3 had no exams, ranges or results in words
+CONTRACT_VERSION = 4
 
 SEXES = ("F", "M", "X")
+MAX_WORDS_CHARACTERS = 80  # of a result in words; a longer text is a note, and could name a person
 MAX_AGE_YEARS = 90.0  # a higher age could name a person (HIPAA, 45 CFR 164.514(b)(2)(i)(C))
 
 _PATIENT = column("patient_id", pa.string(), "keyed pseudonym of the patient")
@@ -98,17 +101,68 @@ REPORTS = TableContract(
     unique=("report_id",),
 )
 
-MEASUREMENTS = TableContract(
+
+class MeasurementContract(TableContract):
+    """Contract of a table of measurements with words and ranges: a row has a number or words, a range both its ends."""
+
+    def check(self, table: pa.Table) -> pa.Table:
+        """Checks the table as TableContract does, and each row's result.
+
+        Raises:
+            ContractError: also if a row has a number and words, or neither, or an upper end below its value.
+        """
+        table = super().check(table)
+        both_or_none = pc.equal(pc.is_valid(table["value"]), pc.is_valid(table["words"]))
+        if pc.any(both_or_none).as_py():
+            raise ContractError(f"table '{self.name}': a row has not exactly one of value and words")
+        if pc.any(pc.and_kleene(pc.is_valid(table["upper"]), pc.is_null(table["value"]))).as_py():
+            raise ContractError(f"table '{self.name}': a row has an upper end without a value")
+        if pc.any(pc.less(table["upper"], table["value"])).as_py():
+            raise ContractError(f"table '{self.name}': a row has an upper end below its value")
+        return table
+
+
+_STUDY = column("study_id", pa.string(), "echo study, where the export links it", optional=True)
+_MEASUREMENT = column("measurement", pa.string(), "name as the export gives it, for example lvef")
+_UNIT = column("unit", pa.string(), "unit as the export gives it")
+
+
+def _measurement_checks(check: Any) -> Mapping[str, Any]:
+    return {"hours": check.ge(0), "words": check.str_length(1, MAX_WORDS_CHARACTERS)}
+
+
+MEASUREMENTS = MeasurementContract(
     "measurements",
     (
         _PATIENT,
         _HOURS,
-        column("study_id", pa.string(), "echo study, where the export links it", optional=True),
-        column("measurement", pa.string(), "name as the export gives it, for example lvef"),
-        column("value", pa.float64(), "measured value in `unit`"),
-        column("unit", pa.string(), "unit as the export gives it"),
+        _STUDY,
+        column("exam_id", pa.string(), "keyed pseudonym of the exam, where the export names it", optional=True),
+        column("exam_type", pa.string(), "as the export names it, in lower case: tte, tee, stress", optional=True),
+        _MEASUREMENT,
+        column("value", pa.float64(), "measured value in `unit`; null where the result is words", optional=True),
+        column("upper", pa.float64(), "upper end in `unit`, where the result is a range from `value`", optional=True),
+        column("words", pa.string(), "result as the export words it, where it is no number", optional=True),
+        _UNIT,
     ),
+    _measurement_checks,
 )
+_NUMBERS_ALONE = TableContract(
+    "measurements",
+    (_PATIENT, _HOURS, _STUDY, _MEASUREMENT, column("value", pa.float64(), "measured value in `unit`"), _UNIT),
+)
+_MEASUREMENTS_BY_VERSION = {1: _NUMBERS_ALONE, 2: _NUMBERS_ALONE, 3: _NUMBERS_ALONE, CONTRACT_VERSION: MEASUREMENTS}
+
+
+def measurements_contract(contract_version: int) -> TableContract:
+    """Returns the contract of the table `measurements` in one contract version. Versions 1 to 3 hold numbers alone.
+
+    Raises:
+        ContractError: this release does not know the version.
+    """
+    if contract_version not in _MEASUREMENTS_BY_VERSION:
+        raise ContractError(f"catalog contract version {contract_version}: this release reads 1 to {CONTRACT_VERSION}")
+    return _MEASUREMENTS_BY_VERSION[contract_version]
 
 
 def _subgroup_checks(check: Any) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ REASONS: dict[str, str] = {
     "missing_file": "the export lists the file but does not hold it",
     "outside_export": "the listed path leaves the export's folder",
     "bad_row": "a row of the export's tables lacks a needed value or holds an impossible one",
+    "free_text": "results in words that are long or that few patients share, so that they could name a person",
     "duplicate": "the same content is already listed for another patient",
     "unknown_format": "the content is of no format this stage reads",
     "unreadable": "the file cannot be parsed",

@@ -45,9 +45,11 @@ def _source(job: Job) -> dict[str, str]:
 
 
 def _build(job: Job, inputs: Inputs, folder: Path, report: Progress) -> Built:
-    from echoingecg.catalog.build import build  # pandas: not for a cached run
+    from echoingecg.catalog.build import build_catalog  # pandas: not for a cached run
 
-    tables = build(job.scan, job.key)
+    result = build_catalog(job.scan, job.key)
+    tables = result.tables
+    job.keep_refused_rows(result.refused_rows)
     refusals = tables[quarantine.QUARANTINE.name]
     tried = sum(table.num_rows for table in tables.values())
     stage.check_refusals(job, "catalog", refusals, tried, job.recipe.catalog.max_refused_share)
@@ -57,6 +59,8 @@ def _build(job: Job, inputs: Inputs, folder: Path, report: Progress) -> Built:
     patients = {patient for column in listed for patient in column}
     counts = {table.name: tables[table.name].num_rows for table in contract.TABLES}
     read_files = job.scan.read_files
+    if result.gaps:
+        counts["measurements without result"] = result.gaps
     job.forget_scan()
     return Built({"patients": len(patients), **counts}, new_keys=read_files)
 

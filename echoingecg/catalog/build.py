@@ -3,60 +3,46 @@
 Hours count from the patient's first event and are exact to the second.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from data_contracts import catalog, conventions, quarantine, tables
+from echoingecg.catalog.layouts.times import TIME_RULE, first_events, hours_since, seconds
+from echoingecg.catalog.measurement_rows import MeasurementRows
+from echoingecg.catalog.measurements import build_table, usable_rows
 from echoingecg.catalog.pseudonyms import Pseudonyms
+from echoingecg.catalog.refusals import Refusals
 from echoingecg.catalog.scan import ECG, ECHO, Scan, ScannedFile
 
-# Local date and time of day. A date alone, or an offset from UTC, would need a guess.
-_TIME = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?"
-_EPOCH = pd.Timestamp(0)
 _RHYTHM = r"(?:[a-z][a-z /-]{0,39})?"  # a name, not a sentence that could hold more
 
 
-@dataclass
-class Refusals:
-    """Collects refused files and rows; each source appears once, with the first reason.
+@dataclass(frozen=True)
+class Catalog:
+    """What the stage makes of an export.
 
     Attributes:
-        pseudonyms: makes the pseudonyms of rows.
+        tables: `ecgs`, `echoes`, `reports`, `measurements`, `subgroups` and `quarantine`.
+        refused_rows: REFUSED_ROWS, which row of the export a refusal is about; it must stay private.
+        gaps: measurements that the export lists without a result; they are left out.
     """
 
-    pseudonyms: Pseudonyms
-    _first_refusal: dict[str, tuple[str, str]] = field(default_factory=dict)
-
-    def add_sources(self, source_ids: Iterable[str], reason: str, detail: str) -> None:
-        """Refuses files by their `source_id`."""
-        for source_id in source_ids:
-            self._first_refusal.setdefault(source_id, (reason, detail))
-
-    def add_rows(self, rows: Iterable[str], detail: str, reason: str = "bad_row") -> None:
-        """Refuses rows by their `row` name."""
-        self.add_sources((self.pseudonyms.source(row) for row in rows), reason, detail)
-
-    def drop(self, frame: pd.DataFrame, bad: pd.Series, detail: str, reason: str = "bad_row") -> pd.DataFrame:
-        """Returns the frame without its bad rows, and refuses these."""
-        self.add_rows(frame.loc[bad, "row"], detail, reason)
-        return frame[~bad]
-
-    def table(self) -> pa.Table:
-        """Builds the QUARANTINE table, sorted by source."""
-        return quarantine.QUARANTINE.build(
-            [
-                {"source_id": source_id, "reason": reason, "detail": detail}
-                for source_id, (reason, detail) in sorted(self._first_refusal.items())
-            ]
-        )
+    tables: dict[str, pa.Table]
+    refused_rows: pa.Table
+    gaps: int
 
 
 def build(scan: Scan, key: bytes) -> dict[str, pa.Table]:
-    """Builds the tables `ecgs`, `echoes`, `reports`, `measurements`, `subgroups` and `quarantine`.
+    """Builds the tables of the catalog alone: see `build_catalog`."""
+    return build_catalog(scan, key).tables
+
+
+def build_catalog(scan: Scan, key: bytes) -> Catalog:
+    """Builds the tables of the catalog, and the names of refused rows.
 
     Rows are sorted by their pseudonyms: the same export and key give the same bytes. A patient's first
     event counts over everything the export lists with a readable time, also over files that are missing.
@@ -76,6 +62,8 @@ def build(scan: Scan, key: bytes) -> dict[str, pa.Table]:
         (*scan.file_tables.malformed, *clinical.malformed), "more or fewer values than the header has columns"
     )
     refused.add_rows(clinical.unlinked, "no study names this report")
+    for row, detail in clinical.refused:
+        refused.add_rows([row], detail)
 
     ecgs = _complete(refused, scan.file_tables.ecgs, ("patient", "record", "path"))
     ecgs = _with_stated_frequency(refused, _unambiguous(refused, ecgs, ["patient", "record"]))
@@ -84,21 +72,22 @@ def build(scan: Scan, key: bytes) -> dict[str, pa.Table]:
     reports = _complete(refused, clinical.reports, ("patient", "subject", "report", "text"))
     reports = refused.drop(reports, ~reports["method"].isin(conventions.METHODS), "the method is neither ECG nor ECHO")
     reports = _unambiguous(refused, reports, ["patient", "method", "subject", "report"])
-    measurements = _complete(refused, clinical.measurements, ("patient", "measurement", "value"))
-    measurements = _with_number(refused, measurements)
+    rows = MeasurementRows(clinical.measurements, refused)
+    measurements = usable_rows(rows, scan.settings.measurements)
 
-    frames = [ecgs, echoes, reports, measurements]
-    first = first_events(frames)
-    ecgs, echoes, reports, measurements = (_with_hours(frame, first, pseudonyms) for frame in frames)
+    frames = [ecgs, echoes, reports]
+    first = first_events(frames, rows.first_events)
+    ecgs, echoes, reports = (_with_hours(frame, first, pseudonyms) for frame in frames)
     ecgs, echoes = _usable(refused, scan, ecgs, echoes)
-    return {
+    catalog_tables = {
         catalog.ECGS.name: _ecg_table(ecgs, pseudonyms),
         catalog.ECHOES.name: _echo_table(echoes, pseudonyms),
         catalog.REPORTS.name: _report_table(reports, pseudonyms),
-        catalog.MEASUREMENTS.name: _measurement_table(measurements, pseudonyms),
+        catalog.MEASUREMENTS.name: build_table(rows, measurements, first, pseudonyms),
         catalog.SUBGROUPS.name: _subgroup_table(refused, clinical.subgroups, ecgs, pseudonyms),
         quarantine.QUARANTINE.name: refused.table(),
     }
+    return Catalog(catalog_tables, refused.rows(), rows.gaps)
 
 
 def _complete(refused: Refusals, frame: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFrame:
@@ -106,7 +95,7 @@ def _complete(refused: Refusals, frame: pd.DataFrame, needed: tuple[str, ...]) -
     for column in needed:
         frame = refused.drop(frame, frame[column] == "", f"no {column}")
     frame = frame.assign(seconds=seconds(frame["time"]))
-    frame = refused.drop(frame, frame["seconds"].isna(), "no date and time of the form 2180-07-23 08:44:00")
+    frame = refused.drop(frame, frame["seconds"].isna(), TIME_RULE)
     content = [column for column in frame.columns if column != "row"]
     return refused.drop(frame, frame.duplicated(content), "repeats an earlier row")
 
@@ -122,12 +111,6 @@ def _with_stated_frequency(refused: Refusals, ecgs: pd.DataFrame) -> pd.DataFram
     hertz = pd.to_numeric(stated, errors="coerce").astype("float64")
     bad = (stated != "") & ~(np.isfinite(hertz) & (hertz > 0))
     return refused.drop(ecgs.assign(hertz=hertz), bad, "the stated sampling frequency is not a positive number")
-
-
-def _with_number(refused: Refusals, measurements: pd.DataFrame) -> pd.DataFrame:
-    """Adds `number`; drops rows whose value is not a finite number."""
-    number = pd.to_numeric(measurements["value"], errors="coerce").astype("float64")
-    return refused.drop(measurements.assign(number=number), ~np.isfinite(number), "the value is not a number")
 
 
 def _with_hours(frame: pd.DataFrame, first: pd.Series, pseudonyms: Pseudonyms) -> pd.DataFrame:
@@ -205,16 +188,6 @@ def _report_table(reports: pd.DataFrame, pseudonyms: Pseudonyms) -> pa.Table:
     return _table(catalog.REPORTS, reports, ["report_id"])
 
 
-def _measurement_table(measurements: pd.DataFrame, pseudonyms: Pseudonyms) -> pa.Table:
-    studies = _each_row(pseudonyms.study, measurements["patient"], measurements["study"])
-    measurements = measurements.assign(
-        study_id=studies.where(measurements["study"] != ""), value=measurements["number"]
-    )
-    return _table(
-        catalog.MEASUREMENTS, measurements, ["patient_id", "hours", "measurement", "unit", "value", "study_id"]
-    )
-
-
 def _subgroup_table(refused: Refusals, stated: pd.DataFrame, ecgs: pd.DataFrame, pseudonyms: Pseudonyms) -> pa.Table:
     """Builds `subgroups` from what the export states about ECGs. An ECG with contradicting rows is left out."""
     values = ["sex", "age", "site", "device", "rhythm"]
@@ -223,9 +196,13 @@ def _subgroup_table(refused: Refusals, stated: pd.DataFrame, ecgs: pd.DataFrame,
     stated = stated.drop_duplicates(["patient", "record", *values]).drop_duplicates(["patient", "record"], keep=False)
     years = pd.to_numeric(stated["age"], errors="coerce").astype("float64")
     stated = stated.assign(sex=stated["sex"].str.upper(), rhythm=stated["rhythm"].str.lower(), years=years)
-    stated = refused.drop(stated, ~stated["sex"].isin(["", *catalog.SEXES]), "the stated sex is not F, M or X")
+    stated = refused.drop(
+        stated, ~stated["sex"].isin(["", *catalog.SEXES]), "the stated sex is not F, M or X, one letter in either case"
+    )
     no_age = (stated["age"] != "") & ~(np.isfinite(stated["years"]) & (stated["years"] >= 0))
-    stated = refused.drop(stated, no_age, "the stated age is not a number of years")
+    stated = refused.drop(
+        stated, no_age, "the stated age is not one number of years (a band such as 30-35 is not read)"
+    )
     no_rhythm = ~stated["rhythm"].str.fullmatch(_RHYTHM)
     stated = refused.drop(stated, no_rhythm, "the stated rhythm is not a short name in letters")
     table = stated.assign(
@@ -250,21 +227,3 @@ def _table(contract: tables.TableContract, frame: pd.DataFrame, order: list[str]
     return contract.check(
         pa.Table.from_pandas(plain, schema=contract.schema, preserve_index=False).replace_schema_metadata()
     )
-
-
-def seconds(times: pd.Series) -> pd.Series:
-    """Converts text such as `2180-07-23 08:44:00` to float64 seconds since 1970; other text becomes NaN."""
-    plain = times.where(times.str.fullmatch(_TIME).astype(bool))
-    parsed = pd.to_datetime(plain, errors="coerce", format="ISO8601")
-    return ((parsed - _EPOCH) / pd.Timedelta(seconds=1)).astype("float64")
-
-
-def first_events(frames: list[pd.DataFrame]) -> pd.Series:
-    """Returns the earliest `seconds` of each `patient` over all frames."""
-    events = pd.concat([frame[["patient", "seconds"]] for frame in frames])
-    return events.groupby("patient")["seconds"].min()
-
-
-def hours_since(seconds_: pd.Series, first: pd.Series) -> np.ndarray:
-    """Returns the hours from each row's `first` to its `seconds_`: float64, whole multiples of 1/3600 h."""
-    return np.round((seconds_ - first).to_numpy(dtype=np.float64)) / 3600

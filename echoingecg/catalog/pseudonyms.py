@@ -34,6 +34,10 @@ class Pseudonyms:
         """Returns `s-...` for an echo study of the patient."""
         return self._pseudonym("s", patient, raw)
 
+    def exam(self, patient: str, raw: str) -> str:
+        """Returns `x-...` for an exam in which a patient was measured."""
+        return self._pseudonym("x", patient, raw)
+
     def report(self, patient: str, *raw: str) -> str:
         """Returns `r-...` for a report on the patient."""
         return self._pseudonym("r", patient, *raw)

@@ -1,7 +1,8 @@
 """Scans an export: reads its lists of files, and size, time and content hash of each listed file.
 
 The result includes the private index SOURCES. It holds paths of the hospital, so it stays in the workspace's private
-folder and is not an artefact. Nothing outside the export's folder is opened, whatever its tables or links state.
+folder and is not an artefact. Nothing outside the export's folder is opened, whatever its tables or links state,
+unless the recipe allows links (`catalog.allow_links`); a path in a table may never lead out.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ import pyarrow as pa
 
 from data_contracts.tables import TableContract, column
 from echoingecg.catalog.layouts import base, detect
+from echoingecg.catalog.layouts.tables import Tables
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.common import ExportError, Progress, Refusal, fingerprint, hash_files, no_progress
 from echoingecg.ecg.decode.wfdb import HEADER_SUFFIX, files_of_record
@@ -81,6 +83,7 @@ class Scan:
 
     Attributes:
         layout: how the export is read.
+        settings: the recipe's section `catalog`.
         tables: its CSV tables.
         digest: fingerprint of the layout and of the content of tables and listed files. It does not depend on the
             export's path or on the files' times.
@@ -91,7 +94,8 @@ class Scan:
     """
 
     layout: base.Layout
-    tables: base.Tables
+    settings: CatalogSettings
+    tables: Tables
     digest: str
     sources: pa.Table
     read_files: int
@@ -104,9 +108,11 @@ class ExportFolder:
 
     Args:
         root: folder of the export.
+        links: whether links may lead out of it.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, links: bool = False) -> None:
+        self._links = links
         self._root = os.path.realpath(root)
         self._check_folder_once = cache(self._check_folder)
 
@@ -138,10 +144,12 @@ class ExportFolder:
     def state_of(self, folder: str, names: Sequence[str]) -> tuple[int, int] | None:
         """Returns total size (bytes) and latest time (ns) of regular files in a folder; None if one is missing.
 
-        A file that is a link counts as missing, and nothing is opened, so the folder itself need not be checked.
+        Where links may not lead out, a file that is a link counts as missing. Nothing is opened, so the folder itself
+        need not be checked.
         """
+        look = os.stat if self._links else os.lstat
         try:
-            states = [os.lstat(f"{self._root}/{folder}/{name}") for name in names]
+            states = [look(f"{self._root}/{folder}/{name}") for name in names]
         except OSError:
             return None
         return size_and_time(states) if all(stat.S_ISREG(state.st_mode) for state in states) else None
@@ -159,8 +167,8 @@ class ExportFolder:
 
     def _check_link(self, path: str) -> None:
         target = os.path.realpath(self._full(path))
-        if os.path.commonpath((target, self._root)) != self._root:
-            raise Refusal("outside_export", "a link leaves the export")
+        if not self._links and os.path.commonpath((target, self._root)) != self._root:
+            raise Refusal("outside_export", "a link leaves the export: catalog.allow_links does not allow it")
 
 
 def scan(
@@ -182,14 +190,14 @@ def scan(
     Raises:
         ExportError: the layout is unknown, no file is listed, or a table cannot be read.
     """
-    layout, tables = detect.find_layout(export, settings.layout)
+    layout, tables = detect.find_layout(export, settings.layout, settings.allow_links)
     listed = layout.file_tables(tables)
     file_tables = base.FileTables(_with_normal_paths(listed.ecgs), _with_normal_paths(listed.echoes), listed.malformed)
     kinds = ((ECG, file_tables.ecgs), (ECHO, file_tables.echoes))
     keys = sorted({(kind, path) for kind, frame in kinds for path in frame["path"] if path})
     if not keys:
         raise ExportError(f"export {export}: its lists name no file: {', '.join(layout.lists)}")
-    pseudonyms, folder = Pseudonyms(key), ExportFolder(export)
+    pseudonyms, folder = Pseudonyms(key), ExportFolder(export, settings.allow_links)
     known = _known_files(previous, pseudonyms)
     files: dict[FileKey, ScannedFile] = {}
     read = 0
@@ -202,7 +210,9 @@ def scan(
             read += bool(file.content_hash)
         if done % _FILES_PER_REPORT == 0 or done == len(keys):
             progress(done, len(keys), f"{read} read")
-    return Scan(layout, tables, _digest(layout.name, tables, files), _sources(files), read, file_tables, files)
+    return Scan(
+        layout, settings, tables, _digest(layout.name, tables, files), _sources(files), read, file_tables, files
+    )  # fmt: skip
 
 
 def _with_normal_paths(frame: pd.DataFrame) -> pd.DataFrame:
@@ -288,7 +298,7 @@ def _sources(files: Mapping[FileKey, ScannedFile]) -> pa.Table:
     return SOURCES.check(pa.Table.from_arrays(arrays, schema=schema))
 
 
-def _digest(layout: str, tables: base.Tables, files: Mapping[FileKey, ScannedFile]) -> str:
+def _digest(layout: str, tables: Tables, files: Mapping[FileKey, ScannedFile]) -> str:
     """Returns the fingerprint of the content. A file that cannot be used counts by the reason of its refusal."""
     digest = hashlib.sha256()
     for (kind, path), file in files.items():

@@ -53,6 +53,14 @@ class CatalogSettings(Section):
         description="pseudonym key for data that is already public (simulated, MIMIC-IV, PTB-XL), so that everyone "
         "gets the same split. Leave empty for patients' data: a secret key is then kept in the workspace",
     )
+    measurements: tuple[str, ...] = Field(
+        (),
+        description="measurements to keep, by the export's names; empty keeps all. MIMIC-IV-ECHO 1.0 has 28 million "
+        "rows: name those that the evaluation asks for",
+    )
+    allow_links: bool = Field(
+        False, description="follow links out of the export, to files and tables of a read-only copy elsewhere"
+    )
     max_refused_share: Share = Field(
         0.05, description="fail when more than this share of the listed files and rows is refused"
     )

@@ -95,7 +95,8 @@ def print_artefact(store: ArtefactStore, name: str) -> None:
 
 def _private_paths(store: ArtefactStore) -> dict[str, str]:
     paths: dict[str, str] = {}
-    for index in sorted(store.workspace.private.glob("sources-*.parquet")):
+    private = store.workspace.private
+    for index in sorted([*private.glob("sources-*.parquet"), *private.glob("rows-*.parquet")]):
         table = pq.read_table(index, columns=["source_id", "path"])
         paths |= dict(zip(table["source_id"].to_pylist(), table["path"].to_pylist(), strict=True))
     return paths

@@ -65,6 +65,22 @@ class Job:
         """The private index of this export: which file has which path, size, time and content hash."""
         return self.workspace.private / f"sources-{fingerprint(str(self.export))}.parquet"
 
+    @property
+    def refused_rows_file(self) -> Path:
+        """Which rows of this export's tables were refused: table and number of the row of each pseudonym."""
+        return self.index_file.with_name(self.index_file.name.replace("sources-", "rows-"))
+
+    def keep_refused_rows(self, rows: pa.Table) -> None:
+        """Writes the names of refused rows to the workspace's private part, beside the index of files.
+
+        Args:
+            rows: echoingecg.catalog.refusals.REFUSED_ROWS.
+        """
+        with writing_to(self.workspace.root):
+            private_folder(self.refused_rows_file.parent)
+            with replace_atomically(self.refused_rows_file, 0o600) as beside:
+                pq.write_table(rows, beside)
+
     @cached_property
     def scan(self) -> "Scan":
         """What the export holds now. Files whose size and time are unchanged are not read again."""

@@ -134,7 +134,7 @@ def test_links_do_not_leave_the_export(tmp_path: Path, link: str) -> None:
         append_row(export / "echoes.csv", path=listed)
     found = look(export)
     (refused,) = [one.refusal for one in found.files.values() if one.refusal]
-    assert refused == ("outside_export", "a link leaves the export")
+    assert refused == ("outside_export", "a link leaves the export: catalog.allow_links does not allow it")
 
 
 def test_links_within_the_export_are_followed(tmp_path: Path) -> None:

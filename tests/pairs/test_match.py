@@ -269,7 +269,8 @@ def test_200_000_ecgs_take_seconds() -> None:
     measured = {
         "patient_id": owners,
         "hours": when,
-        "study_id": pa.nulls(200_000, pa.string()),
+        **{name: pa.nulls(200_000, pa.string()) for name in ("study_id", "exam_id", "exam_type", "words")},
+        "upper": pa.nulls(200_000, pa.float64()),
         "measurement": ["lvef"] * 200_000,
         "value": draw.uniform(10, 70, 200_000),
         "unit": ["%"] * 200_000,

@@ -1,6 +1,10 @@
 """Layout `generic`: CSV tables in the root of the export. data_contracts/README.md describes it."""
 
+from collections.abc import Iterator
+from functools import partial
+
 from echoingecg.catalog.layouts import base
+from echoingecg.catalog.layouts.tables import ExportTable, Tables
 
 _ECGS = "ecgs.csv"
 _ECHOES = "echoes.csv"
@@ -8,7 +12,7 @@ _REPORTS = "reports.csv"
 _MEASUREMENTS = "measurements.csv"
 
 
-def _file_tables(tables: base.Tables) -> base.FileTables:
+def _file_tables(tables: Tables) -> base.FileTables:
     ecgs, echoes = base.no_rows(base.ECG_COLUMNS), base.no_rows(base.ECHO_COLUMNS)
     malformed: list[str] = []
     if table := tables.get(_ECGS):
@@ -22,9 +26,9 @@ def _file_tables(tables: base.Tables) -> base.FileTables:
     return base.FileTables(ecgs, echoes, tuple(malformed))
 
 
-def _clinical_tables(tables: base.Tables) -> base.ClinicalTables:
-    reports, measurements = base.no_rows(base.REPORT_COLUMNS), base.no_rows(base.MEASUREMENT_COLUMNS)
-    subgroups = base.no_rows(base.SUBGROUP_COLUMNS)
+def _clinical_tables(tables: Tables) -> base.ClinicalTables:
+    reports, subgroups = base.no_rows(base.REPORT_COLUMNS), base.no_rows(base.SUBGROUP_COLUMNS)
+    measurements = base.MeasurementSource()
     malformed: list[str] = []
     if table := tables.get(_ECGS):  # its malformed rows are reported by _file_tables
         frame, _ = table.read(("patient_id", "ecg_id"), base.SUBGROUP_COLUMNS[3:])
@@ -37,10 +41,14 @@ def _clinical_tables(tables: base.Tables) -> base.ClinicalTables:
         )  # fmt: skip
         malformed += wrong
     if table := tables.get(_MEASUREMENTS):
-        frame, wrong = table.read(("patient_id", "time", "measurement", "value", "unit"), ("study_id",))
-        measurements = base.with_columns(frame, base.MEASUREMENT_COLUMNS, patient="patient_id", study="study_id")
-        malformed += wrong
+        measurements = base.MeasurementSource(partial(_measurements, table))
     return base.ClinicalTables(reports, measurements, subgroups, tuple(malformed))
+
+
+def _measurements(table: ExportTable, malformed: list[str]) -> Iterator[base.MeasurementBatch]:
+    needed = ("patient_id", "time", "measurement", "value", "unit")
+    names = {"patient": "patient_id", "study": "study_id", "exam": "exam_id"}
+    return base.batches_with_columns(table, malformed, needed, ("study_id", "exam_id", "exam_type"), **names)
 
 
 LAYOUT = base.Layout(

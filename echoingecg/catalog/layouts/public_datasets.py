@@ -12,11 +12,14 @@ ECG. Each video is of another patient, and no date is published. A patient's onl
 all rows get the same meaningless date. The published `Split` is not read: the recipe's keyed split serves every layout.
 """
 
+from collections.abc import Iterator
+from functools import partial
 from typing import NoReturn
 
 import pandas as pd
 
 from echoingecg.catalog.layouts import base
+from echoingecg.catalog.layouts.tables import ExportTable, Tables
 from echoingecg.common import ExportError
 
 _DATABASE = "ptbxl_database.csv"
@@ -24,7 +27,7 @@ _PATHS_500_HZ = "filename_hr"
 _SEXES = {"0": "M", "1": "F"}  # Wagner et al., table 3
 
 
-def _ptb_xl_file_tables(tables: base.Tables) -> base.FileTables:
+def _ptb_xl_file_tables(tables: Tables) -> base.FileTables:
     table = tables[_DATABASE]
     frame, malformed = table.read(("patient_id", "ecg_id", "recording_date", _PATHS_500_HZ))
     frame["patient_id"] = frame["patient_id"].str.removesuffix(".0")  # the publisher writes whole numbers as floats
@@ -35,7 +38,7 @@ def _ptb_xl_file_tables(tables: base.Tables) -> base.FileTables:
     return base.FileTables(ecgs=ecgs, malformed=tuple(malformed))
 
 
-def _ptb_xl_clinical_tables(tables: base.Tables) -> base.ClinicalTables:
+def _ptb_xl_clinical_tables(tables: Tables) -> base.ClinicalTables:
     """Reads reports, most of them in German, and subgroups. Malformed rows are reported by _ptb_xl_file_tables."""
     frame, _ = tables[_DATABASE].read(
         ("patient_id", "ecg_id", "recording_date", "report"), ("sex", "age", "site", "device")
@@ -59,7 +62,7 @@ PTB_XL = base.Layout("ptb-xl", 1, (_DATABASE,), (_DATABASE,), _ptb_xl_file_table
 _ECHONEXT_TABLES = ("echonext_metadata_100k.csv", "EchoNext_metadata_100k.csv")
 
 
-def _refuse_echonext(tables: base.Tables) -> NoReturn:
+def _refuse_echonext(tables: Tables) -> NoReturn:
     raise ExportError(
         "EchoNext cannot be read: its waveforms are standardised and have no amplitude unit, "
         "its ECGs have a year but no time"
@@ -80,7 +83,7 @@ _MEASUREMENTS = (  # column, measurement, unit
 )
 
 
-def _echonet_file_tables(tables: base.Tables) -> base.FileTables:
+def _echonet_file_tables(tables: Tables) -> base.FileTables:
     frame, malformed = _read_list(tables[_FILE_LIST])
     frame["path"] = (_VIDEOS + "/" + frame["patient"] + _ENDING).where(frame["patient"] != "", "")
     return base.FileTables(
@@ -91,20 +94,20 @@ def _echonet_file_tables(tables: base.Tables) -> base.FileTables:
     )
 
 
-def _echonet_clinical_tables(tables: base.Tables) -> base.ClinicalTables:
+def _echonet_clinical_tables(tables: Tables) -> base.ClinicalTables:
     """Reads the measurements that are stated. Malformed rows are reported by _echonet_file_tables."""
-    frame, _ = _read_list(tables[_FILE_LIST])
-    by_column = [
-        frame.assign(value=frame[column], measurement=name, unit=unit, row=frame["row"] + f" {column}")
-        for column, name, unit in _MEASUREMENTS
-    ]
-    rows = pd.concat(by_column, ignore_index=True)
-    return base.ClinicalTables(
-        measurements=base.with_columns(rows[rows["value"] != ""], base.MEASUREMENT_COLUMNS, study="patient")
-    )
+    return base.ClinicalTables(measurements=base.MeasurementSource(partial(_echonet_measurements, tables[_FILE_LIST])))
 
 
-def _read_list(table: base.ExportTable) -> tuple[pd.DataFrame, list[str]]:
+def _echonet_measurements(table: ExportTable, malformed: list[str]) -> Iterator[base.MeasurementBatch]:
+    frame, _ = _read_list(table)
+    for column, name, unit in _MEASUREMENTS:
+        stated = frame[frame[column] != ""]
+        rows = stated.assign(value=stated[column], measurement=name, unit=unit, study=stated["patient"])
+        yield base.batch_of_frame(rows, table, f" {column}")
+
+
+def _read_list(table: ExportTable) -> tuple[pd.DataFrame, list[str]]:
     """Returns the list of videos with `patient` and `time`, and malformed rows. File names may lack their ending."""
     frame, malformed = table.read(("FileName",), tuple(column for column, _, _ in _MEASUREMENTS))
     return frame.assign(patient=frame["FileName"].str.removesuffix(_ENDING), time=_ANY_TIME), malformed
