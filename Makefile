@@ -11,8 +11,11 @@ SBOM := cyclonedx-bom==7.5.0
 demo: $(VENV)/.demo
 	$(BIN)/echoingecg run demo --workspace $(WORKSPACE)
 
+# A process for each core, up to four; each computes on one thread.
+PARALLEL := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: lint
-	$(BIN)/pytest
+	$(PARALLEL)
 
 # Every command that README and docs tell people to type, as it stands there; for the stack, Postgres from apt.
 test-docs: $(VENV)/.test
@@ -20,7 +23,7 @@ test-docs: $(VENV)/.test
 
 # Slow tests too, and new random examples for the property tests.
 test-all: lint
-	HYPOTHESIS_PROFILE=free $(BIN)/pytest -m ""
+	HYPOTHESIS_PROFILE=free $(PARALLEL) -m ""
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
