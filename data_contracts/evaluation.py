@@ -126,7 +126,7 @@ REGRESSIONS = TableContract(
         _ENDPOINT,
         _PROTOCOL,
         *_RECORD,
-        column("measured", pa.float64(), "value of the ECG's study, in the endpoint's unit"),
+        column("measured", pa.float64(), "of the ECG's exam, in the endpoint's unit"),
         column("predicted", pa.float64(), "in the endpoint's unit"),
         _UNCERTAINTY,
     ),
@@ -154,7 +154,11 @@ STRATA = TableContract(
     (
         _ENDPOINT,
         _PROTOCOL,
-        column("stratum", pa.string(), "what the test ECGs are parted by: sex, age, site, device, rhythm, quality"),
+        column(
+            "stratum",
+            pa.string(),
+            "what parts the test ECGs: sex, age, site, device, rhythm, quality, gap to the exam",
+        ),
         column("level", pa.string(), "the part; 'small groups' gathers parts of few patients"),
         *_ESTIMATE,
     ),

@@ -1,4 +1,4 @@
-"""Pairs artefact: which ECG belongs to which echo study, report and label, and the split of patients."""
+"""Pairs artefact: the echo study, the reports and the measured values of each ECG, and the split of patients."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from data_contracts.conventions import METHODS, SPLITS, ContractError
 from data_contracts.tables import TableContract, column
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2  # 1 had labels of studies
 
 _RECORD = column("record_id", pa.string(), "keyed pseudonym of the ECG recording")
 _STUDY = column("study_id", pa.string(), "keyed pseudonym of the echo study")
@@ -66,13 +66,19 @@ ECG_TEXT = TableContract(
 LABELS = TableContract(
     "labels",
     (
-        _STUDY,
+        _RECORD,
         _PATIENT,
+        _SPLIT,
+        column("study_id", pa.string(), "echo study of the exam; null for an exam without clips", optional=True),
         column("measurement", pa.string(), "name as the export gives it"),
-        column("value", pa.float64(), "measured value in `unit`"),
+        column("value", pa.float64(), "measured value in `unit`; null for a finding in words", optional=True),
+        column("upper", pa.float64(), "upper end where the export gives a range from `value`", optional=True),
+        column("words", pa.string(), "finding in words; null for a number", optional=True),
         column("unit", pa.string(), "unit as the export gives it"),
+        column("gap_hours", pa.float64(), "ECG time minus exam time; negative when the ECG came first", "h"),
     ),
-    unique=("study_id", "measurement"),
+    _checks,
+    unique=("record_id", "measurement"),
 )
 
 FILTERS = TableContract(

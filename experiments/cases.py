@@ -12,7 +12,7 @@ import pyarrow as pa
 from data_contracts import pairs
 from data_contracts.conventions import Stage
 from echoingecg.catalog.pseudonyms import Pseudonyms
-from echoingecg.evaluation.protocols.labels import NO_LABEL, label_studies
+from echoingecg.evaluation.protocols.labels import NO_LABEL, label_ecgs
 from echoingecg.recipe import Endpoint
 from echoingecg.student.data.pairs import TrainingData
 from tasks.store import Artefact, Job
@@ -55,7 +55,8 @@ def read_cases(job: Job, artefacts: dict[Stage, Artefact], data: TrainingData, e
     """
     folder = artefacts["pairs"].folder
     paired, labels, texts = (one.read(folder) for one in (pairs.ECG_ECHO, pairs.LABELS, pairs.ECG_TEXT))
-    label = label_studies(endpoint, labels, _strings(paired["study_id"])).label
+    names, ecg = np.unique(_strings(paired["record_id"]), return_inverse=True)
+    label = label_ecgs(endpoint, labels, names).label[ecg]
     chosen = _one_pair_an_ecg(paired, np.flatnonzero(label != NO_LABEL))
     paired = paired.take(pa.array(chosen))
     ecg_row = {name: row for row, name in enumerate(data.signals.record_ids)}  # type: ignore[attr-defined]

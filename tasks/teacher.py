@@ -250,23 +250,22 @@ def embedding_map(workspace: Workspace, artefact: Artefact) -> bytes | None:
         workspace: holds the catalog that the artefact was made from.
         artefact: of stage teacher, of this release's contract.
     """
-    from echoingecg.pairs import match  # pandas, matplotlib: not for a cached run
+    from echoingecg.pairs import labels, match  # pandas, matplotlib: not for a cached run
     from echoingecg.teacher.pictures import draw_embedding_map
 
     listed = ArtefactStore(workspace).find("catalog", artefact.manifest.inputs["catalog"])
     assert listed is not None
     studies, mean, _ = read_targets(artefact)
-    labels = match.study_labels(
+    measured = labels.values_of_studies(
         match.to_frame(catalog.MEASUREMENTS.read(listed.folder)),
         match.list_studies(catalog.ECHOES.read(listed.folder)),
-        match.to_frame(studies, "study_id"),
         PairsSettings().measurement_window_hours,
-        match.FilterSteps("labels"),
     )
-    counts = Counter(labels["measurement"])
+    measured = measured[measured["study_id"].isin(studies["study_id"].to_pylist())]
+    counts = Counter(measured["measurement"])
     commonest = min(counts, key=lambda name: (-counts[name], name), default="no measurement")
     measurement = _MAP_MEASUREMENT if _MAP_MEASUREMENT in counts else commonest
-    chosen = labels[labels["measurement"] == measurement]
+    chosen = measured[measured["measurement"] == measurement]
     value = dict(zip(chosen["study_id"], chosen["value"], strict=True))
     values = np.array([value.get(study, np.nan) for study in studies["study_id"].to_pylist()])
     return draw_embedding_map(mean, values, measurement, ", ".join(sorted(set(chosen["unit"]))))

@@ -17,7 +17,7 @@ from data_contracts.monitoring import DRIFT, NEW, TRAINED, EndpointComparison, V
 from echoingecg.common import UserError
 from echoingecg.evaluation.data.inputs import strings
 from echoingecg.evaluation.metrics import bootstrap, classification, selective, shift
-from echoingecg.evaluation.protocols.labels import NO_LABEL, label_studies, sex_of_patients
+from echoingecg.evaluation.protocols.labels import NO_LABEL, label_rows, sex_of_patients
 from echoingecg.recipe import DriftSettings, Endpoint, EvaluationSettings
 from echoingecg.recipe.evaluation import PromotionSettings
 
@@ -205,14 +205,12 @@ def _with_limit(row: Mapping[str, Any], rule: DriftSettings) -> dict[str, Any]:
 
 def _labels(side: DriftSide, endpoint: Endpoint) -> tuple[np.ndarray, np.ndarray]:
     """Labels of the side's measurements, (m,), and their patients; measurements without a label are left out."""
-    table, count = side.measurements, side.measurements.num_rows
-    name = np.arange(count).astype(str)
-    table = table.set_column(table.schema.get_field_index("study_id"), "study_id", pa.array(name.tolist(), pa.string()))
-    chosen = table.filter(pc.equal(table["measurement"], endpoint.measurement))
+    table = side.measurements
+    chosen = table.filter(pc.is_in(table["measurement"], pa.array(endpoint.measurements)))
     owner, stated = strings(chosen["patient_id"]), side.strata(()).get("sex")
     sex = {} if stated is None else sex_of_patients(side.patient, stated)
     known = np.array([sex.get(patient, "") for patient in owner.tolist()], dtype="<U1")
-    label = label_studies(endpoint, chosen, strings(chosen["study_id"]), known).label
+    label = label_rows(endpoint, chosen, known).label
     return label[label != NO_LABEL], owner[label != NO_LABEL]
 
 

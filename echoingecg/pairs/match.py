@@ -3,37 +3,18 @@
 Source: EchoingECG, section 3 (data). The FILTERS table counts the rows that are left after each condition.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from data_contracts.pairs import ECG_ECHO, ECG_TEXT, FILTERS, LABELS, PATIENTS, check_no_leakage
 from data_contracts.tables import TableContract
+from echoingecg.pairs.filters import FilterSteps
+from echoingecg.pairs.labels import label_ecgs
+from echoingecg.pairs.nearest import nearest_in_time
 from echoingecg.pairs.split import assign_split
 from echoingecg.recipe.stages import PairsSettings
 
 WANTED = "no finding leaves the ECG out, or the patient is on the test side"
-
-
-@dataclass(frozen=True)
-class FilterSteps:
-    """Counts the rows that are left after each condition on one kind of pair.
-
-    Attributes:
-        pair: ecg_echo, ecg_text or labels.
-        rows: rows of the FILTERS table, in the order of the conditions.
-    """
-
-    pair: str
-    rows: list[dict[str, Any]] = field(default_factory=list)
-
-    def keep(self, step: str, frame: pd.DataFrame) -> pd.DataFrame:
-        """Records how many rows are left after `step`; returns the frame unchanged."""
-        self.rows.append({"pair": self.pair, "step": step, "kept": len(frame)})
-        return frame
 
 
 def build(
@@ -75,14 +56,16 @@ def build(
     steps = [FilterSteps("ecg_echo"), FilterSteps("ecg_text"), FilterSteps("labels")]
     ecg_echo = _ecg_echo(listed, with_target, usable, settings, steps[0])
     ecg_text = _ecg_text(to_frame(reports), usable, ecg_echo, settings, steps[1])
-    labels = study_labels(to_frame(measurements), listed, with_target, settings.measurement_window_hours, steps[2])
+    measured = to_frame(measurements).rename(columns={"record_id": "recording_id"})
+    wanted = usable[usable["is_wanted"]]
+    labels = label_ecgs(measured, listed, wanted, settings.measurement_window_hours, settings.labels, steps[2])
 
     tables = {
         contract.name: _table(contract, frame.assign(split=frame["patient_id"].map(splits)))
         for contract, frame in ((PATIENTS, patients), (ECG_ECHO, ecg_echo), (ECG_TEXT, ecg_text), (LABELS, labels))
     }
     tables[FILTERS.name] = FILTERS.build([row for pair_steps in steps for row in pair_steps.rows])
-    check_no_leakage(tables[PATIENTS.name], tables[ECG_ECHO.name], tables[ECG_TEXT.name])
+    check_no_leakage(tables[PATIENTS.name], tables[ECG_ECHO.name], tables[ECG_TEXT.name], tables[LABELS.name])
     return tables
 
 
@@ -126,72 +109,6 @@ def _ecg_text(
     paired = with_text.merge(subjects, on=["method", "subject_id", "patient_id"])
     paired = steps.keep("it is about a usable ECG or a paired study of the patient", paired)
     return steps.keep(WANTED, paired[paired["record_id"].isin(usable.loc[usable["is_wanted"], "record_id"])])
-
-
-def study_labels(
-    measurements: pd.DataFrame, listed: pd.DataFrame, targets: pd.DataFrame, window_hours: float, steps: FilterSteps
-) -> pd.DataFrame:
-    """Assigns measured values to studies: one value per study and measurement.
-
-    A measurement that names a study belongs only to that study. A measurement that names none belongs to its
-    patient's nearest study in time, within the window. Of several values for one study and measurement, one that
-    names the study is preferred, then the nearest in time, then the smallest.
-
-    Args:
-        measurements: catalog table MEASUREMENTS.
-        listed: every study of the catalog, with or without a target: `study_id`, `patient_id`, `hours`. A study
-            without a target keeps its measurements, so that no other study gets them.
-        targets: studies with a teacher target: `study_id`.
-        window_hours: largest time between a study and a measurement that names none, h.
-        steps: records the number of rows after each condition.
-
-    Returns:
-        `study_id`, `patient_id`, `measurement`, `value`, `unit`.
-    """
-    steps.keep("measurements listed", measurements)
-    finite = steps.keep("value is finite", measurements[np.isfinite(measurements["value"])])
-    named = finite[finite["study_id"].notna()].merge(listed, on=["study_id", "patient_id"], suffixes=("", "_study"))
-    named = named.assign(gap_hours=named["hours_study"] - named["hours"])
-    unnamed = finite[finite["study_id"].isna()].drop(columns="study_id")
-    near = nearest_in_time(unnamed, listed, "study_id", window_hours)
-    joined = pd.concat([named.assign(order=0), near.assign(order=1)], ignore_index=True)
-    steps.keep("names a study of the patient, or is within the window of one", joined)
-    joined = steps.keep("the study has a teacher target", joined[joined["study_id"].isin(targets["study_id"])])
-    joined = joined.assign(distance=joined["gap_hours"].abs())
-    joined = joined.sort_values(["study_id", "measurement", "order", "distance", "value", "unit"])
-    return steps.keep("one value per study and measurement", joined.drop_duplicates(["study_id", "measurement"]))
-
-
-def nearest_in_time(rows: pd.DataFrame, candidates: pd.DataFrame, name: str, window_hours: float) -> pd.DataFrame:
-    """Matches each row with its patient's nearest candidate in time.
-
-    It sorts and merges, so it never builds all pairs.
-    Of two equally near candidates the earlier one is taken, then the smaller `name`.
-
-    Args:
-        rows: columns `patient_id`, `hours` and others.
-        candidates: columns `patient_id`, `hours` and `name`.
-        name: column that identifies candidates; `rows` must not have it.
-        window_hours: largest absolute gap, h.
-
-    Returns:
-        The rows with a candidate within the window, with `name` and `gap_hours` (candidate minus row, h). Order and
-        index may change.
-    """
-    if rows.empty or candidates.empty:  # pandas cannot match Arrow-backed strings of two empty frames
-        return rows.head(0).assign(**{name: candidates[name].head(0), "gap_hours": 0.0})
-    # One candidate per moment. Of equal times, the backward merge would take the last and the forward merge the first.
-    moments = candidates.sort_values(["hours", "patient_id", name]).drop_duplicates(["patient_id", "hours"])
-    moments = moments[["patient_id", "hours", name]].rename(columns={"hours": "candidate_hours"})
-    rows = rows.sort_values("hours", kind="stable")
-    matches = [
-        pd.merge_asof(rows, moments, left_on="hours", right_on="candidate_hours", by="patient_id", direction=direction)
-        for direction in ("backward", "forward")
-    ]
-    earlier, later = (match.assign(gap_hours=match["candidate_hours"] - match["hours"]) for match in matches)
-    use_later = later["gap_hours"].abs().lt(earlier["gap_hours"].abs()) | earlier["gap_hours"].isna()
-    nearest = earlier.where(~use_later, later)
-    return nearest[nearest["gap_hours"].abs() <= window_hours].drop(columns="candidate_hours")
 
 
 def list_studies(echoes: pa.Table) -> pd.DataFrame:

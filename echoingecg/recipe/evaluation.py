@@ -13,6 +13,7 @@ from echoingecg.recipe.stages import Count, NotNegative, OpenShare, Positive, Se
 NUMBER_PLACEHOLDER = "<#>"  # where a number goes in a prompt (as in ECHO-CLIP)
 CalibrationChoice = Literal["validation", "platt", "isotonic", "none"]
 TuningMethod = Literal["fine_tune", "lora", "scratch"]
+Name = Annotated[str, StringConstraints(min_length=1)]
 # In the tables, '@' separates protocol and model.
 ModelName = Annotated[str, StringConstraints(min_length=1, pattern="^[^@]+$")]
 Prompt = Annotated[str, StringConstraints(min_length=1)]
@@ -20,13 +21,20 @@ NumberPrompt = Annotated[str, StringConstraints(pattern=NUMBER_PLACEHOLDER)]
 
 
 class MeasurementEndpoint(Section):
-    """What all endpoints have: a measurement of the echo study, its unit and its valid range."""
+    """What all endpoints have: a measurement of the echo, or a statement about the ECG, its unit and valid range."""
 
     name: str = Field(min_length=1, description="short name, used in tables and figures")
-    measurement: str = Field(min_length=1, description="measurement of the export, for example lvef")
-    unit: str = Field(description="unit the measurement must have; others are not compared")
+    measurement: Name | Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
+        description="measurement of the export, for example lvef; of several names the first that an ECG has a value of"
+    )
+    unit: str = Field(description="unit of threshold and range, to which others of its kind are converted")
     valid_range: tuple[float, float] = Field(description="values outside are impossible and left out, in `unit`")
     source: str = Field("", description="where threshold or range come from")
+
+    @property
+    def measurements(self) -> tuple[str, ...]:
+        """Names of the measurement in the export, the preferred one first."""
+        return (self.measurement,) if isinstance(self.measurement, str) else self.measurement
 
     @model_validator(mode="after")
     def _check_range(self) -> Self:
@@ -51,12 +59,27 @@ def _number_or_sexes(value: object) -> str:
 
 
 class Endpoint(MeasurementEndpoint):
-    """A yes/no question about the echo."""
+    """A yes/no question about the echo: a number and a threshold, findings in words, or a flag of 0 and 1.
 
-    comparison: Literal["<", "<=", ">", ">="] = Field(description="label 1 when `value comparison threshold`")
+    A flag needs no more than its measurement: the defaults of unit, range, comparison and threshold are those of one.
+    """
+
+    unit: str = Field(
+        "", description="unit of threshold and range; measurements in other units of its kind are converted"
+    )
+    valid_range: tuple[float, float] = Field(
+        (0.0, 1.0), description="values outside are impossible and left out, in `unit`"
+    )
+    comparison: Literal["<", "<=", ">", ">="] = Field(">=", description="label 1 when `value comparison threshold`")
     threshold: Annotated[
         Annotated[float, Tag("number")] | Annotated[ThresholdBySex, Tag("by_sex")], Discriminator(_number_or_sexes)
-    ] = Field(description="in `unit`: a number, or one for each sex as {F: 52.2, M: 58.4}")
+    ] = Field(1.0, description="in `unit`: a number, or one for each sex as {F: 52.2, M: 58.4}")
+    positive_words: tuple[Name, ...] = Field((), description="findings in words that say label 1, in any case")
+    negative_words: tuple[Name, ...] = Field((), description="findings in words that say label 0; others give no label")
+    combine: Literal["first", "any"] = Field(
+        "first",
+        description="of several measurements 'first' takes the first that gives a label, 'any' label 1 of any of them",
+    )
     positive_prompts: tuple[Prompt, ...] = Field(min_length=1, description="echo sentences that say label 1")
     negative_prompts: tuple[Prompt, ...] = Field(min_length=1, description="echo sentences that say label 0")
 
@@ -69,6 +92,12 @@ class Endpoint(MeasurementEndpoint):
                 raise ValueError(
                     f"threshold: {value:g} is outside valid_range, {low:g} to {high:g} {self.unit}".rstrip()
                 )
+        plain = [
+            {" ".join(text.casefold().split()) for text in words}
+            for words in (self.positive_words, self.negative_words)
+        ]
+        if both := plain[0] & plain[1]:
+            raise ValueError(f"positive_words and negative_words: both hold '{min(both)}'")
         return self
 
 

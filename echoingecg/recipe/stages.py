@@ -124,13 +124,31 @@ class SplitShares(Section):
         return self
 
 
+class LabelSettings(Section):
+    """Which ECG a measured value labels. Values that the export states for one ECG belong to it whatever the rule."""
+
+    rule: Literal["nearest", "every", "before", "first"] = Field(
+        "nearest",
+        description="'nearest': an exam labels the ECG nearest to it; 'every': an ECG takes its values from the exam "
+        "nearest to it; 'before': from the next exam, as where the ECG is to predict the echo; 'first': as 'every', "
+        "for the first ECG of each patient alone",
+    )
+    window_hours: NotNegative = Field(24.0 * 7, description="largest time between an exam and the ECG it labels, h")
+    exam_types: tuple[str, ...] = Field(
+        ("tte",),
+        description="exams that count, in lower case as the export names them; () for all. An exam without a stated "
+        "type counts, and so does one that is linked to an echo study",
+    )
+
+
 class PairsSettings(Section):
-    """Section `pairs`: time windows, texts and the split of patients."""
+    """Section `pairs`: time windows, labels, texts and the split of patients."""
 
     window_hours: NotNegative = Field(24.0 * 7, description="largest time between an echo study and its ECG, h")
     measurement_window_hours: NotNegative = Field(
         24.0, description="largest time between a study and a measurement that names no study, h"
     )
+    labels: LabelSettings = LabelSettings()
     text_methods: tuple[Method, ...] = Field(
         ("ECG", "ECHO"), description="reports paired with an ECG: its own, and that of its paired echo study"
     )

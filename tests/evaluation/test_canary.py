@@ -50,11 +50,9 @@ EDGES = ("low", "high")  # of reliability bins: no label makes them
 
 
 def with_shuffled_labels(inputs: EvaluationInputs, side: str) -> EvaluationInputs:
-    """The measurements of one side's studies dealt out anew among them."""
-    pairs = inputs.ecg_echo
-    chosen = set(pairs.filter(pc.equal(pairs["split"], side))["study_id"].to_pylist())
+    """The measurements of one side's ECGs dealt out anew among them."""
     rows = inputs.labels.to_pylist()
-    places = [at for at, row in enumerate(rows) if row["study_id"] in chosen and row["value"] != 100.0]
+    places = [at for at, row in enumerate(rows) if row["split"] == side and row["value"] != 100.0]
     values = [row["value"] for row in rows]
     for place, other in zip(places, np.random.default_rng(3).permutation(places), strict=True):
         values[place] = rows[other]["value"]

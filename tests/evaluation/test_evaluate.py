@@ -30,7 +30,7 @@ from data_contracts.evaluation import (
     TABLES,
 )
 from data_contracts.evaluation_details import STRESS, UNCERTAINTY
-from data_contracts.pairs import ECG_ECHO
+from data_contracts.pairs import ECG_ECHO, LABELS
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
 from echoingecg.evaluation.metrics.selective import aurc
 from echoingecg.evaluation.protocols.classification import SHOWN_PROTOCOLS
@@ -280,13 +280,32 @@ def test_few_patients_end_well(patients: int, tmp_path: Path) -> None:
 
 
 def test_no_pair_at_all_ends_well(inputs: EvaluationInputs, settings: EvaluationSettings, tmp_path: Path) -> None:
-    counts = evaluate(replace(inputs, ecg_echo=ECG_ECHO.schema.empty_table()), settings, tmp_path)
+    empty = replace(inputs, ecg_echo=ECG_ECHO.schema.empty_table(), labels=LABELS.schema.empty_table())
+    counts = evaluate(empty, settings, tmp_path)
     assert (counts["ecgs"], counts["predictions"], counts["test_ecgs"]) == (0, 0, 0)
     assert PREDICTIONS.read(tmp_path).num_rows == 0
     assert METRICS.read(tmp_path)["value"].null_count == counts["metrics"] > 0
     asked_without_labels = {"zero_shot", "zero_shot_teacher"}
     assert set(METRICS.read(tmp_path)["protocol"].to_pylist()) == asked_without_labels
     assert (FEW_SHOT.read(tmp_path).num_rows, REGRESSION_METRICS.read(tmp_path).num_rows) == (0, 0)
+
+
+def test_labels_need_no_echo_study(inputs: EvaluationInputs, settings: EvaluationSettings, tmp_path: Path) -> None:
+    """Without a study there is no target: what learns from targets is left out, everything else is as it was."""
+    (tmp_path / "with").mkdir()
+    (tmp_path / "without").mkdir()
+    evaluate(inputs, settings, tmp_path / "with")
+    evaluate(replace(inputs, ecg_echo=ECG_ECHO.schema.empty_table()), settings, tmp_path / "without")
+
+    def scores(folder: Path) -> dict[tuple[str, str], dict[str, float]]:
+        rows: dict[tuple[str, str], dict[str, float]] = {}
+        for row in PREDICTIONS.read(folder).to_pylist():
+            rows.setdefault((row["endpoint"], row["protocol"]), {})[row["record_id"]] = row["score"]
+        return rows
+
+    whole, alone = scores(tmp_path / "with"), scores(tmp_path / "without")
+    assert {protocol for _, protocol in whole.keys() - alone.keys()} == {"expected_echo"}
+    assert all(whole[key] == of_protocol for key, of_protocol in alone.items())
 
 
 def test_no_endpoint_ends_well(inputs: EvaluationInputs, tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from echoingecg.recipe.stages import PairsSettings
 from helpers.cases.tables_for_pairs import (
     Clip,
     Ecg,
-    Measurement,
     Report,
     clip_table,
     ecg_table,
@@ -178,55 +177,6 @@ def test_a_study_gets_the_next_ecg_where_the_nearest_is_left_out() -> None:
     assert len(rows) == 40
 
 
-def labels_of(measurements: list[Measurement], without_target: set[str] | None = None) -> list[tuple[Any, ...]]:
-    clips = [("s1", "a", 0.0), ("s2", "a", 30.0), ("s3", "b", 0.0)]
-    tables = pairs_of([], clips, measurements=measurements, without_target=without_target)
-    return rows_of(tables["labels"], "study_id", "patient_id", "measurement", "value", "unit")
-
-
-@pytest.mark.parametrize(
-    ("measurements", "expected"),
-    [
-        ([("a", 29.0, "s1", "lvef", 40.0, "%")], [("s1", "a", "lvef", 40.0, "%")]),  # the name counts, not the time
-        ([("a", 29.0, None, "lvef", 40.0, "%")], [("s2", "a", "lvef", 40.0, "%")]),  # the nearest
-        ([("a", 15.0, None, "lvef", 40.0, "%")], [("s1", "a", "lvef", 40.0, "%")]),  # of equals the earlier
-        ([("a", 54.0, None, "lvef", 40.0, "%")], [("s2", "a", "lvef", 40.0, "%")]),  # the window is closed
-        ([("a", 54.1, None, "lvef", 40.0, "%")], []),
-        ([("a", 0.0, "s9", "lvef", 40.0, "%")], []),  # names a study that is not there: goes to no other
-        ([("b", 0.0, "s1", "lvef", 40.0, "%")], []),  # names another patient's study
-        ([("a", 0.0, "s1", "lvef", float("nan"), "%")], []),
-        ([("a", 0.0, "s1", "lvef", float("inf"), "%")], []),
-        (  # the one that names the study, however near the other
-            [("a", 0.0, None, "lvef", 41.0, "%"), ("a", 9.0, "s1", "lvef", 40.0, "%")],
-            [("s1", "a", "lvef", 40.0, "%")],
-        ),
-        (  # then the nearest in time
-            [("a", 5.0, "s1", "lvef", 41.0, "%"), ("a", 2.0, "s1", "lvef", 60.0, "%")],
-            [("s1", "a", "lvef", 60.0, "%")],
-        ),
-        (  # then the smallest value
-            [("a", 2.0, "s1", "lvef", 41.0, "%"), ("a", 2.0, "s1", "lvef", 40.0, "%")],
-            [("s1", "a", "lvef", 40.0, "%")],
-        ),
-        (
-            [
-                ("a", 0.0, None, "ivs", 12.0, "mm"),
-                ("a", 0.0, None, "lvef", 60.0, "%"),
-                ("b", 1.0, None, "ivs", 9, "mm"),
-            ],
-            [("s1", "a", "ivs", 12.0, "mm"), ("s1", "a", "lvef", 60.0, "%"), ("s3", "b", "ivs", 9.0, "mm")],
-        ),
-    ],
-)
-def test_labels(measurements: list[Measurement], expected: list[tuple[Any, ...]]) -> None:
-    assert labels_of(measurements) == expected
-
-
-def test_a_measurement_of_a_refused_study_does_not_go_to_its_neighbour() -> None:
-    near_refused: list[Measurement] = [("a", 29.0, None, "lvef", 40.0, "%"), ("a", 20.0, None, "ivs", 9.0, "mm")]
-    assert labels_of(near_refused, without_target={"s2"}) == []
-
-
 @settings(deadline=None, max_examples=40)
 @given(ecg_rows, clip_rows)
 def test_filters_never_grow_and_end_at_the_tables(ecgs: list[Ecg], clips: list[Clip]) -> None:
@@ -238,7 +188,7 @@ def test_filters_never_grow_and_end_at_the_tables(ecgs: list[Ecg], clips: list[C
         kept = [row["kept"] for row in tables["filters"].to_pylist() if row["pair"] == pair]
         assert kept == sorted(kept, reverse=True)
         assert kept[-1] == tables[pair].num_rows
-    pairs.check_no_leakage(tables["patients"], tables["ecg_echo"], tables["ecg_text"])
+    pairs.check_no_leakage(tables["patients"], tables["ecg_echo"], tables["ecg_text"], tables["labels"])
 
 
 def test_a_grown_export_moves_nobody() -> None:
@@ -269,22 +219,22 @@ def test_200_000_ecgs_take_seconds() -> None:
     measured = {
         "patient_id": owners,
         "hours": when,
-        **{name: pa.nulls(200_000, pa.string()) for name in ("study_id", "exam_id", "exam_type", "words")},
-        "upper": pa.nulls(200_000, pa.float64()),
         "measurement": ["lvef"] * 200_000,
         "value": draw.uniform(10, 70, 200_000),
         "unit": ["%"] * 200_000,
     }
+    schema = catalog.MEASUREMENTS.schema
+    nothing = {name: pa.nulls(200_000, schema.field(name).type) for name in schema.names if name not in measured}
     listed = {
         "ecgs": ecg_table(ecgs),
         "echoes": clip_table(clips),
         "reports": catalog.REPORTS.build([]),
-        "measurements": pa.table(measured, schema=catalog.MEASUREMENTS.schema),
+        "measurements": pa.table(measured | nothing, schema=schema),
         "records": record_table(ecgs),
         "studies": study_table(clips),
     }
     started = time.perf_counter()
     tables = build(**listed, settings=PairsSettings())
-    assert time.perf_counter() - started < 15
+    assert time.perf_counter() - started < 60, "matching never builds all pairs"
     assert tables["ecg_echo"].num_rows > 1000
-    assert tables["labels"].num_rows > 200
+    assert tables["labels"].num_rows > 100_000

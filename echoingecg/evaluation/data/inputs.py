@@ -93,10 +93,12 @@ class EvaluationInputs:
 
 @dataclass(frozen=True)
 class EvaluationPairs:
-    """ECG-echo pairs as arrays: p pairs of r ECGs with s studies.
+    """ECGs and ECG-echo pairs as arrays: p pairs of r ECGs with s studies.
+
+    An ECG is here if it is paired with a study or has a label; one without a study is in no pair.
 
     Attributes:
-        record_id, patient_id, split: (r,) str, one entry an ECG.
+        record_id, patient_id, split: (r,) str, one entry an ECG, sorted by record_id.
         signal_row: (r,) int64, row of the ECG in the signals.
         study_id: (s,) str.
         target_row: (s,) int64, row of the study in the targets.
@@ -123,35 +125,26 @@ class EvaluationPairs:
             ContractError: a patient is in two splits, or a pair names an unknown ECG or study.
         """
         table = inputs.ecg_echo
-        check_no_leakage(inputs.patients, table)
-        record_id, first, record = np.unique(strings(table["record_id"]), return_index=True, return_inverse=True)
+        check_no_leakage(inputs.patients, table, inputs.labels)
+        owners = pa.concat_tables(
+            [part.select(["record_id", "patient_id", "split"]) for part in (table, inputs.labels)]
+        )
+        record_id, first, record = np.unique(strings(owners["record_id"]), return_index=True, return_inverse=True)
         study_id, study = np.unique(strings(table["study_id"]), return_inverse=True)
         return cls(
             record_id=record_id,
-            patient_id=strings(table["patient_id"])[first],
-            split=strings(table["split"])[first],
+            patient_id=strings(owners["patient_id"])[first],
+            split=strings(owners["split"])[first],
             signal_row=_rows(record_id, inputs.record_ids, "ECG", "ecg"),
             study_id=study_id,
             target_row=_rows(study_id, inputs.studies["study_id"].to_pylist(), "study", "teacher"),
-            record=record,
+            record=record[: len(table)],
             study=study,
             gap_hours=table["gap_hours"].to_numpy(),
         )
 
-    def labelled_ecgs(self, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Every ECG that is paired with a labelled study, and its nearest labelled study.
-
-        Args:
-            known: (s,) bool, the labelled studies.
-
-        Returns:
-            (n,) int64 into the ECGs, (n,) int64 into the studies.
-        """
-        chosen = self.nearest(known[self.study])
-        return self.record[chosen], self.study[chosen]
-
     def nearest(self, allowed: np.ndarray) -> np.ndarray:
-        """One pair for each ECG: among those allowed the smallest |gap_hours|, then the first study by name.
+        """One pair for each ECG that has any: the smallest |gap_hours| of those allowed, then the first study by name.
 
         Args:
             allowed: (p,) bool.

@@ -19,10 +19,12 @@ def chains(endpoints: Sequence[Endpoint]) -> list[list[str]]:
     Questions are nested if they ask for the same measurement, unit, valid range and direction (so that the same ECGs
     have a label), and their thresholds are in the same order for both sexes.
     """
-    groups: dict[tuple[str, str, tuple[float, float], bool, str], list[Endpoint]] = {}
+    groups: dict[tuple[tuple[str, ...], str, tuple[float, float], bool, str], list[Endpoint]] = {}
     for endpoint in endpoints:
+        if endpoint.positive_words or endpoint.negative_words:
+            continue
         by_sex = isinstance(endpoint.threshold, ThresholdBySex)
-        key = (endpoint.measurement, endpoint.unit, endpoint.valid_range, by_sex, endpoint.comparison[0])
+        key = (endpoint.measurements, endpoint.unit, endpoint.valid_range, by_sex, endpoint.comparison[0])
         groups.setdefault(key, []).append(endpoint)
     nested = []
     for group, members in groups.items():

@@ -178,6 +178,24 @@ def subgroup_levels(
     return {name: np.array(values, dtype=np.str_) for name, values in sorted(levels.items()) if any(values)}
 
 
+_GAPS = {
+    "over 1 d before the exam": (-np.inf, -24.0),
+    "up to 1 d before the exam": (-24.0, 0.0),
+    "up to 1 d after the exam": (0.0, 24.0),
+    "over 1 d after the exam": (24.0, np.inf),
+}
+
+
+def gap_levels(gap_hours: np.ndarray) -> np.ndarray:
+    """Level of each ECG in the stratum `gap`, (n,) str: how long before or after the exam it was recorded.
+
+    Args:
+        gap_hours: (n,) ECG time minus exam time, h.
+    """
+    holds = [(low <= gap_hours) & (gap_hours < high) for low, high in _GAPS.values()]
+    return np.select(holds, list(_GAPS), "")
+
+
 def subgroup_masks(levels: np.ndarray, patient: np.ndarray) -> dict[str, np.ndarray]:
     """Records of each level, (n,) bool by level; empty when only one group would be left.
 

@@ -92,14 +92,15 @@ class ProtocolResult:
 
 @dataclass(frozen=True)
 class ScoredEndpoint:
-    """One endpoint before decisions: n labelled ECGs, each labelled by its nearest labelled study.
+    """One endpoint before decisions: n labelled ECGs.
 
     Attributes:
         endpoint: the question.
-        studies: labels of the paired studies, and what was left out.
+        measured: labels of all ECGs, and why the others have none.
         record: (n,) int64 into the paired ECGs.
         record_id, patient_id, split: (n,) str.
         label: (n,) int8, 0 or 1.
+        gap_hours: (n,) float64, ECG time minus exam time.
         uncertainty: (n,) float64, mean over dimensions of the ECG's log-variance.
         is_answerable: (n,) bool, typical ECGs without a finding that refers.
         attempts: of the protocols that ran.
@@ -108,12 +109,13 @@ class ScoredEndpoint:
     """
 
     endpoint: Endpoint
-    studies: labels.StudyLabels
+    measured: labels.MeasuredLabels
     record: np.ndarray
     record_id: np.ndarray
     patient_id: np.ndarray
     split: np.ndarray
     label: np.ndarray
+    gap_hours: np.ndarray
     uncertainty: np.ndarray
     is_answerable: np.ndarray
     attempts: tuple[Attempt, ...]
@@ -147,18 +149,19 @@ def score_endpoint(
         trust: what speaks for and against answers about the same ECGs.
         settings: of all protocols.
     """
-    studies = labels.label_studies(endpoint, inputs.labels, pairs.study_id, _sex(inputs, pairs))
-    record, study = pairs.labelled_ecgs(studies.known)
-    label, split, patient = studies.label[study], pairs.split[record], pairs.patient_id[record]
+    measured = labels.label_ecgs(endpoint, inputs.labels, pairs.record_id, _sex(inputs, pairs))
+    record = np.flatnonzero(measured.known)
+    label, split, patient = measured.label[record], pairs.split[record], pairs.patient_id[record]
     attempts = list(_attempts(endpoint, inputs, pairs, models, trust, settings, record, label))
     return ScoredEndpoint(
         endpoint=endpoint,
-        studies=studies,
+        measured=measured,
         record=record,
         record_id=pairs.record_id[record],
         patient_id=patient,
         split=split,
         label=label,
+        gap_hours=measured.gap_hours[record],
         uncertainty=models.ecgs.uncertainty[record],
         is_answerable=trust.is_answerable[record],
         attempts=tuple(attempt for attempt in attempts if not isinstance(attempt.score, names.Skipped)),
@@ -247,12 +250,10 @@ class _Undecided:
 
 
 def _sex(inputs: EvaluationInputs, pairs: EvaluationPairs) -> np.ndarray:
-    """Sex of each study's patient, (s,) str: F, M, or empty where it is not known."""
+    """Sex of each ECG's patient, (r,) str: F, M, or empty where it is not known."""
     stated = subgroup_levels(pairs.record_id, inputs.subgroups, inputs.records, ()).get("sex")
     sex = {} if stated is None else labels.sex_of_patients(pairs.patient_id, stated)
-    of_study = np.array([""] * len(pairs.study_id), dtype="<U1")
-    of_study[pairs.study] = [sex.get(name, "") for name in pairs.patient_id[pairs.record].tolist()]
-    return of_study
+    return np.array([sex.get(name, "") for name in pairs.patient_id.tolist()], dtype="<U1")
 
 
 def _attempts(

@@ -1,4 +1,4 @@
-"""Labels of studies: checks the unit and the range of each measurement, then makes the endpoint's comparison."""
+"""Labels of ECGs: the measurement's unit and range are checked, then the endpoint's comparison is made."""
 
 import operator
 from collections.abc import Callable
@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from echoingecg.common.units import convert
 from echoingecg.recipe import Endpoint
 from echoingecg.recipe.evaluation import MeasurementEndpoint, ThresholdBySex
 
@@ -18,92 +19,164 @@ COMPARISONS: dict[str, Callable[[np.ndarray, float | np.ndarray], np.ndarray]] =
     ">": operator.gt,
     ">=": operator.ge,
 }
+# What becomes of an ECG's measurement: the first keeps it furthest from a label.
+OUTCOMES = ("absent", "unit_mismatch", "impossible", "other_words", "sex_unknown", "between", "labelled")
+ABSENT, UNIT_MISMATCH, IMPOSSIBLE, OTHER_WORDS, SEX_UNKNOWN, BETWEEN, LABELLED = range(len(OUTCOMES))
 
 
 @dataclass(frozen=True)
-class StudyValues:
-    """Measured values of s studies, and how many were left out.
+class MeasuredValues:
+    """A measurement of r ECGs, or of r rows of measurements.
 
     Attributes:
-        value: (s,) float64 in the endpoint's unit, NaN where there is none.
-        absent: studies without the measurement.
-        unit_mismatch: studies whose value has another unit than the endpoint's.
-        impossible: studies whose value is not a number within valid_range, ends included.
+        value: (r,) float64 in the endpoint's unit, the middle of a range; NaN where there is no number.
+        outcome: (r,) int8, index into OUTCOMES; for a number to predict, `labelled` means that there is one.
     """
 
     value: np.ndarray
-    absent: int
-    unit_mismatch: int
-    impossible: int
+    outcome: np.ndarray
 
     @property
     def known(self) -> np.ndarray:
-        """Whether each study has a value, (s,) bool."""
-        return np.isfinite(self.value)
+        """Whether each ECG has a label or a value that counts, (r,) bool."""
+        return self.outcome == LABELLED
+
+    def counts(self) -> dict[str, int]:
+        """ECGs by outcome."""
+        return {name: int((self.outcome == index).sum()) for index, name in enumerate(OUTCOMES)}
 
 
 @dataclass(frozen=True)
-class StudyLabels(StudyValues):
-    """Measured values of s studies with labels.
+class MeasuredLabels(MeasuredValues):
+    """A measurement with labels.
 
     Attributes:
-        label: (s,) int8, 1, 0, or NO_LABEL.
-        sex_unknown: studies without a value only because the threshold depends on sex, which is not known.
+        label: (r,) int8, 1, 0, or NO_LABEL.
+        gap_hours: (r,) float64, ECG time minus exam time; NaN without a label.
     """
 
     label: np.ndarray
-    sex_unknown: int
+    gap_hours: np.ndarray
 
 
-def study_values(endpoint: MeasurementEndpoint, labels: pa.Table, study_id: np.ndarray) -> StudyValues:
-    """Looks up the measurement of each study; a value in another unit is counted and left out, never converted.
+def ecg_values(endpoint: MeasurementEndpoint, labels: pa.Table, record_id: np.ndarray) -> MeasuredValues:
+    """The endpoint's value of each ECG: of several measurements the first that has one.
 
     Args:
         endpoint: what is measured.
         labels: pairs.LABELS.
-        study_id: (s,) str, the studies to look up.
+        record_id: (r,) str, sorted.
     """
-    chosen = labels.filter(pc.equal(labels["measurement"], endpoint.measurement))
-    rows = {row["study_id"]: row for row in chosen.select(["study_id", "value", "unit"]).to_pylist()}
-    low, high = endpoint.valid_range
-    value = np.full(len(study_id), np.nan)
-    absent = unit_mismatch = impossible = 0
-    for index, study in enumerate(study_id.tolist()):
-        row = rows.get(study)
-        if row is None:
-            absent += 1
-        elif row["unit"] != endpoint.unit:
-            unit_mismatch += 1
-        elif not low <= row["value"] <= high:
-            impossible += 1
-        else:
-            value[index] = row["value"]
-    return StudyValues(value, absent, unit_mismatch, impossible)
+    value, outcome = np.full(len(record_id), np.nan), np.full(len(record_id), ABSENT, np.int8)
+    for rows, ecg in _by_measurement(endpoint, labels, record_id):
+        low, high, reached = _row_values(endpoint, rows)
+        replaced = (outcome[ecg] != LABELLED) & (reached > outcome[ecg])
+        value[ecg[replaced]], outcome[ecg[replaced]] = ((low + high) / 2)[replaced], reached[replaced]
+    return MeasuredValues(np.where(outcome == LABELLED, value, np.nan), outcome)
 
 
-def label_studies(
-    endpoint: Endpoint, labels: pa.Table, study_id: np.ndarray, sex: np.ndarray | None = None
-) -> StudyLabels:
-    """Labels each study: 1 where its value meets the endpoint's comparison.
+def label_ecgs(
+    endpoint: Endpoint, labels: pa.Table, record_id: np.ndarray, sex: np.ndarray | None = None
+) -> MeasuredLabels:
+    """Labels each ECG: 1 where the endpoint's comparison holds, or its words say so.
+
+    Of several measurements the first with a label counts, or with `combine: any` label 1 of any of them.
 
     Args:
-        endpoint, labels, study_id: as in `study_values`.
-        sex: (s,) str, F or M of the study's patient, anything else where it is not known; None for none known.
+        endpoint, labels, record_id: as in `ecg_values`.
+        sex: (r,) str, F or M, anything else where it is not known; None for none known.
     """
-    studies = study_values(endpoint, labels, study_id)
+    size = len(record_id)
+    value, outcome = np.full(size, np.nan), np.full(size, ABSENT, np.int8)
+    label, gap = np.full(size, NO_LABEL, np.int8), np.full(size, np.nan)
+    for rows, ecg in _by_measurement(endpoint, labels, record_id):
+        of_rows = label_rows(endpoint, rows, None if sex is None else sex[ecg])
+        replaced = (outcome[ecg] != LABELLED) & (of_rows.outcome > outcome[ecg])
+        if endpoint.combine == "any":
+            replaced |= (of_rows.label == 1) & (label[ecg] == 0)
+        own = ecg[replaced]
+        value[own], outcome[own] = of_rows.value[replaced], of_rows.outcome[replaced]
+        label[own], gap[own] = of_rows.label[replaced], rows["gap_hours"].to_numpy()[replaced]
+    return MeasuredLabels(value, outcome, label, np.where(outcome == LABELLED, gap, np.nan))
+
+
+def label_rows(endpoint: Endpoint, rows: pa.Table, sex: np.ndarray | None = None) -> MeasuredLabels:
+    """Labels rows of measurements, whatever their names.
+
+    A range that has the threshold inside has no label; one that only touches it is judged by its middle.
+
+    Args:
+        endpoint: the question.
+        rows: columns `value`, `upper`, `words` and `unit` as in pairs.LABELS.
+        sex: (r,) str, as in `label_ecgs`.
+    """
+    low, high, outcome = _row_values(endpoint, rows)
+    middle = (low + high) / 2
+    limit = _limits(endpoint, sex, len(low))
+    is_number = outcome == LABELLED
+    outcome = np.where(is_number & np.isnan(limit), SEX_UNKNOWN, outcome)
+    outcome = np.where(is_number & (low < limit) & (limit < high), BETWEEN, outcome)
+    label = np.where(outcome == LABELLED, COMPARISONS[endpoint.comparison](middle, limit), NO_LABEL).astype(np.int8)
+    words = _words(rows)
+    for stated, of_label in ((endpoint.negative_words, 0), (endpoint.positive_words, 1)):
+        says = np.isin(words, [_plain(text) for text in stated])
+        label[says], outcome = of_label, np.where(says, LABELLED, outcome)
+    value = np.where(is_number, middle, np.nan)
+    return MeasuredLabels(value, outcome.astype(np.int8), label, np.full(len(label), np.nan))
+
+
+def _by_measurement(
+    endpoint: MeasurementEndpoint, labels: pa.Table, record_id: np.ndarray
+) -> list[tuple[pa.Table, np.ndarray]]:
+    """For each of the endpoint's measurements its rows, and the ECG that each belongs to, (n,) int64."""
+    found = []
+    for name in endpoint.measurements:
+        rows = labels.filter(pc.equal(labels["measurement"], name))
+        owner = np.array(rows["record_id"].to_pylist(), dtype=np.str_)
+        place = np.searchsorted(record_id, owner)
+        is_asked = place < len(record_id)
+        is_asked[is_asked] = record_id[place[is_asked]] == owner[is_asked]
+        found.append((rows.filter(pa.array(is_asked)), place[is_asked]))
+    return found
+
+
+def _row_values(endpoint: MeasurementEndpoint, rows: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lower and upper end in the endpoint's unit, equal for a plain number, and the outcome; each (n,)."""
+    value = rows["value"].to_numpy().astype(np.float64)
+    upper = rows["upper"].to_numpy().astype(np.float64)
+    factor = np.full(len(value), np.nan)
+    unit = np.array(rows["unit"].to_pylist(), dtype=np.str_)
+    for stated in np.unique(unit).tolist():
+        converted = convert(1.0, stated, endpoint.unit)
+        factor[unit == stated] = np.nan if converted is None else converted
+    low = value * factor
+    high = np.where(np.isnan(upper), value, upper) * factor
+    least, most = endpoint.valid_range
+    outcome = np.full(len(value), LABELLED, np.int8)
+    with np.errstate(invalid="ignore"):
+        outcome[~((least <= low) & (high <= most) & (low <= high))] = IMPOSSIBLE
+    outcome[np.isnan(factor)] = UNIT_MISMATCH
+    outcome[_words(rows) != ""] = OTHER_WORDS
+    return low, high, outcome
+
+
+def _limits(endpoint: Endpoint, sex: np.ndarray | None, count: int) -> np.ndarray:
+    """The threshold of each row, (n,) float64; NaN where it depends on a sex that is not known."""
     threshold = endpoint.threshold
-    limit: float | np.ndarray = np.nan
-    if isinstance(threshold, ThresholdBySex):
-        if sex is not None:
-            limit = np.select([sex == "F", sex == "M"], [threshold.F, threshold.M], np.nan)
-    else:
-        limit = threshold
-    value = np.where(np.isnan(limit), np.nan, studies.value)
-    meets = COMPARISONS[endpoint.comparison](value, limit)
-    label = np.where(np.isfinite(value), meets, NO_LABEL).astype(np.int8)
-    return StudyLabels(
-        **vars(studies) | {"value": value}, label=label, sex_unknown=int((studies.known & np.isnan(value)).sum())
-    )
+    if not isinstance(threshold, ThresholdBySex):
+        return np.full(count, threshold)
+    if sex is None:
+        return np.full(count, np.nan)
+    return np.select([sex == "F", sex == "M"], [threshold.F, threshold.M], np.nan)
+
+
+def _words(rows: pa.Table) -> np.ndarray:
+    """Findings in words, (n,) str, in small letters with single spaces; empty for numbers."""
+    return np.array([_plain(text) if text else "" for text in rows["words"].to_pylist()], dtype=np.str_)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def sex_of_patients(patient: np.ndarray, sex: np.ndarray) -> dict[str, str]:

@@ -15,7 +15,7 @@ from echoingecg.evaluation.data import names
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.data.models import Models, Space
 from echoingecg.evaluation.metrics import bootstrap, classification
-from echoingecg.evaluation.protocols.labels import StudyValues, study_values
+from echoingecg.evaluation.protocols.labels import MeasuredValues, ecg_values
 from echoingecg.recipe import EvaluationSettings, RegressionEndpoint
 from echoingecg.recipe.evaluation import NUMBER_PLACEHOLDER
 
@@ -74,11 +74,11 @@ def ridge_values(
 
 @dataclass(frozen=True)
 class RegressionResult:
-    """One number: n ECGs, each with the measurement of its nearest measured study.
+    """One number: the n ECGs that have it.
 
     Attributes:
         endpoint: the number.
-        studies: values of the paired studies, and what was left out.
+        measured_ecgs: values of all ECGs, and why the others have none.
         record_id, patient_id, split: (n,) str.
         measured: (n,) float64.
         uncertainty: (n,) float64, mean over dimensions of the ECG's log-variance.
@@ -88,7 +88,7 @@ class RegressionResult:
     """
 
     endpoint: RegressionEndpoint
-    studies: StudyValues
+    measured_ecgs: MeasuredValues
     record_id: np.ndarray
     patient_id: np.ndarray
     split: np.ndarray
@@ -110,9 +110,9 @@ def evaluate_regression(
 
     Arguments as in `classification.evaluate_endpoint`.
     """
-    studies = study_values(endpoint, inputs.labels, pairs.study_id)
-    record, study = pairs.labelled_ecgs(studies.known)
-    measured, split, patient = studies.value[study], pairs.split[record], pairs.patient_id[record]
+    measured_ecgs = ecg_values(endpoint, inputs.labels, pairs.record_id)
+    record = np.flatnonzero(measured_ecgs.known)
+    measured, split, patient = measured_ecgs.value[record], pairs.split[record], pairs.patient_id[record]
     attempts = dict(_attempts(endpoint, models, settings, record, measured, split))
     predicted = {protocol: values for protocol, values in attempts.items() if not isinstance(values, names.Skipped)}
     test = split == "test"
@@ -129,7 +129,7 @@ def evaluate_regression(
     }
     return RegressionResult(
         endpoint=endpoint,
-        studies=studies,
+        measured_ecgs=measured_ecgs,
         record_id=pairs.record_id[record],
         patient_id=patient,
         split=split,

@@ -44,11 +44,9 @@ class DisturbedCopies:
     features: np.ndarray
     is_noisy: np.ndarray
 
-    @property
-    def noisy(self) -> "DisturbedCopies":
-        """The copies that still tell what the echo would say."""
-        rows = self.is_noisy
-        return DisturbedCopies(self.record[rows], self.mean[rows], self.features[rows], rows[rows])
+    def chosen(self, rows: np.ndarray) -> "DisturbedCopies":
+        """Some of the copies, (k,) bool."""
+        return DisturbedCopies(self.record[rows], self.mean[rows], self.features[rows], self.is_noisy[rows])
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class CohortTrust:
         split: (r,) str.
         mean: (r, D) float32, by the student under test.
         features: (r, F) float32.
-        target: (r, D) float32, teacher's mean of each ECG's nearest study.
+        target: (r, D) float32, teacher's mean of each ECG's nearest study; NaN without one.
         is_referred: (r,) bool, whether a finding refers the ECG whatever its scores.
         typicality: None where too few training ECGs tell what is typical; then no ECG is.
         copies: of training ECGs.
@@ -82,11 +80,13 @@ class CohortTrust:
         of_side = {side: (pairs.split == side) & ~is_referred for side in ("train", "validation")}
         copies = _disturbed_copies(inputs, pairs, np.flatnonzero(of_side["train"]), settings.seed)
         nearest = pairs.nearest(np.ones(len(pairs.record), bool))
+        target = np.full((len(pairs.record_id), inputs.dim), np.nan, np.float32)
+        target[pairs.record[nearest]] = inputs.target_mean[pairs.target_row[pairs.study[nearest]]]
         return cls(
             split=pairs.split,
             mean=models.ecgs.mean,
             features=models.trunk,
-            target=inputs.target_mean[pairs.target_row[pairs.study[nearest]]],
+            target=target,
             is_referred=is_referred,
             typicality=fit_typicality(
                 models.trunk[of_side["train"]], copies.features, models.trunk[of_side["validation"]],
@@ -130,9 +130,12 @@ class CohortTrust:
         if self.typicality is None:
             return names.Skipped("too few training or validation ECGs without findings tell what is typical")
         value, echo = score.log_odds(self.mean), score.log_odds(self.target)
-        sides = [np.flatnonzero((self.split == side) & ~self.is_referred) for side in ("train", "validation")]
+        is_usable = ~self.is_referred & np.isfinite(echo)
+        sides = [np.flatnonzero((self.split == side) & is_usable) for side in ("train", "validation")]
+        if not len(sides[0]):
+            return names.Skipped("no training ECG without findings is paired with an echo study")
         clean, validation = ((self.values(value[rows], rows), echo[rows]) for rows in sides)
-        copies = self.copies.noisy
+        copies = self.copies.chosen(self.copies.is_noisy & is_usable[self.copies.record])
         copied = EcgValues(score.log_odds(copies.mean), self._distance(copies.features), copies.features)
         fitted = fit_predictive(clean, (copied, echo[copies.record]), validation, float(np.median(clean[0].distance)))
         return fitted or names.Skipped("too few training or validation ECGs, or all alike")

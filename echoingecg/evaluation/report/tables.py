@@ -170,8 +170,11 @@ Groups = Mapping[tuple[str, str, str], GroupMetrics]
 
 def question(endpoint: Endpoint) -> str:
     """The question as text: `lvef < 40 %`."""
+    name = " or ".join(endpoint.measurements)
+    if endpoint.positive_words:
+        return f"{name}: {' or '.join(endpoint.positive_words)}"
     sign = {"<=": "≤", ">=": "≥"}.get(endpoint.comparison, endpoint.comparison)
-    return f"{endpoint.measurement} {sign} {endpoint.threshold:g} {endpoint.unit}".rstrip()
+    return f"{name} {sign} {endpoint.threshold:g} {endpoint.unit}".rstrip()
 
 
 def endpoint_tables(results: EvaluationResults) -> list[dict[str, Any]]:
@@ -245,11 +248,17 @@ def _obstacles(attempts: list[dict[str, Any]]) -> list[str]:
 
 def _left_out(results: EvaluationResults, kind: str, endpoint: Endpoint | RegressionEndpoint) -> str:
     (counts,) = results.rows(evaluation_details.ASKED, kind=kind, endpoint=endpoint.name)
+    name = "' or '".join(endpoint.measurements)
+    further = {
+        "other_words": "have a finding in words that the question does not list",
+        "between": "have a range with the threshold inside",
+        "sex_unknown": "lack the sex that the threshold depends on",
+    }
     return (
-        f"Of {counts['studies']} paired studies {counts['absent']} have no measurement '{endpoint.measurement}', "
-        f"{counts['unit_mismatch']} have it in a unit other than '{endpoint.unit}', {counts['impossible']} hold an "
-        f"impossible value, {counts['labelled']} are labelled."
-        + (f" {counts['sex_unknown']} lack the sex that the threshold depends on." if counts["sex_unknown"] else "")
+        f"Of {counts['ecgs']} ECGs {counts['absent']} have no measurement '{name}', {counts['unit_mismatch']} have it "
+        f"in a unit that is not converted to '{endpoint.unit}', {counts['impossible']} have an impossible value, "
+        f"{counts['labelled']} are labelled."
+        + "".join(f" {counts[column]} {text}." for column, text in further.items() if counts[column])
     )
 
 

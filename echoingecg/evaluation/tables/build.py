@@ -52,6 +52,7 @@ def build_tables(
     for result in endpoints:
         own = np.searchsorted(pairs.record_id, result.record_id)
         levels = {name: level[own] for name, level in strata.items()}
+        levels |= {"gap": selective.gap_levels(result.gap_hours)}
         _add_protocol_rows(rows, result, ecgs[own], levels, settings)
         rows[evaluation.FEW_SHOT.name] += [
             row | {"draws": settings.few_shot.draws} for row in classification.few_shot_rows(result)

@@ -232,15 +232,8 @@ def cohort_rows(pairs: inputs.EvaluationPairs) -> Iterator[Row]:
 def asked_rows(results: Sequence[EndpointResult | RegressionResult]) -> Iterator[Row]:
     """Rows of ASKED, in the recipe's order."""
     for result in results:
-        studies = result.studies
-        yield _of(result) | {
-            "studies": len(studies.value),
-            "absent": studies.absent,
-            "unit_mismatch": studies.unit_mismatch,
-            "impossible": studies.impossible,
-            "sex_unknown": result.studies.sex_unknown if isinstance(result, EndpointResult) else 0,
-            "labelled": int(studies.known.sum()),
-        }
+        measured = result.measured if isinstance(result, EndpointResult) else result.measured_ecgs
+        yield _of(result) | {"ecgs": len(measured.value)} | measured.counts()
 
 
 def labelled_rows(results: Sequence[EndpointResult | RegressionResult]) -> Iterator[Row]:

@@ -10,7 +10,8 @@ import numpy as np
 
 from data_contracts.catalog import ECHOES, MEASUREMENTS, REPORTS
 from echoingecg.common import Progress, Refusal, no_progress
-from echoingecg.pairs.match import FilterSteps, list_studies, study_labels, to_frame
+from echoingecg.pairs.labels import values_of_studies
+from echoingecg.pairs.match import list_studies, to_frame
 from echoingecg.recipe import Recipe, TeacherSettings
 from echoingecg.teacher.frames import read_clip
 
@@ -120,8 +121,8 @@ def load_examples(
             pass
         progress(done, echoes.num_rows, "echo files")
     studies, window = list_studies(echoes), recipe.pairs.measurement_window_hours
-    labels = study_labels(to_frame(MEASUREMENTS.read(catalog)), studies, studies, window, FilterSteps("labels"))
-    lvef = labels[labels["measurement"] == "lvef"]
+    values = values_of_studies(to_frame(MEASUREMENTS.read(catalog)), studies, window)
+    lvef = values[values["measurement"] == "lvef"]
     return Examples.join(
         {study: study_clips for study, study_clips in clips.items() if study_clips},
         {row["subject_id"]: row["text"] for row in REPORTS.read(catalog).to_pylist() if row["method"] == "ECHO"},

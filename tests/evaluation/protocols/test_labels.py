@@ -1,7 +1,8 @@
-"""Labels: comparison, units, impossible values; and which study labels an ECG."""
+"""Labels: comparison, units, impossible values, ranges, words."""
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,19 +16,23 @@ from echoingecg.common import RecipeError, no_progress
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.data.models import read_models
 from echoingecg.evaluation.protocols.classification import ScoredEndpoint, score_endpoint
-from echoingecg.evaluation.protocols.labels import NO_LABEL, label_studies, sex_of_patients
+from echoingecg.evaluation.protocols.labels import NO_LABEL, ecg_values, label_ecgs, sex_of_patients
 from echoingecg.evaluation.protocols.trust import CohortTrust
 from echoingecg.evaluation.report.tables import question
 from echoingecg.recipe import Endpoint, EvaluationSettings, Recipe, read_recipe, write_recipe
 from echoingecg.recipe.evaluation import ThresholdBySex
-from helpers.cases.evaluation_case import NO_FEW_SHOT, lvef_below, make_inputs
+from helpers.cases.evaluation_case import LVEF, NO_FEW_SHOT, lvef_below, make_inputs
 
 
-def labels_of(*rows: tuple[str, str, float, str]) -> pa.Table:
+def labels_of(*rows: tuple[Any, ...]) -> pa.Table:
+    """LABELS of rows: record, measurement, value or words, unit, and the upper end of a range."""
+    nothing = dict.fromkeys(LABELS.schema.names) | {"patient_id": "p", "split": "test", "gap_hours": 0.0}
     return LABELS.build(
         [
-            {"study_id": study, "patient_id": "p", "measurement": measurement, "value": value, "unit": unit}
-            for study, measurement, value, unit in rows
+            nothing
+            | {"record_id": record, "measurement": measurement, "unit": unit, "upper": upper[0] if upper else None}
+            | {"words" if isinstance(value, str) else "value": value}
+            for record, measurement, value, unit, *upper in rows
         ]
     )
 
@@ -42,11 +47,15 @@ def test_every_way_out_is_counted() -> None:
         ("f", "septum", 12.0, "mm"),
         ("g", "lvef", float("nan"), "%"),
         ("h", "lvef", 90.0, "%"),
+        ("i", "lvef", "normal", ""),
+        ("j", "lvef", 35.0, "%", 45.0),
         ("other", "lvef", 20.0, "%"),
     )
-    found = label_studies(lvef_below(40), table, np.array(list("abcdefgh")))
-    assert found.label.tolist() == [1, 0, NO_LABEL, NO_LABEL, NO_LABEL, NO_LABEL, NO_LABEL, 0]
-    assert (found.absent, found.unit_mismatch, found.impossible, found.known.sum()) == (1, 1, 3, 3)
+    found = label_ecgs(lvef_below(40), table, np.array(list("abcdefghij")))
+    assert found.label.tolist() == [1, 0, *5 * [NO_LABEL], 0, *2 * [NO_LABEL]]
+    expected = {"absent": 1, "unit_mismatch": 1, "impossible": 3, "other_words": 1, "between": 1, "labelled": 3}
+    assert found.counts() == expected | {"sex_unknown": 0}
+    assert sum(found.counts().values()) == 10
 
 
 @pytest.mark.parametrize(
@@ -54,8 +63,77 @@ def test_every_way_out_is_counted() -> None:
 )
 def test_comparisons(sign: str, expected: list[int]) -> None:
     table = labels_of(("a", "lvef", 39, "%"), ("b", "lvef", 40, "%"), ("c", "lvef", 41, "%"))
-    found = label_studies(lvef_below(40, comparison=sign), table, np.array(["a", "b", "c"]))
+    found = label_ecgs(lvef_below(40, comparison=sign), table, np.array(["a", "b", "c"]))
     assert found.label.tolist() == expected
+
+
+def test_a_range_is_its_middle_unless_the_threshold_lies_inside() -> None:
+    table = labels_of(
+        ("a", "lvef", 35, "%", 40), ("b", "lvef", 40, "%", 45), ("c", "lvef", 38, "%", 43), ("d", "lvef", 60, "%", 50)
+    )
+    found = label_ecgs(lvef_below(40), table, np.array(list("abcd")))
+    assert found.label.tolist() == [1, 0, NO_LABEL, NO_LABEL]
+    assert found.value[:2].tolist() == [37.5, 42.5]
+    assert (found.counts()["between"], found.counts()["impossible"]) == (1, 1), "an upper end below the lower one"
+    values = ecg_values(LVEF, table, np.array(list("abcd")))
+    assert values.value[:3].tolist() == [37.5, 42.5, 40.5]
+    assert values.counts()["labelled"] == 3
+
+
+WALL = {
+    "name": "thick", "measurement": ["ivs", "lvpw"], "unit": "mm", "comparison": ">=", "threshold": 15,
+    "valid_range": (3, 40), "positive_prompts": ("THICK.",), "negative_prompts": ("THIN.",),
+}  # fmt: skip
+
+
+def test_units_of_one_kind_are_converted() -> None:
+    thick = Endpoint.model_validate(WALL | {"measurement": "ivs"})
+    stated = {"a": (1.5, "cm"), "b": (1.4, "cm"), "c": (15.0, "MM"), "d": (1.5, "m/s"), "e": (1.5, "mm")}
+    table = labels_of(*[(name, "ivs", value, unit) for name, (value, unit) in stated.items()])
+    found = label_ecgs(thick, table, np.array(list("abcde")))
+    assert found.label.tolist() == [1, 0, 1, NO_LABEL, NO_LABEL]
+    assert (found.counts()["unit_mismatch"], found.counts()["impossible"]) == (1, 1)
+
+
+REGURGITATION = {
+    "name": "MR", "measurement": "mitral_regurg", "positive_words": ("Moderate (2+)", "severe (3+)"),
+    "negative_words": ("none", "Mild (1+)"), "positive_prompts": ("MR.",), "negative_prompts": ("NO MR.",),
+}  # fmt: skip
+
+
+def test_findings_in_words() -> None:
+    endpoint = Endpoint.model_validate(REGURGITATION)
+    stated = {"a": "moderate  (2+)", "b": "Severe (3+)", "c": "MILD (1+)", "d": "not seen"}
+    table = labels_of(*[(name, "mitral_regurg", words, "") for name, words in stated.items()])
+    found = label_ecgs(endpoint, table, np.array(list("abcde")))
+    assert found.label.tolist() == [1, 1, 0, NO_LABEL, NO_LABEL]
+    assert (found.counts()["other_words"], found.counts()["absent"]) == (1, 1)
+    assert question(endpoint) == "mitral_regurg: Moderate (2+) or severe (3+)"
+    with pytest.raises(RecipeError, match="both hold 'none'"):
+        Recipe.parse({"evaluation": {"endpoints": [REGURGITATION | {"positive_words": ["NONE"]}]}}, "recipe")
+
+
+def test_a_flag_needs_its_name_alone() -> None:
+    flag = Endpoint.model_validate(
+        {"name": "f", "measurement": "flag", "positive_prompts": ("YES.",), "negative_prompts": ("NO.",)}
+    )
+    table = labels_of(("a", "flag", 1, ""), ("b", "flag", 0, ""), ("c", "flag", 2, ""))
+    assert label_ecgs(flag, table, np.array(list("abc"))).label.tolist() == [1, 0, NO_LABEL]
+
+
+def test_of_several_measurements_the_first_or_any() -> None:
+    table = labels_of(
+        ("a", "ivs", 16, "mm"), ("a", "lvpw", 10, "mm"), ("b", "ivs", 10, "mm"), ("b", "lvpw", 16, "mm"),
+        ("c", "lvpw", 16, "mm"), ("d", "ivs", 900, "mm"), ("d", "lvpw", 10, "mm"), ("e", "ivs", 900, "mm"),
+    )  # fmt: skip
+    names = np.array(list("abcdef"))
+    first, either = (
+        label_ecgs(Endpoint.model_validate(WALL | {"combine": how}), table, names) for how in ("first", "any")
+    )
+    assert first.label.tolist() == [1, 0, 1, 0, NO_LABEL, NO_LABEL]
+    assert either.label.tolist() == [1, 1, 1, 0, NO_LABEL, NO_LABEL]
+    assert first.counts() == either.counts()
+    assert (first.counts()["impossible"], first.counts()["absent"]) == (1, 1)
 
 
 DILATED = {
@@ -65,13 +143,14 @@ DILATED = {
 
 
 def test_a_threshold_for_each_sex_and_no_label_without_one() -> None:
-    rows = [(study, "lvidd", value, "mm") for study, value in zip("abcdef", (52, 53, 58, 59, 80, 80), strict=True)]
-    table = labels_of(*rows, ("g", "lvidd", 8, "cm"))
+    rows = [(record, "lvidd", value, "mm") for record, value in zip("abcdef", (52, 53, 58, 59, 80, 80), strict=True)]
+    table = labels_of(*rows, ("g", "lvidd", 8, "%"))
     sex = np.array([*"FFMM", "", "X", "F", "M"])
-    found = label_studies(Endpoint(**DILATED), table, np.array(list("abcdefgh")), sex)
+    found = label_ecgs(Endpoint(**DILATED), table, np.array(list("abcdefgh")), sex)
     assert found.label.tolist() == [0, 1, 0, 1] + 4 * [NO_LABEL]
-    assert (found.sex_unknown, found.unit_mismatch, found.absent, found.known.sum()) == (2, 1, 1, 4)
-    assert label_studies(Endpoint(**DILATED), table, np.array(["a"])).sex_unknown == 1
+    counts = found.counts()
+    assert (counts["sex_unknown"], counts["unit_mismatch"], counts["absent"], counts["labelled"]) == (2, 1, 1, 4)
+    assert label_ecgs(Endpoint(**DILATED), table, np.array(["a"])).counts()["sex_unknown"] == 1
     assert question(Endpoint(**DILATED)) == "lvidd > 52 (F), 58 (M) mm"
 
 
@@ -94,15 +173,14 @@ def test_the_evaluation_takes_the_sex_of_the_patient() -> None:
         return score_endpoint(by_sex, given, pairs, models, trust, settings)
 
     result = scored(inputs)
-    assert (len(result.label), result.studies.sex_unknown) == (2 * (60 - 2), 0)  # two have an LVEF of 100
-    lvef = dict(zip(inputs.labels["study_id"].to_pylist(), inputs.labels["value"].to_pylist(), strict=True))
-    record, study = pairs.labelled_ecgs(result.studies.known)
-    for at, own in enumerate(study):
-        number = int(pairs.patient_id[record[at]].removeprefix("patient-"))
-        assert result.label[at] == (lvef[pairs.study_id[own]] < (30 if "FM"[number % 2] == "F" else 50))
+    assert (len(result.label), result.measured.counts()["sex_unknown"]) == (2 * (60 - 2), 0)  # two have an LVEF of 100
+    lvef = dict(zip(inputs.labels["record_id"].to_pylist(), inputs.labels["value"].to_pylist(), strict=True))
+    for name, patient, label in zip(result.record_id, result.patient_id, result.label, strict=True):
+        number = int(patient.removeprefix("patient-"))
+        assert label == (lvef[str(name)] < (30 if "FM"[number % 2] == "F" else 50))
     nothing = replace(inputs, subgroups=inputs.subgroups.slice(0, 0))
     unknown = scored(nothing)
-    assert (len(unknown.label), unknown.studies.sex_unknown) == (0, result.studies.known.sum())
+    assert (len(unknown.label), unknown.measured.counts()["sex_unknown"]) == (0, len(result.label))
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,9 @@ def make_inputs(patients: int = 250, seed: int = 1, **changes: Any) -> Evaluatio
     signals = planted_signals(number, np.log(noise))
     record_ids = [f"ecg-{at:05d}" for at in range(2 * patients)]
     split = [SPLIT_OF[at % len(SPLIT_OF)] for at in range(patients)]
-    pairs, studies, labels, targets = [], [], [], []
+    pairs: list[dict[str, Any]] = []
+    measured: dict[str, float] = {}
+    studies, targets = [], []
     for at in range(patients):
         for repeat in range(2 if at % 10 == 0 else 1):
             study = f"study-{at:04d}-{repeat}"
@@ -152,12 +154,17 @@ def make_inputs(patients: int = 250, seed: int = 1, **changes: Any) -> Evaluatio
             target[12] = 1.0
             targets.append(target / np.linalg.norm(target))
             lvef = float(np.clip(52 + 11 * heart[at] + generator.normal(0, 3), 10, 85))
-            value = 100.0 if at % 40 == 9 else lvef
-            labels.append({"measurement": "lvef", "value": value, "unit": "%"})
-            labels[-1] |= {"study_id": study, "patient_id": f"patient-{at:04d}"}
+            measured[study] = 100.0 if at % 40 == 9 else lvef
             for ecg in (2 * at, 2 * at + 1):
                 pair = {"record_id": record_ids[ecg], "study_id": study, "patient_id": f"patient-{at:04d}"}
                 pairs.append(pair | {"split": split[at], "gap_hours": float(generator.normal(0, 20))})
+    nearest = {row["record_id"]: row for row in sorted(pairs, key=lambda row: -abs(row["gap_hours"]))}
+    labels = [
+        dict.fromkeys(LABELS.schema.names)
+        | row
+        | {"measurement": "lvef", "value": measured[row["study_id"]], "unit": "%"}
+        for row in nearest.values()
+    ]
     values: dict[str, Any] = {
         "student": PlantedStudent(),
         "signals": ArraySignals(signals),

@@ -1,7 +1,8 @@
 """Catalog, ecg and teacher tables from short rows."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -12,7 +13,7 @@ from echoingecg.recipe.stages import PairsSettings
 Ecg = tuple[str, str, float]  # record, patient, hours
 Clip = tuple[str, str, float]  # study, patient, hours
 Report = tuple[str, str, str, str]  # patient, method, subject, text
-Measurement = tuple[str, float, str | None, str, float, str]  # patient, hours, study, measurement, value, unit
+Measurement = tuple[str, float, str | None, str, float | str, str]  # patient, hours, study, measurement, value, unit
 
 
 def _hash(text: str) -> str:
@@ -96,16 +97,25 @@ def report_table(rows: Iterable[Report]) -> pa.Table:
     )
 
 
-def measurement_table(rows: Iterable[Measurement]) -> pa.Table:
-    names = ("patient_id", "hours", "study_id", "measurement", "value", "unit")
-    return catalog.MEASUREMENTS.build([dict(zip(names, row, strict=True)) for row in rows])
+def measurement_table(rows: Iterable[Measurement | dict[str, Any]]) -> pa.Table:
+    """MEASUREMENTS of short rows, in which a value may be words, or of rows that name what the short form lacks."""
+    nothing = dict.fromkeys(catalog.MEASUREMENTS.schema.names)
+    return catalog.MEASUREMENTS.build([nothing | _measurement(row) for row in rows])
+
+
+def _measurement(row: Measurement | dict[str, Any]) -> dict[str, Any]:
+    if isinstance(row, dict):
+        return row
+    patient, hours, study, measurement, value, unit = row
+    result = {"words" if isinstance(value, str) else "value": value}
+    return {"patient_id": patient, "hours": hours, "study_id": study, "measurement": measurement, "unit": unit} | result
 
 
 def pairs_of(
     ecgs: list[Ecg],
     clips: list[Clip],
     reports: list[Report] | None = None,
-    measurements: list[Measurement] | None = None,
+    measurements: Sequence[Measurement | dict[str, Any]] | None = None,
     unusable: set[str] | None = None,
     without_target: set[str] | None = None,
     settings: PairsSettings | None = None,
