@@ -137,6 +137,7 @@ MEASUREMENTS = MeasurementContract(
         _PATIENT,
         _HOURS,
         _STUDY,
+        column("record_id", pa.string(), "ECG recording that the result is stated for, if for one", optional=True),
         column("exam_id", pa.string(), "keyed pseudonym of the exam, where the export names it", optional=True),
         column("exam_type", pa.string(), "as the export names it, in lower case: tte, tee, stress", optional=True),
         _MEASUREMENT,

@@ -14,7 +14,7 @@ from echoingecg.catalog.layouts.times import TIME_RULE, seconds
 from echoingecg.catalog.refusals import Refusals
 from echoingecg.common import ExportError
 
-CODED = ("patient", "study", "exam", "exam_type", "measurement", "words", "unit")
+CODED = ("patient", "study", "exam", "ecg", "exam_type", "measurement", "words", "unit")
 
 _FEW = ("exam_type", "measurement", "unit")  # columns of at most 32,767 different texts
 _MOST_TEXTS = np.iinfo(np.int16).max
@@ -137,7 +137,7 @@ class MeasurementRows:
             is_open &= _which(texts["measurement"], lambda text: text in names)
         rows = np.flatnonzero(is_open)
         columns: Columns = {"patient": patient[rows], "seconds": time[rows], "value": value[rows]}
-        for name in ("study", "exam"):
+        for name in ("study", "exam", "ecg"):
             columns[name] = self.codes[name].encode(texts[name])[rows]
         for name in _FEW:
             columns[name] = self.codes[name].encode(_used(texts[name], rows)).astype(np.int16)

@@ -19,7 +19,7 @@ from echoingecg.catalog import words
 from echoingecg.catalog.measurement_rows import Columns, MeasurementRows
 from echoingecg.catalog.pseudonyms import Pseudonyms
 
-_CONTENT = ("patient", "study", "exam", "exam_type", "measurement", "unit", "words", "seconds", "value")
+_CONTENT = ("patient", "study", "exam", "ecg", "exam_type", "measurement", "unit", "words", "seconds", "value")
 _ROWS_NAMED = 20  # of rows that are refused together, in the private index
 _SECONDS_BITS = 35  # 1,000 years
 _CODE_BITS = 32
@@ -60,21 +60,22 @@ def build_table(rows: MeasurementRows, columns: Columns, first: pd.Series, pseud
     texts = {name: codes.texts for name, codes in rows.codes.items()}
     first_by_code = first.reindex(texts["patient"]).to_numpy(dtype=np.float64)
     after = np.round(columns.pop("seconds") - first_by_code[columns["patient"]]).astype(np.int64)
-    patient, exam, study = (columns.pop(name) for name in ("patient", "exam", "study"))
+    patient, exam, study, ecg = (columns.pop(name) for name in ("patient", "exam", "study", "ecg"))
     person = texts["patient"]
     coded = {
         "patient_id": _Text.of_codes(patient, person, pseudonyms.patient),
         "exam_id": _Text.of_pairs(patient, exam, person, texts["exam"], pseudonyms.exam),
         "study_id": _Text.of_pairs(patient, study, person, texts["study"], pseudonyms.study),
+        "record_id": _Text.of_pairs(patient, ecg, person, texts["ecg"], pseudonyms.record),
     }
-    del patient, exam, study
+    del patient, exam, study, ecg
     for name in ("exam_type", "measurement", "words", "unit"):
         coded[name] = _Text.of_codes(columns.pop(name), texts[name], is_null_if_empty=name in ("exam_type", "words"))
     value, upper = columns.pop("value"), columns.pop("upper")
     moment = (coded["patient_id"].rank.astype(np.int64) << _SECONDS_BITS) | after
     kind = (coded["measurement"].rank.astype(np.int64) << _CODE_BITS) | coded["unit"].rank
-    last = [coded[name].rank for name in ("exam_type", "words", "exam_id")]
-    order = np.lexsort((*last[:2], upper, last[2], coded["study_id"].rank, value, kind, moment))
+    last = [coded[name].rank for name in ("exam_type", "words", "exam_id", "record_id")]
+    order = np.lexsort((*last[:2], last[3], upper, last[2], coded["study_id"].rank, value, kind, moment))
     del moment, kind, last
     arrays = {"hours": pa.array(after[order] / 3600), "value": _floats(value[order]), "upper": _floats(upper[order])}
     del after, value, upper

@@ -22,9 +22,11 @@ from helpers.cases.hospital import (
     append_row,
     generic_export,
     mimic_export,
+    read_csv,
     refused,
     rows,
     tables_of,
+    write_csv,
     write_ecg,
 )
 
@@ -48,6 +50,19 @@ def test_everything_an_export_holds(tmp_path: Path, make: Callable[[Path], Path]
     assert {row["subject_id"] for row in rows(tables["reports"]) if row["method"] == "ECG"} == records
     assert {row["subject_id"] for row in rows(tables["reports"]) if row["method"] == "ECHO"} == studies
     assert {row["study_id"] for row in rows(tables["measurements"])} - {None} <= studies
+
+
+def test_a_value_may_be_stated_for_an_ecg(tmp_path: Path) -> None:
+    export = generic_export(tmp_path)
+    (first, *_) = read_csv(export / "ecgs.csv")
+    stated = {name: first[name] for name in ("patient_id", "ecg_id", "time")}
+    plain = read_csv(export / "measurements.csv")
+    flag = plain[0] | stated | {"study_id": "", "measurement": "flag", "value": "1", "unit": ""}
+    write_csv(export / "measurements.csv", [row | {"ecg_id": ""} for row in plain] + [flag])
+    tables = tables_of(export)
+    found = {row["measurement"]: row["record_id"] for row in rows(tables["measurements"])}
+    assert found.pop("flag") == Pseudonyms(KEY).record(first["patient_id"], first["ecg_id"])
+    assert set(found.values()) == {None}
 
 
 def test_hours_count_from_the_first_event(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_release_is_read_to_the_last_row(tmp_path: Path) -> None:
             "exam_id": NAMES.exam(subject(number), exam(number)),
             "exam_type": "tte",
         }
-        nothing = {"value": None, "upper": None, "words": None, "unit": ""}
+        nothing = {"value": None, "upper": None, "words": None, "unit": "", "record_id": None}
         assert measured(catalog, number) == {
             name: common | nothing | {"measurement": name} | result
             for name, result in {

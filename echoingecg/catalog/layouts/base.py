@@ -14,7 +14,7 @@ ECG_COLUMNS = ("row", "patient", "record", "time", "path", "unit", "sampling_fre
 ECHO_COLUMNS = ("row", "patient", "study", "time", "path")
 REPORT_COLUMNS = ("row", "patient", "method", "subject", "report", "time", "text")
 SUBGROUP_COLUMNS = ("row", "patient", "record", "sex", "age", "site", "device", "rhythm")
-MEASUREMENT_COLUMNS = ("patient", "study", "exam", "exam_type", "time", "measurement", "value", "unit")
+MEASUREMENT_COLUMNS = ("patient", "study", "exam", "ecg", "exam_type", "time", "measurement", "value", "unit")
 LINK_COLUMNS = ("patient", "exam", "study")
 
 

@@ -47,8 +47,8 @@ def _clinical_tables(tables: Tables) -> base.ClinicalTables:
 
 def _measurements(table: ExportTable, malformed: list[str]) -> Iterator[base.MeasurementBatch]:
     needed = ("patient_id", "time", "measurement", "value", "unit")
-    names = {"patient": "patient_id", "study": "study_id", "exam": "exam_id"}
-    return base.batches_with_columns(table, malformed, needed, ("study_id", "exam_id", "exam_type"), **names)
+    names = {"patient": "patient_id", "study": "study_id", "exam": "exam_id", "ecg": "ecg_id"}
+    return base.batches_with_columns(table, malformed, needed, ("study_id", "exam_id", "ecg_id", "exam_type"), **names)
 
 
 LAYOUT = base.Layout(
