@@ -17,7 +17,7 @@ from benchmarks.ecg_export import write_export
 from benchmarks.measure import Row, at_least, at_most, below, in_fresh_process, once, peak_mb
 from data_contracts.conventions import LEADS, SAMPLES
 from data_contracts.manifest import Manifest
-from data_contracts.prediction import READINGS, Calibration, Predictive, Reading, ReadingCard, Referral
+from data_contracts.prediction import Calibration, Predictive, Reading, ReadingCard, Referral
 from data_contracts.student import HISTORY
 from echoingecg.ecg.process import process
 from echoingecg.evaluation.data.models import LinearScore
@@ -25,7 +25,7 @@ from echoingecg.evaluation.data.names import EXPECTED_ECHO
 from echoingecg.evaluation.decision.predictive import PredictiveDistribution
 from echoingecg.evaluation.decision.reading_card import LoadedReading, LoadedReadingCard
 from echoingecg.evaluation.decision.typicality import fit_typicality
-from echoingecg.prediction.files import list_ecgs, write_parquet
+from echoingecg.prediction.files import list_ecgs, write_predicted
 from echoingecg.recipe import EcgSettings
 from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.loss import Objective
@@ -34,7 +34,7 @@ from echoingecg.student.model.text_encoder import text_tower
 from echoingecg.student.store import load, save
 from echoingecg.student.train import TrainedStudent
 from flows.request import find_recipe
-from tasks.operations.students import StudentWithCard, read_files
+from tasks.operations.students import StudentWithCard, predict_files
 from tasks.store import Artefact
 
 FEW, MANY = 1_000, 10_000
@@ -94,8 +94,8 @@ def judged(root: Path) -> StudentWithCard:
 
 def ours(root: Path, files: list[str]) -> int:
     """Rows written."""
-    tables = read_files(judged(root), files, "predict")
-    return sum(table.num_rows for table in write_parquet(READINGS, tables, root / "readings.parquet"))
+    blocks = write_predicted(predict_files(judged(root), files), root / "readings.parquet", False)
+    return sum(block.readings.num_rows for block in blocks)
 
 
 def plain(root: Path, files: list[str]) -> None:

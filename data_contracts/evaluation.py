@@ -134,12 +134,27 @@ REGRESSIONS = TableContract(
     unique=("endpoint", "protocol", "record_id"),
 )
 
+INTERVALS = TableContract(
+    "intervals",
+    (
+        column("endpoint", pa.string(), "name of the number in the recipe"),
+        column("record_id", pa.string(), "keyed pseudonym of the ECG recording"),
+        column("split", pa.string(), "split of the patient"),
+        column("low", pa.float64(), "begin of the 90 % interval about the value that `expected_number` predicts"),
+        column("high", pa.float64(), "end of the same"),
+        column("deviation", pa.float64(), "predictive standard deviation"),
+        column("advice", pa.string(), "predict: the value may stand for the echo's; refer: to echo"),
+    ),
+    lambda check: {"split": check.isin(SPLITS), "advice": check.isin(ADVICE)},
+    unique=("endpoint", "record_id"),
+)
+
 REGRESSION_METRICS = TableContract(
     "regression_metrics",
     (
         _ENDPOINT,
         _PROTOCOL,
-        column("metric", pa.string(), "mae (in the endpoint's unit) or pearson"),
+        column("metric", pa.string(), "mae, pearson; of expected_number those of its intervals, too"),
         column("value", pa.float64(), "on the test split; null where it is not defined", optional=True),
         LOW,
         HIGH,
@@ -224,6 +239,7 @@ RISK_COVERAGE = TableContract(
 )
 
 TABLES = (
-    PREDICTIONS, ANSWERS, METRICS, FEW_SHOT, REGRESSIONS, REGRESSION_METRICS, STRATA, RULES, RELIABILITY, RISK_COVERAGE,
+    PREDICTIONS, ANSWERS, METRICS, FEW_SHOT, REGRESSIONS, INTERVALS, REGRESSION_METRICS, STRATA, RULES, RELIABILITY,
+    RISK_COVERAGE,
     *evaluation_details.SPACE_TABLES, *evaluation_details.PAGE_TABLES,
 )  # fmt: skip

@@ -114,6 +114,20 @@ UNCERTAINTY = TableContract(
     unique=("record_id",),
 )
 
+STUDY_TYPICALITY = TableContract(
+    "study_typicality",
+    (
+        column("study_id", pa.string(), "keyed pseudonym of the echo study"),
+        column("split", pa.string(), "split of the patient"),
+        column(
+            "distance", pa.float64(), "of the teacher's mean to the training studies; null where too few", optional=True
+        ),
+        column("is_typical", pa.bool_(), "whether the distance is within the limit chosen on validation"),
+    ),
+    lambda check: {"split": check.isin(SPLITS)},
+    unique=("study_id",),
+)
+
 SHIFT = TableContract(
     "shift",
     (
@@ -181,7 +195,7 @@ STRESS = TableContract(
     unique=("endpoint", "protocol", "disturbance", "step"),
 )
 
-SPACE_TABLES = (UNCERTAINTY, SHIFT, RETRIEVAL, STRESS)
+SPACE_TABLES = (UNCERTAINTY, STUDY_TYPICALITY, SHIFT, RETRIEVAL, STRESS)
 
 
 def _external_checks(check: Any) -> Mapping[str, Any]:

@@ -22,8 +22,8 @@ METADATA = "card"
 
 WEIGHT = "weight"  # (reading, dim) float64: logit = weight . mean embedding + bias
 BIAS = "bias"  # (reading,) float64
-MEAN_WEIGHT = "mean_weight"  # (reading, feature) float64; zeros without a predictive distribution
-LOG_VARIANCE_WEIGHT = "log_variance_weight"  # (reading, feature) float64; zeros as above
+MEAN_WEIGHT = "mean_weight"  # (reading + number, feature) float64; zeros without a predictive distribution
+LOG_VARIANCE_WEIGHT = "log_variance_weight"  # (reading + number, feature) float64; zeros as above
 DEVIATIONS = "deviations"  # (reading, quantile) float64, ascending, then infinity: deviation of the validation ECGs
 CENTRE = "centre"  # (feature,) float64: mean of the training ECGs' features
 WHITENING = "whitening"  # (feature, feature) float64: see echoingecg.evaluation.decision.typicality
@@ -70,12 +70,12 @@ class Referral(_CardPart):
 
 
 class Predictive(_CardPart):
-    """The normal distribution of the log-odds that the echo itself would get, given the ECG.
+    """The normal distribution of what the echo itself would give, log-odds of a question or a number, given the ECG.
 
     MEAN_WEIGHT and LOG_VARIANCE_WEIGHT are part of it; echoingecg.evaluation.decision.predictive has the formulas.
     """
 
-    slope: float = Field(description="of the mean on the log-odds of the student's score")
+    slope: float = Field(description="of the mean on the log-odds of the student's score; 0 for a number")
     intercept: float = Field(description="of the mean")
     log_variance: float = Field(description="logarithm of the variance at distance 1")
     log_variance_slope: float = Field(ge=0, description="of the logarithm of the variance on that of the distance")
@@ -90,6 +90,26 @@ class TypicalLimits(_CardPart):
     likeness: float = Field(description="of the log-odds that the ECG is disturbed")
 
 
+class NumberLimit(_CardPart):
+    """Where a question parts the values of a number that is on the same card."""
+
+    number: str = Field(description="name of the number")
+    is_yes_below: bool = Field(description="whether label 1 means smaller values")
+    lowest: float = Field(description="threshold of the question, in the number's unit")
+    highest: float = Field(description="the same; the higher one where it differs by sex")
+
+
+class NumberReading(_CardPart):
+    """A number of the echo; number i belongs to row `readings` + i of MEAN_WEIGHT and LOG_VARIANCE_WEIGHT."""
+
+    number: str = Field(description="name of the number in the recipe")
+    unit: str
+    valid_range: tuple[float, float] = Field(description="values and intervals are cut to it")
+    predictive: Predictive
+    widest: float = Field(gt=0, description="deviation of a guess without an ECG; from it on an interval is too wide")
+    says: str = Field(description="where it comes from, as a sentence")
+
+
 class Reading(_CardPart):
     """One endpoint under one protocol; reading i belongs to row i of the arrays."""
 
@@ -100,6 +120,7 @@ class Reading(_CardPart):
     calibration: Calibration
     referral: Referral
     predictive: Predictive | None = Field(description="null where the score alone decides")
+    limit: NumberLimit | None = Field(None, description="null where no number of the card is of the same measurement")
 
 
 class ReadingCard(_CardPart):
@@ -113,12 +134,18 @@ class ReadingCard(_CardPart):
     nested: tuple[tuple[str, ...], ...] = Field(
         (), description="endpoints of which each implies the next, such as LVEF < 30 %, < 40 %, < 50 %"
     )
+    numbers: tuple[NumberReading, ...] = ()
 
     @model_validator(mode="after")
-    def _no_repetition(self) -> Self:
+    def _names(self) -> Self:
         names = [(reading.endpoint, reading.protocol) for reading in self.readings]
         if len(names) != len(set(names)):
             raise ValueError("an endpoint is read twice under one protocol")
+        numbers = [number.number for number in self.numbers]
+        if len(numbers) != len(set(numbers)):
+            raise ValueError("a number is read twice")
+        if {reading.limit.number for reading in self.readings if reading.limit} - set(numbers):
+            raise ValueError("a question is compared with a number that is not on the card")
         return self
 
 
@@ -127,9 +154,11 @@ NOTICE = "Research software, not a medical device. Not for clinical use."
 Advice = Literal["predict", "refer"]
 ADVICE: tuple[Advice, ...] = get_args(Advice)
 
-# Why an ECG is referred; for a finding, its name stands in `findings`.
-Doubt = Literal["finding", "not typical", "undecided", "contradictory"]
-DOUBTS: tuple[Doubt, ...] = get_args(Doubt)
+# Why a question or a number of an ECG is referred; for a finding, its name stands in `findings`.
+QuestionDoubt = Literal["finding", "not typical", "undecided", "contradictory", "number contradicts"]
+NumberDoubt = Literal["finding", "not typical", "too wide", "number contradicts"]
+DOUBTS: tuple[QuestionDoubt, ...] = get_args(QuestionDoubt)
+NUMBER_DOUBTS: tuple[NumberDoubt, ...] = get_args(NumberDoubt)
 
 
 def _checks(check: Any) -> Mapping[str, Any]:
@@ -200,6 +229,30 @@ READINGS = TableContract(
         *_REFUSAL,
     ),
     _checks,
+    notice=NOTICE,
+)
+
+# One row per number of the card for an ECG that was read; one row with a reason for a file that was refused.
+NUMBERS = TableContract(
+    "numbers",
+    (
+        _FILE,
+        column("number", pa.string(), "name of the number in the recipe", optional=True),
+        column("unit", pa.string(), "of value, low, high and deviation", optional=True),
+        column("value", pa.float64(), "that the echo is expected to measure", optional=True),
+        column("low", pa.float64(), "begin of the interval that holds 90 % of the echoes' values", optional=True),
+        column("high", pa.float64(), "end of the same", optional=True),
+        column("deviation", pa.float64(), "predictive standard deviation of the echo's value", optional=True),
+        _TYPICALITY,
+        _TYPICALITY_PERCENTILE,
+        column("advice", pa.string(), "predict: the value may stand for the echo's; refer: to echo", optional=True),
+        column("doubts", pa.list_(pa.string()), "why it is referred: " + ", ".join(NUMBER_DOUBTS), optional=True),
+        _FINDINGS,
+        *_REFUSAL,
+    ),
+    lambda check: {
+        name: test for name, test in _checks(check).items() if name in ("typicality_percentile", "advice", "reason")
+    },
     notice=NOTICE,
 )
 

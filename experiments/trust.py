@@ -83,7 +83,7 @@ def measures(workspace: Any, artefacts: dict[str, Artefact]) -> dict[str, Any]:
     if np.isfinite(probability).all():
         slope = LogisticRegression(C=np.inf, max_iter=1000).fit(logit(probability)[:, None], label).coef_[0, 0]
         numbers["calibration slope"] = float(slope)
-    numbers |= _against_echo(workspace, artefacts, expected["record_id"].tolist(), label)
+    numbers |= _against_echo(workspace, artefacts, expected["record_id"].tolist(), label) | lvef_measures(folder)
     stress = evaluation_details.STRESS.read(folder).to_pandas()
     stress = stress[stress["endpoint"] == ENDPOINT].sort_values("step")
     start = stress[stress["disturbance"] == "none"]
@@ -120,6 +120,31 @@ def _halves(error: np.ndarray, decision: np.ndarray, distance: np.ndarray, devia
     return numbers
 
 
+def lvef_measures(folder: Path) -> dict[str, float]:
+    """What the predicted LVEF of test ECGs and its 90 % intervals hold.
+
+    Args:
+        folder: of the evaluation.
+    """
+    told = evaluation.REGRESSIONS.read(folder).to_pandas()
+    guess = told[(told["protocol"] == names.TRAINING_MEAN) & (told["split"] == "test")]
+    told = told[told["protocol"] == names.EXPECTED_NUMBER].merge(evaluation.INTERVALS.read(folder).to_pandas())
+    told = told[(told["endpoint"] == "LVEF") & (told["split"] == "test")]
+    error, holds = (told["predicted"] - told["measured"]).abs(), told["measured"].between(told["low"], told["high"])
+    is_sure, is_answered = told["deviation"] <= told["deviation"].median(), told["advice"] == "predict"
+    return {
+        "LVEF error": float(error.mean()),
+        "LVEF error, training mean": float((guess["predicted"] - guess["measured"]).abs().mean()),
+        "LVEF error, low half": float(error[is_sure].mean()),
+        "LVEF error, high half": float(error[~is_sure].mean()),
+        "LVEF coverage": float(holds.mean()),
+        "LVEF coverage, low half": float(holds[is_sure].mean()),
+        "LVEF coverage, high half": float(holds[~is_sure].mean()),
+        "LVEF answered": float(is_answered.mean()),
+        "LVEF error, answered": float(error[is_answered].mean()),
+    }
+
+
 def _against_echo(
     workspace: Any, artefacts: dict[str, Artefact], record_ids: list[str], label: np.ndarray
 ) -> dict[str, float]:
@@ -142,7 +167,7 @@ def _against_echo(
     def answered(ecgs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         mean, _, features = reader.student.embed_ecg_with_features(ecgs)
         nothing = np.zeros(len(ecgs), bool)
-        columns = answer_ecgs(reader.card, names.EXPECTED_ECHO, mean, features, nothing)
+        columns = answer_ecgs(reader.card, names.EXPECTED_ECHO, mean, features, nothing).questions
         own = next(answers for answers in columns if answers["endpoint"][0] == ENDPOINT)
         return logit(own["score"]), own["uncertainty"], own["decision"]
 

@@ -70,6 +70,10 @@ def write_page(results: Results, patients: int, out: Path) -> None:
     for title, key in _ROWS.items():
         cells = (str(t_interval([result[f"{key} {protocol}"] for result in results])) for protocol in _NAMES)
         page += f"| {title} | {' | '.join(cells)} |\n"
+    if all("LVEF error" in result for result in results):  # results of earlier runs have none
+        page += "\n## LVEF with its 90 % interval\n\n| | mean over hospitals |\n|---|---|\n"
+        for title, key in _OF_LVEF.items():
+            page += f"| {title} | {t_interval([result[key] for result in results])} |\n"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8")
 
@@ -81,6 +85,17 @@ _ROWS = {
     "balanced accuracy": "accuracy",
     "share answered": "answered",
     "share answered wrongly": "wrong",
+}
+_OF_LVEF = {
+    "mean absolute error, %": "LVEF error",
+    "the same of always the training mean": "LVEF error, training mean",
+    "half with the smaller deviations": "LVEF error, low half",
+    "half with the larger deviations": "LVEF error, high half",
+    "of those not referred": "LVEF error, answered",
+    "share not referred": "LVEF answered",
+    "intervals that hold": "LVEF coverage",
+    "half with the smaller deviations, intervals that hold": "LVEF coverage, low half",
+    "half with the larger deviations, intervals that hold": "LVEF coverage, high half",
 }
 
 

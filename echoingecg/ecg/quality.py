@@ -119,9 +119,9 @@ def gain_by_exchange(chest: np.ndarray) -> np.ndarray:
 def _exchanges(leads: int) -> np.ndarray:
     """The order as it is, then with each pair of leads exchanged: int (1 + pairs, leads)."""
     orders = [list(range(leads))]
-    for one, other in combinations(range(leads), 2):
+    for first, second in combinations(range(leads), 2):
         orders.append(list(range(leads)))
-        orders[-1][one], orders[-1][other] = other, one
+        orders[-1][first], orders[-1][second] = second, first
     return np.array(orders)
 
 

@@ -1,5 +1,6 @@
 """Entry point of the stage: predictions, metrics, reading card, figures and report, in one folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from echoingecg.evaluation.data.embed import GaussianTable, Signals, StudentMode
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs, Provenance
 from echoingecg.evaluation.data.models import read_models
 from echoingecg.evaluation.decision import reading_card
+from echoingecg.evaluation.decision.answers import answer_ecgs
 from echoingecg.evaluation.decision.nested import chains
+from echoingecg.evaluation.decision.numbers import LoadedNumber, limits_of_questions
 from echoingecg.evaluation.protocols import classification, regression, retrieval, stress
 from echoingecg.evaluation.protocols.trust import CohortTrust
 from echoingecg.evaluation.report.render import write_report
@@ -28,6 +31,7 @@ def make_card(
     inputs: EvaluationInputs,
     trust: CohortTrust,
     settings: EvaluationSettings,
+    numbers: Sequence[LoadedNumber] = (),
 ) -> reading_card.LoadedReadingCard:
     """The reading card; nothing in it depends on the test split.
 
@@ -36,8 +40,13 @@ def make_card(
         inputs: of the same evaluation.
         trust: of the same cohort.
         settings: say which protocol answers.
+        numbers: that the endpoints were decided beside.
     """
-    readings = []
+    readings, names_of_numbers = [], {number.reading.number for number in numbers}
+    limits = limits_of_questions(
+        [result.endpoint for result in endpoints],
+        [entry for entry in settings.regressions if entry.name in names_of_numbers],
+    )
     for result in endpoints:
         validation = result.split == "validation"
         for protocol in result.protocols:
@@ -52,6 +61,7 @@ def make_card(
                 calibration=protocol.choices.calibration,
                 referral=protocol.choices.referral,
                 predictive=None if predictive is None else predictive.scalars,
+                limit=limits.get(result.endpoint.name),
             )
             deviations = reading_card.quantiles(protocol.echo.deviation[validation])
             readings.append(reading_card.LoadedReading(reading, score, predictive, deviations))
@@ -63,10 +73,11 @@ def make_card(
         answered_by=settings.answer_by if settings.answer_by in protocols else names.ZERO_SHOT,
         typical=None if typicality is None else typicality.limits,
         nested=tuple(tuple(chain) for chain in chains([result.endpoint for result in endpoints])),
+        numbers=tuple(number.reading for number in numbers),
     )
     known = (trust.split == "validation") & np.isfinite(trust.distance)
     distances = reading_card.quantiles(trust.distance[known])
-    return reading_card.LoadedReadingCard(card, tuple(readings), typicality, distances)
+    return reading_card.LoadedReadingCard(card, tuple(readings), typicality, distances, tuple(numbers))
 
 
 @one_blas_thread()
@@ -103,15 +114,19 @@ def evaluate(
     for endpoint in settings.endpoints:
         progress(len(ecgs), len(ecgs), f"endpoint {endpoint.name}")
         scored.append(classification.score_endpoint(endpoint, inputs, pairs, models, trust, settings))
-    endpoints = classification.decide_endpoints(scored, trust, settings)
     regressions: list[regression.RegressionResult] = []
     for number in settings.regressions:
         progress(len(ecgs), len(ecgs), f"number {number.name}")
-        regressions.append(regression.evaluate_regression(number, inputs, pairs, models, settings))
+        regressions.append(regression.evaluate_regression(number, inputs, pairs, models, trust, settings))
     progress(len(ecgs), len(ecgs), "measures")
+    numbers = [result.number for result in regressions if result.number is not None]
+    endpoints = classification.decide_endpoints(scored, trust, settings, numbers)
+    card = make_card(endpoints, inputs, trust, settings, numbers)
+    if numbers:
+        said = answer_ecgs(card, card.card.answered_by, ecgs.mean, models.trunk, trust.is_referred)
+        regressions = [regression.with_answers(result, said.numbers) for result in regressions]
     retrieved = _retrieval(inputs, pairs, ecgs)
     tables = build_tables(endpoints, regressions, retrieved, inputs, pairs, ecgs, trust, settings)
-    card = make_card(endpoints, inputs, trust, settings)
     tables[evaluation_details.STRESS.name] = evaluation_details.STRESS.build(
         _stress(card, inputs, pairs, endpoints, settings, progress)
     )

@@ -26,15 +26,13 @@ from echoingecg.recipe import EcgSettings, TuningSettings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from echoingecg.prediction.predictor import ReadBlock, Reader
+    from echoingecg.prediction.predictor import Predicted, ReadBlock, Reader
     from echoingecg.recipe.evaluation import TuningMethod
     from echoingecg.student.fine_tuning import Classifier
     from echoingecg.teacher.decode.clip import Region
 
     File = str | PathLike[str]
     Files = File | Iterable[File]
-
-_VALIDATION_SHARE = 0.2
 
 
 class Picture(bytes):
@@ -194,10 +192,7 @@ def load(
             card_folder, no_card = None, str(fault)
     if card is None:
         settings = settings or locate.ecg_settings(own, place)
-        nothing = prediction.ReadingCard(
-            student="", ecg=settings.model_dump(mode="json"), readings=(), answered_by="", typical=None
-        )
-        reader = Reader(opened, LoadedReadingCard(nothing, (), None, np.empty(0)), settings)
+        reader = Reader(opened, LoadedReadingCard.without_readings(settings), settings)
     else:
         if own and card.card.student != own.version:
             raise ContractError(f"{card_folder} is an evaluation of student-{card.card.student}, not of {folder}")
@@ -238,6 +233,23 @@ class EcgModel:
         Raises:
             UserError: this student has no evaluation that this release can read, or that knows no such protocol.
         """
+        return self._predicted(files, protocol).readings
+
+    def predict_numbers(self, files: "Files", protocol: str = "") -> "pa.Table":
+        """Predicts the numbers of the evaluation, such as LVEF: value, 90 % interval, deviation, predict or refer.
+
+        Args:
+            files, protocol: as `predict`; the protocol answers the questions that a number may contradict.
+
+        Returns:
+            data_contracts.prediction.NUMBERS: a row for each file and number, one row for a refused file.
+
+        Raises:
+            UserError: as `predict`.
+        """
+        return self._predicted(files, protocol).numbers
+
+    def _predicted(self, files: "Files", protocol: str) -> "Predicted":
         if self.evaluation is None:
             raise UserError(self.no_card)
         return self.reader.predict(_listed(files), protocol)
@@ -312,13 +324,14 @@ class EcgModel:
             UserError: a label is neither 0 nor 1, or a side lacks a class.
         """
         from echoingecg.prediction.predictor import read_signals, stack_signals
+        from echoingecg.student.fine_tuning import held_out_fifth
 
         outcomes = dict(zip(labels, read_signals([str(file) for file in labels], self.reader.settings), strict=True))
         refused = {str(file): outcome for file, outcome in outcomes.items() if isinstance(outcome, Refusal)}
         files = [file for file in labels if str(file) not in refused]
         label = np.array([labels[file] for file in files], np.int64)
         if validation is None:
-            held_out = _drawn(label, seed)
+            held_out = held_out_fifth(label, seed)
         else:
             chosen = {str(file) for file in validation}
             held_out = np.array([str(file) in chosen for file in files], bool)
@@ -380,13 +393,3 @@ def _listed(files: "Files") -> list[str]:
     from echoingecg.prediction.files import list_ecgs
 
     return list_ecgs([str(file) for file in ([files] if isinstance(files, str | PathLike) else files)])
-
-
-def _drawn(label: np.ndarray, seed: int) -> np.ndarray:
-    """(n,) bool: a fifth of each class, at least one."""
-    random = np.random.default_rng(seed)
-    held_out = np.zeros(len(label), bool)
-    for value in (0, 1):
-        rows = random.permutation(np.flatnonzero(label == value))
-        held_out[rows[: max(1, round(_VALIDATION_SHARE * len(rows)))]] = True
-    return held_out

@@ -4,17 +4,23 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TextIO
+from shutil import copyfileobj
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_contracts.prediction import NOTICE
+from data_contracts.prediction import NOTICE, NUMBERS, READINGS
 from data_contracts.tables import TableContract
 from echoingecg.common import UserError, replace_atomically
 from echoingecg.ecg.decode.wfdb import HEADER_SUFFIX
+
+if TYPE_CHECKING:
+    from echoingecg.prediction.predictor import Predicted  # torch
 
 
 def list_ecgs(names: Iterable[str]) -> list[str]:
@@ -63,33 +69,75 @@ def write_parquet(contract: TableContract, tables: Iterable[pa.Table], path: Pat
             yield table
 
 
-def write_json(tables: Iterable[pa.Table], about: Mapping[str, str], stream: TextIO) -> None:
-    """Writes one JSON object: the notice, `about`, and the list `readings` with one row on each line."""
+def numbers_path(path: Path) -> Path:
+    """The file of the numbers beside that of the readings: `out.numbers.parquet` beside `out.parquet`."""
+    return path.with_name(f"{path.stem}.numbers{path.suffix}")
+
+
+def write_predicted(blocks: Iterable["Predicted"], path: Path, with_numbers: bool) -> Iterator["Predicted"]:
+    """Writes readings to one Parquet file and numbers to `numbers_path`; yields each block after it is written.
+
+    Args:
+        blocks: of `Reader.predict`.
+        path: replaced if it exists.
+        with_numbers: whether the card holds numbers; without, there is no second file.
+    """
+    with ExitStack() as stack:
+
+        def writer(contract: TableContract, file: Path) -> pq.ParquetWriter:
+            beside = stack.enter_context(replace_atomically(file))
+            return stack.enter_context(pq.ParquetWriter(beside, contract.schema, compression="zstd"))
+
+        readings = writer(READINGS, path)
+        numbers = writer(NUMBERS, numbers_path(path)) if with_numbers else None
+        for block in blocks:
+            readings.write_table(block.readings)
+            if numbers is not None:
+                numbers.write_table(block.numbers)
+            yield block
+
+
+def write_json(blocks: Iterable["Predicted"], about: Mapping[str, str], stream: TextIO) -> None:
+    """Writes one JSON object: the notice, `about`, and the lists `readings` and `numbers`, one row on each line."""
     head = json.dumps({"notice": NOTICE, **about}, ensure_ascii=False)
     stream.write(f'{head.removesuffix("}")}, "readings": [')
-    comma = "\n"
-    for table in tables:
-        for row in table.to_pylist():
-            filled = {name: value for name, value in row.items() if value is not None}
-            stream.write(comma + json.dumps(filled, ensure_ascii=False, allow_nan=False))
-            comma = ",\n"
+    with TemporaryFile("w+", encoding="utf-8") as numbers:  # the second list waits there for the end of the first
+        commas = "\n", "\n"
+        for block in blocks:
+            commas = _write_rows(block.readings, stream, commas[0]), _write_rows(block.numbers, numbers, commas[1])
+        stream.write('\n], "numbers": [')
+        numbers.seek(0)
+        copyfileobj(numbers, stream)
     stream.write("\n]}\n")
+
+
+def _write_rows(table: pa.Table, stream: TextIO, comma: str) -> str:
+    """Writes rows without their nulls; returns what comes before the next row."""
+    for row in table.to_pylist():
+        filled = {name: value for name, value in row.items() if value is not None}
+        stream.write(comma + json.dumps(filled, ensure_ascii=False, allow_nan=False))
+        comma = ",\n"
+    return comma
 
 
 class ReadingCounts:
     """Counts of answers and refusals, without the files' names.
 
     Attributes:
-        answers: rows by endpoint, decision and advice.
+        answers: ECGs by question or number, what it reads (positive, negative, a value) and advice.
         refusals: files by reason.
     """
 
     def __init__(self) -> None:
-        self.answers: Counter[tuple[str, int, str]] = Counter()
+        self.answers: Counter[tuple[str, str, str]] = Counter()
         self.refusals: Counter[str] = Counter()
 
-    def add(self, table: pa.Table) -> None:
-        """Counts a table of readings."""
-        read = table.filter(pc.is_null(table["reason"]))
-        self.answers.update(zip(*(read[name].to_pylist() for name in ("endpoint", "decision", "advice")), strict=True))
-        self.refusals.update(table["reason"].drop_null().to_pylist())
+    def add(self, block: "Predicted") -> None:
+        """Counts a block."""
+        read, numbers = (table.filter(pc.is_null(table["reason"])) for table in block)
+        decided = ["positive" if decision else "negative" for decision in read["decision"].to_pylist()]
+        self.answers.update(zip(read["endpoint"].to_pylist(), decided, read["advice"].to_pylist(), strict=True))
+        for name, advice in zip(numbers["number"].to_pylist(), numbers["advice"].to_pylist(), strict=True):
+            self.answers[name, "a value", advice] += 1
+        every_file = block.readings if block.readings.num_rows else block.numbers
+        self.refusals.update(every_file["reason"].drop_null().to_pylist())

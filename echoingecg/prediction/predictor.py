@@ -1,7 +1,7 @@
 """Applies a trained student and its reading card to ECG files.
 
     reader = Reader.load(student_folder, evaluation_folder)
-    table = reader.predict(["ecg.hea", "ecg.dcm"])
+    readings, numbers = reader.predict(["ecg.hea", "ecg.dcm"])
 
 Needs neither teacher nor training data. Signals are filtered as stage ecg filters them, to the same bytes.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -63,6 +63,18 @@ class ReadBlock:
                 index += 1
 
 
+class Predicted(NamedTuple):
+    """What was read of some files.
+
+    Attributes:
+        readings: data_contracts.prediction.READINGS, the questions.
+        numbers: data_contracts.prediction.NUMBERS; without rows where the card holds no number.
+    """
+
+    readings: pa.Table
+    numbers: pa.Table
+
+
 @dataclass(frozen=True)
 class Reader:
     """A trained student with the reading card of its evaluation.
@@ -102,24 +114,31 @@ class Reader:
             raise ContractError(f"the card reads embeddings of width {card.dim}, the student's have {student.dim}")
         return cls(student, card, EcgSettings.model_validate(card.card.ecg))
 
-    def predict(self, files: Iterable[Path | str], protocol: str = "") -> pa.Table:
-        """Predicts every endpoint for ECG files.
+    def predict(self, files: Iterable[Path | str], protocol: str = "") -> Predicted:
+        """Predicts every endpoint and every number for ECG files.
 
         Args:
             files: of any accepted format; their signals are held in blocks.
             protocol: name of the protocol that gives the scores; empty for the card's own choice.
 
         Returns:
-            data_contracts.prediction.READINGS: a row for each file and endpoint, one for a refused file.
+            Two tables: a row for each file and endpoint, or number; one for a refused file.
 
         Raises:
             UserError: the card has no such protocol.
         """
         protocol = protocol or self.card.card.answered_by
         self.card.readings_under(protocol)
-        return prediction.READINGS.build(
-            [row for block in split_into_blocks(files) for row in self._predicted(block, protocol)]
-        )
+        readings: list[dict[str, Any]] = []
+        numbers: list[dict[str, Any]] = []
+        for files_of_block in split_into_blocks(files):
+            block = self.read(files_of_block)
+            is_referred = self.is_referred(block.processed)
+            answers = answer_ecgs(self.card, protocol, block.mean, block.features, is_referred)
+            readings += block.rows(partial(_rows_of_ecg, answers.questions, {"protocol": protocol}))
+            if answers.numbers:
+                numbers += block.rows(partial(_rows_of_ecg, answers.numbers, {}))
+        return Predicted(prediction.READINGS.build(readings), prediction.NUMBERS.build(numbers))
 
     def embed(self, files: Iterable[Path | str]) -> pa.Table:
         """Embeds ECG files as Gaussians: data_contracts.prediction.GAUSSIANS, one row for each file."""
@@ -130,16 +149,6 @@ class Reader:
         outcomes = list(read_signals(files, self.settings))
         return ReadBlock(files, outcomes, *self.student.embed_ecg_with_features(stack_signals(outcomes)))
 
-    def _predicted(self, files: Sequence[str], protocol: str) -> Iterator[dict[str, Any]]:
-        block = self.read(files)
-        answers = answer_ecgs(self.card, protocol, block.mean, block.features, self.is_referred(block.processed))
-
-        def rows_of_ecg(index: int) -> Iterator[dict[str, Any]]:
-            for columns in answers:
-                yield {"protocol": protocol} | {name: values[index] for name, values in columns.items()}
-
-        return block.rows(rows_of_ecg)
-
     def is_referred(self, processed: Sequence[Processed]) -> np.ndarray:
         """Whether a finding refers each ECG, (k,) bool."""
         masks = np.array([ecg.quality for ecg in processed]), np.array([ecg.findings for ecg in processed])
@@ -148,6 +157,12 @@ class Reader:
     def _embedded(self, files: Sequence[str]) -> Iterator[dict[str, Any]]:
         block = self.read(files)
         return block.rows(lambda index: iter([{"mean": block.mean[index], "log_var": block.log_var[index]}]))
+
+
+def _rows_of_ecg(answers: Sequence[dict[str, Any]], shared: dict[str, Any], index: int) -> Iterator[dict[str, Any]]:
+    """A row for each question or number, of ECG `index`."""
+    for columns in answers:
+        yield shared | {name: values[index] for name, values in columns.items()}
 
 
 def split_into_blocks(files: Iterable[Path | str]) -> Iterator[list[str]]:

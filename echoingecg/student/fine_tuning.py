@@ -22,6 +22,16 @@ ReadSignals = Callable[[np.ndarray], Tensor]  # (k,) int64 rows -> (k, 12, T) st
 _ECGS_AT_ONCE = 64
 
 
+def held_out_fifth(label: np.ndarray, seed: int) -> np.ndarray:
+    """Draws a fifth of each class, at least one ECG, (n,) bool; labels (n,) are 0 or 1."""
+    random = np.random.default_rng(seed)
+    held_out = np.zeros(len(label), bool)
+    for value in (0, 1):
+        rows = random.permutation(np.flatnonzero(label == value))
+        held_out[rows[: max(1, round(len(rows) / 5))]] = True
+    return held_out
+
+
 class Classifier(nn.Module):
     """An encoder and a linear layer on its mean, which has width `dim` and is scaled so that coordinates are near 1."""
 

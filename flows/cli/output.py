@@ -4,12 +4,12 @@ Paths and names are printed as text: a folder may be called `[old]`, which rich 
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich import console, progress
 from rich.table import Table
@@ -20,6 +20,9 @@ from echoingecg.prediction.files import ReadingCounts
 from tasks.all_stages import plans
 from tasks.operations.drift import DriftResult
 from tasks.store import Artefact, ArtefactStore, Job
+
+if TYPE_CHECKING:
+    from echoingecg.prediction.predictor import Predicted  # torch
 
 _MAX_FILES_SHOWN = 50  # of more files only counts are printed
 _console = console.Console(soft_wrap=True, markup=False, emoji=False)
@@ -152,10 +155,10 @@ def progress_line(what: str) -> Iterator[Progress]:
         yield listen
 
 
-def print_readings(tables: Iterable[pa.Table], files: Sequence[str], title: str) -> None:
-    """Prints every answer for a few files; for many, how many ECGs had which answer."""
+def print_readings(blocks: Iterable["Predicted"], files: Sequence[str], title: str) -> None:
+    """Prints every answer and number for a few files; for many, how many ECGs had which answer."""
     if len(files) > _MAX_FILES_SHOWN:
-        print_counts(tables, title)
+        print_counts(blocks, title)
         _console.print("--parquet or --json gives every ECG")
         return
     folder = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])  # noqa: PTH100, PTH120
@@ -164,23 +167,28 @@ def print_readings(tables: Iterable[pa.Table], files: Sequence[str], title: str)
     for name in ("probability\n(90 % interval)", "uncer-\ntainty"):
         shown.add_column(name, no_wrap=True)
     shown.add_column("reads, advice")
-    rows = (row for table in tables for row in table.to_pylist())
-    for file, of_file in groupby(rows, key=lambda row: row["file"]):
-        for cells in _cells(os.path.relpath(file, folder), list(of_file)):
-            shown.add_row(*cells)
-        shown.add_section()
-    _console.print(shown)
+    numbers = Table("file\n  number", "value\n(90 % interval)", "advice")
+    for block in blocks:
+        read = block.numbers.filter(pc.is_null(block.numbers["reason"])) if block.readings.num_rows else block.numbers
+        for table, line, target in ((block.readings, _line, shown), (read, _number_line, numbers)):
+            for file, of_file in groupby(table.to_pylist(), key=lambda row: row["file"]):
+                for cells in _cells(os.path.relpath(file, folder), list(of_file), line):
+                    target.add_row(*cells)
+                target.add_section()
+    for table in (shown, numbers):
+        if table.row_count:
+            _console.print(table)
 
 
-def print_counts(tables: Iterable[pa.Table], title: str) -> None:
+def print_counts(blocks: Iterable["Predicted"], title: str) -> None:
     """Prints how many ECGs had which answer, and how many files were refused."""
     tally = ReadingCounts()
-    for table in tables:
-        tally.add(table)
+    for block in blocks:
+        tally.add(block)
     counts = Table("endpoint", "reads", "advice", title=title, title_justify="left")
     counts.add_column("ECGs", justify="right")
-    for (endpoint, decision, advice), count in sorted(tally.answers.items()):
-        counts.add_row(endpoint, _word(decision), advice, f"{count:,}")
+    for (name, reads, advice), count in sorted(tally.answers.items()):
+        counts.add_row(name, reads, advice, f"{count:,}")
     for reason, count in tally.refusals.most_common():
         counts.add_row("refused", reason, "", f"{count:,}")
     _console.print(counts)
@@ -204,15 +212,17 @@ def print_stress(rows: Sequence[dict[str, Any]], title: str) -> None:
     _console.print(shown)
 
 
-def _cells(name: str, rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
-    """A line for the file and one for each endpoint, or for the refusal."""
+def _cells(
+    name: str, rows: list[dict[str, Any]], line: Callable[[dict[str, Any]], tuple[str, ...]]
+) -> Iterator[tuple[str, ...]]:
+    """A line for the file and one for each question or number, or for the refusal."""
     first = rows[0]
     if first["reason"]:
         yield (name,)
         yield (f"  refused, {first['reason']}: {first['detail']}",)
         return
     yield (f"{name} ({', '.join(first['findings'])})" if first["findings"] else name,)
-    yield from (_line(row) for row in rows)
+    yield from map(line, rows)
 
 
 def _line(row: dict[str, Any]) -> tuple[str, ...]:
@@ -220,14 +230,18 @@ def _line(row: dict[str, Any]) -> tuple[str, ...]:
     value = f"score {row['score']:.3f}" if probability is None else f"{probability:.3f}"
     if row["low"] is not None:
         value += f" ({row['low']:.3f}–{row['high']:.3f})"
-    doubts = f": {', '.join(row['doubts'])}" if row["doubts"] else ""
     return (
         f"  {row['endpoint']}",
         value,
         "" if percentile is None else f"{percentile:.0f} %",
-        f"{_word(row['decision'])}, {row['advice']}{doubts}",
+        f"{'positive' if row['decision'] else 'negative'}, {_advice(row)}",
     )
 
 
-def _word(decision: int) -> str:
-    return "positive" if decision else "negative"
+def _number_line(row: dict[str, Any]) -> tuple[str, ...]:
+    value = f"{row['value']:.3g} {row['unit']} ({row['low']:.3g}–{row['high']:.3g})"
+    return f"  {row['number']}", value, _advice(row)
+
+
+def _advice(row: dict[str, Any]) -> str:
+    return row["advice"] + (f": {', '.join(row['doubts'])}" if row["doubts"] else "")

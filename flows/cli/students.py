@@ -24,28 +24,31 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     parquet: Annotated[Path | None, typer.Option("--parquet", help="Write a Parquet file.")] = None,
 ) -> None:
-    """Read echo findings off ECGs: probability, interval, uncertainty, predict or refer. Not for clinical use."""
-    from data_contracts.prediction import NOTICE, READINGS
-    from echoingecg.prediction.files import list_ecgs, write_json, write_parquet
+    """Read echo findings and numbers off ECGs, with intervals: predict or refer. Not for clinical use."""
+    from data_contracts.prediction import NOTICE
+    from echoingecg.prediction.files import list_ecgs, numbers_path, write_json, write_predicted
     from flows.cli.output import print_counts, print_readings, progress_line
     from tasks.base.workspace import writing_to
-    from tasks.operations.students import find_student, read_files
+    from tasks.operations.students import find_student, predict_files
 
     if as_json and parquet:
         raise UserError("--json and --parquet exclude each other")
     judged, ecgs = find_student(open_store(workspace), student), list_ecgs(files)
     typer.echo(NOTICE, err=True)
     with progress_line("ECGs") as progress:
-        tables = read_files(judged, ecgs, "predict", protocol, progress=progress)
+        blocks = predict_files(judged, ecgs, protocol, progress=progress)
         if as_json:
             about = {"student": str(judged.student), "evaluation": str(judged.evaluation)}
-            write_json(tables, about, sys.stdout)
+            write_json(blocks, about, sys.stdout)
         elif parquet:
+            with_numbers = bool(judged.reader().card.numbers)
             with writing_to(parquet.parent):
-                print_counts(write_parquet(READINGS, tables, parquet), str(judged))
+                print_counts(write_predicted(blocks, parquet, with_numbers), str(judged))
             typer.echo(parquet)
+            if with_numbers:
+                typer.echo(numbers_path(parquet))
         else:
-            print_readings(tables, ecgs, str(judged))
+            print_readings(blocks, ecgs, str(judged))
 
 
 def stress(
@@ -97,12 +100,12 @@ def embed(
     from echoingecg.prediction.files import list_ecgs, write_parquet
     from flows.cli.output import progress_line
     from tasks.base.workspace import writing_to
-    from tasks.operations.students import find_student, read_files
+    from tasks.operations.students import embed_files, find_student
 
     judged, ecgs = find_student(open_store(workspace), student), list_ecgs(files)
     with progress_line("ECGs") as progress, writing_to(parquet.parent):
         refused = 0
-        for table in write_parquet(GAUSSIANS, read_files(judged, ecgs, "embed", progress=progress), parquet):
+        for table in write_parquet(GAUSSIANS, embed_files(judged, ecgs, progress), parquet):
             refused += table.num_rows - table["reason"].null_count
     typer.echo(f"{len(ecgs) - refused} ECGs embedded, {refused} files refused", err=True)
     typer.echo(parquet)

@@ -1,11 +1,11 @@
 """A published student in use: which one is meant, its answers for ECG files, a search in the cohort behind it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ from prefect.artifacts import create_table_artifact
 from data_contracts import catalog, conventions, pairs, prediction, quarantine, teacher
 from echoingecg.common import Progress, Refusal, StoreError, UserError, no_progress, replace_atomically
 from echoingecg.evaluation.data.embed import GaussianTable, embed_ecgs
-from echoingecg.prediction.files import ReadingCounts, list_ecgs, write_parquet
+from echoingecg.prediction.files import ReadingCounts, list_ecgs, write_predicted
 from echoingecg.prediction.search import ROWS_PER_CHUNK, find_nearest, split_into_chunks
 from echoingecg.recipe import ExecutionSettings
 from tasks.base import workers
@@ -26,10 +26,10 @@ from tasks.store import Artefact, ArtefactStore
 from tasks.teacher import targets_in_chunks
 
 if TYPE_CHECKING:
-    from echoingecg.prediction.predictor import Reader
+    from echoingecg.prediction.predictor import Predicted, Reader
 
 PRODUCTION = "production"
-Work = Literal["predict", "embed"]
+Result = TypeVar("Result")
 _PARTS = tuple(field.name for field in fields(GaussianTable))  # the mean is first
 
 
@@ -82,47 +82,63 @@ def _with_card(store: ArtefactStore) -> list[Artefact]:
     return [item for item in store.published("evaluation") if prediction.FILENAME in item.manifest.files]
 
 
-def read_files(
+def predict_files(
     model: StudentWithCard,
     files: Sequence[str],
-    work: Work,
     protocol: str = "",
     execution: ExecutionSettings | None = None,
     progress: Progress = no_progress,
-) -> Iterator[pa.Table]:
-    """Yields tables of data_contracts.prediction, block by block in the order of the files, in bounded memory.
+) -> Iterator["Predicted"]:
+    """Yields readings and numbers, block by block in the order of the files, in bounded memory.
 
     Args:
         model: the student with its card.
         files: from echoingecg.prediction.files.
-        work: `predict` for endpoints, `embed` for Gaussians.
-        protocol: for `predict`; empty for the choice of the evaluation's recipe.
+        protocol: empty for the choice of the evaluation's recipe.
         execution: workers; by default threads of this process.
         progress: told the files done.
     """
+    card = model.reader().card  # a fault of the artefacts is found before any worker starts
+    protocol = protocol or card.card.answered_by
+    card.readings_under(protocol)
+    return _by_block(
+        partial(_predict_block, model.student.folder, model.evaluation.folder, protocol), files, execution, progress
+    )
+
+
+def embed_files(model: StudentWithCard, files: Sequence[str], progress: Progress = no_progress) -> Iterator[pa.Table]:
+    """Yields data_contracts.prediction.GAUSSIANS as `predict_files` yields readings."""
+    model.reader()
+    return _by_block(partial(_embed_block, model.student.folder, model.evaluation.folder), files, None, progress)
+
+
+def _by_block(
+    read: Callable[[Sequence[str]], Result],
+    files: Sequence[str],
+    execution: ExecutionSettings | None,
+    progress: Progress,
+) -> Iterator[Result]:
     import torch
 
     from echoingecg.prediction.predictor import FILES_PER_BLOCK
 
-    reader = model.reader()  # a fault of the artefacts is found before any worker starts
-    if work == "predict":
-        protocol = protocol or reader.card.card.answered_by
-        reader.card.readings_under(protocol)
     blocks = [files[start : start + FILES_PER_BLOCK] for start in range(0, len(files), FILES_PER_BLOCK)]
     if len(blocks) > 1:
         torch.set_num_threads(1)  # blocks run side by side, each on one thread
-    read = partial(_read, model.student.folder, model.evaluation.folder, work, protocol)
     done = 0
     with workers.mapper(execution or ExecutionSettings(), len(blocks)) as run:
-        for block, table in zip(blocks, run(read, blocks), strict=True):
+        for block, result in zip(blocks, run(read, blocks), strict=True):
             done += len(block)
             progress(done, len(files))
-            yield table
+            yield result
 
 
-def _read(student: Path, evaluation: Path, work: Work, protocol: str, files: Sequence[str]) -> pa.Table:
-    reader = _reader(student, evaluation)
-    return reader.predict(files, protocol) if work == "predict" else reader.embed(files)
+def _predict_block(student: Path, evaluation: Path, protocol: str, files: Sequence[str]) -> "Predicted":
+    return _reader(student, evaluation).predict(files, protocol)
+
+
+def _embed_block(student: Path, evaluation: Path, files: Sequence[str]) -> pa.Table:
+    return _reader(student, evaluation).embed(files)
 
 
 @lru_cache(maxsize=1)
@@ -143,10 +159,10 @@ def _predict(
     """Scores ECG files into a Parquet file, and shows counts in Prefect. Neither names a file."""
     tally = ReadingCounts()
     chosen, ecgs = find_student(store, student), list_ecgs(files)
-    tables = read_files(chosen, ecgs, "predict", protocol, execution, Reporter("predict"))
+    blocks = predict_files(chosen, ecgs, protocol, execution, Reporter("predict"))
     with writing_to(output.parent):
-        for table in write_parquet(prediction.READINGS, tables, output):
-            tally.add(table)
+        for block in write_predicted(blocks, output, bool(chosen.reader().card.numbers)):
+            tally.add(block)
     create_table_artifact(_rows(tally), key="readings", description=f"{chosen}. {prediction.NOTICE}")
     refused = tally.refusals.total()
     return Outcome(f"{len(ecgs) - refused} ECGs read, {refused} files refused", output)
@@ -154,8 +170,8 @@ def _predict(
 
 def _rows(tally: ReadingCounts) -> list[dict[str, Any]]:
     answers = [
-        {"what": endpoint, "came of it": f"{'positive' if decision else 'negative'}, {advice}", "count": count}
-        for (endpoint, decision, advice), count in sorted(tally.answers.items())
+        {"what": name, "came of it": f"{reads}, {advice}", "count": count}
+        for (name, reads, advice), count in sorted(tally.answers.items())
     ]
     refusals = [
         {"what": "refused", "came of it": f"{reason}: {quarantine.REASONS[reason]}", "count": count}

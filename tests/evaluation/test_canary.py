@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from data_contracts.evaluation import (
     ANSWERS,
     FEW_SHOT,
+    INTERVALS,
     METRICS,
     PREDICTIONS,
     REGRESSION_METRICS,
@@ -74,7 +75,7 @@ def test_test_labels_touch_nothing_that_is_chosen(
         assert before[truth][~test].equals(after[truth][~test])
         untouched = [name for name in contract.schema.names if name != truth]
         assert before[untouched].equals(after[untouched])
-    same = [RULES.filename, ANSWERS.filename, FILENAME, UNCERTAINTY.filename, RETRIEVAL.filename]
+    same = [RULES.filename, ANSWERS.filename, INTERVALS.filename, FILENAME, UNCERTAINTY.filename, RETRIEVAL.filename]
     same += [f"figures/{name}.png" for name in ("retrieval", "training", "flow")]
     for name in same:
         assert (evaluated / name).read_bytes() == (tmp_path / name).read_bytes(), name

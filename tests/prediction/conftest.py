@@ -13,6 +13,7 @@ from echoingecg.ecg.process import process
 from echoingecg.ecg.quality import strictest_rule
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.data.models import read_models
+from echoingecg.evaluation.decision.answers import answer_ecgs
 from echoingecg.evaluation.evaluate import make_card
 from echoingecg.evaluation.protocols.classification import (
     answer_columns,
@@ -20,6 +21,7 @@ from echoingecg.evaluation.protocols.classification import (
     prediction_columns,
     score_endpoint,
 )
+from echoingecg.evaluation.protocols.regression import RegressionResult, evaluate_regression, with_answers
 from echoingecg.evaluation.protocols.trust import CohortTrust
 from echoingecg.prediction.predictor import Reader
 from echoingecg.recipe import EcgSettings, EvaluationSettings
@@ -28,7 +30,7 @@ from echoingecg.simulator.ecg.record import DURATION, simulate_ecg, write_wfdb
 from echoingecg.simulator.population.patient import sample_heart
 from echoingecg.student.store import load, save
 from echoingecg.student.train import train
-from helpers.cases.evaluation_case import NO_FEW_SHOT, ArraySignals, lvef_below, make_inputs
+from helpers.cases.evaluation_case import LVEF, NO_FEW_SHOT, ArraySignals, lvef_below, make_inputs
 from helpers.cases.student_data import ONE_THREAD, settings, training_data
 
 PATIENTS = 40
@@ -44,6 +46,7 @@ class Judgement:
     inputs: EvaluationInputs
     files: list[str]
     predictions: pd.DataFrame
+    numbers: list[RegressionResult]
 
     def reader(self) -> Reader:
         return Reader.load(self.student, self.evaluation)
@@ -70,14 +73,22 @@ def judgement(tmp_path_factory: pytest.TempPathFactory) -> Judgement:
     records = inputs.records.set_column(inputs.records.schema.get_field_index("use"), "use", pa.array(use))
     inputs = replace(inputs, records=records.cast(inputs.records.schema))
     judge = EvaluationSettings(
-        endpoints=(lvef_below(50), lvef_below(60)), few_shot=NO_FEW_SHOT, miscoverage=0.3, calibration="platt"
+        endpoints=(lvef_below(50), lvef_below(60)),
+        regressions=(LVEF,),
+        few_shot=NO_FEW_SHOT,
+        miscoverage=0.3,
+        calibration="platt",
     )
     pairs = EvaluationPairs.from_inputs(inputs)
     models = read_models(inputs, pairs, judge, no_progress)
     trust = CohortTrust.from_models(inputs, pairs, models, judge)
     scored = [score_endpoint(endpoint, inputs, pairs, models, trust, judge) for endpoint in judge.endpoints]
-    results = decide_endpoints(scored, trust, judge)
-    make_card(results, inputs, trust, judge).save(evaluation)
+    number = evaluate_regression(LVEF, inputs, pairs, models, trust, judge)
+    assert number.number is not None
+    results = decide_endpoints(scored, trust, judge, [number.number])
+    card = make_card(results, inputs, trust, judge, [number.number])
+    card.save(evaluation)
+    said = answer_ecgs(card, "expected_echo", models.ecgs.mean, models.trunk, trust.is_referred)
     predictions = pd.concat(
         pd.DataFrame(prediction_columns(result, of) | answer_columns(result, of)).assign(
             typicality=trust.distance[result.record], is_answerable=result.is_answerable
@@ -85,7 +96,8 @@ def judgement(tmp_path_factory: pytest.TempPathFactory) -> Judgement:
         for result in results
         for of in result.protocols
     )
-    return Judgement(student, evaluation, inputs, [f"{file}.hea" for file in files], predictions)
+    numbers = [with_answers(number, said.numbers)]
+    return Judgement(student, evaluation, inputs, [f"{file}.hea" for file in files], predictions, numbers)
 
 
 @pytest.fixture(scope="session")

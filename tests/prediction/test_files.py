@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from data_contracts.prediction import NOTICE, READINGS
+from data_contracts.prediction import NOTICE, NUMBERS, READINGS
 from echoingecg.common import UserError
-from echoingecg.prediction.files import ReadingCounts, list_ecgs, write_json, write_parquet
+from echoingecg.prediction.files import ReadingCounts, list_ecgs, write_json, write_predicted
 from echoingecg.prediction.predictor import Reader
 
 
@@ -28,23 +28,35 @@ def test_a_folder_gives_each_recording_once(tmp_path: Path) -> None:
 
 def test_what_is_written_is_what_was_read(judgement, reader: Reader, tmp_path: Path) -> None:
     files = [*judgement.files[:5], "nowhere"]
-    tables = [reader.predict(files[:3]), reader.predict(files[3:])]
+    blocks = [reader.predict(files[:3]), reader.predict(files[3:])]
     path, tally = tmp_path / "out.parquet", ReadingCounts()
-    for table in write_parquet(READINGS, tables, path):
-        tally.add(table)
+    for block in write_predicted(blocks, path, with_numbers=True):
+        tally.add(block)
         assert not path.exists()
-    written = READINGS.check(pq.read_table(path))
-    assert written.to_pylist() == [row for table in tables for row in table.to_pylist()]
-    assert written.schema.metadata[b"notice"].decode() == NOTICE
-    assert tally.answers.total() == 10
-    assert dict(tally.refusals) == {"missing_file": 1}
-    write_json(tables, {"student": "s"}, stream := io.StringIO())
+    write_json(blocks, {"student": "s"}, stream := io.StringIO())
     document = json.loads(stream.getvalue())
     assert (document["notice"], document["student"]) == (NOTICE, "s")
-    assert len(document["readings"]) == 11
-    assert document["readings"][-1] == {"file": "nowhere", "reason": "missing_file", "detail": "the file is not there"}
-    for row, expected in zip(document["readings"], written.to_pylist(), strict=True):
-        assert row == {name: value for name, value in expected.items() if value is not None}
+    refused = {"file": "nowhere", "reason": "missing_file", "detail": "the file is not there"}
+    for contract, file, rows in ((READINGS, path, 11), (NUMBERS, tmp_path / "out.numbers.parquet", 6)):
+        written = contract.check(pq.read_table(file))
+        assert written.to_pylist() == [row for block in blocks for row in getattr(block, contract.name).to_pylist()]
+        assert written.schema.metadata[b"notice"].decode() == NOTICE
+        assert len(document[contract.name]) == rows
+        assert document[contract.name][-1] == refused
+        for row, expected in zip(document[contract.name], written.to_pylist(), strict=True):
+            assert row == {name: value for name, value in expected.items() if value is not None}
+    assert tally.answers.total() == 10 + 5
+    assert sum(count for (name, reads, _), count in tally.answers.items() if (name, reads) == ("LVEF", "a value")) == 5
+    assert dict(tally.refusals) == {"missing_file": 1}
+
+
+def test_without_numbers_there_is_one_file_and_an_empty_list(judgement, reader: Reader, tmp_path: Path) -> None:
+    block = reader.predict(judgement.files[:2])
+    block = block._replace(numbers=block.numbers.slice(0, 0))
+    list(write_predicted([block], tmp_path / "out.parquet", with_numbers=False))
+    assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
+    write_json([block], {}, stream := io.StringIO())
+    assert json.loads(stream.getvalue())["numbers"] == []
 
 
 def test_a_run_that_breaks_leaves_no_half_file(judgement, reader: Reader, tmp_path: Path) -> None:
@@ -53,5 +65,5 @@ def test_a_run_that_breaks_leaves_no_half_file(judgement, reader: Reader, tmp_pa
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(write_parquet(READINGS, breaking(), tmp_path / "out.parquet"))
+        list(write_predicted(breaking(), tmp_path / "out.parquet", with_numbers=True))
     assert list(tmp_path.iterdir()) == []

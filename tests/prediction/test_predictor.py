@@ -6,13 +6,13 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from data_contracts.prediction import GAUSSIANS, READINGS
+from data_contracts.prediction import GAUSSIANS, NUMBERS, READINGS
 from echoingecg.common import Refusal, UserError
 from echoingecg.ecg.process import process
 from echoingecg.prediction.predictor import Reader
 from helpers.ecg.expected_recordings import present
 
-NUMBERS = [
+COMPARED = [
     "score", "probability", "low", "high", "uncertainty", "uncertainty_percentile", "typicality",
     "typicality_percentile",
 ]  # fmt: skip
@@ -21,7 +21,7 @@ NUMBERS = [
 def test_every_real_recording_is_answered_or_refused_with_its_reason(reader: Reader, recordings: Path) -> None:
     rows_expected = present(recordings)
     files = [str(recordings / row.path) for row in rows_expected]
-    table = READINGS.check(reader.predict(files))
+    table = READINGS.check(reader.predict(files).readings)
     rows: dict[str, list[dict]] = {file: [] for file in files}
     for row in table.to_pylist():
         rows[row["file"]].append(row)
@@ -44,7 +44,7 @@ def test_every_real_recording_is_answered_or_refused_with_its_reason(reader: Rea
 
 @pytest.mark.parametrize("protocol", ["expected_echo", "zero_shot", "zero_shot_teacher", "linear_probe"])
 def test_the_evaluation_gave_the_same_numbers(judgement, reader: Reader, protocol: str) -> None:
-    table = reader.predict(judgement.files, protocol).to_pandas()
+    table = reader.predict(judgement.files, protocol).readings.to_pandas()
     number = dict(zip(judgement.inputs.record_ids, judgement.files, strict=True))
     found = table.set_index(["file", "endpoint"])
     judged = judgement.predictions[judgement.predictions["protocol"] == protocol]
@@ -65,22 +65,39 @@ def test_the_evaluation_gave_the_same_numbers(judgement, reader: Reader, protoco
     assert judged[judged["split"] == "test"]["advice"].nunique() == 2
 
 
+def test_the_evaluation_gave_the_same_values(judgement, reader: Reader) -> None:
+    files = [*judgement.files, "nowhere.hea"]
+    table = NUMBERS.check(reader.predict(files).numbers)
+    assert table["file"].to_pylist() == files
+    assert table["reason"].to_pylist()[-1] == "missing_file"
+    rows = dict(zip(judgement.inputs.record_ids, table.to_pylist(), strict=False))
+    (result,) = judgement.numbers
+    assert len(result.record_id) > 70
+    for place, name in enumerate(result.record_id):
+        row = rows[name]
+        assert (row["number"], row["unit"], row["advice"]) == ("LVEF", "%", result.answers["advice"][place])
+        assert row["value"] == pytest.approx(result.predicted["expected_number"][place], rel=1e-4)
+        for column in ("low", "high", "deviation"):
+            assert row[column] == pytest.approx(result.answers[column][place], rel=1e-4)
+        assert (row["doubts"] == []) == (row["advice"] == "predict")
+
+
 def test_order_company_and_blocks_do_not_matter(judgement, reader: Reader) -> None:
     files = judgement.files[:20]
-    together = reader.predict(files).to_pandas().set_index(["file", "endpoint"])
-    backwards = reader.predict([*files[::-1], "nowhere.hea"]).to_pandas().set_index(["file", "endpoint"])
+    together = reader.predict(files).readings.to_pandas().set_index(["file", "endpoint"])
+    backwards = reader.predict([*files[::-1], "nowhere.hea"]).readings.to_pandas().set_index(["file", "endpoint"])
     for file in files:
-        alone = reader.predict([file]).to_pandas().set_index(["file", "endpoint"])
+        alone = reader.predict([file]).readings.to_pandas().set_index(["file", "endpoint"])
         for other in (together, backwards):
             chosen = other.loc[alone.index]
-            np.testing.assert_allclose(chosen[NUMBERS], alone[NUMBERS], atol=1e-5)  # a calibrator may be steep
+            np.testing.assert_allclose(chosen[COMPARED], alone[COMPARED], atol=1e-5)  # a calibrator may be steep
             assert (chosen[["decision", "advice"]] == alone[["decision", "advice"]]).all(axis=None)
 
 
 def test_rows_come_in_the_order_of_the_files(judgement, reader: Reader) -> None:
     files = [judgement.files[3], "nowhere", judgement.files[1]]
-    assert list(dict.fromkeys(reader.predict(files)["file"].to_pylist())) == files
-    assert pc.count(reader.predict(files)["reason"]).as_py() == 1
+    assert list(dict.fromkeys(reader.predict(files).readings["file"].to_pylist())) == files
+    assert pc.count(reader.predict(files).readings["reason"]).as_py() == 1
 
 
 def test_gaussians_are_the_students(judgement, reader: Reader) -> None:
@@ -104,7 +121,7 @@ def test_a_file_that_surprises_its_decoder_is_a_row(judgement, reader: Reader, m
         return load(path, *others, **named)
 
     monkeypatch.setattr(signals, "load", surprised)
-    rows = reader.predict(judgement.files[:4]).to_pylist()
+    rows = reader.predict(judgement.files[:4]).readings.to_pylist()
     refused = {Path(row["file"]).name: row["detail"] for row in rows if row["reason"]}
     assert refused == {"1.hea": "unexpected ZeroDivisionError", "2.hea": "cannot be opened: Permission denied"}
 

@@ -27,7 +27,8 @@ from helpers.cases.reading_cards import NESTED, nested_card
 
 
 def judged(features: int = 5, calibration: str = "isotonic") -> LoadedReadingCard:
-    return nested_card(np.random.default_rng(0).normal(size=(80, features)), 4, calibration=calibration)
+    features_of_ecgs = np.random.default_rng(0).normal(size=(80, features))
+    return nested_card(features_of_ecgs, 4, calibration=calibration, with_number=True)
 
 
 def test_percentiles_by_hand() -> None:
@@ -72,6 +73,10 @@ def test_round_trip_and_equal_bytes(tmp_path: Path, calibration: str) -> None:
         if ours.predictive is not None and theirs.predictive is not None:
             np.testing.assert_array_equal(ours.predictive.mean_weight, theirs.predictive.mean_weight)
             np.testing.assert_array_equal(ours.predictive.log_variance_weight, theirs.predictive.log_variance_weight)
+    for our, their in zip(found.numbers, card.numbers, strict=True):
+        assert our.reading == their.reading
+        for name in ("scalars", "mean_weight", "log_variance_weight"):
+            np.testing.assert_array_equal(getattr(our.predictive, name), getattr(their.predictive, name))
     found.save(again)
     assert (again / FILENAME).read_bytes() == (tmp_path / FILENAME).read_bytes()
 

@@ -7,6 +7,7 @@ STUDENT = "student"  # the model under test
 ZERO_SHOT = "zero_shot"
 RANKED = "ranked"
 EXPECTED_ECHO = "expected_echo"  # what the echo would get by zero-shot, predicted from the ECG
+EXPECTED_NUMBER = "expected_number"  # what the echo would measure, predicted from the ECG, with an interval
 LINEAR_PROBE = "linear_probe"
 RIDGE = "ridge"
 ECG_MEASUREMENTS = "ecg_measurements"

@@ -1,29 +1,51 @@
-"""Answers to the questions of a reading card: score, probability, decision, and whether to refer, with the reasons.
+"""Answers of a reading card to its questions, and its numbers, each with the advice to predict or refer, and why.
 
-Evaluation and prediction apply the same rules, so that an ECG gets the same answer from both. An ECG is answered where
-no finding refers it, it is typical, one label alone is possible, and nested questions do not contradict it.
+Evaluation and prediction apply the same rules, so that an ECG gets the same answer from both. A question is answered
+where no finding refers the ECG, it is typical, one label alone is possible, and neither nested questions nor a number
+contradict it; a number where no finding refers the ECG, it is typical, the ECG tells more than a guess would, and no
+answered question is contradicted.
 
 Shape legend: n = ECGs, D = embedding width, F = features of the student's trunk.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit
 
-from data_contracts.prediction import DOUBTS
+from data_contracts.prediction import DOUBTS, NUMBER_DOUBTS
 from echoingecg.evaluation.decision.calibration import Platt, calibrate
 from echoingecg.evaluation.decision.nested import consistent_distances, project_by_name
-from echoingecg.evaluation.decision.predictive import INTERVAL_REACH, EcgValues, ExpectedEcho, expected_echo
+from echoingecg.evaluation.decision.numbers import contradicts
+from echoingecg.evaluation.decision.predictive import (
+    INTERVAL_REACH,
+    EcgValues,
+    ExpectedEcho,
+    expected_echo,
+    expected_number,
+)
 from echoingecg.evaluation.decision.reading_card import LoadedReading, LoadedReadingCard, percentile
 from echoingecg.evaluation.decision.threshold_and_referral import advice, decide, is_decided
 
 
+class Answers(NamedTuple):
+    """What a card says of n ECGs; columns of length n each.
+
+    Attributes:
+        questions: for each the columns of data_contracts.prediction.READINGS from `endpoint` to `doubts`, but not
+            `protocol`.
+        numbers: for each the columns of data_contracts.prediction.NUMBERS from `number` to `doubts`.
+    """
+
+    questions: list[dict[str, Any]]
+    numbers: list[dict[str, Any]]
+
+
 def answer_ecgs(
     card: LoadedReadingCard, protocol: str, mean: np.ndarray, features: np.ndarray, is_referred: np.ndarray
-) -> list[dict[str, Any]]:
-    """Answers every question of one protocol for n ECGs.
+) -> Answers:
+    """Answers every question of one protocol for n ECGs, and predicts every number.
 
     Args:
         card: of the student that embedded the ECGs.
@@ -31,10 +53,6 @@ def answer_ecgs(
         mean: (n, D) of `LoadedStudent.embed_ecg_with_features`.
         features: (n, F) of the same.
         is_referred: (n,) bool, whether a finding refers the ECG.
-
-    Returns:
-        For each question the columns of data_contracts.prediction.READINGS from `endpoint` to `doubts`, each of
-        length n.
 
     Raises:
         UserError: the card has no such protocol.
@@ -61,26 +79,58 @@ def answer_ecgs(
         if name in bounds["low"]:
             bounds["low"][name] = np.minimum(bounds["low"][name], probability)
             bounds["high"][name] = np.maximum(bounds["high"][name], probability)
-    answers = []
+    numbers = {entry.reading.number: expected_number(entry.predictive, distance, features) for entry in card.numbers}
+    contradicted = {name: np.zeros(count, bool) for name in numbers}
+    shared = {
+        "typicality": distance if typical is not None else [None] * count,
+        "typicality_percentile": percentile(distance, card.distances),
+    }
+    questions = []
     for entry in readings:
-        name, rule = entry.reading.endpoint, entry.reading.referral
+        name, rule, limit = entry.reading.endpoint, entry.reading.referral, entry.reading.limit
         found = consistent[name]
-        decided = is_decided(rule, found.distance, found.rounding)
-        reasons = np.stack([is_referred, ~is_typical, ~decided, ~found.is_kept], axis=1)
-        answers.append(
+        decision, is_one_possible = decide(found.distance), is_decided(rule, found.distance, found.rounding)
+        reasons = [is_referred, ~is_typical, ~is_one_possible, ~found.is_kept]
+        against = contradicts(limit, numbers, decision) & ~np.any(reasons, axis=0)  # of answered ECGs alone
+        if limit is not None:
+            contradicted[limit.number] |= against
+        questions.append(
             {
                 "endpoint": [name] * count,
                 **{bound: values.get(name, [None] * count) for bound, values in bounds.items()},
                 "score": scores[name],
-                "decision": decide(found.distance),
+                "decision": decision,
                 **_uncertainty(entry, echoes[name]),
-                "typicality": distance if typical is not None else [None] * count,
-                "typicality_percentile": percentile(distance, card.distances),
-                "advice": advice(np.asarray(~reasons.any(axis=1))).tolist(),
-                "doubts": [[doubt for doubt, holds in zip(DOUBTS, row, strict=True) if holds] for row in reasons],
+                **shared,
+                **_advice(DOUBTS, [*reasons, against]),
             }
         )
-    return answers
+    of_numbers = []
+    for number in card.numbers:
+        name, expected = number.reading.number, numbers[number.reading.number]
+        value, low, high = number.within_range(expected)
+        of_numbers.append(
+            {
+                "number": [name] * count,
+                "unit": [number.reading.unit] * count,
+                "value": value,
+                "low": low,
+                "high": high,
+                "deviation": expected.deviation,
+                **shared,
+                **_advice(NUMBER_DOUBTS, [is_referred, ~is_typical, number.is_too_wide(expected), contradicted[name]]),
+            }
+        )
+    return Answers(questions, of_numbers)
+
+
+def _advice(doubts: Sequence[str], reasons: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Advice and doubts of n ECGs; `reasons`: (n,) bool for each doubt, whether it holds."""
+    holds = np.stack(reasons, axis=1)
+    return {
+        "advice": advice(~np.any(holds, axis=1)).tolist(),
+        "doubts": [[doubt for doubt, one in zip(doubts, row, strict=True) if one] for row in holds],
+    }
 
 
 def _uncertainty(entry: LoadedReading, echo: ExpectedEcho) -> dict[str, Any]:

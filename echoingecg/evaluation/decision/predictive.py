@@ -1,12 +1,12 @@
-"""The predictive distribution of a question: what the echo itself would say, given the ECG, as a normal distribution.
+"""The predictive distribution: what the echo itself would say, given the ECG, as a normal distribution.
 
 The echo's value is the log-odds that the question gets from the teacher's mean embedding of the study, or the number
-measured; no label is read for the former. Its mean is linear in the student's own value of the ECG and in the features
-of the student's trunk. The logarithm of its variance is linear in the logarithm of the ECG's distance to the
-training ECGs, fitted on clean ECGs and disturbed copies of them, and in the features, fitted on the clean ECGs; the
-further an ECG is from the training, the less the features count. Both are fitted to squared residuals by a Gamma
-likelihood with a log link (Davidian and Carroll, JASA 1987;82:1079): the aleatoric uncertainty of Kendall and Gal,
-NeurIPS 2017, on frozen features.
+measured; no label is read for the former. Its mean is linear in the student's own value of the ECG (none, for a number)
+and in the features of the student's trunk. The logarithm of its variance is linear in the logarithm of the ECG's
+distance to the training ECGs, fitted on clean ECGs and disturbed copies of them, and in the features, fitted on the
+clean ECGs; the further an ECG is from the training, the less the features count. Both are fitted to squared residuals
+by a Gamma likelihood with a log link (Davidian and Carroll, JASA 1987;82:1079): the aleatoric uncertainty of Kendall
+and Gal, NeurIPS 2017, on frozen features.
 
 Shape legend: n = ECGs, F = features.
 """
@@ -37,7 +37,7 @@ class EcgValues(NamedTuple):
     """What a predictive distribution is made of, for n ECGs.
 
     Attributes:
-        value: (n,) the student's own value.
+        value: (n,) the student's own value; 0 where it has none.
         distance: (n,) to the training ECGs.
         features: (n, F) of the student's trunk.
     """
@@ -90,15 +90,15 @@ def fit_predictive(
         typical_distance: that of half of the training ECGs; beyond it the features count less.
 
     Returns:
-        The distribution; None where training or validation ECGs are too few or all alike.
+        The distribution; None where training or validation ECGs are too few, or the echo's values all alike.
     """
     ecgs, target = clean
-    if len(target) < 2 or len(validation[1]) < 2 or np.ptp(ecgs.value) == 0 or np.ptp(target) == 0:
+    if len(target) < 2 or len(validation[1]) < 2 or np.ptp(target) == 0:
         return None
     every = EcgValues(*(np.concatenate(parts) for parts in zip(ecgs, copies[0], strict=True)))
     echo = np.concatenate([target, copies[1]])
     scaler = StandardScaler().fit(every.features.astype(np.float64))
-    unit = float(every.value.std())
+    unit = float(every.value.std()) or 1.0
     inputs = np.column_stack([scaler.transform(every.features.astype(np.float64)), every.value / unit])
     line = Ridge(_RIDGE).fit(inputs, echo)
     mean_weight = line.coef_[:-1] / scaler.scale_
@@ -138,7 +138,7 @@ def _stretched(fitted: PredictiveDistribution, ecgs: EcgValues, echo: np.ndarray
 
 @dataclass(frozen=True)
 class ExpectedEcho:
-    """The log-odds that the echoes of n ECGs are expected to get.
+    """What the echoes of n ECGs are expected to give: log-odds of a question, or a number.
 
     Attributes:
         mean: (n,) float64.
@@ -157,6 +157,12 @@ class ExpectedEcho:
     def distance(self, threshold: float) -> np.ndarray:
         """Distance to the log-odds of a threshold, in deviations, (n,) float64; not negative for label 1."""
         return np.asarray((self.mean - float(log_odds(np.array(threshold)))) / self._unit)
+
+    @property
+    def interval(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ends of the interval that holds INTERVAL_MASS of the echoes' values, (n,) float64 each."""
+        reach = INTERVAL_REACH * self.deviation
+        return self.mean - reach, self.mean + reach
 
     @property
     def rounding(self) -> np.ndarray:
@@ -182,3 +188,8 @@ def expected_echo(predictive: PredictiveDistribution | None, ecgs: EcgValues, st
     size = np.linalg.norm(ecgs.features, axis=1) * np.linalg.norm(predictive.mean_weight)
     error = abs(predictive.scalars.slope) * error + FLOAT32_ROUNDING * size
     return ExpectedEcho(predictive.mean(ecgs), predictive.deviation(ecgs), error)
+
+
+def expected_number(predictive: PredictiveDistribution, distance: np.ndarray, features: np.ndarray) -> ExpectedEcho:
+    """The expected number of n ECGs, of their distances to the training ECGs, (n,), and features, (n, F)."""
+    return expected_echo(predictive, EcgValues(np.zeros(len(distance)), distance, features), 0.0)

@@ -16,14 +16,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from data_contracts import prediction as contract
-from data_contracts.prediction import Calibration, Reading, ReadingCard, Referral
+from data_contracts.prediction import Calibration, Predictive, Reading, ReadingCard, Referral
 from echoingecg.common import ContractError, StoreError, UserError
 from echoingecg.evaluation.data.models import LinearScore
 from echoingecg.evaluation.decision.calibration import CalibrationEcgs, Isotonic, Platt, choose_calibration
+from echoingecg.evaluation.decision.numbers import LoadedNumber
 from echoingecg.evaluation.decision.predictive import PredictiveDistribution
 from echoingecg.evaluation.decision.threshold_and_referral import choose_referral, threshold_at_specificity
 from echoingecg.evaluation.decision.typicality import Typicality
-from echoingecg.recipe import EvaluationSettings
+from echoingecg.recipe import EcgSettings, EvaluationSettings
 
 _EQUAL = 1e-5  # relative: deviations and distances that differ by less are equal
 MAX_QUANTILES = 1001  # of a measure, when there are more validation ECGs than that
@@ -55,12 +56,20 @@ class LoadedReadingCard:
         readings: one for each question and protocol.
         typicality: None where too few training ECGs tell what is typical: then everything is referred.
         distances: (q,) float64, ascending: typicality of the validation ECGs.
+        numbers: one for each number of the echo.
     """
 
     card: ReadingCard
     readings: tuple[LoadedReading, ...]
     typicality: Typicality | None
     distances: np.ndarray
+    numbers: tuple[LoadedNumber, ...] = ()
+
+    @classmethod
+    def without_readings(cls, ecg: EcgSettings) -> Self:
+        """A card that answers nothing, of signals made with these settings."""
+        card = ReadingCard(student="", ecg=ecg.model_dump(mode="json"), readings=(), answered_by="", typical=None)
+        return cls(card, (), None, np.empty(0))
 
     @property
     def dim(self) -> int | None:
@@ -68,9 +77,9 @@ class LoadedReadingCard:
         return len(self.readings[0].score.weight) if self.readings else None
 
     def readings_under(self, protocol: str) -> list[LoadedReading]:
-        """Readings of one protocol. Raises UserError when the card has none."""
+        """Readings of one protocol; none of a card that holds numbers alone. Raises UserError when it has none."""
         chosen = [entry for entry in self.readings if entry.reading.protocol == protocol]
-        if not chosen:
+        if not chosen and (self.readings or not self.numbers):
             known = ", ".join(dict.fromkeys(entry.reading.protocol for entry in self.readings)) or "none"
             raise UserError(f"no endpoint was judged under protocol '{protocol}': this evaluation knows {known}")
         return chosen
@@ -79,10 +88,11 @@ class LoadedReadingCard:
         """Writes the card to a folder; equal cards give equal bytes."""
         typicality = self.typicality
         features = 0 if typicality is None else len(typicality.centre)
-        weights = np.zeros((2, len(self.readings), features))
-        for row, entry in enumerate(self.readings):
-            if entry.predictive is not None:
-                weights[:, row] = entry.predictive.mean_weight, entry.predictive.log_variance_weight
+        predictives = [entry.predictive for entry in self.readings] + [number.predictive for number in self.numbers]
+        weights = np.zeros((2, len(predictives), features))
+        for row, predictive in enumerate(predictives):
+            if predictive is not None:
+                weights[:, row] = predictive.mean_weight, predictive.log_variance_weight
         arrays = {
             contract.WEIGHT: _stacked([entry.score.weight for entry in self.readings]),
             contract.BIAS: np.array([entry.score.bias for entry in self.readings], np.float64),
@@ -115,24 +125,28 @@ class LoadedReadingCard:
             raise ContractError(f"{path}: damaged, or of another release: run stage evaluation again") from fault
         except (OSError, SafetensorError) as fault:
             raise StoreError(f"{path}: cannot be read: restore it, or run stage evaluation again") from fault
-        _check_shapes(arrays, len(card.readings), path)
+        _check_shapes(arrays, len(card.readings), len(card.numbers), path)
         typicality = None
         if card.typical is not None:
             typicality = Typicality(
                 arrays[contract.CENTRE], arrays[contract.WHITENING], arrays[contract.DISTURBED], card.typical
             )
         readings = tuple(_loaded(reading, row, arrays) for row, reading in enumerate(card.readings))
-        return cls(card, readings, typicality, arrays[contract.DISTANCES])
+        numbers = tuple(
+            LoadedNumber(number, _predictive(number.predictive, row, arrays))
+            for row, number in enumerate(card.numbers, start=len(readings))
+        )
+        return cls(card, readings, typicality, arrays[contract.DISTANCES], numbers)
 
 
-def _check_shapes(arrays: Mapping[str, np.ndarray], readings: int, path: Path) -> None:
-    """Raises ContractError unless all arrays are there and have the shapes of so many readings."""
+def _check_shapes(arrays: Mapping[str, np.ndarray], readings: int, numbers: int, path: Path) -> None:
+    """Raises ContractError unless all arrays are there and have the shapes of so many readings and numbers."""
     features = len(arrays.get(contract.CENTRE, ()))
     shapes: dict[str, tuple[int | None, ...]] = {
         contract.WEIGHT: (readings, None),
         contract.BIAS: (readings,),
-        contract.MEAN_WEIGHT: (readings, features),
-        contract.LOG_VARIANCE_WEIGHT: (readings, features),
+        contract.MEAN_WEIGHT: (readings + numbers, features),
+        contract.LOG_VARIANCE_WEIGHT: (readings + numbers, features),
         contract.DEVIATIONS: (readings, None),
         contract.CENTRE: (features,),
         contract.WHITENING: (features, features),
@@ -146,14 +160,14 @@ def _check_shapes(arrays: Mapping[str, np.ndarray], readings: int, path: Path) -
 
 
 def _loaded(reading: Reading, row: int, arrays: Mapping[str, np.ndarray]) -> LoadedReading:
-    predictive = None
-    if reading.predictive is not None:
-        predictive = PredictiveDistribution(
-            reading.predictive, arrays[contract.MEAN_WEIGHT][row], arrays[contract.LOG_VARIANCE_WEIGHT][row]
-        )
+    predictive = None if reading.predictive is None else _predictive(reading.predictive, row, arrays)
     score = LinearScore(arrays[contract.WEIGHT][row], float(arrays[contract.BIAS][row]))
     deviations = arrays[contract.DEVIATIONS][row]
     return LoadedReading(reading, score, predictive, deviations[np.isfinite(deviations)])
+
+
+def _predictive(scalars: Predictive, row: int, arrays: Mapping[str, np.ndarray]) -> PredictiveDistribution:
+    return PredictiveDistribution(scalars, arrays[contract.MEAN_WEIGHT][row], arrays[contract.LOG_VARIANCE_WEIGHT][row])
 
 
 def _stacked(rows: Sequence[np.ndarray]) -> np.ndarray:

@@ -39,8 +39,7 @@ class Typicality:
 
     def distance(self, features: np.ndarray) -> np.ndarray:
         """Mahalanobis distance per square root of F, (n,) float64: about 1 for an ECG like those of the training."""
-        whitened = (features.astype(np.float64) - self.centre) @ self.whitening
-        return np.asarray(np.sqrt(np.mean(whitened**2, axis=1)))
+        return mahalanobis(features, self.centre, self.whitening)
 
     def likeness(self, features: np.ndarray) -> np.ndarray:
         """Log-odds that an ECG is disturbed, among as many disturbed as undisturbed ones, (n,) float64."""
@@ -62,6 +61,23 @@ class Typicality:
         )
 
 
+def fit_distance(training: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Mean, (F,), and whitening, (F, F), of training rows, (n, F); None for rows that are too few or too alike."""
+    if len(training) < 2:
+        return None
+    estimate = LedoitWolf().fit(training.astype(np.float64))
+    try:
+        return estimate.location_, np.linalg.cholesky(estimate.precision_)
+    except np.linalg.LinAlgError:
+        return None
+
+
+def mahalanobis(rows: np.ndarray, centre: np.ndarray, whitening: np.ndarray) -> np.ndarray:
+    """Mahalanobis distance per square root of F, (n,) float64, of rows (n, F)."""
+    whitened = (rows.astype(np.float64) - centre) @ whitening
+    return np.asarray(np.sqrt(np.mean(whitened**2, axis=1)))
+
+
 def fit_typicality(
     training: np.ndarray, disturbed: np.ndarray, validation: np.ndarray, share: float
 ) -> Typicality | None:
@@ -77,12 +93,8 @@ def fit_typicality(
         The measures; None without copies, without a validation ECG, or with training ECGs that are too few or too
         alike for a covariance.
     """
-    if len(training) < 2 or len(disturbed) == 0 or len(validation) == 0:
-        return None
-    estimate = LedoitWolf().fit(training.astype(np.float64))
-    try:
-        whitening = np.linalg.cholesky(estimate.precision_)
-    except np.linalg.LinAlgError:
+    fitted_distance = fit_distance(training)
+    if fitted_distance is None or len(disturbed) == 0 or len(validation) == 0:
         return None
     scaler = StandardScaler().fit(training.astype(np.float64))
     both = scaler.transform(np.concatenate([training, disturbed]).astype(np.float64))
@@ -90,14 +102,15 @@ def fit_typicality(
     fitted = LogisticRegression(C=_DISTURBED_C, class_weight="balanced", max_iter=3000).fit(both, is_disturbed)
     weight = fitted.coef_[0] / scaler.scale_
     line = np.append(fitted.intercept_[0] - weight @ scaler.mean_, weight)
-    measure = Typicality(estimate.location_, whitening, line, TypicalLimits(distance=0.0, likeness=0.0))
+    measure = Typicality(*fitted_distance, line, TypicalLimits(distance=0.0, likeness=0.0))
     each = 1 - (1 - share) / 2
     limits = TypicalLimits(
-        distance=_limit(measure.distance(validation), each), likeness=_limit(measure.likeness(validation), each)
+        distance=share_limit(measure.distance(validation), each),
+        likeness=share_limit(measure.likeness(validation), each),
     )
     return replace(measure, limits=limits)
 
 
-def _limit(values: np.ndarray, share: float) -> float:
+def share_limit(values: np.ndarray, share: float) -> float:
     """The smallest of the values, (m,), that at least this share of them does not exceed."""
     return float(np.sort(values)[min(int(np.ceil(share * len(values))), len(values)) - 1])

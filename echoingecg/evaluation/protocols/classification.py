@@ -1,17 +1,19 @@
 """Yes/no questions: one endpoint through every protocol, with scores, threshold, decisions and rows of the tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from scipy.special import expit
 
+from data_contracts.prediction import NumberLimit
 from echoingecg.evaluation.data import names
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.data.models import LinearScore, Models
 from echoingecg.evaluation.decision import calibration, reading_card, threshold_and_referral
 from echoingecg.evaluation.decision.nested import ConsistentDistance, chains, consistent_distances, project_by_name
+from echoingecg.evaluation.decision.numbers import LoadedNumber, contradicts, limits_of_questions
 from echoingecg.evaluation.decision.predictive import ExpectedEcho, PredictiveDistribution, expected_echo
 from echoingecg.evaluation.metrics.classification import log_odds
 from echoingecg.evaluation.metrics.selective import subgroup_levels
@@ -61,6 +63,7 @@ class ProtocolResult:
         threshold: chosen on the validation split.
         echo: expected log-odds of the echo for each ECG.
         consistent: distances to the threshold in deviations, made consistent with nested questions.
+        is_contradicted: (n,) bool, whether a number of the reading card contradicts the decision.
         choices: chosen on the validation split.
         probability: (n,) float64, calibrated and consistent with nested questions; None where it is not calibrated.
     """
@@ -70,6 +73,7 @@ class ProtocolResult:
     threshold: threshold_and_referral.Threshold
     echo: ExpectedEcho
     consistent: ConsistentDistance
+    is_contradicted: np.ndarray
     choices: reading_card.ValidationChoices
     probability: np.ndarray | None
 
@@ -85,9 +89,10 @@ class ProtocolResult:
 
     @property
     def is_decided(self) -> np.ndarray:
-        """Whether the scores allow one answer alone, (n,) bool."""
+        """Whether the scores allow one answer alone, and nothing contradicts it, (n,) bool."""
         found = self.consistent
-        return threshold_and_referral.is_decided(self.choices.referral, found.distance, found.rounding) & found.is_kept
+        is_decided = threshold_and_referral.is_decided(self.choices.referral, found.distance, found.rounding)
+        return is_decided & found.is_kept & ~self.is_contradicted
 
 
 @dataclass(frozen=True)
@@ -178,7 +183,10 @@ def score_endpoint(
 
 
 def decide_endpoints(
-    scored: Sequence[ScoredEndpoint], trust: CohortTrust, settings: EvaluationSettings
+    scored: Sequence[ScoredEndpoint],
+    trust: CohortTrust,
+    settings: EvaluationSettings,
+    numbers: Sequence[LoadedNumber] = (),
 ) -> list[EndpointResult]:
     """Chooses thresholds and rules on validation, and decides; decisions of nested questions do not contradict.
 
@@ -186,7 +194,12 @@ def decide_endpoints(
         scored: all endpoints.
         trust: of the same cohort.
         settings: of all protocols.
+        numbers: of the reading card; its answers are held against them.
     """
+    expected = {number.reading.number: trust.expected_number(number.predictive) for number in numbers}
+    limits = limits_of_questions(
+        [endpoint.endpoint for endpoint in scored], [entry for entry in settings.regressions if entry.name in expected]
+    )
     nested = chains([endpoint.endpoint for endpoint in scored])
     decided: dict[str, list[ProtocolResult]] = {endpoint.endpoint.name: [] for endpoint in scored}
     for protocol in dict.fromkeys(attempt.protocol for endpoint in scored for attempt in endpoint.attempts):
@@ -201,7 +214,7 @@ def decide_endpoints(
         }
         rounding = {name: undecided.echo.rounding for name, undecided in of_protocol.items()}
         results = {
-            name: of_protocol[name].decided(consistent, settings)
+            name: of_protocol[name].decided(consistent, settings, limits.get(name), expected)
             for name, consistent in consistent_distances(distances, rounding, nested).items()
         }
         calibrated = {name: result.probability for name, result in results.items() if result.probability is not None}
@@ -232,9 +245,26 @@ class _Undecided:
             echo = trust.expected_echo(attempt.linear_score, attempt.predictive, endpoint.record)
         return cls(endpoint, attempt, score, threshold, echo)
 
-    def decided(self, consistent: ConsistentDistance, settings: EvaluationSettings) -> ProtocolResult:
-        """Chooses the rules on the validation ECGs; arguments as in ProtocolResult."""
+    def decided(
+        self,
+        consistent: ConsistentDistance,
+        settings: EvaluationSettings,
+        limit: NumberLimit | None,
+        numbers: Mapping[str, ExpectedEcho],
+    ) -> ProtocolResult:
+        """Chooses the rules on the validation ECGs.
+
+        Args:
+            consistent: as in ProtocolResult.
+            settings: of all protocols.
+            limit: where the question parts the values of a number.
+            numbers: of all paired ECGs, by name.
+        """
         endpoint = self.endpoint
+        if self.attempt.linear_score is None:  # not on the card
+            limit = None
+        of_ecgs = {name: number[endpoint.record] for name, number in numbers.items()}
+        is_contradicted = contradicts(limit, of_ecgs, threshold_and_referral.decide(consistent.distance))
         validation = endpoint.split == "validation"
         own = self.echo.distance(self.threshold.value)
         ecgs = calibration.CalibrationEcgs(endpoint.label, endpoint.patient_id, self.score, own)
@@ -246,7 +276,9 @@ class _Undecided:
             settings,
         )
         probability = calibration.calibrate(choices.calibration, self.score, own)
-        return ProtocolResult(self.attempt, self.score, self.threshold, self.echo, consistent, choices, probability)
+        return ProtocolResult(
+            self.attempt, self.score, self.threshold, self.echo, consistent, is_contradicted, choices, probability
+        )
 
 
 def _sex(inputs: EvaluationInputs, pairs: EvaluationPairs) -> np.ndarray:

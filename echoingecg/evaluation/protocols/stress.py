@@ -90,7 +90,7 @@ class _Outcome:
             return
         mean, _, features = self.student.embed_ecg_with_features(ecgs.signals)
         is_referred = are_referred(ecgs.quality, ecgs.findings, self.settings)
-        for answers in answer_ecgs(self.card, self.protocol, mean, features, is_referred):
+        for answers in answer_ecgs(self.card, self.protocol, mean, features, is_referred).questions:
             columns = self.columns.setdefault(answers["endpoint"][0], {})
             for name in _MEASURED:
                 if answers[name][0] is not None:

@@ -3,6 +3,7 @@
 Shape legend: r = paired ECGs, k = disturbed copies, D = embedding width, F = features of the trunk.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,6 +19,7 @@ from echoingecg.evaluation.decision.predictive import (
     ExpectedEcho,
     PredictiveDistribution,
     expected_echo,
+    expected_number,
     fit_predictive,
 )
 from echoingecg.evaluation.decision.typicality import Typicality, fit_typicality
@@ -127,16 +129,38 @@ class CohortTrust:
 
     def predictive_of_question(self, score: LinearScore) -> PredictiveDistribution | names.Skipped:
         """The distribution of the log-odds that the echo would get; no label is read."""
+        return self._predictive(score.log_odds, score.log_odds(self.target))
+
+    def predictive_of_number(self, measured: np.ndarray) -> PredictiveDistribution | names.Skipped:
+        """The distribution of a number that the echo would measure, given the features of the trunk alone.
+
+        Args:
+            measured: (r,) float64, NaN where it is not known; those of test ECGs are not read.
+        """
+        return self._predictive(lambda mean: np.zeros(len(mean)), measured)
+
+    def expected_number(self, predictive: PredictiveDistribution) -> ExpectedEcho:
+        """The expected number of all r ECGs."""
+        return expected_number(predictive, self.distance, self.features)
+
+    def _predictive(
+        self, own_value: Callable[[np.ndarray], np.ndarray], echo: np.ndarray
+    ) -> PredictiveDistribution | names.Skipped:
+        """Fits a distribution on training ECGs and noisy copies whose echo's value is known.
+
+        Args:
+            own_value: gives the student's own values, (n,), of mean embeddings, (n, D).
+            echo: (r,) the echo's values, NaN where they are not known.
+        """
         if self.typicality is None:
             return names.Skipped("too few training or validation ECGs without findings tell what is typical")
-        value, echo = score.log_odds(self.mean), score.log_odds(self.target)
         is_usable = ~self.is_referred & np.isfinite(echo)
         sides = [np.flatnonzero((self.split == side) & is_usable) for side in ("train", "validation")]
         if not len(sides[0]):
-            return names.Skipped("no training ECG without findings is paired with an echo study")
-        clean, validation = ((self.values(value[rows], rows), echo[rows]) for rows in sides)
+            return names.Skipped("the echo's value is known of no training ECG without findings")
+        clean, validation = ((self.values(own_value(self.mean[rows]), rows), echo[rows]) for rows in sides)
         copies = self.copies.chosen(self.copies.is_noisy & is_usable[self.copies.record])
-        copied = EcgValues(score.log_odds(copies.mean), self._distance(copies.features), copies.features)
+        copied = EcgValues(own_value(copies.mean), self._distance(copies.features), copies.features)
         fitted = fit_predictive(clean, (copied, echo[copies.record]), validation, float(np.median(clean[0].distance)))
         return fitted or names.Skipped("too few training or validation ECGs, or all alike")
 

@@ -5,7 +5,9 @@ from math import isfinite
 from typing import Any
 
 from data_contracts import conventions, evaluation, evaluation_details
+from echoingecg.evaluation.data import names
 from echoingecg.evaluation.metrics import bootstrap, classification, selective
+from echoingecg.evaluation.protocols import regression
 from echoingecg.evaluation.protocols.classification import SHOWN_PROTOCOLS
 from echoingecg.evaluation.report import wording
 from echoingecg.evaluation.report.results import EvaluationResults, GroupMetrics
@@ -124,7 +126,21 @@ def shift_table(results: EvaluationResults) -> dict[str, Any]:
             if row["reference_value"] is not None
         ],
         "embedding": [f"{row['value']:.4f} (p = {row['p']:.3f})" for row in rows if row["p"] is not None],
+        "studies": _study_shares(results),
     }
+
+
+def _study_shares(results: EvaluationResults) -> list[str]:
+    """Share of typical echo studies in each split, as text; empty where too few tell what is typical."""
+    shares = []
+    for side in conventions.SPLITS:
+        rows = results.rows(evaluation_details.STUDY_TYPICALITY, split=side)
+        if any(row["distance"] is None for row in rows):
+            return []
+        if rows:
+            typical = sum(row["is_typical"] for row in rows)
+            shares.append(f"{side} {typical:,} of {len(rows):,} ({100 * typical / len(rows):.1f} %)")
+    return shares
 
 
 def stress_rows(results: EvaluationResults) -> dict[str, list[dict[str, Any]]]:
@@ -330,8 +346,19 @@ def few_shot_tables(results: EvaluationResults) -> Iterator[dict[str, Any]]:
             yield {"name": endpoint.name, "cases": cases, "rows": rows}
 
 
+_OF_INTERVALS = (
+    (regression.COVERAGE, "Share of the echoes' values within their 90 % interval"),
+    (regression.COVERAGE_LOW, "… of the half with the smaller deviations"),
+    (regression.COVERAGE_HIGH, "… of the half with the larger deviations"),
+    (regression.WIDTH, "Mean width of the intervals"),
+    (regression.ANSWERED_SHARE, "Share of ECGs that are not referred"),
+    (regression.ANSWERED_COVERAGE, "… of their values within the interval"),
+    (regression.ANSWERED_MAE, "… MAE of these"),
+)
+
+
 def number_tables(results: EvaluationResults) -> Iterator[dict[str, Any]]:
-    """For each number, in the recipe's order: MAE and correlation by protocol."""
+    """For each number, in the recipe's order: MAE and correlation by protocol, and what its intervals hold."""
     for number in results.settings.regressions:
         of_protocols: dict[str, dict[str, Cell]] = {}
         for row in results.rows(evaluation.REGRESSION_METRICS, endpoint=number.name):
@@ -344,6 +371,11 @@ def number_tables(results: EvaluationResults) -> Iterator[dict[str, Any]]:
             "source": number.source,
             "valid_range": _range(number),
             "records": results.labelled(evaluation_details.NUMBER, number.name)["test"]["records"],
+            "intervals": [
+                (label, of_protocols[names.EXPECTED_NUMBER][metric])
+                for metric, label in _OF_INTERVALS
+                if metric in of_protocols.get(names.EXPECTED_NUMBER, {})
+            ],
             "rows": [
                 {"protocol": wording.protocol_name(protocol), **missing, **metrics}
                 for protocol, metrics in of_protocols.items()

@@ -9,6 +9,7 @@ PROTOCOL_NAMES = {
     names.ZERO_SHOT: "Zero-shot",
     names.EXPECTED_ECHO: "Expected echo",
     names.RANKED: "Ranked prompts",
+    names.EXPECTED_NUMBER: "Expected number",
     names.LINEAR_PROBE: "Linear probe",
     names.RIDGE: "Ridge regression",
     "fine_tune": "Fine-tuned",

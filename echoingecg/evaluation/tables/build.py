@@ -11,7 +11,7 @@ from data_contracts.tables import TableContract
 from echoingecg.evaluation.data.embed import GaussianTable
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.metrics import selective, shift
-from echoingecg.evaluation.protocols import classification, regression, retrieval
+from echoingecg.evaluation.protocols import classification, regression, retrieval, studies
 from echoingecg.evaluation.protocols.trust import CohortTrust
 from echoingecg.evaluation.tables import rows as table_rows
 from echoingecg.recipe import EvaluationSettings
@@ -21,7 +21,9 @@ _BY_COLUMN = (
     evaluation.PREDICTIONS,
     evaluation.ANSWERS,
     evaluation.REGRESSIONS,
+    evaluation.INTERVALS,
     evaluation_details.UNCERTAINTY,
+    evaluation_details.STUDY_TYPICALITY,
 )  # one row for each ECG: too many for a dict each
 
 
@@ -62,7 +64,7 @@ def build_tables(
     rows[evaluation_details.SHIFT.name] += shifts.shares(strata, pairs.split, pairs.patient_id)
     rows[evaluation_details.SHIFT.name] += shifts.embedding(ecgs.mean, pairs.split, pairs.patient_id)
     for number in regressions:
-        rows[evaluation.REGRESSION_METRICS.name] += regression.regression_metric_rows(number)
+        rows[evaluation.REGRESSION_METRICS.name] += regression.regression_metric_rows(number, settings)
     for direction, retrieval_result in retrieved.items():
         rows[evaluation_details.RETRIEVAL.name] += retrieval_result.rows(direction)
     asked: list[classification.EndpointResult | regression.RegressionResult] = [*endpoints, *regressions]
@@ -91,7 +93,9 @@ def build_tables(
         (evaluation.PREDICTIONS, prediction_columns),
         (evaluation.ANSWERS, answer_columns),
         (evaluation.REGRESSIONS, numbers),
+        (evaluation.INTERVALS, [regression.interval_columns(result) for result in regressions if result.answers]),
         (evaluation_details.UNCERTAINTY, [uncertainty]),
+        (evaluation_details.STUDY_TYPICALITY, [studies.study_columns(inputs, settings.typical_share)]),
     )
     built = {
         contract.name: contract.build(rows[contract.name]) for contract in evaluation.TABLES if contract.name in rows

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from data_contracts.evaluation import ANSWERS, PREDICTIONS
+from data_contracts.evaluation import ANSWERS, INTERVALS, PREDICTIONS, REGRESSIONS
 from data_contracts.prediction import DOUBTS
 from echoingecg.common import UserError
 from echoingecg.evaluation.decision.answers import answer_ecgs
 from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
 from echoingecg.recipe import EvaluationSettings
-from helpers.cases.evaluation_case import NO_FEW_SHOT, lvef_below, make_inputs
+from helpers.cases.evaluation_case import LVEF, NO_FEW_SHOT, lvef_below, make_inputs
 from helpers.cases.reading_cards import NESTED, PROTOCOLS, nested_card
 
 DIM, FEATURES = 6, 5
@@ -39,7 +39,7 @@ def card(**changes: object) -> LoadedReadingCard:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("calibration", ["platt", "isotonic", "none"])
 def test_nested_answers_never_contradict(protocol: str, calibration: str) -> None:
-    answers = answer_ecgs(card(calibration=calibration), protocol, *ecgs())
+    answers = answer_ecgs(card(calibration=calibration), protocol, *ecgs()).questions
     assert [answer["endpoint"][0] for answer in answers] == list(NESTED)
     decision = np.stack([answer["decision"] for answer in answers])
     assert (np.diff(decision, axis=0) >= 0).all()
@@ -54,14 +54,14 @@ def test_nested_answers_never_contradict(protocol: str, calibration: str) -> Non
 def test_without_the_chain_the_same_answers_would_contradict() -> None:
     own = card()
     alone = replace(own, card=own.card.model_copy(update={"nested": ()}))
-    decision = np.stack([answer["decision"] for answer in answer_ecgs(alone, "expected_echo", *ecgs())])
+    decision = np.stack([answer["decision"] for answer in answer_ecgs(alone, "expected_echo", *ecgs()).questions])
     assert (np.diff(decision, axis=0) < 0).any()
 
 
 @pytest.mark.parametrize("calibration", ["platt", "isotonic", "none"])
 def test_a_probability_stands_within_its_interval(calibration: str) -> None:
     for protocol in PROTOCOLS:
-        for answer in answer_ecgs(card(calibration=calibration), protocol, *ecgs()):
+        for answer in answer_ecgs(card(calibration=calibration), protocol, *ecgs()).questions:
             if answer["low"][0] is None:
                 assert protocol == "zero_shot" or calibration != "platt"
                 continue
@@ -77,7 +77,7 @@ def test_an_interval_holds_the_middle_90_percent_of_what_the_echo_may_say() -> N
     random = np.random.default_rng(5)
     assert own.typicality is not None
     for answer, entry in zip(
-        answer_ecgs(alone, "expected_echo", mean, features, is_referred),
+        answer_ecgs(alone, "expected_echo", mean, features, is_referred).questions,
         own.readings_under("expected_echo"),
         strict=True,
     ):
@@ -101,7 +101,7 @@ def test_who_is_referred_has_a_doubt_and_who_is_not_has_none(protocol: str) -> N
     own = card()
     assert own.typicality is not None
     seen: set[str] = set()
-    for answer in answer_ecgs(own, protocol, mean, features, is_referred):
+    for answer in answer_ecgs(own, protocol, mean, features, is_referred).questions:
         for row, doubts in enumerate(answer["doubts"]):
             assert (answer["advice"][row] == "predict") == (doubts == [])
             assert doubts == [doubt for doubt in DOUBTS if doubt in doubts], "in the order of the contract"
@@ -112,13 +112,13 @@ def test_who_is_referred_has_a_doubt_and_who_is_not_has_none(protocol: str) -> N
         np.testing.assert_allclose(answer["typicality"], own.typicality.distance(features))
         assert strange[::10].all()
         assert 0.2 < np.mean(np.array(answer["advice"]) == "predict") < 0.95
-    assert seen == set(DOUBTS)
+    assert seen == set(DOUBTS) - {"number contradicts"}
 
 
 def test_scores_alone_have_no_uncertainty_and_predictions_have_one() -> None:
-    for answer in answer_ecgs(card(), "zero_shot", *ecgs()):
+    for answer in answer_ecgs(card(), "zero_shot", *ecgs()).questions:
         assert set(answer["uncertainty"]) == set(answer["uncertainty_percentile"]) == {None}
-    for answer in answer_ecgs(card(), "expected_echo", *ecgs()):
+    for answer in answer_ecgs(card(), "expected_echo", *ecgs()).questions:
         assert (answer["uncertainty"] > 0).all()
         assert ((answer["uncertainty_percentile"] >= 0) & (answer["uncertainty_percentile"] <= 100)).all()
         order = np.argsort(answer["uncertainty"])
@@ -133,7 +133,7 @@ def test_without_a_measure_of_typicality_everything_is_referred() -> None:
         typicality=None,
         distances=np.empty(0),
     )
-    for answer in answer_ecgs(blind, "zero_shot", *ecgs()):
+    for answer in answer_ecgs(blind, "zero_shot", *ecgs()).questions:
         assert set(answer["advice"]) == {"refer"}
         assert all("not typical" in doubts for doubts in answer["doubts"])
         assert set(answer["typicality"]) == set(answer["typicality_percentile"]) == {None}
@@ -144,15 +144,15 @@ def test_without_a_measure_of_typicality_everything_is_referred() -> None:
 def test_no_ecg_gives_empty_columns() -> None:
     nothing = np.empty((0, DIM), np.float32), np.empty((0, FEATURES), np.float32), np.empty(0, bool)
     for protocol in PROTOCOLS:
-        for answer in answer_ecgs(card(calibration="none"), protocol, *nothing):
+        for answer in answer_ecgs(card(calibration="none"), protocol, *nothing).questions:
             assert {len(values) for values in answer.values()} == {0}
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_order_and_company_do_not_matter(protocol: str) -> None:
     mean, features, is_referred = ecgs(40)
-    together = answer_ecgs(card(), protocol, mean, features, is_referred)
-    back = answer_ecgs(card(), protocol, mean[::-1], features[::-1], is_referred[::-1])
+    together = answer_ecgs(card(), protocol, mean, features, is_referred).questions
+    back = answer_ecgs(card(), protocol, mean[::-1], features[::-1], is_referred[::-1]).questions
     for whole, turned in zip(together, back, strict=True):
         for name, values in whole.items():
             assert list(values) == list(turned[name])[::-1] or np.allclose(
@@ -161,7 +161,7 @@ def test_order_and_company_do_not_matter(protocol: str) -> None:
     for row in range(0, 40, 7):
         one = slice(row, row + 1)
         for whole, alone in zip(
-            together, answer_ecgs(card(), protocol, mean[one], features[one], is_referred[one]), strict=True
+            together, answer_ecgs(card(), protocol, mean[one], features[one], is_referred[one]).questions, strict=True
         ):
             assert (alone["advice"][0], alone["doubts"][0]) == (whole["advice"][row], whole["doubts"][row])
             assert alone["probability"][0] == pytest.approx(whole["probability"][row], abs=1e-12)
@@ -185,6 +185,7 @@ def test_the_evaluation_gives_the_answers_of_its_card(
     folder = tmp_path_factory.mktemp("answers")
     settings = EvaluationSettings(
         endpoints=tuple(lvef_below(value) for value in (50, 40, 45)),
+        regressions=(LVEF,),
         bootstrap_draws=10,
         few_shot=NO_FEW_SHOT,
         stress_ecgs=0,
@@ -201,7 +202,7 @@ def test_the_evaluation_gives_the_answers_of_its_card(
     is_referred = np.array([word == "refer" for word in use])
     judged = PREDICTIONS.read(folder).to_pandas().merge(ANSWERS.read(folder).to_pandas())
     for protocol in ("zero_shot", "zero_shot_teacher", "expected_echo", "linear_probe"):
-        for answer in answer_ecgs(own, protocol, mean, features, is_referred):
+        for answer in answer_ecgs(own, protocol, mean, features, is_referred).questions:
             of = judged[(judged["protocol"] == protocol) & (judged["endpoint"] == answer["endpoint"][0])]
             rows = np.array([row_of[name] for name in of["record_id"]])
             assert len(rows) > 200
@@ -214,3 +215,12 @@ def test_the_evaluation_gives_the_answers_of_its_card(
             if protocol == "expected_echo":
                 np.testing.assert_allclose(answer["uncertainty"][rows], of["deviation"], rtol=1e-5)
             assert set(of["advice"]) == {"predict", "refer"}
+    (number,) = answer_ecgs(own, own.card.answered_by, mean, features, is_referred).numbers
+    of = INTERVALS.read(folder).to_pandas()
+    rows = np.array([row_of[name] for name in of["record_id"]])
+    for name in ("low", "high", "deviation"):
+        np.testing.assert_allclose(number[name][rows], of[name], rtol=1e-5)
+    assert np.array(number["advice"])[rows].tolist() == of["advice"].tolist()
+    told = REGRESSIONS.read(folder).to_pandas().query("protocol == 'expected_number'")
+    assert told["record_id"].tolist() == of["record_id"].tolist()
+    np.testing.assert_allclose(number["value"][rows], told["predicted"], rtol=1e-5)

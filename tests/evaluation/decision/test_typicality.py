@@ -1,5 +1,7 @@
 """Typicality: the measures against SciPy and scikit-learn, what the limits leave out, and rounding."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,8 +12,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from data_contracts.evaluation_details import STUDY_TYPICALITY
 from data_contracts.prediction import TypicalLimits
+from echoingecg.evaluation.data.inputs import EvaluationInputs
 from echoingecg.evaluation.decision.typicality import Typicality, fit_typicality
+from echoingecg.evaluation.protocols.studies import study_columns
+from helpers.cases.evaluation_case import make_inputs
 
 FEATURES = 12
 
@@ -168,3 +174,29 @@ def test_a_feature_that_never_varies_does_no_harm() -> None:
     assert found is not None
     assert np.isfinite(found.distance(parts[1])).all()
     assert found.is_typical(parts[2]).mean() > 0.85
+
+
+def test_the_distance_of_each_echo_study_is_scipys(inputs: EvaluationInputs, evaluated: Path) -> None:
+    found = STUDY_TYPICALITY.read(evaluated).to_pandas()
+    side = dict(zip(*(inputs.patients[name].to_pylist() for name in ("patient_id", "split")), strict=True))
+    split = np.array([side[name] for name in inputs.studies["patient_id"].to_pylist()])
+    assert found["study_id"].tolist() == inputs.studies["study_id"].to_pylist()
+    assert found["split"].tolist() == split.tolist()
+    mean = inputs.target_mean.astype(np.float64)
+    estimate = LedoitWolf().fit(mean[split == "train"])
+    root = np.sqrt(mean.shape[1])
+    expected = [mahalanobis(row, estimate.location_, estimate.precision_) / root for row in mean[::7]]
+    np.testing.assert_allclose(found["distance"][::7], expected, rtol=1e-9)
+    validation = found[found["split"] == "validation"]
+    assert 0.95 <= validation["is_typical"].mean() < 0.95 + 1 / len(validation)
+    limit = validation.loc[validation["is_typical"], "distance"].max()
+    np.testing.assert_array_equal(found["is_typical"], found["distance"] <= limit)
+    typical = found[found["split"] == "test"]["is_typical"]
+    page = (evaluated / "report.html").read_text(encoding="utf-8")
+    assert f"test {typical.sum()} of {len(typical)} ({100 * typical.mean():.1f} %)" in page
+
+
+def test_too_few_studies_have_no_distance() -> None:
+    columns = study_columns(make_inputs(2), 0.95)
+    assert set(columns["distance"]) == {None}
+    assert not columns["is_typical"].any()

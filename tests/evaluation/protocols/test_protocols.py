@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import mean_absolute_error, roc_auc_score
 
 from data_contracts.conventions import ContractError, UserError
-from data_contracts.evaluation import FEW_SHOT, METRICS, REGRESSION_METRICS, REGRESSIONS
+from data_contracts.evaluation import FEW_SHOT, INTERVALS, METRICS, REGRESSION_METRICS, REGRESSIONS
 from echoingecg.evaluation.data.embed import GaussianTable
 from echoingecg.evaluation.data.models import (
     Space,
@@ -226,10 +226,33 @@ def test_the_stage_writes_few_shot_and_numbers(evaluated: Path) -> None:
     numbers = REGRESSIONS.read(evaluated).to_pandas()
     errors = REGRESSION_METRICS.read(evaluated).to_pandas()
     mae = errors[errors["metric"] == "mae"].set_index("protocol")["value"]
-    assert set(mae.index) == {"ranked", "ranked_teacher", "ridge", "ecg_measurements", "training_mean"}
+    assert set(mae.index) == {
+        "ranked",
+        "ranked_teacher",
+        "expected_number",
+        "ridge",
+        "ecg_measurements",
+        "training_mean",
+    }
     for protocol, rows in numbers[numbers["split"] == "test"].groupby("protocol"):
         assert mae[protocol] == pytest.approx(mean_absolute_error(rows["measured"], rows["predicted"]))
-    assert mae["ridge"] < mae["training_mean"]
+    assert max(mae["ridge"], mae["expected_number"]) < mae["training_mean"]
+    told = numbers[(numbers["protocol"] == "expected_number") & (numbers["split"] == "test")]
+    told = told.merge(INTERVALS.read(evaluated).to_pandas())
+    assert len(told) == (numbers["split"] == "test").sum() / numbers["protocol"].nunique()
+    found = errors[errors["protocol"] == "expected_number"].set_index("metric")["value"]
+    holds = (told["low"] <= told["measured"]) & (told["measured"] <= told["high"])
+    sure, answered = told["deviation"] <= told["deviation"].median(), told["advice"] == "predict"
+    assert 0 < answered.sum() < len(told)
+    assert found["coverage"] == pytest.approx(holds.mean())
+    assert 0.8 < found["coverage"] < 0.97
+    assert found["coverage_low_deviation"] == pytest.approx(holds[sure].mean())
+    assert found["coverage_high_deviation"] == pytest.approx(holds[~sure].mean())
+    assert found["interval_width"] == pytest.approx((told["high"] - told["low"]).mean())
+    assert found["answered_share"] == pytest.approx(answered.mean())
+    assert found["answered_coverage"] == pytest.approx(holds[answered].mean())
+    of = told[answered]
+    assert found["answered_mae"] == pytest.approx(mean_absolute_error(of["measured"], of["predicted"]))
 
 
 def test_other_students_and_external_models_stand_in_the_same_tables(inputs: EvaluationInputs, tmp_path: Path) -> None:

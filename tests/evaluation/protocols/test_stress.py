@@ -80,7 +80,7 @@ def test_level_0_is_the_undisturbed_cohort_on_the_same_way(stressed: Stress, que
             for quality, findings in zip(outcome.quality, outcome.findings.tolist(), strict=True)
         ]
     )
-    answers = answer_ecgs(stressed.card, "expected_echo", mean, features, is_referred)
+    answers = answer_ecgs(stressed.card, "expected_echo", mean, features, is_referred).questions
     answer = next(one for one in answers if one["endpoint"][0] == question)
     label = stressed.labels[question]
     known = np.isfinite(label)
@@ -101,7 +101,7 @@ def test_level_0_gives_the_scores_that_the_evaluation_gave(stressed: Stress) -> 
     again = process_disturbed(signals, None, np.zeros(COUNT), (0,), settings).signals
     nobody = np.zeros(COUNT, bool)
     pairs = (
-        answer_ecgs(stressed.card, "expected_echo", mean, features, nobody)
+        answer_ecgs(stressed.card, "expected_echo", mean, features, nobody).questions
         for mean, _, features in (stressed.inputs.student.embed_ecg_with_features(of) for of in (signals, again))
     )
     for before, after in zip(*pairs, strict=True):

@@ -5,8 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
-from data_contracts.prediction import Calibration, Predictive, Reading, ReadingCard, Referral
+from data_contracts.prediction import (
+    Calibration,
+    NumberLimit,
+    NumberReading,
+    Predictive,
+    Reading,
+    ReadingCard,
+    Referral,
+)
 from echoingecg.evaluation.data.models import LinearScore
+from echoingecg.evaluation.decision.numbers import LoadedNumber
 from echoingecg.evaluation.decision.predictive import PredictiveDistribution
 from echoingecg.evaluation.decision.reading_card import LoadedReading, LoadedReadingCard
 from echoingecg.evaluation.decision.typicality import Typicality, fit_typicality
@@ -29,7 +38,7 @@ def typicality_of(features: np.ndarray, seed: int = 0) -> Typicality:
 
 def nested_card(
     features: np.ndarray, dim: int, endpoints: Sequence[str] = NESTED, student: str = "s", seed: int = 0,
-    calibration: str = "platt", ecg: EcgSettings | None = None,
+    calibration: str = "platt", ecg: EcgSettings | None = None, with_number: bool = False,
 ) -> LoadedReadingCard:  # fmt: skip
     """A card whose questions have weights of their own, so that their answers contradict each other now and then.
 
@@ -41,6 +50,7 @@ def nested_card(
         seed: of weights.
         calibration: of all questions but the first, which has Platt's.
         ecg: settings of the signals.
+        with_number: LVEF is on the card, and parted by the questions at 30, 40 and 50 %.
     """
     random = np.random.default_rng(seed)
     readings = []
@@ -69,10 +79,13 @@ def nested_card(
                 ),
                 referral=Referral(kind="conformal", threshold=0.5, one_from=-0.4, zero_to=0.4, says="so"),
                 predictive=None if predictive is None else predictive.scalars,
+                limit=NumberLimit(number="LVEF", is_yes_below=True, lowest=30 + 10 * place, highest=30 + 10 * place)
+                if with_number
+                else None,
             )
             score = LinearScore(4 * random.normal(size=dim), 0.5 * place - 0.5)
             readings.append(LoadedReading(reading, score, predictive, np.linspace(0.2, 3, 40 + place)))
-    typicality = typicality_of(features, seed)
+    typicality, numbers = typicality_of(features, seed), (_lvef(features),) if with_number else ()
     card = ReadingCard(
         student=student,
         ecg=(ecg or EcgSettings()).model_dump(mode="json"),
@@ -80,9 +93,23 @@ def nested_card(
         answered_by="expected_echo",
         typical=typicality.limits,
         nested=(tuple(endpoints),),
+        numbers=tuple(number.reading for number in numbers),
     )
     distances = np.sort(typicality.distance(features[1::2]))
-    return LoadedReadingCard(card, tuple(readings), typicality, distances)
+    return LoadedReadingCard(card, tuple(readings), typicality, distances, numbers)
+
+
+def _lvef(features: np.ndarray) -> LoadedNumber:
+    """LVEF about 48 %, with deviations about 8 %, some of them wider than a guess."""
+    scalars = Predictive(
+        slope=0.0, intercept=48.0, log_variance=4.0, log_variance_slope=0.5, log_variance_bias=0.0, typical_distance=1.2
+    )
+    weights = np.random.default_rng(5).normal(size=(2, features.shape[1])) / np.maximum(features.std(axis=0), 1e-3)
+    predictive = PredictiveDistribution(scalars, 6 * weights[0], 0.3 * weights[1])
+    reading = NumberReading(
+        number="LVEF", unit="%", valid_range=(5.0, 90.0), predictive=scalars, widest=10.0, says="so"
+    )
+    return LoadedNumber(reading, predictive)
 
 
 def renew_card(workspace: Path) -> None:
