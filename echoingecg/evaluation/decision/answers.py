@@ -88,9 +88,9 @@ def answer_ecgs(
     questions = []
     for entry in readings:
         name, rule, limit = entry.reading.endpoint, entry.reading.referral, entry.reading.limit
-        found = consistent[name]
-        decision, is_one_possible = decide(found.distance), is_decided(rule, found.distance, found.rounding)
-        reasons = [is_referred, ~is_typical, ~is_one_possible, ~found.is_kept]
+        own = consistent[name]
+        decision, is_one_possible = decide(own.distance), is_decided(rule, own.distance, own.rounding)
+        reasons = [is_referred, ~is_typical, ~is_one_possible, ~own.is_kept]
         against = contradicts(limit, numbers, decision) & ~np.any(reasons, axis=0)  # of answered ECGs alone
         if limit is not None:
             contradicted[limit.number] |= against
@@ -129,7 +129,7 @@ def _advice(doubts: Sequence[str], reasons: Sequence[np.ndarray]) -> dict[str, A
     holds = np.stack(reasons, axis=1)
     return {
         "advice": advice(~np.any(holds, axis=1)).tolist(),
-        "doubts": [[doubt for doubt, one in zip(doubts, row, strict=True) if one] for row in holds],
+        "doubts": [[doubt for doubt, is_so in zip(doubts, row, strict=True) if is_so] for row in holds],
     }
 
 

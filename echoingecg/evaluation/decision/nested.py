@@ -112,9 +112,9 @@ def consistent_distances(
         present = [name for name in chain if name in rounding]
         if len(present) > 1:
             largest |= dict.fromkeys(present, np.max([rounding[name] for name in present], axis=0))
-    found = {}
+    consistent = {}
     for name, own in distances.items():
         same = (projected[name] >= 0) == (own >= 0)
         is_sure = (projected[name] == own) | (np.abs(own) > rounding[name])
-        found[name] = ConsistentDistance(projected[name], same & is_sure, largest[name])
-    return found
+        consistent[name] = ConsistentDistance(projected[name], same & is_sure, largest[name])
+    return consistent

@@ -90,9 +90,9 @@ class ProtocolResult:
     @property
     def is_decided(self) -> np.ndarray:
         """Whether the scores allow one answer alone, and nothing contradicts it, (n,) bool."""
-        found = self.consistent
-        is_decided = threshold_and_referral.is_decided(self.choices.referral, found.distance, found.rounding)
-        return is_decided & found.is_kept & ~self.is_contradicted
+        distance, is_kept, rounding = self.consistent
+        is_decided = threshold_and_referral.is_decided(self.choices.referral, distance, rounding)
+        return is_decided & is_kept & ~self.is_contradicted
 
 
 @dataclass(frozen=True)

@@ -240,8 +240,8 @@ def regression_metric_rows(result: RegressionResult, settings: EvaluationSetting
         if protocol == names.EXPECTED_NUMBER and result.answers:
             answers = {name: column[test] for name, column in result.answers.items()}
             metrics |= interval_metrics(measured, values[test], answers, patients)
-        found = bootstrap.estimate_metrics(metrics, patients, settings.bootstrap_draws, settings.seed)
-        for metric, estimate in found.items():
+        estimates = bootstrap.estimate_metrics(metrics, patients, settings.bootstrap_draws, settings.seed)
+        for metric, estimate in estimates.items():
             yield {
                 "endpoint": result.endpoint.name,
                 "protocol": protocol,
