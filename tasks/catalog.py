@@ -47,7 +47,7 @@ def _source(job: Job) -> dict[str, str]:
 def _build(job: Job, inputs: Inputs, folder: Path, report: Progress) -> Built:
     from echoingecg.catalog.build import build_catalog  # pandas: not for a cached run
 
-    result = build_catalog(job.scan, job.key)
+    result = build_catalog(job.scan, job.key, release=True)
     tables = result.tables
     job.keep_refused_rows(result.refused_rows)
     refusals = tables[quarantine.QUARANTINE.name]
@@ -55,7 +55,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, report: Progress) -> Built:
     stage.check_refusals(job, "catalog", refusals, tried, job.recipe.catalog.max_refused_share)
     for table in contract.TABLES:
         table.write(tables[table.name], folder)
-    listed = (tables[table.name]["patient_id"].to_pylist() for table in (contract.ECGS, contract.ECHOES))
+    listed = (tables[table.name]["patient_id"].unique().to_pylist() for table in (contract.ECGS, contract.ECHOES))
     patients = {patient for column in listed for patient in column}
     counts = {table.name: tables[table.name].num_rows for table in contract.TABLES}
     read_files = job.scan.read_files

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from data_contracts import catalog, conventions, quarantine, tables
 from echoingecg.catalog.layouts.times import TIME_RULE, first_events, hours_since, seconds
-from echoingecg.catalog.measurement_rows import MeasurementRows
+from echoingecg.catalog.measurement_rows import Columns, MeasurementRows
 from echoingecg.catalog.measurements import build_table, usable_rows
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.catalog.refusals import Refusals
@@ -41,7 +41,12 @@ def build(scan: Scan, key: bytes) -> dict[str, pa.Table]:
     return build_catalog(scan, key).tables
 
 
-def build_catalog(scan: Scan, key: bytes) -> Catalog:
+def build_catalog(
+    scan: Scan,
+    key: bytes,
+    release: bool = False,
+    read_measurements: Callable[[MeasurementRows, tuple[str, ...]], Columns] = usable_rows,
+) -> Catalog:
     """Builds the tables of the catalog, and the names of refused rows.
 
     Rows are sorted by their pseudonyms: the same export and key give the same bytes. A patient's first
@@ -50,6 +55,8 @@ def build_catalog(scan: Scan, key: bytes) -> Catalog:
     Args:
         scan: scan of the export.
         key: secret key of the pseudonyms, the same as for the scan.
+        release: whether to empty the scan on the way: the files of a large export need a gigabyte.
+        read_measurements: returns the measurements to build a table of, and the names to keep are passed to it.
 
     Raises:
         ExportError: a table lacks a needed column, or changed since the scan.
@@ -73,21 +80,25 @@ def build_catalog(scan: Scan, key: bytes) -> Catalog:
     reports = refused.drop(reports, ~reports["method"].isin(conventions.METHODS), "the method is neither ECG nor ECHO")
     reports = _unambiguous(refused, reports, ["patient", "method", "subject", "report"])
     rows = MeasurementRows(clinical.measurements, refused)
-    measurements = usable_rows(rows, scan.settings.measurements)
+    measurements = read_measurements(rows, scan.settings.measurements)
 
     frames = [ecgs, echoes, reports]
     first = first_events(frames, rows.first_events)
     ecgs, echoes, reports = (_with_hours(frame, first, pseudonyms) for frame in frames)
     ecgs, echoes = _usable(refused, scan, ecgs, echoes)
+    subgroups = clinical.subgroups
+    del frames, clinical
+    if release:
+        scan.release()
     catalog_tables = {
         catalog.ECGS.name: _ecg_table(ecgs, pseudonyms),
         catalog.ECHOES.name: _echo_table(echoes, pseudonyms),
         catalog.REPORTS.name: _report_table(reports, pseudonyms),
         catalog.MEASUREMENTS.name: build_table(rows, measurements, first, pseudonyms),
-        catalog.SUBGROUPS.name: _subgroup_table(refused, clinical.subgroups, ecgs, pseudonyms),
-        quarantine.QUARANTINE.name: refused.table(),
+        catalog.SUBGROUPS.name: _subgroup_table(refused, subgroups, ecgs, pseudonyms),
     }
-    return Catalog(catalog_tables, refused.rows(), rows.gaps)
+    catalog_tables[quarantine.QUARANTINE.name], refused_rows = refused.tables()
+    return Catalog(catalog_tables, refused_rows, rows.gaps)
 
 
 def _complete(refused: Refusals, frame: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFrame:
@@ -177,13 +188,16 @@ def _echo_table(echoes: pd.DataFrame, pseudonyms: Pseudonyms) -> pa.Table:
 
 
 def _report_table(reports: pd.DataFrame, pseudonyms: Pseudonyms) -> pa.Table:
-    records = _each_row(pseudonyms.record, reports["patient"], reports["subject"])
-    studies = _each_row(pseudonyms.study, reports["patient"], reports["subject"])
+    is_ecg = reports["method"] == "ECG"
+    subjects = [
+        _each_row(make, about["patient"], about["subject"])
+        for make, about in ((pseudonyms.record, reports[is_ecg]), (pseudonyms.study, reports[~is_ecg]))
+    ]
     reports = reports.assign(
         report_id=_each_row(
             pseudonyms.report, reports["patient"], reports["method"], reports["subject"], reports["report"]
         ),
-        subject_id=records.where(reports["method"] == "ECG", studies),
+        subject_id=pd.concat(subjects),
     )
     return _table(catalog.REPORTS, reports, ["report_id"])
 

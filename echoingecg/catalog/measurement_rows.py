@@ -19,7 +19,7 @@ CODED = ("patient", "study", "exam", "ecg", "exam_type", "measurement", "words",
 _FEW = ("exam_type", "measurement", "unit")  # columns of at most 32,767 different texts
 _MOST_TEXTS = np.iinfo(np.int16).max
 _EXAM_TYPE = re.compile(r"([a-z0-9][a-z0-9 /_+-]{0,39})?")  # a name, not a sentence that could hold more
-_MOST_REFUSED = 1_000_000  # rows; each takes 300 B of memory
+_MOST_REFUSED = 3_000_000  # rows; each takes 150 B of memory
 _NOT_FINITE = frozenset({"nan", "inf", "-inf", "+inf", "infinity", "-infinity", "+infinity"})
 
 Columns = dict[str, np.ndarray]
@@ -76,13 +76,13 @@ class MeasurementRows:
             names: measurements to keep; empty for all.
 
         Raises:
-            ExportError: the table cannot be read, or over a million of its rows.
+            ExportError: the table cannot be read, or over three million of its rows.
         """
         parts: dict[str, list[np.ndarray]] = {}
         for batch in self.batches(names):
             for name, values in batch.items():
                 parts.setdefault(name, []).append(values)
-        return {name: np.concatenate(parts.pop(name)) for name in list(parts)} or _no_rows()
+        return {name: np.concatenate(parts.pop(name)) for name in list(parts)} or no_rows()
 
     def batches(self, names: tuple[str, ...]) -> Iterator[Columns]:
         """Yields the rows batch by batch, as `read` returns them."""
@@ -101,7 +101,10 @@ class MeasurementRows:
 
     def refuse(self, columns: Columns, rows: np.ndarray, detail: str) -> None:
         """Refuses rows, given by their positions."""
-        self.refused.add_rows(self._row_names(columns, rows), detail)
+        for code in np.unique(columns["origin"][rows]):
+            chosen = rows[columns["origin"][rows] == code]
+            table, suffix = self._origins[code]
+            self.refused.add_records(table, suffix, columns["record"][chosen], detail)
 
     def refuse_together(
         self, columns: Columns, rows: np.ndarray, shown: int, what: str, detail: str, reason: str
@@ -164,7 +167,7 @@ class MeasurementRows:
             self._refused_rows += len(rows)
             if self._refused_rows > _MOST_REFUSED:
                 raise ExportError(f"{batch.table}: over {_MOST_REFUSED} rows cannot be read; the last ones: {detail}")
-            self.refused.add_rows(batch.row_names(rows), detail)
+            self.refused.add_records(batch.table, batch.suffix, batch.records[rows], detail)
 
         for column in ("patient", "measurement"):
             refuse(_which(texts[column], lambda text: not text), f"no {column}")
@@ -190,7 +193,8 @@ class MeasurementRows:
                 self.first_seconds[code] = value
 
 
-def _no_rows() -> Columns:
+def no_rows() -> Columns:
+    """Returns columns of no row, as `MeasurementRows.read` gives them."""
     kinds = dict.fromkeys(CODED, np.int32) | {"seconds": np.float64, "value": np.float64, "record": np.uint32}
     return {name: np.zeros(0, kind) for name, kind in (kinds | {"origin": np.int8}).items()}
 

@@ -1,8 +1,9 @@
 """Collects what is refused, for the quarantine table without names and for the private index with them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -19,6 +20,24 @@ REFUSED_ROWS = tables.TableContract(
 )
 
 
+_ROWS_AT_ONCE = 100_000
+
+
+@dataclass(frozen=True)
+class _Records:
+    """Rows of one table that are refused for one reason."""
+
+    table: str
+    suffix: str
+    records: np.ndarray
+    refusal: tuple[str, str]
+
+    def names(self) -> Iterator[list[str]]:
+        for start in range(0, len(self.records), _ROWS_AT_ONCE):
+            part = self.records[start : start + _ROWS_AT_ONCE]
+            yield [f"{self.table}#{record}{self.suffix}" for record in part.tolist()]
+
+
 @dataclass
 class Refusals:
     """Collects refused files and rows; each source appears once, with the first reason.
@@ -31,6 +50,7 @@ class Refusals:
     _first_refusal: dict[str, tuple[str, str]] = field(default_factory=dict)
     _row_names: dict[str, str] = field(default_factory=dict)
     _refusals: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)  # one object for equal refusals
+    _records: list[_Records] = field(default_factory=list)
 
     def add_sources(self, source_ids: Iterable[str], reason: str, detail: str) -> None:
         """Refuses files by their `source_id`."""
@@ -46,21 +66,35 @@ class Refusals:
 
     def drop(self, frame: pd.DataFrame, bad: pd.Series, detail: str, reason: str = "bad_row") -> pd.DataFrame:
         """Returns the frame without its bad rows, and refuses these."""
+        if not bad.any():
+            return frame
         self.add_rows(frame.loc[bad, "row"], detail, reason)
         return frame[~bad]
 
-    def table(self) -> pa.Table:
-        """Builds the QUARANTINE table, sorted by source."""
-        refused = sorted(self._first_refusal.items())
-        columns = [
-            [source_id for source_id, _ in refused],
-            [reason for _, (reason, _) in refused],
-            [detail for _, (_, detail) in refused],
-        ]
-        return quarantine.QUARANTINE.check(pa.Table.from_arrays(columns, schema=quarantine.QUARANTINE.schema))
+    def add_records(self, table: str, suffix: str, records: np.ndarray, detail: str) -> None:
+        """Refuses rows that nothing else refuses, by table, record and suffix. Until the end they take 4 B each."""
+        if len(records):
+            self._records.append(_Records(table, suffix, records.astype(np.uint32), ("bad_row", detail)))
 
-    def rows(self) -> pa.Table:
-        """Builds REFUSED_ROWS, sorted by source: which row each pseudonym stands for. It must stay private."""
-        names = sorted(self._row_names.items())
-        columns = [[source_id for source_id, _ in names], [row for _, row in names]]
-        return REFUSED_ROWS.check(pa.Table.from_arrays(columns, schema=REFUSED_ROWS.schema))
+    def tables(self) -> tuple[pa.Table, pa.Table]:
+        """Builds QUARANTINE and REFUSED_ROWS, which says what its pseudonyms of rows stand for; sorted by source."""
+        refused, rows = quarantine.QUARANTINE, REFUSED_ROWS
+        source_of = list(self._first_refusal)
+        reasons, details = ([refusal[index] for refusal in self._first_refusal.values()] for index in (0, 1))
+        parts = [_columns(refused, source_of, reasons, details)]
+        named = [_columns(rows, list(self._row_names), list(self._row_names.values()))]
+        for records in self._records:
+            for names in records.names():
+                source_ids = pa.array([self.pseudonyms.source(name) for name in names], pa.string())
+                reason, detail = (pa.repeat(text, len(names)) for text in records.refusal)
+                parts.append(_columns(refused, source_ids, reason, detail))
+                named.append(_columns(rows, source_ids, names))
+        return refused.check(_by_source(parts)), rows.check(_by_source(named))
+
+
+def _columns(contract: tables.TableContract, *columns: object) -> pa.Table:
+    return pa.Table.from_arrays([pa.array(column, pa.string()) for column in columns], schema=contract.schema)
+
+
+def _by_source(parts: list[pa.Table]) -> pa.Table:
+    return pa.concat_tables(parts).sort_by("source_id").combine_chunks()

@@ -9,7 +9,7 @@ import typer
 
 from data_contracts.conventions import UPSTREAM, UserError
 from flows import prefect_settings
-from flows.cli import artefacts, options, plots, students
+from flows.cli import artefacts, exports, options, plots, students
 
 if TYPE_CHECKING:
     from prefect.states import State
@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(artefacts.app, name="artefacts")
 for command in (
-    plots.plot, plots.echo,
+    exports.check_export, plots.plot, plots.echo,
     students.predict, students.stress, students.embed, students.search, students.promote,
     students.import_released, students.export_released,
 ):  # fmt: skip

@@ -137,6 +137,39 @@ def test_links_do_not_leave_the_export(tmp_path: Path, link: str) -> None:
     assert refused == ("outside_export", "a link leaves the export: catalog.allow_links does not allow it")
 
 
+def test_a_recipe_may_allow_links_to_a_copy_elsewhere(tmp_path: Path) -> None:
+    copy = mimic_export(tmp_path / "copy")
+    export = tmp_path / "export"
+    for folder in ("mimic-iv-ecg", "mimic-iv-echo"):
+        (export / folder).mkdir(parents=True)
+        for entry in (copy / folder).iterdir():
+            (export / folder / entry.name).symlink_to(entry)
+    with pytest.raises(ExportError, match=r"link out of the export: .* set catalog\.allow_links: true"):
+        look(export)
+    settings = CatalogSettings(allow_links=True)
+    linked = scan(export, settings, KEY)
+    assert linked.digest == look(copy).digest
+    assert [one.refusal for one in linked.files.values() if one.refusal] == []
+    assert scan(export, settings, KEY, linked.sources).read_files == 0, "an unchanged file behind a link"
+    append_row(copy / "mimic-iv-ecg/record_list.csv", study_id=5, path="../../copy/mimic-iv-ecg/record_list.csv")
+    refused = [one.refusal for one in scan(export, settings, KEY).files.values() if one.refusal]
+    assert refused == [("outside_export", "the listed path leaves the export")], "a path is no link"
+
+
+def test_files_behind_links_are_seen_to_change(tmp_path: Path) -> None:
+    export, settings = generic_export(tmp_path / "export"), CatalogSettings(allow_links=True)
+    clip = export / "clips/clip0.dcm"
+    clip.rename(tmp_path / "clip.dcm")
+    clip.symlink_to(tmp_path / "clip.dcm")
+    first = scan(export, settings, KEY)
+    assert scan(export, settings, KEY, first.sources).read_files == 0
+    write_echo(tmp_path / "clip.dcm", 99)
+    os.utime(tmp_path / "clip.dcm", ns=(1, 1 << 62))
+    again = scan(export, settings, KEY, first.sources)
+    assert again.read_files == 1
+    assert again.digest != first.digest
+
+
 def test_links_within_the_export_are_followed(tmp_path: Path) -> None:
     export = generic_export(tmp_path / "export")
     (export / "more").symlink_to(export / "clips")

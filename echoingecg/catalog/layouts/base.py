@@ -54,10 +54,6 @@ class MeasurementBatch:
     columns: pa.RecordBatch
     suffix: str = ""
 
-    def row_names(self, rows: np.ndarray) -> list[str]:
-        """Returns the names of rows, given by their position in the batch."""
-        return [row_name(self.table, self.suffix, record) for record in self.records[rows]]
-
 
 def row_name(table: str, suffix: str, record: int) -> str:
     """Returns the name of a row of measurements: see MeasurementBatch."""

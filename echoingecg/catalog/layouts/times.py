@@ -16,7 +16,8 @@ TIME_RULE = (
     f"no date and time of the form 2180-07-23 08:44:00, year {_YEARS[0]} to {_YEARS[1]}; "
     "an offset from UTC, a bare date and another order of day and month are refused, since reading them needs a guess"
 )
-_TIME = r"(\d{4})-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?"
+_TWO = "[0-9]{2}"
+_TIME = rf"([0-9]{{4}})-{_TWO}-{_TWO}[ T]{_TWO}:{_TWO}(?::{_TWO}(?:\.[0-9]{{1,6}})?)?"
 _MICROSECONDS = 1e6
 
 

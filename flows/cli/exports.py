@@ -1,0 +1,47 @@
+"""`echoingecg check-export`: what an export holds, before anything is built."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli import options
+
+if TYPE_CHECKING:
+    from echoingecg.catalog.check import ExportSummary
+
+_MEASUREMENTS_SHOWN = 30
+
+
+def check_export(
+    export: Annotated[Path, typer.Argument(help="Folder of the hospital's export.")],
+    recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose catalog section is used.")] = "demo",
+    overrides: options.Overrides = [],  # noqa: B006
+) -> None:
+    """Print what an export holds: layout, counts, measurements, refusals. Builds nothing, prints no identifier."""
+    from echoingecg.catalog.check import check_export as summarise
+    from flows.cli.output import progress_line
+    from flows.request import find_recipe
+
+    settings = find_recipe(recipe, overrides).catalog
+    with progress_line("files") as progress:
+        summary = summarise(export, settings, progress)
+    for line in lines_of(summary):
+        typer.echo(line)
+
+
+def lines_of(summary: "ExportSummary") -> list[str]:
+    """Returns the lines to print."""
+    lines = [f"layout: {summary.layout}"]
+    lines += [f"{what}: {number:,}" for what, number in summary.counts.items()]
+    if summary.gaps:
+        lines.append(f"measurements without result, left out: {summary.gaps:,}")
+    results, words = summary.measurements.results, summary.measurements.words
+    for (name, unit), number in results.most_common(_MEASUREMENTS_SHOWN):
+        in_words = f", {words[name, unit]:,} in words" if words[name, unit] else ""
+        lines.append(f"  {name} [{unit}]: {number:,}{in_words}")
+    if (more := len(results) - _MEASUREMENTS_SHOWN) > 0:
+        lines.append(f"  and {more} more names and units")
+    lines.append(f"refused: {summary.refused.total():,}")
+    lines += [f"  {number:,} {reason}: {detail}" for (reason, detail), number in summary.refused.most_common()]
+    return lines

@@ -1,0 +1,102 @@
+"""Rows that are refused: named for the operator by table and number, without a name for everybody else."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from echoingecg.catalog.build import build_catalog
+from echoingecg.catalog.layouts.times import seconds
+from echoingecg.catalog.scan import scan
+from echoingecg.recipe import CatalogSettings
+from helpers.cases.hospital import KEY, append_row, generic_export, mimic_export, read_csv, rows
+
+FILES = {
+    "ecgs.csv": {"ecg_id": "2", "time": "x"},
+    "echoes.csv": {"study_id": ""},
+    "reports.csv": {"report_id": "X", "method": "MRI"},
+    "measurements.csv": {"value": "x"},
+}
+
+
+def refusals(export: Path) -> dict[str, str]:
+    """Detail of each refused row by its name in the private index."""
+    catalog = build_catalog(scan(export, CatalogSettings(), KEY), KEY)
+    details = {row["source_id"]: row["detail"] for row in rows(catalog.tables["quarantine"])}
+    return {row["path"]: details[row["source_id"]] for row in rows(catalog.refused_rows)}
+
+
+@pytest.mark.parametrize("table", FILES)
+def test_a_row_is_named_by_its_number_in_the_file(tmp_path: Path, table: str) -> None:
+    generic_export(tmp_path)
+    path = tmp_path / table
+    good = path.read_text()
+    last = len(read_csv(path)) + 1  # the header is row 1
+    path.write_text(good + "too,few\n")
+    append = good.splitlines()[-1]
+    path.write_text(path.read_text() + append + "\n")  # repeats an earlier row
+    found = refusals(tmp_path)
+    assert found[f"{table}#{last + 1}"] == "more or fewer values than the header has columns"
+    if not append.startswith("as far"):  # the last line of a report is not a row
+        assert found[f"{table}#{last + 2}"] == "repeats an earlier row"
+    path.write_text(good)
+    append_row(path, **FILES[table])
+    assert list(refusals(tmp_path)) == [f"{table}#{last + 1}"]
+
+
+TIMES = [
+    ("03/14/2024 10:20", False),
+    ("03/04/2024 10:20", False),
+    ("2024-03-14 10:20", True),
+    ("2024-03-14T10:20:05.5", True),
+    ("2024-03-14 10:20:00Z", False),
+    ("2024-03-14 10:20:00+01:00", False),
+    ("2024-03-14", False),
+    ("14.03.2024 10:20", False),
+    ("9999-12-31 00:00:00", False),
+    ("0001-01-01 00:00:00", False),
+    ("1753-01-01 00:00:00", False),
+    ("2024-02-30 10:00:00", False),
+    ("2024-03-14 25:00:00", False),
+    ("٢٠٢٤-03-14 10:20", False),
+]
+
+
+@pytest.mark.parametrize(("text", "is_read"), TIMES)
+def test_one_form_of_time_is_read(text: str, is_read: bool) -> None:
+    assert seconds(pd.Series([text], dtype="str")).notna().tolist() == [is_read]
+
+
+@pytest.mark.parametrize("text", ["9999-12-31 00:00:00", "03/04/2024 10:20", "2021-03-01T00:00:00+02:00"])
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        ("mimic-iv-ecg/record_list.csv", "ecg_time"),
+        ("mimic-iv-echo/echo-record-list.csv", "acquisition_datetime"),
+        ("mimic-iv-echo/echo_notes.csv", "charttime"),
+        ("mimic-iv-echo/structured_measurement.csv", "measurement_datetime"),
+    ],
+)
+def test_another_time_refuses_its_row_and_states_the_rule(tmp_path: Path, table: str, column: str, text: str) -> None:
+    mimic_export(tmp_path)
+    append_row(tmp_path / table, **{column: text})
+    ((name, detail),) = [item for item in refusals(tmp_path).items() if "differs" not in item[1]]
+    assert name == f"{table}#5"
+    assert "2180-07-23 08:44:00, year 1800 to 2499" in detail
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "rule"),
+    [("sex", "MALE", "not F, M or X"), ("age", "30-35", "a band such as 30-35 is not read"), ("age", "-1", "number")],
+)
+def test_other_sexes_and_ages_are_refused_with_the_rule(tmp_path: Path, column: str, value: str, rule: str) -> None:
+    generic_export(tmp_path)
+    path = tmp_path / "ecgs.csv"
+    pd.read_csv(path, dtype=str).assign(sex=["m", "F", ""], age=["30", "", "40"]).to_csv(path, index=False)
+    assert refusals(tmp_path) == {}
+    frame = pd.read_csv(path, dtype=str)
+    frame.loc[1, column] = value
+    frame.to_csv(path, index=False)
+    ((name, detail),) = refusals(tmp_path).items()
+    assert name == "ecgs.csv#3 subgroups"
+    assert rule in detail
