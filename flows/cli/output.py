@@ -167,7 +167,10 @@ def print_readings(blocks: Iterable["Predicted"], files: Sequence[str], title: s
     for name in ("probability\n(90 % interval)", "uncer-\ntainty"):
         shown.add_column(name, no_wrap=True)
     shown.add_column("reads, advice")
-    numbers = Table("file\n  number", "value\n(90 % interval)", "advice")
+    numbers = Table()
+    numbers.add_column("file\n  number", overflow="fold", min_width=20)
+    numbers.add_column("value\n(90 % interval)", no_wrap=True)
+    numbers.add_column("advice")
     for block in blocks:
         read = block.numbers.filter(pc.is_null(block.numbers["reason"])) if block.readings.num_rows else block.numbers
         for table, line, target in ((block.readings, _line, shown), (read, _number_line, numbers)):
