@@ -195,7 +195,29 @@ STRESS = TableContract(
     unique=("endpoint", "protocol", "disturbance", "step"),
 )
 
-SPACE_TABLES = (UNCERTAINTY, STUDY_TYPICALITY, SHIFT, RETRIEVAL, STRESS)
+TRANSFER = TableContract(
+    "transfer",
+    (
+        column("endpoint", pa.string(), "name of the endpoint in the recipe"),
+        column("protocol", pa.string(), "how the score was computed"),
+        column("metric", pa.string(), "how threshold or calibrator hold; docs/evaluation.md has formulas and sources"),
+        column(
+            "at",
+            pa.float64(),
+            "ppv, npv: share of label 1; net_benefit: probability from which one sends to echo; null for others",
+            optional=True,
+        ),
+        column("value", pa.float64(), "on the test split; null where it is not defined", optional=True),
+        LOW,
+        HIGH,
+        column("patients", pa.int64(), "test patients"),
+        column("records", pa.int64(), "test ECGs"),
+        column("positives", pa.int64(), "test ECGs with label 1"),
+    ),
+    unique=("endpoint", "protocol", "metric", "at"),
+)
+
+SPACE_TABLES = (UNCERTAINTY, STUDY_TYPICALITY, SHIFT, RETRIEVAL, STRESS, TRANSFER)
 
 
 def _external_checks(check: Any) -> Mapping[str, Any]:

@@ -113,6 +113,7 @@ DEPLOYMENTS = (
     ),
     Deployment(operations.predict, "Reads echo findings off ECG files with a published student. Not for clinical use."),
     Deployment(operations.drift, "Compares a new export with what a student was trained on; says if it has drifted."),
+    Deployment(operations.evaluate, "Judges a student on another cohort: its report, and a new card if asked for."),
     Deployment(operations.verify, "Compares every artefact, and every row in the pools, with its checksum."),
     Deployment(operations.gc, "Lists, or deletes, artefacts that nothing needs and leftovers of killed runs."),
 )

@@ -1,5 +1,6 @@
-"""Flows around a published student and its workspace: predict, drift, verify, gc, and teach for a small teacher."""
+"""Flows around a published student and its workspace: predict, drift, evaluate, verify, gc, and teach."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from prefect import flow
@@ -11,6 +12,7 @@ from flows import faults, request
 from tasks import catalog, ecg
 from tasks.base.progress import Reporter
 from tasks.operations import drift as drift_task
+from tasks.operations import evaluate as judge_task
 from tasks.operations import students, verify_and_collect
 from tasks.operations import teach as teach_task
 from tasks.store import Job
@@ -92,6 +94,64 @@ def drift_job(recipe: Recipe, export: str, student: str, workspace: str) -> tupl
     judged = students.find_student(store, student)
     own_recipe = drift_task.recipe_as_trained(recipe, store, judged)
     return request.make_job(own_recipe, export, workspace, only=["catalog", "ecg"]), judged
+
+
+@flow(name="evaluate", flow_run_name="{student} on {export}", persist_result=False)
+@faults.one_line_faults
+def evaluate(
+    export: str,
+    student: str = "production",
+    recipe_file: str = "",
+    labels: str = "",
+    new_card: bool = False,
+    output: str = "",
+    workspace: str = "workspace",
+    overrides: list[request.Override] = [],  # noqa: B006 - see drift
+) -> State:
+    """Judge a student on another cohort, without a teacher: the student's thresholds as they are, or a new card.
+
+    Only the stages catalog and ecg are run on the export, with the student's own settings.
+
+    Args:
+        export: folder of the cohort.
+        student: student or evaluation, by STAGE-VERSION or alias; empty for production, or the only one.
+        recipe_file: path of a YAML recipe whose questions, label rules and layout count; empty for the student's own.
+        labels: CSV table of labels, a row for each ECG; empty for the export's measurements.
+        new_card: choose thresholds and calibrators anew, on a part of the cohort; always so without a card.
+        output: new or empty folder for report and tables; empty for one in the workspace.
+        workspace: folder that holds pools and artefacts.
+        overrides: recipe fields to replace.
+    """
+    job, judged = evaluate_job(export, student, recipe_file, new_card, workspace, overrides)
+    cataloged = catalog.catalog.submit(job)
+    signals = ecg.ecg.submit(job, catalog=cataloged)
+    if fault := faults.first_fault([cataloged, signals]):
+        return fault
+    table = request.folder_of(labels) if labels else None
+    folder = request.folder_of(output) if output else None
+    return faults.final_state(judge_task.judge.submit(job, judged, cataloged.result(), signals.result(), table, folder))
+
+
+def evaluate_job(
+    export: str,
+    student: str,
+    recipe_file: str,
+    new_card: bool,
+    workspace: str,
+    overrides: Sequence[request.Override | str],
+) -> tuple[Job, judge_task.JudgedStudent]:
+    """Checks a request for an evaluation before anything runs.
+
+    Returns:
+        The job that builds catalog and ecg of the cohort, and the student with the recipe that it is judged by.
+
+    Raises:
+        UserError: no such export, student or recipe.
+    """
+    store = request.open_store(workspace)
+    recipe = request.find_recipe(recipe_file, overrides) if recipe_file else None
+    judged = judge_task.student_to_judge(store, student, recipe, request.find_recipe("demo", overrides), new_card)
+    return request.make_job(judged.recipe, export, workspace, only=["catalog", "ecg"]), judged
 
 
 @flow(name="verify", flow_run_name="verify {workspace}", persist_result=False)

@@ -97,13 +97,16 @@ def _source(job: Job) -> dict[str, str]:
     return contents
 
 
-def provenance_of(workspace: Workspace, inputs: Inputs, recipe: dict[str, Any]) -> "Provenance":
+def provenance_of(
+    workspace: Workspace, inputs: Inputs, recipe: dict[str, Any], filters: pa.Table | None = None
+) -> "Provenance":
     """What the report says about the artefacts behind an evaluation; equal when the report is made again.
 
     Args:
         workspace: holds the artefacts and the pools.
-        inputs: of the evaluation, of this release's contracts.
+        inputs: of the evaluation, of this release's contracts; those of a cohort without echoes lack teacher and pairs.
         recipe: the section `evaluation`, as JSON values.
+        filters: pairs.FILTERS; None for those of the artefact `pairs`.
 
     Raises:
         StoreError: an artefact's manifest cannot be read, or a pool is gone.
@@ -115,7 +118,7 @@ def provenance_of(workspace: Workspace, inputs: Inputs, recipe: dict[str, Any]) 
     artefacts = [artefact for artefact in published if artefact is not None]
     sections = {str(artefact.stage): artefact.manifest.recipe for artefact in artefacts}
     return {
-        "teacher": inputs["teacher"].manifest.recipe["model"],
+        "teacher": sections["teacher"]["model"] if "teacher" in sections else "not known",
         "versions": {str(name): version for name, version in versions.items()},
         "stages": {artefact.stage: _facts(artefact) for artefact in artefacts},
         "quarantine": {
@@ -125,12 +128,13 @@ def provenance_of(workspace: Workspace, inputs: Inputs, recipe: dict[str, Any]) 
         },
         "recipe": sections | {"evaluation": recipe},
         "history": student.HISTORY.read(inputs["student"].folder),
-        "filters": pairs.FILTERS.read(inputs["pairs"].folder),
+        "filters": pairs.FILTERS.read(inputs["pairs"].folder) if filters is None else filters,
         "ecg_findings": ecg_stage.finding_counts(inputs["ecg"]),
         "ecg_page": ecg_stage.sample_page(workspace, inputs["ecg"]),
-        "echo_sheet": teacher_stage.contact_sheet(inputs["teacher"]),
-        "echo_map": teacher_stage.embedding_map(workspace, inputs["teacher"]),
+        "echo_sheet": teacher_stage.contact_sheet(inputs["teacher"]) if "teacher" in inputs else None,
+        "echo_map": teacher_stage.embedding_map(workspace, inputs["teacher"]) if "teacher" in inputs else None,
         "pages": partial(ecg_stage.pages_of, workspace, inputs["ecg"]),
+        "notes": [],
     }
 
 

@@ -86,9 +86,9 @@ def evaluate(
 ) -> dict[str, int]:
     """Evaluates a student and writes the files of the evaluation artefact.
 
-    All splits are predicted. Thresholds, calibrators and the rule of referral come from the validation split, metrics
-    from the test split alone. Equal inputs give equal bytes. The report names endpoints and protocols that cannot be
-    evaluated, with the reason.
+    All splits are predicted. Thresholds, calibrators and the rule of referral come from the validation split, or from
+    the reading card of `inputs`; metrics come from the test split alone. Equal inputs give equal bytes. The report
+    names endpoints and protocols that cannot be evaluated, with the reason.
 
     Args:
         inputs: student, signals, pairs, targets, provenance.
@@ -109,7 +109,10 @@ def evaluate(
     models = read_models(inputs, pairs, settings, progress)
     ecgs = models.ecgs
     progress(len(ecgs), len(ecgs), "typicality")
-    trust = CohortTrust.from_models(inputs, pairs, models, settings)
+    if inputs.card is None:
+        trust = CohortTrust.from_models(inputs, pairs, models, settings)
+    else:
+        trust = CohortTrust.from_card(inputs, pairs, models, inputs.card.typicality)
     scored = []
     for endpoint in settings.endpoints:
         progress(len(ecgs), len(ecgs), f"endpoint {endpoint.name}")
@@ -119,9 +122,13 @@ def evaluate(
         progress(len(ecgs), len(ecgs), f"number {number.name}")
         regressions.append(regression.evaluate_regression(number, inputs, pairs, models, trust, settings))
     progress(len(ecgs), len(ecgs), "measures")
-    numbers = [result.number for result in regressions if result.number is not None]
-    endpoints = classification.decide_endpoints(scored, trust, settings, numbers)
-    card = make_card(endpoints, inputs, trust, settings, numbers)
+    if inputs.card is None:
+        numbers = [result.number for result in regressions if result.number is not None]
+        endpoints = classification.decide_endpoints(scored, trust, settings, numbers)
+        card = make_card(endpoints, inputs, trust, settings, numbers)
+    else:
+        card, numbers = inputs.card, list(inputs.card.numbers)
+        endpoints = classification.decide_endpoints(scored, trust, settings, numbers, card)
     if numbers:
         said = answer_ecgs(card, card.card.answered_by, ecgs.mean, models.trunk, trust.is_referred)
         regressions = [regression.with_answers(result, said.numbers) for result in regressions]

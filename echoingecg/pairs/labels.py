@@ -38,7 +38,8 @@ def label_ecgs(
         steps: records the number of rows after each condition.
 
     Returns:
-        COLUMNS; `gap_hours` is the ECG's time minus the exam's, `study_id` null for an exam without clips.
+        COLUMNS; `gap_hours` is the ECG time minus the exam time, NaN for a value stated for the ECG; `study_id` is null for an
+        exam without clips.
     """
     steps.keep("measurements listed", measurements)
     is_known = np.isfinite(measurements["value"]) | measurements["words"].notna()
@@ -81,9 +82,8 @@ def values_of_studies(measurements: pd.DataFrame, studies: pd.DataFrame, window_
 def _stated(known: pd.DataFrame, signals: pd.DataFrame) -> pd.DataFrame:
     """Values that the export states for one ECG."""
     own = known[known["recording_id"].notna()]
-    own = own.merge(signals, on=["recording_id", "patient_id"], suffixes=("", "_ecg"))
-    gap = own["hours_ecg"] - own["hours"]
-    return own.assign(gap_hours=gap, exam="", is_of_exam=False, origin=_STATED, distance=0.0)
+    own = own.merge(signals.drop(columns="hours"), on=["recording_id", "patient_id"])
+    return own.assign(gap_hours=np.nan, exam="", is_of_exam=False, origin=_STATED, distance=0.0)
 
 
 def _values_of_exams(known: pd.DataFrame, studies: pd.DataFrame, window_hours: float) -> pd.DataFrame:

@@ -198,6 +198,12 @@ class EvaluationSettings(Section):
         description="share of the validation ECGs that count as typical; ECGs further from the training are referred",
     )
     reliability_bins: Count = Field(10, description="bins of equal width behind the reliability diagram and ECE")
+    prevalences: tuple[OpenShare, ...] = Field(
+        (0.02, 0.05, 0.1, 0.2), description="shares of label 1 at which predictive values are stated"
+    )
+    echo_thresholds: tuple[OpenShare, ...] = Field(
+        (0.05, 0.1, 0.2, 0.3, 0.5), description="decision curve: probabilities from which one would send to echo"
+    )
     age_bands: tuple[Positive, ...] = Field(
         (40.0, 65.0, 80.0), description="lower ends of the age strata above the first, a"
     )

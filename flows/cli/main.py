@@ -184,6 +184,44 @@ def drift(
 
 
 @app.command()
+def evaluate(
+    student: Annotated[str, typer.Argument(help="Student or evaluation; default: production, or the only one.")] = "",
+    export: options.Export = "",
+    labels: Annotated[str, typer.Option("--labels", help="CSV table of labels, a row for each ECG.")] = "",
+    recipe: Annotated[str, typer.Option("--recipe", help="Recipe of the questions; default: the student's.")] = "",
+    new_card: Annotated[
+        bool, typer.Option("--new-card", help="Choose thresholds anew on a part of the cohort.")
+    ] = False,
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Folder for the report; default: workspace/judged.")
+    ] = "",
+    workspace: options.Workspace = "workspace",
+    overrides: options.Overrides = [],  # noqa: B006
+) -> None:
+    """Judge a student on another cohort, without a teacher, and say how its thresholds and probabilities hold."""
+    prefect_settings.set_defaults()
+    from flows import operations
+    from flows.cli.output import print_judged
+    from flows.request import typed_overrides
+
+    if not export:
+        raise UserError("give --export DIR: the cohort to judge on")
+    operations.evaluate_job(export, student, recipe, new_card, workspace, overrides)  # fail before a server starts
+    state = operations.evaluate(
+        export,
+        student=student,
+        recipe_file=recipe,
+        labels=labels,
+        new_card=new_card,
+        output=output,
+        workspace=workspace,
+        overrides=typed_overrides(overrides),
+        return_state=True,
+    )
+    print_judged(_outcome(state))
+
+
+@app.command()
 def serve(
     recipe: options.Recipe = "demo",
     workspace: options.Workspace = "workspace",

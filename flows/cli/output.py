@@ -14,11 +14,13 @@ import pyarrow.parquet as pq
 from rich import console, progress
 from rich.table import Table
 
-from data_contracts import conventions, evaluation, quarantine
+from data_contracts import conventions, evaluation, evaluation_details, quarantine
 from echoingecg.common import Progress
+from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
 from echoingecg.prediction.files import ReadingCounts
 from tasks.all_stages import plans
 from tasks.operations.drift import DriftResult
+from tasks.operations.evaluate import JudgedCohort
 from tasks.store import Artefact, ArtefactStore, Job
 
 if TYPE_CHECKING:
@@ -33,6 +35,35 @@ def print_run(artefacts: Mapping[conventions.Stage, Artefact]) -> None:
     _console.print(_table("run", artefacts.values()))
     if "evaluation" in artefacts:
         print(artefacts["evaluation"].folder / evaluation.REPORT)  # noqa: T201 - plain, so that scripts can read it
+
+
+_JUDGED = ("auroc", "balanced_accuracy", "answered_share", "prevalence", "calibration_slope", "calibration_intercept")
+
+
+def print_judged(judged: JudgedCohort) -> None:
+    """Prints how a student does on a cohort: the card's own protocol, with 95 % intervals; then where the report is."""
+    card = LoadedReadingCard.load(judged.folder).card
+    rows = [
+        row
+        for contract in (evaluation.METRICS, evaluation_details.TRANSFER)
+        for row in contract.read(judged.folder).to_pylist()
+        if row["protocol"] == card.answered_by and row.get("group", "all") == "all"
+    ]
+    table = Table("endpoint", *_JUDGED, title=f"{judged.counts['test_ecgs']} test ECGs, {card.answered_by}")
+    for endpoint in dict.fromkeys(row["endpoint"] for row in rows):
+        values = {row["metric"]: row for row in rows if row["endpoint"] == endpoint and row.get("at") is None}
+        table.add_row(endpoint, *(_with_interval(values.get(name)) for name in _JUDGED))
+    _console.print(table)
+    if judged.artefact is not None:
+        _console.print(f"published: {judged.artefact}, with a new card")
+    print(judged.folder / evaluation.REPORT)  # noqa: T201 - plain, so that scripts can read it
+
+
+def _with_interval(row: dict[str, Any] | None) -> str:
+    if row is None or row["value"] is None:
+        return ""
+    interval = "" if row["low"] is None else f" ({row['low']:.2f} to {row['high']:.2f})"
+    return f"{row['value']:.2f}{interval}"
 
 
 def print_drift(result: DriftResult) -> None:

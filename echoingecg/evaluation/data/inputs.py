@@ -14,6 +14,7 @@ from echoingecg.recipe import EcgSettings
 
 if TYPE_CHECKING:
     from echoingecg.ecg.plot import Page  # matplotlib
+    from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
 
 
 class StageFacts(TypedDict):
@@ -39,6 +40,7 @@ class Provenance(TypedDict):
     echo_sheet: bytes | None  # PNG of some masked echo clips, if there are any
     echo_map: bytes | None  # PNG of the study targets on a plane, if there are enough
     pages: "Callable[[Sequence[str]], list[Page]]"  # filtered ECGs by record_id
+    notes: list[str]  # what a reader must know before the numbers
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class EvaluationInputs:
         compared: other students by name.
         external: tables of data_contracts.evaluation_details.EXTERNAL by model name.
         content_hashes: of the file behind each row of `signals`; needed for external models only.
+        card: a reading card whose thresholds, calibrators and limits are applied as they are; None to choose them on
+            the validation split.
     """
 
     student: StudentModel
@@ -84,6 +88,7 @@ class EvaluationInputs:
     compared: Mapping[str, StudentModel] = field(default_factory=dict)
     external: Mapping[str, pa.Table] = field(default_factory=dict)
     content_hashes: Sequence[str] = ()
+    card: "LoadedReadingCard | None" = None
 
     @property
     def dim(self) -> int:

@@ -219,6 +219,20 @@ class ValidationChoices:
     platt: Platt | None
     isotonic: Isotonic | None
 
+    @classmethod
+    def of_card(cls, reading: Reading) -> Self:
+        """The choices of a reading card; the ECGs that they were made on are not known."""
+        rule = reading.calibration
+        return cls(
+            records=0,
+            positives=0,
+            at_specificity=None,
+            referral=reading.referral,
+            calibration=rule,
+            platt=Platt(rule.slope, rule.intercept) if rule.method == "platt" else None,
+            isotonic=Isotonic(rule.score, rule.probability) if rule.method == "isotonic" else None,
+        )
+
     def row(self) -> dict[str, Any]:
         """Columns of evaluation.RULES, without endpoint and protocol."""
         return {

@@ -101,7 +101,7 @@ def _intercept(label: np.ndarray, probability: np.ndarray, weight: np.ndarray) -
 
 def predictive_value_metrics(
     label: np.ndarray, decision: np.ndarray, patients: Patients, prevalences: Sequence[float]
-) -> dict[tuple[str, float], Metric]:
+) -> dict[tuple[str, float | None], Metric]:
     """Positive and negative predictive value at stated prevalences, from sensitivity and specificity by Bayes' rule.
 
     Args:
@@ -134,7 +134,7 @@ def predictive_value_metrics(
 
 def net_benefit_metrics(
     label: np.ndarray, probability: np.ndarray, patients: Patients, thresholds: Sequence[float]
-) -> dict[tuple[str, float], Metric]:
+) -> dict[tuple[str, float | None], Metric]:
     """Decision curve: true positives less weighted false positives, for each ECG.
 
     Source: Vickers and Elkin, Med Decis Making 2006;26:565. Sending every patient to echo is the curve
@@ -146,7 +146,7 @@ def net_benefit_metrics(
         patients: of the n records.
         thresholds: probabilities from which one would send the patient to echo, each in (0, 1).
     """
-    metrics = {}
+    metrics: dict[tuple[str, float | None], Metric] = {}
     for threshold in thresholds:
         odds = threshold / (1 - threshold)
         gain = np.where(label == 1, 1.0, -odds)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from scipy.special import expit
 
-from data_contracts.prediction import NumberLimit
+from data_contracts.prediction import NumberLimit, Reading
 from echoingecg.evaluation.data import names
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.data.models import LinearScore, Models
@@ -35,6 +35,7 @@ class Attempt(NamedTuple):
             gives the scores. None for another model.
         predictive: of the echo's log-odds; None where the score alone decides.
         steepness: by how much the log-odds change at most when the features move by 1.
+        reading: of a reading card whose choices hold; None to choose on validation.
     """
 
     protocol: str
@@ -42,6 +43,7 @@ class Attempt(NamedTuple):
     linear_score: LinearScore | None = None
     predictive: PredictiveDistribution | None = None
     steepness: float = 1.0
+    reading: Reading | None = None
 
     @classmethod
     def from_linear_score(
@@ -157,7 +159,10 @@ def score_endpoint(
     measured = labels.label_ecgs(endpoint, inputs.labels, pairs.record_id, _sex(inputs, pairs))
     record = np.flatnonzero(measured.known)
     label, split, patient = measured.label[record], pairs.split[record], pairs.patient_id[record]
-    attempts = list(_attempts(endpoint, inputs, pairs, models, trust, settings, record, label))
+    if inputs.card is None:
+        attempts = list(_attempts(endpoint, inputs, pairs, models, trust, settings, record, label))
+    else:
+        attempts = list(_attempts_of_card(inputs.card, endpoint.name, trust, record))
     return ScoredEndpoint(
         endpoint=endpoint,
         measured=measured,
@@ -187,6 +192,7 @@ def decide_endpoints(
     trust: CohortTrust,
     settings: EvaluationSettings,
     numbers: Sequence[LoadedNumber] = (),
+    card: reading_card.LoadedReadingCard | None = None,
 ) -> list[EndpointResult]:
     """Chooses thresholds and rules on validation, and decides; decisions of nested questions do not contradict.
 
@@ -195,12 +201,13 @@ def decide_endpoints(
         trust: of the same cohort.
         settings: of all protocols.
         numbers: of the reading card; its answers are held against them.
+        card: whose thresholds and rules hold instead.
     """
     expected = {number.reading.number: trust.expected_number(number.predictive) for number in numbers}
     limits = limits_of_questions(
         [endpoint.endpoint for endpoint in scored], [entry for entry in settings.regressions if entry.name in expected]
     )
-    nested = chains([endpoint.endpoint for endpoint in scored])
+    nested = chains([endpoint.endpoint for endpoint in scored]) if card is None else card.card.nested
     decided: dict[str, list[ProtocolResult]] = {endpoint.endpoint.name: [] for endpoint in scored}
     for protocol in dict.fromkeys(attempt.protocol for endpoint in scored for attempt in endpoint.attempts):
         of_protocol = {
@@ -238,7 +245,12 @@ class _Undecided:
     def from_attempt(cls, endpoint: ScoredEndpoint, attempt: Attempt, trust: CohortTrust) -> Self:
         assert not isinstance(attempt.score, names.Skipped)
         score, validation = attempt.score, endpoint.split == "validation"
-        threshold = threshold_and_referral.choose_threshold(endpoint.label[validation], score[validation])
+        if attempt.reading is None:
+            threshold = threshold_and_referral.choose_threshold(endpoint.label[validation], score[validation])
+        else:
+            threshold = threshold_and_referral.Threshold(
+                attempt.reading.referral.threshold, attempt.reading.threshold_says
+            )
         if attempt.linear_score is None:
             echo = expected_echo(None, trust.values(log_odds(score), endpoint.record), attempt.steepness)
         else:
@@ -268,17 +280,33 @@ class _Undecided:
         validation = endpoint.split == "validation"
         own = self.echo.distance(self.threshold.value)
         ecgs = calibration.CalibrationEcgs(endpoint.label, endpoint.patient_id, self.score, own)
-        choices = reading_card.choose_on_validation(
-            ecgs[validation],
-            consistent.distance[validation],
-            endpoint.is_answerable[validation],
-            self.threshold.value,
-            settings,
-        )
+        if self.attempt.reading is None:
+            choices = reading_card.choose_on_validation(
+                ecgs[validation],
+                consistent.distance[validation],
+                endpoint.is_answerable[validation],
+                self.threshold.value,
+                settings,
+            )
+        else:
+            choices = reading_card.ValidationChoices.of_card(self.attempt.reading)
         probability = calibration.calibrate(choices.calibration, self.score, own)
         return ProtocolResult(
             self.attempt, self.score, self.threshold, self.echo, consistent, is_contradicted, choices, probability
         )
+
+
+def _attempts_of_card(
+    card: reading_card.LoadedReadingCard, endpoint: str, trust: CohortTrust, record: np.ndarray
+) -> Iterator[Attempt]:
+    """Attempts of the protocols under which a reading card has the question."""
+    entries = [entry for entry in card.readings if entry.reading.endpoint == endpoint]
+    for entry in entries:
+        echo = trust.expected_echo(entry.score, entry.predictive, record)
+        score, steepness = expit(echo.mean), entry.score.steepness
+        yield Attempt(entry.reading.protocol, score, entry.score, entry.predictive, steepness, entry.reading)
+    if not entries:
+        yield Attempt(names.ZERO_SHOT, names.Skipped("the reading card has no question of this name"))
 
 
 def _sex(inputs: EvaluationInputs, pairs: EvaluationPairs) -> np.ndarray:

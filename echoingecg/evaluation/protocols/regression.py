@@ -16,6 +16,7 @@ from echoingecg.evaluation.data import names
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.data.models import Models, Space
 from echoingecg.evaluation.decision.numbers import LoadedNumber, widest_deviation
+from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
 from echoingecg.evaluation.metrics import bootstrap, classification
 from echoingecg.evaluation.protocols.labels import MeasuredValues, ecg_values
 from echoingecg.evaluation.protocols.trust import CohortTrust
@@ -149,7 +150,7 @@ def evaluate_regression(
     measured_ecgs = ecg_values(endpoint, inputs.labels, pairs.record_id)
     record = np.flatnonzero(measured_ecgs.known)
     measured, split = measured_ecgs.value[record], pairs.split[record]
-    number = fit_number(endpoint, trust, record, measured)
+    number = fit_number(endpoint, trust, record, measured) if inputs.card is None else _of_card(inputs.card, endpoint)
     attempts = dict(_attempts(endpoint, models, trust, settings, record, measured, split, number))
     return RegressionResult(
         endpoint=endpoint,
@@ -165,6 +166,11 @@ def evaluate_regression(
         number=None if isinstance(number, names.Skipped) else number,
         answers={},
     )
+
+
+def _of_card(card: LoadedReadingCard, endpoint: RegressionEndpoint) -> LoadedNumber | names.Skipped:
+    numbers = [number for number in card.numbers if number.reading.number == endpoint.name]
+    return numbers[0] if numbers else names.Skipped("the reading card has no number of this name")
 
 
 def with_answers(result: RegressionResult, answers: Sequence[Mapping[str, Any]]) -> RegressionResult:

@@ -97,6 +97,21 @@ class CohortTrust:
             copies=copies,
         )  # fmt: skip
 
+    @classmethod
+    def from_card(
+        cls, inputs: EvaluationInputs, pairs: EvaluationPairs, models: Models, typicality: Typicality | None
+    ) -> "CohortTrust":
+        """Applies the measure of typicality of a reading card."""
+        return cls(
+            split=pairs.split,
+            mean=models.ecgs.mean,
+            features=models.trunk,
+            target=np.full((len(pairs.record_id), inputs.dim), np.nan, np.float32),
+            is_referred=_is_referred(inputs, pairs),
+            typicality=typicality,
+            copies=_no_copies(inputs.dim),
+        )
+
     @cached_property
     def distance(self) -> np.ndarray:
         """Distance of each ECG to the training ECGs, (r,) float64; infinite without a measure."""
@@ -186,11 +201,13 @@ def _disturbed_copies(
             outcome = process_disturbed(signals, kind, levels, (seed, number, first), inputs.ecg)
             mean, _, features = inputs.student.embed_ecg_with_features(outcome.signals)
             parts.append((rows[outcome.kept], mean, features, np.full(len(mean), name in _NOISE)))
-    if not parts:
-        return DisturbedCopies(
-            np.empty(0, np.int64),
-            np.empty((0, inputs.dim), np.float32),
-            np.empty((0, 0), np.float32),
-            np.empty(0, bool),
-        )
-    return DisturbedCopies(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    return (
+        DisturbedCopies(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        if parts
+        else _no_copies(inputs.dim)
+    )
+
+
+def _no_copies(dim: int) -> DisturbedCopies:
+    mean, features = np.empty((0, dim), np.float32), np.empty((0, 0), np.float32)
+    return DisturbedCopies(np.empty(0, np.int64), mean, features, np.empty(0, bool))

@@ -95,6 +95,7 @@ def render_report(
     return environment.get_template(TEMPLATE).render(
         demo=provenance["teacher"] == DEMO_TEACHER,
         teacher=provenance["teacher"],
+        notes=provenance["notes"],
         cohort=results.cohort,
         splits=conventions.SPLITS,
         draws=settings.bootstrap_draws,
@@ -201,6 +202,7 @@ def render_model_card(results: EvaluationResults) -> str:
     page = environment.get_template(CARD_TEMPLATE).render(
         demo=provenance["teacher"] == DEMO_TEACHER,
         student=provenance["versions"]["student"],
+        notes=provenance["notes"],
         lineage=in_stage_order(provenance["versions"]),
         stages=in_stage_order(provenance["stages"]),
         numbers=list(_numbers(provenance["recipe"])),

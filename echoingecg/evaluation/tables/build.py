@@ -116,6 +116,7 @@ def _add_protocol_rows(
         if scores.protocol in classification.SHOWN_PROTOCOLS:
             rows[evaluation.STRATA.name] += table_rows.strata_rows(scores, settings)
             rows[evaluation.RELIABILITY.name] += table_rows.reliability_rows(scores, settings.reliability_bins)
+            rows[evaluation_details.TRANSFER.name] += table_rows.transfer_rows(scores, settings)
             rows[evaluation.RISK_COVERAGE.name] += table_rows.risk_coverage_rows(scores)
 
 

@@ -11,7 +11,7 @@ from data_contracts.evaluation_details import NUMBER, QUESTION
 from echoingecg.evaluation.data import embed, inputs
 from echoingecg.evaluation.decision import reading_card, threshold_and_referral
 from echoingecg.evaluation.decision.predictive import ExpectedEcho
-from echoingecg.evaluation.metrics import bootstrap, classification, selective
+from echoingecg.evaluation.metrics import bootstrap, classification, selective, transfer
 from echoingecg.evaluation.protocols.classification import EndpointResult
 from echoingecg.evaluation.protocols.regression import RegressionResult
 from echoingecg.recipe import EvaluationSettings
@@ -37,6 +37,7 @@ class ProtocolScores:
             score to the threshold in log-odds and in predictive deviations, and the predictive deviation.
         levels: (n,) str by stratum.
         choices: what was chosen on validation.
+        probability: (n,) float64, calibrated as prediction gives it; None where it is not calibrated.
     """
 
     endpoint: str
@@ -51,6 +52,7 @@ class ProtocolScores:
     doubts: dict[str, np.ndarray]
     levels: dict[str, np.ndarray]
     choices: reading_card.ValidationChoices
+    probability: np.ndarray | None
 
     @property
     def name(self) -> dict[str, str]:
@@ -59,10 +61,12 @@ class ProtocolScores:
 
     def calibrated(self) -> dict[str, np.ndarray]:
         """Probabilities, (n,), by each calibrator that could be fitted."""
-        platt, isotonic = self.choices.platt, self.choices.isotonic
-        if platt is None or isotonic is None:
-            return {}
-        return {"platt": platt(self.echo.distance(self.choices.referral.threshold)), "isotonic": isotonic(self.score)}
+        probabilities = {}
+        if (platt := self.choices.platt) is not None:
+            probabilities["platt"] = platt(self.echo.distance(self.choices.referral.threshold))
+        if (isotonic := self.choices.isotonic) is not None:
+            probabilities["isotonic"] = isotonic(self.score)
+        return probabilities
 
 
 def summaries(ecgs: embed.GaussianTable) -> dict[str, np.ndarray]:
@@ -105,6 +109,7 @@ def protocol_scores(
             },
             levels={stratum: level[test] for stratum, level in levels.items()},
             choices=protocol.choices,
+            probability=None if protocol.probability is None else protocol.probability[test],
         )
 
 
@@ -186,6 +191,24 @@ def _rows(
             "records": len(label),
             "positives": int(label.sum()),
         }
+
+
+def transfer_rows(scores: ProtocolScores, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
+    """Rows of TRANSFER: prevalence, predictive values, and for a calibrated score its line and decision curve."""
+    label, patients = scores.label, bootstrap.Patients.from_names(scores.patient)
+    metrics: dict[tuple[str, float | None], bootstrap.Metric] = {
+        (transfer.PREVALENCE, None): classification.mean_metric(label.astype(np.float64), patients)
+    }
+    metrics |= transfer.predictive_value_metrics(label, scores.decision, patients, settings.prevalences)
+    if scores.probability is not None:
+        lines = transfer.calibration_line_metrics(label, scores.probability, patients)
+        metrics |= {(name, None): metric for name, metric in lines.items()}
+        metrics |= transfer.net_benefit_metrics(label, scores.probability, patients, settings.echo_thresholds)
+    keyed = {f"{name}@{at}": metric for (name, at), metric in metrics.items()}
+    estimates = bootstrap.estimate_metrics(keyed, patients, settings.bootstrap_draws, settings.seed)
+    sizes = {"patients": patients.count, "records": len(label), "positives": int(label.sum())}
+    for (name, at), estimate in zip(metrics, estimates.values(), strict=True):
+        yield scores.name | {"metric": name, "at": at} | asdict(estimate) | sizes
 
 
 POINTS = 50  # at most, of a risk-coverage curve

@@ -194,6 +194,7 @@ def make_inputs(patients: int = 250, seed: int = 1, **changes: Any) -> Evaluatio
                 for name in names
             ],
             "ecg_findings": {"no_qrs": 2, "mains": 1234},
+            "notes": [],
             "ecg_page": None,
             "echo_sheet": None,
             "echo_map": None,
