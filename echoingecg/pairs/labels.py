@@ -38,8 +38,8 @@ def label_ecgs(
         steps: records the number of rows after each condition.
 
     Returns:
-        COLUMNS; `gap_hours` is the ECG time minus the exam time, NaN for a value stated for the ECG; `study_id` is null for an
-        exam without clips.
+        COLUMNS; `gap_hours` is the ECG time minus the exam time, NaN for a value stated for the ECG; `study_id` is
+        null for an exam without clips.
     """
     steps.keep("measurements listed", measurements)
     is_known = np.isfinite(measurements["value"]) | measurements["words"].notna()

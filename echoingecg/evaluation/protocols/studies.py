@@ -23,7 +23,7 @@ def study_columns(inputs: EvaluationInputs, share: float) -> dict[str, Any]:
     split = np.array([split_of.get(name, "") for name in inputs.studies["patient_id"].to_pylist()], dtype="<U10")
     known = np.flatnonzero(split != "")
     study_id, split, mean = (
-        np.array(inputs.studies["study_id"].to_pylist())[known], split[known], inputs.target_mean[known],
+        np.array(inputs.studies["study_id"].to_pylist(), np.str_)[known], split[known], inputs.target_mean[known],
     )  # fmt: skip
     columns: dict[str, Any] = {"study_id": study_id, "split": split}
     training, validation = mean[split == "train"], mean[split == "validation"]
