@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from echoingecg.common.units import convert
+from data_contracts.units import factor
 from echoingecg.recipe import Endpoint
 from echoingecg.recipe.evaluation import MeasurementEndpoint, ThresholdBySex
 
 NO_LABEL = -1
+_DECIMALS = 9  # of a converted value: 1.1 cm are 11 mm, not 11.000000000000002
 COMPARISONS: dict[str, Callable[[np.ndarray, float | np.ndarray], np.ndarray]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -144,18 +145,17 @@ def _row_values(endpoint: MeasurementEndpoint, rows: pa.Table) -> tuple[np.ndarr
     """Lower and upper end in the endpoint's unit, equal for a plain number, and the outcome; each (n,)."""
     value = rows["value"].to_numpy().astype(np.float64)
     upper = rows["upper"].to_numpy().astype(np.float64)
-    factor = np.full(len(value), np.nan)
     unit = np.array(rows["unit"].to_pylist(), dtype=np.str_)
+    factors = np.full(len(value), np.nan)
     for stated in np.unique(unit).tolist():
-        converted = convert(1.0, stated, endpoint.unit)
-        factor[unit == stated] = np.nan if converted is None else converted
-    low = value * factor
-    high = np.where(np.isnan(upper), value, upper) * factor
+        known = factor(stated, endpoint.unit)
+        factors[unit == stated] = np.nan if known is None else known
+    low, high = (np.round(end * factors, _DECIMALS) for end in (value, np.where(np.isnan(upper), value, upper)))
     least, most = endpoint.valid_range
     outcome = np.full(len(value), LABELLED, np.int8)
     with np.errstate(invalid="ignore"):
         outcome[~((least <= low) & (high <= most) & (low <= high))] = IMPOSSIBLE
-    outcome[np.isnan(factor)] = UNIT_MISMATCH
+    outcome[np.isnan(factors)] = UNIT_MISMATCH
     outcome[_words(rows) != ""] = OTHER_WORDS
     return low, high, outcome
 

@@ -94,7 +94,7 @@ def test_labels_answers_and_metrics_are_what_prediction_and_scikit_learn_give(
     reader = Reader.load(model.student.folder, model.evaluation.folder)
     answered_by = reader.card.card.answered_by
     files = sorted((cohort / "mimic-iv-ecg").rglob("*.hea"))
-    read = [row for row in reader.predict(files).to_pylist() if row["reason"] is None]
+    read = [row for row in reader.predict(files).readings.to_pylist() if row["reason"] is None]
     predictions = evaluation.PREDICTIONS.read(with_its_card.folder)
     predictions = predictions.filter(pc.equal(predictions["protocol"], answered_by)).to_pylist()
     by_endpoint: dict[str, list[dict]] = {}
@@ -153,7 +153,7 @@ def test_an_imported_student_gets_a_card_and_then_predicts(
     }
     assert chosen_on.isdisjoint(evaluation_details.UNCERTAINTY.read(again.folder)["record_id"].to_pylist())
     reader = Reader.load(imported.folder, find_student(store, str(imported)).evaluation.folder)
-    table = reader.predict(sorted((cohort / "mimic-iv-ecg").rglob("*.hea"))[:3])
+    table = reader.predict(sorted((cohort / "mimic-iv-ecg").rglob("*.hea"))[:3]).readings
     assert {row["endpoint"] for row in table.to_pylist()} == {
         one.name for one in find_recipe("smoke", []).evaluation.endpoints
     }
