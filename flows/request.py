@@ -14,7 +14,7 @@ from tasks.base.workspace import Workspace
 from tasks.catalog import simulated_export
 from tasks.store import ArtefactStore, Job, stages_to_run, upstream_of
 
-ShippedRecipe = Literal["demo", "paper", "smoke"]
+ShippedRecipe = Literal["demo", "findings", "paper", "smoke"]
 FirstStage = Literal["", Stage]  # not `Stage | None`: for that the form asks for the type before the value
 
 

@@ -82,12 +82,16 @@ def make_card(
 
 @one_blas_thread()
 def evaluate(
-    inputs: EvaluationInputs, settings: EvaluationSettings, folder: Path, progress: Progress = no_progress
+    inputs: EvaluationInputs,
+    settings: EvaluationSettings,
+    folder: Path,
+    progress: Progress = no_progress,
+    given_card: reading_card.LoadedReadingCard | None = None,
 ) -> dict[str, int]:
     """Evaluates a student and writes the files of the evaluation artefact.
 
     All splits are predicted. Thresholds, calibrators and the rule of referral come from the validation split, or from
-    the reading card of `inputs`; metrics come from the test split alone. Equal inputs give equal bytes. The report
+    `given_card`; metrics come from the test split alone. Equal inputs give equal bytes. The report
     names endpoints and protocols that cannot be evaluated, with the reason.
 
     Args:
@@ -96,6 +100,8 @@ def evaluate(
         folder: exists; receives the tables of data_contracts.evaluation, reading_card.safetensors, and the files of
             `write_report`.
         progress: receives the number of ECGs embedded, then the name of the endpoint at work.
+        given_card: its thresholds, calibrators and limits are applied as they are; None to choose them on the
+            validation split.
 
     Returns:
         Counts for the manifest: ecgs, test_ecgs, test_patients, endpoints, regressions, predictions, metrics, figures.
@@ -109,25 +115,25 @@ def evaluate(
     models = read_models(inputs, pairs, settings, progress)
     ecgs = models.ecgs
     progress(len(ecgs), len(ecgs), "typicality")
-    if inputs.card is None:
+    if given_card is None:
         trust = CohortTrust.from_models(inputs, pairs, models, settings)
     else:
-        trust = CohortTrust.from_card(inputs, pairs, models, inputs.card.typicality)
+        trust = CohortTrust.from_card(inputs, pairs, models, given_card.typicality)
     scored = []
     for endpoint in settings.endpoints:
         progress(len(ecgs), len(ecgs), f"endpoint {endpoint.name}")
-        scored.append(classification.score_endpoint(endpoint, inputs, pairs, models, trust, settings))
+        scored.append(classification.score_endpoint(endpoint, inputs, pairs, models, trust, settings, given_card))
     regressions: list[regression.RegressionResult] = []
     for number in settings.regressions:
         progress(len(ecgs), len(ecgs), f"number {number.name}")
-        regressions.append(regression.evaluate_regression(number, inputs, pairs, models, trust, settings))
+        regressions.append(regression.evaluate_regression(number, inputs, pairs, models, trust, settings, given_card))
     progress(len(ecgs), len(ecgs), "measures")
-    if inputs.card is None:
+    if given_card is None:
         numbers = [result.number for result in regressions if result.number is not None]
         endpoints = classification.decide_endpoints(scored, trust, settings, numbers)
         card = make_card(endpoints, inputs, trust, settings, numbers)
     else:
-        card, numbers = inputs.card, list(inputs.card.numbers)
+        card, numbers = given_card, list(given_card.numbers)
         endpoints = classification.decide_endpoints(scored, trust, settings, numbers, card)
     if numbers:
         said = answer_ecgs(card, card.card.answered_by, ecgs.mean, models.trunk, trust.is_referred)

@@ -133,7 +133,7 @@ def _before(values: pd.DataFrame, signals: pd.DataFrame, window_hours: float) ->
 
 
 def _first(values: pd.DataFrame, signals: pd.DataFrame, window_hours: float) -> pd.DataFrame:
-    """As `_every`, with the first recording of each patient alone that has a signal."""
+    """The first recording of each patient that has a signal gets its values by `_every`."""
     ordered = signals.sort_values(["patient_id", "hours", "recording_id"])
     first = ordered.drop_duplicates("patient_id")["recording_id"]
     return _every(values, signals[signals["recording_id"].isin(first)], window_hours)

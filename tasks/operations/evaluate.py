@@ -81,8 +81,8 @@ def student_to_judge(
     if named is not None and named.stage == "student" and not _has_card(store, named):
         student = store.get(name)
     else:
-        found: StudentWithCard = find_student(store, name)
-        student, card = found.student, found.evaluation
+        model: StudentWithCard = find_student(store, name)
+        student, card = model.student, model.evaluation
     made = {stage: store.in_lineage(student, stage) for stage in ("catalog", "ecg", "pairs")}
     own = recipe or base
     if recipe is None and card is not None:
@@ -205,9 +205,8 @@ def _evaluate(
         records=ecg.RECORDS.read(inputs["ecg"].folder),
         provenance=provenance,
         content_hashes=signals.content_hashes,
-        card=card,
     )
-    return evaluate(evaluated, judged.recipe.evaluation, folder, progress)
+    return evaluate(evaluated, judged.recipe.evaluation, folder, progress, card)
 
 
 def _labelled(

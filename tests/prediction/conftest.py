@@ -15,14 +15,10 @@ from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.data.models import read_models
 from echoingecg.evaluation.decision.answers import answer_ecgs
 from echoingecg.evaluation.evaluate import make_card
-from echoingecg.evaluation.protocols.classification import (
-    answer_columns,
-    decide_endpoints,
-    prediction_columns,
-    score_endpoint,
-)
+from echoingecg.evaluation.protocols.classification import decide_endpoints, score_endpoint
 from echoingecg.evaluation.protocols.regression import RegressionResult, evaluate_regression, with_answers
 from echoingecg.evaluation.protocols.trust import CohortTrust
+from echoingecg.evaluation.tables.columns import answer_columns, prediction_columns
 from echoingecg.prediction.predictor import Reader
 from echoingecg.recipe import EcgSettings, EvaluationSettings
 from echoingecg.simulator.ecg.heart_vector import draw_beats

@@ -14,7 +14,6 @@ from echoingecg.recipe import EcgSettings
 
 if TYPE_CHECKING:
     from echoingecg.ecg.plot import Page  # matplotlib
-    from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
 
 
 class StageFacts(TypedDict):
@@ -66,8 +65,6 @@ class EvaluationInputs:
         compared: other students by name.
         external: tables of data_contracts.evaluation_details.EXTERNAL by model name.
         content_hashes: of the file behind each row of `signals`; needed for external models only.
-        card: a reading card whose thresholds, calibrators and limits are applied as they are; None to choose them on
-            the validation split.
     """
 
     student: StudentModel
@@ -88,7 +85,6 @@ class EvaluationInputs:
     compared: Mapping[str, StudentModel] = field(default_factory=dict)
     external: Mapping[str, pa.Table] = field(default_factory=dict)
     content_hashes: Sequence[str] = ()
-    card: "LoadedReadingCard | None" = None
 
     @property
     def dim(self) -> int:

@@ -1,8 +1,8 @@
 """Yes/no questions: one endpoint through every protocol, with scores, threshold, decisions and rows of the tables."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import numpy as np
 from scipy.special import expit
@@ -144,7 +144,7 @@ class EndpointResult(ScoredEndpoint):
 
 def score_endpoint(
     endpoint: Endpoint, inputs: EvaluationInputs, pairs: EvaluationPairs, models: Models, trust: CohortTrust,
-    settings: EvaluationSettings,
+    settings: EvaluationSettings, card: reading_card.LoadedReadingCard | None = None,
 ) -> ScoredEndpoint:  # fmt: skip
     """Labels the ECGs and scores them by every protocol. Test labels are measured on, never learned from.
 
@@ -155,14 +155,15 @@ def score_endpoint(
         models: what every model makes of the same pairs.
         trust: what speaks for and against answers about the same ECGs.
         settings: of all protocols.
+        card: whose protocols alone are scored; None for all.
     """
     measured = labels.label_ecgs(endpoint, inputs.labels, pairs.record_id, _sex(inputs, pairs))
     record = np.flatnonzero(measured.known)
     label, split, patient = measured.label[record], pairs.split[record], pairs.patient_id[record]
-    if inputs.card is None:
+    if card is None:
         attempts = list(_attempts(endpoint, inputs, pairs, models, trust, settings, record, label))
     else:
-        attempts = list(_attempts_of_card(inputs.card, endpoint.name, trust, record))
+        attempts = list(_attempts_of_card(card, endpoint.name, trust, record))
     return ScoredEndpoint(
         endpoint=endpoint,
         measured=measured,
@@ -365,46 +366,3 @@ def _tuned(
         return inputs.signals.read(row[chosen])
 
     return inputs.student.classify(method, read, label, split, settings.tuning, settings.seed)
-
-
-def prediction_columns(result: EndpointResult, protocol: ProtocolResult) -> dict[str, Any]:
-    """Columns of evaluation.PREDICTIONS."""
-    return {
-        "endpoint": [result.endpoint.name] * len(result.label),
-        "protocol": [protocol.protocol] * len(result.label),
-        "record_id": result.record_id,
-        "patient_id": result.patient_id,
-        "split": result.split,
-        "label": result.label,
-        "score": protocol.score,
-        "decision": protocol.decision,
-        "uncertainty": result.uncertainty,
-    }
-
-
-def answer_columns(result: EndpointResult, protocol: ProtocolResult) -> dict[str, Any]:
-    """Columns of evaluation.ANSWERS: what prediction gives for the same ECGs."""
-    return {
-        "endpoint": [result.endpoint.name] * len(result.label),
-        "protocol": [protocol.protocol] * len(result.label),
-        "record_id": result.record_id,
-        "split": result.split,
-        "probability": [None] * len(result.label) if protocol.probability is None else protocol.probability,
-        "distance": protocol.consistent.distance,
-        "deviation": protocol.echo.deviation,
-        "advice": threshold_and_referral.advice(protocol.is_decided & result.is_answerable),
-    }
-
-
-def few_shot_rows(result: EndpointResult) -> Iterator[dict[str, Any]]:
-    """Rows of evaluation.FEW_SHOT, without the number of draws."""
-    label = result.label[result.test]
-    for model, results in result.few_shot.items():
-        for entry in results:
-            yield {
-                "endpoint": result.endpoint.name,
-                "model": model,
-                **asdict(entry),
-                "records": len(label),
-                "positives": int(label.sum()),
-            }

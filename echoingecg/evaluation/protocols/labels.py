@@ -120,8 +120,8 @@ def label_rows(endpoint: Endpoint, rows: pa.Table, sex: np.ndarray | None = None
     label = np.where(outcome == LABELLED, COMPARISONS[endpoint.comparison](middle, limit), NO_LABEL).astype(np.int8)
     words = _words(rows)
     for stated, of_label in ((endpoint.negative_words, 0), (endpoint.positive_words, 1)):
-        says = np.isin(words, [_plain(text) for text in stated])
-        label[says], outcome = of_label, np.where(says, LABELLED, outcome)
+        is_listed = np.isin(words, [_plain(text) for text in stated])
+        label[is_listed], outcome = of_label, np.where(is_listed, LABELLED, outcome)
     value = np.where(is_number, middle, np.nan)
     return MeasuredLabels(value, outcome.astype(np.int8), label, np.full(len(label), np.nan))
 
@@ -130,15 +130,15 @@ def _by_measurement(
     endpoint: MeasurementEndpoint, labels: pa.Table, record_id: np.ndarray
 ) -> list[tuple[pa.Table, np.ndarray]]:
     """For each of the endpoint's measurements its rows, and the ECG that each belongs to, (n,) int64."""
-    found = []
+    parts = []
     for name in endpoint.measurements:
         rows = labels.filter(pc.equal(labels["measurement"], name))
         owner = np.array(rows["record_id"].to_pylist(), dtype=np.str_)
         place = np.searchsorted(record_id, owner)
         is_asked = place < len(record_id)
         is_asked[is_asked] = record_id[place[is_asked]] == owner[is_asked]
-        found.append((rows.filter(pa.array(is_asked)), place[is_asked]))
-    return found
+        parts.append((rows.filter(pa.array(is_asked)), place[is_asked]))
+    return parts
 
 
 def _row_values(endpoint: MeasurementEndpoint, rows: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

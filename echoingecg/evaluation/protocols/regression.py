@@ -145,12 +145,13 @@ def evaluate_regression(
     models: Models,
     trust: CohortTrust,
     settings: EvaluationSettings,
+    card: LoadedReadingCard | None = None,
 ) -> RegressionResult:
     """Predicts a number by every protocol. Arguments as in `classification.score_endpoint`."""
     measured_ecgs = ecg_values(endpoint, inputs.labels, pairs.record_id)
     record = np.flatnonzero(measured_ecgs.known)
     measured, split = measured_ecgs.value[record], pairs.split[record]
-    number = fit_number(endpoint, trust, record, measured) if inputs.card is None else _of_card(inputs.card, endpoint)
+    number = fit_number(endpoint, trust, record, measured) if card is None else _of_card(card, endpoint)
     attempts = dict(_attempts(endpoint, models, trust, settings, record, measured, split, number))
     return RegressionResult(
         endpoint=endpoint,

@@ -13,6 +13,7 @@ from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.metrics import selective, shift
 from echoingecg.evaluation.protocols import classification, regression, retrieval, studies
 from echoingecg.evaluation.protocols.trust import CohortTrust
+from echoingecg.evaluation.tables import columns as ecg_columns
 from echoingecg.evaluation.tables import rows as table_rows
 from echoingecg.recipe import EvaluationSettings
 
@@ -57,7 +58,7 @@ def build_tables(
         levels |= {"gap": selective.gap_levels(result.gap_hours)}
         _add_protocol_rows(rows, result, ecgs[own], levels, settings)
         rows[evaluation.FEW_SHOT.name] += [
-            row | {"draws": settings.few_shot.draws} for row in classification.few_shot_rows(result)
+            row | {"draws": settings.few_shot.draws} for row in ecg_columns.few_shot_rows(result)
         ]
         name, holds = result.endpoint.name, result.label == 1
         rows[evaluation_details.SHIFT.name] += shifts.share("prevalence", name, holds, result.split, result.patient_id)
@@ -74,10 +75,10 @@ def build_tables(
     rows[evaluation_details.ATTEMPTS.name] += table_rows.attempt_rows(asked)
     rows[evaluation_details.EMBEDDING_MAP.name] += table_rows.map_rows(pairs, ecgs, inputs.target_mean)
     prediction_columns = [
-        classification.prediction_columns(result, protocol) for result in endpoints for protocol in result.protocols
+        ecg_columns.prediction_columns(result, protocol) for result in endpoints for protocol in result.protocols
     ]
     answer_columns = [
-        classification.answer_columns(result, protocol) for result in endpoints for protocol in result.protocols
+        ecg_columns.answer_columns(result, protocol) for result in endpoints for protocol in result.protocols
     ]
     numbers = [
         regression.regression_columns(result, protocol) for result in regressions for protocol in result.predicted

@@ -204,11 +204,11 @@ def transfer_rows(scores: ProtocolScores, settings: EvaluationSettings) -> Itera
         lines = transfer.calibration_line_metrics(label, scores.probability, patients)
         metrics |= {(name, None): metric for name, metric in lines.items()}
         metrics |= transfer.net_benefit_metrics(label, scores.probability, patients, settings.echo_thresholds)
-    keyed = {f"{name}@{at}": metric for (name, at), metric in metrics.items()}
+    keyed = {f"{name}@{place}": metric for (name, place), metric in metrics.items()}
     estimates = bootstrap.estimate_metrics(keyed, patients, settings.bootstrap_draws, settings.seed)
     sizes = {"patients": patients.count, "records": len(label), "positives": int(label.sum())}
-    for (name, at), estimate in zip(metrics, estimates.values(), strict=True):
-        yield scores.name | {"metric": name, "at": at} | asdict(estimate) | sizes
+    for (name, place), estimate in zip(metrics, estimates.values(), strict=True):
+        yield scores.name | {"metric": name, "at": place} | asdict(estimate) | sizes
 
 
 POINTS = 50  # at most, of a risk-coverage curve
