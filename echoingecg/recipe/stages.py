@@ -228,7 +228,7 @@ class StudentSettings(Section):
         "the likelihood of the study's mean under the ECG's Gaussian, for ECG-echo pairs",
     )
     same_partner: Literal["match", "negative"] = Field(
-        "match",
+        "negative",
         description="an ECG and the partner of another one that is the same study or an equal text: 'match' as its "
         "own, 'negative' as published, where each ECG matches the one row of its own",
     )

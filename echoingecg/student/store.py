@@ -23,7 +23,6 @@ from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.model.student import Student
 from echoingecg.student.model.text_encoder import backbone_from_config, text_config
 
-_EARLIER = {"same_partner": "negative"}  # what a field meant before it was there
 _TOWERS = "student."  # left out of stored names, so that the towers have the released names
 
 
@@ -96,7 +95,7 @@ def check_weights(objective: nn.Module, weights: Mapping[str, Tensor]) -> None:
 def _settings(architecture: Mapping[str, Any]) -> StudentSettings:
     values = architecture.get("student")
     try:
-        return StudentSettings.model_validate(_EARLIER | values if isinstance(values, dict) else values)
+        return StudentSettings.model_validate(values)
     except ValidationError as fault:
         raise ContractError(f"{ARCHITECTURE}: 'student' is not a student section of a recipe") from fault
 
