@@ -14,6 +14,7 @@ from PIL import Image
 
 from data_contracts.catalog import SUBGROUPS
 from data_contracts.evaluation import MODEL_CARD
+from data_contracts.evaluation_details import TRANSFER
 from data_contracts.student import HISTORY
 from echoingecg.common.figure_style import drawable, new_figure, png, set_title, styled
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
@@ -205,3 +206,12 @@ def test_probabilities_in_words(probability: float, text: str) -> None:
 
 def test_letters_that_the_font_lacks() -> None:
     assert drawable("LVEF ≤ 40 %\n心") == "LVEF ≤ 40 % ?"
+
+
+def test_predictive_values_and_calibration_are_shown(inputs: EvaluationInputs, tmp_path: Path) -> None:
+    page = page_of(tmp_path, inputs, lvef_below(40))
+    assert "Positive predictive value at a share of 10 %" in page.words
+    assert "Calibration slope (perfect: 1)" in page.words
+    rows = [row for row in TRANSFER.read(tmp_path).to_pylist() if row["protocol"] == "zero_shot"]
+    (share,) = [row["value"] for row in rows if row["metric"] == "prevalence"]
+    assert f"Share with label 1 {share:.2f}" in page.words

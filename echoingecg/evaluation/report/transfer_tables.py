@@ -1,0 +1,53 @@
+"""What the report shows of TRANSFER: how threshold and probabilities hold on the test ECGs of this cohort."""
+
+from typing import Any
+
+from data_contracts import evaluation_details
+from echoingecg.evaluation.metrics import bootstrap, transfer
+from echoingecg.evaluation.report import wording
+from echoingecg.evaluation.report.results import EvaluationResults
+
+_LABELS = {
+    transfer.PREVALENCE: "Share with label 1",
+    transfer.CALIBRATION_SLOPE: "Calibration slope (perfect: 1)",
+    transfer.CALIBRATION_INTERCEPT: "Calibration in the large (perfect: 0)",
+    transfer.OBSERVED_TO_EXPECTED: "Observed over expected (perfect: 1)",
+    transfer.PPV: "Positive predictive value at a share of",
+    transfer.NPV: "Negative predictive value at a share of",
+    transfer.NET_BENEFIT: "Net benefit, echo from a probability of",
+    transfer.NET_BENEFIT_OF_ALL: "Net benefit of echo for all, weighed as at",
+}
+
+
+def transfer_tables(results: EvaluationResults) -> list[dict[str, Any]]:
+    """For each question: its protocols by name, and rows of a label and a cell for each protocol."""
+    return [
+        _table(endpoint.name, rows)
+        for endpoint in results.settings.endpoints
+        if (rows := results.rows(evaluation_details.TRANSFER, endpoint=endpoint.name)) and rows[0]["records"]
+    ]
+
+
+def _table(endpoint: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    protocols = list(dict.fromkeys(row["protocol"] for row in rows))
+    cells = {(row["protocol"], row["metric"], row["at"]): row for row in rows}
+    order = list(_LABELS)
+    keys = sorted({(row["metric"], row["at"]) for row in rows}, key=lambda key: (order.index(key[0]), key[1] or 0.0))
+    return {
+        "name": endpoint,
+        "protocols": [wording.protocol_name(protocol) for protocol in protocols],
+        "rows": [
+            {
+                "label": _LABELS[metric] + ("" if place is None else f" {100 * place:g} %"),
+                "cells": [_cell(cells.get((protocol, metric, place))) for protocol in protocols],
+            }
+            for metric, place in keys
+        ],
+    }
+
+
+def _cell(row: dict[str, Any] | None) -> dict[str, str]:
+    estimate = bootstrap.Estimate(None, None, None)
+    if row is not None:
+        estimate = bootstrap.Estimate(row["value"], row["low"], row["high"])
+    return {"value": wording.value_text(estimate), "interval": wording.interval_text(estimate)}
