@@ -95,6 +95,30 @@ def test_bootstrap_against_drawing_patients_one_by_one() -> None:
         assert interval.value == pytest.approx(value, abs=1e-12), name
 
 
+def test_errors_of_numbers_against_drawing_patients_one_by_one() -> None:
+    """Also far from 0, where squares of the values lose the digits of their differences."""
+    generator = np.random.default_rng(21)
+    measured = generator.normal(size=40)
+    predicted = measured + generator.normal(size=40)
+    patients = Patients.from_names(generator.integers(0, 9, 40).astype(str))
+    picks = np.random.default_rng(6).integers(0, patients.count, size=(30, patients.count))
+    drawn = [np.concatenate([np.flatnonzero(patients.owner == one) for one in row]) for row in picks]
+    for far in (0.0, 1e8):
+        found = resample_metrics(metrics.regression_metrics(measured + far, predicted + far, patients), patients, 30, 6)
+        expected = [np.corrcoef(measured[rows], predicted[rows])[0, 1] for rows in drawn]
+        np.testing.assert_allclose(found[metrics.PEARSON], expected, atol=1e-6 if far else 1e-12)
+        errors = [np.abs(measured - predicted)[rows].mean() for rows in drawn]
+        np.testing.assert_allclose(found[metrics.MAE], errors, atol=1e-6 if far else 1e-12)
+
+
+def test_a_guess_that_is_constant_but_for_its_last_bits_has_no_correlation() -> None:
+    measured = np.random.default_rng(22).normal(60, 10, 2000)
+    patients = Patients(np.arange(2000), 2000)
+    for guess in (np.full(2000, 55.1), np.where(measured > 60, 55.1, np.nextafter(55.1, 0))):
+        found = estimate_metrics(metrics.regression_metrics(measured, guess, patients), patients, 20, 1)
+        assert found[metrics.PEARSON] == Estimate(None, None, None)
+
+
 def test_resamples_without_a_class_are_skipped() -> None:
     label, score, patient = np.array([1, 0, 0]), np.array([0.9, 0.1, 0.2]), np.array(["a", "b", "c"])
     patients = Patients.from_names(patient)
@@ -123,6 +147,7 @@ def test_reliability_bins_of_ten_scores() -> None:
     label = np.array([0, 1, 0, 1, 1, 1])
     bins = reliability_bins(label, np.array([0.0, 0.1, 0.15, 0.2, 0.95, 1.0]))
     assert [(round(one.low, 1), one.records, one.positives) for one in bins] == [(0.0, 2, 1), (0.1, 2, 1), (0.9, 2, 2)]
+    assert [one.high for one in bins] == pytest.approx([0.1, 0.2, 1.0])
     assert [one.mean_score for one in bins] == pytest.approx([0.05, 0.175, 0.975])
     assert reliability_bins(np.empty(0), np.empty(0)) == []
 
@@ -239,6 +264,9 @@ def test_variance_bins_count_everything_once() -> None:
     bins = variance_bins(uncertainty, label, np.zeros(53, int))
     assert [one.records for one in bins] == [11, 11, 11, 10, 10]
     assert [one.errors for one in bins] == [one.positives for one in bins] == [0, 0, 2, 10, 10]
+    assert [(one.error_rate, one.positive_share) for one in bins[2:4]] == [(2 / 11, 2 / 11), (1.0, 1.0)]
+    right = variance_bins(uncertainty, label, label)
+    assert [(one.error_rate, one.positive_share) for one in right[2:4]] == [(0.0, 2 / 11), (0.0, 1.0)]
     assert bins[0].uncertainty == 5.0
     assert [one.records for one in variance_bins(uncertainty[:7], label[:7], label[:7])] == [7]
     assert variance_bins(np.empty(0), np.empty(0), np.empty(0)) == []

@@ -1,11 +1,13 @@
 """Strata and shift: parts by what the export states, and whether two groups differ."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
 from data_contracts.catalog import SUBGROUPS
 from echoingecg.evaluation.metrics.bootstrap import Patients
-from echoingecg.evaluation.metrics.selective import SMALL, subgroup_levels, subgroup_masks
+from echoingecg.evaluation.metrics.selective import SMALL, gap_levels, subgroup_levels, subgroup_masks
 from echoingecg.evaluation.metrics.shift import _mmd2, embedding_shift, share_shift
 from helpers.cases.evaluation_case import make_records, make_subgroups
 
@@ -62,6 +64,16 @@ def test_a_group_of_twenty_patients_stands_alone_and_one_of_nineteen_does_not(pa
     assert sorted(subgroup_masks(np.repeat(levels, 2), twice)) == names
 
 
+def test_an_ecg_at_the_hour_of_the_exam_counts_as_after_it() -> None:
+    before, after = "before the exam", "after the exam"
+    expected = {
+        -9000.0: f"over 1 d {before}", -24.1: f"over 1 d {before}", -24.0: f"up to 1 d {before}",
+        -0.1: f"up to 1 d {before}", 0.0: f"up to 1 d {after}", 23.9: f"up to 1 d {after}",
+        24.1: f"over 1 d {after}", 9000.0: f"over 1 d {after}", np.nan: "",
+    }  # fmt: skip
+    assert gap_levels(np.array(list(expected))).tolist() == list(expected.values())
+
+
 def test_mmd_against_its_definition() -> None:
     generator = np.random.default_rng(1)
     points = generator.normal(size=(9, 3))
@@ -75,6 +87,30 @@ def test_mmd_against_its_definition() -> None:
     )
     members = (np.arange(9) < 4).astype(float)[None]
     assert _mmd2(kernel, members)[0] == pytest.approx(expected)
+
+
+def test_shift_of_small_groups_against_its_definition_and_every_split() -> None:
+    """Groups of 3 and 6 rows: width is the median of the 36 distances, p the share of the 84 splits that reach it."""
+    generator = np.random.default_rng(12)
+    points = np.concatenate([generator.normal(0.9, 1, size=(3, 2)), generator.normal(size=(6, 2))])
+    squared = {frozenset(pair): ((points[pair[0]] - points[pair[1]]) ** 2).sum() for pair in combinations(range(9), 2)}
+    kernel = {pair: np.exp(-distance / np.median(list(squared.values()))) for pair, distance in squared.items()}
+
+    def mmd2(first: set[int]) -> float:
+        means = [
+            np.mean([kernel[frozenset(pair)] for pair in combinations(group, 2)])
+            for group in (first, set(range(9)) - first)
+        ]
+        across = [value for pair, value in kernel.items() if len(pair & first) == 1]
+        return float(sum(means) - 2 * np.mean(across))
+
+    found = embedding_shift(points[:3], points[3:], 1)
+    assert found is not None
+    expected = mmd2({0, 1, 2})
+    assert found.mmd2 == pytest.approx(expected)
+    reached = [mmd2(set(group)) >= expected - 1e-9 for group in combinations(range(9), 3)]
+    assert 0.02 < np.mean(reached) < 0.9
+    assert found.p == pytest.approx(np.mean(reached), abs=0.08)
 
 
 def test_two_groups_of_one_distribution_look_apart_as_often_as_p_says() -> None:
