@@ -31,6 +31,7 @@ REASONS: dict[str, str] = {
     "no_region": "no two-dimensional ultrasound region is stated",
     "no_sector": "nothing in the picture moves as an ultrasound sector does, so text beside it cannot be masked",
     "unsupported_pixels": "the pixel encoding or colour space is not one this stage reads",
+    "no_embedding": "the teacher's table of embeddings holds no vector of the clip or of its study",
     "no_match": "no partner within the recipe's window",
 }
 

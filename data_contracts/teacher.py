@@ -37,7 +37,7 @@ def _checks(check: Any) -> Mapping[str, Any]:
 CLIPS = TableContract(
     "clips",
     (
-        column("clip_id", pa.string(), "keyed pseudonym of the echo file"),
+        column("clip_id", pa.string(), "keyed pseudonym of the echo file; of the study, for one vector a study"),
         column("study_id", pa.string(), "keyed pseudonym of the echo study"),
         column("content_hash", pa.string(), "key of the embeddings in the pool"),
         column("frames", pa.int32(), "vectors: embedded frames, or windows of a video teacher"),

@@ -13,6 +13,7 @@ from data_contracts import evaluation as contract
 from echoingecg.common import Progress, StoreError, UserError, hash_files
 from echoingecg.evaluation import CODE_VERSION
 from echoingecg.recipe import EcgSettings, EvaluationSettings
+from echoingecg.teacher.identity import table_file
 from tasks import ecg as ecg_stage
 from tasks import stage
 from tasks import student as student_stage
@@ -43,7 +44,8 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     patients, ecg_echo, labels = (
         table.read(inputs["pairs"].folder) for table in (pairs.PATIENTS, pairs.ECG_ECHO, pairs.LABELS)
     )
-    tower = load_teacher(job.recipe.teacher, where)
+    is_table = table_file(job.recipe.teacher) is not None
+    tower = None if is_table else load_teacher(job.recipe.teacher, where)
     evaluated = EvaluationInputs(
         student=load(inputs["student"].folder, where),
         signals=signals,
@@ -58,7 +60,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         subgroups=_subgroups(job, inputs),
         records=ecg.RECORDS.read(inputs["ecg"].folder),
         provenance=provenance_of(job.workspace, inputs, job.recipe.part("evaluation")),
-        teacher=tower if tower.has_text_tower else None,
+        teacher=tower if tower is not None and tower.has_text_tower else None,
         training_texts=_training_texts(inputs["pairs"]) if settings.centre else (),
         compared={name: load(_compared(job, name).folder, where) for name in settings.compare},
         external={name: read_external(name, Path(path)) for name, path in settings.external.items()},

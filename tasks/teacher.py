@@ -1,10 +1,13 @@
 """Stage teacher: every frame of every clip through the frozen teacher, and a Gaussian for each study; and pictures.
 
+The vectors may also come from a table that was made elsewhere; no clip is opened then.
+
 No picture names anyone: frames are black outside the sector, where scanners print text.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +19,11 @@ import zarr
 
 from data_contracts import catalog, quarantine, tables
 from data_contracts import teacher as contract
+from data_contracts.manifest import PoolSnapshot
 from echoingecg.common import Progress, fingerprint, hash_array, key_rows
 from echoingecg.recipe import PairsSettings, TeacherSettings
 from echoingecg.teacher import CODE_VERSION
-from echoingecg.teacher.identity import teacher_identity
+from echoingecg.teacher.identity import table_file, teacher_identity
 from tasks import pools, stage
 from tasks.base.workers import mapper, replicas
 from tasks.base.workspace import Workspace
@@ -55,26 +59,18 @@ def _source(job: Job) -> dict[str, str]:
 
 
 def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
-    from echoingecg.teacher.model import load_teacher  # torch: not for a cached run
-
     listed = catalog.ECHOES.read(inputs["catalog"].folder)
-    settings, execution = job.recipe.teacher, job.recipe.execution
-    teachers = [load_teacher(settings, device, execution.compile_teacher) for device in replicas(execution)]
-    embedded_by = settings.model_dump(exclude=_NOT_EMBEDDED)
-    key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, embedded_by, _source(job)])
-    pool = pools.Pool(job.workspace, f"teacher/{key}", _layout(teachers[0].dim), execution.pools)
-    with pool.writing():
-        # The clips of a study are stored side by side, so that its target is made from one read.
-        missing = ingest.missing_files(pool, job, listed, "study_id")
-        new = _ingest(pool, missing, teachers, job, progress)
-        snapshot, refused = pool.snapshot(), pool.refused()
-    group = pools.Pool.read(job.workspace, snapshot)
-    indexed = ingest.index_rows(group, listed, contract.DIGEST)
-    refusals = quarantine.QUARANTINE.build(ingest.quarantine_rows(listed, refused))
-    stage.check_refusals(job, "teacher", refusals, listed.num_rows, settings.max_refused_share)
+    settings = job.recipe.teacher
+    if (path := table_file(settings)) is not None:
+        filled = _from_table(job, inputs["catalog"].version, listed, path, progress)
+    else:
+        filled = _from_clips(job, listed, progress)
+    stage.check_refusals(job, "teacher", filled.refusals, listed.num_rows, settings.max_refused_share)
+    group = pools.Pool.read(job.workspace, filled.snapshot)
     for array in contract.ARRAYS:
         pools.array_of(group, array)
     frames = pools.rows_of(group, contract.CLIP_FRAMES)
+    indexed = ingest.index_rows(group, filled.listed, contract.DIGEST)
     clips = [
         {
             "clip_id": file["clip_id"],
@@ -86,11 +82,61 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         for file, row, digest in indexed
     ]
     contract.CLIPS.write(contract.CLIPS.build(clips), folder)
-    quarantine.QUARANTINE.write(refusals, folder)
-    write_sheet(job, clips, listed, folder)
-    studies = write_targets(pool, group, [(file, row) for file, row, _ in indexed], settings, folder)
+    quarantine.QUARANTINE.write(filled.refusals, folder)
+    if path is None:
+        write_sheet(job, clips, listed, folder)
+    studies = write_targets(filled.pool, group, [(file, row) for file, row, _ in indexed], settings, folder)
     counts = {"clips": len(clips), "frames": sum(clip["frames"] for clip in clips), "studies": studies}
-    return Built({**counts, "refused": refusals.num_rows}, snapshot, new)
+    return Built({**counts, "refused": filled.refusals.num_rows}, filled.snapshot, filled.new)
+
+
+@dataclass(frozen=True)
+class _Filled:
+    """A pool that holds the vectors of every clip that was not refused.
+
+    Attributes:
+        pool, snapshot: of the vectors.
+        listed: what may have vectors: clips of the catalog, or one row for each study.
+        refusals: quarantine table.
+        new: clips or studies that were added.
+    """
+
+    pool: pools.Pool
+    snapshot: PoolSnapshot
+    listed: pa.Table
+    refusals: pa.Table
+    new: int
+
+
+def _from_clips(job: Job, listed: pa.Table, progress: Progress) -> _Filled:
+    """Embeds the clips that the pool lacks."""
+    from echoingecg.teacher.model import load_teacher  # torch: not for a cached run
+
+    settings, execution = job.recipe.teacher, job.recipe.execution
+    teachers = [load_teacher(settings, device, execution.compile_teacher) for device in replicas(execution)]
+    embedded_by = settings.model_dump(exclude=_NOT_EMBEDDED)
+    key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, embedded_by, _source(job)])
+    pool = pools.Pool(job.workspace, f"teacher/{key}", _layout(teachers[0].dim), execution.pools)
+    with pool.writing():
+        # The clips of a study are stored side by side, so that its target is made from one read.
+        missing = ingest.missing_files(pool, job, listed, "study_id")
+        new = _ingest(pool, missing, teachers, job, progress)
+        snapshot, refused = pool.snapshot(), pool.refused()
+    refusals = quarantine.QUARANTINE.build(ingest.quarantine_rows(listed, refused))
+    return _Filled(pool, snapshot, listed, refusals, new)
+
+
+def _from_table(job: Job, catalog_version: str, listed: pa.Table, path: Path, progress: Progress) -> _Filled:
+    """Puts the vectors of a table into a pool of its own: which file a row means depends on table and catalog."""
+    from tasks.ingest.embedding_table import add_vectors, match_table  # pandas: not for a cached run
+
+    matched = match_table(path, job, listed)
+    key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, _source(job), catalog_version])
+    pool = pools.Pool(job.workspace, f"teacher/{key}", _layout(matched.dim), job.recipe.execution.pools)
+    with pool.writing():
+        new = add_vectors(pool, matched, job.recipe.execution.commit_every, progress)
+        snapshot = pool.snapshot()
+    return _Filled(pool, snapshot, matched.listed, quarantine.QUARANTINE.build(matched.refusals), new)
 
 
 def _ingest(

@@ -224,6 +224,16 @@ def scan(
     )  # fmt: skip
 
 
+def listed_echoes(export: Path, settings: CatalogSettings) -> pd.DataFrame:
+    """Lists the echo files of an export by their own names, base.ECHO_COLUMNS with normalised paths; looks at no file.
+
+    Raises:
+        ExportError: the layout is unknown, or a table cannot be read.
+    """
+    layout, tables = detect.find_layout(export, settings.layout, settings.allow_links)
+    return _with_normal_paths(layout.file_tables(tables).echoes)
+
+
 def _with_normal_paths(frame: pd.DataFrame) -> pd.DataFrame:
     """Removes `.`, inner `..` and the ending of a WFDB header from paths, so that one file has one path."""
     paths = (posixpath.normpath(path).removesuffix(HEADER_SUFFIX) if path else "" for path in frame["path"])

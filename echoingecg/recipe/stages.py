@@ -73,7 +73,8 @@ class TeacherSettings(Section):
         DEMO_TEACHER,
         description="'demo' (small, taught on simulated echoes, not for patients), an open_clip name, "
         "'hf-hub:owner/name' (ECHO-CLIP: hf-hub:mkaichristensen/echo-clip), 'local-dir:/path' "
-        "(open_clip_config.json and the weights) or 'torchvision:name' (a video network: no text, no zero-shot)",
+        "(open_clip_config.json and the weights), 'torchvision:name' (a video network: no text, no zero-shot) or "
+        "'table:FILE' (vectors made elsewhere, Parquet or CSV: no clip is opened; no text, no zero-shot)",
     )
     weights: str = Field(
         "", description="weights file (safetensors or torch, weights only) for an open_clip or a torchvision name"

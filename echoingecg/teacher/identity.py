@@ -17,7 +17,9 @@ WEIGHTS = (
     "open_clip_pytorch_model.bin",
 )
 TORCHVISION = "torchvision:"
+TABLE = "table:"  # vectors that were made elsewhere
 _WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+_TABLE_SUFFIXES = (".parquet", ".csv")
 DEMO_FOLDER = Path(__file__).parent / "configs" / DEMO_TEACHER
 
 
@@ -37,12 +39,14 @@ class Source:
 def teacher_identity(settings: TeacherSettings) -> dict[str, str]:
     """Identifies the teacher by the content of its files: equal identities mean equal teachers.
 
-    Reads and hashes the weights file. For 'hf-hub:' it downloads files that are not in the cache yet, so that the
-    identity is the same before and after the first run.
+    Reads and hashes the weights file, or the table of vectors. For 'hf-hub:' it downloads files that are not in the
+    cache yet, so that the identity is the same before and after the first run.
 
     Raises:
         UserError: no such model, no weights, or no network to download them.
     """
+    if (table := table_file(settings)) is not None:
+        return {"model": TABLE.rstrip(":"), "table": hash_files([table])}
     source = teacher_source(settings)
     identity = {"model": settings.model.partition(":")[0] if source.folder else settings.model}
     if settings.model.startswith("hf-hub:"):
@@ -50,6 +54,27 @@ def teacher_identity(settings: TeacherSettings) -> dict[str, str]:
     if source.folder:
         identity["config"] = hash_files([source.folder / CONFIG])
     return identity | {"weights": hash_files([source.weights])}
+
+
+def table_file(settings: TeacherSettings) -> Path | None:
+    """Finds the table of vectors that the recipe names; None for a teacher that reads clips.
+
+    Raises:
+        UserError: there is no such file, or other settings of the teacher need the clips.
+    """
+    if not settings.model.startswith(TABLE):
+        return None
+    path = Path(settings.model.removeprefix(TABLE)).expanduser()
+    if path.suffix not in _TABLE_SUFFIXES or not path.is_file():
+        raise UserError(f"teacher.model '{settings.model}': no such file of a kind {', '.join(_TABLE_SUFFIXES)}")
+    if settings.weights:
+        raise UserError(f"teacher.weights is for an open_clip name; '{TABLE}' brings its own vectors")
+    if settings.view_filter or settings.colour_doppler == "refuse":
+        raise UserError(
+            f"teacher.view_filter and teacher.colour_doppler look at clips, which '{TABLE}' never opens: leave their "
+            "rows out of the table"
+        )
+    return path
 
 
 def demo_config() -> dict[str, Any]:
@@ -61,16 +86,21 @@ def teacher_source(settings: TeacherSettings) -> Source:
     """Finds the files of the teacher that the recipe names.
 
     Raises:
-        UserError: no such model, no weights, or no network to download them.
+        UserError: no such model, no weights, no network to download them, or a table of vectors, which has none.
     """
     if settings.model == DEMO_TEACHER:
         return _in_folder(DEMO_FOLDER, settings.model)
     if settings.model.startswith(TORCHVISION):
         return Source(None, _weights_file(settings))
+    if settings.model.startswith(TABLE):
+        raise UserError(
+            f"teacher.model '{settings.model}' is a table of vectors: there is no network that embeds clips"
+        )
     schema, colon, name = settings.model.partition(":")
     if colon and schema not in ("local-dir", "hf-hub"):
         raise UserError(
-            f"teacher.model '{settings.model}': unknown schema '{schema}', use local-dir:, hf-hub: or {TORCHVISION}"
+            f"teacher.model '{settings.model}': unknown schema '{schema}', use local-dir:, hf-hub:, {TORCHVISION} or "
+            f"{TABLE}"
         )
     if colon and settings.weights:
         raise UserError(f"teacher.weights is for an open_clip name; '{settings.model}' brings its own weights")

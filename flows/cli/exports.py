@@ -1,4 +1,4 @@
-"""`echoingecg check-export`: what an export holds, before anything is built."""
+"""`echoingecg check-export` says what an export holds, `export-embeddings` writes its echo embeddings as a table."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,6 +28,23 @@ def check_export(
         summary = summarise(export, settings, progress)
     for line in lines_of(summary):
         typer.echo(line)
+
+
+def export_embeddings(
+    output: Annotated[Path, typer.Argument(help="Parquet file that is written: OUT.parquet.")],
+    recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose teacher stage was run.")] = "demo",
+    export: options.Export = "",
+    workspace: options.Workspace = "workspace",
+    overrides: options.Overrides = [],  # noqa: B006
+) -> None:
+    """Write the teacher's vectors of every echo frame, for `teacher.model: table:FILE`. It names the export's files."""
+    from flows.cli.output import progress_line
+    from flows.request import find_recipe, make_job
+    from tasks.operations.embeddings import write_embeddings
+
+    with progress_line("clips") as progress:
+        vectors = write_embeddings(make_job(find_recipe(recipe, overrides), export, workspace), output, progress)
+    typer.echo(f"{output}: {vectors:,} vectors")
 
 
 def lines_of(summary: "ExportSummary") -> list[str]:

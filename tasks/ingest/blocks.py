@@ -138,7 +138,7 @@ def clip_blocks(
         replace(attempt, value=vectors) for attempt, vectors in embed_clips(map(_frames_apart, decoded), teachers)
     )
     while batch := list(islice(embedded, block_size)):
-        yield _block_of(batch, _clip_rows)
+        yield _block_of(batch, clip_rows)
 
 
 def decode_clip(settings: TeacherSettings, size: int, file: SourceFile) -> Attempt:
@@ -162,7 +162,8 @@ def _frames_apart(attempt: Attempt) -> tuple[Attempt, np.ndarray]:
     return replace(attempt, value=None), frames
 
 
-def _clip_rows(attempts: list[Attempt]) -> dict[str, np.ndarray]:
+def clip_rows(attempts: list[Attempt]) -> dict[str, np.ndarray]:
+    """Rows of the teacher's pool for clips whose value is their vectors, float16 (vector, dim)."""
     return {
         teacher.KEY.name: key_rows([attempt.content_hash for attempt in attempts]),
         teacher.CLIP_FRAMES.name: np.array([len(attempt.value) for attempt in attempts], dtype=np.int64),
