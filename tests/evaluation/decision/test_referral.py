@@ -87,6 +87,25 @@ def test_nearest_refers_the_share_nearest_to_the_threshold(distances: list[float
         assert far[side & inside].max(initial=0) <= far[side & ~inside].min(initial=inf)
 
 
+@pytest.mark.parametrize(
+    ("distance", "share", "limits"),
+    [
+        ([1.0, 2.0, 3.0], 1 / 3, (0.0, 1.0)),
+        ([-3.0, -2.0, -1.0], 1 / 3, (-1.0, 0.0)),
+        ([-2.0, 1.0, 3.0], 0.5, (-2.0, 1.0)),
+        ([-2.0, 1.0, 3.0], 0.1, (0.0, 1.0)),
+    ],
+)
+def test_what_lies_between_the_threshold_and_the_nearest_is_referred_and_nothing_beyond(
+    distance: list[float], share: float, limits: tuple[float, float]
+) -> None:
+    asked = EvaluationSettings(referral="nearest", refer_share=share)
+    chosen = choose_referral(np.zeros(len(distance)), np.array(distance), 0.5, asked)
+    assert (chosen.one_from, chosen.zero_to) == limits
+    around = np.array([limits[0] - 1e-3, limits[0] + 1e-3, limits[1] - 1e-3, limits[1] + 1e-3])
+    assert is_decided(chosen, around).tolist() == [True, False, False, True]
+
+
 def test_without_validation_everything_is_referred() -> None:
     empty = np.empty(0)
     for kind in ("conformal", "nearest"):
@@ -134,6 +153,7 @@ def test_a_score_is_as_doubtful_alone_as_in_company(by_features: bool) -> None:
     assert limits.sum() >= 2
     answered = is_decided(of, own.distance(threshold), own.rounding)
     assert answered.sum() > 20
+    moved = np.zeros(60)
     for _ in range(50):
         near = [
             np.nextafter(values, generator.choice([-np.inf, np.inf], values.shape).astype(np.float32))
@@ -141,6 +161,9 @@ def test_a_score_is_as_doubtful_alone_as_in_company(by_features: bool) -> None:
         ]
         rounded = echo(*near)
         assert not is_decided(of, rounded.distance(threshold), rounded.rounding)[limits].any()
+        moved = np.maximum(moved, np.abs(rounded.distance(threshold) - own.distance(threshold)))
+
+    assert ((moved < own.rounding) & (own.rounding < 100 * moved)).all(), "a margin, and not a wide one"
 
 
 def patients(generator: np.random.Generator, count: int, skill: float) -> tuple[np.ndarray, np.ndarray]:
