@@ -107,6 +107,8 @@ def test_a_replaced_file_has_the_mode_asked_for_less_the_umask(
     write_atomically(path, "after ü", **mode)
     assert path.read_bytes() == "after ü".encode()
     assert path.stat().st_mode & 0o777 == left
+    with replace_atomically(path, **mode) as beside:
+        assert beside.stat().st_mode & 0o777 == left
     assert list(tmp_path.iterdir()) == [path]
 
 

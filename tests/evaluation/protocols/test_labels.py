@@ -16,7 +16,7 @@ from echoingecg.common import RecipeError, no_progress
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.data.models import read_models
 from echoingecg.evaluation.protocols.classification import ScoredEndpoint, score_endpoint
-from echoingecg.evaluation.protocols.labels import NO_LABEL, ecg_values, label_ecgs, sex_of_patients
+from echoingecg.evaluation.protocols.labels import NO_LABEL, OUTCOMES, ecg_values, label_ecgs, sex_of_patients
 from echoingecg.evaluation.protocols.trust import CohortTrust
 from echoingecg.evaluation.report.tables import question
 from echoingecg.recipe import Endpoint, EvaluationSettings, Recipe, read_recipe, write_recipe
@@ -73,6 +73,7 @@ def test_a_range_is_its_middle_unless_the_threshold_lies_inside() -> None:
     )
     found = label_ecgs(lvef_below(40), table, np.array(list("abcd")))
     assert found.label.tolist() == [1, 0, NO_LABEL, NO_LABEL]
+    assert found.known.tolist() == [True, True, False, False]
     assert found.value[:2].tolist() == [37.5, 42.5]
     assert (found.counts()["between"], found.counts()["impossible"]) == (1, 1), "an upper end below the lower one"
     values = ecg_values(LVEF, table, np.array(list("abcd")))
@@ -134,6 +135,45 @@ def test_of_several_measurements_the_first_or_any() -> None:
     assert either.label.tolist() == [1, 1, 1, 0, NO_LABEL, NO_LABEL]
     assert first.counts() == either.counts()
     assert (first.counts()["impossible"], first.counts()["absent"]) == (1, 1)
+
+
+def test_what_a_later_measurement_may_replace() -> None:
+    """A measurement without a label replaces none, and of two without one that which came nearer to a label counts."""
+    rows = {
+        "a": ((10, "mm"), (900, "mm")), "b": ((16, "mm"), (17, "mm")), "c": ((900, "mm"), (1, "%")),
+        "d": ((1, "%"), (900, "mm")), "e": ((14, "mm", 17), (10, "mm", 18)), "f": ((10, "mm"), (11, "mm")),
+        "g": ((900, "mm"), (14, "mm", 16)),
+    }  # fmt: skip
+    names = np.array(list(rows))
+    table = labels_of(
+        *[(name, "ivs", *first) for name, (first, _) in rows.items()],
+        *[(name, "lvpw", *second) for name, (_, second) in rows.items()],
+    )
+    wall = Endpoint.model_validate(WALL)
+    for endpoint in (wall, wall.model_copy(update={"combine": "any"})):
+        found = label_ecgs(endpoint, table, names)
+        assert found.label.tolist() == [0, 1, NO_LABEL, NO_LABEL, NO_LABEL, 0, NO_LABEL]
+        assert [OUTCOMES[outcome] for outcome in found.outcome.tolist()] == [
+            "labelled", "labelled", "impossible", "impossible", "between", "labelled", "between",
+        ]  # fmt: skip
+        assert found.value[[0, 1, 4, 5, 6]].tolist() == [10, 16, 15.5, 10, 15]
+        assert np.isnan(found.value[2:4]).all()
+    values = ecg_values(wall, table, names)
+    np.testing.assert_array_equal(values.value, [10, 16, np.nan, np.nan, 15.5, 10, 15])
+    assert [OUTCOMES[outcome] for outcome in values.outcome[2:4].tolist()] == ["impossible", "impossible"]
+
+
+def test_the_gap_is_that_of_the_measurement_that_gave_the_label() -> None:
+    rows = [
+        ("a", "ivs", 16, "mm"), ("a", "lvpw", 16, "mm"), ("b", "ivs", 10, "mm"), ("b", "lvpw", 16, "mm"),
+        ("c", "ivs", 900, "mm"), ("c", "lvpw", 10, "mm"), ("d", "ivs", 900, "mm"),
+    ]  # fmt: skip
+    table = labels_of(*rows)
+    hours = pa.array([float(at) for at in range(len(rows))])
+    table = table.set_column(table.column_names.index("gap_hours"), table.schema.field("gap_hours"), hours)
+    for how, expected in (("first", [0, 2, 5, np.nan]), ("any", [0, 3, 5, np.nan])):
+        found = label_ecgs(Endpoint.model_validate(WALL | {"combine": how}), table, np.array(list("abcd")))
+        np.testing.assert_array_equal(found.gap_hours, expected)
 
 
 DILATED = {
