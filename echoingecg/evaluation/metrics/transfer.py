@@ -19,9 +19,9 @@ PPV = "ppv"
 NPV = "npv"
 NET_BENEFIT = "net_benefit"
 NET_BENEFIT_OF_ALL = "net_benefit_of_all"
-_NEWTON_STEPS = 30
-_LARGEST_STEP = 5.0  # of a Newton step: separated classes would send the slope to infinity
+_NEWTON_STEPS = 60
 _RIDGE = 1e-9  # keeps the Hessian invertible where all probabilities are alike
+_LEAST_CURVATURE = 1e-6  # of the likelihood; separated classes, which send the slope to infinity, have less
 
 
 def calibration_line(label: np.ndarray, probability: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -35,24 +35,35 @@ def calibration_line(label: np.ndarray, probability: np.ndarray, weight: np.ndar
         weight: (k, n) of the records in each resample.
 
     Returns:
-        (k, 2) float64, slope and intercept; nan where a resample lacks a class or has one probability alone.
+        (k, 2) float64, slope and intercept; nan where a resample lacks a class, has one probability alone, or has
+        classes that a probability parts, so that no line is best.
     """
     place = log_odds(probability)
-    line = np.tile([1.0, 0.0], (len(weight), 1))
+    spread = np.ptp(place)
+    if not spread > 0:
+        return np.full((len(weight), 2), np.nan)
+    design = np.stack([(place - place.mean()) / spread, np.ones(len(place))])
+    products = design[:, None] * design
+    line = step = np.zeros((len(weight), 2))
+    curvature, best = np.zeros_like(weight), np.full(len(weight), -np.inf)
     for _ in range(_NEWTON_STEPS):
-        expected = expit(line[:, :1] * place + line[:, 1:])
-        residual, curvature = weight * (label - expected), weight * expected * (1 - expected)
-        gradient = np.stack([residual @ place, residual.sum(axis=1)], axis=1)
-        cross = curvature @ place
-        hessian = np.stack([curvature @ place**2, cross, cross, curvature.sum(axis=1)], axis=1).reshape(-1, 2, 2)
-        step = np.linalg.solve(hessian + _RIDGE * np.eye(2), gradient[:, :, None])[:, :, 0]
-        line += np.clip(step, -_LARGEST_STEP, _LARGEST_STEP)
+        fit = (line + step) @ design
+        likelihood = (weight * (label * fit - np.logaddexp(0, fit))).sum(axis=1)
+        is_better = likelihood >= best - 1e-12 * np.abs(best)
+        line, best = np.where(is_better[:, None], line + step, line), np.fmax(best, likelihood)
+        expected = expit(fit)
+        curvature = weight * expected * (1 - expected)
+        gradient = (weight * (label - expected)) @ design.T
+        hessian = np.tensordot(curvature, products, axes=(1, 2)) + _RIDGE * np.eye(2)
+        newton = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
+        step = np.where(is_better[:, None], newton, step / 2)
         if np.abs(step).max(initial=0.0) < 1e-10:
             break
     positives = weight @ label
-    known = (positives > 0) & (positives < weight.sum(axis=1)) & (np.ptp(place) > 0)
-    known &= (np.abs(line) < 1 / np.sqrt(_RIDGE)).all(axis=1)
-    return np.where(known[:, None], line, np.nan)
+    known = (positives > 0) & (positives < weight.sum(axis=1)) & (np.abs(step) < 1e-6).all(axis=1)
+    known &= curvature.sum(axis=1) > _LEAST_CURVATURE
+    slope = line[:, 0] / spread
+    return np.where(known[:, None], np.stack([slope, line[:, 1] - slope * place.mean()], axis=1), np.nan)
 
 
 def calibration_line_metrics(label: np.ndarray, probability: np.ndarray, patients: Patients) -> dict[str, Metric]:
@@ -88,15 +99,22 @@ def calibration_line_metrics(label: np.ndarray, probability: np.ndarray, patient
 def _intercept(label: np.ndarray, probability: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Intercept that makes the mean probability the share of label 1, slope 1; (k,), nan where a class is absent."""
     place = log_odds(probability)
-    shift = np.zeros(len(weight))
     positives, total = weight @ label, weight.sum(axis=1)
+    mean_odds = log_odds(positives / np.maximum(total, 1))
+    # The shift lies between these two: it is that of the mean probability if all are the highest, or the lowest.
+    low, high = mean_odds - place.max(initial=-np.inf), mean_odds - place.min(initial=np.inf)
+    shift, known = np.clip(0.0, low, high), (positives > 0) & (positives < total)
     for _ in range(_NEWTON_STEPS):
         expected = expit(place + shift[:, None])
-        step = (positives - (weight * expected).sum(axis=1)) / np.maximum(
-            (weight * expected * (1 - expected)).sum(axis=1), _RIDGE
-        )
-        shift += np.clip(step, -_LARGEST_STEP, _LARGEST_STEP)
-    return np.where((positives > 0) & (positives < total), shift, np.nan)
+        lacking = positives - (weight * expected).sum(axis=1)
+        low, high = np.where(lacking > 0, shift, low), np.where(lacking < 0, shift, high)
+        step = lacking / np.maximum((weight * expected * (1 - expected)).sum(axis=1), _RIDGE)
+        is_inside = (low <= shift + step) & (shift + step <= high)
+        moved = np.where(is_inside, shift + step, (low + high) / 2)
+        is_settled, shift = np.abs(moved - shift) < 1e-10, moved
+        if (is_settled | ~known).all():
+            break
+    return np.where(known, shift, np.nan)
 
 
 def predictive_value_metrics(

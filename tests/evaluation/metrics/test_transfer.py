@@ -9,7 +9,7 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
 from echoingecg.evaluation.metrics import transfer
-from echoingecg.evaluation.metrics.bootstrap import Patients
+from echoingecg.evaluation.metrics.bootstrap import Patients, estimate_metrics
 
 
 def case(seed: int, records: int = 400) -> tuple[np.ndarray, np.ndarray, Patients]:
@@ -36,8 +36,50 @@ def test_a_line_that_is_not_defined_is_nan() -> None:
     weight = np.ones((1, 3))
     assert np.isnan(transfer.calibration_line(np.ones(3), probability, weight)).all()
     assert np.isnan(transfer.calibration_line(np.array([0, 1, 0]), np.full(3, 0.3), weight)).all()
-    separated = transfer.calibration_line(np.array([0, 0, 1]), probability, weight)
-    assert np.isnan(separated).all() or np.abs(separated).max() > 5
+    assert np.isnan(transfer.calibration_line(np.array([0, 0, 1]), probability, weight)).all(), "classes part"
+
+
+@pytest.mark.parametrize("shift", [-12.0, -4.0, 0.0, 6.0])
+@pytest.mark.parametrize("steepness", [0.3, 1.0, 5.0])
+def test_line_and_intercept_of_probabilities_that_are_far_off(steepness: float, shift: float) -> None:
+    random = np.random.default_rng(17)
+    place = random.normal(size=300)
+    label = (random.random(300) < expit(1.5 * place)).astype(int)
+    probability = expit(place / steepness + shift)
+    metrics = transfer.calibration_line_metrics(label, probability, Patients(np.arange(300), 300))
+    found = {name: metric.statistic(np.ones((1, 300)))[0] for name, metric in metrics.items()}
+    slow = LogisticRegression(C=np.inf, tol=1e-10, max_iter=10_000).fit(place[:, None], label)
+    assert found[transfer.CALIBRATION_SLOPE] == pytest.approx(steepness * slow.coef_[0, 0], rel=1e-3)
+    root = brentq(lambda moved: expit(logit(probability) + moved).mean() - label.mean(), -60, 60)
+    assert found[transfer.CALIBRATION_INTERCEPT] == pytest.approx(root, abs=1e-6)
+
+
+@pytest.mark.parametrize("steepness", [0.2, 1.0, 30.0])
+def test_a_steep_line_is_as_exact_as_a_flat_one(steepness: float) -> None:
+    random = np.random.default_rng(5)
+    place = random.normal(size=(2000, 1))
+    label = (random.random(2000) < expit(place[:, 0] + 0.5)).astype(int)
+    slope, intercept = transfer.calibration_line(label, expit(place[:, 0] / steepness), np.ones((1, 2000)))[0]
+    slow = LogisticRegression(C=np.inf, tol=1e-10, max_iter=10_000).fit(place, label)
+    assert (slope, intercept) == pytest.approx((steepness * slow.coef_[0, 0], slow.intercept_[0]), rel=1e-3)
+
+
+def test_resamples_of_one_class_have_neither_line_nor_intercept() -> None:
+    label, probability = np.array([1, 1, 0, 0]), np.array([0.7, 0.4, 0.5, 0.2])
+    patients = Patients.from_names(np.array(list("abcd")))
+    metrics = transfer.calibration_line_metrics(label, probability, patients)
+    drawn = np.array([[2.0, 2, 0, 0], [0, 0, 1, 3], [1, 1, 1, 1]])
+    for name in (transfer.CALIBRATION_SLOPE, transfer.CALIBRATION_INTERCEPT):
+        assert np.isnan(metrics[name].statistic(drawn)).tolist() == [True, True, False]
+
+
+def test_predictive_values_need_two_patients_of_each_class_for_an_interval() -> None:
+    decision, patients = np.array([1, 0, 1, 0, 0]), Patients.from_names(np.array(list("abcde")))
+    for positives, has_interval in ((1, False), (2, True), (3, True), (4, False)):
+        metrics = transfer.predictive_value_metrics((np.arange(5) < positives).astype(int), decision, patients, [0.3])
+        for one in estimate_metrics(metrics, patients, 200, 1).values():
+            assert one.value is not None
+            assert (one.low is not None) == has_interval
 
 
 @given(st.integers(0, 10_000))
