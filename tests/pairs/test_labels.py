@@ -43,6 +43,10 @@ def labels_of(
             [("a", 5.0, "s1", "lvef", 41.0, "%"), ("a", 2.0, "s1", "lvef", 60.0, "%")],
             [("r1", "s1", 60.0)],
         ),
+        (  # nearest to the study, and not to the first hour
+            [("a", 25.0, "s2", "lvef", 41.0, "%"), ("a", 32.0, "s2", "lvef", 60.0, "%")],
+            [("r2", "s2", 60.0)],
+        ),
         (  # then the smallest value
             [("a", 2.0, "s1", "lvef", 41.0, "%"), ("a", 2.0, "s1", "lvef", 40.0, "%")],
             [("r1", "s1", 40.0)],
