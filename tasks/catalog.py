@@ -15,6 +15,7 @@ from echoingecg.recipe import Recipe
 from tasks import stage
 from tasks.base import progress
 from tasks.base.workspace import Workspace, writing_to
+from tasks.label_check import check_measurements
 from tasks.store import Built, Inputs, Job
 
 
@@ -65,6 +66,6 @@ def _build(job: Job, inputs: Inputs, folder: Path, report: Progress) -> Built:
     return Built({"patients": len(patients), **counts}, new_keys=read_files)
 
 
-WORK = stage.StageWork("catalog", contract.CONTRACT_VERSION, CODE_VERSION, _build, _source)
+WORK = stage.StageWork("catalog", contract.CONTRACT_VERSION, CODE_VERSION, _build, _source, check=check_measurements)
 simulate = progress.as_task("simulate", _simulate)
 catalog = stage.as_task(WORK)

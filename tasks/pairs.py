@@ -7,6 +7,7 @@ from data_contracts import pairs as contract
 from echoingecg.common import Progress
 from echoingecg.pairs import CODE_VERSION
 from tasks import stage
+from tasks.label_check import check_labels
 from tasks.store import Built, Inputs, Job
 
 
@@ -30,5 +31,5 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     return Built({name: tables[name].num_rows for name in counted})
 
 
-WORK = stage.StageWork("pairs", contract.CONTRACT_VERSION, CODE_VERSION, _build)
+WORK = stage.StageWork("pairs", contract.CONTRACT_VERSION, CODE_VERSION, _build, check=check_labels)
 pairs = stage.as_task(WORK)

@@ -34,6 +34,8 @@ class StageWork:
         source: what else the version depends on, such as the export's content or the teacher's weights.
         show: publishes pictures of a new artefact to Prefect, inside the task run.
         report: name of the artefact's file that a person opens; Prefect shows a link to it.
+        check: (job, inputs, artefact), in a run, for a new artefact and for one that was there; raises UserError where
+            the stages after it would work in vain.
     """
 
     stage: conventions.Stage
@@ -43,6 +45,7 @@ class StageWork:
     source: Callable[[Job], dict[str, str]] = lambda job: {}
     show: Callable[[Workspace, Artefact], None] | None = None
     report: str = ""
+    check: Callable[[Job, Inputs, Artefact], None] | None = None
 
     def plan(self, job: Job, versions: Mapping[conventions.Stage, str]) -> Plan:
         """The version that this recipe and these input versions lead to, whether it exists or not."""
@@ -94,9 +97,12 @@ def as_task(work: StageWork) -> Task[..., Any]:
     def stage(job: Job, **inputs: Artefact) -> progress.Outcome:
         if work.stage not in job.needed:
             return progress.Outcome("not asked for", name="Skipped")
-        artefact, is_cached = work.run(job, {name: inputs[name] for name in conventions.UPSTREAM[work.stage]})
+        used = {name: inputs[name] for name in conventions.UPSTREAM[work.stage]}
+        artefact, is_cached = work.run(job, used)
         counts = ", ".join(f"{count} {name}" for name, count in artefact.manifest.counts.items())
         progress.only_shown(lambda: _show(job.workspace, work, artefact, is_cached))
+        if work.check is not None:
+            work.check(job, used, artefact)
         return progress.Outcome(f"{artefact}: {counts}", artefact, "Cached" if is_cached else None)
 
     return progress.as_task(work.stage, stage)

@@ -8,19 +8,21 @@ from typing import Any
 import pyarrow as pa
 
 from data_contracts.catalog import MAX_WORDS_CHARACTERS, MEASUREMENTS
+from echoingecg.catalog.layouts.base import patient_of_site
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.common import UserError
 
 _KEYS = ("patient_id", "ecg_id")
+_SITE = "site"  # named where the export states sites
 _COLUMN = re.compile(r"(?P<name>.+?)\s*(?:\[(?P<unit>[^\]]*)\])?")
 
 
 def read_label_file(path: Path, key: bytes) -> pa.Table:
     """Reads a CSV table of labels as measurements that are stated for single ECGs.
 
-    The columns `patient_id` and `ecg_id` name the ECG as the export does. Every other column is a label: its header is
-    the measurement's name, with a unit in brackets where it has one, for example `lvef [%]` or `moderate_mr`. A cell is
-    a number, a short finding in words, or empty.
+    The columns `patient_id` and `ecg_id` name the ECG as the export does, with `site` where the export states sites.
+    Every other column is a label: its header is the measurement's name, with a unit in brackets where it has one, for
+    example `lvef [%]` or `moderate_mr`. A cell is a number, a short finding in words, or empty.
 
     Args:
         path: UTF-8, with a header line.
@@ -39,11 +41,18 @@ def read_label_file(path: Path, key: bytes) -> pa.Table:
             header = table.fieldnames or []
             if missing := [name for name in _KEYS if name not in header]:
                 raise UserError(f"{path}: no column {' and '.join(missing)}: each row names its ECG as the export does")
-            labels = {column: _name_and_unit(column) for column in header if column not in _KEYS}
+            labels = {column: _name_and_unit(column) for column in header if column not in (*_KEYS, _SITE)}
             for row in table:
                 patient, ecg = (str(row[name] or "").strip() for name in _KEYS)
                 if None in row or not patient or not ecg:
                     raise UserError(f"{path}, line {table.line_num}: does not fit the header, or names no ECG")
+                if _SITE in header:
+                    site = str(row[_SITE] or "").strip()
+                    if not site:
+                        raise UserError(
+                            f"{path}, line {table.line_num}: names no site, which the table has a column of"
+                        )
+                    patient = patient_of_site(site, patient)
                 if (patient, ecg) in seen:
                     raise UserError(f"{path}, line {table.line_num}: names an ECG for the second time")
                 seen.add((patient, ecg))

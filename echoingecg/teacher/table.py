@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pyarrow import csv as arrow_csv
 
 from data_contracts.conventions import UserError
+from echoingecg.catalog.layouts.base import patient_of_site
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.catalog.scan import ECHO
 
@@ -26,7 +27,8 @@ Level = Literal["clip", "study"]
 
 # Columns, by the names that the export's lists give them: those of the layouts `generic` and `mimic-iv`.
 _PATHS, _STUDIES, _PATIENTS = ("path", "dicom_filepath"), ("study_id",), ("patient_id", "subject_id")
-_FRAME, _EMBEDDING = "frame", "embedding"
+_SITE, _FRAME, _EMBEDDING = "site", "frame", "embedding"
+_NAMES = (*_PATHS, *_STUDIES, *_PATIENTS, _SITE, _FRAME, _EMBEDDING)
 _UNIT_TOLERANCE = 1e-3  # of the length: what rounding of each number to float16 can change
 _ROWS_AT_ONCE = 8192
 
@@ -122,7 +124,7 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _is_wanted(name: str) -> bool:
-    return name in (*_PATHS, *_STUDIES, *_PATIENTS, _FRAME, _EMBEDDING) or _is_number_column(name)
+    return name in _NAMES or _is_number_column(name)
 
 
 def _is_number_column(name: str) -> bool:
@@ -190,6 +192,12 @@ def _names(batch: pa.RecordBatch, path: Path, first: int) -> pd.DataFrame:
         raise UserError(f"{path}: needs the column {', '.join((*_PATHS, *_STUDIES))}: which clip or study is a row of?")
     if "path" in columns:
         columns = {"path": columns["path"]}
+    elif _SITE in batch.schema.names:
+        if "patient" not in columns:
+            raise UserError(f"{path}: has the column site, and needs patient_id: a site's patients are named by both")
+        sites = _texts(batch[_SITE], path, first, _SITE).to_pylist()
+        pairs = zip(sites, columns["patient"].to_pylist(), strict=True)
+        columns["patient"] = pa.array([patient_of_site(*pair) for pair in pairs], pa.string())
     frame = np.zeros(batch.num_rows, np.int64)
     if _FRAME in batch.schema.names:
         try:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from echoingecg.catalog.layouts.base import patient_of_site
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from helpers.cases.hospital import KEY, generic_export, mimic_export, read_csv, refused, rows, tables_of, write_csv
 
@@ -12,26 +13,30 @@ def test_subgroups_are_those_the_export_states(tmp_path: Path) -> None:
     stated = [
         {"sex": "f", "age": "93", "site": "North", "device": "MAC 7", "rhythm": "Sinus rhythm"},
         {"sex": "M", "age": "", "site": "North", "device": "", "rhythm": ""},
-        {"sex": "", "age": "", "site": "", "device": "", "rhythm": ""},
-        {"sex": "male", "age": "50", "site": "", "device": "", "rhythm": ""},
-        {"sex": "F", "age": "fifty", "site": "", "device": "", "rhythm": ""},
-        {"sex": "F", "age": "50", "site": "", "device": "", "rhythm": "seen by Dr. Smith, 12.3."},
+        {"sex": "", "age": "", "site": "North", "device": "", "rhythm": ""},
+        {"sex": "male", "age": "50", "site": "North", "device": "", "rhythm": ""},
+        {"sex": "F", "age": "fifty", "site": "North", "device": "", "rhythm": ""},
+        {"sex": "F", "age": "50", "site": "North", "device": "", "rhythm": "seen by Dr. Smith, 12.3."},
     ]
     write_csv(export / "ecgs.csv", [row | more for row, more in zip(listed, stated, strict=True)])
+    for name in ("echoes.csv", "reports.csv", "measurements.csv"):
+        write_csv(export / name, [row | {"site": "North"} for row in read_csv(export / name)])
     tables = tables_of(export)
     assert tables["ecgs"].num_rows == 6, "a faulty statement costs no ECG"
     names = Pseudonyms(KEY)
     found = {row.pop("record_id"): row for row in rows(tables["subgroups"])}
-    nothing = dict.fromkeys(("sex", "age", "site", "device", "rhythm"))
+    nothing = dict.fromkeys(("sex", "age", "site", "device", "rhythm")) | {"site": names.site("North")}
+    first, second, third = (patient_of_site("North", f"PAT000{number}") for number in range(3))
     assert found == {
-        names.record("PAT0000", "1"): {
+        names.record(first, "1"): {
             "sex": "F",
             "age": 90.0,
             "site": names.site("North"),
             "device": names.device("MAC 7"),
             "rhythm": "sinus rhythm",
         },
-        names.record("PAT0001", "1"): nothing | {"sex": "M", "site": names.site("North")},
+        names.record(second, "1"): nothing | {"sex": "M"},
+        names.record(third, "1"): nothing,
     }
     assert refused(export) == ["bad_row"] * 3
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_contracts.conventions import UserError
-from echoingecg.catalog.layouts.base import ECHO_COLUMNS
+from echoingecg.catalog.layouts.base import ECHO_COLUMNS, patient_of_site
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.recipe import TeacherSettings
 from echoingecg.teacher.identity import teacher_identity
@@ -106,6 +106,16 @@ def test_a_study_needs_its_patient_only_where_two_share_its_name(tmp_path: Path)
         assign_vectors(read_embeddings(path), LISTED, KEY, path)
     path.write_text("subject_id,study_id,e0,e1\nP3,B,3,4\nP1,B,1,0\n")
     assert list(assign_vectors(read_embeddings(path), LISTED, KEY, path)) == [NAMES.study("P3", "B")]
+
+
+def test_a_study_of_a_site_needs_its_patient(tmp_path: Path) -> None:
+    path, north = tmp_path / "table.csv", patient_of_site("North", "P1")
+    listed = LISTED.assign(patient=[north, north, patient_of_site("South", "P1"), "P3"])
+    path.write_text("site,patient_id,study_id,e0\nNorth,P1,A,1\nSouth,P1,A,1\n")
+    assert list(assign_vectors(read_embeddings(path), listed, KEY, path)) == [NAMES.study(north, "A")]
+    path.write_text("site,study_id,e0\nNorth,A,1\n")
+    with pytest.raises(UserError, match="has the column site, and needs patient_id"):
+        read_embeddings(path)
 
 
 @pytest.mark.parametrize(

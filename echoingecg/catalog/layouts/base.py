@@ -18,6 +18,15 @@ MEASUREMENT_COLUMNS = ("patient", "study", "exam", "ecg", "exam_type", "time", "
 LINK_COLUMNS = ("patient", "exam", "study")
 
 
+def patient_of_site(site: str, patient: str) -> str:
+    """Names a patient by site and number, so that equal numbers of two sites are two patients.
+
+    Returns:
+        The patient's own number where no site is stated; empty where the number is.
+    """
+    return f"{len(site)}:{site}\x1f{patient}" if site and patient else patient
+
+
 def no_rows(columns: tuple[str, ...]) -> pd.DataFrame:
     """Returns an empty frame of text columns."""
     return pd.DataFrame({column: pd.Series(dtype="str") for column in columns})
@@ -146,7 +155,12 @@ def with_columns(frame: pd.DataFrame, columns: tuple[str, ...], **renamed: str) 
 
 
 def batches_with_columns(
-    table: ExportTable, malformed: list[str], needed: tuple[str, ...], optional: tuple[str, ...], **renamed: str
+    table: ExportTable,
+    malformed: list[str],
+    needed: tuple[str, ...],
+    optional: tuple[str, ...],
+    others: tuple[str, ...] = (),
+    **renamed: str,
 ) -> Iterator[MeasurementBatch]:
     """Yields a table's measurements batch by batch.
 
@@ -154,6 +168,7 @@ def batches_with_columns(
         table: holds one measurement in each row.
         malformed: receives the names of rows with too many or too few values.
         needed, optional: the table's columns; an absent optional one is empty.
+        others: columns of the table to yield beside MEASUREMENT_COLUMNS.
         renamed: for a column of MEASUREMENT_COLUMNS, its name in the table where that differs.
     """
     skipped: list[int] = []
@@ -161,9 +176,10 @@ def batches_with_columns(
         arrays = [
             part.columns[name] if (name := renamed.get(column, column)) in part.columns.schema.names
             else _empty_texts(len(part.records))
-            for column in MEASUREMENT_COLUMNS
+            for column in (*MEASUREMENT_COLUMNS, *others)
         ]  # fmt: skip
-        yield MeasurementBatch(table.name, part.records, pa.RecordBatch.from_arrays(arrays, list(MEASUREMENT_COLUMNS)))
+        columns = pa.RecordBatch.from_arrays(arrays, [*MEASUREMENT_COLUMNS, *others])
+        yield MeasurementBatch(table.name, part.records, columns)
     malformed += [table.row_name(record) for record in skipped]
 
 

@@ -144,7 +144,7 @@ def _rows(table: ExportTable, malformed: list[str]) -> Iterator[base.Measurement
         "value": "result",
     }  # fmt: skip
     needed = ("subject_id", "measurement_id", "measurement_datetime", "measurement", "result", "unit")
-    return base.batches_with_columns(table, malformed, needed, ("test_type",), **names)
+    return base.batches_with_columns(table, malformed, needed, ("test_type",), (), **names)
 
 
 LAYOUT = base.Layout(

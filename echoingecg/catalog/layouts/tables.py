@@ -68,6 +68,10 @@ class ExportTable:
         """The table's folder, relative to the export; empty for the export itself."""
         return self.name.rpartition("/")[0]
 
+    def has_column(self, name: str) -> bool:
+        """Returns whether the header names a column. Raises ExportError if there is no header."""
+        return name in _header(self.path, self.name)
+
     def row_name(self, record: int) -> str:
         """Returns the name of a row, by which an operator finds it."""
         return f"{self.name}#{record}"

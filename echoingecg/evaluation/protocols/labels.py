@@ -126,6 +126,16 @@ def label_rows(endpoint: Endpoint, rows: pa.Table, sex: np.ndarray | None = None
     return MeasuredLabels(value, outcome.astype(np.int8), label, np.full(len(label), np.nan))
 
 
+def row_outcomes(endpoint: MeasurementEndpoint, rows: pa.Table, sex: np.ndarray | None = None) -> np.ndarray:
+    """Returns what becomes of each row of measurements: (n,) int8, index into OUTCOMES.
+
+    Args:
+        endpoint: a question, or a number to predict.
+        rows, sex: as in `label_rows`.
+    """
+    return label_rows(endpoint, rows, sex).outcome if isinstance(endpoint, Endpoint) else _row_values(endpoint, rows)[2]
+
+
 def _by_measurement(
     endpoint: MeasurementEndpoint, labels: pa.Table, record_id: np.ndarray
 ) -> list[tuple[pa.Table, np.ndarray]]:

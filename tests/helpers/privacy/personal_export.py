@@ -43,7 +43,13 @@ def write_export(simulated: Path, folder: Path) -> tuple[Path, set[str]]:
 
 def _columns(patient: str) -> dict[str, str]:
     """Further columns, as a hospital's own tables have them."""
-    return {"name": f"{SURNAME}, {GIVEN}", "date_of_birth": BIRTHS[0], "telephone": TELEPHONE, "mrn": patient}
+    return {
+        "name": f"{SURNAME}, {GIVEN}",
+        "date_of_birth": BIRTHS[0],
+        "telephone": TELEPHONE,
+        "mrn": patient,
+        "site": WARD,
+    }
 
 
 def _patient(number: str) -> str:

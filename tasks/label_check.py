@@ -1,0 +1,95 @@
+"""Stops a run whose endpoints have no label, after the catalog or the pairs, before hours of training are spent.
+
+What is checked is no part of any version: it reads the section `evaluation`, on which catalog and pairs do not depend.
+"""
+
+from collections import Counter
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from data_contracts import catalog, conventions, pairs
+from echoingecg.common import UserError
+from echoingecg.evaluation.protocols.label_check import Unlabelled, describe, unlabelled
+from echoingecg.evaluation.protocols.labels import sex_of_patients
+from tasks.base.progress import logger
+from tasks.store import Artefact, Inputs, Job
+
+_SIDES: tuple[tuple[conventions.Split, str], ...] = (("train", "training"), ("test", "test"))
+_STAGES_WITH_ENDPOINTS: frozenset[conventions.Stage] = frozenset({"student", "evaluation"})
+_ROW = ("patient_id", "measurement", "value", "upper", "words", "unit")
+
+
+def check_measurements(job: Job, inputs: Inputs, listed: Artefact) -> None:
+    """Stops a run if an endpoint has no row in the whole export that could become a label.
+
+    Args:
+        job: whether anything is trained or evaluated, and the endpoints.
+        inputs: not read.
+        listed: the catalog.
+
+    Raises:
+        UserError: names the endpoint, its measurement, and what the export has instead.
+    """
+    settings = job.recipe.evaluation
+    if not job.needed & _STAGES_WITH_ENDPOINTS or job.recipe.execution.allow_unlabelled:
+        return
+    asked = {name for endpoint in (*settings.endpoints, *settings.regressions) for name in endpoint.measurements}
+    if asked:
+        file = listed.folder / catalog.MEASUREMENTS.filename
+        rows = pq.read_table(file, columns=list(_ROW), filters=[("measurement", "in", sorted(asked))])
+        _stop_or_warn(job, listed, listed, list(unlabelled(settings, rows, "", None)))
+
+
+def check_labels(job: Job, inputs: Inputs, paired: Artefact) -> None:
+    """Stops a run if an endpoint has no label on the training or on the test side; without training it only warns.
+
+    A side without any patient is left to the evaluation.
+
+    Args:
+        job: whether anything is trained or evaluated, and the endpoints.
+        inputs: of stage pairs.
+        paired: its artefact.
+
+    Raises:
+        UserError: as `check_measurements`.
+    """
+    settings = job.recipe.evaluation
+    if not (settings.endpoints or settings.regressions) or job.recipe.execution.allow_unlabelled:
+        return
+    labels, sex = pairs.LABELS.read(paired.folder), _sex(inputs["catalog"])
+    sides = set(pairs.PATIENTS.read(paired.folder)["split"].to_pylist())
+    faults = [
+        fault
+        for split, side in _SIDES
+        if split in sides
+        for fault in unlabelled(settings, labels.filter(pc.equal(labels["split"], split)), side, sex)
+    ]
+    _stop_or_warn(job, paired, inputs["catalog"], faults)
+
+
+def _stop_or_warn(job: Job, artefact: Artefact, listed: Artefact, faults: list[Unlabelled]) -> None:
+    if not faults:
+        return
+    held = pq.read_table(listed.folder / catalog.MEASUREMENTS.filename, columns=["measurement", "unit"])
+    counts = held.group_by(["measurement", "unit"]).aggregate([([], "count_all")])
+    rows = zip(*(counts[name].to_pylist() for name in ("measurement", "unit", "count_all")), strict=True)
+    line = f"{artefact}: {describe(faults, Counter({(name, unit): number for name, unit, number in rows}))}"
+    if not job.needed & _STAGES_WITH_ENDPOINTS:
+        logger().warning(line)
+        return
+    raise UserError(
+        f"{line}; mend the recipe's section evaluation, or set execution.allow_unlabelled: true to go on without it"
+    )
+
+
+def _sex(listed: Artefact) -> dict[str, str]:
+    """F or M of each patient whose ECGs state one of them."""
+    ecgs = catalog.ECGS.read(listed.folder).select(["record_id", "patient_id"])
+    stated = (
+        catalog.SUBGROUPS.read(listed.folder).select(["record_id", "sex"]).join(ecgs, "record_id", join_type="inner")
+    )
+    columns = (pc.fill_null(stated[name], "").to_pylist() for name in ("patient_id", "sex"))
+    patient, sex = (np.array(column, dtype=np.str_) for column in columns)
+    return sex_of_patients(patient, sex) if len(patient) else {}

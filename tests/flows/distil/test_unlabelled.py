@@ -1,0 +1,88 @@
+"""A run whose endpoint has no label stops before anything is trained, and versions do not depend on that check."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from data_contracts import pairs
+from data_contracts.conventions import UserError
+from flows.request import find_recipe, make_job
+from helpers.cases.command_line import call
+from helpers.cases.stage_runs import Run
+from tasks.label_check import check_labels, check_measurements
+from tasks.store import Job
+
+QUESTION = {
+    "name": "EF low", "unit": "%", "valid_range": [5, 90], "comparison": "<", "threshold": 40,
+    "positive_prompts": ["EF is low."], "negative_prompts": ["EF is normal."],
+}  # fmt: skip
+
+
+def job_with(run: Run, name: str, *settings: str, only: tuple[str, ...] = ()) -> Job:
+    """The finished run's job with one endpoint, of that measurement."""
+    endpoints = f"evaluation.endpoints={json.dumps([QUESTION | {'measurement': name}])}"
+    recipe = find_recipe("smoke", [endpoints, "evaluation.regressions=[]", *settings])
+    return make_job(recipe, str(run.job.export), str(run.job.workspace.root), only=list(only))
+
+
+def test_the_shipped_questions_have_labels(finished: Run) -> None:
+    for name in ("smoke", "demo", "paper"):
+        recipe = find_recipe(name, ["catalog.public_key=simulated", "simulator=null"])
+        job = make_job(recipe, str(finished.job.export), str(finished.job.workspace.root))
+        check_measurements(job, {}, finished.artefacts["catalog"])
+    check_labels(finished.job, finished.artefacts, finished.artefacts["pairs"])
+
+
+def test_a_wrong_name_stops_at_the_catalog_and_at_the_pairs(finished: Run) -> None:
+    job = job_with(finished, "ejection_fraction")
+    known = r"the export has heart_rate \[bpm\] \d+, .*lvef \[%\] \d+.*; mend the recipe's section"
+    with pytest.raises(
+        UserError, match=rf"^catalog-\w+: endpoint 'EF low' \(ejection_fraction in %\) has no .*{known}"
+    ):
+        check_measurements(job, {}, finished.artefacts["catalog"])
+    with pytest.raises(
+        UserError, match=rf"^pairs-\w+: .*ejection_fraction in %\) on the training side has no.*{known}"
+    ):
+        check_labels(job, finished.artefacts, finished.artefacts["pairs"])
+
+
+def test_only_pairs_warns(finished: Run, caplog: pytest.LogCaptureFixture) -> None:
+    job = job_with(finished, "ejection_fraction", only=("pairs",))
+    with caplog.at_level(logging.WARNING):
+        check_measurements(job, {}, finished.artefacts["catalog"])
+        check_labels(job, finished.artefacts, finished.artefacts["pairs"])
+    assert [record.message.partition(":")[0] for record in caplog.records] == [str(finished.artefacts["pairs"])]
+
+
+def test_it_may_be_allowed_and_no_endpoint_needs_no_measurement(finished: Run) -> None:
+    for job in (
+        job_with(finished, "ejection_fraction", "execution.allow_unlabelled=true"),
+        job_with(finished, "x", "evaluation.endpoints=[]"),
+    ):
+        check_measurements(job, {}, finished.artefacts["catalog"])
+        check_labels(job, finished.artefacts, finished.artefacts["pairs"])
+
+
+def test_each_side_needs_one_label(copied: Run) -> None:
+    """Labels of the test side alone are taken away."""
+    paired = copied.job.store.find("pairs", copied.versions["pairs"])
+    assert paired is not None
+    labels = pairs.LABELS.read(paired.folder)
+    keep = [split != "test" for split in labels["split"].to_pylist()]
+    pairs.LABELS.write(labels.filter(keep), paired.folder)
+    with pytest.raises(UserError, match=r"endpoint 'LVEF < 40 %' \(lvef in %\) on the test side has no label, nor"):
+        check_labels(copied.job, copied.artefacts, paired)
+
+
+def test_a_run_stops_in_one_line_before_ecg_and_teacher(finished: Run, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(call("recipe", "smoke").stdout.replace("measurement: lvef", "measurement: lv_ef"))
+    result = call(
+        "run", str(recipe), "--export", str(finished.job.export), "-w", str(tmp_path / "work"), home=tmp_path / "home"
+    )
+    assert result.returncode == 2
+    (line,) = (line for line in result.stderr.splitlines() if line.startswith("error: "))
+    assert "endpoint 'LVEF < 40 %' (lv_ef in %) has no label, nor have 1 more; the export has" in line
+    assert sorted(path.name for path in (tmp_path / "work/artefacts").glob("[!.]*")) == ["catalog"]
