@@ -11,12 +11,13 @@ import pandas as pd
 import pyarrow as pa
 
 from data_contracts import catalog, conventions, quarantine, tables
+from echoingecg.catalog.layouts.base import ECG, ECHO
 from echoingecg.catalog.layouts.times import TIME_RULE, first_events, hours_since, seconds
 from echoingecg.catalog.measurement_rows import Columns, MeasurementRows
 from echoingecg.catalog.measurements import build_table, usable_rows
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.catalog.refusals import Refusals
-from echoingecg.catalog.scan import ECG, ECHO, Scan, ScannedFile
+from echoingecg.catalog.scan import Scan
 
 _RHYTHM = r"(?:[a-z][a-z /-]{0,39})?"  # a name, not a sentence that could hold more
 
@@ -90,14 +91,18 @@ def build_catalog(
     del frames, clinical
     if release:
         scan.release()
-    catalog_tables = {
+    # Each frame is freed when its table is made: of millions of rows, both would need a gigabyte more.
+    built = {
         catalog.ECGS.name: _ecg_table(ecgs, pseudonyms),
         catalog.ECHOES.name: _echo_table(echoes, pseudonyms),
         catalog.REPORTS.name: _report_table(reports, pseudonyms),
-        catalog.MEASUREMENTS.name: build_table(rows, measurements, first, pseudonyms),
         catalog.SUBGROUPS.name: _subgroup_table(refused, subgroups, ecgs, pseudonyms),
     }
-    catalog_tables[quarantine.QUARANTINE.name], refused_rows = refused.tables()
+    del ecgs, echoes, reports, subgroups
+    built[catalog.MEASUREMENTS.name] = build_table(rows, measurements, first, pseudonyms)
+    rows.release()
+    built[quarantine.QUARANTINE.name], refused_rows = refused.tables()
+    catalog_tables = {contract.name: built[contract.name] for contract in catalog.TABLES}
     return Catalog(catalog_tables, refused_rows, rows.gaps)
 
 
@@ -126,10 +131,12 @@ def _with_stated_frequency(refused: Refusals, ecgs: pd.DataFrame) -> pd.DataFram
 
 def _with_hours(frame: pd.DataFrame, first: pd.Series, pseudonyms: Pseudonyms) -> pd.DataFrame:
     """Adds `hours` and `patient_id`."""
-    patients = {raw: pseudonyms.patient(raw) for raw in frame["patient"].unique()}
+    code, patients = pd.factorize(frame["patient"])
+    first_by_code = first.reindex(patients).to_numpy(dtype=np.float64)
+    made = pa.array([pseudonyms.patient(raw) for raw in patients], pa.string())
     return frame.assign(
-        hours=hours_since(frame["seconds"], frame["patient"].map(first).astype("float64")),
-        patient_id=frame["patient"].map(patients).astype("str"),
+        hours=hours_since(frame["seconds"], pd.Series(first_by_code[code], index=frame.index, dtype="float64")),
+        patient_id=pd.array(made.take(pa.array(code)), dtype="str"),
     )
 
 
@@ -143,14 +150,10 @@ def _usable(
     """
     both = []
     for kind, frame in ((ECG, ecgs), (ECHO, echoes)):
-        files: list[ScannedFile] = [scan.files[kind, path] for path in frame["path"]]
-        frame = frame.assign(
-            source_id=pd.Series([file.source_id for file in files], index=frame.index, dtype="str"),
-            content_hash=pd.Series([file.content_hash for file in files], index=frame.index, dtype="str"),
-        )
-        for file in files:
-            if file.refusal is not None:
-                refused.add_sources([file.source_id], *file.refusal)
+        files = scan.files.of_paths(kind, frame["path"])
+        for (reason, detail), group in files.groupby(["reason", "detail"], observed=True):
+            refused.add_sources(group["source_id"], reason, detail)
+        frame = frame.assign(source_id=files["source_id"], content_hash=files["content_hash"])
         both.append(frame[frame["content_hash"] != ""])
     owners = (
         pd.concat([frame[["content_hash", "patient"]] for frame in both]).groupby("content_hash")["patient"].nunique()
@@ -232,7 +235,9 @@ def _subgroup_table(refused: Refusals, stated: pd.DataFrame, ecgs: pd.DataFrame,
 
 def _each_row(make: Callable[..., str], *columns: pd.Series) -> pd.Series:
     """Makes one pseudonym for each row."""
-    return pd.Series([make(*raw) for raw in zip(*columns, strict=True)], index=columns[0].index, dtype="str")
+    made = (make(*raw) for raw in zip(*columns, strict=True))
+    texts = pd.array(pa.array(made, pa.string(), size=len(columns[0])), dtype="str")
+    return pd.Series(texts, index=columns[0].index)
 
 
 def _table(contract: tables.TableContract, frame: pd.DataFrame, order: list[str]) -> pa.Table:

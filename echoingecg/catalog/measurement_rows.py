@@ -99,6 +99,11 @@ class MeasurementRows:
         texts = self.codes["patient"].texts
         return pd.Series({texts[code]: value for code, value in self.first_seconds.items()}, dtype="float64")
 
+    def release(self) -> None:
+        """Frees texts and times: a fifth of a kilobyte for each exam."""
+        self.codes.clear()
+        self.first_seconds.clear()
+
     def refuse(self, columns: Columns, rows: np.ndarray, detail: str) -> None:
         """Refuses rows, given by their positions."""
         for code in np.unique(columns["origin"][rows]):

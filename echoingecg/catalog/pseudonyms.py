@@ -1,8 +1,13 @@
 """Keyed pseudonyms: nobody can compute or confirm one without the key."""
 
 import hmac
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa
 
 _HEX_DIGITS = 16  # 64 bits: no collision expected before billions of identifiers
+_SOURCE = "src"
 
 
 class Pseudonyms:
@@ -52,9 +57,24 @@ class Pseudonyms:
 
     def source(self, *raw: str) -> str:
         """Returns `src-...` for a file (kind, path) or a row (table, number) of the export."""
-        return self._pseudonym("src", *raw)
+        return self._pseudonym(_SOURCE, *raw)
 
     def _pseudonym(self, prefix: str, *raw: str) -> str:
         # The lengths distinguish ("a", "bc") from ("ab", "c").
         message = "\0".join((prefix, *(f"{len(value)}:{value}" for value in raw)))
         return f"{prefix}-{hmac.digest(self._key, message.encode(), 'sha256').hex()[:_HEX_DIGITS]}"
+
+
+def source_numbers(source_ids: Iterable[str]) -> np.ndarray:
+    """Returns the 64 bits of each pseudonym of a source, (n,) uint64; their order is that of the pseudonyms."""
+    return np.fromiter((int(source_id[len(_SOURCE) + 1 :], 16) for source_id in source_ids), np.uint64)
+
+
+def source_ids(numbers: np.ndarray) -> pa.Array:
+    """Returns the pseudonyms of sources whose bits are given: pa.string(), n values."""
+    prefix = np.frombuffer(f"{_SOURCE}-".encode(), np.uint8)
+    digits = np.frombuffer(numbers.astype(">u8").tobytes().hex().encode(), np.uint8).reshape(-1, _HEX_DIGITS)
+    letters = np.empty((len(numbers), len(prefix) + _HEX_DIGITS), np.uint8)
+    letters[:, : len(prefix)], letters[:, len(prefix) :] = prefix, digits
+    offsets = np.arange(len(numbers) + 1, dtype=np.int32) * letters.shape[1]
+    return pa.StringArray.from_buffers(len(numbers), pa.py_buffer(offsets), pa.py_buffer(letters.ravel()))

@@ -1,80 +1,33 @@
 """Scans an export: reads its lists of files, and size, time and content hash of each listed file.
 
-The result includes the private index SOURCES. It holds paths of the hospital, so it stays in the workspace's private
-folder and is not an artefact. Nothing outside the export's folder is opened, whatever its tables or links state,
-unless the recipe allows links (`catalog.allow_links`); a path in a table may never lead out.
+The result includes the private index SOURCES of `scanned_files.py`. It holds paths of the hospital, so it stays in the
+workspace's private folder and is not an artefact. Nothing outside the export's folder is opened, whatever its tables or
+links state, unless the recipe allows links (`catalog.allow_links`); a path in a table may never lead out.
 """
 
 import hashlib
 import os
 import posixpath
 import stat
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, partial
-from itertools import islice
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from data_contracts.tables import TableContract, column
 from echoingecg.catalog.layouts import base, detect
 from echoingecg.catalog.layouts.tables import Tables
 from echoingecg.catalog.pseudonyms import Pseudonyms
+from echoingecg.catalog.scanned_files import ScannedFile, ScannedFiles, with_earlier
 from echoingecg.common import ExportError, Progress, Refusal, fingerprint, hash_files, no_progress
 from echoingecg.ecg.decode.wfdb import HEADER_SUFFIX, files_of_record
 from echoingecg.recipe import CatalogSettings
 
-ECG = "ecg"
-ECHO = "echo"
-
-
-def _checks(check: Any) -> Mapping[str, Any]:
-    return {
-        "kind": check.isin((ECG, ECHO)),
-        "content_hash": check.str_matches(r"^([0-9a-f]{64})?$"),
-        "bytes": check.ge(0),
-    }
-
-
-SOURCES = TableContract(
-    "sources",
-    (
-        column("source_id", pa.string(), "keyed pseudonym of kind and path"),
-        column("path", pa.string(), "relative to the export, as listed; of a WFDB record without its ending"),
-        column("kind", pa.string(), "ecg or echo"),
-        column("bytes", pa.int64(), "size of all its files together; 0 when one is missing", "B"),
-        column("mtime_ns", pa.int64(), "latest change of its files, since 1970", "ns"),
-        column("content_hash", pa.string(), "SHA-256 of its files' bytes, one after another; empty if not read"),
-        column("parts", pa.list_(pa.string()), "names of its files, beside each other in one folder"),
-    ),
-    _checks,
-    unique=("source_id",),
-)
-
-
 _FILES_PER_REPORT = 1000  # files between two progress reports
-
-FileKey = tuple[str, str]  # kind, normalised path
-
-
-@dataclass(frozen=True, slots=True)
-class ScannedFile:
-    """One listed file, or one WFDB record. `refusal` holds (reason, detail) if it cannot be used."""
-
-    source_id: str
-    content_hash: str = ""
-    bytes: int = 0
-    mtime_ns: int = 0
-    parts: tuple[str, ...] = ()
-    refusal: tuple[str, str] | None = None
-
-    @property
-    def state(self) -> tuple[int, int]:
-        """Size in bytes and time of change in ns."""
-        return self.bytes, self.mtime_ns
+_FOLDERS_KEPT = 10_000  # files come sorted by their paths, so that a folder that was left does not come again
 
 
 @dataclass(frozen=True)
@@ -100,11 +53,11 @@ class Scan:
     sources: pa.Table
     read_files: int
     file_tables: base.FileTables
-    files: dict[FileKey, ScannedFile]
+    files: ScannedFiles
 
     def release(self) -> None:
-        """Frees the list of files, half a kilobyte for each. Layout, digest and sources stay."""
-        self.files.clear()
+        """Frees the lists of files. Layout, digest and sources stay."""
+        object.__setattr__(self, "files", ScannedFiles())
         object.__setattr__(self, "file_tables", base.FileTables())
 
 
@@ -119,7 +72,7 @@ class ExportFolder:
     def __init__(self, root: Path, links: bool = False) -> None:
         self._links = links
         self._root = os.path.realpath(root)
-        self._check_folder_once = cache(self._check_folder)
+        self._check_folder_once = lru_cache(_FOLDERS_KEPT)(self._check_folder)
 
     def stat(self, path: str) -> os.stat_result:
         """Returns the status of a regular file. Links are followed if they stay below the root.
@@ -200,28 +153,34 @@ def scan(
     layout, tables = detect.find_layout(export, settings.layout, settings.allow_links)
     listed = layout.file_tables(tables)
     file_tables = base.FileTables(_with_normal_paths(listed.ecgs), _with_normal_paths(listed.echoes), listed.malformed)
-    kinds = ((ECG, file_tables.ecgs), (ECHO, file_tables.echoes))
-    keys = sorted({(kind, path) for kind, frame in kinds for path in frame["path"] if path})
-    if not keys:
+    listed_paths = {kind: _different(frame["path"]) for kind, frame in file_tables.by_kind}
+    total = sum(len(paths) for paths in listed_paths.values())
+    if not total:
         raise ExportError(f"export {export}: its lists name no file: {', '.join(layout.lists)}")
     pseudonyms, folder = Pseudonyms(key), ExportFolder(export, settings.allow_links)
-    known = _known_files(previous, pseudonyms)
-    files: dict[FileKey, ScannedFile] = {}
-    read = 0
-    for done, (kind, path) in enumerate(keys, start=1):
-        earlier = known.get((kind, path))
-        if earlier is not None and folder.state_of(posixpath.dirname(path), earlier.parts) == earlier.state:
-            files[kind, path] = earlier
-        else:
-            source_id = pseudonyms.source(kind, path)
-            look = _look_at if only_look else partial(_scan_file, export)
-            files[kind, path] = file = look(folder, path, source_id)
-            read += bool(file.content_hash)
-        if done % _FILES_PER_REPORT == 0 or done == len(keys):
-            progress(done, len(keys), f"{read} read")
-    return Scan(
-        layout, settings, tables, _digest(layout.name, tables, files), _sources(files), read, file_tables, files
-    )  # fmt: skip
+    look = _look_at if only_look else partial(_scan_file, export)
+    files = ScannedFiles()
+    done = read = 0
+    for kind, paths in listed_paths.items():
+        for path, earlier in with_earlier(previous, kind, paths, pseudonyms):
+            done += 1
+            if earlier is not None and folder.state_of(posixpath.dirname(path), earlier.parts) == earlier.state:
+                file = earlier
+            else:
+                file = look(folder, path, pseudonyms.source(kind, path))
+                read += bool(file.content_hash)
+            files.add(kind, path, file)
+            if done % _FILES_PER_REPORT == 0 or done == total:
+                progress(done, total, f"{read} read")
+    digest = _digest(layout.name, tables, files)
+    return Scan(layout, settings, tables, digest, files.sources(), read, file_tables, files)
+
+
+def _different(paths: pd.Series) -> pa.Array:
+    """Returns the different paths in order, without the empty one."""
+    different = pa.array(paths.unique(), pa.string())
+    different = different.filter(pc.not_equal(different, ""))
+    return different.take(pc.array_sort_indices(different))
 
 
 def listed_echoes(export: Path, settings: CatalogSettings) -> pd.DataFrame:
@@ -296,48 +255,10 @@ def _parts(export: Path, export_folder: ExportFolder, folder: str, first: str) -
     return parts
 
 
-def _known_files(previous: pa.Table | None, pseudonyms: Pseudonyms) -> dict[FileKey, ScannedFile]:
-    """Returns the files that an earlier scan read."""
-    if previous is None or not set(SOURCES.schema.names) <= set(previous.schema.names):
-        return {}
-    columns = ("kind", "path", "source_id", "content_hash", "bytes", "mtime_ns", "parts")
-    known = {
-        (kind, path): ScannedFile(source_id, content_hash, size, mtime_ns, tuple(parts))
-        for kind, path, source_id, content_hash, size, mtime_ns, parts in zip(
-            *(previous[name].to_pylist() for name in columns), strict=True
-        )
-        if content_hash
-    }
-    if all(pseudonyms.source(*key) == file.source_id for key, file in islice(known.items(), 1)):
-        return known
-    return {key: replace(file, source_id=pseudonyms.source(*key)) for key, file in known.items()}
-
-
-def _sources(files: Mapping[FileKey, ScannedFile]) -> pa.Table:
-    """Builds the SOURCES table, without files that are outside the export.
-
-    It is built by column. One dictionary per row would need three times the memory, and most of a minute for
-    800,000 files.
-    """
-    kept = {key: file for key, file in files.items() if file.refusal is None or file.refusal[0] != "outside_export"}
-    columns = {
-        "source_id": (file.source_id for file in kept.values()),
-        "path": (path for _, path in kept),
-        "kind": (kind for kind, _ in kept),
-        "bytes": (file.bytes for file in kept.values()),
-        "mtime_ns": (file.mtime_ns for file in kept.values()),
-        "content_hash": (file.content_hash for file in kept.values()),
-        "parts": (file.parts for file in kept.values()),
-    }
-    schema = SOURCES.schema
-    arrays = [pa.array(columns[name], schema.field(name).type, size=len(kept)) for name in schema.names]
-    return SOURCES.check(pa.Table.from_arrays(arrays, schema=schema))
-
-
-def _digest(layout: str, tables: Tables, files: Mapping[FileKey, ScannedFile]) -> str:
+def _digest(layout: str, tables: Tables, files: ScannedFiles) -> str:
     """Returns the fingerprint of the content. A file that cannot be used counts by the reason of its refusal."""
     digest = hashlib.sha256()
-    for (kind, path), file in files.items():
+    for kind, path, file in files:
         digest.update(f"{kind}\0{path}\0{file.content_hash or (file.refusal or ('',))[0]}\0".encode())
     return fingerprint(
         {

@@ -45,9 +45,10 @@ class SimulatorSettings(Section):
 class CatalogSettings(Section):
     """Section `catalog`: how an export is read."""
 
-    layout: Literal["auto", "mimic-iv", "generic", "ptb-xl", "echonext", "echonet-dynamic"] = Field(
-        "auto", description="how the export is laid out"
-    )
+    layout: Literal[
+        "auto", "mimic-iv", "generic", "ptb-xl", "echonet-dynamic", "echonet-pediatric", "echonet-lvh",
+        "echonext", "music", "code-15",
+    ] = Field("auto", description="how the export is laid out")  # fmt: skip
     public_key: str = Field(
         "",
         description="pseudonym key for data that is already public (simulated, MIMIC-IV, PTB-XL), so that everyone "

@@ -19,9 +19,8 @@ import pyarrow.parquet as pq
 from pyarrow import csv as arrow_csv
 
 from data_contracts.conventions import UserError
-from echoingecg.catalog.layouts.base import patient_of_site
+from echoingecg.catalog.layouts.base import ECHO, patient_of_site
 from echoingecg.catalog.pseudonyms import Pseudonyms
-from echoingecg.catalog.scan import ECHO
 
 Level = Literal["clip", "study"]
 

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from echoingecg.catalog.build import build_catalog
 from echoingecg.catalog.layouts.times import seconds
+from echoingecg.catalog.pseudonyms import Pseudonyms, source_ids, source_numbers
+from echoingecg.catalog.refusals import Refusals
 from echoingecg.catalog.scan import scan
 from echoingecg.recipe import CatalogSettings
 from helpers.cases.hospital import KEY, append_row, generic_export, mimic_export, read_csv, rows
@@ -100,3 +103,29 @@ def test_other_sexes_and_ages_are_refused_with_the_rule(tmp_path: Path, column: 
     ((name, detail),) = refusals(tmp_path).items()
     assert name == "ecgs.csv#3 subgroups"
     assert rule in detail
+
+
+def test_pseudonyms_of_sources_come_back_from_their_bits_in_their_order() -> None:
+    names = [*sorted(Pseudonyms(KEY).source("ecg", str(number)) for number in range(300)), "src-ffffffffffffffff"]
+    numbers = source_numbers(names)
+    assert (np.diff(numbers.astype(object)) > 0).all()
+    assert source_ids(numbers).to_pylist() == names
+    assert source_ids(np.zeros(0, np.uint64)).to_pylist() == []
+
+
+def test_a_source_is_refused_once_for_its_first_reason() -> None:
+    names = Pseudonyms(KEY)
+    refused = Refusals(names)
+    file = names.source("ecg", "a.hea")
+    refused.add_sources([file], "missing_file", "not there")
+    refused.add_rows(["ecgs.csv#2", "ecgs.csv#3"], "first")
+    refused.add_sources([file], "duplicate", "second")
+    refused.add_rows(["ecgs.csv#3"], "second")
+    refused.add_records("m.csv", " EF", np.array([7, 9]), "third")
+    quarantine, named = refused.tables()
+    expected = {file: ("missing_file", "not there")}
+    expected |= {names.source(f"ecgs.csv#{number}"): ("bad_row", "first") for number in (2, 3)}
+    expected |= {names.source(f"m.csv#{number} EF"): ("bad_row", "third") for number in (7, 9)}
+    assert [(row["source_id"], (row["reason"], row["detail"])) for row in rows(quarantine)] == sorted(expected.items())
+    assert {row["path"] for row in rows(named)} == {"ecgs.csv#2", "ecgs.csv#3", "m.csv#7 EF", "m.csv#9 EF"}
+    assert all(names.source(row["path"]) == row["source_id"] for row in rows(named))

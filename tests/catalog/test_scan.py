@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from echoingecg.catalog.scan import SOURCES, Scan, ScannedFile, scan, source_files
+from echoingecg.catalog.scan import Scan, scan, source_files
+from echoingecg.catalog.scanned_files import SOURCES, ScannedFile
 from echoingecg.common import ExportError, hash_files
 from echoingecg.recipe import CatalogSettings
 from helpers.cases.hospital import KEY, append_row, generic_export, mimic_export, write_csv, write_ecg, write_echo
@@ -22,7 +23,7 @@ def look(export: Path, earlier: Scan | None = None, layout: str = "auto") -> Sca
 
 
 def file_at(found: Scan, ending: str) -> ScannedFile:
-    return next(one for (_, path), one in found.files.items() if path.endswith(ending))
+    return next(one for _, path, one in found.files if path.endswith(ending))
 
 
 @BOTH
@@ -116,7 +117,7 @@ def test_listed_paths_do_not_leave_the_export(tmp_path: Path, path: str) -> None
     append_row(export / "echoes.csv", path=path)
     found = look(export)
     assert found.read_files == 6
-    (refused,) = [one.refusal for one in found.files.values() if one.refusal]
+    (refused,) = [one.refusal for *_, one in found.files if one.refusal]
     assert refused[0] == "outside_export"
     assert found.sources.num_rows == 6
 
@@ -133,7 +134,7 @@ def test_links_do_not_leave_the_export(tmp_path: Path, link: str) -> None:
         listed = "folder/link.dcm" if link == "folder" else link
         append_row(export / "echoes.csv", path=listed)
     found = look(export)
-    (refused,) = [one.refusal for one in found.files.values() if one.refusal]
+    (refused,) = [one.refusal for *_, one in found.files if one.refusal]
     assert refused == ("outside_export", "a link leaves the export: catalog.allow_links does not allow it")
 
 
@@ -149,10 +150,10 @@ def test_a_recipe_may_allow_links_to_a_copy_elsewhere(tmp_path: Path) -> None:
     settings = CatalogSettings(allow_links=True)
     linked = scan(export, settings, KEY)
     assert linked.digest == look(copy).digest
-    assert [one.refusal for one in linked.files.values() if one.refusal] == []
+    assert [one.refusal for *_, one in linked.files if one.refusal] == []
     assert scan(export, settings, KEY, linked.sources).read_files == 0, "an unchanged file behind a link"
     append_row(copy / "mimic-iv-ecg/record_list.csv", study_id=5, path="../../copy/mimic-iv-ecg/record_list.csv")
-    refused = [one.refusal for one in scan(export, settings, KEY).files.values() if one.refusal]
+    refused = [one.refusal for *_, one in scan(export, settings, KEY).files if one.refusal]
     assert refused == [("outside_export", "the listed path leaves the export")], "a path is no link"
 
 
@@ -174,7 +175,7 @@ def test_links_within_the_export_are_followed(tmp_path: Path) -> None:
     export = generic_export(tmp_path / "export")
     (export / "more").symlink_to(export / "clips")
     append_row(export / "echoes.csv", path="more/clip0.dcm")
-    assert not [one for one in look(export).files.values() if one.refusal]
+    assert not [one for *_, one in look(export).files if one.refusal]
 
 
 def test_a_header_that_points_outside_is_hashed_alone(tmp_path: Path) -> None:
@@ -188,7 +189,7 @@ def test_endings_and_dots_name_the_same_record(tmp_path: Path) -> None:
     generic_export(tmp_path)
     table = tmp_path / "ecgs.csv"
     table.write_text(table.read_text().replace("signals/rec0", "./signals//rec0.hea"))
-    assert look(tmp_path).files.keys() >= {("ecg", "signals/rec0")}
+    assert ("ecg", "signals/rec0") in {(kind, path) for kind, path, _ in look(tmp_path).files}
 
 
 def test_a_listed_file_with_an_ending_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -207,7 +208,7 @@ def test_what_is_no_file_is_missing(tmp_path: Path, obstacle: str) -> None:
     if obstacle == "fifo":
         os.mkfifo(tmp_path / path)
     append_row(tmp_path / "echoes.csv", path=path)
-    refusal = next(one.refusal for one in look(tmp_path).files.values() if one.refusal)
+    refusal = next(one.refusal for *_, one in look(tmp_path).files if one.refusal)
     assert refusal[0] == ("unreadable" if obstacle == "long" else "missing_file")
     assert "xxx" not in refusal[1]
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_contracts import catalog, ecg, evaluation, pairs, student, teacher
+from data_contracts import catalog, ecg, evaluation, pairs, student, tables, teacher
 from data_contracts.conventions import ContractError
 from data_contracts.pairs import ECG_ECHO, PATIENTS, check_no_leakage
 from data_contracts.quarantine import QUARANTINE
@@ -80,3 +80,19 @@ def test_leakage_is_found() -> None:
     for wrong in (pair("p1", "test"), pair("p3", "train")):
         with pytest.raises(ContractError, match="leakage"):
             check_no_leakage(patients, ECG_ECHO.build([wrong]))
+
+
+@pytest.mark.parametrize("values", [["b", "c", "a", "b", "d"], ["a", "b", "b", "c", "d"]])
+@pytest.mark.parametrize("part", [1, 2, 100])
+def test_a_repetition_is_found_whatever_the_parts(
+    monkeypatch: pytest.MonkeyPatch, values: list[str], part: int
+) -> None:
+    monkeypatch.setattr(tables, "_ROWS_AT_ONCE", part)
+    contract = tables.TableContract(
+        "names", (tables.column("name", pa.string(), "a name"),), lambda check: {"name": check.isin("abcd")}, ("name",)
+    )
+    with pytest.raises(ContractError, match=r"table 'names': .*not unique"):
+        contract.check(pa.table({"name": values}, schema=contract.schema))
+    with pytest.raises(ContractError, match=r"table 'names': .*isin"):
+        contract.check(pa.table({"name": ["a", "b", "c", "x"]}, schema=contract.schema))
+    assert contract.check(pa.table({"name": ["b", "a", "d"]}, schema=contract.schema)).num_rows == 3

@@ -9,6 +9,9 @@ import pyarrow as pa
 
 from echoingecg.catalog.layouts.tables import ExportTable, Tables
 
+ECG = "ecg"  # kinds of files
+ECHO = "echo"
+
 # Columns that a layout returns, all text. `row` names the row of the export's table for quarantine.
 ECG_COLUMNS = ("row", "patient", "record", "time", "path", "unit", "sampling_frequency", "leads")
 ECHO_COLUMNS = ("row", "patient", "study", "time", "path")
@@ -45,6 +48,11 @@ class FileTables:
     ecgs: pd.DataFrame = field(default_factory=lambda: no_rows(ECG_COLUMNS))
     echoes: pd.DataFrame = field(default_factory=lambda: no_rows(ECHO_COLUMNS))
     malformed: tuple[str, ...] = ()
+
+    @property
+    def by_kind(self) -> tuple[tuple[str, pd.DataFrame], tuple[str, pd.DataFrame]]:
+        """Both lists, each with the kind of its files."""
+        return (ECG, self.ecgs), (ECHO, self.echoes)
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,7 @@ class Layout:
         file_tables: reads the lists of files.
         clinical_tables: reads reports, measurements and subgroups.
         other_names: other file names of its tables.
+        other_layouts: names of layouts whose lists it also has; an export of this layout has none of those.
     """
 
     name: str
@@ -135,6 +144,7 @@ class Layout:
     file_tables: Callable[[Tables], FileTables]
     clinical_tables: Callable[[Tables], ClinicalTables]
     other_names: Mapping[str, str] = field(default_factory=dict)
+    other_layouts: tuple[str, ...] = ()
 
 
 def with_columns(frame: pd.DataFrame, columns: tuple[str, ...], **renamed: str) -> pd.DataFrame:
@@ -191,10 +201,14 @@ def batch_of_frame(frame: pd.DataFrame, table: ExportTable, suffix: str = "") ->
         table: that the frame was read from.
         suffix: see MeasurementBatch.
     """
-    records = frame["row"].str.rpartition("#")[2].astype("int64").to_numpy()
+    records = frame["row"].str.split("#").str[-1].astype("int64").to_numpy()
     plain = with_columns(frame, MEASUREMENT_COLUMNS)
-    arrays = [pa.array(plain[column].astype("str"), pa.string()).dictionary_encode() for column in MEASUREMENT_COLUMNS]
+    arrays = [_coded(plain[column]) for column in MEASUREMENT_COLUMNS]
     return MeasurementBatch(table.name, records, pa.RecordBatch.from_arrays(arrays, list(MEASUREMENT_COLUMNS)), suffix)
+
+
+def _coded(texts: pd.Series) -> pa.DictionaryArray:
+    return pa.array(texts.to_numpy(dtype=object), pa.string()).dictionary_encode()
 
 
 def _empty_texts(count: int) -> pa.DictionaryArray:

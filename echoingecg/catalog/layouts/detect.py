@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from echoingecg.catalog.layouts import generic, mimic_iv, public_datasets
+from echoingecg.catalog.layouts import echonet, generic, mimic_iv, ptb_xl, refused
 from echoingecg.catalog.layouts.base import Layout
 from echoingecg.catalog.layouts.tables import Tables, find_tables
 from echoingecg.common import ExportError
 
-_LAYOUTS = (mimic_iv.LAYOUT, generic.LAYOUT, public_datasets.PTB_XL, public_datasets.ECHONET_DYNAMIC)
-_UNREADABLE = (public_datasets.ECHONEXT,)
+_LAYOUTS = (mimic_iv.LAYOUT, generic.LAYOUT, ptb_xl.LAYOUT, echonet.PEDIATRIC, echonet.DYNAMIC, echonet.LVH)
+_UNREADABLE = (refused.ECHONEXT, refused.MUSIC, refused.CODE_15)
 
 
 def find_layout(export: Path, name: str, links: bool = False) -> tuple[Layout, Tables]:
@@ -17,7 +17,6 @@ def find_layout(export: Path, name: str, links: bool = False) -> tuple[Layout, T
     Args:
         export: root folder.
         name: a layout's name, or `auto` for the layout whose lists of files are present.
-        links: whether a table may be a link out of the export.
         links: whether tables may be links out of the export.
 
     Raises:
@@ -25,15 +24,28 @@ def find_layout(export: Path, name: str, links: bool = False) -> tuple[Layout, T
     """
     if not export.is_dir():
         raise ExportError(f"export {export}: no such folder")
-    candidates = [layout for layout in (*_LAYOUTS, *_UNREADABLE) if name in ("auto", layout.name)]
-    matches = [(layout, tables) for layout in candidates if (tables := _tables(export, layout, links))]
+    candidates, unreadable = (
+        [layout for layout in layouts if name in ("auto", layout.name)] for layouts in (_LAYOUTS, _UNREADABLE)
+    )
+    # A list of a data set that cannot be read may stand beside tables of the user's own, which can.
+    matches = _matches(export, candidates, links) or _matches(export, unreadable, links)
     if len(matches) == 1:
         return matches[0]
     if not matches:
-        wanted = "; ".join(f"{layout.name}: {' or '.join(layout.lists)}" for layout in candidates if layout in _LAYOUTS)
+        wanted = "; ".join(f"{layout.name}: {' or '.join(layout.lists)}" for layout in candidates or unreadable)
         raise ExportError(f"export {export}: no list of files; looked for {wanted}")
     both = " and ".join(layout.name for layout, _ in matches)
     raise ExportError(f"export {export}: has the lists of {both}; name one as catalog.layout in the recipe")
+
+
+def _matches(export: Path, layouts: list[Layout], links: bool) -> list[tuple[Layout, Tables]]:
+    """Returns the layouts whose lists are present, with their tables."""
+    matches: list[tuple[Layout, Tables]] = []
+    for layout in layouts:
+        is_other = any(layout.name in match.other_layouts for match, _ in matches)
+        if not is_other and (tables := _tables(export, layout, links)):
+            matches.append((layout, tables))
+    return matches
 
 
 def _tables(export: Path, layout: Layout, links: bool) -> Tables:

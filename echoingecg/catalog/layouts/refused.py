@@ -1,0 +1,48 @@
+"""Public data sets that are recognised and refused, each with what is missing and where to read on.
+
+- EchoNext 1.1.1 (PhysioNet): arrays (N, 1, 2500, 12), median-filtered, clipped and standardised by the publisher.
+- MUSIC 1.0.1 (PhysioNet; Martin-Yebra et al., 2024): X, Y and Z leads, a table with semicolons.
+- CODE-15 (Zenodo 4916206; Ribeiro et al., Nat Commun 2020;11:1760): tracings of thousands of exams in one HDF5 file.
+"""
+
+from collections.abc import Callable
+from typing import NoReturn
+
+from echoingecg.catalog.layouts import base
+from echoingecg.catalog.layouts.tables import Tables
+from echoingecg.common import ExportError
+
+
+def _refused(name: str, lists: tuple[str, ...], message: str) -> base.Layout:
+    refuse: Callable[[Tables], NoReturn] = _refuser(message)
+    return base.Layout(name, 1, lists, lists, refuse, refuse)
+
+
+def _refuser(message: str) -> Callable[[Tables], NoReturn]:
+    def refuse(tables: Tables) -> NoReturn:
+        raise ExportError(message)
+
+    return refuse
+
+
+_HOW = "docs/howto/public_cohorts.md"
+
+ECHONEXT = _refused(
+    "echonext",
+    ("echonext_metadata_100k.csv", "EchoNext_metadata_100k.csv"),
+    "EchoNext cannot be read as published: its waveforms are standardised and have no amplitude unit (no mV), "
+    "and its ECGs have a year but no time; its flags are statements about ECGs, for waveforms that are turned back "
+    f"into mV: {_HOW}",
+)
+MUSIC = _refused(
+    "music",
+    ("subject-info.csv",),
+    "MUSIC cannot be read: its ECGs have the leads X, Y and Z, and twelve leads cannot be had from them without a "
+    f"guess; its table is separated by semicolons: {_HOW}",
+)
+CODE_15 = _refused(
+    "code-15",
+    ("exams.csv",),
+    "CODE-15 (exams.csv) cannot be read as published: its tracings lie together in HDF5 files that state neither unit "
+    f"nor leads; write each exam to a file of its own, in the layout generic: {_HOW}",
+)
