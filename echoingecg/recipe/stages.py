@@ -93,6 +93,11 @@ class TeacherSettings(Section):
         description="'module:function' that takes a clip's frames, uint8 (frame, size, size, 3) in RGB, and says "
         "whether it counts; empty takes all. Give a changed function another name: versions know it by that",
     )
+    region: Literal["largest", "first"] = Field(
+        "largest",
+        description="which region of an ultrasound DICOM the teacher sees: 'largest' the largest two-dimensional one; "
+        "'first' the first that the file lists, as published",
+    )
     mask: bool = Field(
         True, description="black out all beside the moving sector: burned-in text, ECG trace, scale, logos"
     )

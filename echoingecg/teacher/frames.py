@@ -4,6 +4,7 @@ What a scanner prints beside the sector (text, scale, ECG trace) is made black: 
 """
 
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -27,11 +28,11 @@ def read_clip(path: Path, settings: TeacherSettings, size: int) -> np.ndarray:
 
     Args:
         path: multi-frame ultrasound DICOM file, AVI or MP4.
-        settings: frame_stride, max_frames, min_frames, colour_doppler, view_filter and mask are read.
+        settings: frame_stride, max_frames, min_frames, colour_doppler, view_filter, region and mask are read.
         size: edge of the square frames, px. The aspect ratio is not kept (docs/method.md).
 
     Returns:
-        uint8 (frame, size, size, 3), RGB, of the two-dimensional region only; 0 outside the sector.
+        uint8 (frame, size, size, 3), RGB, of the region only; 0 outside the sector.
 
     Raises:
         Refusal: the file is damaged, no cine, without region or sector, not wanted, or encoded in an unknown way.
@@ -61,7 +62,7 @@ def _read(path: Path, settings: TeacherSettings, size: int) -> tuple[Clip, np.nd
     clip = read_header(path)
     if clip.frames < settings.min_frames:
         raise Refusal("not_a_cine", f"frames: {clip.frames}, at least {settings.min_frames} are needed")
-    box = two_dimensional_region(clip)
+    box = teacher_region(clip, settings.region)
     wanted = frame_indices(clip.frames, settings.frame_stride, settings.max_frames)
     # The sector never depends on which frames are wanted, so a frame's embedding does not either.
     compared = frame_indices(clip.frames, 1, sector_mask.COMPARED_FRAMES) if settings.mask else []
@@ -87,6 +88,25 @@ def frame_indices(frames: int, stride: int, max_frames: int) -> list[int]:
     if not max_frames or len(strided) <= max_frames:
         return list(strided)
     return [strided[index * (len(strided) - 1) // max(max_frames - 1, 1)] for index in range(max_frames)]
+
+
+def teacher_region(clip: Clip, choice: Literal["largest", "first"]) -> Box:
+    """Finds the region that the teacher sees, cut to the image: rows and columns.
+
+    Args:
+        clip: states its regions.
+        choice: `largest` as in `two_dimensional_region`; `first` the first that the file lists, whatever it shows, as
+            published (METHOD).
+
+    Raises:
+        Refusal: `no_region`; `largest` also `not_a_cine`.
+    """
+    if choice == "largest":
+        return two_dimensional_region(clip)
+    box = _box(clip.regions[0], clip) if clip.regions else _NOWHERE
+    if min(_edges(box)) < _MIN_EDGE_PX:
+        raise Refusal("no_region", f"regions: {len(clip.regions)}, and the first has no {_MIN_EDGE_PX} px in the image")
+    return box
 
 
 def two_dimensional_region(clip: Clip) -> Box:

@@ -58,6 +58,9 @@ def test_paper_recipe_holds_the_published_numbers() -> None:
     assert model.log_var_start is None
     assert recipe.teacher.model == "hf-hub:mkaichristensen/echo-clip"
     assert recipe.teacher.variance_epsilon == 1e-8
+    assert (recipe.teacher.region, recipe.teacher.mask, recipe.teacher.target) == ("first", False, "frames")
+    assert recipe.pairs.text_methods == ("ECG",)
+    assert (model.text_tokens, student.patience) == (512, student.epochs)
 
 
 @pytest.mark.parametrize(

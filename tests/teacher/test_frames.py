@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from echoingecg.common import Refusal
 from echoingecg.teacher.decode.clip import Clip, Region
-from echoingecg.teacher.frames import frame_indices, two_dimensional_region
+from echoingecg.teacher.frames import frame_indices, teacher_region, two_dimensional_region
 
 counts = st.integers(1, 300)
 
@@ -49,6 +49,19 @@ def clip_with(*regions: tuple[int, ...]) -> Clip:
 def test_the_region(regions: list[tuple[int, ...]], box: tuple[int, int, int, int]) -> None:
     rows, columns = two_dimensional_region(clip_with(*regions))
     assert (rows.start, rows.stop, columns.start, columns.stop) == box
+
+
+def test_the_first_region_is_the_published_choice() -> None:
+    rows, columns = teacher_region(clip_with((3, 0, 80, 199, 99), (1, 10, 20, 59, 79)), "first")
+    assert (rows.start, rows.stop, columns.start, columns.stop) == (80, 100, 0, 200)
+    for regions in ((), ((1, 0, 0, 9, 79), (1, 0, 0, 199, 99)), ((1, 300, 20, 400, 79), (1, 0, 0, 199, 99))):
+        with pytest.raises(Refusal, match="no_region"):
+            teacher_region(clip_with(*regions), "first")
+
+
+def test_the_largest_region_is_two_dimensional() -> None:
+    regions = (3, 0, 90, 199, 99), (1, 10, 20, 59, 79)
+    assert teacher_region(clip_with(*regions), "largest") == two_dimensional_region(clip_with(*regions))
 
 
 @pytest.mark.parametrize("strip", [2, 3])
