@@ -1,5 +1,7 @@
-"""`echoingecg check-export` says what an export holds, `export-embeddings` writes its echo embeddings as a table."""
+"""Commands on exports: `list-ecgs` lists a folder's ECG files, `check-export` says what an export holds,
+`export-embeddings` writes its echo embeddings as a table."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +30,26 @@ def check_export(
         summary = summarise(export, settings, progress)
     for line in lines_of(summary):
         typer.echo(line)
+
+
+def list_ecgs(
+    folder: Annotated[Path, typer.Argument(help="Folder of MUSE, Philips, aECG, DICOM or SCP-ECG files.")],
+    reports: Annotated[
+        bool, typer.Option("--reports", help="Write the statements, too. They may name who confirmed them.")
+    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace tables that are there.")] = False,
+) -> None:
+    """Write ecgs.csv, from what the files of a folder state: patient, time, sex, age. It names patients."""
+    from echoingecg.ecg import file_list
+    from flows.cli.output import progress_line
+
+    with progress_line("files") as progress:
+        listed = file_list.list_ecgs(folder, progress)
+    file_list.write_list(listed, folder, reports, replace)
+    typer.echo(f"{folder / file_list.ECGS}: {len(listed.rows[file_list.ECGS]):,} ECGs of {listed.patients:,} patients")
+    if refused := listed.rows[file_list.REFUSED]:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in Counter(row[1] for row in refused).most_common())
+        typer.echo(f"{folder / file_list.REFUSED}: {len(refused):,} files left out: {reasons}")
 
 
 def export_embeddings(

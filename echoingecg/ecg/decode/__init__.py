@@ -23,10 +23,7 @@ _XML_FORMATS = {
     "restingecgdata": ("Philips", philips.decode_philips),
     "AnnotatedECG": ("HL7 aECG", aecg.decode_aecg),
 }
-# How an XML document starts in the encodings it may have: `<` after any byte order mark and white space.
-_XML_STARTS = (b"<", b"\xef\xbb\xbf<", b"\xff\xfe<\0", b"\xfe\xff\0<", b"<\0", b"\0<")
 _HEAD_BYTES = 132
-_XML_HEAD_BYTES = 64
 
 
 def decode(
@@ -61,7 +58,7 @@ def _decode(path: Path, stated: Stated) -> tuple[str, Recording]:
     for name, position, signature, decode_binary in _BINARY_FORMATS:
         if head.startswith(signature, position):
             return name, decode_binary(path, stated)
-    if head[:_XML_HEAD_BYTES].lstrip().startswith(_XML_STARTS):
+    if xml.starts_as_xml(head):
         root = xml.parse_xml(read_whole(path))
         if (root_name := xml.local(root)) not in _XML_FORMATS:
             raise Refusal("unknown_format", "an XML document that is no MUSE, Philips or HL7 ECG")

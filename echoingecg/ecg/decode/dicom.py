@@ -5,6 +5,8 @@ Sources: PS3.3 C.10.9 (Waveform Module), PS3.16 CID 3001 (ECG leads).
 
 import struct
 import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +40,34 @@ def decode_dicom(path: Path, stated: Stated) -> Recording:
         Refusal: see data_contracts.quarantine.REASONS.
         OSError: the file cannot be read.
     """
-    try:
+    with _faults_refused():
         return _decode(path, stated)
+
+
+def read_texts(path: Path, names: Sequence[str], texts: tuple[str, str]) -> dict[str, str]:
+    """Reads elements as text, in the file's character set; empty where the file does not have them.
+
+    Args:
+        path: of the file.
+        names: keywords of the elements.
+        texts: keyword of a sequence among `names`, and of an element of its items; their values are lines.
+
+    Raises:
+        Refusal: see data_contracts.quarantine.REASONS.
+        OSError: the file cannot be read.
+    """
+    sequence, element = texts
+    with _faults_refused(), silence_libraries(), pydicom.config.disable_value_validation():
+        dataset = pydicom.dcmread(path, specific_tags=[*names, "SpecificCharacterSet"])
+        values = {name: str(dataset.get(name) or "") for name in names if name != sequence}
+        items = dataset.get(sequence) or []
+        return values | {sequence: "\n".join(" ".join(str(item.get(element) or "").split()) for item in items)}
+
+
+@contextmanager
+def _faults_refused() -> Iterator[None]:
+    try:
+        yield
     except Refusal:
         raise
     except OSError as fault:

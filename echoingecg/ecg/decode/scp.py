@@ -203,8 +203,12 @@ def _reference(
     return out
 
 
-def read_sections(content: bytes) -> dict[int, bytes]:
-    """The bodies of the sections that the file holds, by number; section 1 (the patient) is left out.
+def read_sections(content: bytes, patient: bool = False) -> dict[int, bytes]:
+    """The bodies of the sections that the file holds, by number.
+
+    Args:
+        content: of the file.
+        patient: whether section 1, the patient, is among them.
 
     Raises:
         Refusal: truncated, or unreadable when a length, pointer or CRC is wrong.
@@ -219,7 +223,7 @@ def read_sections(content: bytes) -> dict[int, bytes]:
     table = _section(content[:length], 0, _RECORD.size, None)
     sections: dict[int, bytes] = {}
     for section, size, index in _POINTER.iter_unpack(table[: len(table) // _POINTER.size * _POINTER.size]):
-        if size and section > 1:
+        if size and section >= (1 if patient else 2):
             sections[section] = _section(content[:length], section, index - 1, size)
     return sections
 

@@ -58,6 +58,16 @@ def parse_xml(content: bytes) -> "Element":
 _ENDS_EARLY = (3, 5, 20, 6)
 
 
+# How an XML document starts in the encodings it may have: `<` after any byte order mark and white space.
+_STARTS = (b"<", b"\xef\xbb\xbf<", b"\xff\xfe<\0", b"\xfe\xff\0<", b"<\0", b"\0<")
+_START_BYTES = 64
+
+
+def starts_as_xml(head: bytes) -> bool:
+    """Returns whether the first bytes of a file are those of an XML document."""
+    return head[:_START_BYTES].lstrip().startswith(_STARTS)
+
+
 def local(element: "Element") -> str:
     """The element's name without its namespace."""
     return element.tag.rpartition("}")[2]
