@@ -205,7 +205,8 @@ def _of_dicom(path: Path) -> EcgHeader:
 def _of_scp(content: bytes) -> EcgHeader:
     sections = scp.read_sections(content, patient=True)
     tags = _scp_tags(sections.get(1, b""))
-    years, unit = _SCP_AGE_VALUE.unpack(tags.get(_SCP_AGE, b"")[: _SCP_AGE_VALUE.size].ljust(_SCP_AGE_VALUE.size, b"\0"))
+    age = tags.get(_SCP_AGE, b"")
+    years, unit = _SCP_AGE_VALUE.unpack_from(age) if len(age) >= _SCP_AGE_VALUE.size else (0, 0)
     sex = tags.get(_SCP_SEX, b"\0")[:1].ljust(1, b"\0")[0]
     recorded = tags.get(_SCP_TIME, b"")
     hour = "{:02d}{:02d}{:02d}".format(*recorded[:3]) if len(recorded) >= 3 else ""

@@ -4,6 +4,7 @@ import csv
 import re
 import shutil
 import stat
+import struct
 from datetime import datetime
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from echoingecg.ecg.file_list import list_ecgs, write_list
 from flows.cli.main import app
 from helpers.cases.hospital import tables_of
 from helpers.ecg.ecg_files import ecg_steps, write_aecg
-from helpers.ecg.scp_files import write_scp
+from helpers.ecg.scp_files import record, write_scp
 from helpers.paths import Recording
 
 MUSE, PHILIPS, SIERRA = (
@@ -190,3 +191,22 @@ def test_a_folder_without_ecgs_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("a note")
     with pytest.raises(UserError, match="none of 1 files can be listed; the first: unknown_format"):
         write_list(list_ecgs(tmp_path), tmp_path, reports=True, replace=False)
+
+
+def tag(number: int, value: bytes) -> bytes:
+    return struct.pack("<BH", number, len(value)) + value
+
+
+def test_the_sections_of_an_scp_file(tmp_path: Path) -> None:
+    """EN 1064: section 1 has tags, section 8 a head of nine bytes and the statements."""
+    patient = tag(2, b"P7\0") + tag(4, struct.pack("<HB", 71, 1)) + tag(8, b"\2") + tag(2, b"other\0")
+    patient += tag(25, struct.pack("<HBB", 2019, 12, 31)) + tag(26, bytes((23, 59, 58))) + tag(255, b"")
+    said = b"\1" + struct.pack("<HBB", 2020, 1, 1) + bytes((8, 0, 0, 2)) + tag(1, b"Sinus rhythm\0") + tag(2, b"LVH\0")
+    path = tmp_path / "ecg.scp"
+    path.write_bytes(record({1: patient, 8: said}))
+    assert read_header(path) == EcgHeader("P7", datetime(2019, 12, 31, 23, 59, 58), "F", 71, ("Sinus rhythm", "LVH"))
+    path.write_bytes(record({1: patient.replace(struct.pack("<HB", 71, 1), struct.pack("<HB", 71, 2))}))
+    assert read_header(path).age is None, "months"
+    path.write_bytes(record({1: patient.replace(struct.pack("<HBB", 2019, 12, 31), struct.pack("<HBB", 2019, 13, 31))}))
+    with pytest.raises(Refusal, match="YYYYMMDDhhmmss"):
+        read_header(path)
