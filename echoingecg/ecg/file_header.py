@@ -74,7 +74,7 @@ def read_header(path: Path) -> EcgHeader:
     root = xml.parse_xml(read_whole(path))
     read = _XML_READERS.get(xml.local(root))
     if read is None:
-        raise Refusal("unknown_format", "an XML document that is no MUSE, Philips or HL7 ECG")
+        raise Refusal("unknown_format", "an XML document that is no MUSE, Philips or HL7 ECG: it names no patient")
     return read(root)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode import aecg, dicom, edf, muse, npy, philips, scp, wfdb, xml
+from echoingecg.ecg.decode import aecg, cardiosoft, dicom, edf, muse, npy, philips, scp, wfdb, xml
 from echoingecg.ecg.decode.recording import Recording, Stated, read_whole
 
 __all__ = ["decode"]
@@ -22,6 +22,7 @@ _XML_FORMATS = {
     "RestingECG": ("GE MUSE", muse.decode_muse),
     "restingecgdata": ("Philips", philips.decode_philips),
     "AnnotatedECG": ("HL7 aECG", aecg.decode_aecg),
+    "CardiologyXML": ("CardioSoft", cardiosoft.decode_cardiosoft),
 }
 _HEAD_BYTES = 132
 
@@ -61,7 +62,7 @@ def _decode(path: Path, stated: Stated) -> tuple[str, Recording]:
     if xml.starts_as_xml(head):
         root = xml.parse_xml(read_whole(path))
         if (root_name := xml.local(root)) not in _XML_FORMATS:
-            raise Refusal("unknown_format", "an XML document that is no MUSE, Philips or HL7 ECG")
+            raise Refusal("unknown_format", "an XML document that is no MUSE, Philips, HL7 or CardioSoft ECG")
         name, decode_xml = _XML_FORMATS[root_name]
         return name, decode_xml(root, stated)
     try:

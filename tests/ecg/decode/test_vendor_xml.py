@@ -1,4 +1,4 @@
-"""MUSE, Philips and HL7 XML: second readings, what they must state, and what XML may not do."""
+"""MUSE, Philips, HL7 and CardioSoft XML: second readings, what they must state, and what XML may not do."""
 
 import base64
 import re
@@ -16,7 +16,7 @@ from echoingecg.common import Refusal
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.philips import decode_xli
 from echoingecg.ecg.decode.recording import arrange, limb_lead_error
-from helpers.ecg.ecg_files import STEP, ecg_steps, write_aecg, write_muse, write_philips, xli_chunk
+from helpers.ecg.ecg_files import STEP, ecg_steps, write_aecg, write_cardiosoft, write_muse, write_philips, xli_chunk
 from helpers.paths import Recording
 
 STEPS = ecg_steps(seconds=2.0)
@@ -156,6 +156,18 @@ PHILIPS = [
     (">[A-Za-z0-9+/]{9}", ">!", "unreadable"),
     ("[A-Za-z0-9+/=]{400}</parsed", "</parsed", "truncated"),
 ]
+CARDIOSOFT = [
+    ("<StripData>.*</StripData>", "", "unknown_format"),
+    ('(StripData>.*)"uVperLsb"', r'\1"mVperLsb"', "missing_units"),
+    ("(StripData>.*)<Resolution.*?</Resolution>", r"\1", "missing_units"),
+    ("(StripData>.*)>500<", r"\1><", "missing_sampling_frequency"),
+    ('(StripData>.*)units="Hz"', r'\1units="kHz"', "missing_sampling_frequency"),
+    ("<ChannelSampleCountTotal>1000<", "<ChannelSampleCountTotal>1001<", "truncated"),
+    ('(StripData>.*lead="V6">\\s*)-?[0-9]+,', r"\1", "unreadable"),
+    ('(StripData>.*lead="V6">\\s*)-?[0-9]+,', r"\1 0.5,", "unreadable"),
+    ('(StripData>.*)lead="V6"', r'\1lead="V5"', "missing_leads"),
+    ('(StripData>.*)lead="V6"', r'\1lead="X"', "missing_leads"),
+]
 
 
 def _philips_1_03(folder: Path, steps: np.ndarray) -> Path:
@@ -164,7 +176,8 @@ def _philips_1_03(folder: Path, steps: np.ndarray) -> Path:
 
 @pytest.mark.parametrize(
     ("write", "old", "new", "reason"),
-    [(write, *case) for write, cases in ((write_muse, MUSE), (write_aecg, AECG), (_philips_1_03, PHILIPS))
+    [(write, *case) for write, cases in ((write_muse, MUSE), (write_aecg, AECG), (_philips_1_03, PHILIPS),
+        (write_cardiosoft, CARDIOSOFT))
      for case in cases],
 )  # fmt: skip
 def test_lying_or_silent_files(
@@ -215,3 +228,11 @@ def test_floods_of_elements_are_refused(tmp_path: Path) -> None:
 def test_other_xml(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "other.xml").write_bytes(content)
     assert reason_of(tmp_path / "other.xml") == reason
+
+
+def test_cardiosoft_leads_are_mapped_by_name(tmp_path: Path) -> None:
+    """UK Biobank's files spell them AVR or aVR."""
+    path = write_cardiosoft(tmp_path, STEPS)
+    plain = arrange(decode(path))
+    path.write_text(path.read_text().replace('lead="aV', 'lead="AV'))
+    np.testing.assert_array_equal(arrange(decode(path)), plain)

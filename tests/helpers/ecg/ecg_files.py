@@ -97,6 +97,26 @@ def write_aecg(
     return folder / "aecg.xml"
 
 
+def write_cardiosoft(folder: Path, steps: np.ndarray, fs: float = 500, more: str = "", unit: str = "uVperLsb") -> Path:
+    """UK Biobank's layout: a median beat before the strip, text samples; `more` goes into the strip."""
+
+    def leads(rows: np.ndarray) -> str:
+        return "".join(
+            f'<WaveformData lead="{lead}">\n\t\t{",".join(map(str, row))}</WaveformData>'
+            for lead, row in zip(CLINICAL, rows, strict=True)
+        )
+
+    text = f"""<?xml version="1.0" encoding="ISO-8859-1"?>
+<CardiologyXML><ObservationType>RestECG</ObservationType>
+<RestingECGMeasurements><MedianSamples><NumberOfLeads>12</NumberOfLeads><SampleRate units="Hz">500</SampleRate>
+<Resolution units="uVperLsb">5</Resolution>{leads(steps[:, :300] // 3)}</MedianSamples></RestingECGMeasurements>
+<StripData><NumberOfLeads>12</NumberOfLeads><SampleRate units="Hz">{fs}</SampleRate>
+<ChannelSampleCountTotal>{steps.shape[1]}</ChannelSampleCountTotal><Resolution units="{unit}">5</Resolution>
+{more}{leads(steps)}</StripData></CardiologyXML>"""
+    (folder / "cardiosoft.xml").write_text(text, encoding="latin-1")
+    return folder / "cardiosoft.xml"
+
+
 def write_edf(
     folder: Path, steps: np.ndarray, fs: float = 500, unit: str = "uV", factor: float = 1.0, prefix: str = "ECG "
 ) -> Path:
@@ -176,6 +196,7 @@ def write_every(folder: Path, steps: np.ndarray) -> dict[str, Path]:
         "muse": write_muse(folder, steps),
         "philips": write_philips(folder, steps),
         "aecg": write_aecg(folder, steps),
+        "cardiosoft": write_cardiosoft(folder, steps),
         "scp": write_scp(folder, steps),
         "edf": write_edf(folder, steps),
         "npy": write_npy(folder, steps),
