@@ -136,8 +136,26 @@ def provenance_of(
         "echo_sheet": teacher_stage.contact_sheet(inputs["teacher"]) if "teacher" in inputs else None,
         "echo_map": teacher_stage.embedding_map(workspace, inputs["teacher"]) if "teacher" in inputs else None,
         "pages": partial(ecg_stage.pages_of, workspace, inputs["ecg"]),
-        "notes": [],
+        "notes": _notes(store, recipe),
     }
+
+
+def _notes(store: ArtefactStore, recipe: dict[str, Any]) -> list[str]:
+    """Warns of models beside the student whose training patients may be among the test patients."""
+    names = list(recipe["external"])
+    for name in recipe["compare"]:
+        try:
+            imported = "pairs" not in store.lineage(store.get(name))
+        except StoreError:  # gone since the evaluation
+            continue
+        if imported:
+            names.append(name)
+    if not names:
+        return []
+    return [
+        f"It is not known which patients these models were trained on: {', '.join(names)}. If some of them are test "
+        "patients here, as on public data, these models' numbers are too good."
+    ]
 
 
 def _facts(artefact: Artefact) -> "StageFacts":

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_contracts.ecg import RECORDS
-from data_contracts.evaluation import PREDICTIONS, REGRESSIONS
+from data_contracts.evaluation import PREDICTIONS, REGRESSIONS, REPORT
 from echoingecg.common import StoreError, UserError
 from flows.request import find_recipe, make_job
 from helpers.cases.stage_runs import Run, run_stages
@@ -34,6 +34,10 @@ def test_models_by_name_and_path(copied: Run) -> None:
     assert scores["zero_shot"].equals(scores[f"zero_shot@{student}"])
     assert "linear_probe@merl" in scores
     assert "ridge@merl" in REGRESSIONS.read(both.artefacts["evaluation"].folder)["protocol"].to_pylist()
+
+    warning = "It is not known which patients these models were trained on: merl."
+    pages = [(made.folder / REPORT).read_text() for made in (first, both.artefacts["evaluation"])]
+    assert [warning in page for page in pages] == [False, True], "a student of this workspace is known"
 
     pq.write_table(pa.table({"content_hash": hashes, "embedding": vectors[::-1]}), path)
     other = again(copied, *asked)
