@@ -14,7 +14,7 @@ CONTRACT_VERSION = 2  # 1 had labels of studies
 _RECORD = column("record_id", pa.string(), "keyed pseudonym of the ECG recording")
 _STUDY = column("study_id", pa.string(), "keyed pseudonym of the echo study")
 _PATIENT = column("patient_id", pa.string(), "keyed pseudonym of the patient")
-_SPLIT = column("split", pa.string(), "train, validation or test; a keyed hash of the patient")
+_SPLIT = column("split", pa.string(), "train, validation or test; by a keyed hash of the patient, or as published")
 
 
 def _checks(check: Any) -> Mapping[str, Any]:
@@ -90,7 +90,7 @@ LABELS = TableContract(
 FILTERS = TableContract(
     "filters",
     (
-        column("pair", pa.string(), "ecg_echo, ecg_text or labels"),
+        column("pair", pa.string(), "split, ecg_echo, ecg_text or labels"),
         column("step", pa.string(), "the condition applied, in the order applied"),
         column("kept", pa.int64(), "rows left after it"),
     ),

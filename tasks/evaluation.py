@@ -20,6 +20,7 @@ from tasks import student as student_stage
 from tasks import teacher as teacher_stage
 from tasks.base.workers import device
 from tasks.base.workspace import Workspace, writing_to
+from tasks.pairs import check_sides_of_student
 from tasks.pools import PoolSignals
 from tasks.store import Artefact, ArtefactStore, Built, Inputs, Job
 
@@ -62,7 +63,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         provenance=provenance_of(job.workspace, inputs, job.recipe.part("evaluation")),
         teacher=tower if tower is not None and tower.has_text_tower else None,
         training_texts=_training_texts(inputs["pairs"]) if settings.centre else (),
-        compared={name: load(_compared(job, name).folder, where) for name in settings.compare},
+        compared={name: load(_checked(job, name, inputs["pairs"]).folder, where) for name in settings.compare},
         external={name: read_external(name, Path(path)) for name, path in settings.external.items()},
         content_hashes=signals.content_hashes,
     )
@@ -85,6 +86,12 @@ def _subgroups(job: Job, inputs: Inputs) -> pa.Table:
 
 def _compared(job: Job, name: str) -> Artefact:
     return student_stage.named_student(job, name, "evaluation.compare")
+
+
+def _checked(job: Job, name: str, paired: Artefact) -> Artefact:
+    student = _compared(job, name)
+    check_sides_of_student(job.store, student, paired)
+    return student
 
 
 def _source(job: Job) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """Stops a run whose endpoints have no label, after the catalog or the pairs, before hours of training are spent.
 
+After the catalog it also stops a run whose published split the export does not state.
+
 What is checked is no part of any version: it reads the section `evaluation`, on which catalog and pairs do not depend.
 """
 
@@ -22,7 +24,7 @@ _ROW = ("patient_id", "measurement", "value", "upper", "words", "unit")
 
 
 def check_measurements(job: Job, inputs: Inputs, listed: Artefact) -> None:
-    """Stops a run if an endpoint has no row in the whole export that could become a label.
+    """Stops a run if an endpoint has no row in the whole export that could become a label, or a side of the split none.
 
     Args:
         job: whether anything is trained or evaluated, and the endpoints.
@@ -32,7 +34,14 @@ def check_measurements(job: Job, inputs: Inputs, listed: Artefact) -> None:
     Raises:
         UserError: names the endpoint, its measurement, and what the export has instead.
     """
-    settings = job.recipe.evaluation
+    settings, stated = job.recipe.evaluation, job.recipe.pairs.split_by
+    if stated is not None and "pairs" in job.needed:
+        from echoingecg.pairs.split import stated_sides  # pandas: not for a cached run
+
+        kept = [("measurement", "==", stated.measurement)]
+        columns = ["patient_id", "record_id", "measurement", "value", "words"]
+        file = listed.folder / catalog.MEASUREMENTS.filename
+        stated_sides(pq.read_table(file, columns=columns, filters=kept), stated)
     if not job.needed & _STAGES_WITH_ENDPOINTS or job.recipe.execution.allow_unlabelled:
         return
     asked = {name for endpoint in (*settings.endpoints, *settings.regressions) for name in endpoint.measurements}

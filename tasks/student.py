@@ -11,6 +11,7 @@ from echoingecg.common import Progress, StoreError, hash_files, no_progress
 from echoingecg.student import CODE_VERSION
 from tasks import stage
 from tasks.base.workspace import writing_to
+from tasks.pairs import check_sides_of_student
 from tasks.pools import PoolSignals
 from tasks.store import Artefact, ArtefactStore, Built, Inputs, Job, Plan
 from tasks.teacher import read_targets
@@ -24,6 +25,7 @@ _SPLIT_FIELDS: tuple[tuple[conventions.Stage, str], ...] = (
     ("catalog", "public_key"),
     ("pairs", "split"),
     ("pairs", "split_key"),
+    ("pairs", "split_by"),
 )
 
 
@@ -64,6 +66,8 @@ def train_student(job: Job, inputs: Inputs, progress: Progress = no_progress) ->
     scratch = job.workspace.scratch("student", WORK.plan(job, versions).version)
     scratch.mkdir(parents=True, exist_ok=True)
     start = earlier_student(job)
+    if start is not None:
+        check_sides_of_student(job.store, start, inputs["pairs"])
     earlier = load(start.folder) if start else None
     return train(training_data(job, inputs), job.recipe.student, job.recipe.execution, scratch, progress, earlier)
 
@@ -103,7 +107,7 @@ def named_student(job: Job, name: str, field: str) -> Artefact:
     lineage = job.store.lineage(student)
     for upstream, key in _SPLIT_FIELDS:
         artefact = job.store.find(upstream, lineage[upstream]) if upstream in lineage else None
-        if artefact is not None and artefact.manifest.recipe[key] != job.recipe.part(upstream)[key]:
+        if artefact is not None and artefact.manifest.recipe.get(key) != job.recipe.part(upstream).get(key):
             raise StoreError(
                 f"{field}: {student} was trained on patients split by another {upstream}.{key}, so it may know "
                 f"test patients: use the same {upstream}.{key}, or leave it out"

@@ -11,7 +11,7 @@ class FilterSteps:
     """Counts the rows that are left after each condition on one kind of pair.
 
     Attributes:
-        pair: ecg_echo, ecg_text or labels.
+        pair: split, ecg_echo, ecg_text or labels.
         rows: rows of the FILTERS table, in the order of the conditions.
     """
 

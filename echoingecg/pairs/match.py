@@ -11,7 +11,7 @@ from data_contracts.tables import TableContract
 from echoingecg.pairs.filters import FilterSteps
 from echoingecg.pairs.labels import label_ecgs
 from echoingecg.pairs.nearest import nearest_in_time
-from echoingecg.pairs.split import assign_split
+from echoingecg.pairs.split import split_patients
 from echoingecg.recipe.stages import PairsSettings
 
 WANTED = "no finding leaves the ECG out, or the patient is on the test side"
@@ -42,6 +42,7 @@ def build(
 
     Raises:
         ContractError: a table breaks its contract, or a patient would be on two sides of the split.
+        UserError: no ECG states a side that `settings.split_by` asks for.
     """
     recordings = to_frame(ecgs, "record_id", "patient_id", "hours").rename(columns={"record_id": "recording_id"})
     usable = recordings.merge(to_frame(records, "recording_id", "record_id", "use"), on="recording_id")
@@ -49,7 +50,8 @@ def build(
     with_target = listed.merge(to_frame(studies, "study_id", "patient_id"), on=["study_id", "patient_id"])
 
     patients = pd.DataFrame({"patient_id": sorted({*usable["patient_id"], *with_target["patient_id"]})}, dtype="str")
-    splits = {patient: assign_split(patient, settings.split_key, settings.split) for patient in patients["patient_id"]}
+    of_split = FilterSteps("split")
+    splits = split_patients(patients["patient_id"].to_list(), measurements, settings, of_split)
     is_wanted = (usable["use"] == "keep") | (usable["patient_id"].map(splits) == "test")
     usable = usable.drop(columns="use").assign(is_wanted=is_wanted.astype(bool))
 
@@ -64,7 +66,7 @@ def build(
         contract.name: _table(contract, frame.assign(split=frame["patient_id"].map(splits)))
         for contract, frame in ((PATIENTS, patients), (ECG_ECHO, ecg_echo), (ECG_TEXT, ecg_text), (LABELS, labels))
     }
-    tables[FILTERS.name] = FILTERS.build([row for pair_steps in steps for row in pair_steps.rows])
+    tables[FILTERS.name] = FILTERS.build([row for pair_steps in (of_split, *steps) for row in pair_steps.rows])
     check_no_leakage(tables[PATIENTS.name], tables[ECG_ECHO.name], tables[ECG_TEXT.name], tables[LABELS.name])
     return tables
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from data_contracts.conventions import Stage
 from echoingecg.common import RecipeError
@@ -29,6 +29,12 @@ class Recipe(Section):
     promotion: PromotionSettings = PromotionSettings()
     teaching: TeachingSettings | None = Field(None, description="how `echoingecg teach` makes a small teacher")
     execution: ExecutionSettings = ExecutionSettings()
+
+    @model_validator(mode="after")
+    def _check_split(self) -> Self:
+        if self.pairs.split_by is not None and self.teaching is not None:
+            raise ValueError("pairs.split_by: section teaching holds out by the keyed hash, so leave one of them out")
+        return self
 
     def part(self, stage: Stage) -> dict[str, Any]:
         """Returns the section of a stage as JSON values. The stage's version depends on it."""
@@ -88,7 +94,7 @@ def with_overrides(recipe: Recipe, assignments: list[str]) -> Recipe:
         *parents, last = name.strip().split(".")
         target = values
         for parent in parents:
-            if target.get(parent) is None and parent in ("simulator", "teaching"):
+            if target.get(parent) is None and parent in ("simulator", "teaching", "split_by"):
                 target[parent] = {}
             if not isinstance(target.get(parent), dict):
                 raise RecipeError(f"--set {assignment}: the recipe has no section '{parent}'")

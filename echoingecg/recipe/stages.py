@@ -5,9 +5,9 @@ Each parameter states its unit and source. The version of a stage's artefact dep
 """
 
 from math import isclose
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from data_contracts.conventions import Method
 
@@ -131,6 +131,32 @@ class SplitShares(Section):
         return self
 
 
+class StatedSplit(Section):
+    """A published split, stated by the export for its ECGs, such as PTB-XL's folds: it replaces shares and key.
+
+    A patient is on the most held-out side that a statement about one of its ECGs names: test, then validation, then
+    train. Any value that is not listed here means train, and a patient without a statement trains.
+    """
+
+    measurement: str = Field(min_length=1, description="statement about ECGs that names the side, as strat_fold")
+    validation: tuple[float | str, ...] = Field(
+        min_length=1, description="its values, numbers or words in any case, that mean the validation side"
+    )
+    test: tuple[float | str, ...] = Field(min_length=1, description="its values that mean the test side")
+
+    @model_validator(mode="after")
+    def _check_values(self) -> Self:
+        validation, test = ({plain_value(value) for value in side} for side in (self.validation, self.test))
+        if both := validation & test:
+            raise ValueError(f"validation and test: both hold '{min(both)}'")
+        return self
+
+
+def plain_value(value: float | str) -> str:
+    """Returns the form in which values are compared: 9, 9.0 and '9' are one, and so are 'Val' and ' val'."""
+    return f"{value:.12g}" if isinstance(value, float | int) else " ".join(value.casefold().split())
+
+
 class LabelSettings(Section):
     """Which ECG a measured value labels. Values that the export states for one ECG belong to it whatever the rule."""
 
@@ -161,6 +187,17 @@ class PairsSettings(Section):
     )
     split: SplitShares = SplitShares()
     split_key: str = Field("echoingecg", min_length=1, description="key of the hash that splits patients")
+    split_by: StatedSplit | None = Field(
+        None, description="published split that the export states for its ECGs; null for the keyed hash"
+    )
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_is_not_used(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `split_by` the section is as it was before that field, and so are the versions of its artefacts."""
+        values: dict[str, Any] = serialise(self)
+        if self.split_by is None:
+            del values["split_by"]
+        return values
 
 
 class ModelSettings(Section):

@@ -21,6 +21,7 @@ from tasks.base.progress import Outcome, Reporter, as_task
 from tasks.base.workspace import writing_to
 from tasks.evaluation import provenance_of
 from tasks.operations.students import StudentWithCard, find_student
+from tasks.pairs import sides_of
 from tasks.pools import PoolSignals
 from tasks.store import Artefact, ArtefactStore, Built, Job, Plan
 
@@ -95,6 +96,8 @@ def student_to_judge(
         sections["pairs"] = own.pairs.model_copy(update={"split": theirs.split, "split_key": theirs.split_key})
     asked = own.evaluation
     names = [name for endpoint in (*asked.endpoints, *asked.regressions) for name in endpoint.measurements]
+    if (stated := own.pairs.split_by) is not None:
+        names.append(stated.measurement)
     key = own.catalog.public_key
     if not key and made["catalog"] is not None:
         key = CatalogSettings.model_validate(made["catalog"].manifest.recipe).public_key
@@ -226,14 +229,22 @@ def _labelled(
         )
     if judged.evaluation is not None:
         notes.append(f"Thresholds, calibrators and limits are those of {judged.evaluation}, chosen on another cohort.")
-        settings = settings.model_copy(update={"split": _EVERYBODY_TESTS})
+        settings = settings.model_copy(update={"split": _EVERYBODY_TESTS, "split_by": None})
         is_known = _were_used(ecgs, own, judged.evaluation)
         if known := len(pc.unique(ecgs.filter(is_known)["patient_id"])):
             notes.append(f"{known} patients of this cohort are left out: the student or its card was made with them.")
             ecgs = ecgs.filter(pc.invert(is_known))
     measurements = catalog.MEASUREMENTS.read(listed)
     if labels is not None:
-        measurements = read_label_file(labels, job.key)
+        measurements = _with_split(read_label_file(labels, job.key), measurements, settings)
+    if judged.evaluation is None and own is not None:
+        is_moved = _have_moved(ecgs, own, measurements, settings)
+        if moved := len(pc.unique(ecgs.filter(is_moved)["patient_id"])):
+            notes.append(
+                f"{moved} patients of this cohort are left out: the student was made with them on another side of the "
+                "split."
+            )
+            ecgs = ecgs.filter(pc.invert(is_moved))
     tables = build(
         ecgs=ecgs,
         echoes=catalog.ECHOES.read(listed),
@@ -260,6 +271,26 @@ def _were_used(ecgs: pa.Table, own: Artefact | None, judged: Artefact) -> pa.Chu
         sides = pairs.PATIENTS.read(own.folder)
         patients += sides.filter(pc.not_equal(sides["split"], "test"))["patient_id"].to_pylist()
     return pc.is_in(ecgs["patient_id"], pa.array(patients, pa.string()))
+
+
+def _with_split(labels: pa.Table, listed: pa.Table, settings: PairsSettings) -> pa.Table:
+    """A table of labels with the export's own statements of the published split, unless the table has them itself."""
+    if settings.split_by is None or settings.split_by.measurement in labels["measurement"].to_pylist():
+        return labels
+    stated = listed.filter(pc.equal(listed["measurement"], settings.split_by.measurement))
+    return pa.concat_tables([labels, stated])
+
+
+def _have_moved(ecgs: pa.Table, own: Artefact, measurements: pa.Table, settings: PairsSettings) -> pa.ChunkedArray:
+    """Whether the patient of each ECG stands on another side here than where the student was made."""
+    from echoingecg.pairs.filters import FilterSteps
+    from echoingecg.pairs.split import split_patients
+
+    theirs = sides_of(own)
+    known = sorted(theirs.keys() & set(ecgs["patient_id"].to_pylist()))
+    sides = split_patients(known, measurements, settings, FilterSteps("split"))
+    moved = [patient for patient in known if sides[patient] != theirs[patient]]
+    return pc.is_in(ecgs["patient_id"], pa.array(moved, pa.string()))
 
 
 def _judge(

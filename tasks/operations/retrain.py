@@ -11,11 +11,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from data_contracts import conventions, evaluation, monitoring, pairs
-from echoingecg.common import ContractError, StoreError, UserError, fingerprint, write_atomically
+from data_contracts import conventions, evaluation, monitoring
+from echoingecg.common import StoreError, UserError, fingerprint, write_atomically
 from echoingecg.recipe import PromotionSettings
 from tasks.base.workspace import Workspace, writing_to
 from tasks.operations.students import find_student
+from tasks.pairs import check_same_sides, sides_of
 from tasks.store import Artefact, ArtefactStore, private_folder
 
 _CLOCK_TOLERANCE_SECONDS = 300.0  # between two machines
@@ -148,10 +149,9 @@ def export_growth(
         _row("ECGs", listed["ecgs"], ecg, lineage.get("ecg") == ecg.version),
         _row("echo clips", listed["echoes"], teacher, lineage.get("teacher") == teacher.version),
     ]
-    sides, before = _sides(made["pairs"]), _sides_of_champion(store, champion)
+    sides, before = sides_of(made["pairs"]), _sides_of_champion(store, champion)
+    check_same_sides(before, sides, "the champion's")
     known = sides.keys() & before.keys()
-    if moved := sum(sides[patient] != before[patient] for patient in known):
-        raise ContractError(f"{moved} of {len(known)} patients changed split: use the champion's pairs.split and key")
     new = len(sides) - len(known)
     return [*rows, {"what": "patients in pairs", "in the export": len(sides), "new": new, "reused": len(known)}]
 
@@ -162,14 +162,9 @@ def _row(what: str, total: int, artefact: Artefact, is_champions: bool) -> dict[
     return {"what": what, "in the export": total, "new": new, "reused": total - new}
 
 
-def _sides(artefact: Artefact) -> dict[str, str]:
-    table = pairs.PATIENTS.read(artefact.folder)
-    return dict(zip(table["patient_id"].to_pylist(), table["split"].to_pylist(), strict=True))
-
-
 def _sides_of_champion(store: ArtefactStore, champion: Artefact | None) -> dict[str, str]:
     artefact = store.find("pairs", store.lineage(champion)["pairs"]) if champion else None
-    return _sides(artefact) if artefact else {}
+    return sides_of(artefact) if artefact else {}
 
 
 def champion_of(store: ArtefactStore, alias: str) -> Artefact | None:

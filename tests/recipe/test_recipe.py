@@ -71,6 +71,8 @@ def test_paper_recipe_holds_the_published_numbers() -> None:
         ("students.epochs=5", "no section 'students'"),
         ("ecg.band_low=50", "band_low 50.0 Hz is not below band_high 40.0 Hz"),
         ("pairs.split.train=0.5", "pairs.split: split shares do not sum to 1"),
+        ("pairs.split_by={measurement: f, validation: [9], test: ['9']}", "validation and test: both hold '9'"),
+        ("pairs.split_by.measurement=fold", "pairs.split_by.validation: Field required"),
         ("student.model.text_width=30", "not a multiple of text_heads"),
         ("student.echo_weight={}", "student.echo_weight"),
         ("evaluation.external={student: a.parquet}", "one is called 'student'"),
@@ -95,6 +97,20 @@ def test_overrides_reach_deep_and_leave_the_rest() -> None:
     assert changed.student.model.init_dim == 16
     assert changed.pairs.text_methods == ("ECG",)
     assert {stage for stage in STAGES if changed.part(stage) != demo.part(stage)} == {"student", "pairs"}
+
+
+def test_a_published_split_is_written_only_where_it_is_used() -> None:
+    """Versions of the artefacts of other recipes stay as they were."""
+    plain = Recipe()
+    assert "split_by" not in plain.part("pairs")
+    stated = with_overrides(
+        plain, [f"pairs.split_by.{field}" for field in ("measurement=strat_fold", "validation=[9]", "test=[10]")]
+    )
+    assert stated.part("pairs")["split_by"] == {"measurement": "strat_fold", "validation": [9.0], "test": [10.0]}
+    assert Recipe.parse(yaml.safe_load(write_recipe(stated)), "written") == stated
+    assert with_overrides(stated, ["pairs.split_by=null"]) == plain
+    with pytest.raises(RecipeError, match="section teaching holds out by the keyed hash"):
+        with_overrides(stated, ["teaching.steps=5"])
 
 
 def test_frozen() -> None:

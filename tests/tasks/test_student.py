@@ -1,20 +1,24 @@
 """The student stage on a small simulated export: warm start by name, and training in two processes."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from data_contracts.pairs import PATIENTS
 from data_contracts.student import HISTORY, WEIGHTS
-from echoingecg.common import StoreError
+from echoingecg.common import ContractError, StoreError
 from echoingecg.student.checkpoint import FILENAME
 from flows.request import find_recipe, make_job
 from helpers.cases.stage_runs import Run, run_stages
+from tasks.pairs import check_sides_of_student
 from tasks.store import Job
 from tasks.student import WORK, earlier_student
 
@@ -64,6 +68,10 @@ def test_a_warm_start_by_alias_is_a_version_of_its_own(finished: Run) -> None:
             ["student.warm_start=STUDENT", "pairs.split_key=other"],
             r"may know test patients: use the same pairs\.split_key",
         ),
+        (
+            ["student.warm_start=STUDENT", "pairs.split_by={measurement: fold, validation: [9], test: [10]}"],
+            r"may know test patients: use the same pairs\.split_by",
+        ),
         (["student.warm_start=STUDENT", "catalog.public_key=other"], r"use the same catalog\.public_key"),
     ],
 )
@@ -73,6 +81,18 @@ def test_what_cannot_be_started_from_is_one_line(overrides: list[str], says: str
         overrides = [one.replace(word, name) for one in overrides]
     with pytest.raises(StoreError, match=says):
         earlier_student(job_with(finished.job.workspace.root, *overrides))
+
+
+def test_a_student_whose_patients_have_changed_sides_is_refused(finished: Run, tmp_path: Path) -> None:
+    """As where a later export states another published split."""
+    paired, student = finished.artefacts["pairs"], finished.artefacts["student"]
+    table = PATIENTS.read(paired.folder)
+    others = ["test" if side == "train" else side for side in table["split"].to_pylist()]
+    moved = table.set_column(1, table.schema.field("split"), pa.array(others, pa.string()))
+    PATIENTS.write(moved, tmp_path)
+    with pytest.raises(ContractError, match=rf"patients changed split: use {student}'s pairs\.split"):
+        check_sides_of_student(finished.job.store, student, dataclasses.replace(paired, folder=tmp_path))
+    check_sides_of_student(finished.job.store, student, paired)
 
 
 @pytest.mark.slow

@@ -89,6 +89,7 @@ def _evaluated_steps(results: EvaluationResults) -> Iterator[AttritionStep]:
 _SERIES_COLOURS = {
     ECGS: style.BLUE,
     ECHOES: style.GREEN,
+    "split": style.VERMILION,
     "ecg_echo": style.BLUE,
     "ecg_text": style.GREEN,
     "labels": style.PURPLE,

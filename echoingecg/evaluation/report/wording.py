@@ -25,6 +25,7 @@ GROUP_NAMES = {
     selective.HIGH: "Less certain half",
 }
 PAIR_NAMES = {
+    "split": "Patient on a side of the published split",
     "ecg_echo": "ECG with echo study",
     "ecg_text": "ECG with report text",
     "labels": "Echo study with measurement",

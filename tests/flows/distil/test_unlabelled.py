@@ -48,6 +48,13 @@ def test_a_wrong_name_stops_at_the_catalog_and_at_the_pairs(finished: Run) -> No
         check_labels(job, finished.artefacts, finished.artefacts["pairs"])
 
 
+def test_a_published_split_that_nobody_states_stops_at_the_catalog(finished: Run) -> None:
+    split = "pairs.split_by={measurement: strat_fold, validation: [9], test: [10]}"
+    with pytest.raises(UserError, match="no ECG states strat_fold '10'; none states it at all, or catalog"):
+        check_measurements(job_with(finished, "lvef", split), {}, finished.artefacts["catalog"])
+    check_measurements(job_with(finished, "lvef", split, only=("ecg",)), {}, finished.artefacts["catalog"])
+
+
 def test_only_pairs_warns(finished: Run, caplog: pytest.LogCaptureFixture) -> None:
     job = job_with(finished, "ejection_fraction", only=("pairs",))
     with caplog.at_level(logging.WARNING):

@@ -8,8 +8,9 @@ import pyarrow.compute as pc
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from data_contracts import evaluation, evaluation_details, pairs
+from data_contracts import catalog, evaluation, evaluation_details, pairs
 from data_contracts.conventions import UPSTREAM, Stage
+from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.common import StoreError, UserError
 from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
 from echoingecg.prediction.predictor import Reader
@@ -177,6 +178,67 @@ def test_a_label_file(finished: Run, cohort: Path, tmp_path: Path) -> None:
     labelled = evaluation_details.LABELLED.read(judged.folder).to_pylist()
     (row,) = [row for row in labelled if (row["endpoint"], row["split"]) == ("LVEF < 40 %", "test")]
     assert 0 < row["positives"] < row["records"]
+
+
+def with_published_split(export: Path, labels: Path) -> dict[str, str]:
+    """A table of labels of each ECG of an export, with a published split; returns the side of each patient's number."""
+    with (export / "mimic-iv-ecg" / "record_list.csv").open(newline="") as file:
+        listed = list(csv.DictReader(file))
+    patients = sorted({row["subject_id"] for row in listed})
+    sides = {patient: ("train", "val", "test")[number % 3] for number, patient in enumerate(patients)}
+    with labels.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["patient_id", "ecg_id", "lvef [%]", "split"])
+        for number, row in enumerate(listed):
+            table.writerow([row["subject_id"], row["study_id"], 30 if number % 2 else 60, sides[row["subject_id"]]])
+    return sides
+
+
+PUBLISHED = "pairs.split_by={measurement: split, validation: [val], test: [test]}"
+
+
+def sides_in(folder: Path) -> dict[str, str]:
+    return {row["record_id"]: row["split"] for row in evaluation_details.UNCERTAINTY.read(folder).to_pylist()}
+
+
+def test_a_new_card_is_chosen_on_the_published_validation_side(copied: Run, cohort: Path, tmp_path: Path) -> None:
+    sides = with_published_split(cohort, tmp_path / "labels.csv")
+    key = "of another hospital"
+    recipe = find_recipe("smoke", [*QUICK, f"catalog.public_key={key}", PUBLISHED])
+    judged = judged_by(copied.job.store, cohort, recipe=recipe, new_card=True, labels=tmp_path / "labels.csv")
+    names, split_of = Pseudonyms(key.encode()), {"val": "validation"}
+    with (cohort / "mimic-iv-ecg" / "record_list.csv").open(newline="") as file:
+        truth = {
+            names.record(row["subject_id"], row["study_id"]): sides[row["subject_id"]] for row in csv.DictReader(file)
+        }
+    evaluated = sides_in(judged.folder)
+    assert set(evaluated.values()) == {"train", "validation", "test"}
+    assert evaluated == {record: split_of.get(truth[record], truth[record]) for record in evaluated}
+    own = str(copied.artefacts["evaluation"])
+    with_card = judged_by(
+        copied.job.store, cohort, own, recipe=recipe, labels=tmp_path / "labels.csv", output=tmp_path / "out"
+    )
+    assert set(sides_in(with_card.folder).values()) == {"test"}, "with a card every ECG is a test ECG"
+
+
+def test_who_trained_the_student_never_tests_it_by_a_published_split(copied: Run, tmp_path: Path) -> None:
+    """Judged on its own export: the publisher's test patients that the student has trained on are left out."""
+    assert copied.job.export is not None
+    with_published_split(copied.job.export, tmp_path / "labels.csv")
+    own_key = copied.job.recipe.catalog.public_key
+    recipe = find_recipe("smoke", [*QUICK, PUBLISHED])
+    judged = judged_by(
+        copied.job.store, copied.job.export, recipe=recipe, new_card=True, labels=tmp_path / "labels.csv", key=own_key
+    )
+    theirs = pairs.PATIENTS.read(copied.artefacts["pairs"].folder).to_pylist()
+    sides = {row["patient_id"]: row["split"] for row in theirs}
+    listed = catalog.ECGS.read(copied.artefacts["catalog"].folder).to_pylist()
+    owner = {row["record_id"]: row["patient_id"] for row in listed}
+    evaluated = sides_in(judged.folder)
+    assert all(sides[owner[record]] == split for record, split in evaluated.items())
+    assert "test" in evaluated.values()
+    page = (judged.folder / evaluation.REPORT).read_text(encoding="utf-8")
+    assert "are left out: the student was made with them on another side of the split" in page
 
 
 @pytest.mark.parametrize(
