@@ -23,7 +23,13 @@ MAX_AGE_YEARS = 90.0  # a higher age could name a person (HIPAA, 45 CFR 164.514(
 
 _PATIENT = column("patient_id", pa.string(), "keyed pseudonym of the patient")
 _HOURS = column("hours", pa.float64(), "time since the patient's first event in the export", "h")
-_HASH = column("content_hash", pa.string(), "SHA-256 of the file's bytes (WFDB: header, then signal files)")
+_HASH = column("content_hash", pa.string(), "SHA-256 of the file's bytes")
+_ECG_HASH = column(
+    "content_hash",
+    pa.string(),
+    "SHA-256 of the file's bytes (WFDB: header, then signal files; of an ECG in a file of many: its values), and of "
+    "what the export states about it, where it states anything",
+)
 
 
 def _hash_checks(check: Any) -> Mapping[str, Any]:
@@ -47,7 +53,7 @@ ECGS = TableContract(
         column("record_id", pa.string(), "keyed pseudonym of the ECG recording"),
         _PATIENT,
         _HOURS,
-        _HASH,
+        _ECG_HASH,
         column("source_id", pa.string(), "pseudonym of the file's path; the private index resolves it"),
         column(
             "stated_unit",

@@ -1,6 +1,7 @@
 """Stage ecg: every ECG of the catalog as a filtered 12-lead signal in the pool; and pages that show some of them."""
 
-from collections.abc import Container, Iterator, Sequence
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import count, takewhile
 from pathlib import Path
@@ -12,7 +13,7 @@ import zarr
 
 from data_contracts import catalog, conventions, quarantine
 from data_contracts import ecg as contract
-from echoingecg.common import Progress, StoreError, fingerprint, hexadecimal
+from echoingecg.common import Progress, StoreError, UserError, fingerprint, hexadecimal
 from echoingecg.ecg import CODE_VERSION
 from echoingecg.ecg.quality import strictest_rules
 from echoingecg.recipe import EcgSettings
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from echoingecg.ecg.plot import Page
 
 _FILES_PER_BLOCK = 128  # what a worker is given at once, and returns as 6 MB
+_ECGS_PER_UNIT = 20  # fewer say nothing about a unit
+_WRONG_UNIT_SHARE = 0.5
 _PAGE_DPI = 60  # 80 kB a page: Prefect keeps it in its database
 
 # A chunk of 32 records (1.5 MB) is written 2.6 times and read in order 3.3 times as fast as one of a single record.
@@ -50,6 +53,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         snapshot, refused = pool.snapshot(), pool.refused()
     group = pools.Pool.read(job.workspace, snapshot)
     records = _records(group, listed, settings)
+    _check_units(listed, refused)
     refusals = quarantine.QUARANTINE.build(ingest.quarantine_rows(listed, refused))
     stage.check_refusals(job, "ecg", refusals, listed.num_rows, settings.max_refused_share)
     for array in contract.ARRAYS:
@@ -72,6 +76,21 @@ def _ingest(pool: pools.Pool, missing: ingest.SourceFiles, job: Job, progress: P
     with mapper(execution, -(-len(missing) // block_size)) as run:
         blocks = partial(run, partial(ecg_block, job.recipe.ecg))
         return ingest.ingest_blocks(pool, missing, blocks, block_size, execution.commit_every, progress)
+
+
+def _check_units(listed: pa.Table, refused: Mapping[str, tuple[str, str]]) -> None:
+    """Raises UserError where most ECGs of a unit that the export states are far too small or too large for it."""
+    ecgs, implausible = Counter[str](), Counter[str]()
+    for key, unit in zip(listed["content_hash"].to_pylist(), listed["stated_unit"].to_pylist(), strict=True):
+        if unit is not None:
+            ecgs[unit] += 1
+            implausible[unit] += refused.get(key, ("", ""))[0] == "implausible"
+    for unit, wrong in sorted(implausible.items()):
+        if ecgs[unit] >= _ECGS_PER_UNIT and wrong > _WRONG_UNIT_SHARE * ecgs[unit]:
+            raise UserError(
+                f"ecg: {wrong} of {ecgs[unit]} ECGs of the stated unit '{unit}' have amplitudes that no ECG has: the "
+                "unit is wrong; state another, in the export's column 'unit' or as catalog.array_unit"
+            )
 
 
 def _records(group: zarr.Group, listed: pa.Table, settings: EcgSettings) -> pa.Table:

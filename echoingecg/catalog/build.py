@@ -18,6 +18,7 @@ from echoingecg.catalog.measurements import build_table, usable_rows
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.catalog.refusals import Refusals
 from echoingecg.catalog.scan import Scan
+from echoingecg.ecg.decode.recording import Stated
 
 _RHYTHM = r"(?:[a-z][a-z /-]{0,39})?"  # a name, not a sentence that could hold more
 
@@ -173,7 +174,13 @@ def _usable(
 
 
 def _ecg_table(ecgs: pd.DataFrame, pseudonyms: Pseudonyms) -> pa.Table:
+    stated_ = zip(*(ecgs[name] for name in ("content_hash", "unit", "hertz", "leads")), strict=True)
+    keys = [
+        Stated(unit or None, None if np.isnan(hertz) else hertz, tuple(leads.split(";")) if leads else None).key(digest)
+        for digest, unit, hertz, leads in stated_
+    ]
     ecgs = ecgs.assign(
+        content_hash=pd.Series(keys, ecgs.index, dtype="str"),
         record_id=_each_row(pseudonyms.record, ecgs["patient"], ecgs["record"]),
         stated_unit=ecgs["unit"].where(ecgs["unit"] != ""),
         stated_sampling_frequency=ecgs["hertz"],

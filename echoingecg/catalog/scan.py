@@ -23,6 +23,8 @@ from echoingecg.catalog.layouts.tables import Tables
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.catalog.scanned_files import ScannedFile, ScannedFiles, with_earlier
 from echoingecg.common import ExportError, Progress, Refusal, fingerprint, hash_files, no_progress
+from echoingecg.ecg.decode.members import check_member, hash_member, member_of, split_member
+from echoingecg.ecg.decode.recording import multiples_per_millivolt
 from echoingecg.ecg.decode.wfdb import HEADER_SUFFIX, files_of_record
 from echoingecg.recipe import CatalogSettings
 
@@ -152,13 +154,14 @@ def scan(
     """
     layout, tables = detect.find_layout(export, settings.layout, settings.allow_links)
     listed = layout.file_tables(tables)
-    file_tables = base.FileTables(_with_normal_paths(listed.ecgs), _with_normal_paths(listed.echoes), listed.malformed)
+    ecgs = _with_unit(listed.ecgs, layout, settings.array_unit)
+    file_tables = base.FileTables(_with_normal_paths(ecgs), _with_normal_paths(listed.echoes), listed.malformed)
     listed_paths = {kind: _different(frame["path"]) for kind, frame in file_tables.by_kind}
     total = sum(len(paths) for paths in listed_paths.values())
     if not total:
         raise ExportError(f"export {export}: its lists name no file: {', '.join(layout.lists)}")
     pseudonyms, folder = Pseudonyms(key), ExportFolder(export, settings.allow_links)
-    look = _look_at if only_look else partial(_scan_file, export)
+    look = partial(_look_at if only_look else _scan_file, export)
     files = ScannedFiles()
     done = read = 0
     for kind, paths in listed_paths.items():
@@ -174,6 +177,19 @@ def scan(
                 progress(done, total, f"{read} read")
     digest = _digest(layout.name, tables, files)
     return Scan(layout, settings, tables, digest, files.sources(), read, file_tables, files)
+
+
+def _with_unit(ecgs: pd.DataFrame, layout: base.Layout, unit: str) -> pd.DataFrame:
+    """Returns the ECGs with the recipe's unit, where it states one. Raises ExportError where that cannot be."""
+    if not unit:
+        return ecgs
+    if not layout.is_unit_open:
+        raise ExportError(f"catalog.array_unit: the layout {layout.name} states its units itself: leave it empty")
+    try:
+        multiples_per_millivolt(unit)
+    except Refusal as refusal:
+        raise ExportError(f"catalog.array_unit: {refusal.detail}") from refusal
+    return ecgs.assign(unit=unit)
 
 
 def _different(paths: pd.Series) -> pa.Array:
@@ -199,10 +215,15 @@ def _with_normal_paths(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(path=pd.array(pa.array(paths, pa.string(), size=len(frame)), dtype="str"))
 
 
-def _look_at(export_folder: ExportFolder, path: str, source_id: str) -> ScannedFile:
+def _look_at(export: Path, export_folder: ExportFolder, path: str, source_id: str) -> ScannedFile:
     """Looks whether a file or the header of a record is there; the content hash is that of its name."""
     try:
-        _entry_name(export_folder, path)
+        if (member := _member(export_folder, path)) is not None:
+            check_member(export / member[0], member[1])
+        else:
+            _entry_name(export_folder, path)
+    except OSError as fault:
+        return ScannedFile(source_id, refusal=("unreadable", f"the system says: {fault.strerror}"))
     except Refusal as refusal:
         return ScannedFile(source_id, refusal=_shared(refusal.reason, refusal.detail))
     except ValueError:  # a path that no system call takes
@@ -216,20 +237,38 @@ def _scan_file(export: Path, export_folder: ExportFolder, path: str, source_id: 
         return ScannedFile(source_id, refusal=("missing_file", "no file can have the listed path"))
     folder = posixpath.dirname(path)
     try:
-        parts = _parts(export, export_folder, folder, _entry_name(export_folder, path))
+        if (member := _member(export_folder, path)) is not None:
+            parts = [posixpath.basename(member[0])]
+        else:
+            parts = _parts(export, export_folder, folder, _entry_name(export_folder, path))
         size, mtime_ns = size_and_time([export_folder.stat(posixpath.join(folder, part)) for part in parts])
-        content_hash = hash_files(export / folder / part for part in parts)
+        digest = content_hash(export / path) if member else hash_files(export / folder / part for part in parts)
     except Refusal as refusal:
         return ScannedFile(source_id, refusal=_shared(refusal.reason, refusal.detail))
     except OSError as fault:
         return ScannedFile(source_id, refusal=("unreadable", f"the system says: {fault.strerror}"))
-    return ScannedFile(source_id, content_hash, size, mtime_ns, tuple(parts))
+    return ScannedFile(source_id, digest, size, mtime_ns, tuple(parts))
 
 
 @cache
 def _shared(reason: str, detail: str) -> tuple[str, str]:
     """Returns one tuple for equal refusals: a million files may be missing."""
     return reason, detail
+
+
+def _member(export_folder: ExportFolder, path: str) -> tuple[str, str] | None:
+    """Returns the file and the name of an ECG that lies in a file of many; None for any other path. Raises Refusal."""
+    member = split_member(path)
+    if member is None:
+        return None
+    try:
+        export_folder.stat(path)
+    except Refusal as refusal:
+        if refusal.reason != "missing_file":
+            raise
+        export_folder.stat(member[0])
+        return member
+    return None
 
 
 def _entry_name(export_folder: ExportFolder, path: str) -> str:
@@ -272,6 +311,17 @@ def _digest(layout: str, tables: Tables, files: ScannedFiles) -> str:
 def entry_file(path: Path) -> Path:
     """Returns the file to open first: `path` itself, or the header of the WFDB record of that name."""
     return path if path.is_file() else path.with_name(path.name + HEADER_SUFFIX)
+
+
+def content_hash(path: Path) -> str:
+    """Returns the SHA-256 of what a listed path names: its files' bytes, or one ECG's values in a file of many.
+
+    Raises:
+        Refusal: the file of many lacks the ECG.
+        OSError: a file cannot be read.
+    """
+    member = member_of(path)
+    return hash_files(source_files(path)) if member is None else hash_member(*member)
 
 
 def source_files(path: Path) -> list[Path]:

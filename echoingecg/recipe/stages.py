@@ -59,6 +59,11 @@ class CatalogSettings(Section):
         description="measurements to keep, by the export's names; empty keeps all. MIMIC-IV-ECHO 1.0 has 28 million "
         "rows: name those that the evaluation asks for",
     )
+    array_unit: str = Field(
+        "",
+        description="amplitude unit of CODE-15 and SaMi-Trop, whose publisher's words contradict each other: mV, or a "
+        " multiple such as 0.5 mV; empty reads 1e-4 V, as written",
+    )
     allow_links: bool = Field(
         False, description="follow links out of the export, to files and tables of a read-only copy elsewhere"
     )

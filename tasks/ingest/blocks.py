@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 
 from data_contracts import ecg, teacher
-from echoingecg.catalog.scan import source_files
-from echoingecg.common import Refusal, StoreError, hash_array, hash_files, key_rows, result_or_refusal
+from echoingecg.catalog.scan import content_hash
+from echoingecg.common import Refusal, StoreError, hash_array, key_rows, result_or_refusal
+from echoingecg.ecg.decode.recording import Stated
 from echoingecg.ecg.decode.wfdb_fast import read_plain
 from echoingecg.ecg.process import Loaded, Processed, load, process_loaded_safely
 from echoingecg.recipe import EcgSettings, TeacherSettings
@@ -31,7 +32,7 @@ class SourceFile:
 
     Attributes:
         path: where it is.
-        content_hash: SHA-256 of its content when the catalog was made.
+        content_hash: SHA-256 of its content when the catalog was made, and of what the export states about it.
         stated_unit, stated_sampling_frequency, stated_leads: what the export states about it, if anything.
     """
 
@@ -40,6 +41,10 @@ class SourceFile:
     stated_unit: str | None = None
     stated_sampling_frequency: float | None = None
     stated_leads: tuple[str, ...] | None = None
+
+    @property
+    def stated(self) -> Stated:
+        return Stated(self.stated_unit, self.stated_sampling_frequency, self.stated_leads)
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ def ecg_block(settings: EcgSettings, files: Sequence[SourceFile]) -> Block:
 
 def _load_ecg(settings: EcgSettings, file: SourceFile) -> Loaded:
     plain = read_plain(file.path)
-    _check_unchanged(file, plain.content_hash() if plain else hash_files(source_files(file.path)))
+    _check_unchanged(file, plain.content_hash() if plain else content_hash(file.path))
     return load(file.path, settings, file.stated_unit, file.stated_sampling_frequency, file.stated_leads, plain)
 
 
@@ -149,7 +154,7 @@ def decode_clip(settings: TeacherSettings, size: int, file: SourceFile) -> Attem
     """
 
     def frames() -> np.ndarray:
-        _check_unchanged(file, hash_files(source_files(file.path)))
+        _check_unchanged(file, content_hash(file.path))
         return read_clip(file.path, settings, size)
 
     cv2.setNumThreads(1)  # clips are decoded side by side: OpenCV's own threads would be in their way
@@ -172,8 +177,8 @@ def clip_rows(attempts: list[Attempt]) -> dict[str, np.ndarray]:
     }
 
 
-def _check_unchanged(file: SourceFile, content_hash: str) -> None:
-    if content_hash != file.content_hash:
+def _check_unchanged(file: SourceFile, digest: str) -> None:
+    if file.stated.key(digest) != file.content_hash:
         raise StoreError("a file of the export has changed since the catalog was made: run again")
 
 

@@ -70,7 +70,8 @@ def student_to_judge(
     Args:
         store: holds the student.
         name: student or evaluation, STAGE-VERSION or alias; empty for production or the only one.
-        recipe: whose sections catalog, pairs and evaluation count; None for those of the student's own evaluation.
+        recipe: whose sections catalog, pairs and evaluation count, and a larger `ecg.max_refused_share`; None for those
+            of the student's own evaluation.
         base: where the student has no evaluation.
         new_card: thresholds are to be chosen on a part of the cohort.
 
@@ -90,7 +91,9 @@ def student_to_judge(
         own = own.model_copy(update={"evaluation": EvaluationSettings.model_validate(card.manifest.recipe)})
     sections: dict[str, Any] = {}
     if (signals := made["ecg"]) is not None:
-        sections["ecg"] = EcgSettings.model_validate(signals.manifest.recipe)
+        theirs_ecg = EcgSettings.model_validate(signals.manifest.recipe)
+        share = max(theirs_ecg.max_refused_share, own.ecg.max_refused_share)  # changes no signal
+        sections["ecg"] = theirs_ecg.model_copy(update={"max_refused_share": share})
     if (paired := made["pairs"]) is not None:
         theirs = PairsSettings.model_validate(paired.manifest.recipe)
         sections["pairs"] = own.pairs.model_copy(update={"split": theirs.split, "split_key": theirs.split_key})

@@ -20,6 +20,8 @@ SUBGROUP_COLUMNS = ("row", "patient", "record", "sex", "age", "site", "device", 
 MEASUREMENT_COLUMNS = ("patient", "study", "exam", "ecg", "exam_type", "time", "measurement", "value", "unit")
 LINK_COLUMNS = ("patient", "exam", "study")
 
+NO_DATE = "1970-01-01 00:00:00"  # of all rows of a data set without dates: each patient's events are then at 0 h
+
 
 def patient_of_site(site: str, patient: str) -> str:
     """Names a patient by site and number, so that equal numbers of two sites are two patients.
@@ -28,6 +30,11 @@ def patient_of_site(site: str, patient: str) -> str:
         The patient's own number where no site is stated; empty where the number is.
     """
     return f"{len(site)}:{site}\x1f{patient}" if site and patient else patient
+
+
+def patients_of_site(site: str, patients: pd.Series) -> pd.Series:
+    """Names each patient by site and number: see `patient_of_site`."""
+    return pd.Series(pd.array([patient_of_site(site, patient) for patient in patients], dtype="str"), patients.index)
 
 
 def no_rows(columns: tuple[str, ...]) -> pd.DataFrame:
@@ -134,6 +141,7 @@ class Layout:
         file_tables: reads the lists of files.
         clinical_tables: reads reports, measurements and subgroups.
         other_names: other file names of its tables.
+        is_unit_open: whether the recipe may state another unit of the ECGs than the one that this layout states.
         other_layouts: names of layouts whose lists it also has; an export of this layout has none of those.
     """
 
@@ -145,6 +153,7 @@ class Layout:
     clinical_tables: Callable[[Tables], ClinicalTables]
     other_names: Mapping[str, str] = field(default_factory=dict)
     other_layouts: tuple[str, ...] = ()
+    is_unit_open: bool = False
 
 
 def with_columns(frame: pd.DataFrame, columns: tuple[str, ...], **renamed: str) -> pd.DataFrame:

@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
-from echoingecg.catalog.layouts import echonet, generic, mimic_iv, ptb_xl, refused
+from echoingecg.catalog.layouts import code_15, echonet, generic, mimic_iv, ptb_xl, refused
 from echoingecg.catalog.layouts.base import Layout
 from echoingecg.catalog.layouts.tables import Tables, find_tables
 from echoingecg.common import ExportError
 
-_LAYOUTS = (mimic_iv.LAYOUT, generic.LAYOUT, ptb_xl.LAYOUT, echonet.PEDIATRIC, echonet.DYNAMIC, echonet.LVH)
-_UNREADABLE = (refused.ECHONEXT, refused.MUSIC, refused.CODE_15)
+_LAYOUTS = (
+    mimic_iv.LAYOUT, generic.LAYOUT, ptb_xl.LAYOUT, echonet.PEDIATRIC, echonet.DYNAMIC, echonet.LVH,
+)  # fmt: skip
+# A list of these may stand beside tables of the user's own, which come first.
+_OFTEN_CONVERTED = (code_15.LAYOUT,)
+_UNREADABLE = (refused.ECHONEXT, refused.MUSIC)
 
 
 def find_layout(export: Path, name: str, links: bool = False) -> tuple[Layout, Tables]:
@@ -24,11 +28,14 @@ def find_layout(export: Path, name: str, links: bool = False) -> tuple[Layout, T
     """
     if not export.is_dir():
         raise ExportError(f"export {export}: no such folder")
-    candidates, unreadable = (
-        [layout for layout in layouts if name in ("auto", layout.name)] for layouts in (_LAYOUTS, _UNREADABLE)
+    candidates, converted, unreadable = (
+        [layout for layout in layouts if name in ("auto", layout.name)]
+        for layouts in (_LAYOUTS, _OFTEN_CONVERTED, _UNREADABLE)
     )
-    # A list of a data set that cannot be read may stand beside tables of the user's own, which can.
-    matches = _matches(export, candidates, links) or _matches(export, unreadable, links)
+    matches = (
+        _matches(export, candidates, links) or _matches(export, converted, links) or _matches(export, unreadable, links)
+    )
+    candidates += converted
     if len(matches) == 1:
         return matches[0]
     if not matches:

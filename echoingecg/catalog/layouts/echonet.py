@@ -30,7 +30,6 @@ _PEDIATRIC_LISTS = (f"A4C/{_FILE_LIST}", f"PSAX/{_FILE_LIST}")
 _CALIPERS = "MeasurementsList.csv"
 _VIDEOS = "Videos"
 _ENDING = ".avi"
-_ANY_TIME = "1970-01-01 00:00:00"
 _MEASUREMENTS = (  # column, measurement, unit
     ("EF", "lvef", "%"),
     ("ESV", "lv_end_systolic_volume", "mL"),
@@ -74,7 +73,7 @@ def _read_list(table: ExportTable) -> tuple[pd.DataFrame, list[str]]:
     frame, malformed = table.read(("FileName",), tuple(column for column, _, _ in _MEASUREMENTS))
     study = frame["FileName"].str.removesuffix(_ENDING)
     patient = study.str.split("-").str[0] if table.name.endswith(_PEDIATRIC_LISTS) else study
-    return frame.assign(study=study, patient=patient, time=_ANY_TIME), malformed
+    return frame.assign(study=study, patient=patient, time=base.NO_DATE), malformed
 
 
 def _caliper_file_tables(tables: Tables) -> base.FileTables:
@@ -107,7 +106,7 @@ def _caliper_measurements(table: ExportTable, malformed: list[str]) -> Iterator[
 def _read_calipers(table: ExportTable) -> tuple[pd.DataFrame, list[str]]:
     frame, malformed = table.read(("HashedFileName", "Calc", "CalcValue"))
     name = frame["HashedFileName"].str.removesuffix(_ENDING)
-    return frame.assign(study=name, patient=name, value=frame["CalcValue"], time=_ANY_TIME), malformed
+    return frame.assign(study=name, patient=name, value=frame["CalcValue"], time=base.NO_DATE), malformed
 
 
 DYNAMIC = base.Layout("echonet-dynamic", 1, (_FILE_LIST,), (_FILE_LIST,), _file_tables, _clinical_tables)

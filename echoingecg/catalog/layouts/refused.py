@@ -2,7 +2,6 @@
 
 - EchoNext 1.1.1 (PhysioNet): arrays (N, 1, 2500, 12), median-filtered, clipped and standardised by the publisher.
 - MUSIC 1.0.1 (PhysioNet; Martin-Yebra et al., 2024): X, Y and Z leads, a table with semicolons.
-- CODE-15 (Zenodo 4916206; Ribeiro et al., Nat Commun 2020;11:1760): tracings of thousands of exams in one HDF5 file.
 """
 
 from collections.abc import Callable
@@ -39,10 +38,4 @@ MUSIC = _refused(
     ("subject-info.csv",),
     "MUSIC cannot be read: its ECGs have the leads X, Y and Z, and twelve leads cannot be had from them without a "
     f"guess; its table is separated by semicolons: {_HOW}",
-)
-CODE_15 = _refused(
-    "code-15",
-    ("exams.csv",),
-    "CODE-15 (exams.csv) cannot be read as published: its tracings lie together in HDF5 files that state neither unit "
-    f"nor leads; write each exam to a file of its own, in the layout generic: {_HOW}",
 )

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode import aecg, cardiosoft, dicom, edf, muse, npy, philips, scp, wfdb, xml
+from echoingecg.ecg.decode import aecg, cardiosoft, dicom, edf, members, muse, npy, philips, scp, wfdb, xml
 from echoingecg.ecg.decode.recording import Recording, Stated, read_whole
 
 __all__ = ["decode"]
@@ -36,7 +36,8 @@ def decode(
     """Reads one ECG.
 
     Args:
-        path: a file of one of the formats, or a WFDB record with or without `.hea`.
+        path: a file of one of the formats, a WFDB record with or without `.hea`, or an ECG in an HDF5 file, as
+            `members` names it.
         stated_unit: amplitude unit for a file that states none.
         stated_sampling_frequency: Hz, for a file that states none.
         stated_leads: the leads' names in stored order, for an array, which names none.
@@ -45,10 +46,13 @@ def decode(
         Refusal: the file is of no known format, damaged, or lacks a lead's name, a unit or a rate.
         OSError: the file cannot be read.
     """
+    stated = Stated(stated_unit, stated_sampling_frequency, stated_leads)
+    if (member := members.member_of(path)) is not None and member[0].is_file():
+        return replace(members.decode_member(*member, stated), format="HDF5")
     file_path = path if path.is_file() else path.with_name(path.name + wfdb.HEADER_SUFFIX)
     if not file_path.is_file():
         raise Refusal("missing_file", "the file is not there")
-    name, recording = _decode(file_path, Stated(stated_unit, stated_sampling_frequency, stated_leads))
+    name, recording = _decode(file_path, stated)
     return replace(recording, format=name)
 
 
@@ -59,6 +63,8 @@ def _decode(path: Path, stated: Stated) -> tuple[str, Recording]:
     for name, position, signature, decode_binary in _BINARY_FORMATS:
         if head.startswith(signature, position):
             return name, decode_binary(path, stated)
+    if head.startswith(members.SIGNATURE):
+        raise Refusal("unknown_format", "an HDF5 file of many ECGs: name one as FILE#EXAM_ID")
     if xml.starts_as_xml(head):
         root = xml.parse_xml(read_whole(path))
         if (root_name := xml.local(root)) not in _XML_FORMATS:

@@ -4,6 +4,8 @@ Leads are mapped by name, never by position. Units, rates and numbers are read, 
 before memory is allocated.
 """
 
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
@@ -13,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from data_contracts.conventions import LEADS
-from echoingecg.common import Refusal
+from echoingecg.common import Refusal, canonical_json
 
 # All signals of a file together: 1 GB as float64, or more than three hours of twelve leads at 1 kHz.
 MAX_VALUES = 1 << 27
@@ -27,6 +29,9 @@ _PER_MILLIVOLT = {
     "volt": 1e-3, "millivolt": 1.0, "microvolt": 1e3, "nanovolt": 1e6,
     "volts": 1e-3, "millivolts": 1.0, "microvolts": 1e3, "nanovolts": 1e6,
 }  # fmt: skip
+
+# A unit that an export states may be a multiple: "0.1 mV", "4.88 uV".
+_MULTIPLE = re.compile(r"\s*(?P<factor>\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*(?P<unit>[^\d\s]\S*)\s*")
 
 _CANONICAL = {lead.lower(): lead for lead in LEADS}
 # "MDC_ECG_LEAD_V1" (IEEE 11073-10102), "Lead I (Einthoven)" (SCP-ECG's meanings in DICOM), "ECG I" (EDF+).
@@ -75,7 +80,7 @@ class Stated:
     """What the export's tables state about a file; it counts only where the file itself says nothing.
 
     Attributes:
-        unit: amplitude unit.
+        unit: amplitude unit, or a multiple of one, such as `0.1 mV`.
         sampling_frequency: Hz.
         leads: the leads' names in stored order.
     """
@@ -86,7 +91,7 @@ class Stated:
 
     def units_per_millivolt(self, spelling: str | None) -> float:
         """Factor of the file's unit, else of the stated one. Raises Refusal like the function of this name."""
-        return units_per_millivolt(spelling or self.unit or "")
+        return units_per_millivolt(spelling) if spelling else multiples_per_millivolt(self.unit or "")
 
     def frequency(self, in_file: float | None) -> float:
         """Hz, from the file, else from the export. Raises Refusal(missing_sampling_frequency)."""
@@ -96,6 +101,33 @@ class Stated:
         if not isfinite(frequency) or frequency <= 0:
             raise Refusal("missing_sampling_frequency", f"a sampling frequency of {frequency:g} Hz")
         return frequency
+
+    def key(self, content_hash: str) -> str:
+        """Returns what an ECG's signal is known by: a hash of its content, and of what is stated beside it.
+
+        Args:
+            content_hash: SHA-256 of the content, 64 hexadecimal digits.
+        """
+        if self.unit is None and self.sampling_frequency is None and self.leads is None:
+            return content_hash
+        leads = None if self.leads is None else list(self.leads)
+        text = canonical_json([content_hash, self.unit, self.sampling_frequency, leads])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def multiples_per_millivolt(spelling: str) -> float:
+    """How many of a unit, or of a multiple of it, make one millivolt: 10 for `0.1 mV`.
+
+    Raises:
+        Refusal: see `units_per_millivolt`; unknown_units for a multiple of 0.
+    """
+    match = _MULTIPLE.fullmatch(spelling)
+    if match is None:
+        return units_per_millivolt(spelling)
+    factor = float(match["factor"])
+    if not isfinite(factor) or factor == 0:
+        raise Refusal("unknown_units", "a unit of no size")
+    return units_per_millivolt(match["unit"]) / factor
 
 
 def units_per_millivolt(spelling: str) -> float:

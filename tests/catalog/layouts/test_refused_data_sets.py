@@ -12,11 +12,6 @@ from helpers.cases.hospital import KEY, generic_export
 LISTS = {  # layout -> its list, the first columns as published, and what the line says
     "echonext": ("echonext_metadata_100k.csv", "ecg_key,patient_key,age_at_ecg", "no amplitude unit .no mV.*into mV"),
     "music": ("subject-info.csv", "Patient ID;Age;Gender (male=1);LVEF (%)", "X, Y and Z"),
-    "code-15": (
-        "exams.csv",
-        "exam_id,age,is_male,1dAVb,patient_id,trace_file",
-        "neither unit nor leads",
-    ),
 }
 
 
