@@ -148,20 +148,22 @@ def lvef_measures(folder: Path) -> dict[str, float]:
 def _against_echo(
     workspace: Any, artefacts: dict[str, Artefact], record_ids: list[str], label: np.ndarray
 ) -> dict[str, float]:
-    """Residuals against what the echo itself gets, on clean ECGs; rankings on a mixture of noise levels."""
+    """Residuals against what the echo itself gets, on clean ECGs that have one; rankings on a mixture of noise levels."""
     reader = Reader.load(artefacts["student"].folder, artefacts["evaluation"].folder)
     entry = next(
         entry for entry in reader.card.readings_under(names.EXPECTED_ECHO) if entry.reading.endpoint == ENDPOINT
     )
     assert entry.predictive is not None
-    signals = PoolSignals(workspace, artefacts["ecg"])
-    row_of = {name: row for row, name in enumerate(signals.record_ids)}
-    clean = signals.read(np.array([row_of[name] for name in record_ids], np.int64))
     studies, target, _ = read_targets(artefacts["teacher"])
     study_row = {name: row for row, name in enumerate(studies["study_id"].to_pylist())}
     paired = pairs.ECG_ECHO.read(artefacts["pairs"].folder).to_pandas()
     paired = paired.iloc[paired["gap_hours"].abs().argsort(kind="stable")].drop_duplicates("record_id")
     study = paired.set_index("record_id")["study_id"]
+    is_paired = np.isin(record_ids, study.index)  # a label needs no echo study
+    record_ids, label = np.array(record_ids)[is_paired].tolist(), label[is_paired]
+    signals = PoolSignals(workspace, artefacts["ecg"])
+    row_of = {name: row for row, name in enumerate(signals.record_ids)}
+    clean = signals.read(np.array([row_of[name] for name in record_ids], np.int64))
     echo = entry.score.log_odds(target[[study_row[study[name]] for name in record_ids]])
 
     def answered(ecgs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
