@@ -180,6 +180,17 @@ STRATA = TableContract(
     unique=("endpoint", "protocol", "stratum", "level", "metric"),
 )
 
+SITES = TableContract(
+    "sites",
+    (
+        _ENDPOINT,
+        _PROTOCOL,
+        column("site", pa.string(), "pseudonym of the site left out: judged on its test ECGs, by rules of the others"),
+        *_ESTIMATE,
+    ),
+    unique=("endpoint", "protocol", "site", "metric"),
+)
+
 RULES = TableContract(
     "rules",
     (
@@ -239,7 +250,7 @@ RISK_COVERAGE = TableContract(
 )
 
 TABLES = (
-    PREDICTIONS, ANSWERS, METRICS, FEW_SHOT, REGRESSIONS, INTERVALS, REGRESSION_METRICS, STRATA, RULES, RELIABILITY,
-    RISK_COVERAGE,
+    PREDICTIONS, ANSWERS, METRICS, FEW_SHOT, REGRESSIONS, INTERVALS, REGRESSION_METRICS, STRATA, SITES, RULES,
+    RELIABILITY, RISK_COVERAGE,
     *evaluation_details.SPACE_TABLES, *evaluation_details.PAGE_TABLES,
 )  # fmt: skip

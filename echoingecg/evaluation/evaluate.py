@@ -1,6 +1,6 @@
 """Entry point of the stage: predictions, metrics, reading card, figures and report, in one folder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,18 @@ from echoingecg.common import Progress, no_progress, one_blas_thread
 from echoingecg.evaluation.data import names
 from echoingecg.evaluation.data.embed import GaussianTable, Signals, StudentModel
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs, Provenance
-from echoingecg.evaluation.data.models import read_models
+from echoingecg.evaluation.data.models import Models, read_models
 from echoingecg.evaluation.decision import reading_card
 from echoingecg.evaluation.decision.answers import answer_ecgs
 from echoingecg.evaluation.decision.nested import chains
 from echoingecg.evaluation.decision.numbers import LoadedNumber, limits_of_questions
 from echoingecg.evaluation.protocols import classification, regression, retrieval, stress
+from echoingecg.evaluation.protocols.leave_site_out import leave_sites_out
 from echoingecg.evaluation.protocols.trust import CohortTrust
 from echoingecg.evaluation.report.render import write_report
 from echoingecg.evaluation.report.tables import question
 from echoingecg.evaluation.tables.build import build_tables
+from echoingecg.evaluation.tables.rows import protocol_scores, site_rows
 from echoingecg.recipe import EvaluationSettings
 
 __all__ = ["EvaluationInputs", "Provenance", "Signals", "StudentModel", "evaluate"]
@@ -143,6 +145,9 @@ def evaluate(
     tables[evaluation_details.STRESS.name] = evaluation_details.STRESS.build(
         _stress(card, inputs, pairs, endpoints, settings, progress)
     )
+    if settings.leave_one_site_out and given_card is None:
+        progress(len(ecgs), len(ecgs), "sites")
+        tables[evaluation.SITES.name] = evaluation.SITES.build(list(_site_rows(inputs, pairs, models, settings)))
     for contract in evaluation.TABLES:
         contract.write(tables[contract.name], folder)
     card.save(folder)
@@ -185,6 +190,17 @@ def _stress(
         inputs.student, card, card.card.answered_by, inputs.signals, pairs.signal_row[chosen], labels, progress
     )
     return list(rows)
+
+
+def _site_rows(
+    inputs: EvaluationInputs, pairs: EvaluationPairs, models: Models, settings: EvaluationSettings
+) -> Iterator[dict[str, Any]]:
+    """Rows of SITES, for the protocols that figures show."""
+    for site, results in leave_sites_out(inputs, pairs, models, settings):
+        for result in results:
+            for scores in protocol_scores(result, models.ecgs[result.record], {}):
+                if scores.protocol in classification.SHOWN_PROTOCOLS:
+                    yield from site_rows(scores, site, settings)
 
 
 def _retrieval(inputs: EvaluationInputs, pairs: EvaluationPairs, ecgs: GaussianTable) -> dict[str, retrieval.Retrieval]:

@@ -207,6 +207,11 @@ class EvaluationSettings(Section):
     age_bands: tuple[Positive, ...] = Field(
         (40.0, 65.0, 80.0), description="lower ends of the age strata above the first, a"
     )
+    leave_one_site_out: bool = Field(
+        False,
+        description="judge each site by thresholds, calibrators and probes of the other sites; the student stays as "
+        "it is. Takes about as long again for each site",
+    )
     seed: int = Field(43, description="bootstrap resamples, few-shot draws, tuning")
 
     @model_validator(mode="after")

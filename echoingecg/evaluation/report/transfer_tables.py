@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from data_contracts import evaluation_details
-from echoingecg.evaluation.metrics import bootstrap, transfer
+from data_contracts import evaluation, evaluation_details
+from echoingecg.evaluation.metrics import bootstrap, classification, transfer
 from echoingecg.evaluation.report import wording
 from echoingecg.evaluation.report.results import EvaluationResults
 
@@ -26,6 +26,38 @@ def transfer_tables(results: EvaluationResults) -> list[dict[str, Any]]:
         for endpoint in results.settings.endpoints
         if (rows := results.rows(evaluation_details.TRANSFER, endpoint=endpoint.name)) and rows[0]["records"]
     ]
+
+
+_SITE_METRICS = {
+    classification.AUROC: "AUROC",
+    classification.SENSITIVITY: "Sensitivity",
+    classification.SPECIFICITY: "Specificity",
+    transfer.CALIBRATION_SLOPE: "Calibration slope",
+    transfer.OBSERVED_TO_EXPECTED: "Observed over expected",
+}
+
+
+def site_tables(results: EvaluationResults) -> dict[str, Any]:
+    """Headings, and for each question and protocol a row for each site left out; without rows where none was."""
+    sites: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for row in results.rows(evaluation.SITES):
+        of_site = sites.setdefault((row["endpoint"], row["protocol"]), {}).setdefault(
+            row["site"], {"site": row["site"], "patients": row["patients"], "cells": {}}
+        )
+        of_site["cells"][row["metric"]] = _cell(row)
+    return {
+        "headings": list(_SITE_METRICS.values()),
+        "tables": [
+            {
+                "name": f"{endpoint}, {wording.protocol_name(protocol)}",
+                "rows": [
+                    row | {"cells": [row["cells"].get(metric, _cell(None)) for metric in _SITE_METRICS]}
+                    for row in rows.values()
+                ],
+            }
+            for (endpoint, protocol), rows in sites.items()
+        ],
+    }
 
 
 def _table(endpoint: str, rows: list[dict[str, Any]]) -> dict[str, Any]:

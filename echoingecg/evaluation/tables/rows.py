@@ -193,6 +193,16 @@ def _rows(
         }
 
 
+def site_rows(scores: ProtocolScores, site: str, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
+    """Rows of SITES: metrics of a site's test ECGs, and the line of its calibrated probabilities."""
+    more: dict[str, bootstrap.Metric] = {}
+    if scores.probability is not None:
+        patients = bootstrap.Patients.from_names(scores.patient)
+        more = transfer.calibration_line_metrics(scores.label, scores.probability, patients)
+    every = np.ones(len(scores.label), bool)
+    yield from _rows(scores, scores.decision, every, {"site": site}, settings, more)
+
+
 def transfer_rows(scores: ProtocolScores, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
     """Rows of TRANSFER: prevalence, predictive values, and for a calibrated score its line and decision curve."""
     label, patients = scores.label, bootstrap.Patients.from_names(scores.patient)
