@@ -55,7 +55,7 @@ class CatalogSettings(Section):
 
     layout: Literal[
         "auto", "mimic-iv", "generic", "ptb-xl", "echonet-dynamic", "echonet-pediatric", "echonet-lvh",
-        "echonext", "music", "code-15",
+        "echonext", "music", "code-15", "challenge",
     ] = Field("auto", description="how the export is laid out")  # fmt: skip
     public_key: str = Field(
         "",

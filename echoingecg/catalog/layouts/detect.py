@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from echoingecg.catalog.layouts import code_15, echonet, echonext, generic, mimic_iv, ptb_xl, refused
+from echoingecg.catalog.layouts import challenge, code_15, echonet, echonext, generic, mimic_iv, ptb_xl, refused
 from echoingecg.catalog.layouts.base import Layout
 from echoingecg.catalog.layouts.tables import Tables, find_tables
 from echoingecg.common import ExportError
@@ -36,6 +36,10 @@ def find_layout(export: Path, name: str, links: bool = False) -> tuple[Layout, T
         _matches(export, candidates, links) or _matches(export, converted, links) or _matches(export, unreadable, links)
     )
     candidates += converted
+    if not matches and name in ("auto", challenge.LAYOUT.name):
+        if headers := challenge.find_headers(export, links, only_challenge=name == "auto"):
+            return challenge.LAYOUT, headers
+        candidates.append(challenge.LAYOUT)
     if len(matches) == 1:
         return matches[0]
     if not matches:
