@@ -71,7 +71,7 @@ def _clinical_tables(tables: Tables) -> base.ClinicalTables:
 def _statements(table: ExportTable, malformed: list[str]) -> Iterator[base.MeasurementBatch]:
     frame, _ = _read(table)
     frame["ecg"] = frame["record"]
-    for name in _STATEMENTS:
+    for name in filter(table.has_column, _STATEMENTS):
         values = frame[name].where(~frame[name].str.lower().isin(_NOTHING), "")
         rows = frame.assign(measurement=name, value=values, unit=_UNITS.get(name, ""))
         yield base.batch_of_frame(rows, table, f" {name}")
