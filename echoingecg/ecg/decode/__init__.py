@@ -67,7 +67,7 @@ def _decode(path: Path, stated: Stated) -> tuple[str, Recording]:
         if head.startswith(signature, position):
             return name, decode_binary(path, stated)
     if head.startswith(members.SIGNATURE):
-        raise Refusal("unknown_format", "an HDF5 file of many ECGs: name one as FILE#EXAM_ID")
+        raise Refusal("unknown_format", "an HDF5 file of many ECGs, without unit, rate and leads: read it as an export")
     if head[:_XML_HEAD_BYTES].lstrip().startswith(_XML_STARTS):
         root = xml.parse_xml(read_whole(path))
         if (root_name := xml.local(root)) not in _XML_FORMATS:
