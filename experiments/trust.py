@@ -148,7 +148,7 @@ def lvef_measures(folder: Path) -> dict[str, float]:
 def _against_echo(
     workspace: Any, artefacts: dict[str, Artefact], record_ids: list[str], label: np.ndarray
 ) -> dict[str, float]:
-    """Residuals against what the echo itself gets, on clean ECGs that have one; rankings on a mixture of noise levels."""
+    """Residuals against what the echo itself gets, where an ECG has one; rankings on a mixture of noise levels."""
     reader = Reader.load(artefacts["student"].folder, artefacts["evaluation"].folder)
     entry = next(
         entry for entry in reader.card.readings_under(names.EXPECTED_ECHO) if entry.reading.endpoint == ENDPOINT

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from echoingecg.ecg.plot import Page
 
 _FILES_PER_BLOCK = 128  # what a worker is given at once, and returns as 6 MB
-_ECGS_PER_UNIT = 20  # fewer say nothing about a unit
+_IMPLAUSIBLE = "implausible"
+_LEAST_IMPLAUSIBLE = 10  # fewer say nothing about a unit
 _WRONG_UNIT_SHARE = 0.5
 _PAGE_DPI = 60  # 80 kB a page: Prefect keeps it in its database
 
@@ -79,17 +80,21 @@ def _ingest(pool: pools.Pool, missing: ingest.SourceFiles, job: Job, progress: P
 
 
 def _check_units(listed: pa.Table, refused: Mapping[str, tuple[str, str]]) -> None:
-    """Raises UserError where most ECGs of a unit that the export states are far too small or too large for it."""
+    """Raises UserError where most ECGs of a unit that the export states are far too small or too large for it.
+
+    ECGs that were refused for another reason, such as their length, do not count.
+    """
     ecgs, implausible = Counter[str](), Counter[str]()
     for key, unit in zip(listed["content_hash"].to_pylist(), listed["stated_unit"].to_pylist(), strict=True):
-        if unit is not None:
+        reason = refused.get(key, ("", ""))[0]
+        if unit is not None and reason in ("", _IMPLAUSIBLE):
             ecgs[unit] += 1
-            implausible[unit] += refused.get(key, ("", ""))[0] == "implausible"
+            implausible[unit] += reason == _IMPLAUSIBLE
     for unit, wrong in sorted(implausible.items()):
-        if ecgs[unit] >= _ECGS_PER_UNIT and wrong > _WRONG_UNIT_SHARE * ecgs[unit]:
+        if wrong >= _LEAST_IMPLAUSIBLE and wrong > _WRONG_UNIT_SHARE * ecgs[unit]:
             raise UserError(
-                f"ecg: {wrong} of {ecgs[unit]} ECGs of the stated unit '{unit}' have amplitudes that no ECG has: the "
-                "unit is wrong; state another, in the export's column 'unit' or as catalog.array_unit"
+                f"ecg: {wrong} of {ecgs[unit]} ECGs of the stated unit '{unit}' have amplitudes that no ECG has: it is "
+                "wrong; state another, in the export's column 'unit', as catalog.array_unit or catalog.standardised"
             )
 
 

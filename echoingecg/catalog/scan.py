@@ -22,9 +22,9 @@ from echoingecg.catalog.layouts import base, detect
 from echoingecg.catalog.layouts.tables import Tables
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.catalog.scanned_files import ScannedFile, ScannedFiles, with_earlier
+from echoingecg.catalog.units import with_stated_units
 from echoingecg.common import ExportError, Progress, Refusal, fingerprint, hash_files, no_progress
 from echoingecg.ecg.decode.members import check_member, hash_member, member_of, split_member
-from echoingecg.ecg.decode.recording import multiples_per_millivolt
 from echoingecg.ecg.decode.wfdb import HEADER_SUFFIX, files_of_record
 from echoingecg.recipe import CatalogSettings
 
@@ -154,7 +154,7 @@ def scan(
     """
     layout, tables = detect.find_layout(export, settings.layout, settings.allow_links)
     listed = layout.file_tables(tables)
-    ecgs = _with_unit(listed.ecgs, layout, settings.array_unit)
+    ecgs = with_stated_units(listed.ecgs, layout, settings)
     file_tables = base.FileTables(_with_normal_paths(ecgs), _with_normal_paths(listed.echoes), listed.malformed)
     listed_paths = {kind: _different(frame["path"]) for kind, frame in file_tables.by_kind}
     total = sum(len(paths) for paths in listed_paths.values())
@@ -177,19 +177,6 @@ def scan(
                 progress(done, total, f"{read} read")
     digest = _digest(layout.name, tables, files)
     return Scan(layout, settings, tables, digest, files.sources(), read, file_tables, files)
-
-
-def _with_unit(ecgs: pd.DataFrame, layout: base.Layout, unit: str) -> pd.DataFrame:
-    """Returns the ECGs with the recipe's unit, where it states one. Raises ExportError where that cannot be."""
-    if not unit:
-        return ecgs
-    if not layout.is_unit_open:
-        raise ExportError(f"catalog.array_unit: the layout {layout.name} states its units itself: leave it empty")
-    try:
-        multiples_per_millivolt(unit)
-    except Refusal as refusal:
-        raise ExportError(f"catalog.array_unit: {refusal.detail}") from refusal
-    return ecgs.assign(unit=unit)
 
 
 def _different(paths: pd.Series) -> pa.Array:

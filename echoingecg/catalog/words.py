@@ -46,8 +46,9 @@ _VOCABULARY = frozenset(
     shunt significant significantly simple single sinotubular sinus size slight slightly small stenosis stenotic
     stent sternotomy stress suboptimal subvalvular suggestive supranormal supravalvular surgical suspected
     symmetric symmetrical symmetrically systole systolic tachycardia tamponade tap tapse technically tee tethered
-    tethering than the thick thickened thickening thickness thin thinned thoracic three thrombus to tr trace tract
-    tricuspid trileaflet trivial tte two ul unable under unicuspid unknown unremarkable upper valve valves valvular
+    test tethering than the thick thickened thickening thickness thin thinned thoracic three thrombus to tr trace tract
+    train tricuspid trileaflet trivial tte two ul unable under unicuspid unknown unremarkable upper
+    validation valve valves valvular
     variable varies vegetation vein veins velocity ventricle ventricular very view views volume vsd wall wide width
     window windows wire with within wma yes
     """.split()  # noqa: SIM905 - a list would fill four pages

@@ -42,12 +42,20 @@ class SimulatorSettings(Section):
     real_recordings: bool = Field(True, description="add the echo clip and the 12-lead ECG that pydicom ships")
 
 
+class StandardisedSettings(Section):
+    """Constants of amplitudes that a publisher has standardised: a stored value is (x - mean) / scale."""
+
+    mean: tuple[float, ...] = Field(description="one number, or one for each lead in stored order, in `unit`")
+    scale: tuple[Positive, ...] = Field(description="one number, or one for each lead in stored order, in `unit`")
+    unit: str = Field("mV", description="unit of both, or a multiple of one: 4.88 uV is a step of GE MUSE")
+
+
 class CatalogSettings(Section):
     """Section `catalog`: how an export is read."""
 
     layout: Literal[
         "auto", "mimic-iv", "generic", "ptb-xl", "echonet-dynamic", "echonet-pediatric", "echonet-lvh",
-        "echonext", "music", "code-15",
+        "echonext", "music", "code-15", "challenge",
     ] = Field("auto", description="how the export is laid out")  # fmt: skip
     public_key: str = Field(
         "",
@@ -63,6 +71,9 @@ class CatalogSettings(Section):
         "",
         description="amplitude unit of CODE-15 and SaMi-Trop, whose publisher's words contradict each other: mV, or a "
         " multiple such as 0.5 mV; empty reads 1e-4 V, as written",
+    )
+    standardised: StandardisedSettings | None = Field(
+        None, description="constants that turn ECGs of the stated unit `standardised` (EchoNext) back into mV"
     )
     allow_links: bool = Field(
         False, description="follow links out of the export, to files and tables of a read-only copy elsewhere"

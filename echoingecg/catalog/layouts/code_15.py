@@ -71,10 +71,9 @@ def _clinical_tables(tables: Tables) -> base.ClinicalTables:
 
 def _statements(table: ExportTable, malformed: list[str]) -> Iterator[base.MeasurementBatch]:
     frame, _ = _read(table)
-    for name in _STATEMENTS:
-        if table.has_column(name):
-            rows = frame.assign(ecg=frame["record"], measurement=name, value=_flags(frame[name]))
-            yield base.batch_of_frame(rows, table, f" {name}")
+    for name in filter(table.has_column, _STATEMENTS):
+        rows = frame.assign(ecg=frame["record"], measurement=name, value=_flags(frame[name]))
+        yield base.batch_of_frame(rows, table, f" {name}")
 
 
 def _read(table: ExportTable) -> tuple[pd.DataFrame, list[str]]:

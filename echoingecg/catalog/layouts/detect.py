@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from echoingecg.catalog.layouts import code_15, echonet, generic, mimic_iv, ptb_xl, refused
+from echoingecg.catalog.layouts import challenge, code_15, echonet, echonext, generic, mimic_iv, ptb_xl, refused
 from echoingecg.catalog.layouts.base import Layout
 from echoingecg.catalog.layouts.tables import Tables, find_tables
 from echoingecg.common import ExportError
@@ -11,8 +11,8 @@ _LAYOUTS = (
     mimic_iv.LAYOUT, generic.LAYOUT, ptb_xl.LAYOUT, echonet.PEDIATRIC, echonet.DYNAMIC, echonet.LVH,
 )  # fmt: skip
 # A list of these may stand beside tables of the user's own, which come first.
-_OFTEN_CONVERTED = (code_15.LAYOUT,)
-_UNREADABLE = (refused.ECHONEXT, refused.MUSIC)
+_OFTEN_CONVERTED = (code_15.LAYOUT, echonext.LAYOUT)
+_UNREADABLE = (refused.MUSIC,)
 
 
 def find_layout(export: Path, name: str, links: bool = False) -> tuple[Layout, Tables]:
@@ -36,6 +36,10 @@ def find_layout(export: Path, name: str, links: bool = False) -> tuple[Layout, T
         _matches(export, candidates, links) or _matches(export, converted, links) or _matches(export, unreadable, links)
     )
     candidates += converted
+    if not matches and name in ("auto", challenge.LAYOUT.name):
+        if headers := challenge.find_headers(export, links, only_challenge=name == "auto"):
+            return challenge.LAYOUT, headers
+        candidates.append(challenge.LAYOUT)
     if len(matches) == 1:
         return matches[0]
     if not matches:

@@ -1,6 +1,5 @@
-"""Public data sets that are recognised and refused, each with what is missing and where to read on.
+"""A public data set that is recognised and refused, with what is missing and where to read on.
 
-- EchoNext 1.1.1 (PhysioNet): arrays (N, 1, 2500, 12), median-filtered, clipped and standardised by the publisher.
 - MUSIC 1.0.1 (PhysioNet; Martin-Yebra et al., 2024): X, Y and Z leads, a table with semicolons.
 """
 
@@ -26,13 +25,6 @@ def _refuser(message: str) -> Callable[[Tables], NoReturn]:
 
 _HOW = "docs/howto/public_cohorts.md"
 
-ECHONEXT = _refused(
-    "echonext",
-    ("echonext_metadata_100k.csv", "EchoNext_metadata_100k.csv"),
-    "EchoNext cannot be read as published: its waveforms are standardised and have no amplitude unit (no mV), "
-    "and its ECGs have a year but no time; its flags are statements about ECGs, for waveforms that are turned back "
-    f"into mV: {_HOW}",
-)
 MUSIC = _refused(
     "music",
     ("subject-info.csv",),

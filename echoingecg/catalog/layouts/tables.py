@@ -28,7 +28,7 @@ _BLOCK_BYTES = 8 << 20  # a batch; a record must fit into one
 _HEADER_RECORDS = 1
 _FOLDERS_BELOW = 5  # HOST/files/mimiciv/3.1/hosp, as a recursive download leaves them
 # Below the direct subfolders only these are entered: a folder of files may hold a hundred thousand others.
-_ENTERED = re.compile(r"mimic[\w.-]*|\d+(\.\d+)+|hosp|files", re.IGNORECASE)
+_ENTERED = re.compile(r"mimic[\w.-]*|echonext|\d+(\.\d+)+|hosp|files", re.IGNORECASE)
 _CODES = pa.dictionary(pa.int32(), pa.string())
 
 FileState = tuple[int, int, int]  # size, time of change, inode

@@ -36,8 +36,8 @@ def decode(
     """Reads one ECG.
 
     Args:
-        path: a file of one of the formats, a WFDB record with or without `.hea`, or an ECG in an HDF5 file, as
-            `members` names it.
+        path: a file of one of the formats, a WFDB record with or without `.hea`, or an ECG in a file of many,
+            as `members` names it.
         stated_unit: amplitude unit for a file that states none.
         stated_sampling_frequency: Hz, for a file that states none.
         stated_leads: the leads' names in stored order, for an array, which names none.
@@ -48,7 +48,8 @@ def decode(
     """
     stated = Stated(stated_unit, stated_sampling_frequency, stated_leads)
     if (member := members.member_of(path)) is not None and member[0].is_file():
-        return replace(members.decode_member(*member, stated), format="HDF5")
+        name, recording = members.decode_member(*member, stated)
+        return replace(recording, format=name)
     file_path = path if path.is_file() else path.with_name(path.name + wfdb.HEADER_SUFFIX)
     if not file_path.is_file():
         raise Refusal("missing_file", "the file is not there")
@@ -64,7 +65,7 @@ def _decode(path: Path, stated: Stated) -> tuple[str, Recording]:
         if head.startswith(signature, position):
             return name, decode_binary(path, stated)
     if head.startswith(members.SIGNATURE):
-        raise Refusal("unknown_format", "an HDF5 file of many ECGs: name one as FILE#EXAM_ID")
+        raise Refusal("unknown_format", "an HDF5 file of many ECGs, without unit, rate and leads: read it as an export")
     if xml.starts_as_xml(head):
         root = xml.parse_xml(read_whole(path))
         if (root_name := xml.local(root)) not in _XML_FORMATS:

@@ -1,6 +1,8 @@
 """ECGs that lie together in one file: which path names which of them, what it holds, and what it is recognised by.
 
-A path `exams_part13.hdf5#1169160` names exam 1169160 of an HDF5 file. A file of exactly that name comes first.
+A path names one ECG after `#`: `exams_part13.hdf5#1169160` is exam 1169160 of an HDF5 file,
+`EchoNext_val_waveforms.npy#17of4626` row 17, from 0, of an array for which the export lists 4626 rows. A file of
+exactly that name comes first.
 """
 
 import hashlib
@@ -9,10 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from echoingecg.ecg.decode import hdf5
+from echoingecg.ecg.decode import hdf5, npy
 from echoingecg.ecg.decode.recording import Recording, Stated
 
-_PATH = re.compile(r"(?P<file>.+\.(?:hdf5|h5))#(?P<name>[0-9]{1,18}(?:of[0-9]{1,18})?)", re.IGNORECASE)
+_NUMBER = r"[0-9]{1,18}"
+_PATH = re.compile(
+    rf"(?P<file>.+\.(?:(?:hdf5|h5)(?=#)|npy(?=#{_NUMBER}of)))#(?P<name>{_NUMBER}(?:of{_NUMBER})?)", re.IGNORECASE
+)
+_NUMPY = ".npy"
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -30,18 +36,34 @@ def member_of(path: Path) -> tuple[Path, str] | None:
 
 
 def check_member(path: Path, name: str) -> None:
-    """Looks whether a file holds an ECG, without reading it. Raises Refusal, OSError."""
-    hdf5.check_tracing(path, name)
+    """Looks whether a file holds an ECG, without reading all of it. Raises Refusal, OSError."""
+    if _is_array(path):
+        npy.read_row(path, *_row(name))
+    else:
+        hdf5.check_tracing(path, name)
 
 
 def hash_member(path: Path, name: str) -> str:
     """Returns the SHA-256 (64 hexadecimal digits) of one ECG's values and shape. Raises as `check_member`."""
-    stored = np.ascontiguousarray(hdf5.read_tracing(path, name))
+    stored = npy.read_row(path, *_row(name)) if _is_array(path) else hdf5.read_tracing(path, name)
+    stored = np.ascontiguousarray(stored)
     digest = hashlib.sha256(f"{stored.dtype.str}{stored.shape}".encode())
     digest.update(stored.data)
     return digest.hexdigest()
 
 
-def decode_member(path: Path, name: str, stated: Stated) -> Recording:
-    """Reads one ECG. Raises Refusal, OSError: see `hdf5.decode_tracing`."""
-    return hdf5.decode_tracing(path, name, stated)
+def decode_member(path: Path, name: str, stated: Stated) -> tuple[str, Recording]:
+    """Reads one ECG; returns its format, too. Raises Refusal, OSError: see `hdf5.decode_tracing`, `npy.decode_row`."""
+    if _is_array(path):
+        return "NumPy", npy.decode_row(path, *_row(name), stated)
+    return "HDF5", hdf5.decode_tracing(path, name, stated)
+
+
+def _is_array(path: Path) -> bool:
+    return path.suffix.lower() == _NUMPY
+
+
+def _row(name: str) -> tuple[int, int]:
+    """Returns row and number of rows."""
+    row, _, rows = name.partition("of")
+    return int(row), int(rows)

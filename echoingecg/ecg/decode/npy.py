@@ -6,6 +6,7 @@ from tokenize import TokenError
 import numpy as np
 
 from echoingecg.common import Refusal
+from echoingecg.ecg.decode import standardised
 from echoingecg.ecg.decode.recording import Recording, Stated, check_size
 
 _NUMERIC_KINDS = "fiu"  # never objects: no pickle is read
@@ -23,17 +24,53 @@ def decode_npy(path: Path, stated: Stated) -> Recording:
             them; unreadable when the shape can be read in more than one way, or in none.
         OSError: the file cannot be read.
     """
+    return _recording(_mapped(path), stated)
+
+
+def decode_row(path: Path, row: int, rows: int, stated: Stated) -> Recording:
+    """Reads one ECG of an array (ecg, ..., lead and time in either order). Arguments and faults: see `read_row`."""
+    return _recording(read_row(path, row, rows), stated)
+
+
+def read_row(path: Path, row: int, rows: int) -> np.ndarray:
+    """Returns one row of an array as stored; the others are not read.
+
+    Args:
+        path: a file of NumPy.
+        row: from 0.
+        rows: that the export lists for this file, in its order.
+
+    Raises:
+        Refusal: unreadable when the file has another number of rows.
+        OSError: the file cannot be read.
+    """
+    stored = _mapped(path)
+    if stored.ndim < 3 or len(stored) != rows:
+        held = len(stored) if stored.ndim else 0
+        raise Refusal("unreadable", f"an array of {held} ECGs for a table of {rows}: which is whose is not known")
+    if row >= rows:
+        raise Refusal("missing_file", "the array has no such row")
+    return np.array(stored[row])
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """The array on the disk, of numbers alone."""
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
     except _FAULTS as fault:
         raise Refusal("unreadable", f"NumPy fails with {type(fault).__name__}") from fault
     if stored.dtype.kind not in _NUMERIC_KINDS or stored.dtype.itemsize > 8:
         raise Refusal("unknown_format", "an array that is not of numbers")
+    return stored
+
+
+def _recording(stored: np.ndarray, stated: Stated) -> Recording:
     check_size(1, stored.size)
     if not stated.leads:
         raise Refusal("missing_leads", "the export does not state which lead stands where in an array")
     frequency = stated.frequency(None)
-    per_millivolt = stated.units_per_millivolt(None)
+    has_constants = standardised.is_standardised(stated.unit)
+    per_millivolt = 1.0 if has_constants else stated.units_per_millivolt(None)
     shape = tuple(size for size in stored.shape if size != 1)
     axes = [axis for axis, size in enumerate(shape) if size == len(stated.leads)]
     if len(shape) != 2 or len(axes) != 1 or stored.size == 0:
@@ -41,4 +78,8 @@ def decode_npy(path: Path, stated: Stated) -> Recording:
     values = np.asarray(stored, dtype=np.float64).reshape(shape)
     signal = np.ascontiguousarray(values if axes == [0] else values.T) / per_millivolt
     signal[~np.isfinite(signal)] = np.nan
-    return Recording(signal, tuple(stated.leads), frequency)
+    if not has_constants:
+        return Recording(signal, tuple(stated.leads), frequency)
+    recording = Recording(standardised.turned_back(signal, stated.unit or ""), tuple(stated.leads), frequency)
+    standardised.check_limb_leads(recording)
+    return recording

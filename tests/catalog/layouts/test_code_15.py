@@ -13,7 +13,7 @@ from echoingecg.catalog.build import build
 from echoingecg.catalog.check import check_export
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.catalog.scan import Scan, scan
-from echoingecg.common import ExportError
+from echoingecg.common import ExportError, Refusal
 from echoingecg.ecg.decode import decode, hdf5
 from echoingecg.ecg.decode.recording import arrange
 from echoingecg.recipe import CatalogSettings
@@ -215,3 +215,11 @@ def test_padding_is_not_signal_and_zeros_inside_are() -> None:
     tracing = np.zeros((9, 12), np.float32)
     tracing[2, 3], tracing[6, 0] = 1, -1
     np.testing.assert_array_equal(hdf5.without_padding(tracing), tracing[2:7])
+
+
+def test_a_whole_file_is_no_ecg(tmp_path: Path) -> None:
+    write_part(tmp_path / "exams_part0.hdf5", [1], [padded(signal(1))])
+    with pytest.raises(Refusal, match="unknown_format: an HDF5 file of many ECGs"):
+        decode(tmp_path / "exams_part0.hdf5")
+    with pytest.raises(Refusal, match="missing_leads"):
+        decode(tmp_path / "exams_part0.hdf5#1")

@@ -10,7 +10,6 @@ from echoingecg.recipe import CatalogSettings
 from helpers.cases.hospital import KEY, generic_export
 
 LISTS = {  # layout -> its list, the first columns as published, and what the line says
-    "echonext": ("echonext_metadata_100k.csv", "ecg_key,patient_key,age_at_ecg", "no amplitude unit .no mV.*into mV"),
     "music": ("subject-info.csv", "Patient ID;Age;Gender (male=1);LVEF (%)", "X, Y and Z"),
 }
 

@@ -41,11 +41,11 @@ def exam(number: int, patient: int, part: int, flags: tuple[str, ...] = ()) -> d
     }  # fmt: skip
 
 
-def write_part(path: Path, numbers: list[int], tracings: list[np.ndarray]) -> None:
+def write_part(path: Path, numbers: list[int], tracings: list[np.ndarray], last: int = 0) -> None:
     """A part of CODE-15: the published files end with a row of exam 0."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
-        file["exam_id"] = np.array([*numbers, 0], np.int64)
+        file["exam_id"] = np.array([*numbers, last], np.int64)
         file["tracings"] = np.stack([*tracings, np.zeros((SAMPLES, 12), np.float32)])
 
 

@@ -11,7 +11,8 @@ from echoingecg.ecg.decode import decode
 from echoingecg.ecg.process import process
 from echoingecg.recipe import EcgSettings
 from flows.request import find_recipe, make_job
-from helpers.cases.code_15 import ORDER, code_15_export, signal
+from helpers.cases.code_15 import ORDER, code_15_export, exam, padded, signal, write_part
+from helpers.cases.hospital import write_csv
 from helpers.cases.stage_runs import Run, run_stages
 from tasks.pools import PoolSignals
 
@@ -53,6 +54,18 @@ def test_another_unit_gives_other_signals_though_no_file_has_changed(tmp_path: P
     )
     np.testing.assert_allclose(second, first / 2, atol=0.002)
     np.testing.assert_array_equal(third, first)
+
+
+def test_exams_of_another_fault_do_not_hide_a_wrong_unit(tmp_path: Path) -> None:
+    """62 % of CODE-15 are too short for a student of 10 s."""
+    export = tmp_path / "export"
+    rows = code_15_export(export, exams=12)
+    rows += [exam(number, number, 2) for number in range(30)]
+    write_csv(export / "exams.csv", rows)
+    short = [padded(signal(number, 1200)) for number in range(30)]
+    write_part(export / "exams_part2.hdf5", list(range(30)), short, last=99)
+    with pytest.raises(UserError, match=r"12 of 12 ECGs of the stated unit '0\.01 mV'"):
+        stages_of(export, tmp_path / "workspace", "catalog.array_unit=0.01 mV", "ecg.max_refused_share=1")
 
 
 @pytest.mark.parametrize("unit", ["0.01 mV", "1 mV"])

@@ -88,6 +88,14 @@ def rows_of(rows: list[dict]) -> list[dict]:
     return rows
 
 
+def test_a_cohort_of_many_short_ecgs_may_be_judged_and_its_signals_stay_those_of_the_student(finished: Run) -> None:
+    own = finished.job.recipe.ecg
+    for asked, share in ((0.9, 0.9), (0.001, own.max_refused_share)):
+        overrides = [f"ecg.max_refused_share={asked}", "ecg.min_duration=3"]
+        judged = student_to_judge(finished.job.store, "", None, find_recipe("smoke", overrides), False)
+        assert judged.recipe.ecg == own.model_copy(update={"max_refused_share": share})
+
+
 def test_labels_answers_and_metrics_are_what_prediction_and_scikit_learn_give(
     with_its_card: JudgedCohort, finished: Run, cohort: Path
 ) -> None:
