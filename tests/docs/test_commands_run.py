@@ -18,6 +18,7 @@ FAST = "test_commands.py proves that it names what exists"
 BY_COMMAND = {
     "serve": "test_services_run.py",
     "teach": "half an hour: tests/teacher",
+    "evaluate": "needs another cohort: tests/tasks/operations/test_evaluate.py",
     "import-released": "tests/student",
     "export-released": "tests/student",
 }

@@ -65,7 +65,9 @@ def project(values: np.ndarray) -> np.ndarray:
             means = [(sums[:, last + 1] - sums[:, first]) / (last + 1 - first) for last in range(column, count)]
             np.maximum(fitted[:, column], np.min(means, axis=0), out=fitted[:, column])
     rises = (np.diff(values, axis=1) >= 0).all(axis=1, keepdims=True)
-    return np.where(rises, values, fitted)
+    # A mean of two 1.0 can come out as 1.0000000000000002.
+    low, high = values.min(axis=1, keepdims=True), values.max(axis=1, keepdims=True)
+    return np.where(rises, values, np.clip(fitted, low, high))
 
 
 def project_by_name(values: Mapping[str, np.ndarray], nested: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:

@@ -194,3 +194,13 @@ def test_a_contradiction_is_known_by_its_decision_that_was_not_kept() -> None:
 def test_a_recipes_endpoints_are_chained_whatever_their_prompts() -> None:
     other = lvef_below(50, positive_prompts=("WEAK.",), source="another guideline")
     assert chains([lvef_below(40), other]) == [["LVEF below 40 %", "LVEF below 50 %"]]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_no_projected_value_leaves_the_range_of_its_row(seed: int) -> None:
+    """Sums of probabilities near 1 round up: one would be 1.0000000000000002, which no probability is."""
+    random = np.random.default_rng(seed)
+    values = 1 - random.choice([0.0, 1e-16, 2e-16, 3e-16, 0.1, 0.3], size=(200, 3))
+    projected = project(values)
+    assert (projected <= values.max(axis=1, keepdims=True)).all()
+    assert (projected >= values.min(axis=1, keepdims=True)).all()
