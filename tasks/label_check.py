@@ -5,8 +5,6 @@ After the catalog it also stops a run whose published split the export does not 
 What is checked is no part of any version: it reads the section `evaluation`, on which catalog and pairs do not depend.
 """
 
-from collections import Counter
-
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -84,7 +82,7 @@ def _stop_or_warn(job: Job, artefact: Artefact, listed: Artefact, faults: list[U
     held = pq.read_table(listed.folder / catalog.MEASUREMENTS.filename, columns=["measurement", "unit"])
     counts = held.group_by(["measurement", "unit"]).aggregate([([], "count_all")])
     rows = zip(*(counts[name].to_pylist() for name in ("measurement", "unit", "count_all")), strict=True)
-    line = f"{artefact}: {describe(faults, Counter({(name, unit): number for name, unit, number in rows}))}"
+    line = f"{artefact}: {describe(faults, {(name, unit): number for name, unit, number in rows})}"
     if not job.needed & _STAGES_WITH_ENDPOINTS:
         logger().warning(line)
         return

@@ -8,14 +8,14 @@ aECG Implementation Guide, 2005; DICOM PS3.3 C.7.1, C.10.8 and C.10.10; SCP-ECG 
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode import dicom, scp, xml
+from echoingecg.ecg.decode import HEAD_BYTES, binary_format, dicom, scp, xml
 from echoingecg.ecg.decode.recording import read_whole
 
 if TYPE_CHECKING:
@@ -23,12 +23,10 @@ if TYPE_CHECKING:
 
 _SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
 _OLDEST_YEARS = 130
-_DICOM_TAGS = [
-    "PatientID", "PatientSex", "PatientAge", "PatientBirthDate", "AcquisitionDateTime", "WaveformAnnotationSequence",
-]  # fmt: skip
+_DICOM_TAGS = ("PatientID", "PatientSex", "PatientAge", "PatientBirthDate", "AcquisitionDateTime")
 # Section 1 of SCP-ECG: tag, length; the tags that are read.
 _SCP_TAG = struct.Struct("<BH")
-_SCP_PATIENT, _SCP_AGE, _SCP_BIRTH, _SCP_SEX, _SCP_DATE, _SCP_TIME = 2, 4, 5, 8, 25, 26
+_SCP_PATIENT, _SCP_AGE, _SCP_BIRTH, _SCP_SEX, _SCP_DATE, _SCP_TIME, _SCP_END = 2, 4, 5, 8, 25, 26, 255
 _SCP_DAY = struct.Struct("<HBB")
 _SCP_AGE_VALUE = struct.Struct("<HB")  # age, unit
 _SCP_YEARS = 1  # as unit
@@ -64,11 +62,12 @@ def read_header(path: Path) -> EcgHeader:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        head = file.read(132)
-    if head.startswith(b"DICM", 128):
-        return _of_dicom(path)
-    if head.startswith(b"SCPECG", 16):
-        return _of_scp(read_whole(path))
+        head = file.read(HEAD_BYTES)
+    match binary_format(head):
+        case "DICOM":
+            return _of_dicom(path)
+        case "SCP-ECG":
+            return _of_scp(read_whole(path))
     if not xml.starts_as_xml(head):
         raise Refusal("unknown_format", "no MUSE, Philips, aECG, DICOM or SCP-ECG file: it names no patient")
     root = xml.parse_xml(read_whole(path))
@@ -188,7 +187,7 @@ _XML_READERS: dict[str, Callable[["Element"], EcgHeader]] = {
 
 
 def _of_dicom(path: Path) -> EcgHeader:
-    stated = dicom.read_texts(path, _DICOM_TAGS, ("WaveformAnnotationSequence", "UnformattedTextValue"))
+    stated, statements = dicom.read_texts(path, _DICOM_TAGS, "WaveformAnnotationSequence", "UnformattedTextValue")
     age = stated["PatientAge"]
     return _header(
         stated["PatientID"],
@@ -198,7 +197,7 @@ def _of_dicom(path: Path) -> EcgHeader:
         age[:3] if len(age) == 4 and age.endswith("Y") else "",
         stated["PatientBirthDate"],
         "%Y%m%d",
-        stated["WaveformAnnotationSequence"].splitlines(),
+        statements,
     )
 
 
@@ -218,20 +217,28 @@ def _of_scp(content: bytes) -> EcgHeader:
         str(years) if unit == _SCP_YEARS else "",
         _scp_day(tags.get(_SCP_BIRTH, b"")),
         "%Y%m%d",
-        _scp_statements(sections.get(8, b"")),
+        [_scp_text(value) for _, value in _scp_items(sections.get(8, b"")[_SCP_STATEMENTS_START:])],
     )
 
 
 def _scp_tags(body: bytes) -> dict[int, bytes]:
     """Values of section 1 by tag; of a tag that stands there twice the first."""
     tags: dict[int, bytes] = {}
-    position = 0
-    while position + _SCP_TAG.size <= len(body) and body[position] != 255:
-        tag, length = _SCP_TAG.unpack_from(body, position)
-        position += _SCP_TAG.size
-        tags.setdefault(tag, body[position : position + length])
-        position += length
+    for tag, value in _scp_items(body):
+        if tag == _SCP_END:
+            break
+        tags.setdefault(tag, value)
     return tags
+
+
+def _scp_items(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yields number and value of each item, as sections 1 and 8 hold them one after another."""
+    position = 0
+    while position + _SCP_TAG.size <= len(body):
+        number, length = _SCP_TAG.unpack_from(body, position)
+        position += _SCP_TAG.size
+        yield number, body[position : position + length]
+        position += length
 
 
 def _scp_day(value: bytes) -> str:
@@ -246,14 +253,3 @@ def _scp_day(value: bytes) -> str:
 
 def _scp_text(value: bytes) -> str:
     return value.partition(b"\0")[0].decode("latin-1")
-
-
-def _scp_statements(body: bytes) -> list[str]:
-    statements = []
-    position = _SCP_STATEMENTS_START
-    while position + _SCP_TAG.size <= len(body):
-        _, length = _SCP_TAG.unpack_from(body, position)
-        position += _SCP_TAG.size
-        statements.append(_scp_text(body[position : position + length]))
-        position += length
-    return statements

@@ -84,7 +84,7 @@ def test_what_cannot_be_started_from_is_one_line(overrides: list[str], says: str
 
 
 def test_a_student_whose_patients_have_changed_sides_is_refused(finished: Run, tmp_path: Path) -> None:
-    """As where a later export states another published split."""
+    """A later export may state another published split."""
     paired, student = finished.artefacts["pairs"], finished.artefacts["student"]
     table = PATIENTS.read(paired.folder)
     others = ["test" if side == "train" else side for side in table["split"].to_pylist()]

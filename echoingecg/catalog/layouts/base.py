@@ -23,6 +23,14 @@ LINK_COLUMNS = ("patient", "exam", "study")
 NO_DATE = "1970-01-01 00:00:00"  # of all rows of a data set without dates: each patient's events are then at 0 h
 
 
+CLINICAL_LEADS = "I;II;III;aVR;aVL;aVF;V1;V2;V3;V4;V5;V6"  # stored order of arrays, as a column `leads` states it
+
+
+def flags(mask: pd.Series) -> pd.Series:
+    """Returns the text `1` where the mask is True, else `0`."""
+    return mask.map({True: "1", False: "0"}).astype("str")
+
+
 def patient_of_site(site: str, patient: str) -> str:
     """Names a patient by site and number, so that equal numbers of two sites are two patients.
 

@@ -149,7 +149,7 @@ def _statements(frame: pd.DataFrame, tree: HeaderTree, malformed: list[str]) -> 
     codes = [{code.strip() for code in text.split(",")} for text in coded["dx"]]
     for code in sorted(set().union(*codes)):
         flags = np.array([code in stated for stated in codes], bool)
-        value = pd.Series(flags, coded.index).map({True: "1", False: "0"}).astype("str")
+        value = base.flags(pd.Series(flags, coded.index))
         yield base.batch_of_frame(coded.assign(measurement=f"snomed:{code}", value=value), tree, " snomed")
 
 

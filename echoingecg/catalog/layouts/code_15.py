@@ -29,7 +29,6 @@ _PART = "trace_file"
 _STATEMENTS = ("1dAVb", "RBBB", "LBBB", "SB", "ST", "AF", "normal_ecg")
 _HERTZ = "400"
 _UNIT = "0.1 mV"
-_LEADS = "I;II;III;aVR;aVL;aVF;V1;V2;V3;V4;V5;V6"
 _FLAGS = {"true": "1", "false": "0", "1": "1", "0": "0", "1.0": "1", "0.0": "0", "": ""}
 _SEXES = {"1": "M", "0": "F", "": ""}
 _NO_FLAG = "neither true nor false"
@@ -45,7 +44,7 @@ def _file_tables(tables: Tables) -> base.FileTables:
     else:
         index = (frame["row"].str.split("#").str[-1].astype("int64") - _HEADER_RECORDS).astype("str")
         paths = f"{_ONE_FILE}#" + index + f"of{len(frame) + len(malformed)}"
-    frame = frame.assign(path=paths, unit=_UNIT, sampling_frequency=_HERTZ, leads=_LEADS)
+    frame = frame.assign(path=paths, unit=_UNIT, sampling_frequency=_HERTZ, leads=base.CLINICAL_LEADS)
     ecgs = base.with_columns(table.paths_from_export(frame, "path"), base.ECG_COLUMNS)
     return base.FileTables(ecgs=ecgs, malformed=tuple(malformed))
 

@@ -25,7 +25,6 @@ _METADATA = "echonext_metadata_100k.csv"
 _OTHER_NAME = "EchoNext_metadata_100k.csv"
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}  # as published -> in words
 _HERTZ = "250"
-_LEADS = "I;II;III;aVR;aVL;aVF;V1;V2;V3;V4;V5;V6"
 _SEXES = {"0": "F", "1": "M", "female": "F", "male": "M"}  # 0 and 1 as the data set's page explains them
 _UNITS = {  # of numbers; all other statements are flags
     "lvef_value": "%",
@@ -51,7 +50,7 @@ def _file_tables(tables: Tables) -> base.FileTables:
     number = frame.groupby("split").cumcount().astype("str")
     total = frame["split"].map(frame["split"].value_counts()).astype("str")
     frame["path"] = "EchoNext_" + frame["split"] + "_waveforms.npy#" + number + "of" + total
-    frame = frame.assign(unit=UNIT, sampling_frequency=_HERTZ, leads=_LEADS)
+    frame = frame.assign(unit=UNIT, sampling_frequency=_HERTZ, leads=base.CLINICAL_LEADS)
     ecgs = base.with_columns(table.paths_from_export(frame, "path"), base.ECG_COLUMNS)
     return base.FileTables(ecgs=ecgs, malformed=tuple(malformed))
 

@@ -93,7 +93,7 @@ def _statements(tables: Tables, malformed: list[str]) -> Iterator[base.Measureme
     has_codes = _mask(frame, [bool(stated) for stated in codes])
     for code in sorted({code for stated in codes for code in stated}):
         likelihood = pd.Series([stated.get(code, "") for stated in codes], frame.index, dtype="str")
-        yield batch(has_codes, f"scp:{code}", _flags(likelihood != ""))
+        yield batch(has_codes, f"scp:{code}", base.flags(likelihood != ""))
         is_known = pd.to_numeric(likelihood, errors="coerce").fillna(0) > 0
         if is_known.any():
             yield batch(is_known, f"scp_likelihood:{code}", likelihood, "%")
@@ -101,7 +101,7 @@ def _statements(tables: Tables, malformed: list[str]) -> Iterator[base.Measureme
     classes = [{class_of[code] for code in stated if code in class_of} for stated in codes]
     has_class = _mask(frame, [bool(stated) for stated in classes])
     for name in sorted(set().union(*classes)):
-        yield batch(has_class, f"scp_class:{name}", _flags(_mask(frame, [name in stated for stated in classes])))
+        yield batch(has_class, f"scp_class:{name}", base.flags(_mask(frame, [name in stated for stated in classes])))
 
 
 def _codes(text: str) -> dict[str, str] | None:
@@ -120,10 +120,6 @@ def _diagnostic_classes(table: ExportTable | None) -> dict[str, str]:
 
 def _mask(frame: pd.DataFrame, values: list[bool]) -> pd.Series:
     return pd.Series(np.array(values, bool), frame.index)
-
-
-def _flags(mask: pd.Series) -> pd.Series:
-    return mask.map({True: "1", False: "0"}).astype("str")
 
 
 LAYOUT = base.Layout("ptb-xl", 1, (_DATABASE, _STATEMENTS), (_DATABASE,), _file_tables, _clinical_tables)

@@ -8,15 +8,15 @@ from echoingecg.common import Refusal
 from echoingecg.ecg.decode import aecg, cardiosoft, dicom, edf, members, muse, npy, philips, scp, wfdb, xml
 from echoingecg.ecg.decode.recording import Recording, Stated, read_whole
 
-__all__ = ["decode"]
+__all__ = ["HEAD_BYTES", "binary_format", "decode"]
 
-# Format, the byte where its signature stands, the signature, the decoder of (path, stated).
-_BINARY_FORMATS = (
-    ("DICOM", 128, b"DICM", dicom.decode_dicom),
-    ("NumPy", 0, b"\x93NUMPY", npy.decode_npy),
-    ("EDF", 0, b"0       ", edf.decode_edf),
-    ("SCP-ECG", 16, b"SCPECG", scp.decode_scp),
-)
+# By format: the byte where its signature stands, the signature, the decoder of (path, stated).
+_BINARY_FORMATS = {
+    "DICOM": (128, b"DICM", dicom.decode_dicom),
+    "NumPy": (0, b"\x93NUMPY", npy.decode_npy),
+    "EDF": (0, b"0       ", edf.decode_edf),
+    "SCP-ECG": (16, b"SCPECG", scp.decode_scp),
+}
 # By the document's root element: format, and the decoder of (root, stated).
 _XML_FORMATS = {
     "RestingECG": ("GE MUSE", muse.decode_muse),
@@ -24,7 +24,7 @@ _XML_FORMATS = {
     "AnnotatedECG": ("HL7 aECG", aecg.decode_aecg),
     "CardiologyXML": ("CardioSoft", cardiosoft.decode_cardiosoft),
 }
-_HEAD_BYTES = 132
+HEAD_BYTES = 132  # of a file, that show its format
 
 
 def decode(
@@ -57,13 +57,18 @@ def decode(
     return replace(recording, format=name)
 
 
+def binary_format(head: bytes) -> str:
+    """Returns the name of the format whose signature the first HEAD_BYTES of a file have; empty for text and others."""
+    named = (name for name, (start, signature, _) in _BINARY_FORMATS.items() if head.startswith(signature, start))
+    return next(named, "")
+
+
 def _decode(path: Path, stated: Stated) -> tuple[str, Recording]:
     """The name of the file's format, and what the file holds. A WFDB header has no signature, so it comes last."""
     with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    for name, position, signature, decode_binary in _BINARY_FORMATS:
-        if head.startswith(signature, position):
-            return name, decode_binary(path, stated)
+        head = file.read(HEAD_BYTES)
+    if name := binary_format(head):
+        return name, _BINARY_FORMATS[name][2](path, stated)
     if head.startswith(members.SIGNATURE):
         raise Refusal("unknown_format", "an HDF5 file of many ECGs, without unit, rate and leads: read it as an export")
     if xml.starts_as_xml(head):

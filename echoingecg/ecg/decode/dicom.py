@@ -44,24 +44,25 @@ def decode_dicom(path: Path, stated: Stated) -> Recording:
         return _decode(path, stated)
 
 
-def read_texts(path: Path, names: Sequence[str], texts: tuple[str, str]) -> dict[str, str]:
+def read_texts(path: Path, names: Sequence[str], sequence: str, element: str) -> tuple[dict[str, str], list[str]]:
     """Reads elements as text, in the file's character set; empty where the file does not have them.
 
     Args:
         path: of the file.
-        names: keywords of the elements.
-        texts: keyword of a sequence among `names`, and of an element of its items; their values are lines.
+        names: keywords of elements.
+        sequence, element: keywords of a sequence, and of an element of its items.
+
+    Returns:
+        Text of each of `names`; texts of the sequence's items, in order.
 
     Raises:
         Refusal: see data_contracts.quarantine.REASONS.
         OSError: the file cannot be read.
     """
-    sequence, element = texts
     with _faults_refused(), silence_libraries(), pydicom.config.disable_value_validation():
-        dataset = pydicom.dcmread(path, specific_tags=[*names, "SpecificCharacterSet"])
-        values = {name: str(dataset.get(name) or "") for name in names if name != sequence}
+        dataset = pydicom.dcmread(path, specific_tags=[*names, sequence, "SpecificCharacterSet"])
         items = dataset.get(sequence) or []
-        return values | {sequence: "\n".join(" ".join(str(item.get(element) or "").split()) for item in items)}
+        return {name: str(dataset.get(name) or "") for name in names}, [str(item.get(element) or "") for item in items]
 
 
 @contextmanager
