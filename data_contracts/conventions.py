@@ -29,7 +29,14 @@ SIGNAL_UNIT = "mV"
 # Quality findings on one lead and on a whole recording (docs/ecg_quality.md).
 LeadFinding = Literal["flat", "clipped", "nan", "baseline", "amplitude", "disconnected", "mains", "flat_seconds"]
 RecordFinding = Literal[
-    "short", "no_qrs", "limb_leads", "no_signal", "repeated_block", "calibration_pulse", "chest_leads"
+    "short",
+    "no_qrs",
+    "limb_leads",
+    "no_signal",
+    "repeated_block",
+    "calibration_pulse",
+    "chest_leads",
+    "limb_electrodes",
 ]
 
 # What a finding does to its ECG, the mildest first: nothing; not used for training; not used for training and referred

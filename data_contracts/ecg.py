@@ -11,8 +11,8 @@ from data_contracts.quarantine import QUARANTINE
 from data_contracts.tables import ArrayContract, TableContract, column
 
 # 1 had five findings of leads and none of whole recordings; 2 had one signal per recording; 3 had no column `use` and
-# no bad seconds.
-CONTRACT_VERSION = 4
+# no bad seconds; 4 did not know the finding `limb_electrodes`.
+CONTRACT_VERSION = 5
 
 # One bit per finding, for leads and for whole recordings; 0 means no finding. The bits of a finding never change.
 QUALITY_FLAGS: dict[LeadFinding, int] = {
@@ -33,6 +33,7 @@ RECORD_FLAGS: dict[RecordFinding, int] = {
     "repeated_block": 16,
     "calibration_pulse": 32,
     "chest_leads": 64,
+    "limb_electrodes": 128,
 }
 
 KEY = ArrayContract("key", ("record", "byte"), "uint8", "", "key of the signal, see window_key", (("byte", 32),))
@@ -137,6 +138,7 @@ _BY_VERSION = {
         _checks_with_findings,
         unique=("record_id",),
     ),
+    4: RECORDS,
     CONTRACT_VERSION: RECORDS,
 }
 

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import signal as dsp
 
 from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY
-from echoingecg.ecg.electrodes import ELECTRODES, INDEPENDENT, LEADS_OF_ELECTRODES, to_electrodes
+from echoingecg.ecg.electrodes import ELECTRODES, INDEPENDENT, LEADS_OF_ELECTRODES, exchange_electrodes, twelve_leads
 from echoingecg.ecg.process import cut_windows, process_loaded
 from echoingecg.ecg.windows import Processed
 from echoingecg.recipe import EcgSettings
@@ -156,24 +156,22 @@ def _lost(signal: np.ndarray, frequency: float, level: float, random: np.random.
     return lost
 
 
-# Each row exchanges electrodes pair by pair, from the least to the most visible reversal.
+# Each row exchanges electrodes pair by pair, from the least to the most visible reversal. Left arm and left leg
+# exchanged give an ECG that another heart would give as well (Kors and van Herpen, J Electrocardiol 2001;34 Suppl:125).
 _REVERSALS = (
+    (("LA", "LL"),),
     (("V1", "V2"),),
     (("V1", "V3"),),
-    (("LA", "LL"),),
     (("RA", "LA"),),
     (("RA", "LL"), ("V1", "V6")),
 )
 
 
 def _swap(signal: np.ndarray, frequency: float, level: float, random: np.random.Generator) -> np.ndarray:
-    rows = {lead: row for row, lead in enumerate(LEADS)}
-    potentials = to_electrodes(np.stack([signal[rows[lead]] for lead in INDEPENDENT]))
-    order = list(range(len(ELECTRODES)))
+    leads = signal[[LEADS.index(lead) for lead in INDEPENDENT]]
     for first, second in _REVERSALS[int(level) - 1]:
-        a, b = ELECTRODES.index(first), ELECTRODES.index(second)
-        order[a], order[b] = order[b], order[a]
-    return LEADS_OF_ELECTRODES @ potentials[order]
+        leads = exchange_electrodes(leads, first, second)
+    return twelve_leads(leads)
 
 
 def _gain(signal: np.ndarray, frequency: float, level: float, random: np.random.Generator) -> np.ndarray:

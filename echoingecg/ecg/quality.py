@@ -16,6 +16,7 @@ from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
 from echoingecg.common import Refusal
 from echoingecg.ecg import beats
 from echoingecg.ecg.decode.recording import limb_lead_error
+from echoingecg.ecg.electrodes import INDEPENDENT, gain_by_reversal
 from echoingecg.ecg.filter import median
 from echoingecg.ecg.stretches import BadBlocks, find_bad_blocks, find_pulses, find_repeats
 from echoingecg.recipe import EcgSettings
@@ -24,6 +25,7 @@ _MIN_QRS_LEADS = 3  # leads that must show the QRS complexes: whatever electrode
 _MAX_MAINS_SHARE = 0.475  # of the sampling frequency: higher mains frequencies are not seen
 _BREAK_A_LEAD = ("flat", "clipped", "amplitude", "disconnected", "flat_seconds")  # it no longer shows the heart's shape
 _CHEST = slice(LEADS.index("V1"), LEADS.index("V6") + 1)
+_INDEPENDENT = [LEADS.index(lead) for lead in INDEPENDENT]
 _AMPLITUDE_WINDOW_SECONDS = 2.0  # holds a beat at 30 a minute, and little of the baseline's wander
 
 
@@ -76,11 +78,15 @@ def assess_quality(
         [lead_findings[name] for name in ("flat", "clipped", "amplitude", "disconnected", "flat_seconds")], axis=0
     )
     gain = np.where(is_cut[..., _CHEST].any(axis=-1), 0, gain_by_exchange(heart[..., _CHEST, :]))
+    contradict = (share > settings.limb_lead_share) & (error > settings.limb_lead_mv)
+    is_cut_anywhere = is_cut[..., _INDEPENDENT].any(axis=-1)
+    reversal = np.where(is_cut_anywhere | contradict, 0, gain_by_reversal(heart[..., _INDEPENDENT, :]))
     record_findings: dict[str, np.ndarray] = {
         "short": np.full(has_qrs.shape, recorded < SAMPLES),
         "no_qrs": ~has_qrs,
-        "limb_leads": (share > settings.limb_lead_share) & (error > settings.limb_lead_mv),
+        "limb_leads": contradict,
         "chest_leads": gain > settings.chest_lead_gain,
+        "limb_electrodes": reversal > settings.limb_electrode_gain,
         "no_signal": np.asarray(flat.all(axis=-1)),
         "repeated_block": find_repeats(raw, heart, sampling_frequency),
         "calibration_pulse": find_pulses(raw, heart, sampling_frequency),

@@ -19,6 +19,9 @@ class FindingRules(Section):
     no_qrs: FindingRule = Field("refuse", description="no QRS complexes, or at a rate no heart has")
     limb_leads: FindingRule = Field("refer", description="the limb leads contradict each other: names exchanged")
     chest_leads: FindingRule = Field("refer", description="two chest leads would follow each other better exchanged")
+    limb_electrodes: FindingRule = Field(
+        "refer", description="the right arm's electrode is exchanged with another limb's"
+    )
     repeated_block: FindingRule = Field("refer", description="a part of the recording is stored twice")
     calibration_pulse: FindingRule = Field("refer", description="a calibration pulse stands in the window")
     short: FindingRule = Field("refer", description="less than 10 s recorded")
@@ -105,6 +108,11 @@ class EcgSettings(Section):
         0.1,
         description="flag a recording whose chest leads, with two of them exchanged, correlate by this more with the "
         "next one (sum over V1 to V6, of 5)",
+    )
+    limb_electrode_gain: NotNegative = Field(
+        0.05,
+        description="flag a recording that one heart vector explains better with the right arm's electrode exchanged: "
+        "by this logarithm of the ratio of what it leaves unexplained; 98 of 100 real recordings stay below",
     )
     typical_low_mv: NotNegative = Field(
         0.3,

@@ -145,10 +145,10 @@ def test_reversals_are_those_of_the_textbook(clean: np.ndarray) -> None:
         ("V1", "V1", 1), ("V6", "V6", 1),
     ):  # fmt: skip
         np.testing.assert_allclose(arms[ROW[lead]], sign * clean[ROW[source]], atol=1e-9)
-    chest = disturbed(clean, "electrode reversal", 1)
+    chest = disturbed(clean, "electrode reversal", 2)
     np.testing.assert_allclose(chest[ROW["V1"]], clean[ROW["V2"]], atol=1e-9)
     np.testing.assert_allclose(chest[ROW["V2"]], clean[ROW["V1"]], atol=1e-9)
-    leg = disturbed(clean, "electrode reversal", 3)  # left arm and left leg: III is inverted, I and II change places
+    leg = disturbed(clean, "electrode reversal", 1)  # left arm and left leg: III is inverted, I and II change places
     for lead, source, sign in (("III", "III", -1), ("I", "II", 1), ("aVL", "aVF", 1), ("aVR", "aVR", 1)):
         np.testing.assert_allclose(leg[ROW[lead]], sign * clean[ROW[source]], atol=1e-9)
     for level in range(1, 6):

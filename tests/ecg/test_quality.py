@@ -13,6 +13,8 @@ from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
 from echoingecg.common import Refusal
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import arrange, limb_lead_error
+from echoingecg.ecg.electrodes import DOWER, INDEPENDENT, exchange_electrodes, gain_by_reversal
+from echoingecg.ecg.electrodes import twelve_leads as twelve_of
 from echoingecg.ecg.filter import band_pass_and_resample
 from echoingecg.ecg.process import best_window, cut_windows, fill_gaps, process, process_loaded
 from echoingecg.ecg.quality import (
@@ -265,3 +267,48 @@ def _exchanged(one: int, other: int) -> list[int]:
 def test_a_dead_chest_lead_is_not_called_exchanged() -> None:
     for lead in LEADS[6:]:
         assert "chest_leads" not in found(put(lead, 0.0))[1]
+
+
+@pytest.mark.parametrize(("one", "other", "least"), [("RA", "LA", 0.93), ("RA", "LL", 0.93)])
+def test_an_exchanged_right_arm_of_real_hearts_is_seen(
+    one: str, other: str, least: float, real_signals: list[np.ndarray]
+) -> None:
+    gains = np.array(
+        [gain_by_reversal(exchange_electrodes(_independent(signal), one, other)) for signal in real_signals]
+    )
+    assert np.mean(gains > SETTINGS.limb_electrode_gain) >= least
+
+
+def test_limb_electrodes_in_place_are_left_alone(real_signals: list[np.ndarray]) -> None:
+    """Against a slow fit of the heart vector, sample by sample."""
+    gains = np.array([gain_by_reversal(_independent(signal)) for signal in real_signals])
+    assert np.mean(gains > SETTINGS.limb_electrode_gain) <= 0.02
+    for signal, gain in zip(real_signals[::7], gains[::7], strict=True):
+        shares = []
+        for pair in (None, ("RA", "LA"), ("RA", "LL")):
+            leads = _independent(signal)
+            leads = leads - np.median(leads, axis=-1, keepdims=True)
+            leads = exchange_electrodes(leads, *pair) if pair else leads
+            vector, *_ = np.linalg.lstsq(DOWER, leads, rcond=None)
+            shares.append(np.log(np.sum((leads - DOWER @ vector) ** 2) / np.sum(leads**2)))
+        assert gain == pytest.approx(shares[0] - min(shares[1:]), abs=1e-3)
+
+
+def test_exchanged_arms_are_a_finding_that_refers(real_signals: list[np.ndarray]) -> None:
+    whole = real_signals[0]
+    swapped = twelve_of(exchange_electrodes(_independent(whole), "RA", "LA"))
+    for signal, expected in ((whole, set()), (swapped, {"limb_electrodes"})):
+        quality, findings = assess_quality(signal, np.zeros(12), signal, 100, SETTINGS)
+        assert set(finding_names(int(findings), RECORD_FLAGS)) == expected
+        assert strictest_rule(quality, int(findings), SETTINGS) == ("refer" if expected else "keep")
+
+
+def test_limb_electrodes_are_not_judged_beside_a_dead_lead(real_signals: list[np.ndarray]) -> None:
+    swapped = twelve_of(exchange_electrodes(_independent(real_signals[0]), "RA", "LA"))
+    swapped[LEADS.index("V3")] = 0
+    _, findings = assess_quality(swapped, np.zeros(12), swapped, 100, SETTINGS)
+    assert "limb_electrodes" not in finding_names(int(findings), RECORD_FLAGS)
+
+
+def _independent(signal: np.ndarray) -> np.ndarray:
+    return signal[[LEADS.index(lead) for lead in INDEPENDENT]].astype(np.float64)

@@ -14,20 +14,6 @@ import numpy as np
 
 from echoingecg.ecg.electrodes import ELECTRODES, INDEPENDENT
 
-# Dower, Machado, Osborne: On deriving the electrocardiogram from vectorcardiographic leads,
-# Clin Cardiol 1980;3:87-95. Row: lead, in the order of INDEPENDENT; column: x, y, z.
-DOWER = np.array(
-    [
-        (0.632, -0.235, 0.059),
-        (0.235, 1.066, -0.132),
-        (-0.515, 0.157, -0.917),
-        (0.044, 0.164, -1.387),
-        (0.882, 0.098, -1.277),
-        (1.213, 0.127, -0.601),
-        (1.125, 0.127, -0.086),
-        (0.831, 0.076, 0.230),
-    ]
-)
 MAINS = 60.0  # Hz, as in MIMIC's hospital
 _MAINS_NOISE_MV = 0.006
 _DRIFT_MV = 0.05

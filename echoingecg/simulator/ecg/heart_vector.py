@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from echoingecg.simulator.ecg.electrodes import DOWER
+from echoingecg.ecg.electrodes import DOWER
 from echoingecg.simulator.population.patient import Heart
 
 _SINUS_ARRHYTHMIA = 0.03  # relative swing of the RR interval with respiration

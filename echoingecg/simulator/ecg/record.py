@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from data_contracts.conventions import LEADS, SIGNAL_UNIT
-from echoingecg.ecg.electrodes import from_electrodes, to_electrodes, twelve_leads
+from echoingecg.ecg.electrodes import DOWER, from_electrodes, to_electrodes, twelve_leads
 from echoingecg.simulator.ecg import electrodes, heart_vector
 from echoingecg.simulator.population.patient import Heart
 
@@ -34,7 +34,7 @@ def simulate_ecg(
     vector = heart_vector.sum_waves(heart, beats, time, rng)
     if heart.atrial_fibrillation:
         vector += heart_vector.fibrillation(time, rng)
-    potentials = to_electrodes(electrodes.DOWER @ heart_vector.sway(vector, breath, rng))
+    potentials = to_electrodes(DOWER @ heart_vector.sway(vector, breath, rng))
     potentials += electrodes.electrode_noise(len(potentials), time, breath, heart.ecg_noise, rng)
     recorded = from_electrodes(electrodes.disturb_electrodes(potentials, time, fault))
     return twelve_leads(electrodes.disturb_leads(recorded, fault))

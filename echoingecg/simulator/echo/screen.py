@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from echoingecg.ecg.electrodes import INDEPENDENT
-from echoingecg.simulator.ecg.electrodes import DOWER
+from echoingecg.ecg.electrodes import DOWER, INDEPENDENT
 from echoingecg.simulator.ecg.heart_vector import Beats, sum_waves
 from echoingecg.simulator.echo.beating_heart import Course
 from echoingecg.simulator.echo.view import View

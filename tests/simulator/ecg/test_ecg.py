@@ -7,8 +7,7 @@ import pytest
 from wfdb.processing import xqrs_detect
 
 from data_contracts.conventions import LEADS
-from echoingecg.ecg.electrodes import from_electrodes, to_electrodes, twelve_leads
-from echoingecg.simulator.ecg.electrodes import DOWER
+from echoingecg.ecg.electrodes import DOWER, from_electrodes, to_electrodes, twelve_leads
 from echoingecg.simulator.ecg.heart_vector import Beats, draw_beats, sum_waves
 from echoingecg.simulator.ecg.record import DURATION, SAMPLING_FREQUENCY, simulate_ecg
 from echoingecg.simulator.population.patient import Heart, sample_heart
