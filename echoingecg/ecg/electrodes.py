@@ -100,6 +100,7 @@ def exchange_electrodes(independent: np.ndarray, first: str, second: str) -> np.
 # explains of them.
 _RECORDED = np.stack([np.eye(len(INDEPENDENT)), *(exchange_electrodes(np.eye(8), *pair) for pair in _REVERSALS)])
 _UNEXPLAINED = (np.eye(len(INDEPENDENT)) - DOWER @ np.linalg.pinv(DOWER)) @ _RECORDED
+_ENERGY, _REMAINDER = (np.swapaxes(leads, -1, -2) @ leads for leads in (_RECORDED, _UNEXPLAINED))  # quadratic forms
 
 
 def gain_by_reversal(independent: np.ndarray) -> np.ndarray:
@@ -118,8 +119,7 @@ def gain_by_reversal(independent: np.ndarray) -> np.ndarray:
     """
     centred = independent - median(independent)[..., None]
     products = (centred @ np.swapaxes(centred, -1, -2)).astype(np.float64)
-    unexplained = np.einsum("kij,...jl,kil->...k", _UNEXPLAINED, products, _UNEXPLAINED)
-    energy = np.einsum("kij,...jl,kil->...k", _RECORDED, products, _RECORDED)
+    unexplained, energy = (np.einsum("kij,...ij->...k", form, products) for form in (_REMAINDER, _ENERGY))
     tiny = np.finfo(np.float32).tiny
     shares = np.log(np.maximum(unexplained, tiny)) - np.log(np.maximum(energy, tiny))
     return np.asarray(shares[..., 0] - shares[..., 1:].min(axis=-1))
