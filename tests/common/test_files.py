@@ -143,3 +143,17 @@ def test_tensors_are_read_back_and_a_fault_of_the_disk_is_an_oserror(tmp_path: P
     with pytest.raises(FileNotFoundError) as fault:
         save_tensors(tensors, tmp_path / "nowhere" / "tensors")
     assert fault.value.errno == errno.ENOENT
+
+
+def test_written_json_is_fixed_to_the_byte(tmp_path: Path) -> None:
+    """Digests of manifests and cards depend on it."""
+    write_json(tmp_path / "a.json", {"b": [1, None], "a": "é"})
+    assert (tmp_path / "a.json").read_bytes() == b'{\n "a": "\\u00e9",\n "b": [\n  1,\n  null\n ]\n}\n'
+
+
+def test_dicom_is_known_by_the_four_bytes_after_the_preamble() -> None:
+    assert is_dicom(bytes(128) + b"DICM")
+    assert is_dicom(bytes(range(128)) + b"DICM" + b"more")
+    assert not is_dicom(bytes(129) + b"DICM")
+    assert not is_dicom(bytes(127) + b"DICM")
+    assert not is_dicom(bytes(128) + b"DIC")

@@ -270,3 +270,12 @@ def test_variance_bins_count_everything_once() -> None:
     assert bins[0].uncertainty == 5.0
     assert [one.records for one in variance_bins(uncertainty[:7], label[:7], label[:7])] == [7]
     assert variance_bins(np.empty(0), np.empty(0), np.empty(0)) == []
+
+
+def test_log_odds_are_finite_odd_and_ordered_up_to_certainty() -> None:
+    score = np.array([0.0, 1e-6, 0.1, 0.5, 0.9, 1 - 1e-6, 1.0])
+    odds = metrics.log_odds(score)
+    assert np.isfinite(odds).all()
+    assert (np.diff(odds) > 0).all()
+    np.testing.assert_allclose(odds, -odds[::-1], rtol=1e-6)
+    np.testing.assert_allclose(odds[2:5], np.log(score[2:5] / (1 - score[2:5])), atol=1e-12)
