@@ -13,7 +13,7 @@ from data_contracts import evaluation as contract
 from echoingecg.common import Progress, StoreError, UserError, hash_files
 from echoingecg.evaluation import CODE_VERSION
 from echoingecg.recipe import EcgSettings, EvaluationSettings
-from echoingecg.teacher.identity import table_file
+from echoingecg.teacher.networks.identity import table_file
 from tasks import ecg as ecg_stage
 from tasks import stage
 from tasks import student as student_stage
@@ -37,7 +37,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     from echoingecg.evaluation.data.models import read_external
     from echoingecg.evaluation.evaluate import evaluate  # torch, matplotlib: not for a cached run
     from echoingecg.student.store import load
-    from echoingecg.teacher.model import load_teacher
+    from echoingecg.teacher.networks.load import load_teacher
 
     settings, where = job.recipe.evaluation, device(job.recipe.execution)
     signals = PoolSignals(job.workspace, inputs["ecg"])

@@ -23,7 +23,7 @@ from data_contracts.manifest import PoolSnapshot
 from echoingecg.common import Progress, fingerprint, hash_array, key_rows
 from echoingecg.recipe import PairsSettings, TeacherSettings
 from echoingecg.teacher import CODE_VERSION
-from echoingecg.teacher.identity import table_file, teacher_identity
+from echoingecg.teacher.networks.identity import table_file, teacher_identity
 from tasks import pools, stage
 from tasks.base.workers import mapper, replicas
 from tasks.base.workspace import Workspace
@@ -110,7 +110,7 @@ class _Filled:
 
 def _from_clips(job: Job, listed: pa.Table, progress: Progress) -> _Filled:
     """Embeds the clips that the pool lacks."""
-    from echoingecg.teacher.model import load_teacher  # torch: not for a cached run
+    from echoingecg.teacher.networks.load import load_teacher  # torch: not for a cached run
 
     settings, execution = job.recipe.teacher, job.recipe.execution
     teachers = [load_teacher(settings, device, execution.compile_teacher) for device in replicas(execution)]

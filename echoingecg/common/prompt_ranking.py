@@ -27,6 +27,9 @@ def values_by_rank(embeddings: np.ndarray, prompts: np.ndarray, values: np.ndarr
 
 
 def best_median(ranked: np.ndarray) -> np.ndarray:
-    """Returns the median of the best fifth of the ranked numbers, at least one: (..., prompt) to (...)."""
-    best = max(round(BEST_SHARE * ranked.shape[-1]), 1)
-    return np.asarray(np.median(ranked[..., :best], axis=-1))
+    """Returns the median of the best fifth of the ranked numbers, at least one: (..., prompt) to (...).
+
+    The fifth is rounded down, and of an even count the lower middle number is taken, as by ECHO-CLIP's code.
+    """
+    best = max(int(BEST_SHARE * ranked.shape[-1]), 1)
+    return np.asarray(np.sort(ranked[..., :best], axis=-1)[..., (best - 1) // 2])

@@ -89,16 +89,20 @@ class TeacherSettings(Section):
     model: str = Field(
         DEMO_TEACHER,
         description="'demo' (small, taught on simulated echoes, not for patients), an open_clip name, "
-        "'hf-hub:owner/name' (ECHO-CLIP: hf-hub:mkaichristensen/echo-clip), 'local-dir:/path' "
-        "(open_clip_config.json and the weights), 'torchvision:name' (a video network: no text, no zero-shot) or "
-        "'table:FILE' (vectors made elsewhere, Parquet or CSV: no clip is opened; no text, no zero-shot)",
+        "'hf-hub:owner/name' (ECHO-CLIP: hf-hub:mkaichristensen/echo-clip), 'local-dir:FOLDER' (downloaded), "
+        "'echo-prime:FOLDER', 'panecho:FILE', 'transformers:FOLDER', 'torchvision:name' (video), 'table:FILE' (vectors "
+        "made elsewhere). Only open_clip and EchoPrime read text, as the teacher's zero-shot needs",
     )
     weights: str = Field(
         "", description="weights file (safetensors or torch, weights only) for an open_clip or a torchvision name"
     )
     image_size: Annotated[int, Field(ge=0)] = Field(0, description="frame edge, px; 0 takes the model's own")
     frame_stride: Count = Field(1, description="take every n-th frame")
-    max_frames: Annotated[int, Field(ge=0)] = Field(0, description="frames a clip at most, evenly spread; 0 takes all")
+    max_frames: Annotated[int, Field(ge=0)] = Field(0, description="frames a clip at most; 0 takes all")
+    frames_from: Literal["whole", "start"] = Field(
+        "whole",
+        description="where max_frames leaves out: 'whole' an even spread over the clip, 'start' the first frames",
+    )
     min_frames: Annotated[int, Field(ge=2)] = Field(2, description="refuse a file with fewer frames: not a cine")
     colour_doppler: Literal["keep", "refuse"] = Field(
         "keep", description="whether clips with colour Doppler, stated in the file or seen in its frames, count"
@@ -117,7 +121,17 @@ class TeacherSettings(Section):
     mask: bool = Field(
         True, description="black out all beside the moving sector: burned-in text, ECG trace, scale, logos"
     )
-    window_frames: Count = Field(16, description="frames that a video network makes one vector of")
+    window_frames: Count = Field(16, description="frames that a video network of torchvision makes one vector of")
+    windows: Literal["all", "first"] = Field(
+        "all",
+        description="of a clip longer than a window: windows that span it, or the first alone, as EchoPrime",
+    )
+    crop: Literal["region", "centre"] = Field(
+        "region",
+        description="'region' the whole region, stretched to a square (area); 'centre' its central square less a tenth "
+        "at each edge (cubic), as ECHO-CLIP's and EchoPrime's own code does",
+    )
+    channels: Literal["rgb", "bgr"] = Field("rgb", description="order of colours; 'bgr' as ECHO-CLIP's own examples")
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="arithmetic of the forward pass"
     )

@@ -1,6 +1,6 @@
 """Stage teacher (reads catalog): a frozen teacher turns echo clips into frame embeddings and study Gaussians.
 
-Folders, uppermost first: demo_training, decode.
+Folders, uppermost first: demo_training, networks, decode.
 """
 
-CODE_VERSION = 3  # raise by hand when the results of this stage change
+CODE_VERSION = 4  # raise by hand when the results of this stage change

@@ -17,6 +17,7 @@ from echoingecg.teacher.decode.clip import Clip, Region
 
 _TWO_DIMENSIONAL = 1  # Region Spatial Format, DICOM PS3.3 C.8.5.5.1.1
 _STRIPS = {2: "M-mode", 3: "spectral Doppler"}
+_ZOOM = 0.1
 _MIN_EDGE_PX = 16  # a smaller region shows no heart
 
 Box = tuple[slice, slice]  # rows and columns
@@ -63,30 +64,49 @@ def _read(path: Path, settings: TeacherSettings, size: int) -> tuple[Clip, np.nd
     if clip.frames < settings.min_frames:
         raise Refusal("not_a_cine", f"frames: {clip.frames}, at least {settings.min_frames} are needed")
     box = teacher_region(clip, settings.region)
-    wanted = frame_indices(clip.frames, settings.frame_stride, settings.max_frames)
+    wanted = frame_indices(clip.frames, settings.frame_stride, settings.max_frames, settings.frames_from)
     # The sector never depends on which frames are wanted, so a frame's embedding does not either.
     compared = frame_indices(clip.frames, 1, sector_mask.COMPARED_FRAMES) if settings.mask else []
+    seen = centre_of(box) if settings.crop == "centre" else box
+    resampling = cv2.INTER_CUBIC if settings.crop == "centre" else cv2.INTER_AREA
     numbers, place = sorted({*wanted, *compared}), {number: index for index, number in enumerate(wanted)}
     frames, grey = np.empty((len(wanted), size, size, 3), np.uint8), []
     for number, frame in zip(numbers, decode_frames(clip, numbers), strict=True):
         if number in compared:
             grey.append(cv2.cvtColor(frame[box], cv2.COLOR_RGB2GRAY))
         if number in place:
-            cv2.resize(frame[box], (size, size), dst=frames[place[number]], interpolation=cv2.INTER_AREA)
+            cv2.resize(frame[seen], (size, size), dst=frames[place[number]], interpolation=resampling)
     return clip, frames, grey
 
 
 def _sector(compared: list[np.ndarray], settings: TeacherSettings, size: int) -> np.ndarray:
     if not settings.mask:
         return np.ones((size, size), bool)
-    return sector_mask.resized_sector(sector_mask.find_sector(compared), size)
+    sector = sector_mask.find_sector(compared)
+    if settings.crop == "centre":
+        sector = sector[centre_of((slice(0, sector.shape[0]), slice(0, sector.shape[1])))]
+    return sector_mask.resized_sector(sector, size)
 
 
-def frame_indices(frames: int, stride: int, max_frames: int) -> list[int]:
-    """Selects every `stride`-th frame number; if more than `max_frames` (0: no limit), an even spread of these."""
+def centre_of(box: Box) -> Box:
+    """Cuts a box to its central square, then by a tenth at each edge, as ECHO-CLIP's and EchoPrime's own code does."""
+    height, width = _edges(box)
+    cut = [round((height - width) / 2), 0] if height > width else [0, round((width - height) / 2)]
+    inner = [edge - 2 * less for edge, less in zip((height, width), cut, strict=True)]
+    cut = [less + round(int(edge * _ZOOM)) for less, edge in zip(cut, inner, strict=True)]
+    rows, columns = box
+    return slice(rows.start + cut[0], rows.stop - cut[0]), slice(columns.start + cut[1], columns.stop - cut[1])
+
+
+def frame_indices(
+    frames: int, stride: int, max_frames: int, frames_from: Literal["whole", "start"] = "whole"
+) -> list[int]:
+    """Selects every `stride`-th frame number; if more than `max_frames` (0: no limit), an even spread or the first."""
     strided = range(0, frames, stride)
     if not max_frames or len(strided) <= max_frames:
         return list(strided)
+    if frames_from == "start":
+        return list(strided[:max_frames])
     return [strided[index * (len(strided) - 1) // max(max_frames - 1, 1)] for index in range(max_frames)]
 
 

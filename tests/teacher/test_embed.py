@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from echoingecg.recipe import TeacherSettings
 from echoingecg.teacher.embed import Teacher, embed_clips
-from echoingecg.teacher.identity import DEMO_FOLDER, demo_config
-from echoingecg.teacher.model import FrozenTeacher, Preprocessing, load_teacher
+from echoingecg.teacher.networks.frozen import FrozenTeacher, Preprocessing
+from echoingecg.teacher.networks.load import load_teacher
+from echoingecg.teacher.networks.open_clip import DEMO_FOLDER, demo_config
 
 SIZE = 48  # px; the demo's network takes any
 LENGTHS = (3, 1, 0, 11, 5, 2)

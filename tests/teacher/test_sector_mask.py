@@ -15,7 +15,7 @@ from echoingecg.teacher.decode.dicom import read_dicom_header
 from echoingecg.teacher.decode.pixels import decode_dicom_frames
 from echoingecg.teacher.embed import Teacher
 from echoingecg.teacher.frames import frame_indices, read_clip, read_unmasked, two_dimensional_region
-from echoingecg.teacher.model import load_teacher
+from echoingecg.teacher.networks.load import load_teacher
 from echoingecg.teacher.sector_mask import COMPARED_FRAMES, find_sector, resized_sector
 from helpers.echo.screens import KINDS, Kind, printed_on, simulated
 from helpers.echo.ultrasound_files import WriteClip

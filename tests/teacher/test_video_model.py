@@ -11,17 +11,16 @@ from torchvision.models.video import mc3_18
 
 from echoingecg.common import UserError
 from echoingecg.recipe import TeacherSettings
-from echoingecg.teacher.identity import teacher_identity
-from echoingecg.teacher.model import load_teacher
+from echoingecg.teacher.networks.identity import teacher_identity
+from echoingecg.teacher.networks.load import load_teacher
 
 MODEL = "torchvision:mc3_18"
-CLASSES = 7  # whatever its last layer was taught to tell apart
 
 
 def random_network() -> torch.nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(6)
-        return mc3_18(num_classes=CLASSES).eval()
+        return mc3_18().eval()
 
 
 @pytest.fixture(scope="module")

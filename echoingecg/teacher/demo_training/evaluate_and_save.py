@@ -13,8 +13,9 @@ from torch import nn
 
 from echoingecg.common.prompt_ranking import best_median, values_by_rank
 from echoingecg.recipe import Recipe, write_recipe
-from echoingecg.teacher import embed, identity
+from echoingecg.teacher import embed
 from echoingecg.teacher.demo_training.examples import Examples
+from echoingecg.teacher.networks.open_clip import CONFIG, WEIGHTS
 
 CARD = "MODEL_CARD.md"
 RECIPE = "recipe.yaml"
@@ -88,8 +89,8 @@ def save_teacher(folder: Path, model: nn.Module, config: dict[str, Any]) -> None
         name: value.to(torch.float16 if value.is_floating_point() else value.dtype).contiguous()
         for name, value in model.state_dict().items()
     }
-    save_file(state, folder / identity.WEIGHTS[0])
-    (folder / identity.CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    save_file(state, folder / WEIGHTS[0])
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def save_card(

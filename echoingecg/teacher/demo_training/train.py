@@ -20,7 +20,7 @@ from echoingecg.common.training_setup import learning_rate, reproducible
 from echoingecg.recipe import Recipe, TeachingSettings
 from echoingecg.teacher.demo_training.examples import Examples
 from echoingecg.teacher.demo_training.losses import SentenceBank, number_lines, number_loss
-from echoingecg.teacher.model import per_channel
+from echoingecg.teacher.networks.frozen import per_channel
 
 _MAX_LOGIT_SCALE = math.log(100)  # as in CLIP
 _LAYER_SCALE = 0.1

@@ -1,0 +1,127 @@
+"""What a kind of teacher states about itself, and how `teacher.model` leads to one. Needs no torch.
+
+`teacher.model` is `PREFIX:PLACE`. The file of this folder that has the prefix's name (with `_` for `-`) holds a class
+`Kind`; a new file is a new kind. Names without a prefix, `hf-hub:` and `local-dir:` belong to open_clip.
+"""
+
+import pkgutil
+from abc import ABC, abstractmethod
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_contracts.conventions import UserError
+from echoingecg.common import hash_files
+from echoingecg.recipe.stages import TeacherSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from echoingecg.teacher.networks.frozen import FrozenTeacher
+
+_OPEN_CLIP = ("", "hf-hub", "local-dir")
+_NO_KIND = ("frozen", "identity", "kind", "load", "open_clip")
+WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+
+
+class TeacherKind(ABC):
+    """A teacher that a recipe names, before its weights are read.
+
+    Attributes:
+        settings: the recipe's section `teacher`.
+        place: of `teacher.model`, what stands behind the prefix.
+    """
+
+    def __init__(self, settings: TeacherSettings) -> None:
+        prefix, colon, place = settings.model.partition(":")
+        self.settings, self.place = settings, place if colon else prefix
+
+    @abstractmethod
+    def files(self) -> dict[str, Path]:
+        """Finds the files that the teacher consists of, by what they are, `weights` among them.
+
+        Raises:
+            UserError: a file is missing, or cannot be fetched.
+        """
+
+    def identity(self) -> dict[str, str]:
+        """Identifies the teacher by the content of its files, wherever they are. Raises UserError."""
+        prefix = self.settings.model.partition(":")[0]
+        return {"model": prefix} | {name: hash_files([path]) for name, path in self.files().items()}
+
+    @abstractmethod
+    def load(self, device: str, compiled: bool) -> "FrozenTeacher":
+        """Builds the network and reads its weights.
+
+        Args:
+            device: torch device.
+            compiled: whether torch.compile is applied.
+
+        Raises:
+            UserError: the teacher cannot be built, in one line. `load_teacher` makes one of other errors.
+        """
+
+
+def teacher_kind(settings: TeacherSettings) -> TeacherKind:
+    """Finds the kind of teacher that a recipe names.
+
+    Raises:
+        UserError: there is no such kind, or it is a table of vectors, which no network makes.
+    """
+    prefix, colon, _ = settings.model.partition(":")
+    name = "open_clip" if not colon or prefix in _OPEN_CLIP else prefix.replace("-", "_")
+    if prefix == "table" and colon:
+        raise UserError(
+            f"teacher.model '{settings.model}' is a table of vectors: there is no network that embeds clips"
+        )
+    package = __name__.rpartition(".")[0]
+    kinds = {module.name for module in pkgutil.iter_modules(import_module(package).__path__)} - set(_NO_KIND)
+    if name not in kinds | {"open_clip"}:
+        known = sorted([*(f"{kind.replace('_', '-')}:" for kind in kinds), "hf-hub:", "local-dir:", "table:"])
+        raise UserError(f"teacher.model '{settings.model}': unknown schema '{prefix}', use {', '.join(known)}")
+    kind: TeacherKind = import_module(f"{package}.{name}").Kind(settings)
+    return kind
+
+
+def weights_file(settings: TeacherSettings, path: str) -> Path:
+    """Checks that weights are named and stand there.
+
+    Args:
+        settings: for the message.
+        path: of the weights; empty where the recipe names none.
+
+    Raises:
+        UserError: no weights are named, or there is no such file of a kind that holds weights.
+    """
+    if not path:
+        raise UserError(
+            f"teacher.model '{settings.model}' has no weights, and random ones are refused: "
+            "set teacher.weights to a file, or teacher.model to 'demo'"
+        )
+    file = Path(path).expanduser()
+    if file.suffix not in WEIGHTS_SUFFIXES or not file.is_file():
+        raise UserError(f"teacher.weights {file}: no such file of a kind {', '.join(WEIGHTS_SUFFIXES)}")
+    return file
+
+
+def file_in(settings: TeacherSettings, folder: Path, names: tuple[str, ...]) -> Path:
+    """Finds the first of the names that stands in a folder. Raises UserError where none does."""
+    file = next((folder / name for name in names if (folder / name).is_file()), None)
+    if file is None:
+        raise UserError(f"teacher.model '{settings.model}': the folder needs {' or '.join(names)}")
+    return file
+
+
+def read_weights(path: Path) -> "dict[str, Tensor]":
+    """Reads a state dict, safetensors or torch (weights only, on the CPU).
+
+    Raises:
+        pickle.UnpicklingError, SafetensorError, OSError, RuntimeError: the file is damaged, or holds code.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
