@@ -17,7 +17,7 @@ from echoingecg.recipe import PromotionSettings
 from tasks.base.workspace import Workspace, writing_to
 from tasks.operations.students import find_student
 from tasks.pairs import check_same_sides, sides_of
-from tasks.store import Artefact, ArtefactStore, private_folder
+from tasks.store import Artefact, ArtefactStore, check_alias, private_folder
 
 _CLOCK_TOLERANCE_SECONDS = 300.0  # between two machines
 MAX_TRIES = 3  # retrains begun on an export before it is set aside
@@ -209,6 +209,7 @@ def promote(
     Raises:
         UserError: no such student, both are the same, or they were not evaluated on the same test ECGs.
     """
+    check_alias(alias)
     locks = store.workspace.artefacts / ".locks"
     with writing_to(store.workspace.root):
         locks.mkdir(parents=True, exist_ok=True)

@@ -48,7 +48,11 @@ class Job:
 
     @cached_property
     def key(self) -> bytes:
-        """Pseudonym key: the recipe's public key, or a secret that is made once and stays in the workspace."""
+        """Pseudonym key: the recipe's public key, or a secret that is made once and stays in the workspace.
+
+        Raises:
+            StoreError: the file of the secret is damaged.
+        """
         if public := self.recipe.catalog.public_key:
             return public.encode()
         path = self.workspace.private / "pseudonym.key"
@@ -58,7 +62,13 @@ class Job:
                 if not path.exists():
                     with replace_atomically(path, 0o600) as beside:
                         beside.write_bytes(secrets.token_bytes(_KEY_BYTES))
-                return path.read_bytes()
+                key = path.read_bytes()
+        if len(key) != _KEY_BYTES:
+            raise StoreError(
+                f"{path}: {len(key)} bytes, a pseudonym key has {_KEY_BYTES}: bring it back from a backup. Without it "
+                "the pseudonyms of this workspace cannot be made again; a new workspace gets a new key"
+            )
+        return key
 
     @property
     def index_file(self) -> Path:

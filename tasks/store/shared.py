@@ -265,8 +265,7 @@ class Aliases:
         Raises:
             StoreError: not a name for an alias; the disk or S3 refuses.
         """
-        if not _is_alias(name):
-            raise StoreError(f"'{name}' cannot be an alias: use letters, digits, '.' and '_', and no stage's name")
+        check_alias(name)
         if self._shared is not None:
             self._shared.bucket.write(f"{_ALIASES}/{name}", f"{target}\n".encode())
         with writing_to(self._root):
@@ -285,6 +284,12 @@ class Aliases:
     def _shared_target(self, name: str) -> str | None:
         text = self._shared.bucket.read(f"{_ALIASES}/{name}") if self._shared is not None else None
         return None if text is None else text.decode(errors="replace").strip()
+
+
+def check_alias(name: str) -> None:
+    """Raises StoreError for what is no name of an alias, such as a path."""
+    if not _is_alias(name):
+        raise StoreError(f"'{name}' cannot be an alias: use letters, digits, '.' and '_', and no stage's name")
 
 
 def _is_alias(name: str) -> bool:

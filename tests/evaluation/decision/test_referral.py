@@ -21,6 +21,7 @@ from echoingecg.evaluation.decision.calibration import (
 )
 from echoingecg.evaluation.decision.predictive import EcgValues, ExpectedEcho, PredictiveDistribution, expected_echo
 from echoingecg.evaluation.decision.threshold_and_referral import (
+    FLOAT32_ROUNDING,
     advice,
     choose_referral,
     choose_threshold,
@@ -266,3 +267,9 @@ def test_ten_patients_of_each_class_are_needed_and_all_of_one_fold_are_too_few()
         found = chosen(label, expit(generator.normal(size=100)), patient, "validation")
         assert found.method == method
         assert ("9 validation patients" if method == "none" else "too few") in found.says
+
+
+def test_rounding_is_a_few_units_of_float32() -> None:
+    """More than was measured between processors (0.7 units in the last place), and far too little to refer ECGs by."""
+    unit = float(np.finfo(np.float32).eps)
+    assert 4 * unit < FLOAT32_ROUNDING < 16 * unit

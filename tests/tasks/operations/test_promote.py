@@ -101,3 +101,12 @@ def test_which_student_is_meant(store: ArtefactStore) -> None:
     assert find_student(store, str(only)).student.version == only.manifest.inputs["student"]
     with pytest.raises(StoreError, match="no artefact named"):
         find_student(store, "student-0000")
+
+
+@pytest.mark.parametrize("alias", ["../../../evil", "a/b", "/tmp/evil", "..", "student", ""])
+def test_a_path_is_no_alias_and_writes_nothing(store: ArtefactStore, alias: str) -> None:
+    challenger = judged(store, "a", 0.5)
+    before = sorted(store.workspace.root.parent.rglob("*"))
+    with pytest.raises(StoreError, match="cannot be an alias"):
+        promote(store, str(challenger), alias, RULE)
+    assert sorted(store.workspace.root.parent.rglob("*")) == before
