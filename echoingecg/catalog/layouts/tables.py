@@ -20,12 +20,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
+from echoingecg.catalog.layouts.quoting import StrictCsv
 from echoingecg.common import ExportError
 
 _BOM = b"\xef\xbb\xbf"
 _GZIP = ".gz"
 _BLOCK_BYTES = 8 << 20  # a batch; a record must fit into one
 _HEADER_RECORDS = 1
+_MOST_HEADER_BYTES = 1 << 20
+_LINE_END = re.compile(rb"[\r\n]")
 _FOLDERS_BELOW = 5  # HOST/files/mimiciv/3.1/hosp, as a recursive download leaves them
 # Below the direct subfolders only these are entered: a folder of files may hold a hundred thousand others.
 _ENTERED = re.compile(r"mimic[\w.-]*|echonext|\d+(\.\d+)+|hosp|files", re.IGNORECASE)
@@ -81,7 +84,7 @@ class ExportTable:
 
         Returns:
             A frame with these columns and `row`, the name of each row; and the names of rows with too many or too few
-            values.
+            values, or with a lone quotation mark.
 
         Raises:
             ExportError: a needed column is missing, the file is not UTF-8, or it changed since `find_tables`.
@@ -89,7 +92,7 @@ class ExportTable:
         header = _header(self.path, self.name)
         wanted = self._wanted(header, needed, optional)
         malformed: list[int] = []
-        parts = list(self._stream(wanted, pa.string(), malformed))
+        parts = list(self._stream(len(header), wanted, pa.string(), malformed))
         records = np.concatenate([np.zeros(0, np.int64), *(part.records for part in parts)])
         schema = pa.schema([(name, pa.string()) for name in wanted])
         table = pa.Table.from_batches([part.columns for part in parts], schema)
@@ -114,7 +117,7 @@ class ExportTable:
         header = _header(self.path, self.name)
         wanted = self._wanted(header, needed, optional)
         absent = [column for column in optional if column not in header]
-        for part in self._stream(wanted, _CODES, malformed):
+        for part in self._stream(len(header), wanted, _CODES, malformed):
             empty = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(part.records), np.int32)), pa.array([""]))
             arrays = [*part.columns.columns, *([empty] * len(absent))]
             yield TableBatch(part.records, pa.RecordBatch.from_arrays(arrays, [*wanted, *absent]))
@@ -128,8 +131,8 @@ class ExportTable:
                 )
         return [*needed, *(column for column in optional if column in header)]
 
-    def _stream(self, columns: list[str], kind: pa.DataType, malformed: list[int]) -> Iterator[TableBatch]:
-        """Yields batches of stripped text, of type string or dictionary."""
+    def _stream(self, width: int, columns: list[str], kind: pa.DataType, malformed: list[int]) -> Iterator[TableBatch]:
+        """Yields batches of stripped text, of type string or dictionary, of a table of `width` columns."""
 
         def refuse(row: arrow_csv.InvalidRow) -> str:
             malformed.append(row.number)
@@ -139,7 +142,7 @@ class ExportTable:
         try:
             with pa.input_stream(str(self.path), compression="gzip" if self.path.suffix == _GZIP else None) as stream:
                 reader = arrow_csv.open_csv(
-                    stream,
+                    pa.PythonFile(StrictCsv(stream, width, _BLOCK_BYTES), mode="r"),
                     read_options=arrow_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
                     parse_options=arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
                     convert_options=arrow_csv.ConvertOptions(
@@ -273,7 +276,7 @@ def _header(path: Path, name: str) -> list[str]:
     """Reads the column names. Raises ExportError if there is no first line, or if a name occurs twice."""
     try:
         with gzip.open(path) if path.suffix == _GZIP else path.open("rb") as file:
-            line = file.readline().removeprefix(_BOM)
+            line = _LINE_END.split(file.read(_MOST_HEADER_BYTES).removeprefix(_BOM), maxsplit=1)[0]
     except (OSError, EOFError, zlib.error) as fault:
         raise ExportError(f"{name}: cannot be read: {_cause(fault)}") from fault
     try:
