@@ -24,8 +24,8 @@ from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.catalog.scanned_files import ScannedFile, ScannedFiles, with_earlier
 from echoingecg.catalog.units import with_stated_units
 from echoingecg.common import ExportError, Progress, Refusal, fingerprint, hash_files, no_progress
-from echoingecg.ecg.decode.members import check_member, hash_member, member_of, split_member
-from echoingecg.ecg.decode.wfdb import HEADER_SUFFIX, files_of_record
+from echoingecg.ecg.decode.arrays.members import check_member, hash_member, member_of, split_member
+from echoingecg.ecg.decode.wfdb_header import HEADER_SUFFIX, files_of_record
 from echoingecg.recipe import CatalogSettings
 
 _FILES_PER_REPORT = 1000  # files between two progress reports

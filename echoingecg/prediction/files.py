@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from data_contracts.prediction import NOTICE, NUMBERS, READINGS
 from data_contracts.tables import TableContract
 from echoingecg.common import UserError, replace_atomically
-from echoingecg.ecg.decode.wfdb import HEADER_SUFFIX
+from echoingecg.ecg.decode.wfdb_header import HEADER_SUFFIX
 
 if TYPE_CHECKING:
     from echoingecg.prediction.predictor import Predicted  # torch

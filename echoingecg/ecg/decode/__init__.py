@@ -1,12 +1,17 @@
-"""One ECG file of any accepted format becomes a Recording; the format is found from the content."""
+"""One ECG file of any accepted format becomes a Recording; the format is found from the content.
+
+Folders, uppermost first: arrays, vendor_xml, recording.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode import aecg, cardiosoft, dicom, edf, members, muse, npy, philips, scp, wfdb, xml
+from echoingecg.ecg.decode import dicom, edf, scp, wfdb, wfdb_header
+from echoingecg.ecg.decode.arrays import members, npy
 from echoingecg.ecg.decode.recording import Recording, Stated, read_whole
+from echoingecg.ecg.decode.vendor_xml import aecg, cardiosoft, muse, philips, xml
 
 __all__ = ["HEAD_BYTES", "binary_format", "decode"]
 
@@ -50,7 +55,7 @@ def decode(
     if (member := members.member_of(path)) is not None and member[0].is_file():
         name, recording = members.decode_member(*member, stated)
         return replace(recording, format=name)
-    file_path = path if path.is_file() else path.with_name(path.name + wfdb.HEADER_SUFFIX)
+    file_path = path if path.is_file() else path.with_name(path.name + wfdb_header.HEADER_SUFFIX)
     if not file_path.is_file():
         raise Refusal("missing_file", "the file is not there")
     name, recording = _decode(file_path, stated)
@@ -78,9 +83,9 @@ def _decode(path: Path, stated: Stated) -> tuple[str, Recording]:
         name, decode_xml = _XML_FORMATS[root_name]
         return name, decode_xml(root, stated)
     try:
-        header = wfdb.read_header(path)
+        header = wfdb_header.read_header(path)
     except Refusal as refusal:
-        if path.suffix == wfdb.HEADER_SUFFIX or path.stat().st_size == 0:
+        if path.suffix == wfdb_header.HEADER_SUFFIX or path.stat().st_size == 0:
             raise
         raise Refusal("unknown_format", "none of the formats that are read here") from refusal
     return "WFDB", wfdb.decode_wfdb(path, header, stated)

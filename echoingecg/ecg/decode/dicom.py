@@ -15,7 +15,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from echoingecg.common import Refusal, silence_libraries
-from echoingecg.ecg.decode.recording import LEAD_NUMBERS, Recording, Stated, canonical_lead, check_size
+from echoingecg.ecg.decode.recording import Recording, Stated, check_size
+from echoingecg.ecg.decode.recording.leads import LEAD_NUMBERS, canonical_lead
 
 _TAGS = ["WaveformSequence"]  # names, birth dates and pixel data are not even parsed
 _ENCODINGS = {

@@ -6,6 +6,7 @@ import numpy as np
 
 from echoingecg.common import Refusal
 from echoingecg.ecg.decode import recording
+from echoingecg.ecg.decode.recording.leads import canonical_lead
 
 _FIXED_BYTES = 256
 # Bytes of each signal's fields: label, transducer, unit, physical minimum and maximum, digital minimum and
@@ -34,7 +35,7 @@ def decode_edf(path: Path, stated: recording.Stated) -> recording.Recording:
     start, records = recording.whole_number(fixed[184:192]), recording.whole_number(fixed[236:244])
     duration = recording.number(fixed[244:252])
     counts = [recording.whole_number(spelling) or 0 for spelling in fields[_SAMPLES]]
-    rows = [row for row in range(signals) if recording.canonical_lead(fields[_LABEL][row]) is not None]
+    rows = [row for row in range(signals) if canonical_lead(fields[_LABEL][row]) is not None]
     if not rows:
         raise Refusal("missing_leads", "no signal has the name of a lead")
     if len({counts[row] for row in rows}) != 1:

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode.recording import LEAD_NUMBERS, Recording, Stated, check_size, read_whole
+from echoingecg.ecg.decode.recording import Recording, Stated, check_size, read_whole
+from echoingecg.ecg.decode.recording.leads import LEAD_NUMBERS
 
 _RECORD = struct.Struct("<HI")  # CRC, length
 _HEADER = struct.Struct("<HHIBB6s")  # CRC, section, length, versions, reserved

@@ -12,7 +12,8 @@ from pydicom.dataset import Dataset
 from data_contracts.conventions import LEADS
 from echoingecg.common import Refusal
 from echoingecg.ecg.decode import decode
-from echoingecg.ecg.decode.recording import arrange, canonical_lead
+from echoingecg.ecg.decode.recording import arrange
+from echoingecg.ecg.decode.recording.leads import canonical_lead
 
 ECG = Path(str(get_testdata_file("waveform_ecg.dcm")))
 

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from data_contracts.conventions import LEADS
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode.recording import Recording, arrange, canonical_lead, complete, units_per_millivolt
+from echoingecg.ecg.decode.recording import Recording, arrange, complete
+from echoingecg.ecg.decode.recording.leads import canonical_lead
+from echoingecg.ecg.decode.recording.units import units_per_millivolt
 from echoingecg.ecg.quality import check_plausible, typical_amplitude
 from echoingecg.recipe import EcgSettings
 from helpers.ecg.wfdb_files import CLINICAL

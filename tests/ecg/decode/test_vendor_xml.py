@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from echoingecg.common import Refusal
 from echoingecg.ecg.decode import decode
-from echoingecg.ecg.decode.philips import decode_xli
 from echoingecg.ecg.decode.recording import arrange, limb_lead_error
+from echoingecg.ecg.decode.vendor_xml.philips import decode_xli
 from helpers.ecg.ecg_files import STEP, ecg_steps, write_aecg, write_cardiosoft, write_muse, write_philips, xli_chunk
 from helpers.paths import Recording
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from echoingecg.common import Refusal
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import MAX_VALUES
-from echoingecg.ecg.decode.wfdb import files_of_record, parse_header
+from echoingecg.ecg.decode.wfdb_header import files_of_record, parse_header
 from helpers.ecg.wfdb_files import CLINICAL, edit_header, heartbeats, write_record
 
 SIGNAL = heartbeats()

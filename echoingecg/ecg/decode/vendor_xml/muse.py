@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode import recording, xml
+from echoingecg.ecg.decode import recording
+from echoingecg.ecg.decode.recording.leads import canonical_lead
+from echoingecg.ecg.decode.vendor_xml import xml
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -29,7 +31,7 @@ def decode_muse(root: "Element", stated: recording.Stated) -> recording.Recordin
     leads = [
         lead
         for lead in xml.children(rhythm, "LeadData")
-        if recording.canonical_lead(xml.text(xml.child(lead, "LeadID"))) is not None
+        if canonical_lead(xml.text(xml.child(lead, "LeadID"))) is not None
     ]
     if not leads:
         raise Refusal("missing_leads", "no stored lead has the name of a lead")

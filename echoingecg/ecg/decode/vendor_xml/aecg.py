@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode import recording, xml
+from echoingecg.ecg.decode import recording
+from echoingecg.ecg.decode.recording.leads import canonical_lead
+from echoingecg.ecg.decode.vendor_xml import xml
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -34,7 +36,7 @@ def decode_aecg(root: "Element", stated: recording.Stated) -> recording.Recordin
     if not sets:
         raise Refusal("unknown_format", "the aECG's rhythm holds no sequences")
     chosen = max(map(_sequences, sets), key=_preference)
-    waves = [(lead, value) for lead, value in chosen.items() if recording.canonical_lead(lead) is not None]
+    waves = [(lead, value) for lead, value in chosen.items() if canonical_lead(lead) is not None]
     if not waves:
         raise Refusal("missing_leads", "no sequence has the code of a lead")
     times = [value for code, value in chosen.items() if code in _TIMES]
@@ -66,7 +68,7 @@ def _sequences(group: "Element") -> dict[str, "Element"]:
 
 def _preference(sequences: dict[str, "Element"]) -> tuple[int, int]:
     """Sort key, the best set greatest: leads, then characters of the longest lead."""
-    waves = [value for code, value in sequences.items() if recording.canonical_lead(code) is not None]
+    waves = [value for code, value in sequences.items() if canonical_lead(code) is not None]
     return len(waves), max((len(xml.text(xml.child(value, "digits"))) for value in waves), default=0)
 
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode import recording, xml
+from echoingecg.ecg.decode import recording
+from echoingecg.ecg.decode.recording.leads import canonical_lead
+from echoingecg.ecg.decode.vendor_xml import xml
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -30,7 +32,7 @@ def decode_cardiosoft(root: "Element", stated: recording.Stated) -> recording.Re
     waves = [
         (lead, wave)
         for wave in xml.children(strip, "WaveformData")
-        if recording.canonical_lead(lead := wave.get("lead") or "") is not None
+        if canonical_lead(lead := wave.get("lead") or "") is not None
     ]
     if not waves:
         raise Refusal("missing_leads", "no stored lead has the name of a lead")

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode import recording, xml
+from echoingecg.ecg.decode import recording
+from echoingecg.ecg.decode.recording.leads import canonical_lead
+from echoingecg.ecg.decode.vendor_xml import xml
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -98,7 +100,7 @@ def _restored(stored: np.ndarray, leads: tuple[str, ...]) -> np.ndarray:
     Returns:
         int64 (lead, time).
     """
-    names = [recording.canonical_lead(lead) for lead in leads]
+    names = [canonical_lead(lead) for lead in leads]
     if len(set(names) - {None}) != len([name for name in names if name]):
         raise Refusal("missing_leads", "a lead is named twice")
     if not {"I", "II", "III"} <= set(names):

@@ -6,7 +6,7 @@ from tokenize import TokenError
 import numpy as np
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode import standardised
+from echoingecg.ecg.decode.arrays import standardised
 from echoingecg.ecg.decode.recording import Recording, Stated, check_size
 
 _NUMERIC_KINDS = "fiu"  # never objects: no pickle is read

@@ -1,0 +1,1 @@
+"""ECGs as XML: GE MUSE and CardioSoft, Philips, HL7 aECG."""
