@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_contracts.conventions import FINDING_RULES
+from data_contracts.conventions import FINDING_RULES, LEADS
 from echoingecg.common import Refusal, one_blas_thread, result_or_refusal
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import Stated, arrange
@@ -255,7 +255,9 @@ def fill_gaps(signal: np.ndarray, max_share: float) -> tuple[np.ndarray, np.ndar
     gaps = ~np.isfinite(signal)
     missing = gaps.mean(axis=1)
     if (worst := missing.max()) > max_share or worst == 1:
-        raise Refusal("nan", f"{worst:.1%} of a lead's samples are missing")
+        lead, count = LEADS[int(missing.argmax())], np.count_nonzero(gaps, axis=1).max()
+        detail = f"{count} of {signal.shape[1]} samples of lead {lead} {'are' if count > 1 else 'is'} missing"
+        raise Refusal("nan", f"{detail}, more than ecg.max_nan_share ({max_share:g}) allows")
     if worst == 0:
         return signal, missing
     filled = signal.copy()

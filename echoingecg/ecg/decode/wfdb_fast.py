@@ -14,8 +14,8 @@ import numpy as np
 
 from data_contracts.conventions import LEADS
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode import recording, wfdb
-from echoingecg.ecg.decode.recording.leads import canonical_lead
+from echoingecg.ecg.decode import recording, wfdb_signals
+from echoingecg.ecg.decode.recording.leads import canonical_leads
 from echoingecg.ecg.decode.wfdb_header import HEADER_SUFFIX, NO_FILE, Header, Signal, parse_header
 
 _MAX_HEADER_BYTES = 1 << 14
@@ -95,20 +95,20 @@ def decode_plain(record: PlainRecord, stated: recording.Stated) -> tuple[np.ndar
         return None
     frequency = stated.frequency(record.header.sampling_frequency)
     rows, baseline, scale = scaling
-    digital = np.ascontiguousarray(wfdb.frames_16(np.frombuffer(record.data, "<i2"), record.header).T)[rows]
+    digital = np.ascontiguousarray(wfdb_signals.frames_16(np.frombuffer(record.data, "<i2"), record.header).T)[rows]
     signal = digital.astype(np.float32)
     if baseline.any():
         signal -= baseline
     signal /= scale
-    if digital.min() == wfdb.MISSING_16:
-        signal[digital == wfdb.MISSING_16] = np.nan
+    if digital.min() == wfdb_signals.MISSING_16:
+        signal[digital == wfdb_signals.MISSING_16] = np.nan
     return signal, frequency
 
 
 @lru_cache(maxsize=256)
 def _scaling(signals: tuple[Signal, ...], stated_unit: str | None) -> Scaling | None:
     """Rows of the twelve leads, and their baselines and scales, float32 (12, 1)."""
-    leads = [canonical_lead(signal.lead) for signal in signals]
+    leads = canonical_leads([signal.lead for signal in signals])
     if sorted(lead for lead in leads if lead is not None) != sorted(LEADS):
         return None
     rows = [leads.index(lead) for lead in LEADS]

@@ -18,8 +18,9 @@ NO_FILE = "~"  # stands for no file and for a gap between segments
 _MAX_HEADER_BYTES = 1 << 20  # a header of 12 signals has about 1 kB
 
 _NUMBER = r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?|[-+]?\d+\.(?:[eE][-+]?\d+)?"
+_NAME = r"[-\w]+(?:\.[-\w]+)*"  # names may hold dots, as a DICOM UID does, but never lead out of their folder
 _RECORD_LINE = re.compile(
-    r"(?P<name>[-\w]+)(?:/(?P<segments>\d+))?\s+(?P<signals>\d+)"
+    rf"(?P<name>{_NAME})(?:/(?P<segments>\d+))?\s+(?P<signals>\d+)"
     rf"(?:\s+(?P<frequency>{_NUMBER})(?:/\S+)?(?:\s+(?P<samples>\d+)(?:\s+\S.*)?)?)?"
 )
 # A signal line without its file, first value and checksum.
@@ -28,9 +29,9 @@ _SIGNAL = re.compile(
     rf"(?:\s+(?P<gain>{_NUMBER})(?:\((?P<baseline>-?\d+)\))?(?:/(?P<unit>\S+))?"
     r"(?:\s+(?P<resolution>\d+)(?:\s+(?P<zero>-?\d+)(?:\s+(?P<block>\d+)(?:\s+(?P<lead>\S.*))?)?)?)?)?"
 )
-_SEGMENT_LINE = re.compile(r"(?P<name>[-\w]+|~)\s+(?P<samples>\d+)")
-# What the wfdb library can open, and nothing that leads out of the header's own folder.
-_FILE_NAME = re.compile(r"[-\w]+(?:\.\w+)?", re.ASCII)
+_SEGMENT_LINE = re.compile(rf"(?P<name>{_NAME}|~)\s+(?P<samples>\d+)")
+_FILE_NAME = re.compile(_NAME, re.ASCII)
+SIGNAL_SUFFIXES = (".dat", ".mat")
 
 
 class Signal(NamedTuple):
@@ -46,6 +47,13 @@ class Signal(NamedTuple):
     lead: str
 
 
+class Segment(NamedTuple):
+    """A part of a record: the name of its own record, or NO_FILE for a gap, and its length in frames."""
+
+    name: str
+    samples: int
+
+
 @dataclass(frozen=True)
 class Header:
     """What a header states. A record has signals of its own or segments. None: not stated.
@@ -55,7 +63,7 @@ class Header:
         samples: frames, which is samples of each signal unless it has several a frame.
         count: number of signals.
         signals, files, checksums: one a signal; empty for a record of segments.
-        segments: names of records; empty for a record of signals.
+        segments: in order of time; empty for a record of signals.
     """
 
     sampling_frequency: float | None
@@ -64,7 +72,7 @@ class Header:
     signals: tuple[Signal, ...]
     files: tuple[str, ...]
     checksums: tuple[int | None, ...]
-    segments: tuple[str, ...]
+    segments: tuple[Segment, ...]
 
     @property
     def is_plain_16(self) -> bool:
@@ -141,12 +149,11 @@ def _signal(*fields: str) -> Signal:
     )
 
 
-def _segment_line(line: str) -> str:
-    """The name of a segment."""
+def _segment_line(line: str) -> Segment:
     match = _SEGMENT_LINE.fullmatch(line)
     if match is None:
         raise Refusal("unreadable", "a segment line is not of WFDB's form")
-    return match["name"]
+    return Segment(match["name"], int(match["samples"]))
 
 
 def files_of_record(header_path: Path) -> Iterator[Path]:
@@ -161,13 +168,22 @@ def files_of_record(header_path: Path) -> Iterator[Path]:
     yield header_path
     header = _header_or_none(header_path)
     parts = [header]
-    for name in dict.fromkeys(header.segments if header else ()):
+    for name in dict.fromkeys(segment.name for segment in header.segments) if header else ():
         if name != NO_FILE:
             path = header_path.with_name(f"{name}{HEADER_SUFFIX}")
             yield path
             parts.append(_header_or_none(path))
     names = (name for part in parts if part for name in part.files if name != NO_FILE)
     yield from (header_path.with_name(name) for name in dict.fromkeys(names))
+
+
+def header_of_signals(path: Path) -> Path | None:
+    """Returns the header beside a signal file that names it; None where there is none. Raises OSError."""
+    header_path = path.with_suffix(HEADER_SUFFIX)
+    if path.suffix.lower() not in SIGNAL_SUFFIXES or not header_path.is_file():
+        return None
+    header = _header_or_none(header_path)
+    return header_path if header and path.name in header.files else None
 
 
 def _header_or_none(path: Path) -> Header | None:

@@ -236,3 +236,57 @@ def test_cardiosoft_leads_are_mapped_by_name(tmp_path: Path) -> None:
     plain = arrange(decode(path))
     path.write_text(path.read_text().replace('lead="aV', 'lead="AV'))
     np.testing.assert_array_equal(arrange(decode(path)), plain)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "codec"),
+    [
+        ("GB2312", "gb18030"), ("gbk", "gbk"), ("GB18030", "gb18030"), ("x-gbk", "gbk"), ("windows-936", "gbk"),
+        ("Big5", "big5"), ("Shift_JIS", "cp932"), ("x-sjis", "shift_jis"), ("Windows-31J", "cp932"),
+        ("EUC-JP", "euc_jp"), ("ISO-2022-JP", "iso2022_jp"), ("EUC-KR", "cp949"), ("ks_c_5601-1987", "euc_kr"),
+        ("windows-949", "cp949"), ("windows-1252", "cp1252"), ("windows-1251", "cp1251"), ("WINDOWS-1250", "cp1250"),
+        ("cp1253", "cp1253"), ("windows-874", "cp874"), ("TIS-620", "tis_620"), ("KOI8-R", "koi8_r"),
+        ("ISO-8859-2", "iso8859_2"), ("ISO-8859-15", "iso8859_15"), ("UTF-16", "utf_16"), ("us-ascii", "ascii"),
+    ],
+)  # fmt: skip
+def test_encodings_of_the_world(tmp_path: Path, encoding: str, codec: str) -> None:
+    """A patient's name in the script of each encoding: every character that it has above ASCII, as far as they go."""
+    path = write_muse(tmp_path, ecg_steps())
+    letters = "张伟日本山田김민준éèüßИванőşΩตี"
+    name = "".join(letter for letter in letters if letter.encode(codec, "ignore"))
+    text = path.read_text(encoding="latin-1").replace("ISO-8859-1", encoding)
+    text = text.replace("<RestingECG>", f"<RestingECG><PatientLastName>{name}</PatientLastName>", 1)
+    expected = decode(path).signal
+    path.write_bytes(text.encode(codec))
+    np.testing.assert_array_equal(decode(path).signal, expected)
+
+
+@pytest.mark.parametrize("encoding", ["base64", "rot13", "zlib", "unicode_escape", "idna", "utf-7", "undefined", "hex"])
+def test_encodings_that_are_none_of_text_are_refused(tmp_path: Path, encoding: str) -> None:
+    path = write_muse(tmp_path, ecg_steps())
+    path.write_text(path.read_text(encoding="latin-1").replace("ISO-8859-1", encoding), encoding="latin-1")
+    with pytest.raises(Refusal, match="encoding"):
+        decode(path)
+
+
+def test_bytes_that_are_not_of_the_encoding_are_refused(tmp_path: Path) -> None:
+    path = write_muse(tmp_path, ecg_steps())
+    content = path.read_bytes().replace(b"ISO-8859-1", b"EUC-KR")
+    path.write_bytes(content.replace(b"<RestingECG>", b"<RestingECG><Name>\xff\xff</Name>", 1))
+    with pytest.raises(Refusal, match="not of its encoding"):
+        decode(path)
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("seconds", [5, 10, 30])
+def test_of_two_rhythms_the_one_with_the_leads_counts(tmp_path: Path, first: bool, seconds: int) -> None:
+    """The other holds I and II alone, for half, the whole or thrice the time."""
+    strip = write_muse(tmp_path, ecg_steps(seconds=seconds)).read_text(encoding="latin-1")
+    strip = strip[strip.index("<Waveform><WaveformType>Rhythm") : strip.rindex("</RestingECG>")]
+    leads = strip.split("<LeadData>")
+    strip = "<LeadData>".join(leads[:3]) + "</Waveform>"
+    path = write_muse(tmp_path, ecg_steps())
+    expected = decode(path).signal
+    place = "<Waveform><WaveformType>Rhythm" if first else "</RestingECG>"
+    path.write_text(path.read_text(encoding="latin-1").replace(place, strip + place), encoding="latin-1")
+    np.testing.assert_array_equal(decode(path).signal, expected)

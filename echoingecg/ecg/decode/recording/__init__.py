@@ -15,7 +15,7 @@ import numpy as np
 
 from data_contracts.conventions import LEADS
 from echoingecg.common import Refusal, canonical_json
-from echoingecg.ecg.decode.recording.leads import canonical_lead
+from echoingecg.ecg.decode.recording.leads import canonical_leads, without_leads
 from echoingecg.ecg.decode.recording.units import multiples_per_millivolt, units_per_millivolt
 
 # All signals of a file together: 1 GB as float64, or more than three hours of twelve leads at 1 kHz.
@@ -45,6 +45,7 @@ class Recording:
         leads: the leads' names as the file spells them, one a row of `signal`.
         sampling_frequency: Hz, positive.
         derived: those of `leads` that were computed from other leads and not read from the file.
+        others: names of the file's signals that are no leads, and not in `signal`.
         format: the kind of file, for example `SCP-ECG`; `decode` fills it in.
     """
 
@@ -52,6 +53,7 @@ class Recording:
     leads: tuple[str, ...]
     sampling_frequency: float
     derived: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     format: str = ""
 
 
@@ -110,7 +112,7 @@ def arrange(recording: Recording) -> np.ndarray:
     rows = _rows(completed)
     absent = [lead for lead in LEADS if lead not in rows]
     if absent:
-        raise Refusal("missing_leads", f"no lead named {', '.join(absent)}")
+        raise without_leads([*recording.leads, *recording.others], absent)
     return completed.signal[[rows[lead] for lead in LEADS]]
 
 
@@ -137,8 +139,7 @@ def complete(recording: Recording) -> Recording:
 def _rows(recording: Recording) -> dict[str, int]:
     """Row of the signal by canonical lead name."""
     rows: dict[str, int] = {}
-    for row, spelling in enumerate(recording.leads):
-        lead = canonical_lead(spelling)
+    for row, lead in enumerate(canonical_leads(recording.leads)):
         if lead in rows:
             raise Refusal("missing_leads", f"lead {lead} is named twice")
         if lead is not None:

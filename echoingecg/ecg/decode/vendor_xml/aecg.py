@@ -7,7 +7,7 @@ import numpy as np
 
 from echoingecg.common import Refusal
 from echoingecg.ecg.decode import recording
-from echoingecg.ecg.decode.recording.leads import canonical_lead
+from echoingecg.ecg.decode.recording.leads import canonical_lead, without_leads
 from echoingecg.ecg.decode.vendor_xml import xml
 
 if TYPE_CHECKING:
@@ -38,13 +38,14 @@ def decode_aecg(root: "Element", stated: recording.Stated) -> recording.Recordin
     chosen = max(map(_sequences, sets), key=_preference)
     waves = [(lead, value) for lead, value in chosen.items() if canonical_lead(lead) is not None]
     if not waves:
-        raise Refusal("missing_leads", "no sequence has the code of a lead")
+        raise without_leads([code for code in chosen if code not in _TIMES])
     times = [value for code, value in chosen.items() if code in _TIMES]
     frequency = stated.frequency(_frequency(times))
     values = [_millivolts(value, stated) for _, value in waves]
     if len(set(map(len, values))) != 1:
         raise Refusal("unreadable", "the leads differ in their count of samples")
-    return recording.Recording(np.stack(values), tuple(lead for lead, _ in waves), frequency)
+    others = tuple(code for code in chosen if code not in _TIMES and canonical_lead(code) is None)
+    return recording.Recording(np.stack(values), tuple(lead for lead, _ in waves), frequency, others=others)
 
 
 def _code(element: "Element") -> str:

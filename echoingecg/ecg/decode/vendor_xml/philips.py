@@ -13,7 +13,7 @@ import numpy as np
 
 from echoingecg.common import Refusal
 from echoingecg.ecg.decode import recording
-from echoingecg.ecg.decode.recording.leads import canonical_lead
+from echoingecg.ecg.decode.recording.leads import canonical_leads
 from echoingecg.ecg.decode.vendor_xml import xml
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _restored(stored: np.ndarray, leads: tuple[str, ...]) -> np.ndarray:
     Returns:
         int64 (lead, time).
     """
-    names = [canonical_lead(lead) for lead in leads]
+    names = canonical_leads(leads)
     if len(set(names) - {None}) != len([name for name in names if name]):
         raise Refusal("missing_leads", "a lead is named twice")
     if not {"I", "II", "III"} <= set(names):
