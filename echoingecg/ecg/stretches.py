@@ -202,10 +202,13 @@ def find_pulses(raw: np.ndarray, filtered: np.ndarray, sampling_frequency: float
     is_present = np.zeros(raw.shape[:-2], dtype=bool)
     for record in np.argwhere(in_limbs | in_eight):
         place = tuple(record)
-        is_present[place] = _has_common_pulse(raw[place], sampling_frequency) or _has_equal_steps(
-            raw[place], sampling_frequency
-        )
+        is_present[place] = has_pulse(raw[place], sampling_frequency)
     return is_present
+
+
+def has_pulse(raw: np.ndarray, sampling_frequency: float) -> bool:
+    """Whether float (12, time), mV, unfiltered, holds a calibration pulse: the proof, without the sign."""
+    return _has_common_pulse(raw, sampling_frequency) or _has_equal_steps(raw, sampling_frequency)
 
 
 def _has_common_pulse(raw: np.ndarray, sampling_frequency: float) -> bool:

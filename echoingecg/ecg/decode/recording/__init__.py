@@ -97,6 +97,9 @@ class Stated:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+NOTHING_STATED = Stated()
+
+
 def arrange(recording: Recording) -> np.ndarray:
     """The twelve leads in the order of data_contracts.conventions.LEADS; other signals are left out.
 
