@@ -9,9 +9,9 @@ from pathlib import Path
 
 from echoingecg.common import Refusal
 from echoingecg.ecg.decode import dicom, edf, scp, wfdb, wfdb_header
-from echoingecg.ecg.decode.arrays import members, npy
+from echoingecg.ecg.decode.arrays import mat, members, npy, table
 from echoingecg.ecg.decode.recording import Recording, Stated, read_whole
-from echoingecg.ecg.decode.vendor_xml import aecg, cardiosoft, muse, philips, xml
+from echoingecg.ecg.decode.vendor_xml import aecg, cardiosoft, mortara, muse, philips, xml
 
 __all__ = ["HEAD_BYTES", "binary_format", "decode"]
 
@@ -21,6 +21,7 @@ _BINARY_FORMATS = {
     "EDF": (lambda head: head.startswith(edf.EDF_SIGNATURE), edf.decode_edf),
     "BDF": (lambda head: head.startswith(edf.BDF_SIGNATURE), edf.decode_edf),
     "SCP-ECG": (lambda head: head.startswith(b"SCPECG", 16), scp.decode_scp),
+    "MATLAB": (lambda head: head.startswith(mat.SIGNATURE), mat.decode_mat),
     "DICOM": (dicom.starts_as_dicom, dicom.decode_dicom),
 }
 # By the document's root element: format, and the decoder of (root, stated).
@@ -29,6 +30,7 @@ _XML_FORMATS = {
     "restingecgdata": ("Philips", philips.decode_philips),
     "AnnotatedECG": ("HL7 aECG", aecg.decode_aecg),
     "CardiologyXML": ("CardioSoft", cardiosoft.decode_cardiosoft),
+    "ECG": ("Mortara", mortara.decode_mortara),
 }
 HEAD_BYTES = 132  # of a file, that show its format
 
@@ -46,7 +48,7 @@ def decode(
             file of many, as `members` names it.
         stated_unit: amplitude unit for a file that states none.
         stated_sampling_frequency: Hz, for a file that states none.
-        stated_leads: the leads' names in stored order, for an array, which names none.
+        stated_leads: the leads' names in stored order, for a file that names none.
 
     Raises:
         Refusal: the file is of no known format, damaged, or lacks a lead's name, a unit or a rate.
@@ -80,7 +82,7 @@ def _decode(path: Path, stated: Stated) -> tuple[str, Recording]:
     if xml.starts_as_xml(head):
         root = xml.parse_xml(read_whole(path))
         if (root_name := xml.local(root)) not in _XML_FORMATS:
-            raise Refusal("unknown_format", "an XML document that is no MUSE, Philips, HL7 or CardioSoft ECG")
+            raise Refusal("unknown_format", "an XML document that is no MUSE, Philips, HL7, CardioSoft or Mortara ECG")
         name, decode_xml = _XML_FORMATS[root_name]
         return name, decode_xml(root, stated)
     try:
@@ -88,6 +90,8 @@ def _decode(path: Path, stated: Stated) -> tuple[str, Recording]:
     except Refusal as refusal:
         if path.suffix == wfdb_header.HEADER_SUFFIX or path.stat().st_size == 0:
             raise
+        if table.is_table(path):
+            return "table", table.decode_table(path, stated)
         detail = "none of the formats that are read here"
         if path.suffix in wfdb_header.SIGNAL_SUFFIXES:
             detail += "; the signals of a WFDB record need its header beside them"

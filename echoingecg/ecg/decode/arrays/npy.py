@@ -24,12 +24,12 @@ def decode_npy(path: Path, stated: Stated) -> Recording:
             them; unreadable when the shape can be read in more than one way, or in none.
         OSError: the file cannot be read.
     """
-    return _recording(_mapped(path), stated)
+    return as_stated(_mapped(path), stated)
 
 
 def decode_row(path: Path, row: int, rows: int, stated: Stated) -> Recording:
     """Reads one ECG of an array (ecg, ..., lead and time in either order). Arguments and faults: see `read_row`."""
-    return _recording(read_row(path, row, rows), stated)
+    return as_stated(read_row(path, row, rows), stated)
 
 
 def read_row(path: Path, row: int, rows: int) -> np.ndarray:
@@ -64,7 +64,8 @@ def _mapped(path: Path) -> np.ndarray:
     return stored
 
 
-def _recording(stored: np.ndarray, stated: Stated) -> Recording:
+def as_stated(stored: np.ndarray, stated: Stated) -> Recording:
+    """One ECG of numbers as stored, with leads, unit and rate as stated. Raises what `decode_npy` does."""
     check_size(1, stored.size)
     if not stated.leads:
         raise Refusal("missing_leads", "the export does not state which lead stands where in an array")
