@@ -230,6 +230,8 @@ def _has_equal_steps(raw: np.ndarray, sampling_frequency: float) -> bool:
     """Whether all of the eight independent leads step by one height, and back, or hold one value in between."""
     eight = raw[_INDEPENDENT_ROWS]
     width = max(1, round(0.01 * sampling_frequency))
+    if eight.shape[1] <= 2 * width:
+        return False
     steps = eight[:, 2 * width :] - eight[:, : -2 * width]
     highest = max(float(steps.min(axis=0).max()), -float(steps.max(axis=0).min()))
     edges = sorted(

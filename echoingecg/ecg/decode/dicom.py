@@ -3,6 +3,7 @@
 Sources: PS3.3 C.10.9 (Waveform Module), PS3.16 CID 3001 (ECG leads).
 """
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from echoingecg.common import Refusal, silence_libraries
-from echoingecg.ecg.decode.recording import Recording, Stated, check_size
+from echoingecg.ecg.decode.recording import Recording, Stated, check_size, read_whole
 from echoingecg.ecg.decode.recording.leads import LEAD_NUMBERS, canonical_lead, canonical_leads, without_leads
 
 _MARK, _MARK_START = b"DICM", 128
@@ -80,9 +81,16 @@ def read_texts(path: Path, names: Sequence[str], sequence: str, element: str) ->
         OSError: the file cannot be read.
     """
     with _faults_refused(), silence_libraries(), pydicom.config.disable_value_validation():
-        dataset = pydicom.dcmread(path, force=True, specific_tags=[*names, sequence, "SpecificCharacterSet"])
+        dataset = pydicom.dcmread(
+            _in_memory(path), force=True, specific_tags=[*names, sequence, "SpecificCharacterSet"]
+        )
         items = dataset.get(sequence) or []
         return {name: str(dataset.get(name) or "") for name in names}, [str(item.get(element) or "") for item in items]
+
+
+def _in_memory(path: Path) -> io.BytesIO:
+    """The file's content: a damaged length, read from a file on the disk, would ask for up to 4 GB of memory."""
+    return io.BytesIO(read_whole(path))
 
 
 @contextmanager
@@ -101,7 +109,7 @@ def _faults_refused() -> Iterator[None]:
 
 def _decode(path: Path, stated: Stated) -> Recording:
     with silence_libraries(), pydicom.config.disable_value_validation():
-        dataset = pydicom.dcmread(path, force=True, specific_tags=_TAGS)
+        dataset = pydicom.dcmread(_in_memory(path), force=True, specific_tags=_TAGS)
         groups = [_group(item) for item in dataset.get("WaveformSequence") or []]
         if not groups:
             raise Refusal("unknown_format", "the DICOM file holds no waveform")

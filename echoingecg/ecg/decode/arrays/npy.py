@@ -61,6 +61,9 @@ def _mapped(path: Path) -> np.ndarray:
         raise Refusal("unreadable", f"NumPy fails with {type(fault).__name__}") from fault
     if stored.dtype.kind not in _NUMERIC_KINDS or stored.dtype.itemsize > 8:
         raise Refusal("unknown_format", "an array that is not of numbers")
+    held = path.stat().st_size
+    if (promised := stored.offset + stored.nbytes) != held:  # bytes that were put in shift all that follow
+        raise Refusal("unreadable", f"the array promises {promised} bytes, the file holds {held}")
     return stored
 
 
