@@ -65,6 +65,7 @@ def filtered_at_100_hertz(
     return resample(filtered, sampling_frequency, settings)[..., first : first + count]
 
 
+@lru_cache(maxsize=64)
 def longest_context(sampling_frequency: float) -> int:
     """Samples of about 8 s, of a length that `whole_context` allows."""
     return whole_context(round(_EDGE_SECONDS * sampling_frequency), sampling_frequency)
@@ -106,6 +107,7 @@ def band_pass(signal: np.ndarray, sampling_frequency: float, settings: EcgSettin
         raise Refusal("too_short", f"{signal.shape[-1]} samples are too few for the filter") from fault
 
 
+@lru_cache(maxsize=64)
 def _ratio(sampling_frequency: float) -> Fraction:
     """Samples of the result a sample of the source."""
     exact = Fraction(SAMPLING_FREQUENCY) / Fraction(sampling_frequency)

@@ -114,10 +114,10 @@ def with_context(window: Window, signal: np.ndarray, sampling_frequency: float, 
         sampling_frequency: Hz.
         settings: `edge` and the limits of findings.
     """
+    if settings.edge != "mirror" or window.raw.shape[1] == signal.shape[1]:
+        return window
     most, stop = longest_context(sampling_frequency), window.start + window.raw.shape[1]
     before, after = signal[:, max(0, window.start - most) : window.start], signal[:, stop : stop + most]
-    if settings.edge != "mirror" or before.shape[1] + after.shape[1] == 0:
-        return window
     reversed_raw = window.raw[:, ::-1]
     return replace(
         window,

@@ -21,9 +21,10 @@ from echoingecg.ecg.decode.recording import Recording, Stated, check_size, read_
 from echoingecg.ecg.decode.recording.leads import LEAD_NUMBERS, canonical_lead, canonical_leads, without_leads
 
 _MARK, _MARK_START = b"DICM", 128
-# A file without preamble begins with the length of group 2 or the first element of group 8, as pydicom's `force` reads.
-_BARE_STARTS = (b"\x02\0\0\0UL\x04\0", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x12\0", b"\x08\0\x16\0")
-_BARE_VRS = (b"CS", b"DA", b"UI")  # of those elements, where the value representation is written
+# A file without preamble begins with an element of group 2 or 8, whose value is short.
+_BARE_GROUPS = (b"\x02\0", b"\x08\0")
+_BARE_REPRESENTATIONS = (b"UL", b"OB", b"UI", b"CS", b"DA", b"TM", b"SH", b"LO")
+_MOST_BARE_BYTES = 64
 
 _TAGS = ["WaveformSequence"]  # names, birth dates and pixel data are not even parsed
 _ENCODINGS = {
@@ -42,13 +43,12 @@ _FAULTS = (
 
 def starts_as_dicom(head: bytes) -> bool:
     """Returns whether the first 132 bytes of a file are those of DICOM, with a preamble or without."""
-    if head.startswith(_MARK, _MARK_START):
+    if head.startswith(_MARK, _MARK_START) or head.startswith(_MARK):
         return True
-    if not head.startswith(_BARE_STARTS):
+    if len(head) < 8 or head[:2] not in _BARE_GROUPS or head[3]:  # group, and an element under 256
         return False
-    # Without a value representation four bytes are the length of a short text.
-    is_explicit = head.startswith(_BARE_STARTS[0]) or head[4:6] in _BARE_VRS
-    return is_explicit or 0 < int.from_bytes(head[4:8], "little") <= 64
+    length = int.from_bytes(head[4:8], "little")  # where no representation is written
+    return head[4:6] in _BARE_REPRESENTATIONS or 0 < length <= _MOST_BARE_BYTES
 
 
 def decode_dicom(path: Path, stated: Stated) -> Recording:
@@ -90,7 +90,7 @@ def read_texts(path: Path, names: Sequence[str], sequence: str, element: str) ->
 
 def _in_memory(path: Path) -> io.BytesIO:
     """The file's content: a damaged length, read from a file on the disk, would ask for up to 4 GB of memory."""
-    return io.BytesIO(read_whole(path))
+    return io.BytesIO(read_whole(path).removeprefix(_MARK))
 
 
 @contextmanager
@@ -204,13 +204,15 @@ def _stored(group: Dataset) -> np.ndarray:
         raise Refusal("unreadable", "a waveform without samples")
     stored = np.frombuffer(data[:promised], dtype).reshape(samples, channels)
     values = stored.astype(np.float64)
-    padding = bytes(group.get("WaveformPaddingValue") or b"")[: dtype.itemsize]
-    if len(padding) == dtype.itemsize:
-        values[_padded(stored, np.frombuffer(padding, dtype)[0])] = np.nan
+    padding = group.get("WaveformPaddingValue")
+    if isinstance(padding, bytes) and len(padding) >= dtype.itemsize:
+        values[_padded(stored, np.frombuffer(padding[: dtype.itemsize], dtype)[0])] = np.nan
+    elif isinstance(padding, int):
+        values[_padded(stored, np.array(padding).astype(dtype))] = np.nan
     return values
 
 
-def _padded(stored: np.ndarray, padding: np.generic) -> np.ndarray:
+def _padded(stored: np.ndarray, padding: np.ndarray | np.generic) -> np.ndarray:
     """Which stored values are padding, bool (time, channel).
 
     A padding value far from all others of a channel marks gaps wherever it stands. One that the channel can take counts

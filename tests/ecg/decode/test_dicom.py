@@ -105,6 +105,15 @@ def padded(change: Callable[[np.ndarray], object], padding: int) -> Callable[[Da
     return pad
 
 
+def test_a_padding_value_may_be_a_number(tmp_path: Path) -> None:
+    def pad(group: Dataset) -> None:
+        padded(lambda stored: stored[500:600, 4].fill(-32768), -32768)(group)
+        del group.WaveformPaddingValue
+        group.add_new("WaveformPaddingValue", "SS", -32768)
+
+    assert np.isnan(decode(changed(tmp_path, pad)).signal).sum() == 100
+
+
 @pytest.mark.parametrize("padding", [0, 10, -40, 80])
 def test_a_padding_value_that_the_signal_takes_is_signal(tmp_path: Path, padding: int) -> None:
     path = changed(tmp_path, padded(lambda stored: None, padding))
@@ -195,8 +204,9 @@ def test_a_file_without_preamble_is_read(tmp_path: Path, meta: bool, implicit: b
     content = whole.getvalue()[132:]  # begins with the length of group 2
     if not meta:
         content = content[12 + int.from_bytes(content[8:12], "little") :]
-    (tmp_path / "bare").write_bytes(content)
-    np.testing.assert_array_equal(decode(tmp_path / "bare").signal, decode(ECG).signal)
+    for prefix in (b"", b"DICM"):
+        (tmp_path / "bare").write_bytes(prefix + content)
+        np.testing.assert_array_equal(decode(tmp_path / "bare").signal, decode(ECG).signal)
 
 
 def _drop(name: str) -> Callable[[Dataset], object]:

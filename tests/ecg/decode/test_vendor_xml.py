@@ -290,3 +290,12 @@ def test_of_two_rhythms_the_one_with_the_leads_counts(tmp_path: Path, first: boo
     place = "<Waveform><WaveformType>Rhythm" if first else "</RestingECG>"
     path.write_text(path.read_text(encoding="latin-1").replace(place, strip + place), encoding="latin-1")
     np.testing.assert_array_equal(decode(path).signal, expected)
+
+
+def test_utf_16_may_be_declared_of_utf_8(tmp_path: Path) -> None:
+    """What programs write that keep XML as a string: the declaration is the string's, the bytes are the file's."""
+    path = write_muse(tmp_path, ecg_steps())
+    expected = decode(path).signal
+    text = path.read_text(encoding="latin-1").replace("ISO-8859-1", "utf-16")
+    path.write_text(text.replace("<RestingECG>", "<RestingECG><PatientLastName>Müller</PatientLastName>", 1), "utf-8")
+    np.testing.assert_array_equal(decode(path).signal, expected)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # What expat reads by itself; Python's decoders read the other encodings, and the document goes to expat in UTF-8.
 _OF_EXPAT = re.compile(r"utf-?(?:8|16(?:le|be)?)|us-ascii|ascii|iso-8859-1", re.IGNORECASE)
 _DECLARATION = re.compile(rb"""\s*<\?xml\s[^>]*?encoding\s*=\s*["'](?P<encoding>[A-Za-z][\w.:-]{0,39})["'][^>]*?\?>""")
+_UTF_8 = b'<?xml version="1.0" encoding="UTF-8"?>'
 _DECLARED_WITHIN_BYTES = 256
 # Names as writers of XML give them, for the Python decoder of the same or a wider set of characters.
 _WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "big5": "cp950"}
@@ -73,7 +74,12 @@ def _in_utf_8(content: bytes) -> bytes:
         Refusal: unreadable for an encoding that is none of text, or bytes that are not of it.
     """
     declared = _DECLARATION.match(content[:_DECLARED_WITHIN_BYTES])
-    if declared is None or _OF_EXPAT.fullmatch(name := declared["encoding"].decode("ascii")):
+    if declared is None:
+        return content
+    name = declared["encoding"].decode("ascii")
+    if name.lower().startswith("utf-16"):  # of bytes that are not: a string that a program wrote in UTF-8
+        return _UTF_8 + content[declared.end() :]
+    if _OF_EXPAT.fullmatch(name):
         return content
     plain = re.sub(r"^x-|^(?:windows|ms|ibm)-?(?=\d)|^cs(?=[a-z])", lambda match: "cp" if match[0][0] in "wmi" else "",
                    name.lower())  # fmt: skip
@@ -87,7 +93,7 @@ def _in_utf_8(content: bytes) -> bytes:
         raise Refusal("unreadable", "the XML holds bytes that are not of its encoding") from fault
     except (LookupError, UnicodeError) as fault:
         raise Refusal("unreadable", "the XML's encoding cannot be read") from fault
-    return b'<?xml version="1.0" encoding="UTF-8"?>' + text.encode()
+    return _UTF_8 + text.encode()
 
 
 # expat: no element found, unclosed token, unclosed CDATA section, partial character.
