@@ -10,6 +10,7 @@ import wfdb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from echoingecg.catalog.scan import source_files
 from echoingecg.common import Refusal
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import MAX_VALUES
@@ -152,6 +153,9 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> Non
 def test_a_signal_file_leads_to_the_header_that_names_it(tmp_path: Path) -> None:
     path = write_record(tmp_path / "rec", SIGNAL)
     np.testing.assert_array_equal(decode(tmp_path / "rec.dat").signal, decode(path).signal)
+    assert source_files(tmp_path / "rec.dat") == [tmp_path / "rec.hea", tmp_path / "rec.dat"], (
+        "both count in the catalog"
+    )
     edit_header(path, "rec.dat", "other.dat")
     assert reason_of(tmp_path / "rec.dat") == "unknown_format", "the header is another file's"
     path.with_suffix(".hea").unlink()
