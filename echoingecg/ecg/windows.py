@@ -142,7 +142,8 @@ def _sound_part(raw: np.ndarray, beyond: np.ndarray, sampling_frequency: float, 
     if has_pulse(seam, sampling_frequency):
         return _no_context()
     blocks = find_bad_blocks(seam, sampling_frequency, settings)
-    return _no_context() if blocks.flat.any() or blocks.clipped.any() else part
+    is_held = blocks.flat.any() or blocks.clipped.any()
+    return _no_context() if is_held else part.copy()  # a view would keep the whole recording in memory
 
 
 def filter_windows(windows: list[tuple[Window, float]], settings: EcgSettings) -> list[Processed | Refusal]:

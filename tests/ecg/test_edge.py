@@ -69,6 +69,7 @@ def test_windows_of_a_long_recording_have_context_on_both_sides() -> None:
     window = loaded.windows[2]
     np.testing.assert_array_equal(window.before, signal[:, 1000:5000])
     np.testing.assert_array_equal(window.after, signal[:, 10000:14000])
+    assert not any(np.shares_memory(part, signal) for part in (window.raw, window.before, window.after))
 
 
 def test_the_published_edge_has_no_context() -> None:

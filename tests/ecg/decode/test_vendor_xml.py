@@ -299,3 +299,23 @@ def test_utf_16_may_be_declared_of_utf_8(tmp_path: Path) -> None:
     text = path.read_text(encoding="latin-1").replace("ISO-8859-1", "utf-16")
     path.write_text(text.replace("<RestingECG>", "<RestingECG><PatientLastName>Müller</PatientLastName>", 1), "utf-8")
     np.testing.assert_array_equal(decode(path).signal, expected)
+
+
+def test_the_calibration_pulse_of_philips_tells_of_damage(recording: Recording, tmp_path: Path) -> None:
+    """A wrong resolution; and single characters of the compressed samples changed: read as before, or refused."""
+    content = recording("philips_xml/2020-5-18_15-48-11.xml").read_bytes()
+    expected = decode(recording("philips_xml/2020-5-18_15-48-11.xml")).signal
+    text = content.decode("utf-16")
+    assert 'resolution="5"' in text
+    (tmp_path / "bad.xml").write_bytes(text.replace('resolution="5"', 'resolution="4"').encode("utf-16"))
+    with pytest.raises(Refusal, match=r"pulse of 0\.8 mV"):
+        decode(tmp_path / "bad.xml")
+    start = text.index(">", text.index("<parsedwaveforms")) + 1500
+    random, refused = np.random.default_rng(3), 0
+    for place in random.integers(start, text.index("</parsedwaveforms") - 1500, 60).tolist():
+        (tmp_path / "bad.xml").write_bytes(f"{text[:place]}Q{text[place + 1 :]}".encode("utf-16"))
+        try:
+            np.testing.assert_allclose(decode(tmp_path / "bad.xml").signal, expected, atol=0.025)
+        except Refusal:
+            refused += 1
+    assert refused > 20

@@ -26,7 +26,8 @@ _STANDARD_TYPES = ("STD-12", "10-WIRE")
 _MICROVOLTS_PER_MILLIVOLT = 1000.0  # the schema's unit of resolution is microvolts
 
 _PULSE_SECONDS = 0.25  # at the end of 11 s: nothing, 1 mV for 0.2 s, nothing
-_PULSE_STEP_MV = 0.5
+_PULSE_STEPS = 10  # of a step: leads that end alike with less may just end in silence
+_PULSE_MV = (0.95, 1.05)
 
 _CHUNK = struct.Struct("<ihh")
 _CODE_BITS = 10
@@ -64,10 +65,10 @@ def decode_philips(root: "Element", stated: recording.Stated) -> recording.Recor
 
 
 def _check_pulse(end: np.ndarray, step: float) -> None:
-    """Refuses a lead that does not end with the calibration pulse of the others: its compressed samples are damaged.
+    """Refuses samples or a resolution that the calibration pulse at the recording's end contradicts.
 
     XLI has no checksum, and a wrong code bends all that follows in its lead. Where half of the leads or more end alike,
-    sample by sample, and with a step, all of them do.
+    sample by sample, and with a step, all of them do, and the step is of 1 mV.
 
     Args:
         end: float64 (lead, time), mV, the end of the recording.
@@ -75,8 +76,13 @@ def _check_pulse(end: np.ndarray, step: float) -> None:
     """
     usual = np.median(end, axis=0)
     is_alike = np.abs(end - usual).max(axis=1, initial=0) < step
-    if 2 * np.count_nonzero(is_alike) >= len(end) and np.ptp(usual) > _PULSE_STEP_MV and not is_alike.all():
+    height = float(np.ptp(usual)) if usual.size else 0.0
+    if 2 * np.count_nonzero(is_alike) < len(end) or height < _PULSE_STEPS * step:
+        return
+    if not is_alike.all():
         raise Refusal("unreadable", "a compressed lead does not end with the calibration pulse of the others")
+    if not _PULSE_MV[0] <= height <= _PULSE_MV[1]:
+        raise Refusal("implausible", f"a calibration pulse of {height:.3g} mV: the resolution cannot be right")
 
 
 def _leads(waves: "Element", acquired: "Element | None") -> tuple[str, ...]:
