@@ -8,9 +8,22 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import ecg, echo, encoder, evaluation, loader, loop, loss, orchestration, predict, rerun, teacher
+from benchmarks import (
+    ecg,
+    echo,
+    encoder,
+    evaluation,
+    formats,
+    loader,
+    loop,
+    loss,
+    orchestration,
+    predict,
+    rerun,
+    teacher,
+)
 
-RUN = (loss, encoder, loop, loader, echo, teacher, ecg, evaluation, predict, orchestration, rerun)
+RUN = (loss, encoder, loop, loader, echo, teacher, ecg, formats, evaluation, predict, orchestration, rerun)
 MODULES = {module.__name__.rpartition(".")[2]: module for module in RUN}
 HEAD = """# Benchmarks
 

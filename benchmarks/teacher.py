@@ -20,7 +20,7 @@ from benchmarks.measure import Row, at_least, at_most, in_fresh_process, once, p
 from echoingecg.common import hash_files
 from echoingecg.recipe import ExecutionSettings, TeacherSettings
 from echoingecg.teacher.embed import embed_clips
-from echoingecg.teacher.networks.load import FrozenTeacher, Preprocessing
+from echoingecg.teacher.networks.frozen import FrozenTeacher, Preprocessing
 from tasks.all_stages import WORKS
 from tasks.base.workers import mapper
 from tasks.ingest.blocks import SourceFile, clip_blocks

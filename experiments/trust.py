@@ -182,7 +182,7 @@ def _against_echo(
         "coverage, low half": float(inside[low].mean()),
         "coverage, high half": float(inside[~low].mean()),
     }
-    settings = EcgSettings.model_validate(reader.card.card.ecg)
+    settings = EcgSettings.of_artefact(reader.card.card.ecg)
     threshold = logit(entry.reading.referral.threshold)
     parts = []
     for number, kind in enumerate(NOISES):

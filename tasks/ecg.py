@@ -191,7 +191,7 @@ def pages_of(workspace: Workspace, artefact: Artefact, record_ids: Sequence[str]
     signal, quality, findings = (
         pools.array_of(group, array) for array in (contract.SIGNAL, contract.QUALITY, contract.FINDINGS)
     )
-    settings = EcgSettings.model_validate(artefact.manifest.recipe)
+    settings = EcgSettings.of_artefact(artefact.manifest.recipe)
     return [
         filtered_page(np.asarray(signal[row]), np.asarray(quality[row]), int(np.asarray(findings[row])), settings)
         for row in pools.rows_in_pool(group, [key[name] for name in record_ids])

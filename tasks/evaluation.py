@@ -50,7 +50,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     evaluated = EvaluationInputs(
         student=load(inputs["student"].folder, where),
         signals=signals,
-        ecg=EcgSettings.model_validate(inputs["ecg"].manifest.recipe),
+        ecg=EcgSettings.of_artefact(inputs["ecg"].manifest.recipe),
         record_ids=signals.record_ids,
         patients=patients,
         ecg_echo=ecg_echo,

@@ -24,8 +24,8 @@ from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.catalog.scanned_files import ScannedFile, ScannedFiles, with_earlier
 from echoingecg.catalog.units import with_stated_units
 from echoingecg.common import ExportError, Progress, Refusal, fingerprint, hash_files, no_progress
-from echoingecg.ecg.decode.members import check_member, hash_member, member_of, split_member
-from echoingecg.ecg.decode.wfdb import HEADER_SUFFIX, files_of_record
+from echoingecg.ecg.decode.arrays.members import check_member, hash_member, member_of, split_member
+from echoingecg.ecg.decode.wfdb_header import HEADER_SUFFIX, files_of_record, header_of_signals
 from echoingecg.recipe import CatalogSettings
 
 _FILES_PER_REPORT = 1000  # files between two progress reports
@@ -272,6 +272,8 @@ def _entry_name(export_folder: ExportFolder, path: str) -> str:
 
 def _parts(export: Path, export_folder: ExportFolder, folder: str, first: str) -> list[str]:
     """Returns the names of the files that belong to the first; each is checked before it is opened."""
+    if (header := header_of_signals(export / folder / first)) is not None:
+        first = header.name
     if not first.endswith(HEADER_SUFFIX):
         return [first]
     parts = []
@@ -296,8 +298,8 @@ def _digest(layout: str, tables: Tables, files: ScannedFiles) -> str:
 
 
 def entry_file(path: Path) -> Path:
-    """Returns the file to open first: `path` itself, or the header of the WFDB record of that name."""
-    return path if path.is_file() else path.with_name(path.name + HEADER_SUFFIX)
+    """Returns the file to open first: `path` itself, or the header of the WFDB record of that name or signal file."""
+    return header_of_signals(path) or path if path.is_file() else path.with_name(path.name + HEADER_SUFFIX)
 
 
 def content_hash(path: Path) -> str:

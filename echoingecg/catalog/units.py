@@ -4,8 +4,8 @@ import pandas as pd
 
 from echoingecg.catalog.layouts import base
 from echoingecg.common import ExportError, Refusal
-from echoingecg.ecg.decode.recording import multiples_per_millivolt
-from echoingecg.ecg.decode.standardised import UNIT, unit_of
+from echoingecg.ecg.decode.arrays.standardised import UNIT, unit_of
+from echoingecg.ecg.decode.recording.units import multiples_per_millivolt
 from echoingecg.recipe import CatalogSettings
 
 _HOW = "docs/howto/public_cohorts.md"

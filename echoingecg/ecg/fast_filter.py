@@ -23,7 +23,7 @@ import numpy as np
 
 from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY
 from echoingecg.common import Refusal
-from echoingecg.ecg.filter import band_pass, band_pass_and_resample, median, resample
+from echoingecg.ecg.filter import band_pass, band_pass_and_resample, filtered_at_100_hertz, median, resample
 from echoingecg.recipe import EcgSettings
 
 _BLOCKS = 50
@@ -86,13 +86,16 @@ class BlockedFilter:
         return result.reshape(*records, leads, SAMPLES)
 
 
-def filter_records(raw: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
+def filter_records(
+    raw: np.ndarray, sampling_frequency: float, settings: EcgSettings, context: tuple[int, int] = (0, 0)
+) -> np.ndarray:
     """Filters records like `band_pass_and_resample`, to 1 uV; the bytes of each do not depend on the others.
 
     Args:
         raw: float32 (record, 12, time), mV, without NaN.
         sampling_frequency: of `raw`, Hz.
         settings: the recipe's section `ecg`.
+        context: samples of `raw` before and after the window.
 
     Returns:
         float32 (record, 12, 1000), mV at 100 Hz.
@@ -101,21 +104,23 @@ def filter_records(raw: np.ndarray, sampling_frequency: float, settings: EcgSett
         Refusal: see `band_pass_and_resample`.
     """
     size = sampling_frequency * SAMPLES / SAMPLING_FREQUENCY
-    blocked = _blocked_filter(sampling_frequency, *_band(settings)) if raw.shape[-1] == size else None
+    is_blocked = raw.shape[-1] == size and context == (0, 0)
+    blocked = _blocked_filter(sampling_frequency, *_band(settings)) if is_blocked else None
     if blocked is not None and raw.max() < _MAX_MV and raw.min() > -_MAX_MV:
         return blocked(raw)
     if blocked is not None and len(raw) > 1:
         return np.concatenate([filter_records(record[None], sampling_frequency, settings) for record in raw])
-    return np.stack([band_pass_and_resample(record.astype(np.float64), sampling_frequency, settings) for record in raw])
+    records = (record.astype(np.float64) for record in raw)
+    return np.stack([band_pass_and_resample(record, sampling_frequency, settings, context) for record in records])
 
 
 # The settings that the filter reads: recipes that differ in thresholds alone share its matrices.
-_BAND = ("band_low", "band_high", "edge_limit", "filter_order", "kaiser_beta")
+_BAND = ("band_low", "band_high", "edge_limit", "filter_order", "kaiser_beta", "edge")
 _band = attrgetter(*_BAND)
 
 
 @lru_cache(maxsize=16)
-def _blocked_filter(sampling_frequency: float, *band: float) -> BlockedFilter | None:
+def _blocked_filter(sampling_frequency: float, *band: float | str) -> BlockedFilter | None:
     """None where blocks do not hold whole samples, the filter refuses, or the matrices do not agree with it."""
     settings = EcgSettings(**dict(zip(_BAND, band, strict=True)))
     size = sampling_frequency / _BLOCKS * SAMPLES / SAMPLING_FREQUENCY
@@ -149,7 +154,7 @@ def measure_filter(size: int, sampling_frequency: float, settings: EcgSettings) 
         rows.append(np.concatenate([inner.reshape(len(inputs), -1), smooth[:, :_BLOCK], smooth[:, -_BLOCK:]], axis=1))
     low_rank = np.concatenate([*rows[1:-1], rows[0], rows[-1]])
     constant = _padded_by_zeros(np.ones((1, size * _BLOCKS)), sampling_frequency, settings)[0]
-    padding = (1 - constant)[[*range(_BLOCK), *range(-_BLOCK, 0)]]
+    padding = (1 - constant)[[*range(_BLOCK), *range(-_BLOCK, 0)]] * (settings.edge == "published")
     exact = (banded, polynomials_in, low_rank, polynomials_out.T, padding)
     single = [np.ascontiguousarray(matrix, dtype=np.float32) for matrix in exact]
     return BlockedFilter(np.concatenate(single[:2], axis=1), *single[2:])
@@ -168,7 +173,9 @@ def _responses(
 
 
 def _filtered(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
-    """The filtered signal in float64, with the resampler padded by zeros."""
+    """The filtered signal in float64, with the resampler padded by zeros, which add nothing beyond a mirrored edge."""
+    if settings.edge == "mirror":
+        return filtered_at_100_hertz(signal, sampling_frequency, settings)
     return _padded_by_zeros(band_pass(signal, sampling_frequency, settings), sampling_frequency, settings)
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode import HEAD_BYTES, binary_format, dicom, scp, xml
+from echoingecg.ecg.decode import HEAD_BYTES, binary_format, dicom, scp
 from echoingecg.ecg.decode.recording import read_whole
+from echoingecg.ecg.decode.vendor_xml import xml
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from functools import lru_cache
+from math import ceil
 
 import numpy as np
 from scipy import signal as dsp
@@ -14,15 +15,21 @@ from echoingecg.recipe import EcgSettings
 _MAX_RATIO_TERM = 100_000
 # Zero crossings of the anti-aliasing sinc on each side, as in scipy.signal.resample_poly.
 _ZERO_CROSSINGS = 10
+# By then the response of a band from 0.5 Hz has died away, so that the far end of a mirror adds nothing.
+_EDGE_SECONDS = 8
 
 
-def band_pass_and_resample(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
+def band_pass_and_resample(
+    signal: np.ndarray, sampling_frequency: float, settings: EcgSettings, context: tuple[int, int] = (0, 0)
+) -> np.ndarray:
     """The filtered signal at 100 Hz.
 
     Args:
         signal: float64 (lead, time), mV, without NaN.
         sampling_frequency: of `signal`, Hz.
-        settings: band, order and window.
+        settings: band, order, window and edge.
+        context: samples of `signal` before and after the window, which lend the filter what the recording holds there;
+            only for the edge `mirror`, and of lengths that `longest_context` allows.
 
     Returns:
         float32 (lead, 1000), mV; zeros, the filter's rest, after the end of a shorter signal.
@@ -30,11 +37,58 @@ def band_pass_and_resample(signal: np.ndarray, sampling_frequency: float, settin
     Raises:
         Refusal: the sampling frequency is too low for the band, or the signal too short for the filter.
     """
-    filtered = band_pass(signal, sampling_frequency, settings)
-    resampled = resample(filtered, sampling_frequency, settings)[:, :SAMPLES]
+    resampled = filtered_at_100_hertz(signal, sampling_frequency, settings, context)[:, :SAMPLES]
     padded = np.zeros((len(signal), SAMPLES), dtype=np.float32)
     padded[:, : resampled.shape[1]] = resampled
     return padded
+
+
+def filtered_at_100_hertz(
+    signal: np.ndarray, sampling_frequency: float, settings: EcgSettings, context: tuple[int, int] = (0, 0)
+) -> np.ndarray:
+    """Does the work of `band_pass_and_resample` in float64, (lead, time); only the window, and nothing after it."""
+    before, after = context
+    inside = slice(before, signal.shape[-1] - after)
+    if settings.edge == "published":
+        return resample(band_pass(signal[..., inside], sampling_frequency, settings), sampling_frequency, settings)
+    mirrored = min(longest_context(sampling_frequency), signal.shape[-1] - 1)
+    is_on_grid = _is_grid_fine(sampling_frequency)
+    if is_on_grid:
+        mirrored = whole_context(mirrored, sampling_frequency)
+    filtered = band_pass(_mirrored(signal, mirrored), sampling_frequency, settings)
+    start, stop = mirrored + before, mirrored + signal.shape[-1] - after
+    if not is_on_grid:
+        return resample(filtered[..., start:stop], sampling_frequency, settings)
+    ratio = _ratio(sampling_frequency)
+    assert (start * ratio).denominator == 1, "the context does not end on a sample of the result"
+    first, count = int(start * ratio), ceil((stop - start) * ratio)
+    return resample(filtered, sampling_frequency, settings)[..., first : first + count]
+
+
+@lru_cache(maxsize=64)
+def longest_context(sampling_frequency: float) -> int:
+    """Samples of about 8 s, of a length that `whole_context` allows."""
+    return whole_context(round(_EDGE_SECONDS * sampling_frequency), sampling_frequency)
+
+
+def whole_context(samples: int, sampling_frequency: float) -> int:
+    """The most of so many samples that may be context: a sample of the result falls on the first one after it.
+
+    At 250 Hz that is an even number. At a rate where this happens too rarely it is all of them, and the window is cut
+    before it is resampled.
+    """
+    grid = _ratio(sampling_frequency).denominator
+    return samples // grid * grid if _is_grid_fine(sampling_frequency) else samples
+
+
+def _is_grid_fine(sampling_frequency: float) -> bool:
+    return _ratio(sampling_frequency).denominator <= sampling_frequency
+
+
+def _mirrored(signal: np.ndarray, samples: int) -> np.ndarray:
+    """The signal with so many samples mirrored at each end, the last sample not repeated."""
+    widths = [(0, 0)] * (signal.ndim - 1) + [(samples, samples)]
+    return np.pad(signal, widths, mode="reflect")
 
 
 def band_pass(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
@@ -53,10 +107,16 @@ def band_pass(signal: np.ndarray, sampling_frequency: float, settings: EcgSettin
         raise Refusal("too_short", f"{signal.shape[-1]} samples are too few for the filter") from fault
 
 
+@lru_cache(maxsize=64)
+def _ratio(sampling_frequency: float) -> Fraction:
+    """Samples of the result a sample of the source."""
+    exact = Fraction(SAMPLING_FREQUENCY) / Fraction(sampling_frequency)
+    return exact.limit_denominator(int(_MAX_RATIO_TERM / max(Fraction(1), exact)))
+
+
 def resample(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
     """Rational polyphase resampling to 100 Hz; each lead's median pads its ends. float64 (lead, time)."""
-    exact = Fraction(SAMPLING_FREQUENCY) / Fraction(sampling_frequency)
-    ratio = exact.limit_denominator(int(_MAX_RATIO_TERM / max(Fraction(1), exact)))
+    ratio = _ratio(sampling_frequency)
     if ratio == 1:
         return signal
     window = _window(max(ratio.numerator, ratio.denominator), settings.kaiser_beta)

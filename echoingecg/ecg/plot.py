@@ -17,7 +17,7 @@ from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
 from echoingecg.common.figure_style import INK, png, styled
 from echoingecg.ecg import beats, process
 from echoingecg.ecg.decode import decode
-from echoingecg.ecg.decode.recording import arrange
+from echoingecg.ecg.decode.recording import NOTHING_STATED, Stated, arrange
 from echoingecg.ecg.quality import finding_names, recorded_samples
 from echoingecg.recipe import EcgSettings
 
@@ -61,20 +61,19 @@ def draw(pages: Sequence[Page], dpi: int = 110) -> bytes:
         return png(figure)
 
 
-def pages_of_file(
-    path: Path, settings: EcgSettings, stated_unit: str | None = None, stated_sampling_frequency: float | None = None
-) -> list[Page]:
+def pages_of_file(path: Path, settings: EcgSettings, stated: Stated = NOTHING_STATED) -> list[Page]:
     """A recording before and after filtering: the window that the recipe would choose.
 
     Args:
-        path, stated_unit, stated_sampling_frequency: see echoingecg.ecg.process.process.
+        path: see echoingecg.ecg.process.load.
         settings: the recipe's section `ecg`; findings that it refuses are shown all the same.
+        stated: what the file may lack.
 
     Raises:
         Refusal: it cannot be read or filtered.
         OSError: the file cannot be read.
     """
-    recording = decode(path, stated_unit, stated_sampling_frequency)
+    recording = decode(path, stated.unit, stated.sampling_frequency, stated.leads)
     stored, rate = arrange(recording), recording.sampling_frequency
     window = process.best_window(stored, rate, settings)
     raw = stored[:, window.start : window.start + int(np.ceil(SAMPLES / SAMPLING_FREQUENCY * rate))]

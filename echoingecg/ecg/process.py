@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from data_contracts.conventions import FINDING_RULES
+from data_contracts.conventions import FINDING_RULES, LEADS
 from echoingecg.common import Refusal, one_blas_thread, result_or_refusal
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import Stated, arrange
 from echoingecg.ecg.decode.wfdb_fast import PlainRecord, decode_plain, read_plain
+from echoingecg.ecg.filter import longest_context
 from echoingecg.ecg.quality import refusal_of_findings, strictest_rule
-from echoingecg.ecg.windows import Processed, Window, check_length, filter_windows, window_slices
+from echoingecg.ecg.windows import Processed, Window, check_length, filter_windows, window_slices, with_context
 from echoingecg.recipe import EcgSettings
 
 _REFERRED = FINDING_RULES.index("refer")  # from this rule on another window is looked for
@@ -92,7 +93,7 @@ def load(
 ) -> Loaded:
     """Reads one ECG, arranges its leads and cuts its windows.
 
-    Nothing outside the chosen window enters the filter. A recording may miss one sample of `min_duration`.
+    Beyond the chosen window the filter sees at most 8 s (`edge`). A recording may miss one sample of `min_duration`.
 
     Args:
         path: a recording of any format that `echoingecg.ecg.decode` knows.
@@ -184,7 +185,7 @@ def _or_later(
     for part in later.slices:
         if _severity(mildest, settings) < _REFERRED:
             break
-        window = _window(later.signal, part, settings)
+        window = _window(later.signal, part, sampling_frequency, settings)
         if isinstance(window, Window):
             (outcome,) = filter_windows([(window, sampling_frequency)], settings)
             mildest = min(mildest, outcome, key=lambda other: _severity(other, settings))
@@ -214,27 +215,27 @@ def cut_windows(signal: np.ndarray, sampling_frequency: float, settings: EcgSett
     windows: list[Window] = []
     refusals: list[Refusal] = []
     for number, part in enumerate(slices, start=1):
-        window = _window(signal, part, settings)
+        window = _window(signal, part, sampling_frequency, settings)
         if isinstance(window, Refusal):
             refusals.append(window)
             continue
         windows.append(window)
         if settings.long == "first":
             rest = tuple(slices[number:])
-            searched = signal[:, : slices[-1].stop]
+            searched = signal[:, : slices[-1].stop + longest_context(sampling_frequency)]
             return Loaded((window,), sampling_frequency, LaterWindows(searched.copy(), rest) if rest else None)
     if not windows:
         raise refusals[0]
     return Loaded(tuple(windows), sampling_frequency)
 
 
-def _window(signal: np.ndarray, part: slice, settings: EcgSettings) -> Window | Refusal:
-    """The window, its gaps filled, or that these are too large."""
+def _window(signal: np.ndarray, part: slice, sampling_frequency: float, settings: EcgSettings) -> Window | Refusal:
+    """The window with its context, its gaps filled, or that these are too large."""
     try:
         raw, missing = fill_gaps(np.ascontiguousarray(signal[:, part]), settings.max_nan_share)
     except Refusal as refusal:
         return refusal
-    return Window(raw, missing, part.start)
+    return with_context(Window(raw, missing, part.start), signal, sampling_frequency, settings)
 
 
 def fill_gaps(signal: np.ndarray, max_share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -255,7 +256,9 @@ def fill_gaps(signal: np.ndarray, max_share: float) -> tuple[np.ndarray, np.ndar
     gaps = ~np.isfinite(signal)
     missing = gaps.mean(axis=1)
     if (worst := missing.max()) > max_share or worst == 1:
-        raise Refusal("nan", f"{worst:.1%} of a lead's samples are missing")
+        lead, count = LEADS[int(missing.argmax())], np.count_nonzero(gaps, axis=1).max()
+        detail = f"{count} of {signal.shape[1]} samples of lead {lead} {'are' if count > 1 else 'is'} missing"
+        raise Refusal("nan", f"{detail}, more than ecg.max_nan_share ({max_share:g}) allows")
     if worst == 0:
         return signal, missing
     filled = signal.copy()

@@ -33,7 +33,8 @@ _COMMON_MODE = np.array(
 _PULSE_MV = 0.3  # lowest pulse looked for
 _PULSE_SIGN_MV = 0.2  # of the same after the filter
 _STEP_MV = 0.5  # lowest step that all of I, II and V1 to V6 must share
-_PULSE_SECONDS = (0.12, 2.5)  # shortest and longest
+_PULSE_SECONDS = (0.12, 2.5)  # shortest and longest: a QRS complex is shorter
+_COMMON_PULSE_SECONDS = (0.05, 2.5)  # in sums that no QRS complex enters: a pulse may last 0.1 s
 _PULSE_TOLERANCE = 0.25  # of its height: how far the leads' pulses may differ
 _LONE_STEP_MV = 0.8  # of a pulse that the window cuts: the other step is outside of it
 _PLATEAU_MV = 0.05  # by which leads that carry nothing but the pulse may differ in its course
@@ -201,10 +202,13 @@ def find_pulses(raw: np.ndarray, filtered: np.ndarray, sampling_frequency: float
     is_present = np.zeros(raw.shape[:-2], dtype=bool)
     for record in np.argwhere(in_limbs | in_eight):
         place = tuple(record)
-        is_present[place] = _has_common_pulse(raw[place], sampling_frequency) or _has_equal_steps(
-            raw[place], sampling_frequency
-        )
+        is_present[place] = has_pulse(raw[place], sampling_frequency)
     return is_present
+
+
+def has_pulse(raw: np.ndarray, sampling_frequency: float) -> bool:
+    """Whether float (12, time), mV, unfiltered, holds a calibration pulse: the proof, without the sign."""
+    return _has_common_pulse(raw, sampling_frequency) or _has_equal_steps(raw, sampling_frequency)
 
 
 def _has_common_pulse(raw: np.ndarray, sampling_frequency: float) -> bool:
@@ -216,7 +220,7 @@ def _has_common_pulse(raw: np.ndarray, sampling_frequency: float) -> bool:
         return False
     agree = np.abs(sums[0] - sums[1]) < _PULSE_TOLERANCE * np.abs(sums[1])
     return any(
-        _is_pulse_long(start, end, sampling_frequency)
+        _is_within(_COMMON_PULSE_SECONDS, start, end, sampling_frequency)
         for sign in (1, -1)
         for start, end in _runs(agree & (sign * sums[1] > max(_PULSE_MV, height / 2)))
     )
@@ -226,6 +230,8 @@ def _has_equal_steps(raw: np.ndarray, sampling_frequency: float) -> bool:
     """Whether all of the eight independent leads step by one height, and back, or hold one value in between."""
     eight = raw[_INDEPENDENT_ROWS]
     width = max(1, round(0.01 * sampling_frequency))
+    if eight.shape[1] <= 2 * width:
+        return False
     steps = eight[:, 2 * width :] - eight[:, : -2 * width]
     highest = max(float(steps.min(axis=0).max()), -float(steps.max(axis=0).min()))
     edges = sorted(
@@ -236,7 +242,7 @@ def _has_equal_steps(raw: np.ndarray, sampling_frequency: float) -> bool:
     )
     ends = [(0, -edges[0][1]), (raw.shape[-1], -edges[-1][1])] if edges else []
     for (start, sign), (end, other) in combinations(sorted(edges + ends), 2):
-        if sign == other or not _is_pulse_long(start, end, sampling_frequency):
+        if sign == other or not _is_within(_PULSE_SECONDS, start, end, sampling_frequency):
             continue
         plateau = eight[:, start + 2 * width : end - 2 * width]
         apart = np.sort(np.ptp(plateau - np.median(plateau, axis=0), axis=1))[-2]
@@ -254,8 +260,8 @@ def _is_step_equal(signal: np.ndarray, edge: int, width: int) -> bool:
     return bool(np.sort(np.abs(height - usual))[-2] < _PULSE_TOLERANCE * abs(usual))
 
 
-def _is_pulse_long(start: int, end: int, sampling_frequency: float) -> bool:
-    return _PULSE_SECONDS[0] <= (end - start) / sampling_frequency <= _PULSE_SECONDS[1]
+def _is_within(limits: tuple[float, float], start: int, end: int, sampling_frequency: float) -> bool:
+    return limits[0] <= (end - start) / sampling_frequency <= limits[1]
 
 
 def _runs(chosen: np.ndarray) -> list[tuple[int, int]]:

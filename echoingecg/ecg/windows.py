@@ -5,16 +5,17 @@ A window's bytes and findings do not depend on the windows beside it: every prod
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 import numpy as np
 
-from data_contracts.conventions import SAMPLES, SAMPLING_FREQUENCY
+from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY
 from echoingecg.common import Refusal
 from echoingecg.ecg import quality
 from echoingecg.ecg.fast_filter import filter_records
-from echoingecg.ecg.stretches import BadBlocks, find_bad_blocks
+from echoingecg.ecg.filter import longest_context, whole_context
+from echoingecg.ecg.stretches import BadBlocks, find_bad_blocks, has_pulse
 from echoingecg.recipe import EcgSettings
 
 _WINDOW_SECONDS = SAMPLES / SAMPLING_FREQUENCY
@@ -22,6 +23,10 @@ _WINDOW_SECONDS = SAMPLES / SAMPLING_FREQUENCY
 _MAX_MV = 50.0
 _SEARCH_SECONDS = 300.0  # of a long recording that may have to be held until its first window is judged
 _WINDOWS_PER_BATCH = 16  # 4 MB at 500 Hz
+
+
+def _no_context() -> np.ndarray:
+    return np.zeros((len(LEADS), 0), np.float32)
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,14 @@ class Window:
         raw: float32 (12, time), mV, without NaN, leads in the order of data_contracts.conventions.LEADS.
         missing: (12,) share of samples that were missing.
         start: in the recording, samples of the source.
+        before, after: float32 (12, samples), what the recording holds there, as far as the filter may use it.
     """
 
     raw: np.ndarray
     missing: np.ndarray
     start: int
+    before: np.ndarray = field(default_factory=_no_context)
+    after: np.ndarray = field(default_factory=_no_context)
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,50 @@ def window_slices(time: int, sampling_frequency: float, settings: EcgSettings) -
     return [slice(start, start + width) for start in starts]
 
 
+def with_context(window: Window, signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> Window:
+    """The window with what the recording holds before and after it, up to 8 s, where the filter may use that.
+
+    Samples that are missing or held, pulses, and values that the window does not come near to are not used: they would
+    disturb the window's ends more than a mirror does.
+
+    Args:
+        window: of `signal`.
+        signal: float32 (12, time), mV, NaN where missing.
+        sampling_frequency: Hz.
+        settings: `edge` and the limits of findings.
+    """
+    if settings.edge != "mirror" or window.raw.shape[1] == signal.shape[1]:
+        return window
+    most, stop = longest_context(sampling_frequency), window.start + window.raw.shape[1]
+    before, after = signal[:, max(0, window.start - most) : window.start], signal[:, stop : stop + most]
+    reversed_raw = window.raw[:, ::-1]
+    return replace(
+        window,
+        before=_sound_part(reversed_raw, before[:, ::-1], sampling_frequency, settings)[:, ::-1],
+        after=_sound_part(window.raw, after, sampling_frequency, settings),
+    )
+
+
+def _sound_part(raw: np.ndarray, beyond: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
+    """The part of `beyond`, (12, samples), that may be context; it begins where the window `raw` ends."""
+    is_known = np.isfinite(beyond).all(axis=0)
+    length = beyond.shape[1] if is_known.all() else int(is_known.argmin())
+    length = whole_context(length, sampling_frequency)
+    if length == 0:
+        return _no_context()
+    part = beyond[:, :length]
+    highest, lowest = raw.max(axis=1), raw.min(axis=1)
+    room = highest - lowest
+    if (part.max(axis=1) > highest + room).any() or (part.min(axis=1) < lowest - room).any():
+        return _no_context()
+    seam = np.ascontiguousarray(np.concatenate([raw[:, -longest_context(sampling_frequency) :], part], axis=1))
+    if has_pulse(seam, sampling_frequency):
+        return _no_context()
+    blocks = find_bad_blocks(seam, sampling_frequency, settings)
+    is_held = blocks.flat.any() or blocks.clipped.any()
+    return _no_context() if is_held else part.copy()  # a view would keep the whole recording in memory
+
+
 def filter_windows(windows: list[tuple[Window, float]], settings: EcgSettings) -> list[Processed | Refusal]:
     """Filters and assesses windows; one outcome each, in order.
 
@@ -102,10 +154,11 @@ def filter_windows(windows: list[tuple[Window, float]], settings: EcgSettings) -
         settings: the recipe's section `ecg`.
     """
     outcomes: dict[int, Processed | Refusal] = {}
-    groups: dict[tuple[float, int], list[int]] = {}
+    groups: dict[tuple[float, ...], list[int]] = {}
     for number, (window, frequency) in enumerate(windows):
-        groups.setdefault((frequency, window.raw.shape[1]), []).append(number)
-    for (frequency, _), members in groups.items():
+        lengths = (part.shape[1] for part in (window.raw, window.before, window.after))
+        groups.setdefault((frequency, *lengths), []).append(number)
+    for (frequency, *_), members in groups.items():
         for start in range(0, len(members), _WINDOWS_PER_BATCH):
             batch = members[start : start + _WINDOWS_PER_BATCH]
             processed = _filter_batch([windows[number][0] for number in batch], frequency, settings)
@@ -116,10 +169,14 @@ def filter_windows(windows: list[tuple[Window, float]], settings: EcgSettings) -
 def _filter_batch(
     windows: Sequence[Window], sampling_frequency: float, settings: EcgSettings
 ) -> Sequence[Processed | Refusal]:
-    """One outcome for each window; all windows have one rate and length. What follows a short one is filled up."""
+    """One outcome for each window; all have one rate and length, of context too. What follows a short one is filled."""
     raw = np.stack([window.raw for window in windows])
+    context = windows[0].before.shape[1], windows[0].after.shape[1]
+    whole = raw
+    if context != (0, 0):
+        whole = np.stack([np.concatenate([window.before, window.raw, window.after], axis=1) for window in windows])
     try:
-        filtered = filter_records(raw, sampling_frequency, settings)
+        filtered = filter_records(whole, sampling_frequency, settings, context)
     except Refusal as refusal:
         return [refusal] * len(windows)
     recorded = quality.recorded_samples(raw.shape[-1], sampling_frequency)

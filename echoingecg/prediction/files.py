@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from data_contracts.prediction import NOTICE, NUMBERS, READINGS
 from data_contracts.tables import TableContract
 from echoingecg.common import UserError, replace_atomically
-from echoingecg.ecg.decode.wfdb import HEADER_SUFFIX
+from echoingecg.ecg.decode.wfdb_header import HEADER_SUFFIX
 
 if TYPE_CHECKING:
     from echoingecg.prediction.predictor import Predicted  # torch
@@ -51,7 +51,10 @@ def _inside(folder: str) -> Iterator[str]:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         records = {name.removesuffix(HEADER_SUFFIX) for name in files if name.endswith(HEADER_SUFFIX)}
         for name in sorted(files):
-            if not name.startswith(".") and (name.endswith(HEADER_SUFFIX) or name.partition(".")[0] not in records):
+            is_of_record = (
+                name.partition(".")[0] in records or name.rpartition(".")[0] in records
+            )  # names may have dots
+            if not name.startswith(".") and (name.endswith(HEADER_SUFFIX) or not is_of_record):
                 yield os.path.join(directory, name)  # noqa: PTH118
 
 

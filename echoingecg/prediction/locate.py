@@ -95,14 +95,14 @@ def ecg_settings(student_manifest: manifest.Manifest | None, workspace: Path | N
     """Settings by which the student's training signals were made; for released weights the published ones."""
     version = student_manifest.inputs.get("ecg") if student_manifest else None
     if version is None:
-        return EcgSettings()
+        return EcgSettings(edge="published")
     made = workspace and manifest_of(workspace / "artefacts" / "ecg" / version)
     if not made:
         raise StoreError(
             f"ecg-{version}, which says how this student's signals were made, is not in {workspace}: give evaluation= "
             "or settings="
         )
-    return EcgSettings.model_validate(made.recipe)
+    return EcgSettings.of_artefact(made.recipe)
 
 
 def open_student(place: Path, device: str) -> "LoadedStudent":

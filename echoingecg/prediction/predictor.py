@@ -18,6 +18,7 @@ import pyarrow as pa
 from data_contracts import conventions, prediction
 from echoingecg.common import ContractError, Refusal, result_or_refusal
 from echoingecg.ecg import quality
+from echoingecg.ecg.decode.recording import NOTHING_STATED, Stated
 from echoingecg.ecg.decode.wfdb_fast import read_plain
 from echoingecg.ecg.process import Loaded, Processed, load, process_loaded_safely
 from echoingecg.evaluation.decision import reading_card
@@ -112,14 +113,15 @@ class Reader:
         """A reader with the card's settings. Raises ContractError when card and student differ in width."""
         if card.dim not in (None, student.dim):
             raise ContractError(f"the card reads embeddings of width {card.dim}, the student's have {student.dim}")
-        return cls(student, card, EcgSettings.model_validate(card.card.ecg))
+        return cls(student, card, EcgSettings.of_artefact(card.card.ecg))
 
-    def predict(self, files: Iterable[Path | str], protocol: str = "") -> Predicted:
+    def predict(self, files: Iterable[Path | str], protocol: str = "", stated: Stated = NOTHING_STATED) -> Predicted:
         """Predicts every endpoint and every number for ECG files.
 
         Args:
             files: of any accepted format; their signals are held in blocks.
             protocol: name of the protocol that gives the scores; empty for the card's own choice.
+            stated: what files may lack.
 
         Returns:
             Two tables: a row for each file and endpoint, or number; one for a refused file.
@@ -132,7 +134,7 @@ class Reader:
         readings: list[dict[str, Any]] = []
         numbers: list[dict[str, Any]] = []
         for files_of_block in split_into_blocks(files):
-            block = self.read(files_of_block)
+            block = self.read(files_of_block, stated)
             is_referred = self.is_referred(block.processed)
             answers = answer_ecgs(self.card, protocol, block.mean, block.features, is_referred)
             readings += block.rows(partial(_rows_of_ecg, answers.questions, {"protocol": protocol}))
@@ -144,9 +146,9 @@ class Reader:
         """Embeds ECG files as Gaussians: data_contracts.prediction.GAUSSIANS, one row for each file."""
         return prediction.GAUSSIANS.build([row for block in split_into_blocks(files) for row in self._embedded(block)])
 
-    def read(self, files: Sequence[str]) -> ReadBlock:
-        """Reads and embeds one block of files, in memory."""
-        outcomes = list(read_signals(files, self.settings))
+    def read(self, files: Sequence[str], stated: Stated = NOTHING_STATED) -> ReadBlock:
+        """Reads and embeds one block of files, in memory; `stated` is what they may lack."""
+        outcomes = list(read_signals(files, self.settings, stated))
         return ReadBlock(files, outcomes, *self.student.embed_ecg_with_features(stack_signals(outcomes)))
 
     def is_referred(self, processed: Sequence[Processed]) -> np.ndarray:
@@ -171,15 +173,18 @@ def split_into_blocks(files: Iterable[Path | str]) -> Iterator[list[str]]:
     yield from (paths[start : start + FILES_PER_BLOCK] for start in range(0, len(paths), FILES_PER_BLOCK))
 
 
-def read_signals(files: Sequence[str], settings: EcgSettings) -> Iterator[Processed | Refusal]:
+def read_signals(
+    files: Sequence[str], settings: EcgSettings, stated: Stated = NOTHING_STATED
+) -> Iterator[Processed | Refusal]:
     """Filtered signal of each file in order, or the reason why it is refused.
 
     Args:
         files: ECGs of any accepted format.
         settings: settings that the student's training signals were made with.
+        stated: what files may lack.
     """
     for start in range(0, len(files), _FILES_PER_READ):
-        loaded = [_load(Path(file), settings) for file in files[start : start + _FILES_PER_READ]]
+        loaded = [_load(Path(file), settings, stated) for file in files[start : start + _FILES_PER_READ]]
         finished = iter(process_loaded_safely([outcome for outcome in loaded if isinstance(outcome, Loaded)], settings))
         yield from (outcome if isinstance(outcome, Refusal) else next(finished) for outcome in loaded)
 
@@ -195,8 +200,10 @@ def finding_names(processed: Processed) -> list[str]:
     return list(quality.all_finding_names(processed.quality, processed.findings))
 
 
-def _load(path: Path, settings: EcgSettings) -> Loaded | Refusal:
+def _load(path: Path, settings: EcgSettings, stated: Stated) -> Loaded | Refusal:
     try:
-        return result_or_refusal(partial(load, path, settings, plain=read_plain(path)))
+        return result_or_refusal(
+            partial(load, path, settings, stated.unit, stated.sampling_frequency, stated.leads, read_plain(path))
+        )
     except OSError as fault:
         return Refusal("unreadable", f"cannot be opened: {fault.strerror}")

@@ -1,5 +1,6 @@
 """Parameters of stage ecg: windows, filter and quality limits. docs/ecg_quality.md gives the limits' sources."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -45,6 +46,11 @@ class EcgSettings(Section):
     )
     filter_order: Count = Field(4, description="Butterworth order, applied forward and backward")
     kaiser_beta: NotNegative = Field(5.0, description="Kaiser window of the polyphase resampler")
+    edge: Literal["mirror", "published"] = Field(
+        "mirror",
+        description="what stands for the signal beyond the ends of a window: 'mirror' the recording itself where it "
+        "goes on, else 8 s of it mirrored; 'published' 27 samples, as the published weights were trained on",
+    )
     max_nan_share: Share = Field(
         0.0,
         description="refuse a record when a lead misses more than this share of samples; "
@@ -122,6 +128,11 @@ class EcgSettings(Section):
     typical_high_mv: Positive = Field(4.5, description="and one whose median lead has more, mV")
     rules: FindingRules = Field(FindingRules(), description="what each quality finding does to its ECG")
     max_refused_share: Share = Field(0.2, description="fail when more than this share of the ECGs is refused")
+
+    @classmethod
+    def of_artefact(cls, values: Mapping[str, Any]) -> Self:
+        """Returns the settings that a manifest or a reading card states; before there was `edge` it was `published`."""
+        return cls.model_validate({"edge": "published"} | dict(values))
 
     @model_validator(mode="before")
     @classmethod

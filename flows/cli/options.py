@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from echoingecg.ecg.decode.recording import Stated
     from tasks.store import ArtefactStore
 
 Workspace = Annotated[
@@ -23,6 +24,13 @@ Student = Annotated[
 EcgFiles = Annotated[
     list[str], typer.Argument(help="ECG files of any accepted format, WFDB records, or folders of them.")
 ]
+Unit = Annotated[
+    str, typer.Option("--unit", help="Amplitude unit, or a multiple such as '4.88 uV', for files that state none.")
+]
+SamplingFrequency = Annotated[float, typer.Option("--sampling-frequency", min=0, help="Hz, for files that state none.")]
+Leads = Annotated[
+    str, typer.Option("--leads", help="Leads in stored order, for files that name none: 'I,II,III,aVR,...'.")
+]
 
 
 def open_store(workspace: str) -> "ArtefactStore":
@@ -30,3 +38,19 @@ def open_store(workspace: str) -> "ArtefactStore":
     from flows import request  # pydantic and YAML: not for --help
 
     return request.open_store(workspace)
+
+
+def stated(unit: str, sampling_frequency: float, leads: str) -> "Stated":
+    """What a user states about files that do not state it themselves. Raises UserError for a fault in it."""
+    from data_contracts.conventions import LEADS, UserError
+    from echoingecg.ecg.decode.recording import Stated
+    from echoingecg.ecg.decode.recording.leads import canonical_leads
+    from echoingecg.ecg.decode.recording.units import multiples_per_millivolt
+
+    if unit:
+        multiples_per_millivolt(unit)
+    names = tuple(name.strip() for name in leads.replace(";", ",").split(",")) if leads.strip() else None
+    known = [lead for lead in canonical_leads(names or ()) if lead]
+    if names is not None and (not known or len(set(known)) != len(known)):
+        raise UserError(f"--leads: names no lead, or one twice; write {','.join(LEADS[:3])},...")
+    return Stated(unit or None, sampling_frequency or None, names)

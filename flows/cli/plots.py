@@ -7,16 +7,16 @@ from typing import Annotated
 import typer
 
 from data_contracts.conventions import UserError
+from flows.cli import options
 
 
 def plot(
     file: Annotated[Path, typer.Argument(help="An ECG of any accepted format; a WFDB record with or without .hea.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.")] = Path("ecg.png"),
     recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose ecg section is used.")] = "demo",
-    unit: Annotated[str, typer.Option("--unit", help="Amplitude unit, for a file that states none.")] = "",
-    sampling_frequency: Annotated[
-        float, typer.Option("--sampling-frequency", min=0, help="Hz, for a file that states none.")
-    ] = 0.0,
+    unit: options.Unit = "",
+    sampling_frequency: options.SamplingFrequency = 0.0,
+    leads: options.Leads = "",
     overrides: Annotated[
         list[str], typer.Option("--set", help="Replace a field: ecg.min_duration=5. Repeatable.")
     ] = [],  # noqa: B006
@@ -26,7 +26,8 @@ def plot(
     from flows.request import find_recipe
 
     settings = find_recipe(recipe, overrides).ecg
-    _write(file, output, lambda: draw(pages_of_file(file, settings, unit or None, sampling_frequency or None)))
+    stated = options.stated(unit, sampling_frequency, leads)
+    _write(file, output, lambda: draw(pages_of_file(file, settings, stated)))
 
 
 def echo(

@@ -23,6 +23,9 @@ def predict(
     workspace: options.Workspace = "workspace",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     parquet: Annotated[Path | None, typer.Option("--parquet", help="Write a Parquet file.")] = None,
+    unit: options.Unit = "",
+    sampling_frequency: options.SamplingFrequency = 0.0,
+    leads: options.Leads = "",
 ) -> None:
     """Read echo findings and numbers off ECGs, with intervals: predict or refer. Not for clinical use."""
     from data_contracts.prediction import NOTICE
@@ -33,10 +36,11 @@ def predict(
 
     if as_json and parquet:
         raise UserError("--json and --parquet exclude each other")
+    stated = options.stated(unit, sampling_frequency, leads)
     judged, ecgs = find_student(open_store(workspace), student), list_ecgs(files)
     typer.echo(NOTICE, err=True)
     with progress_line("ECGs") as progress:
-        blocks = predict_files(judged, ecgs, protocol, progress=progress)
+        blocks = predict_files(judged, ecgs, protocol, progress=progress, stated=stated)
         if as_json:
             about = {"student": str(judged.student), "evaluation": str(judged.evaluation)}
             write_json(blocks, about, sys.stdout)

@@ -34,7 +34,7 @@ def recipe_as_trained(recipe: Recipe, store: ArtefactStore, model: StudentWithCa
     """The recipe with the sections `catalog` and `ecg` of the student's own export."""
     listed, made = (_upstream(store, model, stage).manifest.recipe for stage in ("catalog", "ecg"))
     return recipe.model_copy(
-        update={"catalog": CatalogSettings.model_validate(listed), "ecg": EcgSettings.model_validate(made)}
+        update={"catalog": CatalogSettings.model_validate(listed), "ecg": EcgSettings.of_artefact(made)}
     )
 
 

@@ -91,9 +91,11 @@ def student_to_judge(
         own = own.model_copy(update={"evaluation": EvaluationSettings.model_validate(card.manifest.recipe)})
     sections: dict[str, Any] = {}
     if (signals := made["ecg"]) is not None:
-        theirs_ecg = EcgSettings.model_validate(signals.manifest.recipe)
+        theirs_ecg = EcgSettings.of_artefact(signals.manifest.recipe)
         share = max(theirs_ecg.max_refused_share, own.ecg.max_refused_share)  # changes no signal
         sections["ecg"] = theirs_ecg.model_copy(update={"max_refused_share": share})
+    else:  # released weights
+        sections["ecg"] = own.ecg.model_copy(update={"edge": "published"})
     if (paired := made["pairs"]) is not None:
         theirs = PairsSettings.model_validate(paired.manifest.recipe)
         sections["pairs"] = own.pairs.model_copy(update={"split": theirs.split, "split_key": theirs.split_key})
@@ -199,7 +201,7 @@ def _evaluate(
     evaluated = EvaluationInputs(
         student=student,
         signals=signals,
-        ecg=EcgSettings.model_validate(inputs["ecg"].manifest.recipe),
+        ecg=EcgSettings.of_artefact(inputs["ecg"].manifest.recipe),
         record_ids=signals.record_ids,
         patients=tables[pairs.PATIENTS.name],
         ecg_echo=tables[pairs.ECG_ECHO.name],

@@ -14,6 +14,7 @@ from prefect.artifacts import create_table_artifact
 
 from data_contracts import catalog, conventions, pairs, prediction, quarantine, teacher
 from echoingecg.common import Progress, Refusal, StoreError, UserError, no_progress, replace_atomically
+from echoingecg.ecg.decode.recording import NOTHING_STATED, Stated
 from echoingecg.evaluation.data.embed import GaussianTable, embed_ecgs
 from echoingecg.prediction.files import ReadingCounts, list_ecgs, write_predicted
 from echoingecg.prediction.search import ROWS_PER_CHUNK, find_nearest, split_into_chunks
@@ -88,6 +89,7 @@ def predict_files(
     protocol: str = "",
     execution: ExecutionSettings | None = None,
     progress: Progress = no_progress,
+    stated: Stated = NOTHING_STATED,
 ) -> Iterator["Predicted"]:
     """Yields readings and numbers, block by block in the order of the files, in bounded memory.
 
@@ -97,12 +99,16 @@ def predict_files(
         protocol: empty for the choice of the evaluation's recipe.
         execution: workers; by default threads of this process.
         progress: told the files done.
+        stated: what files may lack.
     """
     card = model.reader().card  # a fault of the artefacts is found before any worker starts
     protocol = protocol or card.card.answered_by
     card.readings_under(protocol)
     return _by_block(
-        partial(_predict_block, model.student.folder, model.evaluation.folder, protocol), files, execution, progress
+        partial(_predict_block, model.student.folder, model.evaluation.folder, protocol, stated),
+        files,
+        execution,
+        progress,
     )
 
 
@@ -133,8 +139,8 @@ def _by_block(
             yield result
 
 
-def _predict_block(student: Path, evaluation: Path, protocol: str, files: Sequence[str]) -> "Predicted":
-    return _reader(student, evaluation).predict(files, protocol)
+def _predict_block(student: Path, evaluation: Path, protocol: str, stated: Stated, files: Sequence[str]) -> "Predicted":
+    return _reader(student, evaluation).predict(files, protocol, stated)
 
 
 def _embed_block(student: Path, evaluation: Path, files: Sequence[str]) -> pa.Table:

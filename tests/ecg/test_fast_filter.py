@@ -15,7 +15,7 @@ from echoingecg.ecg.process import Loaded, Processed, Window, load, process_load
 from echoingecg.recipe import EcgSettings
 from helpers.ecg.wfdb_files import heartbeats
 
-SETTINGS = EcgSettings()
+SETTINGS, MIRROR = EcgSettings(edge="published"), EcgSettings()
 MIDDLE = slice(100, 900)
 
 
@@ -44,8 +44,9 @@ def test_golden(golden: Path) -> None:
 
 
 @pytest.mark.parametrize("fs", [200.0, 240.0, 250.0, 360.0, 400.0, 500.0, 1000.0])
-def test_rates(fs: float) -> None:
-    error = microvolts(beats(fs), fs)
+@pytest.mark.parametrize("recipe", [SETTINGS, MIRROR], ids=["published", "mirror"])
+def test_rates(fs: float, recipe: EcgSettings) -> None:
+    error = microvolts(beats(fs), fs, recipe)
     assert 0 < error.max() < 5
     assert error[:, MIDDLE].max() < 0.2
 

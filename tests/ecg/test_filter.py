@@ -10,7 +10,7 @@ from echoingecg.common import Refusal
 from echoingecg.ecg.filter import band_pass, band_pass_and_resample, resample
 from echoingecg.recipe import EcgSettings
 
-SETTINGS = EcgSettings()
+SETTINGS = EcgSettings(edge="published")
 
 
 def test_golden(golden: Path) -> None:

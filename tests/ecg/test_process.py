@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from data_contracts.conventions import LEADS
 from data_contracts.ecg import QUALITY_FLAGS
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode.recording import Recording, arrange, canonical_lead
+from echoingecg.ecg.decode.recording import Recording, arrange
+from echoingecg.ecg.decode.recording.leads import canonical_lead
 from echoingecg.ecg.filter import band_pass_and_resample
 from echoingecg.ecg.process import Processed, process
 from echoingecg.recipe import EcgSettings

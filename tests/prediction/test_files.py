@@ -15,11 +15,22 @@ from echoingecg.prediction.predictor import Reader
 
 
 def test_a_folder_gives_each_recording_once(tmp_path: Path) -> None:
-    for name in ("b.hea", "b.dat", "b.atr", "a.xml", ".hidden", "notes.txt", "deep/c.dcm", ".git/x.dcm"):
+    for name in (
+        "b.hea",
+        "b.dat",
+        "b.atr",
+        "1.2.840.hea",
+        "1.2.840.dat",
+        "a.xml",
+        ".hidden",
+        "notes.txt",
+        "deep/c.dcm",
+        ".git/x.dcm",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     found = [os.path.relpath(file, tmp_path) for file in list_ecgs([str(tmp_path), str(tmp_path / "a.xml")])]
-    assert found == ["a.xml", "b.hea", "notes.txt", "deep/c.dcm"]
+    assert found == ["1.2.840.hea", "a.xml", "b.hea", "notes.txt", "deep/c.dcm"]
     assert list_ecgs(["not there", "not there"]) == ["not there"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no file to read"):

@@ -5,7 +5,7 @@ CODE-15 (Ribeiro et al., Nat Commun 2020;11:1760): `exams.csv` names for each ex
 patient): `exams.csv` without that column, and `exams.hdf5`, whose tracings stand in the order of the table.
 
 - The publisher gives the rate and the order of the leads: 400 Hz; DI, DII, DIII, AVR, AVL, AVF, V1 to V6. See
-  `echoingecg/ecg/decode/hdf5.py` for the padding.
+  `echoingecg/ecg/decode/arrays/hdf5.py` for the padding.
 - The unit is written as "1e-4 V". The same sentence goes on that a signal in V is to be multiplied by 1000, which
   would be mV. The layout reads 1e-4 V, and the recipe's `catalog.array_unit` replaces it: see
   `docs/howto/public_cohorts.md`. Stage ecg stops where a cohort's amplitudes cannot be those of the unit.

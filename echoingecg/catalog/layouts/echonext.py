@@ -19,7 +19,7 @@ import pandas as pd
 
 from echoingecg.catalog.layouts import base
 from echoingecg.catalog.layouts.tables import ExportTable, Tables
-from echoingecg.ecg.decode.standardised import UNIT
+from echoingecg.ecg.decode.arrays.standardised import UNIT
 
 _METADATA = "echonext_metadata_100k.csv"
 _OTHER_NAME = "EchoNext_metadata_100k.csv"

@@ -1,21 +1,28 @@
-"""One ECG file of any accepted format becomes a Recording; the format is found from the content."""
+"""One ECG file of any accepted format becomes a Recording; the format is found from the content.
+
+Folders, uppermost first: arrays, vendor_xml, recording.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode import aecg, cardiosoft, dicom, edf, members, muse, npy, philips, scp, wfdb, xml
+from echoingecg.ecg.decode import dicom, edf, scp, wfdb, wfdb_header
+from echoingecg.ecg.decode.arrays import mat, members, npy, table
 from echoingecg.ecg.decode.recording import Recording, Stated, read_whole
+from echoingecg.ecg.decode.vendor_xml import aecg, cardiosoft, mortara, muse, philips, xml
 
 __all__ = ["HEAD_BYTES", "binary_format", "decode"]
 
-# By format: the byte where its signature stands, the signature, the decoder of (path, stated).
+# By format: whether the first bytes are those of it, and the decoder of (path, stated).
 _BINARY_FORMATS = {
-    "DICOM": (128, b"DICM", dicom.decode_dicom),
-    "NumPy": (0, b"\x93NUMPY", npy.decode_npy),
-    "EDF": (0, b"0       ", edf.decode_edf),
-    "SCP-ECG": (16, b"SCPECG", scp.decode_scp),
+    "NumPy": (lambda head: head.startswith(b"\x93NUMPY"), npy.decode_npy),
+    "EDF": (lambda head: head.startswith(edf.EDF_SIGNATURE), edf.decode_edf),
+    "BDF": (lambda head: head.startswith(edf.BDF_SIGNATURE), edf.decode_edf),
+    "SCP-ECG": (lambda head: head.startswith(b"SCPECG", 16), scp.decode_scp),
+    "MATLAB": (lambda head: head.startswith(mat.SIGNATURE), mat.decode_mat),
+    "DICOM": (dicom.starts_as_dicom, dicom.decode_dicom),
 }
 # By the document's root element: format, and the decoder of (root, stated).
 _XML_FORMATS = {
@@ -23,6 +30,7 @@ _XML_FORMATS = {
     "restingecgdata": ("Philips", philips.decode_philips),
     "AnnotatedECG": ("HL7 aECG", aecg.decode_aecg),
     "CardiologyXML": ("CardioSoft", cardiosoft.decode_cardiosoft),
+    "ECG": ("Mortara", mortara.decode_mortara),
 }
 HEAD_BYTES = 132  # of a file, that show its format
 
@@ -36,11 +44,11 @@ def decode(
     """Reads one ECG.
 
     Args:
-        path: a file of one of the formats, a WFDB record with or without `.hea`, or an ECG in a file of many,
-            as `members` names it.
+        path: a file of one of the formats, a WFDB record with or without `.hea` or by its signal file, or an ECG in a
+            file of many, as `members` names it.
         stated_unit: amplitude unit for a file that states none.
         stated_sampling_frequency: Hz, for a file that states none.
-        stated_leads: the leads' names in stored order, for an array, which names none.
+        stated_leads: the leads' names in stored order, for a file that names none.
 
     Raises:
         Refusal: the file is of no known format, damaged, or lacks a lead's name, a unit or a rate.
@@ -50,17 +58,17 @@ def decode(
     if (member := members.member_of(path)) is not None and member[0].is_file():
         name, recording = members.decode_member(*member, stated)
         return replace(recording, format=name)
-    file_path = path if path.is_file() else path.with_name(path.name + wfdb.HEADER_SUFFIX)
+    file_path = path if path.is_file() else path.with_name(path.name + wfdb_header.HEADER_SUFFIX)
     if not file_path.is_file():
         raise Refusal("missing_file", "the file is not there")
+    file_path = wfdb_header.header_of_signals(file_path) or file_path
     name, recording = _decode(file_path, stated)
     return replace(recording, format=name)
 
 
 def binary_format(head: bytes) -> str:
     """Returns the name of the format whose signature the first HEAD_BYTES of a file have; empty for text and others."""
-    named = (name for name, (start, signature, _) in _BINARY_FORMATS.items() if head.startswith(signature, start))
-    return next(named, "")
+    return next((name for name, (is_of_format, _) in _BINARY_FORMATS.items() if is_of_format(head)), "")
 
 
 def _decode(path: Path, stated: Stated) -> tuple[str, Recording]:
@@ -68,19 +76,24 @@ def _decode(path: Path, stated: Stated) -> tuple[str, Recording]:
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if name := binary_format(head):
-        return name, _BINARY_FORMATS[name][2](path, stated)
+        return name, _BINARY_FORMATS[name][1](path, stated)
     if head.startswith(members.SIGNATURE):
         raise Refusal("unknown_format", "an HDF5 file of many ECGs, without unit, rate and leads: read it as an export")
     if xml.starts_as_xml(head):
         root = xml.parse_xml(read_whole(path))
         if (root_name := xml.local(root)) not in _XML_FORMATS:
-            raise Refusal("unknown_format", "an XML document that is no MUSE, Philips, HL7 or CardioSoft ECG")
+            raise Refusal("unknown_format", "an XML document that is no MUSE, Philips, HL7, CardioSoft or Mortara ECG")
         name, decode_xml = _XML_FORMATS[root_name]
         return name, decode_xml(root, stated)
     try:
-        header = wfdb.read_header(path)
+        header = wfdb_header.read_header(path)
     except Refusal as refusal:
-        if path.suffix == wfdb.HEADER_SUFFIX or path.stat().st_size == 0:
+        if path.suffix == wfdb_header.HEADER_SUFFIX or path.stat().st_size == 0:
             raise
-        raise Refusal("unknown_format", "none of the formats that are read here") from refusal
+        if table.is_table(path):
+            return "table", table.decode_table(path, stated)
+        detail = "none of the formats that are read here"
+        if path.suffix in wfdb_header.SIGNAL_SUFFIXES:
+            detail += "; the signals of a WFDB record need its header beside them"
+        raise Refusal("unknown_format", detail) from refusal
     return "WFDB", wfdb.decode_wfdb(path, header, stated)

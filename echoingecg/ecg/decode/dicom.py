@@ -3,10 +3,12 @@
 Sources: PS3.3 C.10.9 (Waveform Module), PS3.16 CID 3001 (ECG leads).
 """
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,14 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from echoingecg.common import Refusal, silence_libraries
-from echoingecg.ecg.decode.recording import LEAD_NUMBERS, Recording, Stated, canonical_lead, check_size
+from echoingecg.ecg.decode.recording import Recording, Stated, check_size, read_whole
+from echoingecg.ecg.decode.recording.leads import LEAD_NUMBERS, canonical_lead, canonical_leads, without_leads
+
+_MARK, _MARK_START = b"DICM", 128
+# A file without preamble begins with an element of group 2 or 8, whose value is short.
+_BARE_GROUPS = (b"\x02\0", b"\x08\0")
+_BARE_REPRESENTATIONS = (b"UL", b"OB", b"UI", b"CS", b"DA", b"TM", b"SH", b"LO")
+_MOST_BARE_BYTES = 64
 
 _TAGS = ["WaveformSequence"]  # names, birth dates and pixel data are not even parsed
 _ENCODINGS = {
@@ -23,6 +32,7 @@ _ENCODINGS = {
 }  # fmt: skip
 # SCP-ECG (prEN 1064) 5.6.3-9-n and ISO/IEEE 11073-10102 2:n share the leads' numbers.
 _LEAD_CODES = {f"{prefix}{number}": lead for prefix in ("5.6.3-9-", "2:") for number, lead in LEAD_NUMBERS.items()}
+_END_RUNS = 50  # of a recording's length: what a run at one end must reach, 0.2 s of 10 s
 # What pydicom, zlib and NumPy raise on damaged content.
 _FAULTS = (
     InvalidDicomError,
@@ -31,9 +41,20 @@ _FAULTS = (
 )  # fmt: skip
 
 
-def decode_dicom(path: Path, stated: Stated) -> Recording:
-    """Reads the longest original multiplex group, which is the rhythm and not the median beat.
+def starts_as_dicom(head: bytes) -> bool:
+    """Returns whether the first 132 bytes of a file are those of DICOM, with a preamble or without."""
+    if head.startswith(_MARK, _MARK_START) or head.startswith(_MARK):
+        return True
+    if len(head) < 8 or head[:2] not in _BARE_GROUPS or head[3]:  # group, and an element under 256
+        return False
+    length = int.from_bytes(head[4:8], "little")  # where no representation is written
+    return head[4:6] in _BARE_REPRESENTATIONS or 0 < length <= _MOST_BARE_BYTES
 
+
+def decode_dicom(path: Path, stated: Stated) -> Recording:
+    """Reads the original multiplex group that has most of the leads, of equals the longest, and no median beat.
+
+    Leads that are spread over several groups count as one where these have one rate, length and stated start.
     Channels that are none of the twelve leads are left out.
 
     Raises:
@@ -60,9 +81,16 @@ def read_texts(path: Path, names: Sequence[str], sequence: str, element: str) ->
         OSError: the file cannot be read.
     """
     with _faults_refused(), silence_libraries(), pydicom.config.disable_value_validation():
-        dataset = pydicom.dcmread(path, specific_tags=[*names, sequence, "SpecificCharacterSet"])
+        dataset = pydicom.dcmread(
+            _in_memory(path), force=True, specific_tags=[*names, sequence, "SpecificCharacterSet"]
+        )
         items = dataset.get(sequence) or []
         return {name: str(dataset.get(name) or "") for name in names}, [str(item.get(element) or "") for item in items]
+
+
+def _in_memory(path: Path) -> io.BytesIO:
+    """The file's content: a damaged length, read from a file on the disk, would ask for up to 4 GB of memory."""
+    return io.BytesIO(read_whole(path).removeprefix(_MARK))
 
 
 @contextmanager
@@ -81,32 +109,83 @@ def _faults_refused() -> Iterator[None]:
 
 def _decode(path: Path, stated: Stated) -> Recording:
     with silence_libraries(), pydicom.config.disable_value_validation():
-        dataset = pydicom.dcmread(path, specific_tags=_TAGS)
-        groups = list(dataset.get("WaveformSequence") or [])
+        dataset = pydicom.dcmread(_in_memory(path), force=True, specific_tags=_TAGS)
+        groups = [_group(item) for item in dataset.get("WaveformSequence") or []]
         if not groups:
             raise Refusal("unknown_format", "the DICOM file holds no waveform")
         if dataset.original_encoding[1] is False:
             raise Refusal("unknown_format", "a big-endian DICOM waveform")
-        group = max(groups, key=_preference)
-        rate = group.get("SamplingFrequency")
+        chosen = max(_together(groups), key=_preference)
+        rate = chosen[0].item.get("SamplingFrequency")
         frequency = stated.frequency(None if rate is None else float(rate))
-        stored = _stored(group)
-        channels = list(group.get("ChannelDefinitionSequence") or [])
-        if len(channels) != stored.shape[1]:
-            raise Refusal("unreadable", f"{stored.shape[1]} channels, {len(channels)} of them defined")
-        named = [(row, name) for row, channel in enumerate(channels) if (name := _lead(channel)) is not None]
-        if not named:
-            raise Refusal("missing_leads", "no channel has the name of a lead")
-        signal = np.stack([_millivolts(stored[:, row], channels[row], stated) for row, _ in named])
-        return Recording(signal, tuple(name for _, name in named), frequency)
+        signals: list[np.ndarray] = []
+        names: list[str] = []
+        for group in chosen:
+            stored = _stored(group.item)
+            if len(group.names) != stored.shape[1]:
+                raise Refusal("unreadable", f"{stored.shape[1]} channels, {len(group.names)} of them defined")
+            for row in group.rows:
+                signals.append(_millivolts(stored[:, row], group.item.ChannelDefinitionSequence[row], stated))
+                names.append(group.names[row])
+        if not signals:
+            raise without_leads([name for group in groups for name in group.names])
+        signal = _without_padded_ends(np.stack(signals))
+        return Recording(signal, tuple(names), frequency, others=chosen[0].others)
 
 
-def _preference(group: Dataset) -> tuple[bool, bool, float]:
-    """Sort key, the best group greatest: original before derived, rhythm before median beat, then the longest."""
-    original = str(group.get("WaveformOriginality", "")).upper() != "DERIVED"
-    beat = "MEDIAN" in str(group.get("MultiplexGroupLabel", "")).upper()
-    samples, frequency = group.get("NumberOfWaveformSamples"), group.get("SamplingFrequency")
-    return original, not beat, float(samples or 0) / float(frequency or 1)
+@dataclass(frozen=True)
+class _Group:
+    """A multiplex group, the names of its channels, and the channels that are leads.
+
+    Attributes:
+        rank: original before derived, rhythm before median beat.
+        timing: rate, samples and start in ms; None for what is not stated.
+    """
+
+    item: Dataset
+    names: tuple[str, ...]
+    rows: tuple[int, ...]
+    rank: tuple[bool, bool]
+    timing: tuple[float | None, float | None, float | None]
+
+    @property
+    def leads(self) -> list[str]:
+        names = canonical_leads(self.names)
+        return [names[row] or "" for row in self.rows]
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        return tuple(name for row, name in enumerate(self.names) if row not in self.rows)
+
+
+def _group(item: Dataset) -> _Group:
+    names = tuple(_name(channel) for channel in item.get("ChannelDefinitionSequence") or [])
+    rows = tuple(row for row, lead in enumerate(canonical_leads(names)) if lead is not None)
+    original = str(item.get("WaveformOriginality", "")).upper() != "DERIVED"
+    beat = "MEDIAN" in str(item.get("MultiplexGroupLabel", "")).upper()
+    elements = ("SamplingFrequency", "NumberOfWaveformSamples", "MultiplexGroupTimeOffset")
+    rate, samples, start = (None if (value := item.get(name)) in (None, "") else float(value) for name in elements)
+    return _Group(item, names, rows, (original, not beat), (rate, samples, start))
+
+
+def _together(groups: Sequence[_Group]) -> list[list[_Group]]:
+    """Each group alone, and those together that share rank, rate, length and a stated start, and no lead."""
+    sets = [[group] for group in groups]
+    shared: dict[tuple[object, ...], list[_Group]] = {}
+    for group in groups:
+        if group.rows and group.timing[2] is not None:
+            shared.setdefault((group.rank, group.timing), []).append(group)
+    for parts in shared.values():
+        leads = [lead for group in parts for lead in group.leads]
+        if len(parts) > 1 and len(set(leads)) == len(leads):
+            sets.append(parts)
+    return sets
+
+
+def _preference(groups: Sequence[_Group]) -> tuple[tuple[bool, bool], int, float]:
+    """Sort key, the best greatest: the rank, then most leads, then the longest."""
+    rate, samples, _ = groups[0].timing
+    return groups[0].rank, len({lead for group in groups for lead in group.leads}), (samples or 0) / (rate or 1)
 
 
 def _stored(group: Dataset) -> np.ndarray:
@@ -126,18 +205,59 @@ def _stored(group: Dataset) -> np.ndarray:
     stored = np.frombuffer(data[:promised], dtype).reshape(samples, channels)
     values = stored.astype(np.float64)
     padding = group.get("WaveformPaddingValue")
-    if padding is not None:
-        values[stored == np.frombuffer(bytes(padding)[: dtype.itemsize], dtype)[0]] = np.nan
+    if isinstance(padding, bytes) and len(padding) >= dtype.itemsize:
+        values[_padded(stored, np.frombuffer(padding[: dtype.itemsize], dtype)[0])] = np.nan
+    elif isinstance(padding, int):
+        values[_padded(stored, np.array(padding).astype(dtype))] = np.nan
     return values
 
 
-def _lead(channel: Dataset) -> str | None:
-    """The lead's name: by code, else by the label, else by the code's meaning; None when it is no lead."""
+def _padded(stored: np.ndarray, padding: np.ndarray | np.generic) -> np.ndarray:
+    """Which stored values are padding, bool (time, channel).
+
+    A padding value far from all others of a channel marks gaps wherever it stands. One that the channel can take counts
+    at the ends alone: in frames that hold nothing else, and in runs longer than a lead stays at one value.
+    """
+    is_padding = stored == padding
+    at_ends = is_padding & _ends(is_padding.all(axis=1))[:, None]
+    shortest = max(2, stored.shape[0] // _END_RUNS)
+    for channel, chosen in enumerate(is_padding.T):
+        others = stored[~chosen, channel].astype(np.float64)
+        if not len(others):
+            at_ends[:, channel] = True
+            continue
+        apart = max(others.min() - float(padding), float(padding) - others.max())
+        if apart > others.max() - others.min():
+            at_ends[:, channel] = chosen
+            continue
+        run = _ends(chosen)
+        first = int(np.argmin(run))
+        last = len(run) - int(np.argmin(run[::-1]))
+        at_ends[:first, channel] |= first >= shortest
+        at_ends[last:, channel] |= len(run) - last >= shortest
+    return at_ends
+
+
+def _ends(chosen: np.ndarray) -> np.ndarray:
+    """The runs of True at both ends of bool (time,)."""
+    forward, backward = np.logical_and.accumulate(chosen), np.logical_and.accumulate(chosen[::-1])[::-1]
+    return np.asarray(forward | backward)
+
+
+def _without_padded_ends(signal: np.ndarray) -> np.ndarray:
+    """Returns (lead, time) without the frames at both ends that are padding in every lead."""
+    held = np.flatnonzero(~np.isnan(signal).all(axis=0))
+    return signal[:, held[0] : held[-1] + 1] if len(held) else signal
+
+
+def _name(channel: Dataset) -> str:
+    """The lead's name: by code, else by the label, else by the code's meaning; what is there when it is no lead."""
     sources = channel.get("ChannelSourceSequence") or [Dataset()]
     code, meaning = str(sources[0].get("CodeValue", "")), str(sources[0].get("CodeMeaning", ""))
     if code in _LEAD_CODES:
         return _LEAD_CODES[code]
-    return next((name for name in (code, str(channel.get("ChannelLabel", "")), meaning) if canonical_lead(name)), None)
+    spellings = (code, str(channel.get("ChannelLabel", "")), meaning)
+    return next(filter(canonical_lead, spellings), spellings[1] or meaning)
 
 
 def _millivolts(stored: np.ndarray, channel: Dataset, stated: Stated) -> np.ndarray:

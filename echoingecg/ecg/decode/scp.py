@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode.recording import LEAD_NUMBERS, Recording, Stated, check_size, read_whole
+from echoingecg.ecg.decode.recording import Recording, Stated, check_size, read_whole
+from echoingecg.ecg.decode.recording.leads import LEAD_NUMBERS
 
 _RECORD = struct.Struct("<HI")  # CRC, length
 _HEADER = struct.Struct("<HHIBB6s")  # CRC, section, length, versions, reserved
@@ -29,7 +30,7 @@ _MICROSECONDS_PER_SECOND = 1_000_000
 
 @dataclass(frozen=True)
 class Lead:
-    """A lead of section 3; samples count from 1."""
+    """A lead of section 3; samples count from 1, and from 0 in the files of some writers."""
 
     number: int
     start: int
@@ -100,7 +101,10 @@ def decode_scp(path: Path, _stated: Stated) -> Recording:
     if 3 not in sections or 6 not in sections:
         raise Refusal("unknown_format", "the SCP-ECG file holds no rhythm")
     leads, subtracted = read_leads(sections[3])
+    counts_from_0 = min(lead.start for lead in leads) == 0
     rhythm = read_samples(sections[6], len(leads))
+    if counts_from_0 and (subtracted or rhythm.bimodal):
+        raise Refusal("unreadable", "leads that count samples from 0, and beats that may count from 1")
     if not rhythm.nanovolts:
         raise Refusal("missing_units", "0 nV a step: not calibrated")
     if not rhythm.microseconds:
@@ -251,7 +255,7 @@ def read_leads(body: bytes) -> tuple[tuple[Lead, ...], bool]:
     )
     if not leads:
         raise Refusal("missing_leads", "the file defines no leads")
-    if any(not 1 <= lead.start <= lead.end for lead in leads):
+    if any(lead.start > lead.end for lead in leads):
         raise Refusal("unreadable", "a lead ends before it starts")
     check_size(len(leads), max(lead.end for lead in leads))
     return leads, bool(body[1] & 1)

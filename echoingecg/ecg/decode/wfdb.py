@@ -1,361 +1,108 @@
-"""WFDB records: a strict reader of headers, a fast reader of format 16; the wfdb library reads the other formats.
+"""WFDB records: those with signals of their own, and those of segments one after another.
 
-The wfdb library fills gaps in a header with the format's defaults: 250 Hz, 200 units a millivolt. Here a field that
-is absent stays None, so that the record is refused and nothing is guessed. Source: WFDB Applications Guide, header(5).
+Segments are joined by the names of their leads. In a record of fixed layout all have the same leads; one of variable
+layout begins with a segment without samples that names all, and each segment holds some. What a segment does not hold,
+and what a gap leaves out, is missing. Source: WFDB Applications Guide, header(5).
 """
 
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from math import isfinite
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode.recording import Recording, Stated, canonical_lead, check_size, units_per_millivolt
+from echoingecg.ecg.decode.recording import Recording, Stated, check_size
+from echoingecg.ecg.decode.recording.leads import canonical_leads, without_leads
+from echoingecg.ecg.decode.wfdb_header import HEADER_SUFFIX, NO_FILE, Header, read_header
+from echoingecg.ecg.decode.wfdb_signals import read_record
 
-if TYPE_CHECKING:
-    import wfdb
-
-HEADER_SUFFIX = ".hea"
-NO_FILE = "~"  # stands for no file and for a gap between segments
-MISSING_16 = -32768  # format 16 marks a missing sample with its lowest value
-
-_MAX_HEADER_BYTES = 1 << 20  # a header of 12 signals has about 1 kB
-_FRAMES_PER_SUM = 50  # frames that are added side by side: three times faster than one by one
 _MAX_GAP_RATIO = 50  # samples promised for one that is held: a header alone must not fill the memory
-_SAMPLE_BYTES = {  # of the uncompressed formats that the wfdb library reads
-    "8": 1.0, "80": 1.0, "212": 1.5, "310": 4 / 3, "311": 4 / 3, "16": 2.0, "61": 2.0, "160": 2.0, "24": 3.0, "32": 4.0,
-}  # fmt: skip
-_FLAC = ("508", "516", "524")
-# What wfdb, soundfile and NumPy raise on damaged content.
-_FAULTS = (
-    ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, ZeroDivisionError, EOFError,
-    RuntimeError, AssertionError,
-)  # fmt: skip
-
-_NUMBER = r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?|[-+]?\d+\.(?:[eE][-+]?\d+)?"
-_RECORD_LINE = re.compile(
-    r"(?P<name>[-\w]+)(?:/(?P<segments>\d+))?\s+(?P<signals>\d+)"
-    rf"(?:\s+(?P<frequency>{_NUMBER})(?:/\S+)?(?:\s+(?P<samples>\d+)(?:\s+\S.*)?)?)?"
-)
-# A signal line without its file, first value and checksum.
-_SIGNAL = re.compile(
-    r"(?P<format>\d+)(?:x(?P<per_frame>\d+))?(?::(?P<skew>\d+))?(?:\+(?P<offset>\d+))?"
-    rf"(?:\s+(?P<gain>{_NUMBER})(?:\((?P<baseline>-?\d+)\))?(?:/(?P<unit>\S+))?"
-    r"(?:\s+(?P<resolution>\d+)(?:\s+(?P<zero>-?\d+)(?:\s+(?P<block>\d+)(?:\s+(?P<lead>\S.*))?)?)?)?)?"
-)
-_SEGMENT_LINE = re.compile(r"(?P<name>[-\w]+|~)\s+(?P<samples>\d+)")
-# What the wfdb library can open, and nothing that leads out of the header's own folder.
-_FILE_NAME = re.compile(r"[-\w]+(?:\.\w+)?", re.ASCII)
-
-
-class Signal(NamedTuple):
-    """How the samples of one signal are stored and become physical values. None: not stated."""
-
-    format: str
-    per_frame: int
-    skew: int
-    offset: int
-    gain: float | None
-    baseline: int
-    unit: str | None
-    lead: str
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a header states. A record has signals of its own or segments. None: not stated.
-
-    Attributes:
-        sampling_frequency: Hz.
-        samples: frames, which is samples of each signal unless it has several a frame.
-        count: number of signals.
-        signals, files, checksums: one a signal; empty for a record of segments.
-        segments: names of records; empty for a record of signals.
-    """
-
-    sampling_frequency: float | None
-    samples: int | None
-    count: int
-    signals: tuple[Signal, ...]
-    files: tuple[str, ...]
-    checksums: tuple[int | None, ...]
-    segments: tuple[str, ...]
-
-    @property
-    def is_plain_16(self) -> bool:
-        """Whether all signals stand in one file of format 16, a sample a frame."""
-        return len(set(self.files)) == 1 and {signal[:3] for signal in self.signals} == {("16", 1, 0)}
 
 
 def decode_wfdb(header_path: Path, header: Header, stated: Stated) -> Recording:
     """Reads a record whose header is parsed already.
 
-    Signals that are none of the twelve leads (respiration, pressure) are left out, whatever their unit.
-
     Raises:
         Refusal: see data_contracts.quarantine.REASONS.
-        OSError: a signal file cannot be read.
+        OSError: a file cannot be read.
     """
+    if not header.segments:
+        return read_record(header_path, header, stated)
     frequency = stated.frequency(header.sampling_frequency)
-    if header.segments:
-        return _decode_segments(header_path, header, frequency)
-    rows = [row for row, signal in enumerate(header.signals) if canonical_lead(signal.lead) is not None]
-    leads = [header.signals[row] for row in rows]
-    if not leads:
-        raise Refusal("missing_leads", "no signal has the name of a lead")
-    scale = np.array([_units_per_millivolt(lead, stated) for lead in leads])
-    _check_files(header_path, header)
-    digital = _read_16(header_path, header) if header.is_plain_16 else _read_by_library(header_path, header)
-    baseline = np.array([lead.baseline for lead in leads], dtype=np.float64)
-    signal = (digital[rows] - baseline[:, None]) / scale[:, None]
-    return Recording(signal, tuple(lead.lead for lead in leads), frequency)
-
-
-def read_header(path: Path) -> Header:
-    """Reads `<record>.hea`.
-
-    Raises:
-        Refusal: unreadable when it is no header or does not list as many signals as it promises.
-        OSError: the file cannot be read.
-    """
-    with path.open("rb") as file:
-        content = file.read(_MAX_HEADER_BYTES + 1)
-    if not content:
-        raise Refusal("unreadable", "the file is empty")
-    if len(content) > _MAX_HEADER_BYTES:
-        raise Refusal("unreadable", "too large for a WFDB header")
-    return parse_header(content.decode("utf-8", errors="replace"))
-
-
-def parse_header(text: str) -> Header:
-    """The header that the text states. Raises Refusal(unreadable)."""
-    lines = [line for raw in text.splitlines() if (line := raw.strip()) and not line.startswith("#")]
-    record = _RECORD_LINE.fullmatch(lines[0]) if lines else None
-    if record is None:
-        raise Refusal("unreadable", "no WFDB record line")
-    count = int(record["signals"])
-    segments = int(record["segments"]) if record["segments"] else 0
-    expected = segments or count
-    if len(lines) - 1 != expected:
-        raise Refusal("unreadable", f"the header promises {expected} signals or segments and lists {len(lines) - 1}")
-    signals = [] if segments else [_signal_line(line) for line in lines[1:]]
-    return Header(
-        float(record["frequency"]) if record["frequency"] else None,
-        int(record["samples"]) if record["samples"] else None,
-        count,
-        tuple(signal for signal, _, _ in signals),
-        tuple(file for _, file, _ in signals),
-        tuple(checksum for _, _, checksum in signals),
-        tuple(_segment_line(line) for line in lines[1:]) if segments else (),
-    )
-
-
-def _signal_line(line: str) -> tuple[Signal, str, int | None]:
-    """A signal, its file and its checksum."""
-    fields = line.split(maxsplit=8)  # file, format, gain, resolution, zero, first value, checksum, block size, lead
-    for number in fields[5:7]:
-        if not number.removeprefix("-").isdecimal():
-            raise Refusal("unreadable", "a signal line is not of WFDB's form")
-    signal = _signal(*fields[1:5], *fields[7:])
-    if fields[0] != NO_FILE and not _FILE_NAME.fullmatch(fields[0]):
-        raise Refusal("unreadable", "a signal line names a file outside the header's folder")
-    return signal, fields[0], int(fields[6]) if len(fields) > 6 else None
-
-
-@lru_cache(maxsize=1024)
-def _signal(*fields: str) -> Signal:
-    """The fields that most records of an export share, so that they are parsed once."""
-    match = _SIGNAL.fullmatch(" ".join(fields))
-    if match is None:
-        raise Refusal("unreadable", "a signal line is not of WFDB's form")
-    return Signal(
-        match["format"],
-        int(match["per_frame"] or 1),
-        int(match["skew"] or 0),
-        int(match["offset"] or 0),
-        float(match["gain"]) if match["gain"] else None,
-        int(match["baseline"] or match["zero"] or "0"),
-        match["unit"],
-        (match["lead"] or "").strip(),
-    )
-
-
-def _segment_line(line: str) -> str:
-    """The name of a segment."""
-    match = _SEGMENT_LINE.fullmatch(line)
-    if match is None:
-        raise Refusal("unreadable", "a segment line is not of WFDB's form")
-    return match["name"]
-
-
-def files_of_record(header_path: Path) -> Iterator[Path]:
-    """The header, the headers of its segments, then the signal files, each once, in the order they are named.
-
-    A header is read only after its own path was yielded, so that a caller can stop before. A header that cannot
-    be parsed names no files.
-
-    Raises:
-        OSError: a header cannot be read.
-    """
-    yield header_path
-    header = _header_or_none(header_path)
-    parts = [header]
-    for name in dict.fromkeys(header.segments if header else ()):
-        if name != NO_FILE:
-            path = header_path.with_name(f"{name}{HEADER_SUFFIX}")
-            yield path
-            parts.append(_header_or_none(path))
-    names = (name for part in parts if part for name in part.files if name != NO_FILE)
-    yield from (header_path.with_name(name) for name in dict.fromkeys(names))
-
-
-def _header_or_none(path: Path) -> Header | None:
-    try:
-        return read_header(path)
-    except Refusal:
-        return None
-
-
-def _units_per_millivolt(signal: Signal, stated: Stated) -> float:
-    """Digital units a millivolt."""
-    factor = stated.units_per_millivolt(signal.unit)
-    if not signal.gain:
-        raise Refusal("missing_units", "a lead's gain is 0 or not stated: it is not calibrated")
-    return signal.gain * factor
-
-
-def _check_files(header_path: Path, header: Header) -> None:
-    """Refuses a signal file that holds less or more than the header promises; before any memory is allocated."""
-    for name in dict.fromkeys(header.files):
-        signals = [signal for signal, file in zip(header.signals, header.files, strict=True) if file == name]
-        path = header_path.with_name(name)
-        if not path.is_file():
-            raise Refusal("missing_file", "the header names a signal file that is not there")
-        if len({(signal.format, signal.offset) for signal in signals}) != 1:
-            raise Refusal("unreadable", "signals of one file differ in format or offset")
-        if any(signal.per_frame == 0 for signal in signals):
-            raise Refusal("unreadable", "a signal of no samples a frame")
-        form, held = signals[0].format, path.stat().st_size - signals[0].offset
-        frame = sum(signal.per_frame for signal in signals)
-        if form not in _SAMPLE_BYTES and form not in _FLAC:
-            raise Refusal("unknown_format", "a WFDB signal format that is not read here")
-        if header.samples is None:
-            check_size(frame, max(held, 0))
-            continue
-        check_size(frame, header.samples)
-        if form in _FLAC:
-            continue
-        promised = _SAMPLE_BYTES[form] * frame * header.samples
-        detail = f"the header promises {int(promised)} bytes, the signal file holds {max(held, 0)}"
-        if held < int(promised):
-            raise Refusal("truncated", detail)
-        # Packed formats round up to whole groups of samples; a frame too many is another record's layout.
-        if held >= promised + max(_SAMPLE_BYTES[form] * frame, 4):
-            raise Refusal("unreadable", detail)
-
-
-def frames_16(stored: np.ndarray, header: Header) -> np.ndarray:
-    """Samples of a signal file of format 16, checked against the header's checksums.
-
-    Args:
-        stored: int16 (value,), as in the file.
-        header: of the record; `is_plain_16`.
-
-    Returns:
-        int16 (time, signal).
-
-    Raises:
-        Refusal: truncated within a frame; unreadable when a checksum is wrong.
-    """
-    samples = header.samples if header.samples is not None else len(stored) // header.count
-    if header.samples is None and samples * header.count != len(stored):
-        raise Refusal("truncated", "the signal file ends within a frame")
-    frames = stored[: samples * header.count].reshape(samples, header.count)
-    values = frames.view("<u2")
-    if samples and samples % _FRAMES_PER_SUM == 0:
-        side_by_side = values.reshape(-1, header.count * _FRAMES_PER_SUM).sum(axis=0, dtype=np.uint16)
-        values = side_by_side.reshape(_FRAMES_PER_SUM, header.count)
-    _check_sums(header.checksums, values.sum(axis=0, dtype=np.uint16).tolist())
-    return frames
-
-
-def _read_16(header_path: Path, header: Header) -> np.ndarray:
-    """Digital values, float64 (signal, time), NaN where missing. 40 times faster than the library here."""
-    path, offset = header_path.with_name(header.files[0]), header.signals[0].offset
-    frames = frames_16(np.fromfile(path, dtype="<i2", offset=offset), header)
-    digital = frames.T.astype(np.float64, order="C")
-    digital[digital == MISSING_16] = np.nan
-    return digital
-
-
-def _read_by_library(header_path: Path, header: Header) -> np.ndarray:
-    """Digital values, float64 (signal, time), NaN where missing; several samples a frame are averaged."""
-    record = _rdrecord(header_path)
-    if record.p_signal is None or record.p_signal.shape[1] != header.count:
-        raise Refusal("unreadable", "the signals found are not those of the header")
-    # Back to digital units with the library's own gain, so that units are applied in one place only.
-    digital = np.rint(record.p_signal * np.array(record.adc_gain) + np.array(record.baseline))
-    is_exact = np.array([signal.per_frame == 1 and signal.skew == 0 for signal in header.signals])
-    _check_sums(header.checksums, np.where(is_exact, digital.sum(axis=0), np.nan).tolist())
-    return np.ascontiguousarray(digital.T)
-
-
-def _rdrecord(header_path: Path) -> "wfdb.Record":
-    import wfdb  # two seconds to import, and few exports need it
-
-    name = str(header_path.with_suffix(""))
-    if "::" in name or "://" in name:  # fsspec would take it for an address
-        raise Refusal("unreadable", "the path cannot be opened as a WFDB record")
-    try:
-        return wfdb.rdrecord(name, physical=True)
-    except _FAULTS as fault:
-        raise Refusal("unreadable", f"the WFDB library fails with {type(fault).__name__}") from fault
-
-
-def _check_sums(checksums: Sequence[int | None], sums: Sequence[float]) -> None:
-    """Compares the signals' sums modulo 65536 with the header's checksums; NaN in `sums` means not known."""
-    for checksum, total in zip(checksums, sums, strict=True):
-        if checksum is not None and isfinite(total) and (int(total) - checksum) % 65536:
-            raise Refusal("unreadable", "the samples do not add up to the header's checksum")
-
-
-def _decode_segments(header_path: Path, header: Header, frequency: float) -> Recording:
-    """Reads a record of segments. Each segment's header is checked as strictly as that of a plain record."""
-    if header.samples is None:
-        raise Refusal("unreadable", "a segmented record without its length")
+    if header.samples is None or header.samples != sum(segment.samples for segment in header.segments):
+        raise Refusal("unreadable", "a segmented record without its length, or whose segments do not add up to it")
     check_size(header.count, header.samples)
-    held = 0
-    for name in header.segments:
-        if name == NO_FILE:
-            continue
-        part_path = header_path.with_name(f"{name}{HEADER_SUFFIX}")
-        if not part_path.is_file():
-            raise Refusal("missing_file", "the header names a segment that is not there")
-        part = read_header(part_path)
-        _check_segment(part_path, part)
-        held += part.samples or 0
-    if header.samples > _MAX_GAP_RATIO * held:
+    if header.samples > _MAX_GAP_RATIO * sum(part.samples for part in header.segments if part.name != NO_FILE):
         raise Refusal("unreadable", "a segmented record of little but gaps")
-    record = _rdrecord(header_path)
-    if record.p_signal is None:
-        raise Refusal("unreadable", "no signal found")
-    rows = [row for row, name in enumerate(record.sig_name) if canonical_lead(name) is not None]
-    per_millivolt = np.array([units_per_millivolt(record.units[row]) for row in rows])
-    signal = record.p_signal.T[rows].astype(np.float64) / per_millivolt[:, None]
-    return Recording(signal, tuple(record.sig_name[row] for row in rows), frequency)
+    parts = {}
+    for segment in header.segments:
+        if segment.name != NO_FILE and segment.name not in parts:
+            parts[segment.name] = _segment(header_path.with_name(f"{segment.name}{HEADER_SUFFIX}"))
+    layout = parts.get(header.segments[0].name) if header.segments[0].samples == 0 else None
+    stated = replace(stated, sampling_frequency=frequency)
+    read: dict[str, Recording] = {}
+    for segment in header.segments:
+        if segment.name != NO_FILE and segment.samples and segment.name not in read:
+            _check_rate(parts[segment.name], frequency)
+            path = header_path.with_name(f"{segment.name}{HEADER_SUFFIX}")
+            read[segment.name] = read_record(path, parts[segment.name], stated)
+    if not read:
+        raise Refusal("unreadable", "a segmented record of nothing but gaps")
+    _check_units([part for name, part in parts.items() if name in read])
+    return _joined(header, read, layout, frequency)
 
 
-def _check_segment(path: Path, part: Header) -> None:
+def _segment(path: Path) -> Header:
+    if not path.is_file():
+        raise Refusal("missing_file", "the header names a segment that is not there")
+    part = read_header(path)
     if part.segments:
         raise Refusal("unreadable", "a segment of segments")
-    if part.samples == 0:  # the layout of a variable record: names only
-        return
-    _check_files(path, part)
-    for signal in part.signals:
-        if canonical_lead(signal.lead) is not None:
-            _units_per_millivolt(signal, Stated())
+    return part
+
+
+def _check_rate(part: Header, frequency: float) -> None:
+    if part.sampling_frequency not in (None, frequency):
+        raise Refusal("unreadable", f"a segment at {part.sampling_frequency:g} Hz in a record at {frequency:g} Hz")
+
+
+def _check_units(parts: list[Header]) -> None:
+    """Refuses segments that state one lead in different units: of both, at least one is likely to be wrong."""
+    units: dict[str, set[str]] = {}
+    for part in parts:
+        leads = canonical_leads([signal.lead for signal in part.signals])
+        for lead, signal in zip(leads, part.signals, strict=True):
+            if lead is not None:
+                units.setdefault(lead, set()).add((signal.unit or "").lower())
+    if any(len(spellings) > 1 for spellings in units.values()):
+        raise Refusal("unreadable", "the segments state a lead in different units")
+
+
+def _joined(header: Header, read: dict[str, Recording], layout: Header | None, frequency: float) -> Recording:
+    """One recording of the segments, with NaN where a segment does not hold a lead."""
+    first = next(iter(read.values()))
+    if len({part.sampling_frequency for part in read.values()}) != 1:
+        raise Refusal("unreadable", "the segments differ in their samples a frame")
+    names = tuple(signal.lead for signal in layout.signals) if layout else first.leads
+    leads = canonical_leads(names)
+    kept = [row for row, lead in enumerate(leads) if lead is not None]
+    if not kept:
+        raise without_leads(names)
+    place = {leads[row]: number for number, row in enumerate(kept)}
+    if len(place) != len(kept):
+        raise Refusal("missing_leads", "a lead is named twice")
+    per_frame = round(first.sampling_frequency / frequency)
+    signal = np.full((len(kept), (header.samples or 0) * per_frame), np.nan)
+    start = 0
+    for segment in header.segments:
+        stop = start + segment.samples * per_frame
+        if (part := read.get(segment.name)) is not None and segment.samples:
+            rows = canonical_leads(part.leads)
+            if len(set(rows)) != len(rows) or not set(rows) <= set(place) or (not layout and len(rows) != len(place)):
+                raise Refusal("missing_leads", "the segments differ in their leads")
+            if part.signal.shape[1] != stop - start:
+                raise Refusal("unreadable", "a segment of another length than the record states")
+            signal[[place[lead] for lead in rows], start:stop] = part.signal
+        start = stop
+    others = tuple(name for row, name in enumerate(names) if row not in kept)
+    return Recording(signal, tuple(names[row] for row in kept), first.sampling_frequency, others=others)

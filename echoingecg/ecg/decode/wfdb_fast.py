@@ -14,7 +14,9 @@ import numpy as np
 
 from data_contracts.conventions import LEADS
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode import recording, wfdb
+from echoingecg.ecg.decode import recording, wfdb_signals
+from echoingecg.ecg.decode.recording.leads import canonical_leads
+from echoingecg.ecg.decode.wfdb_header import HEADER_SUFFIX, NO_FILE, Header, Signal, parse_header
 
 _MAX_HEADER_BYTES = 1 << 14
 _DICOM = slice(128, 132)  # where DICOM has its signature
@@ -34,7 +36,7 @@ class PlainRecord:
 
     header_bytes: bytes
     data: bytes
-    header: wfdb.Header
+    header: Header
 
     def content_hash(self) -> str:
         """SHA-256 of header and signal file, equal to `hash_files` of both."""
@@ -47,10 +49,10 @@ def read_plain(path: Path) -> PlainRecord | None:
     """Reads a WFDB record, with or without `.hea`; None when it is not plain, not complete or not there."""
     name = os.fspath(path)
     try:
-        if not name.endswith(wfdb.HEADER_SUFFIX):
+        if not name.endswith(HEADER_SUFFIX):
             if os.path.isfile(name):  # noqa: PTH113 - a Path costs more than the call
                 return None
-            name += wfdb.HEADER_SUFFIX
+            name += HEADER_SUFFIX
         with open(name, "rb", buffering=0) as file:  # noqa: PTH123
             content = file.read(_MAX_HEADER_BYTES)
         header = _plain_header(content)
@@ -66,15 +68,15 @@ def read_plain(path: Path) -> PlainRecord | None:
     return PlainRecord(content, data, header) if len(data) == held else None
 
 
-def _plain_header(content: bytes) -> wfdb.Header | None:
+def _plain_header(content: bytes) -> Header | None:
     """The parsed header of a record of the plain kind; None for anything else."""
     if len(content) >= _MAX_HEADER_BYTES or not content.isascii() or content[_DICOM] == b"DICM":
         return None
     try:
-        header = wfdb.parse_header(content.decode("ascii"))
+        header = parse_header(content.decode("ascii"))
     except Refusal:
         return None
-    is_plain = header.samples and header.is_plain_16 and header.files[0] != wfdb.NO_FILE
+    is_plain = header.samples and header.is_plain_16 and header.files[0] != NO_FILE
     return header if is_plain and not any(signal.offset for signal in header.signals) else None
 
 
@@ -93,20 +95,20 @@ def decode_plain(record: PlainRecord, stated: recording.Stated) -> tuple[np.ndar
         return None
     frequency = stated.frequency(record.header.sampling_frequency)
     rows, baseline, scale = scaling
-    digital = np.ascontiguousarray(wfdb.frames_16(np.frombuffer(record.data, "<i2"), record.header).T)[rows]
+    digital = np.ascontiguousarray(wfdb_signals.frames_16(np.frombuffer(record.data, "<i2"), record.header).T)[rows]
     signal = digital.astype(np.float32)
     if baseline.any():
         signal -= baseline
     signal /= scale
-    if digital.min() == wfdb.MISSING_16:
-        signal[digital == wfdb.MISSING_16] = np.nan
+    if digital.min() == wfdb_signals.MISSING_16:
+        signal[digital == wfdb_signals.MISSING_16] = np.nan
     return signal, frequency
 
 
 @lru_cache(maxsize=256)
-def _scaling(signals: tuple[wfdb.Signal, ...], stated_unit: str | None) -> Scaling | None:
+def _scaling(signals: tuple[Signal, ...], stated_unit: str | None) -> Scaling | None:
     """Rows of the twelve leads, and their baselines and scales, float32 (12, 1)."""
-    leads = [recording.canonical_lead(signal.lead) for signal in signals]
+    leads = canonical_leads([signal.lead for signal in signals])
     if sorted(lead for lead in leads if lead is not None) != sorted(LEADS):
         return None
     rows = [leads.index(lead) for lead in LEADS]

@@ -47,7 +47,7 @@ def stress_rows(
     Raises:
         UserError: the card has no such protocol.
     """
-    settings = EcgSettings.model_validate(card.card.ecg)
+    settings = EcgSettings.of_artefact(card.card.ecg)
     levels: list[tuple[Disturbance | None, int, float]] = [(None, 0, 0.0)]
     levels += [(kind, step, level) for kind in DISTURBANCES.values() for step, level in enumerate(kind.levels, 1)]
     outcomes = [_Outcome(student, card, protocol, settings, len(rows)) for _ in levels]

@@ -14,7 +14,8 @@ from echoingecg.catalog.check import check_export
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.catalog.scan import Scan, scan
 from echoingecg.common import ExportError, Refusal
-from echoingecg.ecg.decode import decode, hdf5
+from echoingecg.ecg.decode import decode
+from echoingecg.ecg.decode.arrays import hdf5
 from echoingecg.ecg.decode.recording import arrange
 from echoingecg.recipe import CatalogSettings
 from helpers.cases.code_15 import (

@@ -19,8 +19,12 @@ from helpers.cases.damage import FLIPS, INSERTS, KEPT, damaged
 from helpers.ecg.ecg_files import (
     ecg_steps,
     write_aecg,
+    write_cardiosoft,
+    write_csv,
     write_dicom,
     write_edf,
+    write_mat,
+    write_mortara,
     write_muse,
     write_npy,
     write_philips,
@@ -42,6 +46,10 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "scp": lambda folder: write_scp(folder, STEPS),
     "edf": lambda folder: write_edf(folder, STEPS),
     "npy": lambda folder: write_npy(folder, STEPS),
+    "cardiosoft": lambda folder: write_cardiosoft(folder, STEPS),
+    "mortara": lambda folder: write_mortara(folder, STEPS),
+    "csv": lambda folder: write_csv(folder, STEPS),
+    "mat": lambda folder: write_mat(folder, STEPS),
 }
 FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SECONDS = 20.0  # a file of one second is read in a few hundredths; a busy machine needs room

@@ -1,5 +1,6 @@
 """DICOM waveforms against pydicom's own arrays; damaged and foreign files."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from data_contracts.conventions import LEADS
 from echoingecg.common import Refusal
 from echoingecg.ecg.decode import decode
-from echoingecg.ecg.decode.recording import arrange, canonical_lead
+from echoingecg.ecg.decode.recording import arrange
+from echoingecg.ecg.decode.recording.leads import canonical_lead
 
 ECG = Path(str(get_testdata_file("waveform_ecg.dcm")))
 
@@ -88,6 +91,122 @@ def test_padding_is_missing(tmp_path: Path) -> None:
     found = decode(changed(tmp_path, pad)).signal
     assert np.isnan(found[4, 500:600]).all()
     assert np.isnan(found).sum() == 100
+
+
+def padded(change: Callable[[np.ndarray], object], padding: int) -> Callable[[Dataset], None]:
+    """Changes the stored values, (time, 12) int16, and states the padding value."""
+
+    def pad(group: Dataset) -> None:
+        stored = np.frombuffer(group.WaveformData, "<i2").reshape(10000, 12).copy()
+        change(stored)
+        group.WaveformData = stored.tobytes()
+        group.add_new("WaveformPaddingValue", "OW", np.int16(padding).tobytes())
+
+    return pad
+
+
+def test_a_padding_value_may_be_a_number(tmp_path: Path) -> None:
+    def pad(group: Dataset) -> None:
+        padded(lambda stored: stored[500:600, 4].fill(-32768), -32768)(group)
+        del group.WaveformPaddingValue
+        group.add_new("WaveformPaddingValue", "SS", -32768)
+
+    assert np.isnan(decode(changed(tmp_path, pad)).signal).sum() == 100
+
+
+@pytest.mark.parametrize("padding", [0, 10, -40, 80])
+def test_a_padding_value_that_the_signal_takes_is_signal(tmp_path: Path, padding: int) -> None:
+    path = changed(tmp_path, padded(lambda stored: None, padding))
+    np.testing.assert_array_equal(decode(path).signal, decode(ECG).signal)
+
+
+def test_padding_at_the_ends_is_missing_whatever_its_value(tmp_path: Path) -> None:
+    def late_and_early(stored: np.ndarray) -> None:
+        stored[:2500, 3], stored[7000:, 5] = 0, 0
+        stored[2500, 3], stored[6999, 5] = 8, 8  # 0.01 mV
+
+    found = decode(changed(tmp_path, padded(late_and_early, 0))).signal
+    expected = decode(ECG).signal
+    expected[3, :2500] = expected[5, 7000:] = np.nan
+    expected[3, 2500] = expected[5, 6999] = 0.01
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_frames_of_nothing_but_padding_at_the_ends_are_left_out(tmp_path: Path) -> None:
+    def ends(stored: np.ndarray) -> None:
+        stored[:40] = stored[9999:] = 0
+
+    found = decode(changed(tmp_path, padded(ends, 0))).signal
+    np.testing.assert_array_equal(found, decode(ECG).signal[:, 40:9999])
+
+
+def spread(
+    folder: Path, sizes: list[int], change: Callable[[Dataset, int], object] = lambda group, number: None
+) -> Path:
+    """The rhythm group in several, of so many channels each."""
+    dataset = pydicom.dcmread(ECG)
+    whole, *rest = dataset.WaveformSequence
+    stored = np.frombuffer(whole.WaveformData, "<i2").reshape(10000, 12)
+    groups, first = [], 0
+    for number, size in enumerate(sizes):
+        group = pydicom.dcmread(ECG).WaveformSequence[0]
+        group.ChannelDefinitionSequence = list(whole.ChannelDefinitionSequence)[first : first + size]
+        group.NumberOfWaveformChannels = size
+        group.WaveformData = np.ascontiguousarray(stored[:, first : first + size]).tobytes()
+        change(group, number)
+        groups.append(group)
+        first += size
+    dataset.WaveformSequence = [*groups, *rest]
+    dataset.save_as(folder / "spread.dcm")
+    return folder / "spread.dcm"
+
+
+@pytest.mark.parametrize("sizes", [[3, 3, 3, 3], [6, 6], [8, 4], [1] * 12])
+def test_leads_of_several_groups_belong_together(tmp_path: Path, sizes: list[int]) -> None:
+    np.testing.assert_array_equal(arrange(decode(spread(tmp_path, sizes))), arrange(decode(ECG)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda group, number: setattr(group, "MultiplexGroupTimeOffset", str(2500 * number)),
+        lambda group, number: delattr(group, "MultiplexGroupTimeOffset"),
+        lambda group, number: setattr(group, "SamplingFrequency", str(1000 - number)),
+        lambda group, number: setattr(group, "NumberOfWaveformSamples", 10000 - number),
+    ],
+    ids=["one after another", "start not stated", "another rate", "another length"],
+)
+def test_groups_that_may_not_be_of_one_time_are_not_joined(
+    tmp_path: Path, change: Callable[[Dataset, int], object]
+) -> None:
+    with pytest.raises(Refusal, match=r"no lead named .*; found .*; expected"):
+        arrange(decode(spread(tmp_path, [6, 6], change)))
+
+
+def test_twelve_leads_count_more_than_a_long_strip(tmp_path: Path) -> None:
+    dataset = pydicom.dcmread(ECG)
+    strip = pydicom.dcmread(ECG).WaveformSequence[0]
+    strip.ChannelDefinitionSequence = [strip.ChannelDefinitionSequence[1]]
+    strip.NumberOfWaveformChannels, strip.NumberOfWaveformSamples = 1, 30_000
+    strip.WaveformData = np.zeros(30_000, "<i2").tobytes()
+    dataset.WaveformSequence = [strip, *dataset.WaveformSequence]
+    dataset.save_as(tmp_path / "strip.dcm")
+    np.testing.assert_array_equal(decode(tmp_path / "strip.dcm").signal, decode(ECG).signal)
+
+
+@pytest.mark.parametrize("meta", [True, False])
+@pytest.mark.parametrize("implicit", [True, False])
+def test_a_file_without_preamble_is_read(tmp_path: Path, meta: bool, implicit: bool) -> None:
+    dataset = pydicom.dcmread(ECG)
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    whole = io.BytesIO()
+    dataset.save_as(whole, implicit_vr=implicit, little_endian=True, enforce_file_format=True)
+    content = whole.getvalue()[132:]  # begins with the length of group 2
+    if not meta:
+        content = content[12 + int.from_bytes(content[8:12], "little") :]
+    for prefix in (b"", b"DICM"):
+        (tmp_path / "bare").write_bytes(prefix + content)
+        np.testing.assert_array_equal(decode(tmp_path / "bare").signal, decode(ECG).signal)
 
 
 def _drop(name: str) -> Callable[[Dataset], object]:

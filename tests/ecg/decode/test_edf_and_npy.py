@@ -45,6 +45,49 @@ def test_the_export_may_state_what_edf_does_not(tmp_path: Path) -> None:
     np.testing.assert_allclose(decode(path, "uV").signal, STEPS * STEP, atol=1e-9)
 
 
+@pytest.mark.parametrize("kind", ["EDF+C", "EDF+D"])
+def test_a_recorder_that_stopped_within_a_record_is_noticed(tmp_path: Path, kind: str) -> None:
+    path = write_edf(tmp_path, STEPS)
+    content = bytearray(path.read_bytes()[:-100])
+    content[236:244], content[192:197] = b"-1      ", kind.encode()
+    path.write_bytes(content)
+    assert reason_of(path) == "truncated"
+
+
+@pytest.mark.parametrize(
+    ("onset", "is_read"), [(2.0, True), (2.0004, True), (2.5, False), (1.5, False), (7200.0, False)]
+)
+def test_interrupted_edf_is_read_where_nothing_is_left_out(tmp_path: Path, onset: float, is_read: bool) -> None:
+    """edfio writes the onsets; the third one is changed here, in as many bytes."""
+    path = write_edf(tmp_path, STEPS)
+    content = bytearray(path.read_bytes())
+    content[192:197] = b"EDF+D"
+    place = content.index(b"+2\x14\x14\0")
+    written = f"+{onset:g}\x14\x14\0".encode()
+    content[place : place + len(written)] = written
+    path.write_bytes(content)
+    if is_read:
+        np.testing.assert_allclose(decode(path).signal, STEPS * STEP, atol=1e-9)
+    else:
+        assert reason_of(path) == "unknown_format"
+
+
+def test_bdf_is_what_edfio_reads(tmp_path: Path) -> None:
+    """24 bits with a sign, in units of 31.25 nV, as BioSemi's amplifiers write them."""
+    digital = (STEPS * 160 + 3_000_000).astype(np.int32)
+    digital[1::2] -= 6_000_000
+    signals = [
+        edfio.BdfSignal.from_digital(row, 500, label=lead, physical_dimension="uV",
+                                     digital_range=(-8388608, 8388607), physical_range=(-262144, 262143))
+        for lead, row in zip(CLINICAL, digital, strict=True)
+    ]  # fmt: skip
+    edfio.Bdf(signals, data_record_duration=1).write(tmp_path / "ecg.bdf")
+    found = decode(tmp_path / "ecg.bdf")
+    assert found.format == "BDF"
+    expected = [signal.data / 1000 for signal in edfio.read_bdf(tmp_path / "ecg.bdf").signals]
+    np.testing.assert_allclose(found.signal, expected, atol=1e-9)
+
+
 SIGNALS = 13  # twelve leads and the annotations
 
 
@@ -53,10 +96,11 @@ SIGNALS = 13  # twelve leads and the annotations
     [
         (256 + SIGNALS * 96, b"mmHg    ", "unknown_units"),
         (256, b"EEG Fpz-Cz      ", None),
-        (192, b"EDF+D", "unknown_format"),
+        (192, b"EDF+D", True),
         (236, b"5       ", "truncated"),
         (236, b"3       ", "unreadable"),
-        (236, b"-1      ", "unreadable"),
+        (236, b"-1      ", True),
+        (236, b"-2      ", "unreadable"),
         (236, b"99999999", "unreadable"),
         (244, b"0       ", "missing_sampling_frequency"),
         (244, b"one     ", "unreadable"),
@@ -69,13 +113,15 @@ SIGNALS = 13  # twelve leads and the annotations
         (256 + SIGNALS * 216, b"250     ", "unknown_format"),  # one lead at half the rate
     ],
 )
-def test_edf_headers(tmp_path: Path, at: int, value: bytes, reason: str | None) -> None:
+def test_edf_headers(tmp_path: Path, at: int, value: bytes, reason: str | bool | None) -> None:
     path = write_edf(tmp_path, STEPS)
     content = bytearray(path.read_bytes())
     content[at : at + len(value)] = value
     path.write_bytes(content)
     if reason is None:
         assert decode(path).signal.shape == (11, 2000)
+    elif reason is True:
+        np.testing.assert_allclose(decode(path).signal, STEPS * STEP, atol=1e-9)
     else:
         assert reason_of(path) == reason
 

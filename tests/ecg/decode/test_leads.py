@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from data_contracts.conventions import LEADS
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode.recording import Recording, arrange, canonical_lead, complete, units_per_millivolt
+from echoingecg.ecg.decode.recording import Recording, arrange, complete
+from echoingecg.ecg.decode.recording.leads import canonical_lead, canonical_leads, without_leads
+from echoingecg.ecg.decode.recording.units import units_per_millivolt
 from echoingecg.ecg.quality import check_plausible, typical_amplitude
 from echoingecg.recipe import EcgSettings
 from helpers.ecg.wfdb_files import CLINICAL
@@ -64,17 +66,71 @@ def test_a_gap_in_one_lead_is_a_gap_in_those_derived_from_it() -> None:
 
 
 @pytest.mark.parametrize("lead", LEADS)
-@pytest.mark.parametrize("form", ["{}", "MDC_ECG_LEAD_{}", "Lead {}", "lead_{}", "ECG {}", "EKG {}", " {} "])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{}", "MDC_ECG_LEAD_{}", "Lead {}", "lead_{}", "Lead-{}", "ECG {}", "EKG {}", " {} ", "ECG_{}", "ECG-{}",
+        "ECG:{}", "ECG Lead {}", "ecg_lead_{}", "ECG{}", "LEAD{}",
+    ],
+)  # fmt: skip
 def test_spellings_of_vendors(lead: str, form: str) -> None:
     for spelling in (lead, lead.upper(), lead.lower()):
         assert canonical_lead(form.format(spelling)) == lead
 
 
 @pytest.mark.parametrize(
-    "spelling", ["V7", "-aVR", "MDC_EEG_LEAD_I", "aVR+", "X", "V3R", "", "I-II", "EDF Annotations"]
+    "spelling",
+    [
+        "V7",
+        "-aVR",
+        "MDC_EEG_LEAD_I",
+        "aVR+",
+        "X",
+        "V3R",
+        "",
+        "I-II",
+        "EDF Annotations",
+        "MLII",
+        "C3",
+        "D4",
+        "VR",
+        "1",
+        "Lead -aVR",
+        "EEG I",
+        "IV",
+        "V10",
+        "LEAD",
+        "ECG",
+        "DV1",
+    ],
 )
 def test_other_names_are_no_leads(spelling: str) -> None:
     assert canonical_lead(spelling) is None
+
+
+@pytest.mark.parametrize("forms", [("DI", "DII", "DIII"), ("D1", "D2", "D3"), ("Lead DI", "ECG_DII", "d3")])
+def test_names_of_latin_america(forms: tuple[str, str, str]) -> None:
+    assert canonical_leads(forms) == ["I", "II", "III"]
+
+
+def test_codes_of_the_chest_electrodes_count_where_all_six_are_there() -> None:
+    limbs = ["I", "II", "III", "aVR", "aVL", "aVF"]
+    chest = [f"C{number}" for number in range(1, 7)]
+    assert canonical_leads([*limbs, *chest]) == CLINICAL
+    assert canonical_leads([f"ECG {name}" for name in [*chest[::-1], *limbs]]) == [*CLINICAL[:5:-1], *CLINICAL[:6]]
+    assert canonical_leads([*limbs, "C3", "C4"]) == [*limbs, None, None], "these are electrodes of an EEG"
+    assert canonical_leads([*CLINICAL, *chest]) == [*CLINICAL, *[None] * 6]
+
+
+def test_a_refusal_names_what_is_there_and_what_is_needed() -> None:
+    signal = WHOLE.signal[:3]
+    with pytest.raises(Refusal) as refusal:
+        arrange(Recording(signal, ("I", "II", "III"), 500.0, others=("MLII", "V3R", "CH 5", "Agatha Miller", "Resp")))
+    assert refusal.value.detail == (
+        "no lead named V1, V2, V3, V4, V5, V6; found I, II, III, MLII, V3R, CH 5, 2 other names; "
+        "expected I, II, III, aVR, aVF, aVL, V1 to V6"
+    )
+    assert "found no signal" in str(without_leads([]))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from data_contracts.conventions import LEADS
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import arrange, complete
 from helpers.ecg.ecg_files import (
+    NEED_STATED,
     STEP,
     ecg_steps,
     write_aecg,
@@ -34,7 +35,7 @@ QUIET = settings(max_examples=8, deadline=None, suppress_health_check=[HealthChe
 
 def test_every_format_agrees(tmp_path: Path) -> None:
     for name, path in write_every(tmp_path, STEPS).items():
-        found = decode(path, **(STATED if name == "npy" else {}))  # type: ignore[arg-type]
+        found = decode(path, **(STATED if name in NEED_STATED else {}))  # type: ignore[arg-type]
         assert found.sampling_frequency == 500, name
         np.testing.assert_allclose(arrange(found), EXPECTED, atol=MICROVOLT * 1e-6, err_msg=name)
         assert complete(found).derived == (("III", "aVR", "aVL", "aVF") if name == "muse" else ())
@@ -52,7 +53,7 @@ def test_a_real_ecg_in_every_format(recording: Recording, tmp_path: Path) -> Non
     expected = arrange(decode(write_wfdb(tmp_path, steps)))
     np.testing.assert_allclose(expected, arrange(stored), atol=0.025)
     for name, path in write_every(tmp_path, steps).items():
-        found = arrange(decode(path, **(STATED if name == "npy" else {})))  # type: ignore[arg-type]
+        found = arrange(decode(path, **(STATED if name in NEED_STATED else {})))  # type: ignore[arg-type]
         assert np.abs(found - expected).max() < MICROVOLT, name
 
 

@@ -119,6 +119,20 @@ def test_leads_that_start_late_begin_with_missing_samples(tmp_path: Path) -> Non
     assert np.isnan(found).sum() == 6 * 200
 
 
+def test_samples_may_count_from_0(tmp_path: Path) -> None:
+    expected = decode(write_scp(tmp_path, STEPS)).signal
+    bodies = read_sections((tmp_path / "ecg.scp").read_bytes())
+    bodies[3] = leads_body([(0, STEPS.shape[1] - 1)] * 12, CLINICAL, False)
+    (tmp_path / "ecg.scp").write_bytes(record(bodies))
+    np.testing.assert_array_equal(decode(tmp_path / "ecg.scp").signal, expected)
+    bodies[3] = leads_body([(0, STEPS.shape[1])] * 12, CLINICAL, False)
+    (tmp_path / "ecg.scp").write_bytes(record(bodies))
+    assert reason_of(tmp_path / "ecg.scp") == "truncated"
+    bodies[3] = leads_body([(0, STEPS.shape[1] - 1)] * 12, CLINICAL, True)
+    (tmp_path / "ecg.scp").write_bytes(record(bodies))
+    assert reason_of(tmp_path / "ecg.scp") == "unreadable", "whether its beats count from 0, too, is not known"
+
+
 def compressed(bimodal: bool) -> tuple[bytes, np.ndarray]:
     """A file whose reference beat was subtracted around two beats, and the signal it stands for.
 

@@ -8,8 +8,8 @@ from scipy.signal import medfilt
 
 from echoingecg.common import Refusal, result_or_refusal
 from echoingecg.ecg.decode import decode
-from echoingecg.ecg.decode.recording import canonical_lead
-from echoingecg.ecg.decode.standardised import is_standardised, unit_of
+from echoingecg.ecg.decode.arrays.standardised import is_standardised, unit_of
+from echoingecg.ecg.decode.recording.leads import canonical_lead
 from helpers.cases.echonext import MEAN, ORDER, SCALE, publish, truth
 
 UNIT = unit_of(MEAN, SCALE, "4.88 uV")

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from echoingecg.common import Refusal
 from echoingecg.ecg.decode import decode
-from echoingecg.ecg.decode.philips import decode_xli
 from echoingecg.ecg.decode.recording import arrange, limb_lead_error
+from echoingecg.ecg.decode.vendor_xml.philips import decode_xli
 from helpers.ecg.ecg_files import STEP, ecg_steps, write_aecg, write_cardiosoft, write_muse, write_philips, xli_chunk
 from helpers.paths import Recording
 
@@ -236,3 +236,86 @@ def test_cardiosoft_leads_are_mapped_by_name(tmp_path: Path) -> None:
     plain = arrange(decode(path))
     path.write_text(path.read_text().replace('lead="aV', 'lead="AV'))
     np.testing.assert_array_equal(arrange(decode(path)), plain)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "codec"),
+    [
+        ("GB2312", "gb18030"), ("gbk", "gbk"), ("GB18030", "gb18030"), ("x-gbk", "gbk"), ("windows-936", "gbk"),
+        ("Big5", "big5"), ("Shift_JIS", "cp932"), ("x-sjis", "shift_jis"), ("Windows-31J", "cp932"),
+        ("EUC-JP", "euc_jp"), ("ISO-2022-JP", "iso2022_jp"), ("EUC-KR", "cp949"), ("ks_c_5601-1987", "euc_kr"),
+        ("windows-949", "cp949"), ("windows-1252", "cp1252"), ("windows-1251", "cp1251"), ("WINDOWS-1250", "cp1250"),
+        ("cp1253", "cp1253"), ("windows-874", "cp874"), ("TIS-620", "tis_620"), ("KOI8-R", "koi8_r"),
+        ("ISO-8859-2", "iso8859_2"), ("ISO-8859-15", "iso8859_15"), ("UTF-16", "utf_16"), ("us-ascii", "ascii"),
+    ],
+)  # fmt: skip
+def test_encodings_of_the_world(tmp_path: Path, encoding: str, codec: str) -> None:
+    """A patient's name in the script of each encoding: every character that it has above ASCII, as far as they go."""
+    path = write_muse(tmp_path, ecg_steps())
+    letters = "张伟日本山田김민준éèüßИванőşΩตี"
+    name = "".join(letter for letter in letters if letter.encode(codec, "ignore"))
+    text = path.read_text(encoding="latin-1").replace("ISO-8859-1", encoding)
+    text = text.replace("<RestingECG>", f"<RestingECG><PatientLastName>{name}</PatientLastName>", 1)
+    expected = decode(path).signal
+    path.write_bytes(text.encode(codec))
+    np.testing.assert_array_equal(decode(path).signal, expected)
+
+
+@pytest.mark.parametrize("encoding", ["base64", "rot13", "zlib", "unicode_escape", "idna", "utf-7", "undefined", "hex"])
+def test_encodings_that_are_none_of_text_are_refused(tmp_path: Path, encoding: str) -> None:
+    path = write_muse(tmp_path, ecg_steps())
+    path.write_text(path.read_text(encoding="latin-1").replace("ISO-8859-1", encoding), encoding="latin-1")
+    with pytest.raises(Refusal, match="encoding"):
+        decode(path)
+
+
+def test_bytes_that_are_not_of_the_encoding_are_refused(tmp_path: Path) -> None:
+    path = write_muse(tmp_path, ecg_steps())
+    content = path.read_bytes().replace(b"ISO-8859-1", b"EUC-KR")
+    path.write_bytes(content.replace(b"<RestingECG>", b"<RestingECG><Name>\xff\xff</Name>", 1))
+    with pytest.raises(Refusal, match="not of its encoding"):
+        decode(path)
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("seconds", [5, 10, 30])
+def test_of_two_rhythms_the_one_with_the_leads_counts(tmp_path: Path, first: bool, seconds: int) -> None:
+    """The other holds I and II alone, for half, the whole or thrice the time."""
+    strip = write_muse(tmp_path, ecg_steps(seconds=seconds)).read_text(encoding="latin-1")
+    strip = strip[strip.index("<Waveform><WaveformType>Rhythm") : strip.rindex("</RestingECG>")]
+    leads = strip.split("<LeadData>")
+    strip = "<LeadData>".join(leads[:3]) + "</Waveform>"
+    path = write_muse(tmp_path, ecg_steps())
+    expected = decode(path).signal
+    place = "<Waveform><WaveformType>Rhythm" if first else "</RestingECG>"
+    path.write_text(path.read_text(encoding="latin-1").replace(place, strip + place), encoding="latin-1")
+    np.testing.assert_array_equal(decode(path).signal, expected)
+
+
+def test_utf_16_may_be_declared_of_utf_8(tmp_path: Path) -> None:
+    """What programs write that keep XML as a string: the declaration is the string's, the bytes are the file's."""
+    path = write_muse(tmp_path, ecg_steps())
+    expected = decode(path).signal
+    text = path.read_text(encoding="latin-1").replace("ISO-8859-1", "utf-16")
+    path.write_text(text.replace("<RestingECG>", "<RestingECG><PatientLastName>Müller</PatientLastName>", 1), "utf-8")
+    np.testing.assert_array_equal(decode(path).signal, expected)
+
+
+def test_the_calibration_pulse_of_philips_tells_of_damage(recording: Recording, tmp_path: Path) -> None:
+    """A wrong resolution; and single characters of the compressed samples changed: read as before, or refused."""
+    content = recording("philips_xml/2020-5-18_15-48-11.xml").read_bytes()
+    expected = decode(recording("philips_xml/2020-5-18_15-48-11.xml")).signal
+    text = content.decode("utf-16")
+    assert 'resolution="5"' in text
+    (tmp_path / "bad.xml").write_bytes(text.replace('resolution="5"', 'resolution="4"').encode("utf-16"))
+    with pytest.raises(Refusal, match=r"pulse of 0\.8 mV"):
+        decode(tmp_path / "bad.xml")
+    start = text.index(">", text.index("<parsedwaveforms")) + 1500
+    random, refused = np.random.default_rng(3), 0
+    for place in random.integers(start, text.index("</parsedwaveforms") - 1500, 60).tolist():
+        (tmp_path / "bad.xml").write_bytes(f"{text[:place]}Q{text[place + 1 :]}".encode("utf-16"))
+        try:
+            np.testing.assert_allclose(decode(tmp_path / "bad.xml").signal, expected, atol=0.025)
+        except Refusal:
+            refused += 1
+    assert refused > 20

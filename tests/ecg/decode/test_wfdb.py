@@ -10,10 +10,11 @@ import wfdb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from echoingecg.catalog.scan import source_files
 from echoingecg.common import Refusal
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import MAX_VALUES
-from echoingecg.ecg.decode.wfdb import files_of_record, parse_header
+from echoingecg.ecg.decode.wfdb_header import files_of_record, parse_header
 from helpers.ecg.wfdb_files import CLINICAL, edit_header, heartbeats, write_record
 
 SIGNAL = heartbeats()
@@ -96,6 +97,109 @@ def test_segments_are_joined(tmp_path: Path) -> None:
     assert reason_of(tmp_path / "both") == "missing_units"
     (tmp_path / "two.hea").unlink()
     assert reason_of(tmp_path / "both") == "missing_file"
+
+
+def several_a_frame(folder: Path, name: str, form: str, per_frame: int, limbs: int | None = None) -> Path:
+    """Twelve leads with `per_frame` samples a frame of 50 Hz beside a signal of one; the wfdb library writes it."""
+    sizes = [limbs or per_frame] * 6 + [per_frame] * 6 + [1]
+    steps = [np.round(heartbeats(50 * size)[:, row % 12] * 200).astype(np.int64) for row, size in enumerate(sizes)]
+    wfdb.wrsamp(
+        name, fs=50, write_dir=str(folder), units=[*["mV"] * 12, "NU"], sig_name=[*CLINICAL, "RESP"], fmt=[form] * 13,
+        e_d_signal=steps, samps_per_frame=sizes, adc_gain=[200.0] * 13, baseline=[0] * 13,
+    )  # fmt: skip
+    return folder / name
+
+
+@pytest.mark.parametrize("form", ["16", "212", "24", "32"])
+@pytest.mark.parametrize("per_frame", [2, 5, 10, 20])
+def test_several_samples_a_frame_are_not_averaged(tmp_path: Path, form: str, per_frame: int) -> None:
+    found = decode(several_a_frame(tmp_path, "rec", form, per_frame))
+    assert found.sampling_frequency == 50 * per_frame
+    np.testing.assert_allclose(found.signal.T, np.round(heartbeats(50 * per_frame) * 200) / 200, atol=1e-9)
+    assert found.others == ("RESP",)
+
+
+def test_leads_of_two_rates_are_refused(tmp_path: Path) -> None:
+    assert reason_of(several_a_frame(tmp_path, "rec", "16", 10, limbs=5)) == "unknown_format"
+
+
+def test_a_damaged_sample_of_many_a_frame_is_noticed(tmp_path: Path) -> None:
+    path = several_a_frame(tmp_path, "rec", "16", 10)
+    data = bytearray(path.with_suffix(".dat").read_bytes())
+    data[4000] ^= 1
+    path.with_suffix(".dat").write_bytes(data)
+    assert reason_of(path) == "unreadable"
+
+
+@pytest.mark.parametrize("form", ["16", "24", "212"])
+@pytest.mark.parametrize("name", ["1.2.840", "2.25.33-7", "a_b.c"])
+def test_names_with_dots(tmp_path: Path, form: str, name: str) -> None:
+    """The wfdb library can write them, but not read them: the record's name is written over a plain one."""
+    path = write_record(tmp_path / "rec", SIGNAL / 4, fmt=[form] * 12)
+    expected = decode(path).signal
+    text = path.with_suffix(".hea").read_text().replace("rec.dat", f"{name}.dat").replace("rec 12", f"{name} 12")
+    (tmp_path / f"{name}.hea").write_text(text)
+    (tmp_path / "rec.dat").rename(tmp_path / f"{name}.dat")
+    for called in (name, f"{name}.hea", f"{name}.dat"):
+        np.testing.assert_array_equal(decode(tmp_path / called).signal, expected)
+
+
+@pytest.mark.parametrize("name", ["../rec.dat", "..", ".rec.dat", "rec..dat", "a/../rec.dat"])
+def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
+    path = edit_header(write_record(tmp_path / "rec", SIGNAL), "rec.dat 16", f"{name} 16")
+    assert reason_of(path) == "unreadable"
+
+
+def test_a_signal_file_leads_to_the_header_that_names_it(tmp_path: Path) -> None:
+    path = write_record(tmp_path / "rec", SIGNAL)
+    np.testing.assert_array_equal(decode(tmp_path / "rec.dat").signal, decode(path).signal)
+    assert source_files(tmp_path / "rec.dat") == [tmp_path / "rec.hea", tmp_path / "rec.dat"], (
+        "both count in the catalog"
+    )
+    edit_header(path, "rec.dat", "other.dat")
+    assert reason_of(tmp_path / "rec.dat") == "unknown_format", "the header is another file's"
+    path.with_suffix(".hea").unlink()
+    with pytest.raises(Refusal, match="need its header"):
+        decode(tmp_path / "rec.dat")
+
+
+def segmented(folder: Path, header: str, **parts: np.ndarray) -> Path:
+    for name, signal in parts.items():
+        write_record(folder / name, signal)
+    (folder / "both.hea").write_text(header)
+    return folder / "both.hea"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("two 12 500", "two 12 250", "unreadable"),
+        ("mV", "uV", "unreadable"),
+        (" V6", " V5", "missing_leads"),
+        (" V6", " V7", "missing_leads"),
+        ("two 12 500 3000", "two 12 500 2999", "unreadable"),
+    ],
+    ids=["rate", "unit", "lead named twice", "lead is absent", "length"],
+)
+def test_segments_that_do_not_fit_are_refused(tmp_path: Path, old: str, new: str, reason: str) -> None:
+    path = segmented(tmp_path, "both/2 12 500 5000\none 2000\ntwo 3000\n", one=SIGNAL[:2000], two=SIGNAL[2000:])
+    edit_header(tmp_path / "two", old, new)
+    assert reason_of(path) == reason
+
+
+def test_gaps_and_missing_leads_of_a_variable_layout(tmp_path: Path) -> None:
+    """Equal to the wfdb library, which places the signals of a variable layout by name."""
+    write_record(tmp_path / "all", SIGNAL[:1000])
+    write_record(tmp_path / "some", SIGNAL[1000:2000, :6][:, ::-1], sig_name=CLINICAL[5::-1])
+    layout = "".join(f"~ 0 1000/mV 16 0 0 0 0 {lead}\n" for lead in CLINICAL)
+    (tmp_path / "names.hea").write_text(f"names 12 500 0\n{layout}")
+    path = segmented(tmp_path, "both/4 12 500 2500\nnames 0\nall 1000\n~ 500\nsome 1000\n")
+    found = decode(path)
+    np.testing.assert_allclose(found.signal[:, :1000].T, SIGNAL[:1000], atol=1e-9)
+    assert np.isnan(found.signal[:, 1000:1500]).all()
+    np.testing.assert_allclose(found.signal[:6, 1500:].T, SIGNAL[1000:2000, :6], atol=1e-9)
+    assert np.isnan(found.signal[6:, 1500:]).all()
+    np.testing.assert_allclose(found.signal.T, wfdb.rdrecord(str(tmp_path / "both")).p_signal, atol=1e-9)
 
 
 @pytest.mark.parametrize(

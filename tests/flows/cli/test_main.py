@@ -6,6 +6,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
@@ -14,6 +15,8 @@ from flows.cli.main import app
 from helpers.cases.command_line import call
 from helpers.cases.reading_cards import renew_card
 from helpers.cases.stage_runs import Run
+from helpers.ecg.ecg_files import ecg_steps, write_wfdb
+from helpers.ecg.wfdb_files import CLINICAL
 from helpers.paths import DATA, ROOT
 
 
@@ -56,6 +59,24 @@ def test_a_path_is_text_whatever_its_name(name: str, tmp_path: Path) -> None:
         done = call(*command, **place)
         assert done.returncode == 0, done.stderr
         assert name in done.stdout, command
+
+
+def test_predict_is_told_what_files_do_not_state(tmp_path: Path) -> None:
+    """The answers to an array are those to the WFDB record of the same steps."""
+    with tarfile.open(DATA / "pinned_workspace.tar.xz") as archive:
+        archive.extractall(tmp_path / "workspace", filter="data")
+    renew_card(tmp_path / "workspace")
+    steps = ecg_steps()
+    np.save(tmp_path / "ecg.npy", steps)
+    files = (str(write_wfdb(tmp_path, steps)), str(tmp_path / "ecg.npy"))
+    stated = ("--unit", "5 uV", "--sampling-frequency", "500", "--leads", ", ".join(CLINICAL))
+    for options in ((), stated):
+        done = call("predict", *files, "--json", *options, ECHOINGECG_WORKSPACE=str(tmp_path / "workspace"))
+        assert done.returncode == 0, done.stderr
+        rows = json.loads(done.stdout)["readings"]
+        scores = [[row["score"] for row in rows if row["file"] == file and "score" in row] for file in files]
+        assert len(scores[0]) > 1
+        assert scores[1] == (pytest.approx(scores[0], abs=1e-4) if options else [])
 
 
 @pytest.mark.parametrize(

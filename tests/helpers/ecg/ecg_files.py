@@ -11,11 +11,13 @@ import edfio
 import numpy as np
 import pydicom
 from pydicom.data import get_testdata_file
+from scipy import io
 
 from helpers.ecg.scp_files import write_scp
 from helpers.ecg.wfdb_files import CLINICAL, write_record
 
 STEP = 0.005  # mV
+NEED_STATED = ("npy", "csv", "mat")
 STORED = ["I", "II", "V1", "V2", "V3", "V4", "V5", "V6"]  # what MUSE keeps
 
 
@@ -139,6 +141,39 @@ def write_npy(folder: Path, steps: np.ndarray) -> Path:
     return folder / "ecg.npy"
 
 
+def write_csv(folder: Path, steps: np.ndarray) -> Path:
+    """A column a lead, in millivolts, its name above it."""
+    lines = [",".join(CLINICAL), *(",".join(f"{step * STEP:.3f}" for step in frame) for frame in steps.T.tolist())]
+    (folder / "ecg.csv").write_text("\n".join(lines) + "\n")
+    return folder / "ecg.csv"
+
+
+def write_mat(folder: Path, steps: np.ndarray, compress: bool = True) -> Path:
+    """By SciPy, in millivolts, with other variables beside."""
+    others = {"fs": 500.0, "leads": np.array(CLINICAL, dtype=object), "age": np.arange(3)}
+    io.savemat(folder / "ecg.mat", others | {"val": steps * STEP}, do_compression=compress)
+    return folder / "ecg.mat"
+
+
+def write_mortara(folder: Path, steps: np.ndarray, fs: int = 500, changes: dict[str, str] | None = None) -> Path:
+    """200 units a millivolt, as one step is 5 uV; a typical cycle stands before the rhythm. Keys of `changes`: V2's."""
+    channels = ""
+    for lead, row in zip(CLINICAL, steps, strict=True):
+        values = {
+            "OFFSET": "0", "BITS": "16", "FORMAT": "SIGNED", "UNITS_PER_MV": "200", "DURATION": str(len(row)),
+            "SAMPLE_FREQ": str(fs), "NAME": lead, "ENCODING": "BASE64",
+            "DATA": base64.b64encode(row.astype("<i2").tobytes()).decode(),
+        } | ((changes or {}) if lead == "V2" else {})  # fmt: skip
+        channels += "<CHANNEL " + " ".join(f'{name}="{value}"' for name, value in values.items()) + "/>\n"
+    text = f"""<?xml version="1.0" encoding="UTF-8"?>
+<ECG ACQUISITION_TIME="20210510131518" NUM_QRS="12" VENT_RATE="75"><SOURCE TYPE="STD-12"/>
+<TYPICAL_CYCLE BITS="16" FORMAT="SIGNED" UNITS_PER_MV="200" DURATION="2" SAMPLE_FREQ="{fs}" ENCODING="BASE64"
+I="AAAAAA==" II="AAAAAA=="/>
+{channels}</ECG>"""
+    (folder / "mortara.xml").write_text(text)
+    return folder / "mortara.xml"
+
+
 def _lzw(data: bytes) -> bytes:
     """10-bit codes, first bit highest; the table is full at code 1022."""
     table = {bytes((byte,)): byte for byte in range(256)}
@@ -189,7 +224,7 @@ durationperchannel="{steps.shape[1] * 1000 // fs}">{base64.b64encode(data).decod
 
 
 def write_every(folder: Path, steps: np.ndarray) -> dict[str, Path]:
-    """The same ECG at 500 Hz in every format; `npy` needs its leads, unit and rate stated."""
+    """The same ECG at 500 Hz in every format; those of NEED_STATED need leads, unit and rate stated."""
     return {
         **{f"wfdb {form}": write_wfdb(folder, steps, form=form) for form in ("16", "24", "32", "212", "516", "524")},
         "dicom": write_dicom(folder, steps),
@@ -199,5 +234,8 @@ def write_every(folder: Path, steps: np.ndarray) -> dict[str, Path]:
         "cardiosoft": write_cardiosoft(folder, steps),
         "scp": write_scp(folder, steps),
         "edf": write_edf(folder, steps),
+        "mortara": write_mortara(folder, steps),
         "npy": write_npy(folder, steps),
+        "csv": write_csv(folder, steps),
+        "mat": write_mat(folder, steps),
     }

@@ -5,7 +5,6 @@ before memory is allocated.
 """
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
@@ -16,32 +15,13 @@ import numpy as np
 
 from data_contracts.conventions import LEADS
 from echoingecg.common import Refusal, canonical_json
+from echoingecg.ecg.decode.recording.leads import canonical_leads, without_leads
+from echoingecg.ecg.decode.recording.units import multiples_per_millivolt, units_per_millivolt
 
 # All signals of a file together: 1 GB as float64, or more than three hours of twelve leads at 1 kHz.
 MAX_VALUES = 1 << 27
 # A file that must be parsed in memory as a whole: XML and SCP-ECG of 10 s have 30 kB to 2 MB.
 MAX_BYTES = 1 << 26
-
-# Spellings seen in WFDB and EDF headers, the UCUM codes of DICOM and aECG, the words of GE MUSE; compared
-# without regard to case: mega- and gigavolts do not occur in an ECG.
-_PER_MILLIVOLT = {
-    "v": 1e-3, "mv": 1.0, "uv": 1e3, "µv": 1e3, "μv": 1e3, "nv": 1e6,
-    "volt": 1e-3, "millivolt": 1.0, "microvolt": 1e3, "nanovolt": 1e6,
-    "volts": 1e-3, "millivolts": 1.0, "microvolts": 1e3, "nanovolts": 1e6,
-}  # fmt: skip
-
-# A unit that an export states may be a multiple: "0.1 mV", "4.88 uV".
-_MULTIPLE = re.compile(r"\s*(?P<factor>\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*(?P<unit>[^\d\s]\S*)\s*")
-
-_CANONICAL = {lead.lower(): lead for lead in LEADS}
-# "MDC_ECG_LEAD_V1" (IEEE 11073-10102), "Lead I (Einthoven)" (SCP-ECG's meanings in DICOM), "ECG I" (EDF+).
-_PREFIXES = ("mdc_ecg_lead_", "ecg_lead_", "mdc_", "ecg ", "ekg ", "lead ", "lead_")
-_SUFFIXES = (" (einthoven)",)
-
-# Lead numbers of SCP-ECG (EN 1064 table 5), which IEEE 11073-10102 and DICOM CID 3001 share.
-LEAD_NUMBERS = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"} | {
-    number + 2: f"V{number}" for number in range(1, 7)
-}
 
 # How the other limb leads follow from I and II (Einthoven 1912; Goldberger 1942): lead = a I + b II.
 _FROM_I_AND_II = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
@@ -65,6 +45,7 @@ class Recording:
         leads: the leads' names as the file spells them, one a row of `signal`.
         sampling_frequency: Hz, positive.
         derived: those of `leads` that were computed from other leads and not read from the file.
+        others: names of the file's signals that are no leads, and not in `signal`.
         format: the kind of file, for example `SCP-ECG`; `decode` fills it in.
     """
 
@@ -72,6 +53,7 @@ class Recording:
     leads: tuple[str, ...]
     sampling_frequency: float
     derived: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     format: str = ""
 
 
@@ -115,46 +97,7 @@ class Stated:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def multiples_per_millivolt(spelling: str) -> float:
-    """How many of a unit, or of a multiple of it, make one millivolt: 10 for `0.1 mV`.
-
-    Raises:
-        Refusal: see `units_per_millivolt`; unknown_units for a multiple of 0.
-    """
-    match = _MULTIPLE.fullmatch(spelling)
-    if match is None:
-        return units_per_millivolt(spelling)
-    factor = float(match["factor"])
-    if not isfinite(factor) or factor == 0:
-        raise Refusal("unknown_units", "a unit of no size")
-    return units_per_millivolt(match["unit"]) / factor
-
-
-def units_per_millivolt(spelling: str) -> float:
-    """How many of the unit make one millivolt, for example 1000 for `uV`.
-
-    Raises:
-        Refusal: missing_units for an empty spelling, unknown_units for a unit that is not of volts.
-    """
-    plain = spelling.strip().lower()
-    if not plain:
-        raise Refusal("missing_units", "the amplitude unit is not stated")
-    if plain not in _PER_MILLIVOLT:
-        raise Refusal("unknown_units", "the amplitude unit is not V, mV, uV or nV")
-    return _PER_MILLIVOLT[plain]
-
-
-def canonical_lead(spelling: str) -> str | None:
-    """The lead's name as in data_contracts.conventions.LEADS; None when it is none of the twelve.
-
-    Case, surrounding white space and the prefixes `lead`, `ECG` and `MDC_ECG_LEAD_` do not matter.
-    """
-    plain = spelling.strip().lower()
-    for prefix in _PREFIXES:
-        plain = plain.removeprefix(prefix)
-    for suffix in _SUFFIXES:
-        plain = plain.removesuffix(suffix)
-    return _CANONICAL.get(plain.strip())
+NOTHING_STATED = Stated()
 
 
 def arrange(recording: Recording) -> np.ndarray:
@@ -172,7 +115,7 @@ def arrange(recording: Recording) -> np.ndarray:
     rows = _rows(completed)
     absent = [lead for lead in LEADS if lead not in rows]
     if absent:
-        raise Refusal("missing_leads", f"no lead named {', '.join(absent)}")
+        raise without_leads([*recording.leads, *recording.others], absent)
     return completed.signal[[rows[lead] for lead in LEADS]]
 
 
@@ -199,8 +142,7 @@ def complete(recording: Recording) -> Recording:
 def _rows(recording: Recording) -> dict[str, int]:
     """Row of the signal by canonical lead name."""
     rows: dict[str, int] = {}
-    for row, spelling in enumerate(recording.leads):
-        lead = canonical_lead(spelling)
+    for row, lead in enumerate(canonical_leads(recording.leads)):
         if lead in rows:
             raise Refusal("missing_leads", f"lead {lead} is named twice")
         if lead is not None:

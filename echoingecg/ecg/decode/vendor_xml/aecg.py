@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode import recording, xml
+from echoingecg.ecg.decode import recording
+from echoingecg.ecg.decode.recording.leads import canonical_lead, without_leads
+from echoingecg.ecg.decode.vendor_xml import xml
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -34,15 +36,16 @@ def decode_aecg(root: "Element", stated: recording.Stated) -> recording.Recordin
     if not sets:
         raise Refusal("unknown_format", "the aECG's rhythm holds no sequences")
     chosen = max(map(_sequences, sets), key=_preference)
-    waves = [(lead, value) for lead, value in chosen.items() if recording.canonical_lead(lead) is not None]
+    waves = [(lead, value) for lead, value in chosen.items() if canonical_lead(lead) is not None]
     if not waves:
-        raise Refusal("missing_leads", "no sequence has the code of a lead")
+        raise without_leads([code for code in chosen if code not in _TIMES])
     times = [value for code, value in chosen.items() if code in _TIMES]
     frequency = stated.frequency(_frequency(times))
     values = [_millivolts(value, stated) for _, value in waves]
     if len(set(map(len, values))) != 1:
         raise Refusal("unreadable", "the leads differ in their count of samples")
-    return recording.Recording(np.stack(values), tuple(lead for lead, _ in waves), frequency)
+    others = tuple(code for code in chosen if code not in _TIMES and canonical_lead(code) is None)
+    return recording.Recording(np.stack(values), tuple(lead for lead, _ in waves), frequency, others=others)
 
 
 def _code(element: "Element") -> str:
@@ -66,7 +69,7 @@ def _sequences(group: "Element") -> dict[str, "Element"]:
 
 def _preference(sequences: dict[str, "Element"]) -> tuple[int, int]:
     """Sort key, the best set greatest: leads, then characters of the longest lead."""
-    waves = [value for code, value in sequences.items() if recording.canonical_lead(code) is not None]
+    waves = [value for code, value in sequences.items() if canonical_lead(code) is not None]
     return len(waves), max((len(xml.text(xml.child(value, "digits"))) for value in waves), default=0)
 
 

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode import recording, xml
+from echoingecg.ecg.decode import recording
+from echoingecg.ecg.decode.recording.leads import canonical_leads, without_leads
+from echoingecg.ecg.decode.vendor_xml import xml
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 
 def decode_muse(root: "Element", stated: recording.Stated) -> recording.Recording:
-    """Reads the longest waveform of type Rhythm; the median beat is never taken.
+    """Reads the waveform of type Rhythm with the most leads, of equals the longest; never the median beat.
 
     Raises:
         Refusal: see data_contracts.quarantine.REASONS.
@@ -22,27 +24,34 @@ def decode_muse(root: "Element", stated: recording.Stated) -> recording.Recordin
     rhythms = [wave for wave in waveforms if xml.text(xml.child(wave, "WaveformType")).lower() == "rhythm"]
     if not rhythms:
         raise Refusal("unknown_format", "the MUSE file holds no rhythm waveform")
-    rhythm = max(rhythms, key=lambda wave: max((_end(lead) for lead in xml.children(wave, "LeadData")), default=0))
+    rhythm = max(rhythms, key=_preference)
     if (kind := xml.text(xml.child(rhythm, "SampleType"))) and kind != "CONTINUOUS_SAMPLES":
         raise Refusal("unknown_format", "a MUSE waveform that is not of continuous samples")
     frequency = stated.frequency(_frequency(rhythm))
-    leads = [
-        lead
-        for lead in xml.children(rhythm, "LeadData")
-        if recording.canonical_lead(xml.text(xml.child(lead, "LeadID"))) is not None
-    ]
+    stored = list(xml.children(rhythm, "LeadData"))
+    names = [xml.text(xml.child(lead, "LeadID")) for lead in stored]
+    rows = [row for row, name in enumerate(canonical_leads(names)) if name is not None]
+    leads = [stored[row] for row in rows]
     if not leads:
-        raise Refusal("missing_leads", "no stored lead has the name of a lead")
+        raise without_leads(names)
     first = min(_start(lead) for lead in leads)
     samples = max(_end(lead) for lead in leads) - first
     values = [_millivolts(lead, stated) for lead in leads]
     if samples > sum(map(len, values)):
         raise Refusal("unreadable", "leads that lie apart in time")
     signal = np.full((len(leads), samples), np.nan)
-    for row, (lead, stored) in enumerate(zip(leads, values, strict=True)):
+    for row, (lead, samples_of_lead) in enumerate(zip(leads, values, strict=True)):
         start = _start(lead) - first
-        signal[row, start : start + len(stored)] = stored
-    return recording.Recording(signal, tuple(xml.text(xml.child(lead, "LeadID")) for lead in leads), frequency)
+        signal[row, start : start + len(samples_of_lead)] = samples_of_lead
+    others = tuple(name for row, name in enumerate(names) if row not in rows)
+    return recording.Recording(signal, tuple(names[row] for row in rows), frequency, others=others)
+
+
+def _preference(wave: "Element") -> tuple[int, int]:
+    """Sort key, the best waveform greatest: leads, then length."""
+    stored = list(xml.children(wave, "LeadData"))
+    names = canonical_leads([xml.text(xml.child(lead, "LeadID")) for lead in stored])
+    return len(set(names) - {None}), max(map(_end, stored), default=0)
 
 
 def _frequency(rhythm: "Element") -> float | None:

@@ -1,5 +1,7 @@
 """XML as a tree of elements, parsed safely: no entities, no outside references, no unbounded growth."""
 
+import codecs
+import re
 from base64 import b64decode
 from binascii import Error
 from collections.abc import Iterator
@@ -9,6 +11,17 @@ from echoingecg.common import Refusal
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
+
+# What expat reads by itself; Python's decoders read the other encodings, and the document goes to expat in UTF-8.
+_OF_EXPAT = re.compile(r"utf-?(?:8|16(?:le|be)?)|us-ascii|ascii|iso-8859-1", re.IGNORECASE)
+_DECLARATION = re.compile(rb"""\s*<\?xml\s[^>]*?encoding\s*=\s*["'](?P<encoding>[A-Za-z][\w.:-]{0,39})["'][^>]*?\?>""")
+_UTF_8 = b'<?xml version="1.0" encoding="UTF-8"?>'
+_DECLARED_WITHIN_BYTES = 256
+# Names as writers of XML give them, for the Python decoder of the same or a wider set of characters.
+_WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "big5": "cp950"}
+_TEXT_CODECS = re.compile(
+    r"gb18030|hz|cp\d{3,4}|big5hkscs|shift_jis\w*|euc_j\w+|iso2022_\w+|johab|iso8859-\d+|koi8-[rut]|mac-\w+|tis-620",
+)
 
 _MAX_ELEMENTS = 500_000  # a 12-lead export has some hundreds to a few thousand
 _MAX_DEPTH = 100
@@ -40,7 +53,7 @@ def parse_xml(content: bytes) -> "Element":
 
     parser = XMLParser(target=Bounded())  # forbids entities and outside references
     try:
-        parser.feed(content)
+        parser.feed(_in_utf_8(content))
         return parser.close()
     except Refusal:
         raise
@@ -52,6 +65,35 @@ def parse_xml(content: bytes) -> "Element":
         raise Refusal("unreadable", "not well-formed XML") from fault
     except (ValueError, LookupError) as fault:  # an encoding that expat or Python does not know
         raise Refusal("unreadable", "the XML's encoding cannot be read") from fault
+
+
+def _in_utf_8(content: bytes) -> bytes:
+    """The document as it is, or in UTF-8 where it declares an encoding that expat does not read by itself.
+
+    Raises:
+        Refusal: unreadable for an encoding that is none of text, or bytes that are not of it.
+    """
+    declared = _DECLARATION.match(content[:_DECLARED_WITHIN_BYTES])
+    if declared is None:
+        return content
+    name = declared["encoding"].decode("ascii")
+    if name.lower().startswith("utf-16"):  # of bytes that are not: a string that a program wrote in UTF-8
+        return _UTF_8 + content[declared.end() :]
+    if _OF_EXPAT.fullmatch(name):
+        return content
+    plain = re.sub(r"^x-|^(?:windows|ms|ibm)-?(?=\d)|^cs(?=[a-z])", lambda match: "cp" if match[0][0] in "wmi" else "",
+                   name.lower())  # fmt: skip
+    try:
+        codec = codecs.lookup({"sjis": "shift_jis", "cp31j": "cp932"}.get(plain, plain)).name
+        codec = _WIDER.get(codec, codec)
+        if not _TEXT_CODECS.fullmatch(codec):
+            raise Refusal("unreadable", "the XML's encoding cannot be read")
+        text = content[declared.end() :].decode(codec)
+    except UnicodeDecodeError as fault:
+        raise Refusal("unreadable", "the XML holds bytes that are not of its encoding") from fault
+    except (LookupError, UnicodeError) as fault:
+        raise Refusal("unreadable", "the XML's encoding cannot be read") from fault
+    return _UTF_8 + text.encode()
 
 
 # expat: no element found, unclosed token, unclosed CDATA section, partial character.

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode import recording, xml
+from echoingecg.ecg.decode import recording
+from echoingecg.ecg.decode.recording.leads import canonical_leads
+from echoingecg.ecg.decode.vendor_xml import xml
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -22,6 +24,10 @@ _STANDARD_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4"
 # Acquisition types whose first twelve channels are those of `_STANDARD_LEADS`, for files without labels.
 _STANDARD_TYPES = ("STD-12", "10-WIRE")
 _MICROVOLTS_PER_MILLIVOLT = 1000.0  # the schema's unit of resolution is microvolts
+
+_PULSE_SECONDS = 0.25  # at the end of 11 s: nothing, 1 mV for 0.2 s, nothing
+_PULSE_STEPS = 10  # of a step: leads that end alike with less may just end in silence
+_PULSE_MV = (0.95, 1.05)
 
 _CHUNK = struct.Struct("<ihh")
 _CODE_BITS = 10
@@ -52,8 +58,31 @@ def decode_philips(root: "Element", stated: recording.Stated) -> recording.Recor
         raise Refusal("unreadable", "the waveform's duration is not stated or impossible")
     samples = int(duration * frequency / 1000)
     stored = decode_xli(xml.base64_bytes(xml.text(waves)), len(leads), samples)
-    signal = _restored(stored, leads) * _resolution(waves, acquired) / _MICROVOLTS_PER_MILLIVOLT
+    step = _resolution(waves, acquired) / _MICROVOLTS_PER_MILLIVOLT
+    signal = _restored(stored, leads) * step
+    _check_pulse(signal[:, -int(_PULSE_SECONDS * frequency) :], step)
     return recording.Recording(signal, leads, frequency)
+
+
+def _check_pulse(end: np.ndarray, step: float) -> None:
+    """Refuses samples or a resolution that the calibration pulse at the recording's end contradicts.
+
+    XLI has no checksum, and a wrong code bends all that follows in its lead. Where half of the leads or more end alike,
+    sample by sample, and with a step, all of them do, and the step is of 1 mV.
+
+    Args:
+        end: float64 (lead, time), mV, the end of the recording.
+        step: mV.
+    """
+    usual = np.median(end, axis=0)
+    is_alike = np.abs(end - usual).max(axis=1, initial=0) < step
+    height = float(np.ptp(usual)) if usual.size else 0.0
+    if 2 * np.count_nonzero(is_alike) < len(end) or height < _PULSE_STEPS * step:
+        return
+    if not is_alike.all():
+        raise Refusal("unreadable", "a compressed lead does not end with the calibration pulse of the others")
+    if not _PULSE_MV[0] <= height <= _PULSE_MV[1]:
+        raise Refusal("implausible", f"a calibration pulse of {height:.3g} mV: the resolution cannot be right")
 
 
 def _leads(waves: "Element", acquired: "Element | None") -> tuple[str, ...]:
@@ -98,7 +127,7 @@ def _restored(stored: np.ndarray, leads: tuple[str, ...]) -> np.ndarray:
     Returns:
         int64 (lead, time).
     """
-    names = [recording.canonical_lead(lead) for lead in leads]
+    names = canonical_leads(leads)
     if len(set(names) - {None}) != len([name for name in names if name]):
         raise Refusal("missing_leads", "a lead is named twice")
     if not {"I", "II", "III"} <= set(names):

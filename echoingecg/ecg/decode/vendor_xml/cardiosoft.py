@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode import recording, xml
+from echoingecg.ecg.decode import recording
+from echoingecg.ecg.decode.recording.leads import canonical_leads, without_leads
+from echoingecg.ecg.decode.vendor_xml import xml
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -27,13 +29,11 @@ def decode_cardiosoft(root: "Element", stated: recording.Stated) -> recording.Re
     strip = xml.child(root, "StripData")
     if strip is None:
         raise Refusal("unknown_format", "the CardioSoft file holds no strip")
-    waves = [
-        (lead, wave)
-        for wave in xml.children(strip, "WaveformData")
-        if recording.canonical_lead(lead := wave.get("lead") or "") is not None
-    ]
-    if not waves:
-        raise Refusal("missing_leads", "no stored lead has the name of a lead")
+    stored = list(xml.children(strip, "WaveformData"))
+    names = [wave.get("lead") or "" for wave in stored]
+    rows = [row for row, lead in enumerate(canonical_leads(names)) if lead is not None]
+    if not rows:
+        raise without_leads(names)
     rate = xml.child(strip, "SampleRate")
     if rate is not None and rate.get("units", "Hz").lower() != "hz":
         raise Refusal("missing_sampling_frequency", "a sampling frequency that is not in Hz")
@@ -42,7 +42,7 @@ def decode_cardiosoft(root: "Element", stated: recording.Stated) -> recording.Re
     step = recording.number(xml.text(resolution))
     if resolution is None or not step or resolution.get("units", "").lower() != _RESOLUTION_UNIT:
         raise Refusal("missing_units", "no resolution in microvolts a step")
-    values = [_steps(wave) for _, wave in waves]
+    values = [_steps(stored[row]) for row in rows]
     counts = set(map(len, values))
     if len(counts) != 1:
         raise Refusal("unreadable", "the leads differ in their count of samples")
@@ -50,7 +50,8 @@ def decode_cardiosoft(root: "Element", stated: recording.Stated) -> recording.Re
     if promised is not None and counts != {promised}:
         raise Refusal("truncated", f"leads of {promised} samples hold {counts.pop()}")
     signal = np.stack(values) * (step / _MICROVOLTS_PER_MILLIVOLT)
-    return recording.Recording(signal, tuple(lead for lead, _ in waves), frequency)
+    others = tuple(name for row, name in enumerate(names) if row not in rows)
+    return recording.Recording(signal, tuple(names[row] for row in rows), frequency, others=others)
 
 
 def _steps(wave: "Element") -> np.ndarray:

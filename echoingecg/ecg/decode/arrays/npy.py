@@ -6,7 +6,7 @@ from tokenize import TokenError
 import numpy as np
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode import standardised
+from echoingecg.ecg.decode.arrays import standardised
 from echoingecg.ecg.decode.recording import Recording, Stated, check_size
 
 _NUMERIC_KINDS = "fiu"  # never objects: no pickle is read
@@ -24,12 +24,12 @@ def decode_npy(path: Path, stated: Stated) -> Recording:
             them; unreadable when the shape can be read in more than one way, or in none.
         OSError: the file cannot be read.
     """
-    return _recording(_mapped(path), stated)
+    return as_stated(_mapped(path), stated)
 
 
 def decode_row(path: Path, row: int, rows: int, stated: Stated) -> Recording:
     """Reads one ECG of an array (ecg, ..., lead and time in either order). Arguments and faults: see `read_row`."""
-    return _recording(read_row(path, row, rows), stated)
+    return as_stated(read_row(path, row, rows), stated)
 
 
 def read_row(path: Path, row: int, rows: int) -> np.ndarray:
@@ -61,10 +61,14 @@ def _mapped(path: Path) -> np.ndarray:
         raise Refusal("unreadable", f"NumPy fails with {type(fault).__name__}") from fault
     if stored.dtype.kind not in _NUMERIC_KINDS or stored.dtype.itemsize > 8:
         raise Refusal("unknown_format", "an array that is not of numbers")
+    held = path.stat().st_size
+    if (promised := stored.offset + stored.nbytes) != held:  # bytes that were put in shift all that follow
+        raise Refusal("unreadable", f"the array promises {promised} bytes, the file holds {held}")
     return stored
 
 
-def _recording(stored: np.ndarray, stated: Stated) -> Recording:
+def as_stated(stored: np.ndarray, stated: Stated) -> Recording:
+    """One ECG of numbers as stored, with leads, unit and rate as stated. Raises what `decode_npy` does."""
     check_size(1, stored.size)
     if not stated.leads:
         raise Refusal("missing_leads", "the export does not state which lead stands where in an array")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from echoingecg.ecg.decode import hdf5, npy
+from echoingecg.ecg.decode.arrays import hdf5, npy
 from echoingecg.ecg.decode.recording import Recording, Stated
 
 _NUMBER = r"[0-9]{1,18}"
