@@ -20,7 +20,7 @@ from echoingecg.recipe.stages import PairsSettings, SplitShares
 from tasks.base.progress import Outcome, Reporter, as_task
 from tasks.base.workspace import writing_to
 from tasks.evaluation import provenance_of
-from tasks.operations.students import StudentWithCard, find_student
+from tasks.operations.students import find_reader
 from tasks.pairs import sides_of
 from tasks.pools import PoolSignals
 from tasks.store import Artefact, ArtefactStore, Built, Job, Plan
@@ -78,13 +78,8 @@ def student_to_judge(
     Raises:
         StoreError: no such student.
     """
-    card: Artefact | None = None
-    named = store.named(name) if name else None
-    if named is not None and named.stage == "student" and not _has_card(store, named):
-        student = store.get(name)
-    else:
-        model: StudentWithCard = find_student(store, name)
-        student, card = model.student, model.evaluation
+    model = find_reader(store, name)
+    student, card = model.student, model.evaluation
     made = {stage: store.in_lineage(student, stage) for stage in ("catalog", "ecg", "pairs")}
     own = recipe or base
     if recipe is None and card is not None:
@@ -109,11 +104,6 @@ def student_to_judge(
         update["layout"] = "auto"
     sections["catalog"] = own.catalog.model_copy(update=update)
     return JudgedStudent(student, None if new_card else card, own.model_copy(update=sections))
-
-
-def _has_card(store: ArtefactStore, student: Artefact) -> bool:
-    judged = store.published("evaluation")
-    return any(evaluation.manifest.inputs.get("student") == student.version for evaluation in judged)
 
 
 def judge_cohort(
