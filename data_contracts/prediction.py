@@ -121,6 +121,9 @@ class Reading(_CardPart):
     referral: Referral
     predictive: Predictive | None = Field(description="null where the score alone decides")
     limit: NumberLimit | None = Field(None, description="null where no number of the card is of the same measurement")
+    prevalence: float | None = Field(
+        None, ge=0, le=1, description="share of label 1 among the validation ECGs; null on cards of earlier releases"
+    )
 
 
 class ReadingCard(_CardPart):

@@ -153,7 +153,8 @@ def evaluate_job(
     """
     store = request.open_store(workspace)
     recipe = request.find_recipe(recipe_file, overrides) if recipe_file else None
-    judged = judge_task.student_to_judge(store, student, recipe, request.find_recipe("demo", overrides), new_card)
+    base, assignments = request.find_recipe("demo", []), [str(override) for override in overrides]
+    judged = judge_task.student_to_judge(store, student, recipe, base, new_card, assignments)
     return request.make_job(judged.recipe, export, workspace, only=["catalog", "ecg"]), judged
 
 

@@ -1,7 +1,7 @@
 """A published student judged on another cohort, without a teacher: the labels of its ECGs, the report, a new card."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from data_contracts import evaluation as contract
 from data_contracts import evaluation_details as details
 from echoingecg.common import Progress, StoreError, UserError, hash_files, no_progress
 from echoingecg.evaluation import CODE_VERSION
-from echoingecg.recipe import CatalogSettings, EcgSettings, EvaluationSettings, Recipe
+from echoingecg.recipe import CatalogSettings, EcgSettings, EvaluationSettings, Recipe, with_overrides
 from echoingecg.recipe.stages import PairsSettings, SplitShares
 from tasks.base.progress import Outcome, Reporter, as_task
 from tasks.base.workspace import writing_to
@@ -63,7 +63,12 @@ class JudgedCohort:
 
 
 def student_to_judge(
-    store: ArtefactStore, name: str, recipe: Recipe | None, base: Recipe, new_card: bool
+    store: ArtefactStore,
+    name: str,
+    recipe: Recipe | None,
+    base: Recipe,
+    new_card: bool,
+    overrides: Sequence[str] = (),
 ) -> JudgedStudent:
     """Finds the student and its card, and the recipe by which another cohort is read as the student's own was.
 
@@ -74,6 +79,7 @@ def student_to_judge(
             of the student's own evaluation.
         base: where the student has no evaluation.
         new_card: thresholds are to be chosen on a part of the cohort.
+        overrides: fields of the student's own evaluation to replace, `section.field=value`.
 
     Raises:
         StoreError: no such student.
@@ -84,6 +90,8 @@ def student_to_judge(
     own = recipe or base
     if recipe is None and card is not None:
         own = own.model_copy(update={"evaluation": EvaluationSettings.model_validate(card.manifest.recipe)})
+    if recipe is None:
+        own = with_overrides(own, list(overrides))
     sections: dict[str, Any] = {}
     if (signals := made["ecg"]) is not None:
         theirs_ecg = EcgSettings.model_validate(signals.manifest.recipe)

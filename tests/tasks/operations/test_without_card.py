@@ -1,4 +1,4 @@
-"""A student without a reading card, as released weights are: it answers by zero-shot at once, and says what is missing."""
+"""A student without a reading card, as released weights are, answers by zero-shot at once, and says what it lacks."""
 
 import json
 from pathlib import Path
