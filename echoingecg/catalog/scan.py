@@ -138,6 +138,7 @@ def scan(
     previous: pa.Table | None = None,
     progress: Progress = no_progress,
     only_look: bool = False,
+    label: str = "",
 ) -> Scan:
     """Lists an export and hashes its files.
 
@@ -148,6 +149,7 @@ def scan(
         previous: `sources` of an earlier scan of this export; a file of unchanged size and time is not read again.
         progress: called every 1000 files.
         only_look: whether to look only if the files are there: none is read, and each counts as content of its own.
+        label: of this export among several, see `several`.
 
     Raises:
         ExportError: the layout is unknown, no file is listed, or a table cannot be read.
@@ -160,7 +162,7 @@ def scan(
     total = sum(len(paths) for paths in listed_paths.values())
     if not total:
         raise ExportError(f"export {export}: its lists name no file: {', '.join(layout.lists)}")
-    pseudonyms, folder = Pseudonyms(key), ExportFolder(export, settings.allow_links)
+    pseudonyms, folder = Pseudonyms(key, label), ExportFolder(export, settings.allow_links)
     look = partial(_look_at if only_look else _scan_file, export)
     files = ScannedFiles()
     done = read = 0

@@ -79,12 +79,14 @@ class MeasurementBatch:
         records: (n,) int64, number of each row in the table.
         columns: MEASUREMENT_COLUMNS, dictionary-encoded text, n values each.
         suffix: tells apart measurements that stand in one row of the table.
+        source: whose rules hold for it, where exports of several layouts are read; None for the one that yields it.
     """
 
     table: str
     records: np.ndarray
     columns: pa.RecordBatch
     suffix: str = ""
+    source: "MeasurementSource | None" = None
 
 
 def row_name(table: str, suffix: str, record: int) -> str:
@@ -151,6 +153,7 @@ class Layout:
         other_names: other file names of its tables.
         is_unit_open: whether the recipe may state another unit of the ECGs than the one that this layout states.
         other_layouts: names of layouts whose lists it also has; an export of this layout has none of those.
+        states_sites: returns whether the export names its patients by sites that it states.
     """
 
     name: str
@@ -162,6 +165,7 @@ class Layout:
     other_names: Mapping[str, str] = field(default_factory=dict)
     other_layouts: tuple[str, ...] = ()
     is_unit_open: bool = False
+    states_sites: Callable[[Tables], bool] = lambda tables: False
 
 
 def with_columns(frame: pd.DataFrame, columns: tuple[str, ...], **renamed: str) -> pd.DataFrame:
