@@ -157,10 +157,12 @@ def scan(
     layout, tables = detect.find_layout(export, settings.layout, settings.allow_links)
     listed = layout.file_tables(tables)
     ecgs = with_stated_units(listed.ecgs, layout, settings)
-    file_tables = base.FileTables(_with_normal_paths(ecgs), _with_normal_paths(listed.echoes), listed.malformed)
+    file_tables = base.FileTables(
+        _with_normal_paths(ecgs), _with_normal_paths(listed.echoes), listed.malformed, listed.refused
+    )
     listed_paths = {kind: _different(frame["path"]) for kind, frame in file_tables.by_kind}
     total = sum(len(paths) for paths in listed_paths.values())
-    if not total:
+    if not total and not listed.refused:
         raise ExportError(f"export {export}: its lists name no file: {', '.join(layout.lists)}")
     pseudonyms, folder = Pseudonyms(key, label), ExportFolder(export, settings.allow_links)
     look = partial(_look_at if only_look else _scan_file, export)

@@ -137,7 +137,12 @@ def _joined(parts: list[_Part]) -> Scan:
     """One scan of all parts. Their own lists are freed."""
     ecgs, echoes = ([part.rows(getattr(part.scan.file_tables, kind)) for part in parts] for kind in ("ecgs", "echoes"))
     malformed = tuple(name for part in parts for name in part.names(part.scan.file_tables.malformed))
-    listed = base.FileTables(_concatenated(ecgs), _concatenated(echoes), malformed)
+    refused = tuple(
+        (labelled(part.label, name), reason, detail)
+        for part in parts
+        for name, reason, detail in part.scan.file_tables.refused
+    )
+    listed = base.FileTables(_concatenated(ecgs), _concatenated(echoes), malformed, refused)
     names = sorted({part.scan.layout.name for part in parts})
     layout = base.Layout(
         " and ".join(names), 0, (), (), lambda _: listed, lambda _: _clinical_tables(parts, ecgs)
