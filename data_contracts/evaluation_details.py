@@ -204,7 +204,8 @@ TRANSFER = TableContract(
         column(
             "at",
             pa.float64(),
-            "ppv, npv: share of label 1; net_benefit: probability from which one sends to echo; null for others",
+            "ppv, npv: share of label 1; net_benefit: probability from which one sends to echo; other metrics whose "
+            "name ends in corrected: the stated share that probabilities were corrected to; null for the rest",
             optional=True,
         ),
         column("value", pa.float64(), "on the test split; null where it is not defined", optional=True),

@@ -121,6 +121,9 @@ class Reading(_CardPart):
     referral: Referral
     predictive: Predictive | None = Field(description="null where the score alone decides")
     limit: NumberLimit | None = Field(None, description="null where no number of the card is of the same measurement")
+    prevalence: float | None = Field(
+        None, ge=0, le=1, description="share of label 1 among the validation ECGs; null on cards of earlier releases"
+    )
 
 
 class ReadingCard(_CardPart):
@@ -158,6 +161,7 @@ ADVICE: tuple[Advice, ...] = get_args(Advice)
 QuestionDoubt = Literal["finding", "not typical", "undecided", "contradictory", "number contradicts"]
 NumberDoubt = Literal["finding", "not typical", "too wide", "number contradicts"]
 DOUBTS: tuple[QuestionDoubt, ...] = get_args(QuestionDoubt)
+NOT_CALIBRATED = "not calibrated"  # why a student without a reading card refers every ECG
 NUMBER_DOUBTS: tuple[NumberDoubt, ...] = get_args(NumberDoubt)
 
 
@@ -206,7 +210,12 @@ READINGS = TableContract(
         column("low", pa.float64(), "5 % of the probability over what the echo may say; null as it", optional=True),
         column("high", pa.float64(), "95 %, beside low", optional=True),
         column("score", pa.float64(), "what is calibrated: as in evaluation.PREDICTIONS", optional=True),
-        column("decision", pa.int8(), "1 for label 1; never against a nested question's", optional=True),
+        column(
+            "decision",
+            pa.int8(),
+            "1 for label 1; never against a nested question's; null without a reading card",
+            optional=True,
+        ),
         column(
             "uncertainty",
             pa.float64(),
@@ -224,7 +233,12 @@ READINGS = TableContract(
         _TYPICALITY,
         _TYPICALITY_PERCENTILE,
         column("advice", pa.string(), "predict: answered with the decision; refer: to echo", optional=True),
-        column("doubts", pa.list_(pa.string()), "why the ECG is referred: " + ", ".join(DOUBTS), optional=True),
+        column(
+            "doubts",
+            pa.list_(pa.string()),
+            f"why the ECG is referred: {', '.join(DOUBTS)}, {NOT_CALIBRATED}",
+            optional=True,
+        ),
         _FINDINGS,
         *_REFUSAL,
     ),

@@ -29,7 +29,8 @@ def run_name(parameters: dict[str, Any]) -> str:
 
 def recipe_and_export(parameters: dict[str, Any]) -> str:
     """Recipe and export of a run: `demo on its simulated export`."""
-    return f"{parameters['recipe_file'] or parameters['recipe']} on {parameters['export'] or 'its simulated export'}"
+    exports = [parameters["export"] or "its simulated export", *parameters.get("more_exports", ())]
+    return f"{parameters['recipe_file'] or parameters['recipe']} on {', '.join(exports)}"
 
 
 @flow(
@@ -47,6 +48,7 @@ def distil(
     start_from: request.FirstStage = "",
     only: list[Stage] = [],  # noqa: B006 - Prefect's form shows a plain list; it is never changed
     force: bool = False,
+    more_exports: list[str] = [],  # noqa: B006
     overrides: list[request.Override] = [],  # noqa: B006
 ) -> State:
     """Train and evaluate an ECG student from an export of ECGs and echo studies.
@@ -56,15 +58,16 @@ def distil(
     Args:
         recipe: a recipe that comes with the package; paper needs an export.
         recipe_file: path of your own YAML recipe, used instead.
-        export: folder of the hospital export; empty for the recipe's simulated one.
+        export: folder of the hospital export, or SITE=FOLDER; empty for the recipe's simulated one.
         workspace: folder that holds pools and artefacts.
         start_from: redo this stage and all that depend on it; empty to build only what is missing.
         only: build these stages alone; what they need must be there. Empty for all.
         force: redo every stage that runs.
+        more_exports: further exports of the same run, each SITE=FOLDER.
         overrides: recipe fields to replace.
     """
     full_recipe = request.find_recipe(recipe_file or recipe, overrides)
-    return run_stages(request.make_job(full_recipe, export, workspace, start_from, list(only), force))
+    return run_stages(request.make_job(full_recipe, export, workspace, start_from, list(only), force, more_exports))
 
 
 def run_stages(job: Job) -> State:
@@ -103,7 +106,8 @@ def one_stage(
     recipe_file: str = "",
     export: str = "",
     workspace: str = "workspace",
-    overrides: list[request.Override] = [],  # noqa: B006 - see distil
+    more_exports: list[str] = [],  # noqa: B006 - see distil
+    overrides: list[request.Override] = [],  # noqa: B006
 ) -> State:
     """Build one stage alone; the stages it needs must have been built before.
 
@@ -114,10 +118,13 @@ def one_stage(
         recipe_file: path of your own YAML recipe, used instead.
         export: folder of the hospital export; empty for the recipe's simulated one.
         workspace: folder that holds pools and artefacts.
+        more_exports: further exports of the same run, each SITE=FOLDER.
         overrides: recipe fields to replace.
     """
     full_recipe = request.find_recipe(recipe_file or recipe, overrides)
-    return run_stages(request.make_job(full_recipe, export, workspace, only=[stage], force=again))
+    return run_stages(
+        request.make_job(full_recipe, export, workspace, only=[stage], force=again, more_exports=more_exports)
+    )
 
 
 @flow(
@@ -132,6 +139,7 @@ def distil_on_work_pools(
     export: str = "",
     workspace: str = "workspace",
     gpu_stages: list[Stage] = ["teacher", "student", "evaluation"],  # noqa: B006 - see distil
+    more_exports: list[str] = [],  # noqa: B006
     overrides: list[request.Override] = [],  # noqa: B006
 ) -> State:
     """Train and evaluate an ECG student, each stage as a run of its own on the work pool for it.
@@ -145,6 +153,7 @@ def distil_on_work_pools(
         export: folder of the hospital export; empty for the recipe's simulated one.
         workspace: folder that holds pools and artefacts.
         gpu_stages: stages that run on the work pool of machines with a GPU; the others run on that of CPUs.
+        more_exports: further exports of the same run, each SITE=FOLDER.
         overrides: recipe fields to replace.
     """
     parameters = {
@@ -152,6 +161,7 @@ def distil_on_work_pools(
         "recipe_file": recipe_file,
         "export": export,
         "workspace": workspace,
+        "more_exports": list(more_exports),
         "overrides": [override.model_dump() for override in overrides],
     }
     runs: dict[Stage, PrefectFuture[Any]] = {}

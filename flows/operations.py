@@ -24,6 +24,7 @@ def predict(
     output: str,
     student: str = "production",
     protocol: str = "",
+    recipe: request.ShippedRecipe = "paper",
     workspace: str = "workspace",
     workers: int = 1,
     dask: str = "",
@@ -36,13 +37,15 @@ def predict(
         student: student or evaluation, by STAGE-VERSION or alias.
         protocol: how scores are computed, expected_echo, zero_shot, zero_shot_teacher or linear_probe; empty for the
             choice of the evaluation's recipe.
+        recipe: whose questions a student without a reading card is asked, by zero_shot alone.
         workspace: folder that holds pools and artefacts.
         workers: processes that read; 1 means two threads of this process.
         dask: address of an existing Dask scheduler instead.
     """
     execution = ExecutionSettings(workers=workers, dask=dask)
     store, target = request.open_store(workspace), request.folder_of(output)
-    return faults.final_state(students.predict.submit(store, student, files, target, protocol, execution))
+    questions = request.find_recipe(recipe, []).evaluation.endpoints
+    return faults.final_state(students.predict.submit(store, student, files, target, protocol, execution, questions))
 
 
 @flow(name="drift", flow_run_name="{export} against {student}", persist_result=False)
@@ -150,7 +153,8 @@ def evaluate_job(
     """
     store = request.open_store(workspace)
     recipe = request.find_recipe(recipe_file, overrides) if recipe_file else None
-    judged = judge_task.student_to_judge(store, student, recipe, request.find_recipe("demo", overrides), new_card)
+    base, assignments = request.find_recipe("demo", []), [str(override) for override in overrides]
+    judged = judge_task.student_to_judge(store, student, recipe, base, new_card, assignments)
     return request.make_job(judged.recipe, export, workspace, only=["catalog", "ecg"]), judged
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from data_contracts.conventions import STAGES, Stage
+from echoingecg.catalog.exports import SitedExport, check_different
 from echoingecg.common import UserError
 from echoingecg.recipe import Recipe, read_recipe, with_overrides
 from tasks.base.workspace import Workspace
@@ -80,16 +81,18 @@ def make_job(
     start_from: str = "",
     only: list[str] | None = None,
     force: bool = False,
+    more_exports: Sequence[str] = (),
 ) -> Job:
     """Checks a whole request before anything runs.
 
     Args:
         recipe: with all overrides.
-        export: folder; empty for the recipe's simulated export.
+        export: folder, or SITE=FOLDER; empty for the recipe's simulated export.
         workspace: folder.
         start_from: first stage to redo; empty for none.
         only: stages to build; empty for all.
         force: redo every stage that runs.
+        more_exports: further exports, each SITE=FOLDER, or a folder whose tables state sites.
 
     Raises:
         UserError: no export, or a choice of stages that contradicts itself.
@@ -98,11 +101,18 @@ def make_job(
     place = Workspace(folder_of(workspace))
     if not export and recipe.simulator is None:
         raise UserError("give --export DIR: this recipe simulates none")
-    if export and not Path(export).is_dir():
-        raise UserError(f"export {export}: not a folder")
-    folder = folder_of(export) if export else simulated_export(place, recipe)
+    if more_exports and not export:
+        raise UserError("give the first export, too: a simulated one is not mixed with others")
+    first, *more = (
+        (SitedExport.parse(text) for text in (export, *more_exports)) if export else (_simulated(place, recipe),)
+    )
+    check_different([first, *more])
     needed = frozenset(stage for stage in STAGES if any(stage in {built, *upstream_of(built)} for built in build))
-    return Job(recipe, place, folder, build, redo, needed)
+    return Job(recipe, place, first.folder, build, redo, needed, first.site, tuple(more))
+
+
+def _simulated(place: Workspace, recipe: Recipe) -> SitedExport:
+    return SitedExport(simulated_export(place, recipe))
 
 
 def make_teaching_job(recipe: Recipe, export: str, workspace: str) -> Job:

@@ -37,7 +37,7 @@ def check_measurements(job: Job, inputs: Inputs, listed: Artefact) -> None:
         from echoingecg.pairs.split import stated_sides  # pandas: not for a cached run
 
         kept = [("measurement", "==", stated.measurement)]
-        columns = ["patient_id", "record_id", "measurement", "value", "words"]
+        columns = ["patient_id", "study_id", "record_id", "measurement", "value", "words"]
         file = listed.folder / catalog.MEASUREMENTS.filename
         stated_sides(pq.read_table(file, columns=columns, filters=kept), stated)
     if not job.needed & _STAGES_WITH_ENDPOINTS or job.recipe.execution.allow_unlabelled:

@@ -70,6 +70,8 @@ def build_catalog(
     refused.add_rows(
         (*scan.file_tables.malformed, *clinical.malformed), "more or fewer values than the header has columns"
     )
+    for (reason, detail), names in _by_cause(scan.file_tables.refused).items():
+        refused.add_rows(names, detail, reason)
     refused.add_rows(clinical.unlinked, "no study names this report")
     for row, detail in clinical.refused:
         refused.add_rows([row], detail)
@@ -105,6 +107,14 @@ def build_catalog(
     built[quarantine.QUARANTINE.name], refused_rows = refused.tables()
     catalog_tables = {contract.name: built[contract.name] for contract in catalog.TABLES}
     return Catalog(catalog_tables, refused_rows, rows.gaps)
+
+
+def _by_cause(refused: tuple[tuple[str, str, str], ...]) -> dict[tuple[str, str], list[str]]:
+    """Returns (reason, detail) -> names of rows."""
+    causes: dict[tuple[str, str], list[str]] = {}
+    for name, *cause in refused:
+        causes.setdefault((cause[0], cause[1]), []).append(name)
+    return causes
 
 
 def _complete(refused: Refusals, frame: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFrame:

@@ -164,7 +164,7 @@ class MeasurementRows:
         self, batch: base.MeasurementBatch, texts: dict[str, pa.DictionaryArray], time: np.ndarray, value: np.ndarray
     ) -> np.ndarray:
         """Returns which rows are readable, (n,) bool; the others are refused or counted as gaps."""
-        is_open = np.ones(len(batch.records), bool)
+        is_open, source = np.ones(len(batch.records), bool), batch.source or self.source
 
         def refuse(bad: np.ndarray, detail: str) -> None:
             rows = np.flatnonzero(is_open & bad)
@@ -177,12 +177,12 @@ class MeasurementRows:
         for column in ("patient", "measurement"):
             refuse(_which(texts[column], lambda text: not text), f"no {column}")
         gap = _which(texts["value"], lambda text: not text)
-        if self.source.with_gaps:
+        if source.with_gaps:
             self.gaps += int((is_open & gap).sum())
             is_open &= ~gap
         refuse(gap, "no value")
         refuse(np.isnan(time), TIME_RULE)
-        if self.source.with_words:
+        if source.with_words:
             refuse(_which(texts["value"], lambda text: text.lower() in _NOT_FINITE), "the value is not a finite number")
         else:
             refuse(np.isnan(value), "the value is not a number")

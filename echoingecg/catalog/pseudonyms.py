@@ -8,6 +8,12 @@ import pyarrow as pa
 
 _HEX_DIGITS = 16  # 64 bits: no collision expected before billions of identifiers
 _SOURCE = "src"
+_LABEL_END = "//"  # no normalised path holds it
+
+
+def labelled(label: str, name: str) -> str:
+    """Names a file or row of one of several exports; the name alone without a label."""
+    return f"{label}{_LABEL_END}{name}" if label else name
 
 
 class Pseudonyms:
@@ -18,10 +24,11 @@ class Pseudonyms:
 
     Args:
         key: secret key of the workspace, or a public key for data that is already public.
+        label: of the export whose files are named, where there are several.
     """
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    def __init__(self, key: bytes, label: str = "") -> None:
+        self._key, self._label = key, label
 
     def patient(self, raw: str) -> str:
         """Returns `p-...` for a patient."""
@@ -57,7 +64,8 @@ class Pseudonyms:
 
     def source(self, *raw: str) -> str:
         """Returns `src-...` for a file (kind, path) or a row (table, number) of the export."""
-        return self._pseudonym(_SOURCE, *raw)
+        *kind, name = raw
+        return self._pseudonym(_SOURCE, *kind, labelled(self._label, name))
 
     def _pseudonym(self, prefix: str, *raw: str) -> str:
         # The lengths distinguish ("a", "bc") from ("ab", "c").

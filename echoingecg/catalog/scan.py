@@ -138,6 +138,7 @@ def scan(
     previous: pa.Table | None = None,
     progress: Progress = no_progress,
     only_look: bool = False,
+    label: str = "",
 ) -> Scan:
     """Lists an export and hashes its files.
 
@@ -148,6 +149,7 @@ def scan(
         previous: `sources` of an earlier scan of this export; a file of unchanged size and time is not read again.
         progress: called every 1000 files.
         only_look: whether to look only if the files are there: none is read, and each counts as content of its own.
+        label: of this export among several, see `several`.
 
     Raises:
         ExportError: the layout is unknown, no file is listed, or a table cannot be read.
@@ -155,12 +157,14 @@ def scan(
     layout, tables = detect.find_layout(export, settings.layout, settings.allow_links)
     listed = layout.file_tables(tables)
     ecgs = with_stated_units(listed.ecgs, layout, settings)
-    file_tables = base.FileTables(_with_normal_paths(ecgs), _with_normal_paths(listed.echoes), listed.malformed)
+    file_tables = base.FileTables(
+        _with_normal_paths(ecgs), _with_normal_paths(listed.echoes), listed.malformed, listed.refused
+    )
     listed_paths = {kind: _different(frame["path"]) for kind, frame in file_tables.by_kind}
     total = sum(len(paths) for paths in listed_paths.values())
-    if not total:
+    if not total and not listed.refused:
         raise ExportError(f"export {export}: its lists name no file: {', '.join(layout.lists)}")
-    pseudonyms, folder = Pseudonyms(key), ExportFolder(export, settings.allow_links)
+    pseudonyms, folder = Pseudonyms(key, label), ExportFolder(export, settings.allow_links)
     look = partial(_look_at if only_look else _scan_file, export)
     files = ScannedFiles()
     done = read = 0

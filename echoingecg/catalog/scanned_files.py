@@ -1,8 +1,8 @@
 """The files that an export lists, by column: an export has a million of them, and objects need a kilobyte for each."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 import pyarrow as pa
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from data_contracts.tables import TableContract, column
 from echoingecg.catalog.layouts.base import ECG, ECHO
-from echoingecg.catalog.pseudonyms import Pseudonyms
+from echoingecg.catalog.pseudonyms import Pseudonyms, labelled
 
 _FILES_AT_ONCE = 20_000  # as objects
 
@@ -75,6 +75,18 @@ class ScannedFiles:
             ):
                 refusal = None if reason is None else (reason, detail)
                 yield kind, path, ScannedFile(source_id, content_hash, size, mtime_ns, tuple(parts), refusal)
+
+    @classmethod
+    def joined(cls, parts: Sequence[tuple[str, Self]]) -> Self:
+        """Returns the files of several exports; each path begins with its export's label."""
+        whole = cls()
+        for label, files in parts:
+            table = files._table()
+            prefix = labelled(label, "")
+            paths = pc.binary_join_element_wise(prefix, table["path"], "") if prefix else table["path"]
+            place = table.schema.get_field_index("path")
+            whole._tables.append(table.set_column(place, _FILES.field("path"), paths))
+        return whole
 
     def add(self, kind: str, path: str, file: ScannedFile) -> None:
         """Adds a file."""

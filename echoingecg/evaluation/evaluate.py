@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from data_contracts import evaluation, evaluation_details, prediction
-from echoingecg.common import Progress, no_progress, one_blas_thread
+from echoingecg.common import Progress, UserError, no_progress, one_blas_thread
 from echoingecg.evaluation.data import names
 from echoingecg.evaluation.data.embed import GaussianTable, Signals, StudentModel
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs, Provenance
@@ -64,6 +64,7 @@ def make_card(
                 referral=protocol.choices.referral,
                 predictive=None if predictive is None else predictive.scalars,
                 limit=limits.get(result.endpoint.name),
+                prevalence=protocol.choices.prevalence,
             )
             deviations = reading_card.quantiles(protocol.echo.deviation[validation])
             readings.append(reading_card.LoadedReading(reading, score, predictive, deviations))
@@ -111,8 +112,10 @@ def evaluate(
     Raises:
         ContractError: the inputs contradict each other, a patient is in two splits, or the student's output is not
             finite or has another width.
-        UserError: an external model lacks a paired ECG.
+        UserError: an external model lacks a paired ECG, or the given card cannot be corrected to a stated prevalence.
     """
+    if given_card is not None:
+        _check_prevalences(settings, given_card)
     pairs = EvaluationPairs.from_inputs(inputs)
     models = read_models(inputs, pairs, settings, progress)
     ecgs = models.ecgs
@@ -166,6 +169,17 @@ def evaluate(
         "metrics": tables[evaluation.METRICS.name].num_rows,
         "figures": figures,
     }
+
+
+def _check_prevalences(settings: EvaluationSettings, card: reading_card.LoadedReadingCard) -> None:
+    """Raises UserError where probabilities are to be corrected from a prevalence that the card does not state."""
+    for entry in card.readings:
+        name = entry.reading.endpoint
+        if name in settings.target_prevalences and entry.reading.prevalence is None:
+            raise UserError(
+                f"target_prevalences: the card, of an earlier release, does not state the share of label 1 that {name} "
+                "was calibrated at: run stage evaluation again"
+            )
 
 
 def _stress(

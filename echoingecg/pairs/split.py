@@ -21,20 +21,20 @@ _VALUES_SHOWN = 12
 def split_patients(
     patients: Collection[str], measurements: pa.Table, settings: PairsSettings, steps: FilterSteps
 ) -> dict[str, Split]:
-    """Returns the side of each patient: by the keyed hash, or with `settings.split_by` by statements about its ECGs.
+    """Returns the side of each patient: by the keyed hash, or with `settings.split_by` as published.
 
-    Where the statements about a patient's ECGs name several sides, the patient is on the most held-out one: test, then
-    validation, then train. So nobody trains whom the publisher tests on. A patient without a statement is on the train
-    side: the two others are the published ones and nobody else's.
+    Where the statements about a patient's ECGs and echo studies name several sides, the patient is on the most held-out
+    one: test, then validation, then train. So nobody trains whom the publisher tests on. A patient without a statement
+    is on the train side: the two others are the published ones and nobody else's.
 
     Args:
         patients: pseudonyms.
-        measurements: catalog table MEASUREMENTS; of the rows that name the split, those that state no ECG do not count.
+        measurements: catalog table MEASUREMENTS; a row that names the split counts if it states an ECG or a study.
         settings: the recipe's section `pairs`.
         steps: with `split_by`, records the patients, those with a statement, and those of one side.
 
     Raises:
-        UserError: with `split_by`, no ECG states a value that the recipe lists.
+        UserError: with `split_by`, no ECG and no study states a value that the recipe lists.
     """
     if settings.split_by is None:
         return {patient: assign_split(patient, settings.split_key, settings.split) for patient in patients}
@@ -42,22 +42,25 @@ def split_patients(
     stated = [patient for patient in patients if patient in named]
     of_one_side = [patient for patient in stated if len(named[patient]) == 1]
     steps.keep("patients", pd.DataFrame(index=list(patients)))
-    steps.keep(f"{settings.split_by.measurement} is stated for an ECG; the others train", pd.DataFrame(index=stated))
+    steps.keep(
+        f"{settings.split_by.measurement} is stated for an ECG or a study; the others train", pd.DataFrame(index=stated)
+    )
     steps.keep("it names one side; the others are on the most held-out", pd.DataFrame(index=of_one_side))
     return {patient: max(named.get(patient, {"train"}), key=_HELD_OUT.index) for patient in patients}
 
 
 def stated_sides(measurements: pa.Table, rule: StatedSplit) -> dict[str, set[Split]]:
-    """Returns the sides that the statements about each patient's ECGs name.
+    """Returns the sides that the statements about each patient's ECGs and echo studies name.
 
     Args:
         measurements: catalog table MEASUREMENTS.
         rule: which statement, and which of its values mean which side.
 
     Raises:
-        UserError: no ECG states a value that the rule lists.
+        UserError: no ECG and no study states a value that the rule lists.
     """
-    is_stated = pc.and_(pc.equal(measurements["measurement"], rule.measurement), pc.is_valid(measurements["record_id"]))
+    is_owned = pc.or_(*(pc.is_valid(measurements[name]) for name in ("record_id", "study_id")))
+    is_stated = pc.and_(pc.equal(measurements["measurement"], rule.measurement), is_owned)
     rows = measurements.filter(is_stated).select(["patient_id", "value", "words"]).to_pylist()
     values = [plain_value(row["value"] if row["words"] is None else row["words"]) for row in rows]
     listed: dict[str, Split] = {plain_value(value): "validation" for value in rule.validation}
@@ -65,7 +68,7 @@ def stated_sides(measurements: pa.Table, rule: StatedSplit) -> dict[str, set[Spl
     if absent := sorted(listed.keys() - set(values)):
         held = ", ".join(f"'{value}'" for value, _ in Counter(values).most_common(_VALUES_SHOWN))
         what = f"they state {held}" if values else "none states it at all, or catalog.measurements does not keep it"
-        raise UserError(f"pairs.split_by: no ECG states {rule.measurement} '{absent[0]}'; {what}")
+        raise UserError(f"pairs.split_by: no ECG and no study states {rule.measurement} '{absent[0]}'; {what}")
     sides: dict[str, set[Split]] = {}
     for row, value in zip(rows, values, strict=True):
         sides.setdefault(row["patient_id"], set()).add(listed.get(value, "train"))

@@ -276,15 +276,12 @@ class EcgModel:
             data_contracts.prediction.SCORES: a row for each file; a score above 0.5 is nearer to the positive prompts.
             It is not calibrated.
         """
-        from echoingecg.evaluation.data.embed import embed_prompts
-        from echoingecg.evaluation.protocols.zero_shot_and_probe import zero_shot_linear_score
+        from echoingecg.prediction.zero_shot import score_of_prompts
 
-        student = self.reader.student
         sides = [(side,) if isinstance(side, str) else tuple(side) for side in (positive_prompts, negative_prompts)]
         if not all(sides):
             raise UserError("zero_shot: give at least one positive and one negative prompt")
-        positive, negative = (embed_prompts(student, side, student.dim) for side in sides)
-        line = zero_shot_linear_score(positive, negative, student.scale)
+        line = score_of_prompts(self.reader.student, *sides)
         return self._scored(files, lambda read: line.scores(read.mean))
 
     def plot(self, file: "File") -> Picture:

@@ -114,6 +114,9 @@ def write_json(blocks: Iterable["Predicted"], about: Mapping[str, str], stream: 
     stream.write("\n]}\n")
 
 
+_READS = {0: "negative", 1: "positive", None: "a score"}
+
+
 def _write_rows(table: pa.Table, stream: TextIO, comma: str) -> str:
     """Writes rows without their nulls; returns what comes before the next row."""
     for row in table.to_pylist():
@@ -127,7 +130,7 @@ class ReadingCounts:
     """Counts of answers and refusals, without the files' names.
 
     Attributes:
-        answers: ECGs by question or number, what it reads (positive, negative, a value) and advice.
+        answers: ECGs by question or number, what it reads (positive, negative, a value, a score) and advice.
         refusals: files by reason.
     """
 
@@ -138,7 +141,7 @@ class ReadingCounts:
     def add(self, block: "Predicted") -> None:
         """Counts a block."""
         read, numbers = (table.filter(pc.is_null(table["reason"])) for table in block)
-        decided = ["positive" if decision else "negative" for decision in read["decision"].to_pylist()]
+        decided = [_READS[decision] for decision in read["decision"].to_pylist()]
         self.answers.update(zip(read["endpoint"].to_pylist(), decided, read["advice"].to_pylist(), strict=True))
         for name, advice in zip(numbers["number"].to_pylist(), numbers["advice"].to_pylist(), strict=True):
             self.answers[name, "a value", advice] += 1

@@ -109,6 +109,11 @@ class Reader:
         return cls.with_card(load_student(Path(student), device), card)
 
     @classmethod
+    def without_card(cls, student: Path | str, settings: EcgSettings) -> Self:
+        """A reader that embeds alone. Raises StoreError and ContractError like `load`."""
+        return cls(load_student(Path(student)), reading_card.LoadedReadingCard.without_readings(settings), settings)
+
+    @classmethod
     def with_card(cls, student: LoadedStudent, card: reading_card.LoadedReadingCard) -> Self:
         """A reader with the card's settings. Raises ContractError when card and student differ in width."""
         if card.dim not in (None, student.dim):

@@ -201,6 +201,11 @@ class EvaluationSettings(Section):
     prevalences: tuple[OpenShare, ...] = Field(
         (0.02, 0.05, 0.1, 0.2), description="shares of label 1 at which predictive values are stated"
     )
+    target_prevalences: dict[Name, OpenShare] = Field(
+        {},
+        description="question -> its share of label 1 where the student is to be used, if you know it: table transfer "
+        "also measures the probabilities corrected to it (Saerens et al. 2002)",
+    )
     echo_thresholds: tuple[OpenShare, ...] = Field(
         (0.05, 0.1, 0.2, 0.3, 0.5), description="decision curve: probabilities from which one would send to echo"
     )
@@ -220,6 +225,8 @@ class EvaluationSettings(Section):
             names = [endpoint.name for endpoint in kind]
             if len(names) != len(set(names)):
                 raise ValueError("two endpoints share a name")
+        if unknown := self.target_prevalences.keys() - {endpoint.name for endpoint in self.endpoints}:
+            raise ValueError(f"target_prevalences: no endpoint is called '{min(unknown)}'")
         models = ["student", *self.compare, *self.external]  # the first is the one under test
         if len(models) != len(set(models)):
             raise ValueError("compare and external: two models share a name, or one is called 'student'")

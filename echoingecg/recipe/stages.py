@@ -218,7 +218,7 @@ class PairsSettings(Section):
     split: SplitShares = SplitShares()
     split_key: str = Field("echoingecg", min_length=1, description="key of the hash that splits patients")
     split_by: StatedSplit | None = Field(
-        None, description="published split that the export states for its ECGs; null for the keyed hash"
+        None, description="published split that the export states for its ECGs or studies; null for the keyed hash"
     )
 
     @model_serializer(mode="wrap")

@@ -49,7 +49,7 @@ def options_of_all(
 @app.command()
 def run(
     recipe: options.Recipe,
-    export: options.Export = "",
+    export: options.Exports = [],  # noqa: B006
     workspace: options.Workspace = "workspace",
     start_from: Annotated[str, typer.Option("--from", help="Redo this stage and all that depend on it.")] = "",
     only: Annotated[list[str], typer.Option("--only", help="Build this stage alone. Repeatable.")] = [],  # noqa: B006
@@ -60,7 +60,8 @@ def run(
     prefect_settings.set_defaults()
     from flows.request import find_recipe, make_job, typed_overrides
 
-    make_job(find_recipe(recipe, overrides), export, workspace, start_from, only, force)  # fail before a server starts
+    first, more = _split(export)
+    make_job(find_recipe(recipe, overrides), first, workspace, start_from, only, force, more)  # before a server starts
     from flows.cli.doctor import check_server
 
     if (server := check_server()).state == "fail":
@@ -70,11 +71,12 @@ def run(
 
     state = distil(
         **_recipe_field(recipe),
-        export=export,
+        export=first,
         workspace=workspace,
         start_from=start_from,
         only=only,
         force=force,
+        more_exports=more,
         overrides=typed_overrides(overrides),
         return_state=True,
     )
@@ -84,7 +86,7 @@ def run(
 @app.command()
 def train(
     recipe: options.Recipe,
-    export: options.Export = "",
+    export: options.Exports = [],  # noqa: B006
     workspace: options.Workspace = "workspace",
     overrides: options.Overrides = [],  # noqa: B006
 ) -> None:
@@ -93,7 +95,8 @@ def train(
     from tasks.all_stages import plans
     from tasks.student import train_student
 
-    job = make_job(find_recipe(recipe, overrides), export, workspace)
+    first, more = _split(export)
+    job = make_job(find_recipe(recipe, overrides), first, workspace, more_exports=more)
     inputs = {
         plan.stage: job.store.find(plan.stage, plan.version) for plan in plans(job) if plan.stage in UPSTREAM["student"]
     }
@@ -105,7 +108,7 @@ def train(
 @app.command()
 def status(
     recipe: options.Recipe = "demo",
-    export: options.Export = "",
+    export: options.Exports = [],  # noqa: B006
     workspace: options.Workspace = "workspace",
     overrides: options.Overrides = [],  # noqa: B006
 ) -> None:
@@ -114,7 +117,8 @@ def status(
     from flows.cli.output import print_status
     from flows.request import find_recipe, make_job
 
-    print_status(make_job(find_recipe(recipe, overrides), export, workspace))
+    first, more = _split(export)
+    print_status(make_job(find_recipe(recipe, overrides), first, workspace, more_exports=more))
 
 
 @app.command()
@@ -281,6 +285,11 @@ def recipe(
     from flows.request import find_recipe
 
     typer.echo(write_recipe(find_recipe(name, overrides)), nl=False)
+
+
+def _split(exports: list[str]) -> tuple[str, list[str]]:
+    """The first export, empty without any, and the others."""
+    return (exports[0], exports[1:]) if exports else ("", [])
 
 
 def _recipe_field(recipe: str) -> dict[str, Any]:

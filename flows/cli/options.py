@@ -14,6 +14,14 @@ Workspace = Annotated[
 Name = Annotated[str, typer.Argument(help="STAGE-VERSION (the start of a version is enough) or an alias.")]
 Recipe = Annotated[str, typer.Argument(help="A shipped recipe (demo, paper, smoke) or a YAML file.")]
 Export = Annotated[str, typer.Option("--export", "-e", help="Hospital export; default: simulate the recipe's.")]
+Exports = Annotated[
+    list[str],
+    typer.Option(
+        "--export",
+        "-e",
+        help="Hospital export, or SITE=FOLDER; default: simulate the recipe's. Repeatable, each with its site.",
+    ),
+]
 Overrides = Annotated[list[str], typer.Option("--set", help="Replace a field: student.epochs=5. Repeatable.")]
 Student = Annotated[
     str,

@@ -268,7 +268,7 @@ def _line(row: dict[str, Any]) -> tuple[str, ...]:
         f"  {row['endpoint']}",
         value,
         "" if percentile is None else f"{percentile:.0f} %",
-        f"{'positive' if row['decision'] else 'negative'}, {_advice(row)}",
+        _advice(row) if row["decision"] is None else f"{'positive' if row['decision'] else 'negative'}, {_advice(row)}",
     )
 
 

@@ -20,6 +20,9 @@ def predict(
             "--protocol", help="expected_echo, zero_shot, zero_shot_teacher or linear_probe; default: the recipe's."
         ),
     ] = "",
+    recipe: Annotated[
+        str, typer.Option("--recipe", help="Whose questions a student without a reading card is asked.")
+    ] = "paper",
     workspace: options.Workspace = "workspace",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     parquet: Annotated[Path | None, typer.Option("--parquet", help="Write a Parquet file.")] = None,
@@ -31,28 +34,32 @@ def predict(
     from data_contracts.prediction import NOTICE
     from echoingecg.prediction.files import list_ecgs, numbers_path, write_json, write_predicted
     from flows.cli.output import print_counts, print_readings, progress_line
+    from flows.request import find_recipe
     from tasks.base.workspace import writing_to
-    from tasks.operations.students import find_student, predict_files
+    from tasks.operations.students import StudentAlone, find_reader, predict_files, title
 
     if as_json and parquet:
         raise UserError("--json and --parquet exclude each other")
     stated = options.stated(unit, sampling_frequency, leads)
-    judged, ecgs = find_student(open_store(workspace), student), list_ecgs(files)
+    model, ecgs = find_reader(open_store(workspace), student), list_ecgs(files)
+    questions = find_recipe(recipe, []).evaluation.endpoints if isinstance(model, StudentAlone) else ()
     typer.echo(NOTICE, err=True)
     with progress_line("ECGs") as progress:
-        blocks = predict_files(judged, ecgs, protocol, progress=progress, stated=stated)
+        blocks = predict_files(model, ecgs, protocol, progress=progress, stated=stated, questions=questions)
         if as_json:
-            about = {"student": str(judged.student), "evaluation": str(judged.evaluation)}
+            about = {"student": str(model.student), "evaluation": str(model.evaluation or "")}
+            if isinstance(model, StudentAlone):
+                about["note"] = model.note
             write_json(blocks, about, sys.stdout)
         elif parquet:
-            with_numbers = bool(judged.reader().card.numbers)
+            with_numbers = bool(model.reader().card.numbers)
             with writing_to(parquet.parent):
-                print_counts(write_predicted(blocks, parquet, with_numbers), str(judged))
+                print_counts(write_predicted(blocks, parquet, with_numbers), title(model))
             typer.echo(parquet)
             if with_numbers:
                 typer.echo(numbers_path(parquet))
         else:
-            print_readings(blocks, ecgs, str(judged))
+            print_readings(blocks, ecgs, title(model))
 
 
 def stress(
@@ -104,12 +111,12 @@ def embed(
     from echoingecg.prediction.files import list_ecgs, write_parquet
     from flows.cli.output import progress_line
     from tasks.base.workspace import writing_to
-    from tasks.operations.students import embed_files, find_student
+    from tasks.operations.students import embed_files, find_reader
 
-    judged, ecgs = find_student(open_store(workspace), student), list_ecgs(files)
+    model, ecgs = find_reader(open_store(workspace), student), list_ecgs(files)
     with progress_line("ECGs") as progress, writing_to(parquet.parent):
         refused = 0
-        for table in write_parquet(GAUSSIANS, embed_files(judged, ecgs, progress), parquet):
+        for table in write_parquet(GAUSSIANS, embed_files(model, ecgs, progress), parquet):
             refused += table.num_rows - table["reason"].null_count
     typer.echo(f"{len(ecgs) - refused} ECGs embedded, {refused} files refused", err=True)
     typer.echo(parquet)
@@ -121,23 +128,30 @@ def search(
     text: Annotated[str, typer.Option("--text", help="A sentence about an echo: finds ECGs.")] = "",
     k: Annotated[int, typer.Option("--k", min=1, help="How many to find.")] = 10,
     student: options.Student = "",
+    cohort: Annotated[
+        str, typer.Option("--cohort", help="An ecg artefact whose ECGs are searched; default: the student's own.")
+    ] = "",
     workspace: options.Workspace = "workspace",
 ) -> None:
     """Nearest echo studies of the cohort, or nearest ECGs. Prints distances, pseudonyms and echo reports."""
     from data_contracts.prediction import NOTICE
     from flows.cli.output import progress_line
-    from tasks.operations.students import Cohort, ecgs_like, find_student, studies_like
+    from tasks.operations.search import Cohort, ecgs_like, hits_like
+    from tasks.operations.students import find_reader
 
     if sum(map(bool, (file, study, text))) != 1:
         raise UserError("search: give one of FILE, --study and --text")
     store = open_store(workspace)
     with progress_line("ECGs") as progress:
-        cohort = Cohort(store, find_student(store, student), progress)
+        searched = Cohort(store, find_reader(store, student), progress, cohort)
         if file:
-            hits = studies_like(cohort, file, k)
+            hits = hits_like(searched, file, k)
         else:
-            hits = ecgs_like(cohort, cohort.study(study) if study else cohort.sentence(text), k)
+            hits = ecgs_like(searched, searched.study(study) if study else searched.sentence(text), k)
     typer.echo(NOTICE, err=True)
+    if not searched.has_studies:
+        reason = "" if cohort else ": the echo studies of this student's teacher are not known"
+        typer.echo(f"nearest ECGs of {searched.signals}{reason}", err=True)
     for hit in hits:
         typer.echo(f"{hit.distance:.4f}  {hit.name}  {hit.report}".rstrip())
 

@@ -18,6 +18,12 @@ from tasks.store import Job
 _CLIPS_PER_BLOCK = 256
 
 
+def check_one_export(job: Job) -> None:
+    """Raises UserError unless the job has one export, without a site: a table names files and studies of one folder."""
+    if job.more or job.site:
+        raise UserError("a table of echo embeddings is for one export, given without the name of a site")
+
+
 @dataclass(frozen=True)
 class MatchedTable:
     """The vectors of an export's clips or studies.
@@ -44,8 +50,10 @@ def match_table(path: Path, job: Job, listed: pa.Table) -> MatchedTable:
         listed: ECHOES of the catalog.
 
     Raises:
-        UserError: see `read_embeddings` and `assign_vectors`; or two files of the same content have different vectors.
+        UserError: see `read_embeddings` and `assign_vectors`; several exports; or two files of the
+            same content have different vectors.
     """
+    check_one_export(job)
     table = read_embeddings(path)
     of_name = assign_vectors(table, listed_echoes(job.export, job.recipe.catalog), job.key, path)
     files = listed.select(["clip_id", "study_id", "patient_id", "content_hash", "source_id"]).to_pylist()

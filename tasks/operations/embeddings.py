@@ -11,6 +11,7 @@ from data_contracts import teacher as contract
 from echoingecg.common import Progress, StoreError, UserError, no_progress, replace_atomically
 from tasks.all_stages import plans
 from tasks.base.workspace import writing_to
+from tasks.ingest.embedding_table import check_one_export
 from tasks.pools import Pool, array_of, rows_by_key, rows_of
 from tasks.store import Job
 
@@ -31,10 +32,12 @@ def write_embeddings(job: Job, out: Path, progress: Progress = no_progress) -> i
         progress: told the clips done.
 
     Raises:
-        UserError: the stage was not run, its vectors are those of studies, or the file cannot be written.
+        UserError: several exports, the stage was not run, its vectors are those of studies, or the file cannot be
+            written.
     """
     if out.suffix != ".parquet":
         raise UserError(f"{out}: name a file that ends in .parquet")
+    check_one_export(job)
     plan = next(plan for plan in plans(job) if plan.stage == "teacher")
     artefact = job.store.find("teacher", plan.version)
     listed = job.store.find("catalog", plan.inputs["catalog"])

@@ -1,7 +1,7 @@
 """A published student judged on another cohort, without a teacher: the labels of its ECGs, the report, a new card."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ from data_contracts import evaluation as contract
 from data_contracts import evaluation_details as details
 from echoingecg.common import Progress, StoreError, UserError, hash_files, no_progress
 from echoingecg.evaluation import CODE_VERSION
-from echoingecg.recipe import CatalogSettings, EcgSettings, EvaluationSettings, Recipe
+from echoingecg.recipe import CatalogSettings, EcgSettings, EvaluationSettings, Recipe, with_overrides
 from echoingecg.recipe.stages import PairsSettings, SplitShares
 from tasks.base.progress import Outcome, Reporter, as_task
 from tasks.base.workspace import writing_to
 from tasks.evaluation import provenance_of
-from tasks.operations.students import StudentWithCard, find_student
+from tasks.operations.students import find_reader
 from tasks.pairs import sides_of
 from tasks.pools import PoolSignals
 from tasks.store import Artefact, ArtefactStore, Built, Job, Plan
@@ -63,7 +63,12 @@ class JudgedCohort:
 
 
 def student_to_judge(
-    store: ArtefactStore, name: str, recipe: Recipe | None, base: Recipe, new_card: bool
+    store: ArtefactStore,
+    name: str,
+    recipe: Recipe | None,
+    base: Recipe,
+    new_card: bool,
+    overrides: Sequence[str] = (),
 ) -> JudgedStudent:
     """Finds the student and its card, and the recipe by which another cohort is read as the student's own was.
 
@@ -74,21 +79,19 @@ def student_to_judge(
             of the student's own evaluation.
         base: where the student has no evaluation.
         new_card: thresholds are to be chosen on a part of the cohort.
+        overrides: fields of the student's own evaluation to replace, `section.field=value`.
 
     Raises:
         StoreError: no such student.
     """
-    card: Artefact | None = None
-    named = store.named(name) if name else None
-    if named is not None and named.stage == "student" and not _has_card(store, named):
-        student = store.get(name)
-    else:
-        model: StudentWithCard = find_student(store, name)
-        student, card = model.student, model.evaluation
+    model = find_reader(store, name)
+    student, card = model.student, model.evaluation
     made = {stage: store.in_lineage(student, stage) for stage in ("catalog", "ecg", "pairs")}
     own = recipe or base
     if recipe is None and card is not None:
         own = own.model_copy(update={"evaluation": EvaluationSettings.model_validate(card.manifest.recipe)})
+    if recipe is None:
+        own = with_overrides(own, list(overrides))
     sections: dict[str, Any] = {}
     if (signals := made["ecg"]) is not None:
         theirs_ecg = EcgSettings.of_artefact(signals.manifest.recipe)
@@ -111,11 +114,6 @@ def student_to_judge(
         update["layout"] = "auto"
     sections["catalog"] = own.catalog.model_copy(update=update)
     return JudgedStudent(student, None if new_card else card, own.model_copy(update=sections))
-
-
-def _has_card(store: ArtefactStore, student: Artefact) -> bool:
-    judged = store.published("evaluation")
-    return any(evaluation.manifest.inputs.get("student") == student.version for evaluation in judged)
 
 
 def judge_cohort(

@@ -1,37 +1,32 @@
-"""A published student in use: which one is meant, its answers for ECG files, a search in the cohort behind it."""
+"""A published student in use: which one is meant, with its reading card or without, and its answers for ECG files."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
-from functools import cached_property, lru_cache, partial
-from itertools import islice
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from prefect.artifacts import create_table_artifact
 
-from data_contracts import catalog, conventions, pairs, prediction, quarantine, teacher
-from echoingecg.common import Progress, Refusal, StoreError, UserError, no_progress, replace_atomically
+from data_contracts import prediction, quarantine
+from echoingecg.common import Progress, StoreError, no_progress
 from echoingecg.ecg.decode.recording import NOTHING_STATED, Stated
-from echoingecg.evaluation.data.embed import GaussianTable, embed_ecgs
+from echoingecg.prediction import locate
 from echoingecg.prediction.files import ReadingCounts, list_ecgs, write_predicted
-from echoingecg.prediction.search import ROWS_PER_CHUNK, find_nearest, split_into_chunks
-from echoingecg.recipe import ExecutionSettings
+from echoingecg.recipe import EcgSettings, ExecutionSettings
+from echoingecg.recipe.evaluation import Endpoint
 from tasks.base import workers
 from tasks.base.progress import Outcome, Reporter, as_task
 from tasks.base.workspace import writing_to
-from tasks.pools import PoolSignals
 from tasks.store import Artefact, ArtefactStore
-from tasks.teacher import targets_in_chunks
 
 if TYPE_CHECKING:
     from echoingecg.prediction.predictor import Predicted, Reader
+    from echoingecg.prediction.zero_shot import ZeroShotReader
 
 PRODUCTION = "production"
 Result = TypeVar("Result")
-_PARTS = tuple(field.name for field in fields(GaussianTable))  # the mean is first
 
 
 @dataclass(frozen=True)
@@ -49,6 +44,57 @@ class StudentWithCard:
         return _reader(self.student.folder, self.evaluation.folder)
 
 
+@dataclass(frozen=True)
+class StudentAlone:
+    """A student without a reading card, imported or not judged yet, and how its signals are made."""
+
+    student: Artefact
+    settings: EcgSettings
+    evaluation: None = None
+
+    def __str__(self) -> str:
+        return f"{self.student}, without a reading card"
+
+    @property
+    def note(self) -> str:
+        """What the lack of a card means, and how to get one, as a sentence."""
+        return (
+            f"{self}: zero-shot scores, not calibrated; no limits, no typicality, so every ECG is referred. "
+            f"'echoingecg evaluate {self.student} --export EXPORT' makes a card"
+        )
+
+    def reader(self) -> "Reader":
+        """The student ready to read ECGs, on the CPU; loaded once in a process."""
+        return _reader_alone(self.student.folder, self.settings)
+
+
+Student = StudentWithCard | StudentAlone
+
+
+def find_reader(store: ArtefactStore, name: str) -> Student:
+    """The student that a name means, with its reading card if it has one.
+
+    Args:
+        store: holds it.
+        name: as for `find_student`; without any evaluation in the workspace, empty means the only student.
+
+    Raises:
+        StoreError: no such artefact, or several evaluations or students to choose from.
+    """
+    named = store.named(name or PRODUCTION) if name or PRODUCTION in store.aliases() else None
+    judged = _with_card(store)
+    if named is None and not judged and len(students := store.published("student")) == 1:
+        named = students[0]
+    if named is None or named.stage != "student" or any(_is_of(evaluation, named) for evaluation in judged):
+        return find_student(store, name)
+    student = store.get(str(named))
+    return StudentAlone(student, locate.ecg_settings(student.manifest, store.workspace.root))
+
+
+def _is_of(evaluation: Artefact, student: Artefact) -> bool:
+    return evaluation.manifest.inputs["student"] == student.version
+
+
 def find_student(store: ArtefactStore, name: str) -> StudentWithCard:
     """The student that a name means, with its evaluation.
 
@@ -64,7 +110,7 @@ def find_student(store: ArtefactStore, name: str) -> StudentWithCard:
         named = store.named(name or PRODUCTION)
         evaluations = [named]
         if named.stage != "evaluation":
-            evaluations = [item for item in _with_card(store) if item.manifest.inputs["student"] == named.version]
+            evaluations = [item for item in _with_card(store) if _is_of(item, named)]
     else:
         named, evaluations = None, _with_card(store)
     if len(evaluations) != 1:
@@ -84,23 +130,35 @@ def _with_card(store: ArtefactStore) -> list[Artefact]:
 
 
 def predict_files(
-    model: StudentWithCard,
+    model: Student,
     files: Sequence[str],
     protocol: str = "",
     execution: ExecutionSettings | None = None,
     progress: Progress = no_progress,
     stated: Stated = NOTHING_STATED,
+    questions: tuple[Endpoint, ...] = (),
 ) -> Iterator["Predicted"]:
     """Yields readings and numbers, block by block in the order of the files, in bounded memory.
 
     Args:
-        model: the student with its card.
+        model: the student.
         files: from echoingecg.prediction.files.
-        protocol: empty for the choice of the evaluation's recipe.
+        protocol: empty for the choice of the evaluation's recipe; a student without a card knows zero_shot alone.
         execution: workers; by default threads of this process.
         progress: told the files done.
         stated: what files may lack.
+        questions: for a student without a card; a card has its own.
+
+    Raises:
+        UserError: no such protocol.
     """
+    if isinstance(model, StudentAlone):
+        from echoingecg.prediction.zero_shot import check_protocol
+
+        check_protocol(protocol)
+        _scorer(model.student.folder, model.settings, questions)
+        score = partial(_score_block, model.student.folder, model.settings, questions, stated)
+        return _by_block(score, files, execution, progress)
     card = model.reader().card  # a fault of the artefacts is found before any worker starts
     protocol = protocol or card.card.answered_by
     card.readings_under(protocol)
@@ -112,10 +170,9 @@ def predict_files(
     )
 
 
-def embed_files(model: StudentWithCard, files: Sequence[str], progress: Progress = no_progress) -> Iterator[pa.Table]:
+def embed_files(model: Student, files: Sequence[str], progress: Progress = no_progress) -> Iterator[pa.Table]:
     """Yields data_contracts.prediction.GAUSSIANS as `predict_files` yields readings."""
-    model.reader()
-    return _by_block(partial(_embed_block, model.student.folder, model.evaluation.folder), files, None, progress)
+    return _by_block(model.reader().embed, files, None, progress)
 
 
 def _by_block(
@@ -143,8 +200,10 @@ def _predict_block(student: Path, evaluation: Path, protocol: str, stated: State
     return _reader(student, evaluation).predict(files, protocol, stated)
 
 
-def _embed_block(student: Path, evaluation: Path, files: Sequence[str]) -> pa.Table:
-    return _reader(student, evaluation).embed(files)
+def _score_block(
+    student: Path, settings: EcgSettings, questions: tuple[Endpoint, ...], stated: Stated, files: Sequence[str]
+) -> "Predicted":
+    return _scorer(student, settings, questions).predict(files, stated=stated)
 
 
 @lru_cache(maxsize=1)
@@ -154,6 +213,20 @@ def _reader(student: Path, evaluation: Path) -> "Reader":
     return Reader.load(student, evaluation)
 
 
+@lru_cache(maxsize=1)
+def _reader_alone(student: Path, settings: EcgSettings) -> "Reader":
+    from echoingecg.prediction.predictor import Reader
+
+    return Reader.without_card(student, settings)
+
+
+@lru_cache(maxsize=1)
+def _scorer(student: Path, settings: EcgSettings, questions: tuple[Endpoint, ...]) -> "ZeroShotReader":
+    from echoingecg.prediction.zero_shot import ZeroShotReader
+
+    return ZeroShotReader.with_questions(_reader_alone(student, settings), questions)
+
+
 def _predict(
     store: ArtefactStore,
     student: str,
@@ -161,17 +234,23 @@ def _predict(
     output: Path,
     protocol: str,
     execution: ExecutionSettings,
+    questions: tuple[Endpoint, ...],
 ) -> Outcome:
     """Scores ECG files into a Parquet file, and shows counts in Prefect. Neither names a file."""
     tally = ReadingCounts()
-    chosen, ecgs = find_student(store, student), list_ecgs(files)
-    blocks = predict_files(chosen, ecgs, protocol, execution, Reporter("predict"))
+    chosen, ecgs = find_reader(store, student), list_ecgs(files)
+    blocks = predict_files(chosen, ecgs, protocol, execution, Reporter("predict"), questions=questions)
     with writing_to(output.parent):
         for block in write_predicted(blocks, output, bool(chosen.reader().card.numbers)):
             tally.add(block)
-    create_table_artifact(_rows(tally), key="readings", description=f"{chosen}. {prediction.NOTICE}")
+    create_table_artifact(_rows(tally), key="readings", description=f"{title(chosen)}. {prediction.NOTICE}")
     refused = tally.refusals.total()
     return Outcome(f"{len(ecgs) - refused} ECGs read, {refused} files refused", output)
+
+
+def title(model: Student) -> str:
+    """Which student answers, and what a reader must know if it has no card."""
+    return model.note if isinstance(model, StudentAlone) else str(model)
 
 
 def _rows(tally: ReadingCounts) -> list[dict[str, Any]]:
@@ -187,138 +266,3 @@ def _rows(tally: ReadingCounts) -> list[dict[str, Any]]:
 
 
 predict = as_task("predict", _predict)
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """The studies and ECGs that a student was trained and evaluated on, as Gaussians, found by its lineage.
-
-    The ECGs are embedded once and kept in `scratch/student/<version>/`, where they may be deleted at any time.
-
-    Attributes:
-        store: holds the lineage.
-        model: the student.
-        progress: told the ECGs embedded.
-    """
-
-    store: ArtefactStore
-    model: StudentWithCard
-    progress: Progress = no_progress
-
-    @cached_property
-    def study_ids(self) -> list[str]:
-        """Pseudonyms of the echo studies."""
-        names: list[str] = teacher.STUDIES.read(self._artefact("teacher").folder)["study_id"].to_pylist()
-        return names
-
-    def studies(self) -> Iterator[GaussianTable]:
-        """The teacher's targets in chunks, in the order of `study_ids`."""
-        yield from (
-            GaussianTable.from_log_var(*part) for part in targets_in_chunks(self._artefact("teacher"), ROWS_PER_CHUNK)
-        )
-
-    def study(self, study_id: str) -> GaussianTable:
-        """The target of one study. Raises UserError when the cohort has no such study."""
-        if study_id not in self.study_ids:
-            raise UserError(f"no study {study_id} among the {len(self.study_ids)} of {self._artefact('teacher')}")
-        chunk, row = divmod(self.study_ids.index(study_id), ROWS_PER_CHUNK)
-        return next(islice(self.studies(), chunk, None))[row : row + 1]
-
-    def sentence(self, text: str) -> GaussianTable:
-        """A sentence about an echo, embedded by the student's text tower."""
-        return GaussianTable.from_log_var(*self.model.reader().student.embed_text([text], "ECHO"))
-
-    def reports(self, study_ids: list[str]) -> dict[str, str]:
-        """Study -> text of its echo report on one line, where there is one."""
-        table = catalog.REPORTS.read(self._artefact("catalog").folder)
-        chosen = table.filter(pc.is_in(table["subject_id"], pa.array(study_ids, pa.string())))
-        rows = zip(chosen["subject_id"].to_pylist(), chosen["text"].to_pylist(), strict=True)
-        return {study: " ".join(text.split()) for study, text in rows}
-
-    def studies_of(self, record_ids: list[str]) -> dict[str, str]:
-        """ECG -> study nearest in time, as pseudonyms, for ECGs that are paired with a study."""
-        table = pairs.ECG_ECHO.read(self._artefact("pairs").folder)
-        chosen = table.filter(pc.is_in(table["record_id"], pa.array(record_ids))).to_pylist()
-        return {row["record_id"]: row["study_id"] for row in sorted(chosen, key=lambda row: -abs(row["gap_hours"]))}
-
-    @cached_property
-    def ecgs(self) -> tuple[list[str], GaussianTable]:
-        """(pseudonyms of the ECGs, their Gaussians); the means are a memory map."""
-        folder = self.store.workspace.scratch("student", self.model.student.version)
-        names = [folder / f"{self._artefact('ecg')}-{part}.npy" for part in _PARTS]
-        signals = PoolSignals(self.store.workspace, self._artefact("ecg"))
-        if not all(name.is_file() for name in names):
-            reader = self.model.reader()
-            dim = reader.student.settings.model.embed_dim
-            made = embed_ecgs(reader.student, signals, np.arange(len(signals)), dim, self.progress)
-            with writing_to(self.store.workspace.root):
-                folder.mkdir(parents=True, exist_ok=True)
-                for name, values in zip(names, (getattr(made, part) for part in _PARTS), strict=True):
-                    with replace_atomically(name) as beside, beside.open("wb") as file:
-                        np.save(file, values)
-        mean, *scalars = (np.load(name, mmap_mode=None if row else "r") for row, name in enumerate(names))
-        return signals.record_ids, GaussianTable(mean, *scalars)
-
-    def _artefact(self, stage: conventions.Stage) -> Artefact:
-        artefact = self.store.in_lineage(self.model.student, stage)
-        if artefact is None:
-            raise StoreError(
-                f"{self.model.student}: its {stage} artefact is not in this workspace: nothing to search in"
-            )
-        return artefact
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A study or an ECG that a search found.
-
-    Attributes:
-        distance: closed-form sampled distance.
-        name: pseudonym of the study or the ECG. An ECG that is paired with a study is named with it.
-        report: text of the echo report of the study, or of the ECG's own study; empty where there is none.
-    """
-
-    distance: float
-    name: str
-    report: str
-
-
-def studies_like(cohort: Cohort, file: str, k: int) -> list[Hit]:
-    """The k echo studies nearest to an ECG.
-
-    Args:
-        cohort: to search in.
-        file: an ECG of any accepted format.
-        k: at least 1.
-
-    Raises:
-        UserError: the file is refused.
-    """
-    read = cohort.model.reader().read([file])
-    if isinstance(outcome := read.outcomes[0], Refusal):
-        raise UserError(f"{file}: refused, {outcome}")
-    neighbours = find_nearest(GaussianTable.from_log_var(read.mean, read.log_var), cohort.studies(), k)
-    names = [cohort.study_ids[row] for row in neighbours.row[0]]
-    reports = cohort.reports(names)
-    hits = zip(neighbours.distance[0], names, strict=True)
-    return [Hit(distance, name, reports.get(name, "")) for distance, name in hits]
-
-
-def ecgs_like(cohort: Cohort, query: GaussianTable, k: int) -> list[Hit]:
-    """The k ECGs of the cohort nearest to a study or a sentence.
-
-    Args:
-        cohort: to search in.
-        query: one Gaussian.
-        k: at least 1.
-    """
-    record_ids, ecgs = cohort.ecgs
-    neighbours = find_nearest(query, split_into_chunks(ecgs), k)
-    names = [record_ids[row] for row in neighbours.row[0]]
-    studies = cohort.studies_of(names)
-    reports = cohort.reports(list(studies.values()))
-    hits = []
-    for distance, name in zip(neighbours.distance[0], names, strict=True):
-        own = studies.get(name)
-        hits.append(Hit(distance, f"{name} of study {own}" if own else name, reports.get(own or "", "")))
-    return hits

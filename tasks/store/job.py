@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock
 
 from data_contracts.conventions import STAGES, UPSTREAM, Stage
+from echoingecg.catalog.exports import SitedExport
 from echoingecg.common import StoreError, UserError, fingerprint, replace_atomically
 from echoingecg.recipe import Recipe
 from tasks.base.workspace import Workspace, writing_to
@@ -29,10 +31,12 @@ class Job:
     Attributes:
         recipe: every parameter.
         workspace: where everything is kept.
-        export: the hospital export, absolute.
+        export: the hospital export, absolute; the first one of several.
         build: stages that may be built; other stages must have their version already.
         redo: stages that are built again even where their version exists.
         needed: `build` and all stages that it depends on; other stages are skipped.
+        site: name of the site of `export`; empty where it states sites itself, or stands alone.
+        more: further exports.
     """
 
     recipe: Recipe
@@ -41,6 +45,13 @@ class Job:
     build: frozenset[Stage] = frozenset(STAGES)
     redo: frozenset[Stage] = frozenset()
     needed: frozenset[Stage] = frozenset(STAGES)
+    site: str = ""
+    more: tuple[SitedExport, ...] = ()
+
+    @property
+    def exports(self) -> tuple[SitedExport, ...]:
+        """All exports, each with its site."""
+        return SitedExport(self.export, self.site), *self.more
 
     @property
     def store(self) -> ArtefactStore:
@@ -71,14 +82,17 @@ class Job:
         return key
 
     @property
-    def index_file(self) -> Path:
-        """The private index of this export: which file has which path, size, time and content hash."""
-        return self.workspace.private / f"sources-{fingerprint(str(self.export))}.parquet"
+    def index_files(self) -> list[Path]:
+        """The private index of each export: which file has which path, size, time and content hash."""
+        return [
+            self.workspace.private / f"sources-{fingerprint(str(export.folder))}.parquet" for export in self.exports
+        ]
 
     @property
     def refused_rows_file(self) -> Path:
-        """Which rows of this export's tables were refused: table and number of the row of each pseudonym."""
-        return self.index_file.with_name(self.index_file.name.replace("sources-", "rows-"))
+        """Which rows of the exports' tables were refused: table and number of the row of each pseudonym."""
+        folders = [str(export.folder) for export in self.exports]
+        return self.workspace.private / f"rows-{fingerprint(folders if self.more else folders[0])}.parquet"
 
     def keep_refused_rows(self, rows: pa.Table) -> None:
         """Writes the names of refused rows to the workspace's private part, beside the index of files.
@@ -94,15 +108,16 @@ class Job:
     @cached_property
     def scan(self) -> "Scan":
         """What the export holds now. Files whose size and time are unchanged are not read again."""
-        from echoingecg.catalog.scan import scan  # keeps pandas out of `echoingecg --help`
+        from echoingecg.catalog.several import scan_exports  # keeps pandas out of `echoingecg --help`
         from tasks.base.progress import Reporter
 
-        previous = pq.read_table(self.index_file) if self.index_file.is_file() else None
-        result = scan(self.export, self.recipe.catalog, self.key, previous, Reporter("catalog"))
+        previous = [pq.read_table(file) if file.is_file() else None for file in self.index_files]
+        result, indexes = scan_exports(self.exports, self.recipe.catalog, self.key, previous, Reporter("catalog"))
         with writing_to(self.workspace.root):
-            private_folder(self.index_file.parent)
-            with replace_atomically(self.index_file, 0o600) as beside:
-                pq.write_table(result.sources, beside)
+            private_folder(self.workspace.private)
+            for file, index in zip(self.index_files, indexes, strict=True):
+                with replace_atomically(file, 0o600) as beside:
+                    pq.write_table(index, beside)
         return result
 
     def forget_scan(self) -> None:
@@ -112,12 +127,20 @@ class Job:
     def sources(self) -> pa.Table:
         """The path of each file, table (source_id, path), as the catalog stage left it.
 
+        Paths are relative to the export; of several exports they are absolute.
+
         Raises:
-            StoreError: the export was never catalogued in this workspace.
+            StoreError: an export was never catalogued in this workspace.
         """
-        if not self.index_file.is_file():
-            raise StoreError(f"export {self.export} has no index in {self.workspace.root}: run the catalog stage")
-        return pq.read_table(self.index_file, columns=["source_id", "path"])
+        tables = []
+        for export, file in zip(self.exports, self.index_files, strict=True):
+            if not file.is_file():
+                raise StoreError(f"export {export.folder} has no index in {self.workspace.root}: run the catalog stage")
+            table = pq.read_table(file, columns=["source_id", "path"])
+            if self.more:
+                table = table.set_column(1, "path", pc.binary_join_element_wise(f"{export.folder}/", table["path"], ""))
+            tables.append(table)
+        return pa.concat_tables(tables)
 
 
 def stages_to_run(start_from: str, only: list[str], force: bool) -> tuple[frozenset[Stage], frozenset[Stage]]:

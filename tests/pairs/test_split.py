@@ -106,11 +106,26 @@ def test_a_statement_about_an_exam_names_no_side_and_an_unusable_ecg_does() -> N
     assert sides(tables) == {"a": "validation", "b": "test", "c": "test", "d": "train"}
 
 
+def test_a_statement_about_an_echo_study_names_a_side() -> None:
+    """EchoNet-Dynamic states its split for videos, whose patients have no ECG."""
+    ecgs, statements = stated([("a", 9), ("b", 10)])
+    of_study = {
+        "patient_id": "d",
+        "hours": 50.0,
+        "study_id": "study-d",
+        "measurement": "fold",
+        "value": 10.0,
+        "unit": "",
+    }
+    tables = pairs_of(ecgs, [("study-d", "d", 50.0)], measurements=[*statements, of_study], settings=FOLDS)
+    assert sides(tables) == {"a": "validation", "b": "test", "c": "train", "d": "test"}
+
+
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ([("a", 9), ("b", 8), ("c", 8)], "no ECG states fold '10'; they state '8', '9'"),
-        ([], "no ECG states fold '10'; none states it at all"),
+        ([("a", 9), ("b", 8), ("c", 8)], "no ECG and no study states fold '10'; they state '8', '9'"),
+        ([], "no ECG and no study states fold '10'; none states it at all"),
     ],
 )
 def test_a_side_that_nobody_is_on_is_one_line(rows: list[tuple[str, float | str]], says: str) -> None:

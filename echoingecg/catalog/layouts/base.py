@@ -58,11 +58,13 @@ class FileTables:
         ecgs: ECG_COLUMNS; `path` relative to the export.
         echoes: ECHO_COLUMNS; `path` relative to the export.
         malformed: names of rows that do not fit their table's header.
+        refused: name of a row whose file cannot be used whatever it holds, reason, detail; no file is opened.
     """
 
     ecgs: pd.DataFrame = field(default_factory=lambda: no_rows(ECG_COLUMNS))
     echoes: pd.DataFrame = field(default_factory=lambda: no_rows(ECHO_COLUMNS))
     malformed: tuple[str, ...] = ()
+    refused: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def by_kind(self) -> tuple[tuple[str, pd.DataFrame], tuple[str, pd.DataFrame]]:
@@ -79,12 +81,14 @@ class MeasurementBatch:
         records: (n,) int64, number of each row in the table.
         columns: MEASUREMENT_COLUMNS, dictionary-encoded text, n values each.
         suffix: tells apart measurements that stand in one row of the table.
+        source: whose rules hold for it, where exports of several layouts are read; None for the one that yields it.
     """
 
     table: str
     records: np.ndarray
     columns: pa.RecordBatch
     suffix: str = ""
+    source: "MeasurementSource | None" = None
 
 
 def row_name(table: str, suffix: str, record: int) -> str:
@@ -151,6 +155,8 @@ class Layout:
         other_names: other file names of its tables.
         is_unit_open: whether the recipe may state another unit of the ECGs than the one that this layout states.
         other_layouts: names of layouts whose lists it also has; an export of this layout has none of those.
+        separator: what parts the values of its tables.
+        states_sites: returns whether the export names its patients by sites that it states.
     """
 
     name: str
@@ -162,6 +168,8 @@ class Layout:
     other_names: Mapping[str, str] = field(default_factory=dict)
     other_layouts: tuple[str, ...] = ()
     is_unit_open: bool = False
+    separator: str = ","
+    states_sites: Callable[[Tables], bool] = lambda tables: False
 
 
 def with_columns(frame: pd.DataFrame, columns: tuple[str, ...], **renamed: str) -> pd.DataFrame:

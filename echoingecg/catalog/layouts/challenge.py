@@ -92,7 +92,7 @@ def find_headers(export: Path, links: bool, only_challenge: bool) -> Tables:
             return {}
     if not paths or (only_challenge and not _states_diagnosis(Path(root), paths, links)):
         return {}
-    return {_HEADERS: HeaderTree(Path(root), _HEADERS, "", (0, 0, 0), tuple(sorted(paths)), links)}
+    return {_HEADERS: HeaderTree(Path(root), _HEADERS, "", (0, 0, 0), paths=tuple(sorted(paths)), links=links)}
 
 
 def _states_diagnosis(root: Path, paths: list[str], links: bool) -> bool:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from echoingecg.catalog.layouts import challenge, code_15, echonet, echonext, generic, mimic_iv, ptb_xl, refused
+from echoingecg.catalog.layouts import challenge, code_15, echonet, echonext, generic, mimic_iv, music, ptb_xl
 from echoingecg.catalog.layouts.base import Layout
 from echoingecg.catalog.layouts.tables import Tables, find_tables
 from echoingecg.common import ExportError
@@ -11,8 +11,7 @@ _LAYOUTS = (
     mimic_iv.LAYOUT, generic.LAYOUT, ptb_xl.LAYOUT, echonet.PEDIATRIC, echonet.DYNAMIC, echonet.LVH,
 )  # fmt: skip
 # A list of these may stand beside tables of the user's own, which come first.
-_OFTEN_CONVERTED = (code_15.LAYOUT, echonext.LAYOUT)
-_UNREADABLE = (refused.MUSIC,)
+_OFTEN_CONVERTED = (code_15.LAYOUT, echonext.LAYOUT, music.LAYOUT)
 
 
 def find_layout(export: Path, name: str, links: bool = False) -> tuple[Layout, Tables]:
@@ -28,13 +27,10 @@ def find_layout(export: Path, name: str, links: bool = False) -> tuple[Layout, T
     """
     if not export.is_dir():
         raise ExportError(f"export {export}: no such folder")
-    candidates, converted, unreadable = (
-        [layout for layout in layouts if name in ("auto", layout.name)]
-        for layouts in (_LAYOUTS, _OFTEN_CONVERTED, _UNREADABLE)
+    candidates, converted = (
+        [layout for layout in layouts if name in ("auto", layout.name)] for layouts in (_LAYOUTS, _OFTEN_CONVERTED)
     )
-    matches = (
-        _matches(export, candidates, links) or _matches(export, converted, links) or _matches(export, unreadable, links)
-    )
+    matches = _matches(export, candidates, links) or _matches(export, converted, links)
     candidates += converted
     if not matches and name in ("auto", challenge.LAYOUT.name):
         if headers := challenge.find_headers(export, links, only_challenge=name == "auto"):
@@ -43,7 +39,7 @@ def find_layout(export: Path, name: str, links: bool = False) -> tuple[Layout, T
     if len(matches) == 1:
         return matches[0]
     if not matches:
-        wanted = "; ".join(f"{layout.name}: {' or '.join(layout.lists)}" for layout in candidates or unreadable)
+        wanted = "; ".join(f"{layout.name}: {' or '.join(layout.lists)}" for layout in candidates)
         raise ExportError(f"export {export}: no list of files; looked for {wanted}")
     both = " and ".join(layout.name for layout, _ in matches)
     raise ExportError(f"export {export}: has the lists of {both}; name one as catalog.layout in the recipe")
@@ -61,5 +57,5 @@ def _matches(export: Path, layouts: list[Layout], links: bool) -> list[tuple[Lay
 
 def _tables(export: Path, layout: Layout, links: bool) -> Tables:
     """Returns the layout's tables that are present; an empty mapping if no list of files is among them."""
-    tables = find_tables(export, layout.tables, layout.depth, layout.other_names, links)
+    tables = find_tables(export, layout.tables, layout.depth, layout.other_names, links, layout.separator)
     return tables if any(name in tables for name in layout.lists) else {}

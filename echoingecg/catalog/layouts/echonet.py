@@ -13,11 +13,12 @@ the caliper measurements of `MeasurementsList.csv` in cm. A name that stands in 
 file.
 
 No date is published. A patient's only event is at 0 h whatever its date, so all rows get the same meaningless date.
-The published splits are not read: the recipe's keyed split serves every layout.
+The published split of a video (TRAIN, VAL and TEST; of EchoNet-Pediatric the folds 0 to 9) is the measurement `split`.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -40,6 +41,9 @@ _CALIPER_NAMES = {  # as MIMIC-IV-ECHO and the shipped recipes name them
     "IVSs": "septal_thickness_systolic", "LVPWs": "inf_lat_thickness_systolic", "LVIDs": "lvesd",
 }  # fmt: skip
 _CALIPER_UNIT = "cm"
+_SPLIT = "split"
+_SPLITS = {"train": "train", "val": "validation", "test": "test"}  # as published, in any case -> in words
+_IN_WORDS = base.MeasurementSource(with_words=True)  # rule of the split; a measurement in words is a bad row
 
 
 def _file_tables(tables: Tables) -> base.FileTables:
@@ -66,11 +70,12 @@ def _measurements(tables: Tables, malformed: list[str]) -> Iterator[base.Measure
             yield base.batch_of_frame(
                 stated.assign(value=stated[column], measurement=name, unit=unit), table, f" {column}"
             )
+        yield _split(frame, "Split", table)
 
 
 def _read_list(table: ExportTable) -> tuple[pd.DataFrame, list[str]]:
     """Returns the list of videos with `study`, `patient` and `time`, and malformed rows; a name may lack its ending."""
-    frame, malformed = table.read(("FileName",), tuple(column for column, _, _ in _MEASUREMENTS))
+    frame, malformed = table.read(("FileName",), ("Split", *(column for column, _, _ in _MEASUREMENTS)))
     study = frame["FileName"].str.removesuffix(_ENDING)
     patient = study.str.split("-").str[0] if table.name.endswith(_PEDIATRIC_LISTS) else study
     return frame.assign(study=study, patient=patient, time=base.NO_DATE), malformed
@@ -101,10 +106,19 @@ def _caliper_measurements(table: ExportTable, malformed: list[str]) -> Iterator[
     frame, _ = _read_calipers(table)
     names = frame["Calc"].map(_CALIPER_NAMES).fillna(frame["Calc"]).astype("str")
     yield base.batch_of_frame(frame.assign(measurement=names, unit=_CALIPER_UNIT), table, " CalcValue")
+    yield _split(frame.drop_duplicates(["study", "split"]), "split", table)
+
+
+def _split(videos: pd.DataFrame, column: str, table: ExportTable) -> base.MeasurementBatch:
+    """Returns the published split of each video that has one."""
+    stated = videos[videos[column] != ""]
+    values = stated[column].map(lambda text: _SPLITS.get(text.lower(), text)).astype("str")
+    batch = base.batch_of_frame(stated.assign(value=values, measurement=_SPLIT, unit=""), table, f" {column}")
+    return replace(batch, source=_IN_WORDS)
 
 
 def _read_calipers(table: ExportTable) -> tuple[pd.DataFrame, list[str]]:
-    frame, malformed = table.read(("HashedFileName", "Calc", "CalcValue"))
+    frame, malformed = table.read(("HashedFileName", "Calc", "CalcValue"), ("split",))
     name = frame["HashedFileName"].str.removesuffix(_ENDING)
     return frame.assign(study=name, patient=name, value=frame["CalcValue"], time=base.NO_DATE), malformed
 

@@ -130,5 +130,6 @@ def _batch_with_site(batch: base.MeasurementBatch, has_sites: bool) -> base.Meas
 
 
 LAYOUT = base.Layout(
-    "generic", 0, (_ECGS, _ECHOES, _REPORTS, _MEASUREMENTS), (_ECGS, _ECHOES), _file_tables, _clinical_tables
+    "generic", 0, (_ECGS, _ECHOES, _REPORTS, _MEASUREMENTS), (_ECGS, _ECHOES), _file_tables, _clinical_tables,
+    states_sites=_has_sites,
 )  # fmt: skip

@@ -59,12 +59,14 @@ class ExportTable:
         name: path relative to the export, with `/`.
         sha256: hash of the bytes that `find_tables` saw.
         state: size, time and inode of the file when it was hashed.
+        separator: parts the values of a row.
     """
 
     path: Path
     name: str
     sha256: str
     state: FileState = field(compare=False)
+    separator: str = ","
 
     @property
     def folder(self) -> str:
@@ -73,7 +75,10 @@ class ExportTable:
 
     def has_column(self, name: str) -> bool:
         """Returns whether the header names a column. Raises ExportError if there is no header."""
-        return name in _header(self.path, self.name)
+        return name in self._header()
+
+    def _header(self) -> list[str]:
+        return _header(self.path, self.name, self.separator)
 
     def row_name(self, record: int) -> str:
         """Returns the name of a row, by which an operator finds it."""
@@ -89,7 +94,7 @@ class ExportTable:
         Raises:
             ExportError: a needed column is missing, the file is not UTF-8, or it changed since `find_tables`.
         """
-        header = _header(self.path, self.name)
+        header = self._header()
         wanted = self._wanted(header, needed, optional)
         malformed: list[int] = []
         parts = list(self._stream(len(header), wanted, pa.string(), malformed))
@@ -114,7 +119,7 @@ class ExportTable:
         Raises:
             ExportError: as `read`.
         """
-        header = _header(self.path, self.name)
+        header = self._header()
         wanted = self._wanted(header, needed, optional)
         absent = [column for column in optional if column not in header]
         for part in self._stream(len(header), wanted, _CODES, malformed):
@@ -144,7 +149,9 @@ class ExportTable:
                 reader = arrow_csv.open_csv(
                     pa.PythonFile(StrictCsv(stream, width, _BLOCK_BYTES), mode="r"),
                     read_options=arrow_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
-                    parse_options=arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
+                    parse_options=arrow_csv.ParseOptions(
+                        delimiter=self.separator, newlines_in_values=True, invalid_row_handler=refuse
+                    ),
                     convert_options=arrow_csv.ConvertOptions(
                         include_columns=columns,
                         column_types=dict.fromkeys(columns, kind),
@@ -185,7 +192,12 @@ Tables = Mapping[str, ExportTable]
 
 
 def find_tables(
-    export: Path, names: Sequence[str], depth: int, other_names: Mapping[str, str] | None = None, links: bool = False
+    export: Path,
+    names: Sequence[str],
+    depth: int,
+    other_names: Mapping[str, str] | None = None,
+    links: bool = False,
+    separator: str = ",",
 ) -> Tables:
     """Returns the named CSV tables that an export holds, by name. Each may also be there as `.gz`.
 
@@ -196,6 +208,7 @@ def find_tables(
             below them, such as `mimic-iv-ecg/1.0`.
         other_names: another spelling of a table -> its name.
         links: whether a table may be a link out of the export.
+        separator: parts the values of a row.
 
     Raises:
         ExportError: a table exists twice, lies outside the export, or cannot be read.
@@ -217,7 +230,8 @@ def find_tables(
                     f"{name} is a link out of the export: copy it into the export, or set catalog.allow_links: true"
                 )
             state = _state(path)
-            tables[name] = ExportTable(path, path.relative_to(export).as_posix(), _sha256(path, name), state)
+            shown = path.relative_to(export).as_posix()
+            tables[name] = ExportTable(path, shown, _sha256(path, name), state, separator)
     return tables
 
 
@@ -272,7 +286,7 @@ def _cause(fault: Exception) -> str:
     return str(fault).splitlines()[0].partition(": ")[0] if str(fault) else type(fault).__name__
 
 
-def _header(path: Path, name: str) -> list[str]:
+def _header(path: Path, name: str, separator: str) -> list[str]:
     """Reads the column names. Raises ExportError if there is no first line, or if a name occurs twice."""
     try:
         with gzip.open(path) if path.suffix == _GZIP else path.open("rb") as file:
@@ -280,7 +294,7 @@ def _header(path: Path, name: str) -> list[str]:
     except (OSError, EOFError, zlib.error) as fault:
         raise ExportError(f"{name}: cannot be read: {_cause(fault)}") from fault
     try:
-        header = next(csv.reader(io.StringIO(line.decode("utf-8"))), [])
+        header = next(csv.reader(io.StringIO(line.decode("utf-8")), delimiter=separator), [])
     except (UnicodeDecodeError, csv.Error) as fault:
         raise ExportError(f"{name}: not a UTF-8 CSV table") from fault
     if not header:

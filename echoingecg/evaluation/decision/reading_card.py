@@ -205,6 +205,7 @@ class ValidationChoices:
 
     Attributes:
         records, positives: number of validation ECGs, and of those with label 1.
+        prevalence: share of label 1 where the calibrator was fitted; None without ECGs, or if the card lacks it.
         at_specificity: the threshold of the recipe's specificity; None without a validation ECG of label 0.
         referral: rule that decides, and that refers ECGs to echo.
         calibration: makes a probability of the score.
@@ -213,6 +214,7 @@ class ValidationChoices:
 
     records: int
     positives: int
+    prevalence: float | None
     at_specificity: float | None
     referral: Referral
     calibration: Calibration
@@ -226,6 +228,7 @@ class ValidationChoices:
         return cls(
             records=0,
             positives=0,
+            prevalence=reading.prevalence,
             at_specificity=None,
             referral=reading.referral,
             calibration=rule,
@@ -273,6 +276,7 @@ def choose_on_validation(
     return ValidationChoices(
         records=len(ecgs.label),
         positives=int(ecgs.label.sum()),
+        prevalence=float(ecgs.label.mean()) if len(ecgs.label) else None,
         at_specificity=threshold_at_specificity(ecgs.label, ecgs.score, settings.specificity),
         referral=choose_referral(ecgs.label[is_answerable], distance[is_answerable], threshold, settings),
         calibration=choose_calibration(ecgs, platt, isotonic, settings.calibration),

@@ -19,6 +19,7 @@ PPV = "ppv"
 NPV = "npv"
 NET_BENEFIT = "net_benefit"
 NET_BENEFIT_OF_ALL = "net_benefit_of_all"
+CORRECTED = "_corrected"  # ends the name of a metric of probabilities that were corrected for the prevalence
 _NEWTON_STEPS = 60
 _RIDGE = 1e-9  # keeps the Hessian invertible where all probabilities are alike
 _LEAST_CURVATURE = 1e-6  # of the likelihood; separated classes, which send the slope to infinity, have less

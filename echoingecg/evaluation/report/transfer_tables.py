@@ -7,14 +7,18 @@ from echoingecg.evaluation.metrics import bootstrap, classification, transfer
 from echoingecg.evaluation.report import wording
 from echoingecg.evaluation.report.results import EvaluationResults
 
+_CORRECTED_TO = ", corrected to a share of"
 _LABELS = {
     transfer.PREVALENCE: "Share with label 1",
     transfer.CALIBRATION_SLOPE: "Calibration slope (perfect: 1)",
     transfer.CALIBRATION_INTERCEPT: "Calibration in the large (perfect: 0)",
+    transfer.CALIBRATION_INTERCEPT + transfer.CORRECTED: f"Calibration in the large{_CORRECTED_TO}",
     transfer.OBSERVED_TO_EXPECTED: "Observed over expected (perfect: 1)",
+    transfer.OBSERVED_TO_EXPECTED + transfer.CORRECTED: f"Observed over expected{_CORRECTED_TO}",
     transfer.PPV: "Positive predictive value at a share of",
     transfer.NPV: "Negative predictive value at a share of",
     transfer.NET_BENEFIT: "Net benefit, echo from a probability of",
+    transfer.NET_BENEFIT + transfer.CORRECTED: "Net benefit, echo from a corrected probability of",
     transfer.NET_BENEFIT_OF_ALL: "Net benefit of echo for all, weighed as at",
 }
 

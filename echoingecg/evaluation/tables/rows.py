@@ -204,7 +204,11 @@ def site_rows(scores: ProtocolScores, site: str, settings: EvaluationSettings) -
 
 
 def transfer_rows(scores: ProtocolScores, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
-    """Rows of TRANSFER: prevalence, predictive values, and for a calibrated score its line and decision curve."""
+    """Rows of TRANSFER: prevalence, predictive values, and for a calibrated score its line and decision curve.
+
+    Where the recipe states a prevalence, the probabilities corrected to it have rows of their own. Their line has the
+    same slope.
+    """
     label, patients = scores.label, bootstrap.Patients.from_names(scores.patient)
     metrics: dict[tuple[str, float | None], bootstrap.Metric] = {
         (transfer.PREVALENCE, None): classification.mean_metric(label.astype(np.float64), patients)
@@ -214,11 +218,29 @@ def transfer_rows(scores: ProtocolScores, settings: EvaluationSettings) -> Itera
         lines = transfer.calibration_line_metrics(label, scores.probability, patients)
         metrics |= {(name, None): metric for name, metric in lines.items()}
         metrics |= transfer.net_benefit_metrics(label, scores.probability, patients, settings.echo_thresholds)
+        metrics |= _corrected(scores, scores.probability, patients, settings)
     keyed = {f"{name}@{place}": metric for (name, place), metric in metrics.items()}
     estimates = bootstrap.estimate_metrics(keyed, patients, settings.bootstrap_draws, settings.seed)
     sizes = {"patients": patients.count, "records": len(label), "positives": int(label.sum())}
     for (name, place), estimate in zip(metrics, estimates.values(), strict=True):
         yield scores.name | {"metric": name, "at": place} | asdict(estimate) | sizes
+
+
+def _corrected(
+    scores: ProtocolScores, probability: np.ndarray, patients: bootstrap.Patients, settings: EvaluationSettings
+) -> dict[tuple[str, float | None], bootstrap.Metric]:
+    """Metrics of probabilities corrected to the stated prevalence; none without one, or if validation lacks a class."""
+    stated, fitted = settings.target_prevalences.get(scores.endpoint), scores.choices.prevalence
+    if stated is None or fitted is None or not 0 < fitted < 1:
+        return {}
+    corrected = transfer.shifted_probability(probability, fitted, stated)
+    lines = transfer.calibration_line_metrics(scores.label, corrected, patients)
+    benefits = transfer.net_benefit_metrics(scores.label, corrected, patients, settings.echo_thresholds)
+    metrics: dict[tuple[str, float | None], bootstrap.Metric] = {
+        (name, stated): lines[name] for name in (transfer.CALIBRATION_INTERCEPT, transfer.OBSERVED_TO_EXPECTED)
+    }
+    metrics |= {key: metric for key, metric in benefits.items() if key[0] == transfer.NET_BENEFIT}
+    return {(name + transfer.CORRECTED, place): metric for (name, place), metric in metrics.items()}
 
 
 POINTS = 50  # at most, of a risk-coverage curve

@@ -51,7 +51,9 @@ def test_a_video_and_its_measurements(tmp_path: Path, folder: str) -> None:
         ("lvef", 78.49840587, "%"),
         ("lv_end_systolic_volume", 14.8813682, "mL"),
         ("lv_end_diastolic_volume", 69.2105319, "mL"),
+        ("split", None, ""),
     }
+    assert {row["words"] for row in stated} == {None, "validation"}, "VAL, in the words of other layouts"
     reasons = sorted((row["reason"], row["detail"]) for row in tables["quarantine"].to_pylist())
     assert reasons == [("bad_row", "the value is not a number"), ("missing_file", "the listed file is not there")]
 

@@ -35,8 +35,8 @@ def test_both_views_of_the_pediatric_data_set_are_one_export(tmp_path: Path) -> 
     assert len(by_study) == 2
     stated = [(row["study_id"], row["measurement"], row["unit"]) for row in tables["measurements"].to_pylist()]
     assert {study for study, *_ in stated} == set(by_study)
-    assert {rest for _, *rest in map(list, stated) for rest in [tuple(rest)]} == {("lvef", "%")}
-    assert sorted(tables["measurements"]["value"].to_pylist()) == [60.5, 61.5]
+    assert {rest for _, *rest in map(list, stated) for rest in [tuple(rest)]} == {("lvef", "%"), ("split", "")}
+    assert sorted(tables["measurements"]["value"].to_pylist()) == [0.0, 0.0, 60.5, 61.5], "twice fold 0, and both LVEFs"
     assert tables["quarantine"].num_rows == 0
 
 
@@ -61,6 +61,9 @@ def test_calipers_of_lvh_are_centimetres_by_the_names_of_the_recipes(tmp_path: P
         ("lvedd", 4.6, "cm"),
         ("inf_lat_thickness", 0.9, "cm"),
         ("lvesd", 3.1, "cm"),
+        ("split", None, ""),
     }
+    split = [row for row in tables["measurements"].to_pylist() if row["measurement"] == "split"]
+    assert [row["words"] for row in split] == ["train"] * 4, "one of each video, whatever its number of calipers"
     refused = [row["reason"] for row in tables["quarantine"].to_pylist()]
     assert refused == ["missing_file", "missing_file"], "0X3 is in two folders, 0X4 in none"

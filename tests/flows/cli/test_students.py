@@ -20,7 +20,8 @@ from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
 from flows.cli.students import embed
 from helpers.cases.command_line import call
 from helpers.cases.stage_runs import Run
-from tasks.operations.students import Cohort, ecgs_like, find_student, studies_like
+from tasks.operations.search import Cohort, ecgs_like, hits_like
+from tasks.operations.students import find_student
 from tasks.pools import PoolSignals
 from tasks.teacher import read_targets
 
@@ -89,7 +90,7 @@ def test_faults_are_one_line(finished: Run, arguments: list[str], says: str) -> 
 
 def test_studies_like_an_ecg_against_every_distance(finished: Run, cohort: Cohort) -> None:
     file = ecg_files(finished)[0]
-    hits = studies_like(cohort, file, 5)
+    hits = hits_like(cohort, file, 5)
     read = cohort.model.reader().read([file])
     studies, mean, log_var = read_targets(finished.artefacts["teacher"])
     distance = sampled_distances(
@@ -100,7 +101,7 @@ def test_studies_like_an_ecg_against_every_distance(finished: Run, cohort: Cohor
     np.testing.assert_allclose([hit.distance for hit in hits], distance[order])
     assert any("LVEF" in hit.report or "jection" in hit.report for hit in hits)
     with pytest.raises(UserError, match="refused, missing_file"):
-        studies_like(cohort, "nowhere", 5)
+        hits_like(cohort, "nowhere", 5)
 
 
 def test_ecgs_like_a_study_and_a_sentence_against_every_distance(finished: Run, cohort: Cohort) -> None:

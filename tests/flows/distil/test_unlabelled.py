@@ -50,7 +50,9 @@ def test_a_wrong_name_stops_at_the_catalog_and_at_the_pairs(finished: Run) -> No
 
 def test_a_published_split_that_nobody_states_stops_at_the_catalog(finished: Run) -> None:
     split = "pairs.split_by={measurement: strat_fold, validation: [9], test: [10]}"
-    with pytest.raises(UserError, match="no ECG states strat_fold '10'; none states it at all, or catalog"):
+    with pytest.raises(
+        UserError, match="no ECG and no study states strat_fold '10'; none states it at all, or catalog"
+    ):
         check_measurements(job_with(finished, "lvef", split), {}, finished.artefacts["catalog"])
     check_measurements(job_with(finished, "lvef", split, only=("ecg",)), {}, finished.artefacts["catalog"])
 

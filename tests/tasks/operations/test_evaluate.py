@@ -96,6 +96,19 @@ def test_a_cohort_of_many_short_ecgs_may_be_judged_and_its_signals_stay_those_of
         assert judged.recipe.ecg == own.model_copy(update={"max_refused_share": share})
 
 
+def test_fields_of_the_students_own_questions_are_replaced_without_a_recipe(finished: Run) -> None:
+    """`evaluate --set` holds for the student's own evaluation settings, too, and never for its signals."""
+    stated = "evaluation.target_prevalences={LVEF < 40 %: 0.05}"
+    overrides = [stated, "evaluation.bootstrap_draws=20", "ecg.band_high=20"]
+    judged = student_to_judge(finished.job.store, "", None, find_recipe("demo", []), False, overrides)
+    own = finished.job.recipe
+    expected = {"target_prevalences": {"LVEF < 40 %": 0.05}, "bootstrap_draws": 20}
+    assert judged.recipe.evaluation == own.evaluation.model_copy(update=expected)
+    assert judged.recipe.ecg == own.ecg
+    with pytest.raises(UserError, match="no endpoint is called 'LVEF < 20 %'"):
+        student_to_judge(finished.job.store, "", None, find_recipe("demo", []), False, [stated.replace("40", "20")])
+
+
 def test_labels_answers_and_metrics_are_what_prediction_and_scikit_learn_give(
     with_its_card: JudgedCohort, finished: Run, cohort: Path
 ) -> None:
