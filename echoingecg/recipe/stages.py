@@ -118,6 +118,11 @@ class TeacherSettings(Section):
         description="which region of an ultrasound DICOM the teacher sees: 'largest' the largest two-dimensional one; "
         "'first' the first that the file lists, as published",
     )
+    stale_region: Literal["refuse", "rescale"] = Field(
+        "refuse",
+        description="what becomes of a clip whose region reaches beyond its picture, since the picture was made "
+        "smaller: 'rescale' divides the region by the least whole number with which it fits",
+    )
     mask: bool = Field(
         True, description="black out all beside the moving sector: burned-in text, ECG trace, scale, logos"
     )

@@ -43,7 +43,7 @@ def test_without_a_mask_nothing_may_be_published(clip: Path) -> None:
 
 
 def test_the_sheet_of_a_file_shows_what_is_printed_above_and_the_teachers_frames_below(clip: Path) -> None:
-    before, after = np.split(pixels(contact_sheet(clip, TeacherSettings())), 2)
+    before, after = np.split(pixels(contact_sheet(clip, TeacherSettings()).png), 2)
     seen = read_clip(clip, TeacherSettings(max_frames=4), 224)
     for at in range(4):
         np.testing.assert_array_equal(after[4:228, 232 * at + 4 : 232 * at + 228], seen[at])
