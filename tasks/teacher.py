@@ -89,7 +89,8 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         write_sheet(job, clips, listed, folder)
     studies = write_targets(filled.pool, group, [(file, row) for file, row, _ in indexed], settings, folder)
     counts = {"clips": len(clips), "frames": sum(clip["frames"] for clip in clips), "studies": studies}
-    counts["doubtful_sectors"] = sum(clip["sector"] == "doubtful" for clip in clips)
+    if path is None:
+        counts["doubtful_sectors"] = sum(clip["sector"] == "doubtful" for clip in clips)
     return Built({**counts, "refused": filled.refusals.num_rows}, filled.snapshot, filled.new)
 
 

@@ -11,20 +11,22 @@ import cv2
 import numpy as np
 
 from echoingecg.teacher.sector.evidence import UNSEEN, disc
+from echoingecg.teacher.sector.polar import best_fans, intervals, reach_of
 
 _COARSE_PX, _MIDDLE_PX = 64, 160  # longer edge of the maps on which a fan is looked for
 _GAP = 1 / 12  # of the shorter edge: dark gaps that are closed, and strips that are cut off the body
 _BODY = 0.35  # of a coarse pixel that moves, for it to count as body
-_HALF_PLANES, _CUTS = 24, 4
+_NEAR_BODY = 0.2  # of an arc near the transducer that moves, for it to belong to the fan
+_HALF_PLANES, _CUTS = 16, 3
 _STILLNESS = 1  # times as much as elsewhere, stillness counts when the body is trimmed
 _BELONGS = 2  # times as much as elsewhere, motion within the trimmed body counts
 _NET_PX = 0.5  # weight that a cut must gain, in coarse px
 _SIDE = 0.17  # of a unit normal, across and along: the side of a fan leans by at least 10 degrees
 _LONGEST = 3  # edges of the hull that may be a side of the fan
 _APEX_SHARES = ((0.0, 0.5), (-0.3, 0.5), (-0.8, 0.5))  # of the hull's height and width, beside what its edges give
-_STEPS_PX = (3.0, 1.5), (1.5, 0.75)  # in the search for the apex on the coarse and the middle map
-_MOVES = 8  # at most for each step
-_SEARCH, _FINAL = (72, 36), (240, 128)  # angles and radii
+_SEARCHES = ((2, 2.0), (1, 1.0)), ((1, 1.0),)  # for the apex, on the coarse and the middle map: places to a side, px
+_WIDER = 1.3  # times, that a third of a fan is wider than the opposite one
+_SEARCH, _FINAL = (60, 24), (180, 64)  # angles and radii
 _CUT_SHARE = 0.005  # of a fan's weight, that a straight cut must gain
 _ARC_POINTS = 48
 _DEPTHS, _STILLNESS_BY_DEPTH = (0.0, 0.3, 1.0, 1.05), (2.0, 1.0, 0.25, 1.0)  # from the nearest to the farthest body
@@ -183,23 +185,33 @@ def _fan(weight: np.ndarray, grey: np.ndarray, body: np.ndarray) -> Shape | None
     corners = _corners(body)
     (_, top), (_, bottom) = corners.min(axis=0), corners.max(axis=0)
     best = None
-    for downwards in (True, False):
+    for downwards in _openings(body):
         faded = _faded(weight, top, bottom, downwards)
         coarse = _reduced(faded, _COARSE_PX)
         there = _rescaled(corners, weight, coarse)
         places = _apexes(there, downwards)
-        gains, *_ = _best_fans(coarse, places, _reach(there, places), downwards, _SEARCH)
+        gains, *_ = best_fans(coarse, places, reach_of(there, places), downwards, _SEARCH)
         if best is None or gains.max() > best[0]:
             best = gains.max(), places[gains.argmax()], downwards, faded, coarse, there
     assert best is not None
     gain, place, downwards, faded, coarse, there = best
     if gain <= 0:
         return None
-    place = _refined(coarse, there, place, downwards, _STEPS_PX[0])
+    place = _refined(coarse, there, place, downwards, _SEARCHES[0])
     middle = _reduced(faded, _MIDDLE_PX)
     place = _rescaled(place, coarse, middle)
-    place = _refined(middle, _rescaled(corners, weight, middle), place, downwards, _STEPS_PX[1])
+    place = _refined(middle, _rescaled(corners, weight, middle), place, downwards, _SEARCHES[1])
     return _drawn_fan(faded, weight, grey, corners, _rescaled(place, middle, weight), downwards)
+
+
+def _openings(body: np.ndarray) -> tuple[bool, ...]:
+    """Says which ways a fan may open: downwards where the body is wider below, either way where it is as wide."""
+    widths = body.sum(axis=1)
+    widths = widths[widths > 0]
+    upper, lower = widths[: len(widths) // 3 + 1].mean(), widths[-(len(widths) // 3 + 1) :].mean()
+    if lower > _WIDER * upper:
+        return (True,)
+    return (False,) if upper > _WIDER * lower else (True, False)
 
 
 def _faded(weight: np.ndarray, top: float, bottom: float, downwards: bool) -> np.ndarray:
@@ -240,76 +252,20 @@ def _apexes(corners: np.ndarray, downwards: bool) -> np.ndarray:
     return np.array([place for place in places if np.abs(place - [left, top]).max() < limit])
 
 
-def _reach(corners: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Returns the distance of the farthest corner from each place, and a little more: float64 (place,)."""
-    return 1.03 * np.hypot(*(corners[None] - places[:, None]).T).max(axis=0)
-
-
 def _refined(
-    weight: np.ndarray, corners: np.ndarray, place: np.ndarray, downwards: bool, steps: tuple[float, ...]
+    weight: np.ndarray, corners: np.ndarray, place: np.ndarray, downwards: bool, searches: tuple[tuple[int, float], ...]
 ) -> np.ndarray:
-    """Moves the apex by smaller and smaller steps as long as the fan gains weight."""
-    around = np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, -1), (1, -1), (-1, 1)])
-    for step in steps:
-        for _ in range(_MOVES):
-            places = place + step * around
-            gains, *_ = _best_fans(weight, places, _reach(corners, places), downwards, _SEARCH)
-            place = places[gains.argmax()]
-            if gains.argmax() == 0:
-                break
+    """Moves the apex to the best of the places around it, in each search: how many to a side, and the step, px."""
+    for count, step in searches:
+        steps = np.arange(-count, count + 1) * step
+        places = place + np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
+        gains, *_ = best_fans(weight, places, reach_of(corners, places), downwards, _SEARCH)
+        place = places[gains.argmax()]
     return place
 
 
-def _best_fans(
-    weight: np.ndarray, places: np.ndarray, reach: np.ndarray, downwards: bool, grid: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Finds the best fan about each place.
-
-    Returns:
-        float64 (place,), its weight; (place, 2), first and last angle, rad; (place, 2), inner and outer radius, px.
-    """
-    angles, radii = grid
-    turn = np.pi / angles
-    directions, order_of_angles, order_of_radii = _polar_grid(angles, radii, downwards)
-    radius = (reach / radii)[:, None].astype(np.float32) * (order_of_radii + np.float32(0.5))
-    x, y = (
-        (places[:, axis, None, None].astype(np.float32) + directions[axis] * radius[:, None]).reshape(-1, radii)
-        for axis in (0, 1)
-    )
-    sampled = cv2.remap(weight, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    areas = radius * (reach * (turn / radii))[:, None].astype(np.float32)
-    sampled = sampled.reshape(-1, angles, radii) * areas[:, None]
-    of_angles = sampled.sum(axis=2)
-    for _ in range(2):
-        first, last, _ = _intervals(of_angles)
-        between = (order_of_angles >= first[:, None]) & (order_of_angles < last[:, None])
-        inner, outer, gains = _intervals(np.matmul(between[:, None].astype(np.float32), sampled)[:, 0])
-        between = (order_of_radii >= inner[:, None]) & (order_of_radii < outer[:, None])
-        of_angles = np.matmul(sampled, between[..., None].astype(np.float32))[..., 0]
-    sides = np.stack([first, last], axis=1) * turn - (0 if downwards else np.pi)
-    return gains, sides, np.stack([inner, outer], axis=1) * reach[:, None] / radii
-
-
-@lru_cache(maxsize=8)
-def _polar_grid(angles: int, radii: int, downwards: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns cosine and sine of the angles, float32 (2, angle, 1), and the numbers of angles and radii."""
-    angle = (np.arange(angles) + 0.5) * np.pi / angles - (0 if downwards else np.pi)
-    directions = np.stack([np.cos(angle), np.sin(angle)]).astype(np.float32)[..., None]
-    return directions, np.arange(angles), np.arange(radii, dtype=np.float32)
-
-
-def _intervals(gains: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Finds in each row the stretch with the largest sum: its first place, the place after its last, and its sum."""
-    sums = np.concatenate([np.zeros((len(gains), 1)), gains.cumsum(axis=1, dtype=float)], axis=1)
-    lowest = np.minimum.accumulate(sums, axis=1)
-    last = (sums - lowest).argmax(axis=1)
-    row = np.arange(len(gains))
-    first = (sums == lowest[row, last][:, None]).argmax(axis=1)
-    return first, last, (sums - lowest)[row, last]
-
-
 def _stretch(gains: np.ndarray) -> tuple[int, int]:
-    first, last, _ = _intervals(gains[None])
+    first, last, _ = intervals(gains[None])
     return int(first[0]), int(last[0])
 
 
@@ -322,8 +278,9 @@ def _drawn_fan(
     downwards: bool,
 ) -> Shape:
     places = place[None]
-    _, sides, radii = _best_fans(faded, places, _reach(corners, places), downwards, _FINAL)
+    _, sides, radii = best_fans(faded, places, reach_of(corners, places), downwards, _FINAL, rounds=2)
     first, last, inner, outer = _without_halo(grey, place, sides[0], radii[0])
+    inner = _nearest_body(weight, place, (first, last), inner)
     angles = np.linspace(first, last, _ARC_POINTS)
     arc = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     outline = place + np.concatenate([arc * outer, arc[::-1] * inner])
@@ -332,6 +289,20 @@ def _drawn_fan(
     box = _straight_cuts(faded * mask, everywhere)
     mask = drawn(outline, box, weight.shape)
     return Shape("fan", outline, box, mask, float(weight[mask].sum()))
+
+
+def _nearest_body(weight: np.ndarray, place: np.ndarray, sides: tuple[float, float], inner: float) -> float:
+    """Moves the inner arc towards the transducer as long as enough of what it takes in moves: px.
+
+    So near the apex there is too little area to gain by.
+    """
+    radius = np.arange(0, max(inner, 1), dtype=np.float32)
+    angle = np.linspace(*sides, 2 * _ARC_POINTS, dtype=np.float32)
+    x = np.float32(place[0]) + np.cos(angle)[:, None] * radius
+    y = np.float32(place[1]) + np.sin(angle)[:, None] * radius
+    sampled = cv2.remap(weight, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    still = np.flatnonzero((sampled >= 1).mean(axis=0) < _NEAR_BODY)
+    return float(radius[still[-1]]) + 1 if still.size else 0.0
 
 
 def _without_halo(

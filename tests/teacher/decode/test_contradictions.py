@@ -17,7 +17,7 @@ from pydicom.uid import SecondaryCaptureImageStorage, XRayAngiographicImageStora
 from echoingecg.common import Refusal
 from echoingecg.recipe import TeacherSettings
 from echoingecg.teacher.decode import decode_frames, edit_list, read_header
-from echoingecg.teacher.frames import read_clip
+from echoingecg.teacher.frames import read_checked, read_clip
 from helpers.echo.echo_encoders import decoded
 from helpers.echo.screens import simulated
 from helpers.echo.ultrasound_files import WriteClip, jpeg, video
@@ -180,3 +180,23 @@ def test_a_damaged_index_is_a_refusal_or_no_list(case: Recording, tmp_path: Path
         except Refusal:
             continue
         assert shown is None or shown >= 0
+
+
+OUTCOMES = {
+    "I_000031.dcm": "64 frames, sure",
+    "I_000037.dcm": "61 frames, sure",
+    "b7_padding_16.dcm": "24 frames, sure",
+    "stale_region.dcm": "stale_region",
+    "v1_trim_copy.mp4": "31 frames, sure",
+}
+
+
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_what_becomes_of_each_case(case: Recording, name: str) -> None:
+    """The table of shared/cases/README.md."""
+    try:
+        clip = read_checked(case(f"echo/{name}"), TeacherSettings(), 64)
+        outcome = f"{len(clip.frames)} frames, {clip.degree}"
+    except Refusal as refused:
+        outcome = refused.reason
+    assert outcome == OUTCOMES[name]
