@@ -71,7 +71,7 @@ def test_every_real_clip_has_a_sure_sector(recording: Recording, case: Recording
         seen = read_checked(path, RESCALED.model_copy(update={"max_frames": 16}), SIZE)
         assert seen.degree == "sure", (name, seen.doubt)
         expected = next((area for part, area in areas.items() if part in name), 0.45)
-        assert seen.inside.mean() == pytest.approx(expected, abs=0.06), name
+        assert seen.inside.mean() == pytest.approx(expected, abs=0.1), name
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
