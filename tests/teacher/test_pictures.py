@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
+from echoingecg.common import Refusal
 from echoingecg.recipe.stages import TeacherSettings
 from echoingecg.teacher.frames import read_clip
 from echoingecg.teacher.pictures import contact_sheet, draw_embedding_map, masked_contact_sheet
 from helpers.echo.screens import printed_on, simulated
-from helpers.echo.ultrasound_files import WriteClip
+from helpers.echo.ultrasound_files import PACKAGED, WriteClip
 
 
 def pixels(png: bytes | None) -> np.ndarray:
@@ -59,3 +60,16 @@ def test_the_map_of_studies() -> None:
     assert drawn != draw_embedding_map(mean, values[::-1], "lvef", "%")
     assert pixels(draw_embedding_map(mean, np.full(9, np.nan), "no measurement", "")).size
     assert draw_embedding_map(mean[:2], values[:2], "lvef", "%") is None
+
+
+def test_a_refused_file_is_drawn_with_the_reason_and_what_may_be_set(shipped_clip: Path) -> None:
+    sheet = contact_sheet(shipped_clip, TeacherSettings())
+    assert sheet.remarks[0].startswith("refused, stale_region: a region (84, 31)-(595, 414)")
+    assert "teacher.stale_region=rescale" in sheet.remarks[1]
+    shown = pixels(sheet.png)
+    assert shown.shape[0] > 232
+    assert shown[:232].max() > 150, "frames as decoded"
+    assert shown[232:].max() > 200, "lines of text"
+    assert contact_sheet(shipped_clip, TeacherSettings(stale_region="rescale")).remarks == ()
+    with pytest.raises(Refusal, match="no_pixel_data"):
+        contact_sheet(PACKAGED / "waveform_ecg.dcm", TeacherSettings())
