@@ -29,7 +29,7 @@ def _plain(path: Path) -> None:
 def _ours(files: list[SourceFile]) -> None:
     """As the teacher stage does it: each file hashed, its clip judged, cropped and masked."""
     with mapper(ExecutionSettings(), len(files), 2) as run:
-        for one in run(partial(decode_clip, TeacherSettings(), SIZE), files):
+        for one in run(partial(decode_clip, TeacherSettings(stale_region="rescale"), SIZE), files):
             assert one.refusal is None
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from data_contracts.conventions import ContractError
 from data_contracts.quarantine import QUARANTINE
 from data_contracts.tables import ArrayContract, TableContract, column
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 
 KEY = ArrayContract("key", ("clip", "byte"), "uint8", "", "SHA-256 of the source file", (("byte", 32),))
 CLIP_START = ArrayContract("clip_start", ("clip",), "int64", "", "first vector of the clip in `embedding`")
@@ -19,7 +20,9 @@ EMBEDDING = ArrayContract(
 DIGEST = ArrayContract(
     "sha256", ("clip", "byte"), "uint8", "", "SHA-256 of the clip's float16 embedding bytes", (("byte", 32),)
 )
-ARRAYS = (KEY, CLIP_START, CLIP_FRAMES, EMBEDDING, DIGEST)
+SECTORS = ("none", "sure", "doubtful")  # none: without a mask, or vectors made elsewhere
+SECTOR = ArrayContract("sector", ("clip",), "uint8", "", "the clip's sector: index of SECTORS")
+ARRAYS = (KEY, CLIP_START, CLIP_FRAMES, EMBEDDING, DIGEST, SECTOR)
 
 MEAN = ArrayContract("mean", ("study", "dim"), "float32", "", "unit-length mean of the study's vectors")
 LOG_VAR = ArrayContract(
@@ -34,6 +37,10 @@ def _checks(check: Any) -> Mapping[str, Any]:
     return {"frames": check.ge(1)}
 
 
+def _clip_checks(check: Any) -> Mapping[str, Any]:
+    return {"frames": check.ge(1), "sector": check.isin(SECTORS)}
+
+
 CLIPS = TableContract(
     "clips",
     (
@@ -42,8 +49,9 @@ CLIPS = TableContract(
         column("content_hash", pa.string(), "key of the embeddings in the pool"),
         column("frames", pa.int32(), "vectors: embedded frames, or windows of a video teacher"),
         column("embedding_sha256", pa.string(), "SHA-256 of the float16 embeddings' bytes"),
+        column("sector", pa.string(), "none (no mask), sure, or doubtful: to be looked at"),
     ),
-    _checks,
+    _clip_checks,
     unique=("clip_id",),
 )
 
@@ -60,3 +68,19 @@ STUDIES = TableContract(
 )
 
 TABLES = (CLIPS, STUDIES, QUARANTINE)
+
+_SINCE_2 = ("sector",)
+
+
+def clips_contract(contract_version: int) -> TableContract:
+    """Returns the contract of the table `clips` in one contract version; version 1 has no column `sector`.
+
+    Raises:
+        ContractError: this release does not know the version.
+    """
+    if contract_version not in (1, CONTRACT_VERSION):
+        raise ContractError(f"teacher contract version {contract_version}: this release reads 1 to {CONTRACT_VERSION}")
+    if contract_version == CONTRACT_VERSION:
+        return CLIPS
+    columns = tuple(field for field in CLIPS.columns if field.name not in _SINCE_2)
+    return TableContract(CLIPS.name, columns, _checks, unique=CLIPS.unique)

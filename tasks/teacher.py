@@ -51,6 +51,7 @@ def _layout(dim: int) -> tuple[pools.PoolArray, ...]:
         pools.PoolArray(contract.CLIP_FRAMES, (), 8192, 8192),
         pools.PoolArray(contract.EMBEDDING, (dim,), 512, 65536, ragged=contract.CLIP_FRAMES.name),
         pools.PoolArray(contract.DIGEST, (32,), 8192, 8192),
+        pools.PoolArray(contract.SECTOR, (), 8192, 8192),
     )
 
 
@@ -69,7 +70,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     group = pools.Pool.read(job.workspace, filled.snapshot)
     for array in contract.ARRAYS:
         pools.array_of(group, array)
-    frames = pools.rows_of(group, contract.CLIP_FRAMES)
+    frames, sectors = pools.rows_of(group, contract.CLIP_FRAMES), pools.rows_of(group, contract.SECTOR)
     indexed = ingest.index_rows(group, filled.listed, contract.DIGEST)
     clips = [
         {
@@ -78,6 +79,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
             "content_hash": file["content_hash"],
             "frames": int(frames[row]),
             "embedding_sha256": digest,
+            "sector": contract.SECTORS[sectors[row]],
         }
         for file, row, digest in indexed
     ]
@@ -87,6 +89,8 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         write_sheet(job, clips, listed, folder)
     studies = write_targets(filled.pool, group, [(file, row) for file, row, _ in indexed], settings, folder)
     counts = {"clips": len(clips), "frames": sum(clip["frames"] for clip in clips), "studies": studies}
+    if path is None:
+        counts["doubtful_sectors"] = sum(clip["sector"] == "doubtful" for clip in clips)
     return Built({**counts, "refused": filled.refusals.num_rows}, filled.snapshot, filled.new)
 
 
@@ -260,7 +264,7 @@ def targets_in_chunks(artefact: Artefact, size: int) -> Iterator[tuple[np.ndarra
 
 
 def write_sheet(job: Job, clips: list[dict[str, Any]], listed: pa.Table, folder: Path) -> None:
-    """Writes CONTACT_SHEET, one clip of each of the first studies. Without a mask there is none: text would show.
+    """Writes CONTACT_SHEET: a clip of each of some studies, doubtful sectors first. Without a mask text would show.
 
     Args:
         job: names the export and the teacher's settings.
@@ -272,8 +276,10 @@ def write_sheet(job: Job, clips: list[dict[str, Any]], listed: pa.Table, folder:
         return
     from echoingecg.teacher.pictures import masked_contact_sheet  # OpenCV: not for a cached run
 
+    doubtful = [clip["content_hash"] for clip in clips if clip["sector"] == "doubtful"]
     of_study = {clip["study_id"]: clip["content_hash"] for clip in clips}
-    shown = [content_hash for _, content_hash in sorted(of_study.items())[:_SHEET_CLIPS]]
+    shown = [*sorted(doubtful), *(content_hash for _, content_hash in sorted(of_study.items()))]
+    shown = list(dict.fromkeys(shown))[:_SHEET_CLIPS]
     files = ingest.source_files(job, listed.filter(pc.is_in(listed["content_hash"], pa.array(shown, pa.string()))))
     paths = files.paths()
     if sheet := masked_contact_sheet([paths[content_hash] for content_hash in shown], job.recipe.teacher):

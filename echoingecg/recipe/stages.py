@@ -100,8 +100,7 @@ class TeacherSettings(Section):
     frame_stride: Count = Field(1, description="take every n-th frame")
     max_frames: Annotated[int, Field(ge=0)] = Field(0, description="frames a clip at most; 0 takes all")
     frames_from: Literal["whole", "start"] = Field(
-        "whole",
-        description="where max_frames leaves out: 'whole' an even spread over the clip, 'start' the first frames",
+        "whole", description="where max_frames leaves out: 'whole' an even spread over the clip, 'start' the first"
     )
     min_frames: Annotated[int, Field(ge=2)] = Field(2, description="refuse a file with fewer frames: not a cine")
     colour_doppler: Literal["keep", "refuse"] = Field(
@@ -118,13 +117,13 @@ class TeacherSettings(Section):
         description="which region of an ultrasound DICOM the teacher sees: 'largest' the largest two-dimensional one; "
         "'first' the first that the file lists, as published",
     )
-    mask: bool = Field(
-        True, description="black out all beside the moving sector: burned-in text, ECG trace, scale, logos"
+    stale_region: Literal["refuse", "rescale"] = Field(
+        "refuse", description="a region beyond its picture: 'rescale' divides it by the least whole number that fits"
     )
+    mask: bool = Field(True, description="black out all beside the moving sector: text, ECG trace, scale, logos")
     window_frames: Count = Field(16, description="frames that a video network of torchvision makes one vector of")
     windows: Literal["all", "first"] = Field(
-        "all",
-        description="of a clip longer than a window: windows that span it, or the first alone, as EchoPrime",
+        "all", description="of a clip longer than a window: windows that span it, or the first alone, as EchoPrime"
     )
     crop: Literal["region", "centre"] = Field(
         "region",

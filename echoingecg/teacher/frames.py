@@ -3,6 +3,8 @@
 What a scanner prints beside the sector (text, scale, ECG trace) is made black: a teacher must not read it.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -11,17 +13,38 @@ import numpy as np
 
 from echoingecg.common import Refusal
 from echoingecg.recipe.stages import TeacherSettings
-from echoingecg.teacher import cine_check, sector_mask
-from echoingecg.teacher.decode import decode_frames, read_header
-from echoingecg.teacher.decode.clip import Clip, Region
+from echoingecg.teacher import cine_check
+from echoingecg.teacher.decode import check_frame_count, decode_frames, read_header
+from echoingecg.teacher.decode.clip import Clip
+from echoingecg.teacher.regions import Box, edges, teacher_region
+from echoingecg.teacher.sector import find
 
-_TWO_DIMENSIONAL = 1  # Region Spatial Format, DICOM PS3.3 C.8.5.5.1.1
-_STRIPS = {2: "M-mode", 3: "spectral Doppler"}
 _ZOOM = 0.1
-_MIN_EDGE_PX = 16  # a smaller region shows no heart
 
-Box = tuple[slice, slice]  # rows and columns
-_NOWHERE = (slice(0, 0), slice(0, 0))
+
+@dataclass(frozen=True)
+class SeenClip:
+    """The frames of a clip, and where its sector is.
+
+    Attributes:
+        frames: uint8 (frame, size, size, 3), RGB, with everything that is printed on them.
+        inside: bool (size, size), True everywhere if the mask is off.
+        degree: whether the sector is sure or doubtful; none if the mask is off.
+        doubt: why it is doubtful, in words.
+    """
+
+    frames: np.ndarray
+    inside: np.ndarray
+    degree: Literal["none", "sure", "doubtful"]
+    doubt: str
+
+    @property
+    def masked(self) -> np.ndarray:
+        """The frames with 0 outside the sector; the frames themselves are changed, which is 30 times as fast."""
+        if self.degree != "none":
+            frames = self.frames
+            frames &= (self.inside * np.uint8(255))[..., None].repeat(3, axis=2)
+        return self.frames
 
 
 def read_clip(path: Path, settings: TeacherSettings, size: int) -> np.ndarray:
@@ -29,7 +52,7 @@ def read_clip(path: Path, settings: TeacherSettings, size: int) -> np.ndarray:
 
     Args:
         path: multi-frame ultrasound DICOM file, AVI or MP4.
-        settings: frame_stride, max_frames, min_frames, colour_doppler, view_filter, region and mask are read.
+        settings: all fields about frames, regions, views and the mask are read.
         size: edge of the square frames, px. The aspect ratio is not kept (docs/method.md).
 
     Returns:
@@ -39,58 +62,80 @@ def read_clip(path: Path, settings: TeacherSettings, size: int) -> np.ndarray:
         Refusal: the file is damaged, no cine, without region or sector, not wanted, or encoded in an unknown way.
         OSError: the bytes cannot be read from the disk.
     """
+    return read_checked(path, settings, size).masked
+
+
+def read_checked(path: Path, settings: TeacherSettings, size: int) -> SeenClip:
+    """Reads a clip and its sector, and checks that it moves like a heart. Arguments and errors as for `read_clip`."""
     clip, frames, compared = _read(path, settings, size)
     cine_check.check_cine(clip, frames, settings)
-    inside = _sector(compared, settings, size)
-    frames &= (inside * np.uint8(255))[..., None].repeat(3, axis=2)  # 30 times as fast as assigning by index
-    return frames
+    return _seen(frames, compared)
 
 
-def read_unmasked(path: Path, settings: TeacherSettings, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Reads the frames as decoded, with everything that is printed on them, and the sector.
-
-    Motion is not checked. For the arguments and errors see `read_clip`.
-
-    Returns:
-        uint8 (frame, size, size, 3), RGB; bool (size, size), True everywhere if the mask is off.
-    """
+def read_unmasked(path: Path, settings: TeacherSettings, size: int) -> SeenClip:
+    """Reads a clip and its sector; motion is not checked. Arguments and errors as for `read_clip`."""
     _, frames, compared = _read(path, settings, size)
-    return frames, _sector(compared, settings, size)
+    return _seen(frames, compared)
 
 
-def _read(path: Path, settings: TeacherSettings, size: int) -> tuple[Clip, np.ndarray, list[np.ndarray]]:
-    """Reads the header, the frames wanted (resized), and the grey frames of full size that show the sector."""
+@dataclass(frozen=True)
+class _Compared:
+    """The frames that show the sector, reduced, the size that they had, px, and whether their centre alone is seen."""
+
+    frames: list[np.ndarray]
+    size: tuple[int, int]
+    centre: bool
+
+
+def _read(path: Path, settings: TeacherSettings, size: int) -> tuple[Clip, np.ndarray, _Compared | None]:
+    """Reads the header, the frames wanted (resized), and those that show the sector if there is a mask."""
     clip = read_header(path)
     if clip.frames < settings.min_frames:
+        check_frame_count(clip)
         raise Refusal("not_a_cine", f"frames: {clip.frames}, at least {settings.min_frames} are needed")
-    box = teacher_region(clip, settings.region)
-    wanted = frame_indices(clip.frames, settings.frame_stride, settings.max_frames, settings.frames_from)
     # The sector never depends on which frames are wanted, so a frame's embedding does not either.
-    compared = frame_indices(clip.frames, 1, sector_mask.COMPARED_FRAMES) if settings.mask else []
+    compared = frame_indices(clip.frames, 1, find.COMPARED_FRAMES)
+    box = _region(clip, settings, compared)
+    wanted = frame_indices(clip.frames, settings.frame_stride, settings.max_frames, settings.frames_from)
+    compared = compared if settings.mask else []
     seen = centre_of(box) if settings.crop == "centre" else box
     resampling = cv2.INTER_CUBIC if settings.crop == "centre" else cv2.INTER_AREA
     numbers, place = sorted({*wanted, *compared}), {number: index for index, number in enumerate(wanted)}
-    frames, grey = np.empty((len(wanted), size, size, 3), np.uint8), []
+    frames, reduced = np.empty((len(wanted), size, size, 3), np.uint8), []
     for number, frame in zip(numbers, decode_frames(clip, numbers), strict=True):
         if number in compared:
-            grey.append(cv2.cvtColor(frame[box], cv2.COLOR_RGB2GRAY))
+            reduced.append(find.reduced(frame[box]))
         if number in place:
             cv2.resize(frame[seen], (size, size), dst=frames[place[number]], interpolation=resampling)
-    return clip, frames, grey
+    return clip, frames, _Compared(reduced, edges(box), settings.crop == "centre") if settings.mask else None
 
 
-def _sector(compared: list[np.ndarray], settings: TeacherSettings, size: int) -> np.ndarray:
-    if not settings.mask:
-        return np.ones((size, size), bool)
-    sector = sector_mask.find_sector(compared)
-    if settings.crop == "centre":
-        sector = sector[centre_of((slice(0, sector.shape[0]), slice(0, sector.shape[1])))]
-    return sector_mask.resized_sector(sector, size)
+def _region(clip: Clip, settings: TeacherSettings, compared: Sequence[int]) -> Box:
+    """Finds the region that the teacher sees; of an ultrasound file that states none, the box around its sector."""
+    if clip.regions or not (settings.mask and clip.is_ultrasound):
+        return teacher_region(clip, settings)
+    sector = find.find_sector(
+        [find.reduced(frame) for frame in decode_frames(clip, compared)], (clip.height, clip.width)
+    )
+    if sector.degree != "sure":
+        raise Refusal("no_region", f"no region is stated, and the sector is doubtful: {sector.reason}")
+    rows, columns = (np.flatnonzero(sector.mask.any(axis=axis)) for axis in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _seen(frames: np.ndarray, compared: _Compared | None) -> SeenClip:
+    if compared is None:
+        return SeenClip(frames, np.ones(frames.shape[1:3], bool), "none", "")
+    sector = find.find_sector(compared.frames, compared.size)
+    height, width = compared.size
+    mask = sector.mask[centre_of((slice(0, height), slice(0, width)))] if compared.centre else sector.mask
+    inside = find.resized_sector(mask, frames.shape[1])
+    return SeenClip(frames, inside, sector.degree, sector.reason)
 
 
 def centre_of(box: Box) -> Box:
     """Cuts a box to its central square, then by a tenth at each edge, as ECHO-CLIP's and EchoPrime's own code does."""
-    height, width = _edges(box)
+    height, width = edges(box)
     cut = [round((height - width) / 2), 0] if height > width else [0, round((width - height) / 2)]
     inner = [edge - 2 * less for edge, less in zip((height, width), cut, strict=True)]
     cut = [less + round(int(edge * _ZOOM)) for less, edge in zip(cut, inner, strict=True)]
@@ -108,56 +153,3 @@ def frame_indices(
     if frames_from == "start":
         return list(strided[:max_frames])
     return [strided[index * (len(strided) - 1) // max(max_frames - 1, 1)] for index in range(max_frames)]
-
-
-def teacher_region(clip: Clip, choice: Literal["largest", "first"]) -> Box:
-    """Finds the region that the teacher sees, cut to the image: rows and columns.
-
-    Args:
-        clip: states its regions.
-        choice: `largest` as in `two_dimensional_region`; `first` the first that the file lists, whatever it shows, as
-            published (METHOD).
-
-    Raises:
-        Refusal: `no_region`; `largest` also `not_a_cine`.
-    """
-    if choice == "largest":
-        return two_dimensional_region(clip)
-    box = _box(clip.regions[0], clip) if clip.regions else _NOWHERE
-    if min(_edges(box)) < _MIN_EDGE_PX:
-        raise Refusal("no_region", f"regions: {len(clip.regions)}, and the first has no {_MIN_EDGE_PX} px in the image")
-    return box
-
-
-def two_dimensional_region(clip: Clip) -> Box:
-    """Finds the largest two-dimensional region (the first of equals) and cuts it to the image: rows and columns.
-
-    Raises:
-        Refusal: `not_a_cine` where an M-mode or Doppler strip is larger or alone; otherwise `no_region`.
-    """
-    boxes = [_box(region, clip) for region in clip.regions if region.spatial_format == _TWO_DIMENSIONAL]
-    largest = max((box for box in boxes if min(_edges(box)) >= _MIN_EDGE_PX), key=_area, default=_NOWHERE)
-    strips = [region for region in clip.regions if region.spatial_format in _STRIPS]
-    if any(_area(_box(strip, clip)) > _area(largest) for strip in strips):
-        kinds = sorted({_STRIPS[strip.spatial_format] for strip in strips})
-        raise Refusal("not_a_cine", f"{' and '.join(kinds)} over more of the picture than two dimensions")
-    if largest == _NOWHERE:
-        raise Refusal("no_region", f"regions: {len(clip.regions)}, two-dimensional within the image: 0")
-    return largest
-
-
-def _box(region: Region, clip: Clip) -> Box:
-    return (
-        slice(max(region.top, 0), min(region.bottom + 1, clip.height)),
-        slice(max(region.left, 0), min(region.right + 1, clip.width)),
-    )
-
-
-def _edges(box: Box) -> tuple[int, int]:
-    rows, columns = box
-    return rows.stop - rows.start, columns.stop - columns.start
-
-
-def _area(box: Box) -> int:
-    height, width = _edges(box)
-    return max(height, 0) * max(width, 0)

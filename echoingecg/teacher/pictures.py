@@ -3,9 +3,12 @@
 Print outside the sector may hold a patient's name. Only `contact_sheet` shows it, and only a person calls that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -14,31 +17,103 @@ from sklearn.decomposition import PCA
 from echoingecg.common import Refusal
 from echoingecg.common.figure_style import GREY, drawable, new_figure, png, set_title, styled
 from echoingecg.recipe.stages import TeacherSettings
-from echoingecg.teacher.frames import read_unmasked
+from echoingecg.teacher.decode import decode_frames, read_header
+from echoingecg.teacher.frames import frame_indices, read_checked, read_unmasked
 
 _FRAMES_PER_CLIP = 4  # evenly spread
 _GAP_PX = 4
 _OUTLINE_RGB = (255, 210, 0)
 _LARGE_FRAME_PX = 224
 _SMALL_FRAME_PX = 120  # a sheet of three clips then has about 150 kB
+_LINE_PX, _LETTER_PX = 20, 8
+_TEXT_RGB = (255, 255, 255)
+# What a recipe may say about files that are refused for a reason.
+_ADVICE = {
+    "no_sector": "teacher.mask=false shows the teacher the whole region, with everything that is printed on it",
+    "stale_region": "teacher.stale_region=rescale divides the region by the least whole number with which it fits",
+    "no_region": "only an ultrasound file with a sure sector needs no region: state one in the file",
+    "not_a_cine": "teacher.min_frames is the least number of frames; stills and strips have no setting",
+    "unwanted_view": "teacher.colour_doppler and teacher.view_filter say which clips count",
+}
 _MIN_STUDIES = 3  # fewer do not span a plane
 _COLOUR_MAP = "viridis"  # readable with any colour vision
 _HEIGHT_INCHES = 3.9
 
 
-def contact_sheet(path: Path, settings: TeacherSettings) -> bytes:
-    """Draws frames of a clip as decoded, with the outline of the sector, and as the teacher sees them: a PNG.
+@dataclass(frozen=True)
+class Sheet:
+    """A picture of one file.
+
+    Attributes:
+        png: content of the PNG file.
+        remarks: lines to print: whether the clip is refused or its sector doubtful, why, and what may be set.
+    """
+
+    png: bytes
+    remarks: tuple[str, ...]
+
+
+def contact_sheet(path: Path, settings: TeacherSettings) -> Sheet:
+    """Draws frames of a clip as decoded, with the outline of the sector, and as the teacher sees them.
+
+    A refused file is drawn, too, if a frame can be decoded: frames as decoded, and why.
 
     Args:
         path: the clip.
-        settings: of the teacher; frame_stride and max_frames are not used.
+        settings: of the teacher.
 
     Raises:
-        Refusal: the clip cannot be read, or has no sector.
+        Refusal: no frame can be decoded.
         OSError: the bytes cannot be read from the disk.
     """
-    frames, inside = read_unmasked(path, _few_frames(settings), _LARGE_FRAME_PX)
-    return _png([_strip(frames, inside), _strip(frames * inside[..., None])])
+    try:
+        clip = read_checked(path, settings, _LARGE_FRAME_PX)
+    except Refusal as refusal:
+        return _refused_sheet(path, refusal)
+    taken = frame_indices(len(clip.frames), 1, _FRAMES_PER_CLIP)
+    frames = clip.frames[taken]
+    strips = [_strip(frames, clip.inside), _strip(frames * clip.inside[..., None])]
+    doubtful = clip.degree == "doubtful"
+    remarks = (f"doubtful sector: {clip.doubt}; {_ADVICE['no_sector']}",) if doubtful else ()
+    return Sheet(_png([*strips, *_lines(remarks)]), remarks)
+
+
+def _refused_sheet(path: Path, refusal: Refusal) -> Sheet:
+    header = _or_raise(lambda: read_header(path), refusal)
+    wanted = frame_indices(header.frames, 1, _FRAMES_PER_CLIP)
+    frames = []
+    for frame in _or_raise(lambda: list(decode_frames(header, wanted)), refusal):
+        share = _LARGE_FRAME_PX / max(frame.shape[:2])
+        height, width = (max(round(edge * share), 1) for edge in frame.shape[:2])
+        square = np.zeros((_LARGE_FRAME_PX, _LARGE_FRAME_PX, 3), np.uint8)
+        square[:height, :width] = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+        frames.append(square)
+    advice = _ADVICE.get(refusal.reason)
+    remarks = (f"refused, {refusal}", *([f"{advice}"] if advice else []))
+    return Sheet(_png([_strip(np.stack(frames)), *_lines(remarks)]), remarks)
+
+
+Value = TypeVar("Value")
+
+
+def _or_raise(work: Callable[[], Value], refusal: Refusal) -> Value:
+    """Returns the result of `work`; where it is refused, too, raises the first refusal."""
+    try:
+        return work()
+    except Refusal as second:
+        raise refusal from second
+
+
+def _lines(remarks: Sequence[str]) -> list[np.ndarray]:
+    """Writes remarks below each other, in lines of the sheet's width."""
+    letters = (_FRAMES_PER_CLIP * (_LARGE_FRAME_PX + 2 * _GAP_PX)) // _LETTER_PX
+    lines = []
+    for remark in remarks:
+        for line in wrap(drawable(remark), letters):
+            strip = np.zeros((_LINE_PX, letters * _LETTER_PX, 3), np.uint8)
+            cv2.putText(strip, line, (_GAP_PX, _LINE_PX - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _TEXT_RGB, 1, cv2.LINE_AA)
+            lines.append(strip)
+    return lines
 
 
 def masked_contact_sheet(paths: Sequence[Path], settings: TeacherSettings) -> bytes | None:
@@ -52,8 +127,8 @@ def masked_contact_sheet(paths: Sequence[Path], settings: TeacherSettings) -> by
     strips = []
     for path in paths:
         with suppress(Refusal, OSError):
-            frames, inside = read_unmasked(path, _few_frames(settings), _SMALL_FRAME_PX)
-            strips.append(_strip(frames * inside[..., None], inside))
+            clip = read_unmasked(path, _few_frames(settings), _SMALL_FRAME_PX)
+            strips.append(_strip(clip.masked, clip.inside))
     return _png(strips) if strips else None
 
 

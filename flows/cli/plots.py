@@ -40,13 +40,23 @@ def echo(
 ) -> None:
     """Draw frames of one clip as decoded, with the outline of the sector found, and as the teacher sees them.
 
-    The upper row shows what the scanner printed, a name included: keep the picture where the clip may be.
+    A clip that a run would refuse is drawn, too, with the reason and what may be set. The upper row shows what the
+    scanner printed, a name included: keep the picture where the clip may be.
     """
     from echoingecg.teacher.pictures import contact_sheet
     from flows.request import find_recipe
 
     settings = find_recipe(recipe, overrides).teacher
-    _write(file, output, lambda: contact_sheet(file, settings))
+    remarks: list[str] = []
+
+    def picture() -> bytes:
+        sheet = contact_sheet(file, settings)
+        remarks.extend(sheet.remarks)
+        return sheet.png
+
+    _write(file, output, picture)
+    for remark in remarks:
+        typer.echo(remark)
 
 
 def _write(file: Path, output: Path, picture: Callable[[], bytes]) -> None:

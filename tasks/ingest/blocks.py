@@ -17,7 +17,7 @@ from echoingecg.ecg.decode.recording import Stated
 from echoingecg.ecg.decode.wfdb_fast import read_plain
 from echoingecg.ecg.process import Loaded, Processed, load, process_loaded_safely
 from echoingecg.recipe import EcgSettings, TeacherSettings
-from echoingecg.teacher.frames import read_clip
+from echoingecg.teacher.frames import SeenClip, read_checked
 
 if TYPE_CHECKING:
     from echoingecg.teacher.embed import Teacher
@@ -49,11 +49,19 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What became of one file, or of a part of it: a value, or a refusal (reason, detail)."""
+    """What became of one file, or of a part of it: a value, or a refusal (reason, detail).
+
+    Attributes:
+        content_hash: of the file.
+        value: what it became.
+        refusal: reason and detail, or None.
+        sector: of a clip, one of data_contracts.teacher.SECTORS.
+    """
 
     content_hash: str
     value: Any = None
     refusal: tuple[str, str] | None = None
+    sector: str = "none"
 
 
 @dataclass(frozen=True)
@@ -147,18 +155,23 @@ def clip_blocks(
 
 
 def decode_clip(settings: TeacherSettings, size: int, file: SourceFile) -> Attempt:
-    """The frames of one file that the teacher is to see, uint8 (frame, size, size, 3), or why there are none.
+    """The frames of one file that the teacher is to see, uint8 (frame, size, size, 3), and how sure their sector is.
+
+    A file that is refused has a reason instead.
 
     Raises:
         StoreError: the file cannot be read, or has changed since the catalog was made.
     """
 
-    def frames() -> np.ndarray:
+    def clip() -> SeenClip:
         _check_unchanged(file, content_hash(file.path))
-        return read_clip(file.path, settings, size)
+        return read_checked(file.path, settings, size)
 
     cv2.setNumThreads(1)  # clips are decoded side by side: OpenCV's own threads would be in their way
-    return _guarded(frames, file)
+    attempt = _guarded(clip, file)
+    if attempt.refusal is not None:
+        return attempt
+    return replace(attempt, value=attempt.value.masked, sector=attempt.value.degree)
 
 
 def _frames_apart(attempt: Attempt) -> tuple[Attempt, np.ndarray]:
@@ -174,6 +187,7 @@ def clip_rows(attempts: list[Attempt]) -> dict[str, np.ndarray]:
         teacher.CLIP_FRAMES.name: np.array([len(attempt.value) for attempt in attempts], dtype=np.int64),
         teacher.EMBEDDING.name: np.concatenate([attempt.value for attempt in attempts]),
         teacher.DIGEST.name: key_rows([hash_array(attempt.value) for attempt in attempts]),
+        teacher.SECTOR.name: np.array([teacher.SECTORS.index(attempt.sector) for attempt in attempts], dtype=np.uint8),
     }
 
 

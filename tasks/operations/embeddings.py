@@ -53,7 +53,7 @@ def write_embeddings(job: Job, out: Path, progress: Progress = no_progress) -> i
         rows_of(group, contract.CLIP_FRAMES),
     )
     embedding = array_of(group, contract.EMBEDDING)
-    clips = contract.CLIPS.read(artefact.folder).to_pylist()
+    clips = contract.clips_contract(artefact.manifest.contract_version).read(artefact.folder).to_pylist()
     if any(clip["clip_id"] not in source for clip in clips):
         raise UserError(f"{artefact}: its vectors are those of whole studies, which have no file: use their own table")
     vectors, waiting, waiting_vectors = 0, [], 0

@@ -83,7 +83,7 @@ def _ecg(artefact: Artefact, group: zarr.Group) -> Iterator[str]:
 def _teacher(artefact: Artefact, group: zarr.Group) -> Iterator[str]:
     starts, frames = rows_of(group, teacher.CLIP_START), rows_of(group, teacher.CLIP_FRAMES)
     embedding = array_of(group, teacher.EMBEDDING)
-    for clip, row in _pool_rows(artefact, teacher.CLIPS, group):
+    for clip, row in _pool_rows(artefact, teacher.clips_contract(artefact.manifest.contract_version), group):
         digest = None if row is None else hash_array(np.asarray(embedding[starts[row] : starts[row] + frames[row]]))
         if digest != clip["embedding_sha256"]:
             yield f"{artefact}: embeddings of {clip['clip_id']} are not in the pool as they were"

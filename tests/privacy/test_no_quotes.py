@@ -76,7 +76,7 @@ def test_no_reader_of_ecgs_quotes_the_header(tmp_path: Path, form: str, capfd: p
 def test_no_reader_of_clips_quotes_the_header(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_echo(tmp_path / "clip.dcm", 0)
     path = name_dicom(tmp_path / "clip.dcm", f"{PATIENT}-1", "2021-03-01")
-    assert _logged(lambda: read_clip(path, TeacherSettings(), 64)) == []
+    assert _logged(lambda: read_clip(path, TeacherSettings(stale_region="rescale"), 64)) == []
     assert capfd.readouterr() == ("", "")
 
 

@@ -13,6 +13,20 @@ from pydicom.pixels import pixel_array
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit, UltrasoundMultiFrameImageStorage, generate_uid
 
 from helpers.echo.ultrasound_files import WriteClip, region
+from helpers.paths import ROOT, Recording
+
+
+@pytest.fixture(scope="session")
+def case() -> Recording:
+    """Finds a file among the small inputs that went wrong; skips where they are absent."""
+
+    def find(name: str) -> Path:
+        path = ROOT.parent / "shared/cases" / name
+        if not path.is_file():
+            pytest.skip("needs shared/cases beside the checkout")
+        return path
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -77,7 +77,7 @@ def test_a_strip_whose_header_says_two_dimensions_is_refused(write_clip: WriteCl
 @pytest.mark.parametrize("name", [one.name for one in CLIPS if one.folder == "shared"])
 @pytest.mark.parametrize("fields", [{}, {"frame_stride": 4}, {"max_frames": 2}])
 def test_no_real_clip_is_taken_for_a_still_or_a_strip(recording: Recording, name: str, fields: dict[str, int]) -> None:
-    frames = read_clip(recording(f"echo_dicom/{name}"), TeacherSettings(**fields), 112)
+    frames = read_clip(recording(f"echo_dicom/{name}"), TeacherSettings(**fields, stale_region="rescale"), 112)
     assert is_moving(frames)
     assert not is_strip(frames)
 
@@ -116,7 +116,7 @@ def test_colour_doppler_is_taken_from_the_header(write_clip: WriteClip, heart: n
 
 @pytest.mark.parametrize("name", [one.name for one in CLIPS if one.folder == "shared" and "03.dcm" not in one.name])
 def test_grey_clips_with_coloured_print_are_no_colour_doppler(recording: Recording, name: str) -> None:
-    read_clip(recording(f"echo_dicom/{name}"), TeacherSettings(colour_doppler="refuse"), 112)
+    read_clip(recording(f"echo_dicom/{name}"), TeacherSettings(colour_doppler="refuse", stale_region="rescale"), 112)
 
 
 def test_a_tint_and_a_green_trace_are_no_flow(heart: np.ndarray) -> None:

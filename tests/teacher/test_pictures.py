@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
+from echoingecg.common import Refusal
 from echoingecg.recipe.stages import TeacherSettings
 from echoingecg.teacher.frames import read_clip
 from echoingecg.teacher.pictures import contact_sheet, draw_embedding_map, masked_contact_sheet
 from helpers.echo.screens import printed_on, simulated
-from helpers.echo.ultrasound_files import WriteClip
+from helpers.echo.ultrasound_files import PACKAGED, WriteClip
 
 
 def pixels(png: bytes | None) -> np.ndarray:
@@ -43,7 +44,7 @@ def test_without_a_mask_nothing_may_be_published(clip: Path) -> None:
 
 
 def test_the_sheet_of_a_file_shows_what_is_printed_above_and_the_teachers_frames_below(clip: Path) -> None:
-    before, after = np.split(pixels(contact_sheet(clip, TeacherSettings())), 2)
+    before, after = np.split(pixels(contact_sheet(clip, TeacherSettings()).png), 2)
     seen = read_clip(clip, TeacherSettings(max_frames=4), 224)
     for at in range(4):
         np.testing.assert_array_equal(after[4:228, 232 * at + 4 : 232 * at + 228], seen[at])
@@ -59,3 +60,16 @@ def test_the_map_of_studies() -> None:
     assert drawn != draw_embedding_map(mean, values[::-1], "lvef", "%")
     assert pixels(draw_embedding_map(mean, np.full(9, np.nan), "no measurement", "")).size
     assert draw_embedding_map(mean[:2], values[:2], "lvef", "%") is None
+
+
+def test_a_refused_file_is_drawn_with_the_reason_and_what_may_be_set(shipped_clip: Path) -> None:
+    sheet = contact_sheet(shipped_clip, TeacherSettings())
+    assert sheet.remarks[0].startswith("refused, stale_region: a region (84, 31)-(595, 414)")
+    assert "teacher.stale_region=rescale" in sheet.remarks[1]
+    shown = pixels(sheet.png)
+    assert shown.shape[0] > 232
+    assert shown[:232].max() > 150, "frames as decoded"
+    assert shown[232:].max() > 200, "lines of text"
+    assert contact_sheet(shipped_clip, TeacherSettings(stale_region="rescale")).remarks == ()
+    with pytest.raises(Refusal, match="no_pixel_data"):
+        contact_sheet(PACKAGED / "waveform_ecg.dcm", TeacherSettings())

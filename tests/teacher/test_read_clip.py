@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, XRayAngiographicImageStorage
 
 from echoingecg.common import Refusal
 from echoingecg.recipe import TeacherSettings
@@ -18,7 +18,7 @@ SETTINGS = TeacherSettings(mask=False)
 
 def refusal(path: Path, **fields: int) -> str:
     with pytest.raises(Refusal) as caught:
-        read_clip(path, TeacherSettings(**fields), 32)
+        read_clip(path, TeacherSettings(**fields, stale_region="rescale"), 32)
     assert path.name not in caught.value.detail
     return caught.value.reason
 
@@ -115,9 +115,9 @@ def test_stills_and_short_clips_are_no_cine(write_clip: WriteClip, moving: np.nd
         ({"PixelRepresentation": 1}, "unsupported_pixels"),
         ({"SamplesPerPixel": 1}, "unsupported_pixels"),
         ({"Rows": 4000, "Columns": 4000}, "truncated"),
-        ({"SequenceOfUltrasoundRegions": []}, "no_region"),
+        ({"SequenceOfUltrasoundRegions": [], "SOPClassUID": XRayAngiographicImageStorage}, "no_region"),
         ({"SequenceOfUltrasoundRegions": [region(4, 0, 0, 63, 47)]}, "no_region"),
-        ({"SequenceOfUltrasoundRegions": [region(1, 70, 0, 90, 47)]}, "no_region"),
+        ({"SequenceOfUltrasoundRegions": [region(1, 70, 0, 8000, 47)]}, "stale_region"),
         ({"SequenceOfUltrasoundRegions": [region(1, 63, 47, 0, 0)]}, "no_region"),
         ({"SequenceOfUltrasoundRegions": [region(2, 0, 0, 63, 47), region(3, 0, 0, 63, 47)]}, "not_a_cine"),
     ],

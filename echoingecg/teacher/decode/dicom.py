@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from pydicom import dcmread
+from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
@@ -99,10 +99,18 @@ _ATTRIBUTES = (
     "BitsStored",
     "PixelRepresentation",
     "SequenceOfUltrasoundRegions",
+    "SOPClassUID",
+    "Modality",
     "ExtendedOffsetTable",
     *(f"{colour}PaletteColorLookupTable{part}" for colour in _COLOURS for part in ("Descriptor", "Data")),
 )
 _HEAD_BYTES = 132  # preamble and `DICM` (PS3.10, 7.1)
+_ULTRASOUND = (
+    uid.UltrasoundMultiFrameImageStorage,
+    uid.UltrasoundImageStorage,
+    "1.2.840.10008.5.1.4.1.1.3",  # both before 1998
+    "1.2.840.10008.5.1.4.1.1.6",
+)
 _PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"  # little endian
 _LONG_VRS = (b"OB", b"OW", b"UN")
 _UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -136,6 +144,10 @@ class DicomClip(Clip):
     photometric: str
     pixels_offset: int
     pixels_length: int | None
+
+    @property
+    def is_ultrasound(self) -> bool:
+        return self.dataset.get("Modality") == "US" or self.dataset.get("SOPClassUID") in _ULTRASOUND
 
 
 def read_dicom_header(path: Path) -> DicomClip:

@@ -21,6 +21,10 @@ _ITEM_TAG = b"\xfe\xff\x00\xe0"
 _END_TAG = b"\xfe\xff\xdd\xe0"
 _ITEM_HEAD_BYTES = 8  # tag and length
 _MAX_FRAGMENTS_PER_FRAME = 256  # on average
+_MAX_FRAGMENTS = 100_000
+_TAIL_BYTES = 1024  # of a fragment, in which the end of an image is looked for
+_COLOUR_STEP, _COLOUR_SHARE = 3, 0.6  # every third pixel; share of pixels of an impossible colour
+_TURNED_GREEN, _GREY_LEVELS = (118, 137), 8  # greens that grey gets between RGB and YCbCr; hues that are still grey
 
 Part = tuple[int, int]  # offset in the file and length, bytes
 
@@ -43,10 +47,43 @@ def decode_dicom_frames(clip: dicom.DicomClip, wanted: Sequence[int]) -> Iterato
     to_rgb = _rgb_conversion(clip)
     streams = _encapsulated_streams if clip.pixels_length is None else _plain_streams
     with dicom.WholeFile(clip.path) as file:
-        for stream in streams(file, clip, wanted):
+        for number, stream in enumerate(streams(file, clip, wanted)):
             with dicom.refusing("a frame"):
                 frame = to_rgb(codecs.CODECS[clip.transfer_syntax](stream, clip))
+            if number == 0:
+                _check_colours(frame, clip)
             yield frame
+
+
+def check_frame_count(clip: dicom.DicomClip) -> None:
+    """Checks that no more frames are stored than stated, without decoding one.
+
+    Raises:
+        Refusal: `unreadable`, `truncated`.
+        OSError: the bytes cannot be read from the disk.
+    """
+    with dicom.WholeFile(clip.path) as file:
+        if clip.pixels_length is not None:
+            _plain_streams(file, clip, [])
+            return
+        with dicom.parsing("the encapsulated pixel data"):
+            _, *fragments = _items(file, clip.pixels_offset, _MAX_FRAGMENTS)
+            ends = sum(_ends_image(file, fragment) for fragment in fragments)
+    if ends > clip.frames:
+        raise Refusal("unreadable", f"{ends} frames are there, {clip.frames} are stated")
+
+
+def _check_colours(frame: np.ndarray, clip: dicom.DicomClip) -> None:
+    """Refuses a picture whose greys have become green, as when YCbCr is taken for RGB, or RGB for YCbCr.
+
+    A grey picture in YCbCr has both colour differences at 128; RGB taken for YCbCr gets a green of 135 less a
+    seventeenth of its grey.
+    """
+    red, green, blue = cv2.split(frame[::_COLOUR_STEP, ::_COLOUR_STEP].astype(np.int16))
+    hue = np.maximum(np.abs(red - green), np.abs(blue - green))
+    least, most = _TURNED_GREEN
+    if ((green >= least) & (green <= most) & (hue > _GREY_LEVELS)).mean() > _COLOUR_SHARE:
+        raise Refusal("unsupported_pixels", f"{clip.photometric} is stated, and the picture is of another colour space")
 
 
 def _check_decodable(clip: dicom.DicomClip) -> None:
@@ -94,6 +131,13 @@ def _plain_streams(file: dicom.WholeFile, clip: dicom.DicomClip, wanted: Sequenc
     available, needed = file.size - clip.pixels_offset, max(clip.frames * size, clip.pixels_length)
     if available < needed or clip.pixels_length < clip.frames * size:
         raise Refusal("truncated", f"{min(available, clip.pixels_length)} bytes of pixels, {needed} are stated")
+    surplus = clip.pixels_length - clip.frames * size
+    if surplus >= size or _read_parts(file, [(clip.pixels_offset + clip.frames * size, surplus)]).strip(b"\0"):
+        raise Refusal(
+            "unreadable",
+            f"{clip.pixels_length} bytes of pixels: "
+            f"{clip.frames} frames in {clip.photometric} take {clip.frames * size}",
+        )
     return (_read_parts(file, [(clip.pixels_offset + index * size, size)]) for index in wanted)
 
 
@@ -166,13 +210,18 @@ def _starts_from_markers(file: dicom.WholeFile, fragments: Sequence[Part], clip:
         raise Refusal("unreadable", f"{len(fragments)} RLE fragments for {clip.frames} frames")
     starts, end = [0], 0
     for offset, length in fragments:
-        tail = min(length, codecs.PADDING)
         end = offset + length - (fragments[0][0] - _ITEM_HEAD_BYTES)
-        if codecs.END_OF_IMAGE in _read_parts(file, [(offset + length - tail, tail)]):
+        if _ends_image(file, (offset, length)):
             starts.append(end)
     if starts[-1] != end:
         raise Refusal("truncated", "the last frame has no end")
     return starts[:-1]
+
+
+def _ends_image(file: dicom.WholeFile, fragment: Part) -> bool:
+    offset, length = fragment
+    tail = min(length, _TAIL_BYTES)
+    return codecs.ends_image(_read_parts(file, [(offset + length - tail, tail)]))
 
 
 def _split(fragments: Sequence[Part], starts: Sequence[int]) -> list[list[Part]]:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from echoingecg.common import Refusal
+from echoingecg.teacher.decode import edit_list
 from echoingecg.teacher.decode.clip import Clip, Region, check_size
 from echoingecg.teacher.decode.dicom import refusing
 
@@ -46,9 +47,21 @@ def read_video_header(path: Path) -> VideoClip:
             for name in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)
         )
         rate = video.get(cv2.CAP_PROP_FPS)
+    if (shown := _shown_frames(path)) is not None:
+        frames = min(frames, shown)
     check_size(frames, height, width)
     whole = Region(_TWO_DIMENSIONAL, 0, 0, width - 1, height - 1)
     return VideoClip(frames, height, width, (whole,), rate if 0 < rate < np.inf else None, path)
+
+
+def _shown_frames(path: Path) -> int | None:
+    """Counts the frames that an MP4's edit list shows; None of an AVI, or without such a list."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[4:8] != b"ftyp":
+        return None
+    with refusing("the video's index"):
+        return edit_list.shown_frames(path)
 
 
 def decode_video_frames(clip: VideoClip, wanted: Sequence[int]) -> Iterator[np.ndarray]:

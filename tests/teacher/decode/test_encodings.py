@@ -174,8 +174,29 @@ def test_of_a_stream_without_markers_the_header_tells(write_clip: WriteClip, hea
     bare = [stream[:2] + stream[4 + length :] for stream in streams]
     facts = {"Rows": 96, "Columns": 128, "PhotometricInterpretation": "YBR_FULL"}
     np.testing.assert_array_equal(decoded(write_clip(bare, **facts)), decoded(write_clip(streams, **facts)))
-    raw = decoded(write_clip(bare, **facts | {"PhotometricInterpretation": "RGB"}))
-    assert np.abs(convert_color_space(raw.astype(np.uint8), "YBR_FULL", "RGB").astype(int) - heart).mean() < 3
+    unmarked = [without_markers(jpeg(frame, quality=95, keep_rgb=True)) for frame in heart]
+    stated = facts | {"PhotometricInterpretation": "RGB"}
+    assert np.abs(decoded(write_clip(unmarked, **stated)) - heart).mean() < 3
+
+
+@pytest.mark.parametrize("coded", ["native", "jpeg-ls", "jpeg"])
+@pytest.mark.parametrize(("stated", "stored"), [("RGB", "YBR_FULL"), ("YBR_FULL", "RGB")])
+def test_a_colour_space_that_the_picture_contradicts_is_refused(
+    write_clip: WriteClip, heart: np.ndarray, coded: str, stated: str, stored: str
+) -> None:
+    """The same pixels under the right name are read, as pydicom converts them."""
+    samples = convert_color_space(heart, "RGB", stored)
+    facts = {"Rows": 96, "Columns": 128}
+    if coded == "native":
+        args: tuple[object, ...] = (samples,)
+    elif coded == "jpeg-ls":
+        args = ([jpeg_ls(2)(frame) for frame in samples], JPEGLSLossless)
+    else:
+        args = ([without_markers(jpeg(frame, quality=95, keep_rgb=True)) for frame in samples],)
+    right = decoded(write_clip(*args, **facts, PhotometricInterpretation=stored))
+    assert np.abs(right - heart).mean() < 3
+    with pytest.raises(Refusal, match=f"unsupported_pixels: {stated} is stated"):
+        decoded(write_clip(*args, **facts, PhotometricInterpretation=stated))
 
 
 def test_the_exif_orientation_of_a_stream_is_not_obeyed(write_clip: WriteClip) -> None:
@@ -192,7 +213,10 @@ def without_markers(stream: bytes) -> bytes:
     adobe = stream.index(b"\xff\xee")
     length = int.from_bytes(stream[adobe + 2 : adobe + 4], "big")
     bare = bytearray(stream[:adobe] + stream[adobe + 2 + length :])
-    frame, scan = bare.index(b"\xff\xc3") + 10, bare.index(b"\xff\xda") + 5
+    frame, scan = (
+        (bare.find(b"\xff\xc3") if b"\xff\xc3\0" in bare else bare.index(b"\xff\xc0")) + 10,
+        bare.index(b"\xff\xda") + 5,
+    )
     bare[frame : frame + 9 : 3] = bare[scan : scan + 6 : 2] = b"\1\2\3"
     return bytes(bare)
 

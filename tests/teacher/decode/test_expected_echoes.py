@@ -11,9 +11,12 @@ from pydicom.pixels import pixel_array
 from echoingecg.common import Refusal
 from echoingecg.recipe import TeacherSettings
 from echoingecg.teacher.decode import decode_frames, read_header
-from echoingecg.teacher.frames import read_clip, two_dimensional_region
+from echoingecg.teacher.frames import read_clip
+from echoingecg.teacher.regions import teacher_region
 from helpers.echo.expected_echoes import CLIPS, EXPECTED, Expected
 from helpers.echo.ultrasound_files import PACKAGED
+
+RESCALED = TeacherSettings(stale_region="rescale")
 
 
 def path_of(one: Expected, request: pytest.FixtureRequest) -> Path:
@@ -43,9 +46,14 @@ def test_facts_or_reason(one: Expected, request: pytest.FixtureRequest) -> None:
     clip = read_header(path)
     assert (clip.frames, clip.height, clip.width) == (one.frames, one.height, one.width)
     assert clip.frame_rate == pytest.approx(one.frame_rate, abs=1e-4)
-    rows, columns = two_dimensional_region(clip)
+    rows, columns = teacher_region(clip, RESCALED)
     assert (rows.start, rows.stop, columns.start, columns.stop) == one.box
-    assert read_clip(path, TeacherSettings(frame_stride=5), 32).shape == (-(-one.frames // 5), 32, 32, 3)
+    assert read_clip(path, RESCALED.model_copy(update={"frame_stride": 5}), 32).shape == (
+        -(-one.frames // 5),
+        32,
+        32,
+        3,
+    )
 
 
 @pytest.mark.parametrize("one", CLIPS, ids=named)
@@ -62,7 +70,7 @@ def test_colours_are_those_of_a_second_decoder(one: Expected, request: pytest.Fi
 def test_frames_are_cropped_and_resized_as_the_slow_route_does(one: Expected, request: pytest.FixtureRequest) -> None:
     path = path_of(one, request)
     top, bottom, left, right = one.box
-    frames = read_clip(path, TeacherSettings(max_frames=3, mask=False), 224)
+    frames = read_clip(path, RESCALED.model_copy(update={"max_frames": 3, "mask": False}), 224)
     for index, frame in zip((0, (one.frames - 1) // 2, one.frames - 1), frames, strict=True):
         whole = pixel_array(path, index=index, raw=False)
         expected = cv2.resize(whole[top:bottom, left:right], (224, 224), interpolation=cv2.INTER_AREA)
