@@ -1,7 +1,7 @@
 """Readers of ECG files beside ours: the largest difference on every real file at hand, microvolts.
 
 Files are those of `../shared/data` (or ECHOINGECG_SHARED) where it is there, else those of tests/data, and the one that
-pydicom ships. Peers that are not installed are left out; `pip install .[test]` brings those named here.
+pydicom ships. Peers that are not installed are left out: `pip install .[test]` brings all but ecgdatakit.
 """
 
 import os
@@ -55,6 +55,14 @@ def _by_edfio(path: Path) -> Leads:
     return {signal.label: signal.data for signal in read(path).signals}
 
 
+def _by_ecgdatakit(path: Path) -> Leads:
+    import ecgdatakit
+
+    leads = [lead if lead.units else lead.to_physical() for lead in ecgdatakit.FileParser().parse(str(path)).leads]
+    per_millivolt = {"mV": 1.0, "uV": _MICROVOLTS}
+    return {lead.label: np.asarray(lead.samples, np.float64) / per_millivolt[lead.units] for lead in leads}
+
+
 def _written_by_edfio(source: Path, folder: Path, ending: str) -> Path:
     """A real ECG as EDF or BDF."""
     import edfio
@@ -77,7 +85,8 @@ def _largest_difference(paths: list[Path], peer: Callable[[Path], Leads]) -> flo
     for path in paths:
         found, theirs = decode(path), peer(path)
         for lead, row in zip(found.leads, found.signal, strict=True):
-            spellings = {lead.lower(), f"lead {lead}".lower(), f"lead {lead} (einthoven)".lower()}
+            bare = lead.lower().removeprefix("mdc_ecg_lead_")
+            spellings = {lead.lower(), bare, f"lead {bare}", f"lead {bare} (einthoven)"}
             other = next(values for name, values in theirs.items() if name.lower() in spellings)
             if abs(len(other) - len(row)) > 1:  # XLI pads a lead to whole bytes: a value more may be read
                 raise ValueError(f"{path}: {len(row)} samples, the peer reads {len(other)}")
@@ -104,6 +113,10 @@ def rows() -> Iterator[Row]:
             ("WFDB", "wfdb", records, _by_wfdb),
             ("DICOM", "pydicom", dicom, _by_pydicom),
             ("Philips XML", "sierraecg", _files("philips_xml/*.[xX][mM][lL]"), _by_sierraecg),
+            ("Philips XML", "ecgdatakit", _files("philips_xml/*.[xX][mM][lL]"), _by_ecgdatakit),
+            ("GE MUSE XML", "ecgdatakit", _files("muse_xml/*/*.xml"), _by_ecgdatakit),
+            ("HL7 aECG", "ecgdatakit", _files("hl7_aecg/*/*.xml"), _by_ecgdatakit),
+            ("SCP-ECG", "ecgdatakit", _files("scp_ecg/*/*.scp"), _by_ecgdatakit),
             ("EDF", "edfio", written["edf"], _by_edfio),
             ("BDF", "edfio", written["bdf"], _by_edfio),
         ]
