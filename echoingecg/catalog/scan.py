@@ -41,7 +41,7 @@ class Scan:
         settings: the recipe's section `catalog`.
         tables: its CSV tables.
         digest: fingerprint of the layout and of the content of tables and listed files. It does not depend on the
-            export's path or on the files' times.
+            export's path or on the files' times. Empty where no file was read.
         sources: SOURCES table, the private index.
         read_files: number of listed files whose bytes were read in this scan.
         file_tables: the lists of files, with normalised paths.
@@ -74,7 +74,7 @@ class ExportFolder:
     def __init__(self, root: Path, links: bool = False) -> None:
         self._links = links
         self._root = os.path.realpath(root)
-        self._check_folder_once = lru_cache(_FOLDERS_KEPT)(self._check_folder)
+        self._fault_once = lru_cache(_FOLDERS_KEPT)(self._fault_of_folder)
 
     def stat(self, path: str) -> os.stat_result:
         """Returns the status of a regular file. Links are followed if they stay below the root.
@@ -88,7 +88,8 @@ class ExportFolder:
         if path.startswith(("/", "../")) or path in ("..", "."):
             raise Refusal("outside_export", "the listed path leaves the export")
         try:
-            self._check_folder_once(os.path.dirname(path))  # noqa: PTH120 - strings: a million paths pass here
+            if fault := self._fault_once(os.path.dirname(path)):  # noqa: PTH120 - strings: a million paths pass here
+                raise fault.with_traceback(None)  # of a raise before this one
             status = os.lstat(self._full(path))
             if stat.S_ISLNK(status.st_mode):
                 self._check_link(path)
@@ -117,13 +118,21 @@ class ExportFolder:
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}"
 
-    def _check_folder(self, folder: str) -> None:
-        """Raises Refusal if a link on the way to the folder leaves the root, OSError if a folder cannot be read."""
+    def _fault_of_folder(self, folder: str) -> Refusal | OSError | None:
+        """Returns Refusal if a link on the way to the folder leaves the root, OSError if a folder cannot be read.
+
+        It is returned, not raised, so that a folder that is missing is looked for once, whatever lies in it.
+        """
         if not folder:
-            return
-        self._check_folder_once(os.path.dirname(folder))  # noqa: PTH120
-        if stat.S_ISLNK(os.lstat(self._full(folder)).st_mode):
-            self._check_link(folder)
+            return None
+        if fault := self._fault_once(os.path.dirname(folder)):  # noqa: PTH120
+            return fault
+        try:
+            if stat.S_ISLNK(os.lstat(self._full(folder)).st_mode):
+                self._check_link(folder)
+        except (Refusal, OSError) as fault:
+            return fault.with_traceback(None)
+        return None
 
     def _check_link(self, path: str) -> None:
         target = os.path.realpath(self._full(path))
@@ -179,7 +188,7 @@ def scan(
             files.add(kind, path, file)
             if done % _FILES_PER_REPORT == 0 or done == total:
                 progress(done, total, f"{read} read")
-    digest = _digest(layout.name, tables, files)
+    digest = "" if only_look else _digest(layout.name, tables, files)
     return Scan(layout, settings, tables, digest, files.sources(), read, file_tables, files)
 
 
