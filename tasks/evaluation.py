@@ -13,7 +13,7 @@ from data_contracts import evaluation as contract
 from echoingecg.common import Progress, StoreError, UserError, hash_files
 from echoingecg.evaluation import CODE_VERSION
 from echoingecg.recipe import EcgSettings, EvaluationSettings
-from echoingecg.teacher.networks.identity import table_file
+from echoingecg.teacher.networks.kind import table_file
 from tasks import ecg as ecg_stage
 from tasks import stage
 from tasks import student as student_stage

@@ -23,7 +23,7 @@ from data_contracts.manifest import PoolSnapshot
 from echoingecg.common import Progress, fingerprint, hash_array, key_rows
 from echoingecg.recipe import PairsSettings, TeacherSettings
 from echoingecg.teacher import CODE_VERSION
-from echoingecg.teacher.networks.identity import table_file, teacher_identity
+from echoingecg.teacher.networks.kind import table_file, teacher_identity
 from tasks import pools, stage
 from tasks.base.workers import mapper, replicas
 from tasks.base.workspace import Workspace

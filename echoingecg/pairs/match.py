@@ -9,8 +9,7 @@ import pyarrow as pa
 from data_contracts.pairs import ECG_ECHO, ECG_TEXT, FILTERS, LABELS, PATIENTS, check_no_leakage
 from data_contracts.tables import TableContract
 from echoingecg.pairs.filters import FilterSteps
-from echoingecg.pairs.labels import label_ecgs
-from echoingecg.pairs.nearest import nearest_in_time
+from echoingecg.pairs.labels import label_ecgs, nearest_in_time
 from echoingecg.pairs.split import split_patients
 from echoingecg.recipe.stages import PairsSettings
 

@@ -18,7 +18,7 @@ from echoingecg.evaluation.evaluate import make_card
 from echoingecg.evaluation.protocols.classification import decide_endpoints, score_endpoint
 from echoingecg.evaluation.protocols.regression import RegressionResult, evaluate_regression, with_answers
 from echoingecg.evaluation.protocols.trust import CohortTrust
-from echoingecg.evaluation.tables.columns import answer_columns, prediction_columns
+from echoingecg.evaluation.tables.build import answer_columns, prediction_columns
 from echoingecg.prediction.predictor import Reader
 from echoingecg.recipe import EcgSettings, EvaluationSettings
 from echoingecg.simulator.ecg.heart_vector import draw_beats

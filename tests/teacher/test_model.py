@@ -17,7 +17,7 @@ from echoingecg.recipe import TeacherSettings, read_recipe
 from echoingecg.teacher.demo_training.evaluate_and_save import CARD, EVALUATION, RECIPE
 from echoingecg.teacher.frames import read_clip
 from echoingecg.teacher.networks.frozen import FrozenTeacher
-from echoingecg.teacher.networks.identity import teacher_identity
+from echoingecg.teacher.networks.kind import teacher_identity
 from echoingecg.teacher.networks.load import load_teacher
 from echoingecg.teacher.networks.open_clip import CONFIG, DEMO_FOLDER, WEIGHTS, demo_config
 from flows.request import find_recipe
@@ -231,7 +231,7 @@ def test_identity_follows_the_bytes_of_the_weights(folder: Path, tmp_path: Path)
 
 def test_identity_needs_no_torch() -> None:
     script = (
-        "import sys; from echoingecg.recipe import TeacherSettings; import echoingecg.teacher.networks.identity as i; "
+        "import sys; from echoingecg.recipe import TeacherSettings; import echoingecg.teacher.networks.kind as i; "
         "i.teacher_identity(TeacherSettings()); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -26,7 +26,7 @@ from echoingecg.common import UserError
 from echoingecg.recipe import TeacherSettings
 from echoingecg.teacher.frames import read_clip
 from echoingecg.teacher.networks.frozen import FrozenTeacher, Preprocessing
-from echoingecg.teacher.networks.identity import teacher_identity
+from echoingecg.teacher.networks.kind import teacher_identity
 from echoingecg.teacher.networks.load import load_teacher
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "left", "ventricle", "is", "dilated", "."]

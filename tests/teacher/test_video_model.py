@@ -11,7 +11,7 @@ from torchvision.models.video import mc3_18
 
 from echoingecg.common import UserError
 from echoingecg.recipe import TeacherSettings
-from echoingecg.teacher.networks.identity import teacher_identity
+from echoingecg.teacher.networks.kind import teacher_identity
 from echoingecg.teacher.networks.load import load_teacher
 
 MODEL = "torchvision:mc3_18"

@@ -6,6 +6,7 @@ Shape legend: r = paired ECGs, k = disturbed copies, D = embedding width, F = fe
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from echoingecg.evaluation.decision.predictive import (
     expected_number,
     fit_predictive,
 )
-from echoingecg.evaluation.decision.typicality import Typicality, fit_typicality
+from echoingecg.evaluation.decision.typicality import Typicality, fit_distance, fit_typicality, mahalanobis, share_limit
 from echoingecg.recipe import EvaluationSettings
 
 _NOISE = ("muscle noise", "baseline wander", "motion bursts")  # kinds that leave an ECG readable, but less surely
@@ -211,3 +212,30 @@ def _disturbed_copies(
 def _no_copies(dim: int) -> DisturbedCopies:
     mean, features = np.empty((0, dim), np.float32), np.empty((0, 0), np.float32)
     return DisturbedCopies(np.empty(0, np.int64), mean, features, np.empty(0, bool))
+
+
+def study_columns(inputs: EvaluationInputs, share: float) -> dict[str, Any]:
+    """Columns of data_contracts.evaluation_details.STUDY_TYPICALITY: a row for each study of a patient with a split.
+
+    A label, and the target that a student learns, are no better than the echo they come from: a study far from those of
+    the training, by the teacher's mean embedding, may be of another kind of view, machine or patient. Nothing is
+    referred by it; the report tells its share.
+
+    Args:
+        inputs: of the stage.
+        share: of the validation studies that are to be typical.
+    """
+    split_of = dict(zip(*(inputs.patients[name].to_pylist() for name in ("patient_id", "split")), strict=True))
+    split = np.array([split_of.get(name, "") for name in inputs.studies["patient_id"].to_pylist()], dtype="<U10")
+    known = np.flatnonzero(split != "")
+    study_id, split, mean = (
+        np.array(inputs.studies["study_id"].to_pylist(), np.str_)[known], split[known], inputs.target_mean[known],
+    )  # fmt: skip
+    columns: dict[str, Any] = {"study_id": study_id, "split": split}
+    training, validation = mean[split == "train"], mean[split == "validation"]
+    measure = fit_distance(training) if len(validation) else None
+    if measure is None:
+        return columns | {"distance": [None] * len(split), "is_typical": np.zeros(len(split), bool)}
+    distance = mahalanobis(mean, *measure)
+    limit = share_limit(distance[split == "validation"], share)
+    return columns | {"distance": distance, "is_typical": distance <= limit}

@@ -1,6 +1,7 @@
 """Builds every table of the artefact, by its name in data_contracts.evaluation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ from data_contracts import evaluation, evaluation_details
 from data_contracts.tables import TableContract
 from echoingecg.evaluation.data.embed import GaussianTable
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
+from echoingecg.evaluation.decision import threshold_and_referral
 from echoingecg.evaluation.metrics import selective, shift
-from echoingecg.evaluation.protocols import classification, regression, retrieval, studies
-from echoingecg.evaluation.protocols.trust import CohortTrust
-from echoingecg.evaluation.tables import columns as ecg_columns
+from echoingecg.evaluation.protocols import regression, retrieval
+from echoingecg.evaluation.protocols.classification import EndpointResult, ProtocolResult
+from echoingecg.evaluation.protocols.trust import CohortTrust, study_columns
 from echoingecg.evaluation.tables import rows as table_rows
 from echoingecg.recipe import EvaluationSettings
 
@@ -29,7 +31,7 @@ _BY_COLUMN = (
 
 
 def build_tables(
-    endpoints: Sequence[classification.EndpointResult],
+    endpoints: Sequence[EndpointResult],
     regressions: Sequence[regression.RegressionResult],
     retrieved: Mapping[str, retrieval.Retrieval],
     inputs: EvaluationInputs,
@@ -57,9 +59,7 @@ def build_tables(
         levels = {name: level[own] for name, level in strata.items()}
         levels |= {"gap": selective.gap_levels(result.gap_hours)}
         _add_protocol_rows(rows, result, ecgs[own], levels, settings)
-        rows[evaluation.FEW_SHOT.name] += [
-            row | {"draws": settings.few_shot.draws} for row in ecg_columns.few_shot_rows(result)
-        ]
+        rows[evaluation.FEW_SHOT.name] += [row | {"draws": settings.few_shot.draws} for row in few_shot_rows(result)]
         name, holds = result.endpoint.name, result.label == 1
         rows[evaluation_details.SHIFT.name] += shifts.share("prevalence", name, holds, result.split, result.patient_id)
     rows[evaluation_details.SHIFT.name] += shifts.shares(strata, pairs.split, pairs.patient_id)
@@ -68,18 +68,14 @@ def build_tables(
         rows[evaluation.REGRESSION_METRICS.name] += regression.regression_metric_rows(number, settings)
     for direction, retrieval_result in retrieved.items():
         rows[evaluation_details.RETRIEVAL.name] += retrieval_result.rows(direction)
-    asked: list[classification.EndpointResult | regression.RegressionResult] = [*endpoints, *regressions]
+    asked: list[EndpointResult | regression.RegressionResult] = [*endpoints, *regressions]
     rows[evaluation_details.COHORT.name] += table_rows.cohort_rows(pairs)
     rows[evaluation_details.ASKED.name] += table_rows.asked_rows(asked)
     rows[evaluation_details.LABELLED.name] += table_rows.labelled_rows(asked)
     rows[evaluation_details.ATTEMPTS.name] += table_rows.attempt_rows(asked)
     rows[evaluation_details.EMBEDDING_MAP.name] += table_rows.map_rows(pairs, ecgs, inputs.target_mean)
-    prediction_columns = [
-        ecg_columns.prediction_columns(result, protocol) for result in endpoints for protocol in result.protocols
-    ]
-    answer_columns = [
-        ecg_columns.answer_columns(result, protocol) for result in endpoints for protocol in result.protocols
-    ]
+    prediction_columns = [prediction_columns(result, protocol) for result in endpoints for protocol in result.protocols]
+    answer_columns = [answer_columns(result, protocol) for result in endpoints for protocol in result.protocols]
     numbers = [
         regression.regression_columns(result, protocol) for result in regressions for protocol in result.predicted
     ]
@@ -96,7 +92,7 @@ def build_tables(
         (evaluation.REGRESSIONS, numbers),
         (evaluation.INTERVALS, [regression.interval_columns(result) for result in regressions if result.answers]),
         (evaluation_details.UNCERTAINTY, [uncertainty]),
-        (evaluation_details.STUDY_TYPICALITY, [studies.study_columns(inputs, settings.typical_share)]),
+        (evaluation_details.STUDY_TYPICALITY, [study_columns(inputs, settings.typical_share)]),
     )
     built = {
         contract.name: contract.build(rows[contract.name]) for contract in evaluation.TABLES if contract.name in rows
@@ -106,7 +102,7 @@ def build_tables(
 
 def _add_protocol_rows(
     rows: Rows,
-    result: classification.EndpointResult,
+    result: EndpointResult,
     ecgs: GaussianTable,
     levels: Mapping[str, np.ndarray],
     settings: EvaluationSettings,
@@ -124,3 +120,46 @@ def _add_protocol_rows(
 def _joined(contract: TableContract, columns: Sequence[Mapping[str, Any]]) -> pa.Table:
     tables = [pa.table(part, schema=contract.schema) for part in columns]
     return pa.concat_tables(tables).combine_chunks() if tables else contract.schema.empty_table()
+
+
+def prediction_columns(result: EndpointResult, protocol: ProtocolResult) -> dict[str, Any]:
+    """Columns of evaluation.PREDICTIONS."""
+    return {
+        "endpoint": [result.endpoint.name] * len(result.label),
+        "protocol": [protocol.protocol] * len(result.label),
+        "record_id": result.record_id,
+        "patient_id": result.patient_id,
+        "split": result.split,
+        "label": result.label,
+        "score": protocol.score,
+        "decision": protocol.decision,
+        "uncertainty": result.uncertainty,
+    }
+
+
+def answer_columns(result: EndpointResult, protocol: ProtocolResult) -> dict[str, Any]:
+    """Columns of evaluation.ANSWERS: what prediction gives for the same ECGs."""
+    return {
+        "endpoint": [result.endpoint.name] * len(result.label),
+        "protocol": [protocol.protocol] * len(result.label),
+        "record_id": result.record_id,
+        "split": result.split,
+        "probability": [None] * len(result.label) if protocol.probability is None else protocol.probability,
+        "distance": protocol.consistent.distance,
+        "deviation": protocol.echo.deviation,
+        "advice": threshold_and_referral.advice(protocol.is_decided & result.is_answerable),
+    }
+
+
+def few_shot_rows(result: EndpointResult) -> Iterator[dict[str, Any]]:
+    """Rows of evaluation.FEW_SHOT, without the number of draws."""
+    label = result.label[result.test]
+    for model, results in result.few_shot.items():
+        for entry in results:
+            yield {
+                "endpoint": result.endpoint.name,
+                "model": model,
+                **asdict(entry),
+                "records": len(label),
+                "positives": int(label.sum()),
+            }

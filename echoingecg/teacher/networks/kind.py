@@ -1,4 +1,4 @@
-"""What a kind of teacher states about itself, and how `teacher.model` leads to one. Needs no torch.
+"""What a kind of teacher states about itself, its identity, and how `teacher.model` leads to one. Needs no torch.
 
 `teacher.model` is `PREFIX:PLACE`. The file of this folder that has the prefix's name (with `_` for `-`) holds a class
 `Kind`; a new file is a new kind. Names without a prefix, `hf-hub:` and `local-dir:` belong to open_clip.
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from echoingecg.teacher.networks.frozen import FrozenTeacher
 
 _OPEN_CLIP = ("", "hf-hub", "local-dir")
-_NO_KIND = ("frozen", "identity", "kind", "load", "open_clip")
+_NO_KIND = ("frozen", "kind", "load", "open_clip")
 WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+TABLE = "table:"  # vectors that were made elsewhere
+_TABLE_SUFFIXES = (".parquet", ".csv")
 
 
 class TeacherKind(ABC):
@@ -81,6 +83,41 @@ def teacher_kind(settings: TeacherSettings) -> TeacherKind:
         raise UserError(f"teacher.model '{settings.model}': unknown schema '{prefix}', use {', '.join(known)}")
     kind: TeacherKind = import_module(f"{package}.{name}").Kind(settings)
     return kind
+
+
+def teacher_identity(settings: TeacherSettings) -> dict[str, str]:
+    """Identifies the teacher by the content of its files: equal identities mean equal teachers.
+
+    Reads and hashes the weights file, or the table of vectors. For 'hf-hub:' it downloads files that are not in the
+    cache yet, so that the identity is the same before and after the first run.
+
+    Raises:
+        UserError: no such model, no weights, or no network to download them.
+    """
+    if (table := table_file(settings)) is not None:
+        return {"model": TABLE.rstrip(":"), "table": hash_files([table])}
+    return teacher_kind(settings).identity()
+
+
+def table_file(settings: TeacherSettings) -> Path | None:
+    """Finds the table of vectors that the recipe names; None for a teacher that reads clips.
+
+    Raises:
+        UserError: there is no such file, or other settings of the teacher need the clips.
+    """
+    if not settings.model.startswith(TABLE):
+        return None
+    path = Path(settings.model.removeprefix(TABLE)).expanduser()
+    if path.suffix not in _TABLE_SUFFIXES or not path.is_file():
+        raise UserError(f"teacher.model '{settings.model}': no such file of a kind {', '.join(_TABLE_SUFFIXES)}")
+    if settings.weights:
+        raise UserError(f"teacher.weights is for an open_clip name; '{TABLE}' brings its own vectors")
+    if settings.view_filter or settings.colour_doppler == "refuse":
+        raise UserError(
+            f"teacher.view_filter and teacher.colour_doppler look at clips, which '{TABLE}' never opens: leave their "
+            "rows out of the table"
+        )
+    return path
 
 
 def weights_file(settings: TeacherSettings, path: str) -> Path:

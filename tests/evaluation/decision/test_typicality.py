@@ -16,7 +16,7 @@ from data_contracts.evaluation_details import STUDY_TYPICALITY
 from data_contracts.prediction import TypicalLimits
 from echoingecg.evaluation.data.inputs import EvaluationInputs
 from echoingecg.evaluation.decision.typicality import Typicality, fit_typicality
-from echoingecg.evaluation.protocols.studies import study_columns
+from echoingecg.evaluation.protocols.trust import study_columns
 from helpers.cases.evaluation_case import make_inputs
 
 FEATURES = 12
