@@ -63,13 +63,13 @@ class Cohort:
             chosen = [self.store.get(self.named)]
             if chosen[0].stage != "ecg":
                 raise StoreError(f"{chosen[0]}: a cohort to search in is an ecg artefact")
-            if _signal_settings(EcgSettings.model_validate(chosen[0].manifest.recipe)) != settings:
+            if _signal_settings(EcgSettings.of_artefact(chosen[0].manifest.recipe)) != settings:
                 raise StoreError(f"{chosen[0]}: its signals are not made as {self.model.student} reads them")
         else:
             chosen = [
                 artefact
                 for artefact in self.store.published("ecg")
-                if _signal_settings(EcgSettings.model_validate(artefact.manifest.recipe)) == settings
+                if _signal_settings(EcgSettings.of_artefact(artefact.manifest.recipe)) == settings
             ]
         if len(chosen) != 1:
             way = (
