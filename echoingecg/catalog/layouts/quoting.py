@@ -6,18 +6,46 @@ reading goes on at the next line.
 """
 
 import re
-from typing import Protocol
+from functools import cache
+from typing import NamedTuple, Protocol
 
-_FIELD = rb'(?:"(?:[^"]++|"")*+"|[^",\r\n]*+)'
-_END = rb"(?:\r\n|\n|\r(?!\n))"
-_RECORD = re.compile(rb"%b(?:,%b)*+%b" % (_FIELD, _FIELD, _END))
-_RECORDS = re.compile(rb"(?:%b(?:,%b)*+%b)*+" % (_FIELD, _FIELD, _END))
-_LAST_RECORD = re.compile(rb"%b(?:,%b)*+\r?+\Z" % (_FIELD, _FIELD))
-_UNFINISHED = re.compile(rb'(?:%b,)*+(?:"(?:[^"]++|"")*+|%b)\r?+\Z' % (_FIELD, _FIELD))
 _LINE = re.compile(rb"[^\r\n]*+(?:\r\n|\n|\r|\Z)")
-_SEVERAL_LINES = re.compile(rb'[,\r\n]"(?:[^"\r\n]++|"")*+[\r\n]')  # and some values of one line that end in a comma
 _QUOTED = re.compile(rb'"((?:[^"]++|"")*+)"')
-_TIME = re.compile(rb"(?:\A|,) *\d{4}-\d\d-\d\d[ T]\d\d:\d\d[^,]*+(?:,|\Z)")
+
+
+class _Patterns(NamedTuple):
+    """Records of a table whose values a separator parts.
+
+    Attributes:
+        record, records: one, or as many as follow each other, with their ends.
+        last_record: one that ends with the text.
+        unfinished: one that more text may end.
+        several_lines: a value with a line break; and some values of one line that end in a separator.
+        time: a date and time that is a whole value of a line.
+    """
+
+    record: re.Pattern[bytes]
+    records: re.Pattern[bytes]
+    last_record: re.Pattern[bytes]
+    unfinished: re.Pattern[bytes]
+    several_lines: re.Pattern[bytes]
+    time: re.Pattern[bytes]
+
+
+@cache
+def _patterns(separator: str) -> _Patterns:
+    part = re.escape(separator.encode())
+    field = rb'(?:"(?:[^"]++|"")*+"|[^"%b\r\n]*+)' % part
+    end = rb"(?:\r\n|\n|\r(?!\n))"
+    record = rb"%b(?:%b%b)*+%b" % (field, part, field, end)
+    return _Patterns(
+        record=re.compile(record),
+        records=re.compile(rb"(?:%b)*+" % record),
+        last_record=re.compile(rb"%b(?:%b%b)*+\r?+\Z" % (field, part, field)),
+        unfinished=re.compile(rb'(?:%b%b)*+(?:"(?:[^"]++|"")*+|%b)\r?+\Z' % (field, part, field)),
+        several_lines=re.compile(rb'[%b\r\n]"(?:[^"\r\n]++|"")*+[\r\n]' % part),
+        time=re.compile(rb"(?:\A|%b) *\d{4}-\d\d-\d\d[ T]\d\d:\d\d[^%b]*+(?:%b|\Z)" % (part, part, part)),
+    )
 
 
 class Source(Protocol):
@@ -35,13 +63,15 @@ class StrictCsv:
         source: the table.
         columns: number of its columns.
         most_bytes: of a record; one that does not end within them is badly quoted.
+        separator: parts the values of a row.
     """
 
     closed = False
 
-    def __init__(self, source: Source, columns: int, most_bytes: int) -> None:
+    def __init__(self, source: Source, columns: int, most_bytes: int, separator: str = ",") -> None:
         self._source, self._most_bytes = source, most_bytes
-        self._columns, self._refused = columns, b"," * columns + b"\n"
+        self._columns, self._separator, self._patterns = columns, separator.encode(), _patterns(separator)
+        self._refused = self._separator * columns + b"\n"
         self._pending, self._ready, self._at_start, self._ended = b"", bytearray(), True, False
 
     def read(self, size: int = -1) -> bytes:
@@ -61,8 +91,8 @@ class StrictCsv:
             position, self._at_start = _end_of(_LINE, text, 0), False
             self._ready += text[:position]
         if b'"' in text or text.count(b"\r") != text.count(b"\r\n"):
-            end = _end_of(_RECORDS, text, position)
-            if not _SEVERAL_LINES.search(text, max(position - 1, 0), end):
+            end = _end_of(self._patterns.records, text, position)
+            if not self._patterns.several_lines.search(text, max(position - 1, 0), end):
                 self._ready += text[position:end]
                 position = end
             position = self._judge(text, position)
@@ -76,12 +106,14 @@ class StrictCsv:
         """Takes records from the text, the badly quoted ones replaced; returns where an unfinished one begins."""
         start = position  # of records that stay as they are
         while position < len(text):
-            record = _RECORD.match(text, position) or (_LAST_RECORD.match(text, position) if self._ended else None)
+            record = self._patterns.record.match(text, position) or (
+                self._patterns.last_record.match(text, position) if self._ended else None
+            )
             if record is not None and not self._holds_another(record[0]):
                 position = record.end()
                 continue
             may_go_on = record is None and not self._ended and len(text) - position < self._most_bytes
-            if may_go_on and _UNFINISHED.match(text, position):
+            if may_go_on and self._patterns.unfinished.match(text, position):
                 break
             self._ready += text[start:position] + self._refused
             start = position = _end_of(_LINE, text, position)
@@ -94,7 +126,9 @@ class StrictCsv:
         So it is where one row lacks its closing mark and a later one its opening mark.
         """
         lines = (line for value in _QUOTED.findall(record) for line in value.splitlines()[1:])
-        return any(line.count(b",") >= self._columns - 1 and _TIME.search(line) for line in lines)
+        return any(
+            line.count(self._separator) >= self._columns - 1 and self._patterns.time.search(line) for line in lines
+        )
 
 
 def _end_of(pattern: re.Pattern[bytes], text: bytes, position: int) -> int:

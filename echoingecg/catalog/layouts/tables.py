@@ -147,7 +147,7 @@ class ExportTable:
         try:
             with pa.input_stream(str(self.path), compression="gzip" if self.path.suffix == _GZIP else None) as stream:
                 reader = arrow_csv.open_csv(
-                    pa.PythonFile(StrictCsv(stream, width, _BLOCK_BYTES), mode="r"),
+                    pa.PythonFile(StrictCsv(stream, width, _BLOCK_BYTES, self.separator), mode="r"),
                     read_options=arrow_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
                     parse_options=arrow_csv.ParseOptions(
                         delimiter=self.separator, newlines_in_values=True, invalid_row_handler=refuse

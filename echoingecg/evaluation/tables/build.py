@@ -14,7 +14,7 @@ from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.decision import threshold_and_referral
 from echoingecg.evaluation.metrics import selective, shift
 from echoingecg.evaluation.protocols import regression, retrieval
-from echoingecg.evaluation.protocols.classification import EndpointResult, ProtocolResult
+from echoingecg.evaluation.protocols.classification import SHOWN_PROTOCOLS, EndpointResult, ProtocolResult
 from echoingecg.evaluation.protocols.trust import CohortTrust, study_columns
 from echoingecg.evaluation.tables import rows as table_rows
 from echoingecg.recipe import EvaluationSettings
@@ -74,8 +74,8 @@ def build_tables(
     rows[evaluation_details.LABELLED.name] += table_rows.labelled_rows(asked)
     rows[evaluation_details.ATTEMPTS.name] += table_rows.attempt_rows(asked)
     rows[evaluation_details.EMBEDDING_MAP.name] += table_rows.map_rows(pairs, ecgs, inputs.target_mean)
-    prediction_columns = [prediction_columns(result, protocol) for result in endpoints for protocol in result.protocols]
-    answer_columns = [answer_columns(result, protocol) for result in endpoints for protocol in result.protocols]
+    predictions = [prediction_columns(result, protocol) for result in endpoints for protocol in result.protocols]
+    answers = [answer_columns(result, protocol) for result in endpoints for protocol in result.protocols]
     numbers = [
         regression.regression_columns(result, protocol) for result in regressions for protocol in result.predicted
     ]
@@ -87,8 +87,8 @@ def build_tables(
         "is_typical": trust.is_typical,
     }
     columns = (
-        (evaluation.PREDICTIONS, prediction_columns),
-        (evaluation.ANSWERS, answer_columns),
+        (evaluation.PREDICTIONS, predictions),
+        (evaluation.ANSWERS, answers),
         (evaluation.REGRESSIONS, numbers),
         (evaluation.INTERVALS, [regression.interval_columns(result) for result in regressions if result.answers]),
         (evaluation_details.UNCERTAINTY, [uncertainty]),
@@ -110,7 +110,7 @@ def _add_protocol_rows(
     for scores in table_rows.protocol_scores(result, ecgs, levels):
         rows[evaluation.RULES.name].append(scores.name | scores.choices.row())
         rows[evaluation.METRICS.name] += table_rows.metric_rows(scores, settings)
-        if scores.protocol in classification.SHOWN_PROTOCOLS:
+        if scores.protocol in SHOWN_PROTOCOLS:
             rows[evaluation.STRATA.name] += table_rows.strata_rows(scores, settings)
             rows[evaluation.RELIABILITY.name] += table_rows.reliability_rows(scores, settings.reliability_bins)
             rows[evaluation_details.TRANSFER.name] += table_rows.transfer_rows(scores, settings)

@@ -108,3 +108,11 @@ def test_a_mark_without_end_in_a_large_table_is_one_row(tmp_path: Path) -> None:
     rows[7] = rows[7].replace("Sinus", '"Sinus')
     frame, malformed = read(tmp_path, (",".join([*HEADER, "rest"]) + "\n" + "".join(rows)).encode())
     assert (len(frame), malformed) == (119_999, ["reports.csv#9"])
+
+
+def test_semicolons_part_values_where_the_layout_says_so(tmp_path: Path) -> None:
+    content = 'a;b\n1;"x, y"\n2;"z\n3;"w"\n4;v\n'
+    (tmp_path / "t.csv").write_text(content)
+    frame, malformed = find_tables(tmp_path, ["t.csv"], 0, separator=";")["t.csv"].read(["a", "b"])
+    assert dict(zip(frame["a"], frame["b"], strict=True)) == {"1": "x, y", "3": "w", "4": "v"}
+    assert malformed == ["t.csv#3"]
