@@ -13,15 +13,17 @@ from torchvision import transforms
 from echoingecg.common.prompt_ranking import best_median, values_by_rank
 from echoingecg.recipe import TeacherSettings
 from echoingecg.teacher.decode import decode_frames, read_header
-from echoingecg.teacher.frames import read_clip, teacher_region
+from echoingecg.teacher.frames import read_clip
 from echoingecg.teacher.networks.kind import teacher_identity
 from echoingecg.teacher.networks.load import load_teacher
 from echoingecg.teacher.networks.open_clip import CONFIG, WEIGHTS
+from echoingecg.teacher.regions import teacher_region
 from helpers.echo.echo_clip_folder import write_folder
 
 PUBLISHED = {
     "mask": False,
     "region": "first",
+    "stale_region": "rescale",  # of pydicom's reduced clip
     "crop": "centre",
     "channels": "bgr",
     "frame_stride": 2,
@@ -46,7 +48,7 @@ def test_the_published_example(tmp_path: Path, shipped_clip: Path) -> None:
     settings = TeacherSettings(model=f"local-dir:{tmp_path}", **PUBLISHED)
     teacher = load_teacher(settings, "cpu")
     clip = read_header(shipped_clip)
-    box = teacher_region(clip, "first")
+    box = teacher_region(clip, settings)
     pictures = [cropped(frame[box])[..., ::-1] for frame in decode_frames(clip, list(range(clip.frames)))]
     images = torch.stack([prepare(transforms.ToPILImage()(picture.copy())) for picture in pictures])
     prompts = [EJECTION.format(value) for value in range(101)]

@@ -24,10 +24,12 @@ from transformers import (
 
 from echoingecg.common import UserError
 from echoingecg.recipe import TeacherSettings
+from echoingecg.teacher.decode import decode_frames, read_header
 from echoingecg.teacher.frames import read_clip
 from echoingecg.teacher.networks.frozen import FrozenTeacher, Preprocessing
 from echoingecg.teacher.networks.kind import teacher_identity
 from echoingecg.teacher.networks.load import load_teacher
+from echoingecg.teacher.regions import teacher_region
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "left", "ventricle", "is", "dilated", "."]
 SENTENCES = ["The left ventricle is dilated.", "The ventricle"]
@@ -315,13 +317,14 @@ def test_an_unknown_prefix_lists_the_kinds() -> None:
 
 def test_the_published_crop_of_a_real_clip(shipped_clip: Path) -> None:
     """Every second of the first 40 frames, the central square less a tenth, cubic: ECHO-CLIP's own example."""
-    settings = TeacherSettings(
-        mask=False, region="first", crop="centre", frame_stride=2, max_frames=20, frames_from="start", channels="bgr"
-    )
+    stale = {"mask": False, "region": "first", "stale_region": "rescale"}  # of pydicom's reduced clip
+    settings = TeacherSettings(crop="centre", frame_stride=2, max_frames=20, frames_from="start", **stale)
     seen = read_clip(shipped_clip, settings, 224)
-    whole = read_clip(shipped_clip, TeacherSettings(mask=False, region="first"), 8)
+    whole = read_clip(shipped_clip, TeacherSettings(**stale), 112)
     assert len(seen) == min(20, -(-len(whole) // 2))
-    full = _region(shipped_clip)
+    clip = read_header(shipped_clip)
+    box = teacher_region(clip, settings)
+    full = [frame[box] for frame in decode_frames(clip, list(range(clip.frames)))]
     for index in (0, len(seen) - 1):
         picture = full[2 * index]
         height, width = picture.shape[:2]
@@ -334,15 +337,6 @@ def test_the_published_crop_of_a_real_clip(shipped_clip: Path) -> None:
         x, y = round(int(picture.shape[1] * 0.1)), round(int(picture.shape[0] * 0.1))
         picture = picture[y:-y, x:-x]
         np.testing.assert_array_equal(seen[index], cv2.resize(picture, (224, 224), interpolation=cv2.INTER_CUBIC))
-
-
-def _region(path: Path) -> np.ndarray:
-    from echoingecg.teacher.decode import decode_frames, read_header
-    from echoingecg.teacher.frames import teacher_region
-
-    clip = read_header(path)
-    box = teacher_region(clip, "first")
-    return np.stack([frame[box] for frame in decode_frames(clip, list(range(clip.frames)))])
 
 
 def test_colours_can_be_exchanged(vit: Path) -> None:

@@ -40,7 +40,9 @@ def test_prefect_yaml_is_printed() -> None:
     assert call("deployments").stdout == (ROOT / "prefect.yaml").read_text()
 
 
-@pytest.mark.parametrize("name", ["[old]", "a[/b]", ":smile:"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("[old]", marks=pytest.mark.slow), "a[/b]", pytest.param(":smile:", marks=pytest.mark.slow)]
+)
 def test_a_path_is_text_whatever_its_name(name: str, tmp_path: Path) -> None:
     """`[old]` and `[/b]` are markup to the library that prints the tables."""
     workspace = tmp_path / name
@@ -61,6 +63,7 @@ def test_a_path_is_text_whatever_its_name(name: str, tmp_path: Path) -> None:
         assert name in done.stdout, command
 
 
+@pytest.mark.slow
 def test_predict_is_told_what_files_do_not_state(tmp_path: Path) -> None:
     """The answers to an array are those to the WFDB record of the same steps."""
     with tarfile.open(DATA / "pinned_workspace.tar.xz") as archive:

@@ -33,6 +33,7 @@ def test_what_cannot_be_drawn_is_one_line(tmp_path: Path) -> None:
         assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_array_is_drawn_as_stated(tmp_path: Path) -> None:
     """The same picture as of the file whose numbers the array holds; without the words it is refused in one line."""
     file, steps = tmp_path / "ecg.npy", ecg_steps()

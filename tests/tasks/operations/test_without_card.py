@@ -90,6 +90,7 @@ def test_a_finding_is_among_the_doubts(imported: Artefact, store: ArtefactStore,
     assert "flat" in row["findings"]
 
 
+@pytest.mark.slow
 def test_predict_embed_and_search_on_the_command_line(
     imported: Artefact, store: ArtefactStore, files: list[str], tmp_path: Path
 ) -> None:
@@ -123,6 +124,7 @@ def test_predict_embed_and_search_on_the_command_line(
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
 
 
+@pytest.mark.slow
 def test_search_among_the_ecgs_of_a_cohort(golden: Path, copied: Run, tmp_path: Path) -> None:
     """The nearest ECGs by every distance; studies of a teacher that is not the student's are never compared."""
     store = copied.job.store

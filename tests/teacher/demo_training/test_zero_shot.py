@@ -20,9 +20,8 @@ def by_hand(frames: np.ndarray, prompts: np.ndarray, values: list[float]) -> flo
         likeness = [(float(np.dot(frame, prompt)), value) for prompt, value in zip(prompts, values, strict=True)]
         ranked.append([value for _, value in sorted(likeness, key=lambda one: -one[0])])
     averages = [sum(frame[rank] for frame in ranked) / len(ranked) for rank in range(len(values))]
-    best = sorted(averages[: max(round(0.2 * len(values)), 1)])
-    middle = len(best) // 2
-    return best[middle] if len(best) % 2 else (best[middle - 1] + best[middle]) / 2
+    best = sorted(averages[: max(int(0.2 * len(values)), 1)])
+    return best[(len(best) - 1) // 2]
 
 
 @given(st.integers(1, 6), st.integers(1, 40), st.integers(0, 999))
