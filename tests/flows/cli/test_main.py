@@ -144,6 +144,7 @@ def test_recipe_and_doctor(tmp_path: Path) -> None:
     assert call("doctor", PREFECT_API_URL="http://127.0.0.1:9/api").returncode == 0  # dropped by `call`
 
 
+@pytest.mark.slow
 def test_the_whole_dag_with_its_own_server(tmp_path: Path) -> None:
     """First run makes six, second shows six cached; a fault inside the flow is one line and exit code 2."""
     arguments = ["run", "smoke", "--workspace", str(tmp_path / "workspace")]

@@ -113,6 +113,7 @@ def call(*arguments: str, workspace: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
+@pytest.mark.slow
 def test_the_command_line(case, artefact, tmp_path):
     workspace, out = tmp_path / "workspace", tmp_path / "out"
     made = call("import-released", str(case.weights), str(case.scaler), "--text", case.text, workspace=workspace)
