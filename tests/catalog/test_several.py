@@ -37,7 +37,7 @@ def built(*exports: SitedExport, **settings: Any) -> Any:
 
 
 def other_hospital(root: Path, patients: int = 3) -> Path:
-    """The same numbers of patients, ECGs, studies and reports, and the same names of files, as `generic_export`."""
+    """Writes an export whose numbers and file names are those of `generic_export`."""
     export = generic_export(root, patients)
     for number in range(patients):
         write_ecg(root / f"signals/rec{number}", 100 + number)

@@ -35,7 +35,7 @@ def test_what_cannot_be_drawn_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_array_is_drawn_as_stated(tmp_path: Path) -> None:
-    """The same picture as of the file whose numbers the array holds; without the words it is refused in one line."""
+    """An array with its leads, unit and rate stated gives the source file's picture, and is refused without them."""
     file, steps = tmp_path / "ecg.npy", ecg_steps()
     np.save(file, steps)
     stated = ("--unit", "5 uV", "--sampling-frequency", "500", "--leads", ",".join(CLINICAL))

@@ -224,7 +224,7 @@ durationperchannel="{steps.shape[1] * 1000 // fs}">{base64.b64encode(data).decod
 
 
 def write_every(folder: Path, steps: np.ndarray) -> dict[str, Path]:
-    """The same ECG at 500 Hz in every format; those of NEED_STATED need leads, unit and rate stated."""
+    """Writes one ECG at 500 Hz in every format; those of NEED_STATED need leads, unit and rate stated."""
     return {
         **{f"wfdb {form}": write_wfdb(folder, steps, form=form) for form in ("16", "24", "32", "212", "516", "524")},
         "dicom": write_dicom(folder, steps),

@@ -38,7 +38,7 @@ def resized(frames: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def masked_112(frames: np.ndarray) -> np.ndarray:
-    """As EchoNet-Dynamic publishes clips: grey, black beside the sector, a square of 112 px, coded as JPEG."""
+    """Makes a clip like EchoNet-Dynamic's: grey, black beside the sector, a square of 112 px, coded as JPEG."""
     mask = sector_of(frames).mask
     left = int(np.flatnonzero(mask.any(axis=0)).mean()) - mask.shape[0] // 2
     left = max(min(left, mask.shape[1] - mask.shape[0]), 0)

@@ -72,7 +72,7 @@ def test_fewer_encoded_frames_stated_than_stored_are_refused(
 def test_two_images_in_the_place_of_a_frame_are_refused(
     write_clip: WriteClip, heart: np.ndarray, between: bytes
 ) -> None:
-    """As many fragments as stated frames, each with two images: half of the frames would be lost in silence."""
+    """Fragments as many as the stated frames, with two images in each: half of the frames would be lost in silence."""
     streams = [jpeg(first) + between + jpeg(second) for first, second in zip(heart[::2], heart[1::2], strict=True)]
     assert refusal(write_clip(streams, **FACTS)).startswith("unreadable: two images")
 

@@ -184,7 +184,7 @@ def test_of_a_stream_without_markers_the_header_tells(write_clip: WriteClip, hea
 def test_a_colour_space_that_the_picture_contradicts_is_refused(
     write_clip: WriteClip, heart: np.ndarray, coded: str, stated: str, stored: str
 ) -> None:
-    """The same pixels under the right name are read, as pydicom converts them."""
+    """Pixels whose stated colour space is the true one are read, and equal pydicom's conversion."""
     samples = convert_color_space(heart, "RGB", stored)
     facts = {"Rows": 96, "Columns": 128}
     if coded == "native":
