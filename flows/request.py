@@ -12,7 +12,6 @@ from echoingecg.catalog.exports import SitedExport, check_different
 from echoingecg.common import UserError
 from echoingecg.recipe import Recipe, read_recipe, with_overrides
 from tasks.base.workspace import Workspace
-from tasks.catalog import simulated_export
 from tasks.store import ArtefactStore, Job, stages_to_run, upstream_of
 
 ShippedRecipe = Literal["demo", "findings", "paper", "smoke"]
@@ -112,6 +111,8 @@ def make_job(
 
 
 def _simulated(place: Workspace, recipe: Recipe) -> SitedExport:
+    from tasks.catalog import simulated_export  # Prefect: not for a list of artefacts
+
     return SitedExport(simulated_export(place, recipe))
 
 

@@ -9,22 +9,17 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from rich import console, progress
 from rich.table import Table
 
 from data_contracts import conventions, evaluation, evaluation_details, quarantine
 from echoingecg.common import Progress
-from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
-from echoingecg.prediction.files import ReadingCounts
-from tasks.all_stages import plans
-from tasks.operations.drift import DriftResult
-from tasks.operations.evaluate import JudgedCohort
 from tasks.store import Artefact, ArtefactStore, Job
 
-if TYPE_CHECKING:
-    from echoingecg.prediction.predictor import Predicted  # torch
+if TYPE_CHECKING:  # each loads SciPy, Prefect or torch: a list of artefacts must not wait for them
+    from echoingecg.prediction.predictor import Predicted
+    from tasks.operations.drift import DriftResult
+    from tasks.operations.evaluate import JudgedCohort
 
 _MAX_FILES_SHOWN = 50  # of more files only counts are printed
 _console = console.Console(soft_wrap=True, markup=False, emoji=False)
@@ -40,8 +35,10 @@ def print_run(artefacts: Mapping[conventions.Stage, Artefact]) -> None:
 _JUDGED = ("auroc", "balanced_accuracy", "answered_share", "prevalence", "calibration_slope", "calibration_intercept")
 
 
-def print_judged(judged: JudgedCohort) -> None:
+def print_judged(judged: "JudgedCohort") -> None:
     """Prints how a student does on a cohort: the card's own protocol, with 95 % intervals; then where the report is."""
+    from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
+
     card = LoadedReadingCard.load(judged.folder).card
     rows = [
         row
@@ -66,7 +63,7 @@ def _with_interval(row: dict[str, Any] | None) -> str:
     return f"{row['value']:.2f}{interval}"
 
 
-def print_drift(result: DriftResult) -> None:
+def print_drift(result: "DriftResult") -> None:
     """Prints every measure with its sizes, the verdict, and the paths of both files on the last lines."""
     columns = ("measure", "trained", "new", "difference (95 %)", "limit", "ECGs", "patients", "")
     table = Table(*columns, title=f"{result.drift.student}, {result.drift.evaluation}", title_justify="left")
@@ -91,6 +88,8 @@ def print_drift(result: DriftResult) -> None:
 
 def print_status(job: Job) -> None:
     """Prints the versions that a recipe leads to, stage by stage, published or not."""
+    from tasks.all_stages import plans
+
     table = Table("stage", "version", "state", "counts", title=f"{job.workspace.root}", title_justify="left")
     if not job.export.is_dir():
         _console.print(f"export {job.export} is not there yet: nothing has run")
@@ -128,6 +127,8 @@ def print_artefact(store: ArtefactStore, name: str) -> None:
 
 
 def _private_paths(store: ArtefactStore) -> dict[str, str]:
+    import pyarrow.parquet as pq
+
     paths: dict[str, str] = {}
     private = store.workspace.private
     for index in sorted([*private.glob("sources-*.parquet"), *private.glob("rows-*.parquet")]):
@@ -188,6 +189,8 @@ def progress_line(what: str) -> Iterator[Progress]:
 
 def print_readings(blocks: Iterable["Predicted"], files: Sequence[str], title: str) -> None:
     """Prints every answer and number for a few files; for many, how many ECGs had which answer."""
+    import pyarrow.compute as pc
+
     if len(files) > _MAX_FILES_SHOWN:
         print_counts(blocks, title)
         _console.print("--parquet or --json gives every ECG")
@@ -216,6 +219,8 @@ def print_readings(blocks: Iterable["Predicted"], files: Sequence[str], title: s
 
 def print_counts(blocks: Iterable["Predicted"], title: str) -> None:
     """Prints how many ECGs had which answer, and how many files were refused."""
+    from echoingecg.prediction.files import ReadingCounts
+
     tally = ReadingCounts()
     for block in blocks:
         tally.add(block)
