@@ -13,8 +13,8 @@ from data_contracts.tables import TableContract, column
 
 # 1 had only `predictions` and `metrics`; 2 lacked some tables; 3 had no reading card; 4 had neither `answers` nor the
 # tables of `evaluation_details`, and another referral rule; 5 limits in scores instead of predictive deviations, and no
-# typicality: the `rules`, card and report of both are refused. The rest is read.
-CONTRACT_VERSION = 6
+# typicality: the `rules`, card and report of both are refused; 6 lacked `teacher_check`. The rest is read.
+CONTRACT_VERSION = 7
 
 REPORT = "report.html"
 MODEL_CARD = "model_card.md"

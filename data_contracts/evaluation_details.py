@@ -218,7 +218,26 @@ TRANSFER = TableContract(
     unique=("endpoint", "protocol", "metric", "at"),
 )
 
-SPACE_TABLES = (UNCERTAINTY, STUDY_TYPICALITY, SHIFT, RETRIEVAL, STRESS, TRANSFER)
+TEACHER_CHECK = TableContract(
+    "teacher_check",
+    (
+        *_ENDPOINT,
+        column("method", pa.string(), "prompts (the teacher's text tower), or probe (ridge regression, patient folds)"),
+        column("metric", pa.string(), "auroc of a question; pearson, mae and bias (read less measured) of a number"),
+        column("value", pa.float64(), "over echo studies with the measurement; null where undefined", optional=True),
+        LOW,
+        HIGH,
+        column("limit", pa.float64(), "least value by the recipe; null for other metrics", optional=True),
+        column("is_below", pa.bool_(), "whether the value is below the limit; null where too few tell", optional=True),
+        column("studies", pa.int64(), "echo studies that were compared, 1,000 at most"),
+        column("patients", pa.int64(), "their patients"),
+        column("positives", pa.int64(), "studies with label 1; null for a number", optional=True),
+    ),
+    _checks,
+    unique=("kind", "endpoint", "method", "metric"),
+)
+
+SPACE_TABLES = (UNCERTAINTY, STUDY_TYPICALITY, SHIFT, RETRIEVAL, STRESS, TRANSFER, TEACHER_CHECK)
 
 
 def _external_checks(check: Any) -> Mapping[str, Any]:

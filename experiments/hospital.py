@@ -78,7 +78,7 @@ class Hospital:
 def build(order: Order, seed: int) -> None:
     """Simulates, runs the stages (those that are published cost nothing), and embeds the prompts by the teacher."""
     from echoingecg.simulator.export import simulate
-    from echoingecg.teacher.networks.load import load_teacher
+    from echoingecg.teacher.networks.kind import load_teacher
 
     job = _job(order, seed)
     if not job.export.exists():

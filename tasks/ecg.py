@@ -198,10 +198,10 @@ def pages_of(workspace: Workspace, artefact: Artefact, record_ids: Sequence[str]
     ]
 
 
-def _show(workspace: Workspace, artefact: Artefact) -> None:
+def _show(job: Job, inputs: Inputs, artefact: Artefact) -> None:
     """Publishes the refusals, the findings and a page to Prefect. They name no patient."""
     lines = [f"- {name}: {number:,} ECGs" for name, number in finding_counts(artefact).items()] or ["Nothing found."]
-    page = sample_page(workspace, artefact)
+    page = sample_page(job.workspace, artefact)
     if page is not None:
         lines.append("\n" + stage.png_in_markdown("two filtered ECGs", page))
     stage.show_samples(artefact, "ECGs", lines)

@@ -13,7 +13,7 @@ from data_contracts import evaluation as contract
 from echoingecg.common import Progress, StoreError, UserError, hash_files
 from echoingecg.evaluation import CODE_VERSION
 from echoingecg.recipe import EcgSettings, EvaluationSettings
-from echoingecg.teacher.networks.kind import table_file
+from echoingecg.teacher.networks.kind import load_teacher, table_file
 from tasks import ecg as ecg_stage
 from tasks import stage
 from tasks import student as student_stage
@@ -37,7 +37,6 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     from echoingecg.evaluation.data.models import read_external
     from echoingecg.evaluation.evaluate import evaluate  # torch, matplotlib: not for a cached run
     from echoingecg.student.store import load
-    from echoingecg.teacher.networks.load import load_teacher
 
     settings, where = job.recipe.evaluation, device(job.recipe.execution)
     signals = PoolSignals(job.workspace, inputs["ecg"])
@@ -66,6 +65,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         compared={name: load(_checked(job, name, inputs["pairs"]).folder, where) for name in settings.compare},
         external={name: read_external(name, Path(path)) for name, path in settings.external.items()},
         content_hashes=signals.content_hashes,
+        study_vectors=teacher_stage.vector_reader(job.workspace, inputs["teacher"]),
     )
     return Built(evaluate(evaluated, settings, folder, progress))
 
@@ -218,7 +218,7 @@ def _inputs(store: ArtefactStore, artefact: Artefact) -> Inputs:
     return inputs
 
 
-def _show(workspace: Workspace, artefact: Artefact) -> None:
+def _show(job: Job, inputs: Inputs, artefact: Artefact) -> None:
     """Publishes small copies of the figures to Prefect, in the order of their names, as far as they fit."""
     lines: list[str] = []
     for path in sorted((artefact.folder / contract.FIGURES).glob("*.png")):

@@ -65,7 +65,7 @@ def check_labels(job: Job, inputs: Inputs, paired: Artefact) -> None:
     settings = job.recipe.evaluation
     if not (settings.endpoints or settings.regressions) or job.recipe.execution.allow_unlabelled:
         return
-    labels, sex = pairs.LABELS.read(paired.folder), _sex(inputs["catalog"])
+    labels, sex = pairs.LABELS.read(paired.folder), sex_of_patients_in(inputs["catalog"])
     sides = set(pairs.PATIENTS.read(paired.folder)["split"].to_pylist())
     faults = [
         fault
@@ -91,7 +91,7 @@ def _stop_or_warn(job: Job, artefact: Artefact, listed: Artefact, faults: list[U
     )
 
 
-def _sex(listed: Artefact) -> dict[str, str]:
+def sex_of_patients_in(listed: Artefact) -> dict[str, str]:
     """F or M of each patient whose ECGs state one of them."""
     ecgs = catalog.ECGS.read(listed.folder).select(["record_id", "patient_id"])
     stated = (

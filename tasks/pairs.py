@@ -1,14 +1,26 @@
-"""Stage pairs: which ECG belongs to which study and which text, and on which side of the split each patient is."""
+"""Stage pairs: which ECG belongs to which study and which text, and on which side of the split each patient is.
+
+Labels are known from here on, and nothing is trained yet: so this is where a run says whether the teacher reads these
+echo studies at all.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from prefect.artifacts import create_table_artifact
 
 from data_contracts import catalog, ecg, teacher
 from data_contracts import pairs as contract
 from echoingecg.common import ContractError, Progress
 from echoingecg.pairs import CODE_VERSION
+from echoingecg.teacher.networks.kind import load_teacher, table_file
 from tasks import stage
-from tasks.label_check import check_labels
+from tasks import teacher as teacher_stage
+from tasks.base.progress import in_run, logger
+from tasks.base.workers import device
+from tasks.label_check import check_labels, sex_of_patients_in
 from tasks.store import Artefact, ArtefactStore, Built, Inputs, Job
 
 
@@ -69,5 +81,42 @@ def check_sides_of_student(store: ArtefactStore, student: Artefact, paired: Arte
         check_same_sides(sides_of(theirs), sides_of(paired), f"{student}'s")
 
 
-WORK = stage.StageWork("pairs", contract.CONTRACT_VERSION, CODE_VERSION, _build, check=check_labels)
+def teacher_check(job: Job, inputs: Inputs, paired: Artefact) -> list[dict[str, Any]]:
+    """Compares what the teacher reads in the echo studies with their measurements: rows of TEACHER_CHECK.
+
+    Args:
+        job: names the teacher, and the questions and numbers of the section `evaluation`.
+        inputs: of the stage.
+        paired: its artefact.
+    """
+    from echoingecg.evaluation.protocols.teacher_check import StudyVectors, check_teacher
+
+    settings, embedded = job.recipe.evaluation, inputs["teacher"]
+    if not settings.endpoints and not settings.regressions:
+        return []
+    is_table = table_file(job.recipe.teacher) is not None
+    network = None if is_table else load_teacher(job.recipe.teacher, device(job.recipe.execution))
+    studies = teacher.STUDIES.read(embedded.folder)["study_id"].to_pylist()
+    return check_teacher(
+        StudyVectors(np.array(studies, dtype=np.str_), teacher_stage.vector_reader(job.workspace, embedded)),
+        contract.LABELS.read(paired.folder),
+        settings,
+        network.embed_text if network is not None and network.has_text_tower else None,
+        sex_of_patients_in(inputs["catalog"]),
+    )
+
+
+def _show(job: Job, inputs: Inputs, artefact: Artefact) -> None:
+    """Warns of findings that the teacher does not read here, and publishes the comparison to Prefect."""
+    from echoingecg.evaluation.protocols.teacher_check import warnings_of
+
+    rows = teacher_check(job, inputs, artefact)
+    for line in warnings_of(rows):
+        logger().warning(line)
+    if rows and in_run():
+        description = f"{artefact}: the teacher's own reading of the echo studies, against their measurements"
+        create_table_artifact(rows, key="teacher-check", description=description)
+
+
+WORK = stage.StageWork("pairs", contract.CONTRACT_VERSION, CODE_VERSION, _build, show=_show, check=check_labels)
 pairs = stage.as_task(WORK)

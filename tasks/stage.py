@@ -16,7 +16,7 @@ from prefect.variables import Variable
 from data_contracts import conventions, quarantine
 from echoingecg.common import Progress, StoreError, UserError
 from tasks.base import progress
-from tasks.base.workspace import Workspace, writing_to
+from tasks.base.workspace import writing_to
 from tasks.store import Artefact, Built, Inputs, Job, Plan
 
 ARTEFACTS_URL = "echoingecg_artefacts"  # Prefect variable: where a web server offers <workspace>/artefacts
@@ -32,7 +32,8 @@ class StageWork:
         code_version: of echoingecg/<stage>, raised by hand when results change.
         build: (job, inputs, folder, progress) -> Built; writes the artefact's files into the folder.
         source: what else the version depends on, such as the export's content or the teacher's weights.
-        show: publishes pictures of a new artefact to Prefect, inside the task run.
+        show: (job, inputs, artefact), for a new artefact: publishes pictures and tables to Prefect, inside the task
+            run, and warns.
         report: name of the artefact's file that a person opens; Prefect shows a link to it.
         check: (job, inputs, artefact), in a run, for a new artefact and for one that was there; raises UserError where
             the stages after it would work in vain.
@@ -43,7 +44,7 @@ class StageWork:
     code_version: int
     build: Callable[[Job, Inputs, Path, Progress], Built]
     source: Callable[[Job], dict[str, str]] = lambda job: {}
-    show: Callable[[Workspace, Artefact], None] | None = None
+    show: Callable[[Job, Inputs, Artefact], None] | None = None
     report: str = ""
     check: Callable[[Job, Inputs, Artefact], None] | None = None
 
@@ -100,7 +101,7 @@ def as_task(work: StageWork) -> Task[..., Any]:
         used = {name: inputs[name] for name in conventions.UPSTREAM[work.stage]}
         artefact, is_cached = work.run(job, used)
         counts = ", ".join(f"{count} {name}" for name, count in artefact.manifest.counts.items())
-        progress.only_shown(lambda: _show(job.workspace, work, artefact, is_cached))
+        progress.only_shown(lambda: _show(job, used, work, artefact, is_cached))
         if work.check is not None:
             work.check(job, used, artefact)
         return progress.Outcome(f"{artefact}: {counts}", artefact, "Cached" if is_cached else None)
@@ -167,7 +168,7 @@ def png_in_markdown(text: str, png: bytes) -> str:
     return f"![{text}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"
 
 
-def _show(workspace: Workspace, work: StageWork, artefact: Artefact, is_cached: bool) -> None:
+def _show(job: Job, inputs: Inputs, work: StageWork, artefact: Artefact, is_cached: bool) -> None:
     """Shows the result, a link to the report, and samples of a new artefact in Prefect; refusals in the log."""
     reasons = sorted(reasons_of(artefact).items())
     for reason, count in reasons:
@@ -185,7 +186,7 @@ def _show(workspace: Workspace, work: StageWork, artefact: Artefact, is_cached: 
         link = _link(artefact, work.report)
         artifacts.create_link_artifact(link, f"report of {artefact}", key=f"{artefact.stage}-report", description=link)
     if work.show is not None and not is_cached:
-        work.show(workspace, artefact)
+        work.show(job, inputs, artefact)
 
 
 def _link(artefact: Artefact, report: str) -> str:

@@ -6,7 +6,7 @@ No picture names anyone: frames are black outside the sector, where scanners pri
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from data_contracts.manifest import PoolSnapshot
 from echoingecg.common import Progress, fingerprint, hash_array, key_rows
 from echoingecg.recipe import PairsSettings, TeacherSettings
 from echoingecg.teacher import CODE_VERSION
-from echoingecg.teacher.networks.kind import table_file, teacher_identity
+from echoingecg.teacher.networks.kind import load_teacher, table_file, teacher_identity
 from tasks import pools, stage
 from tasks.base.workers import mapper, replicas
 from tasks.base.workspace import Workspace
@@ -114,7 +114,6 @@ class _Filled:
 
 def _from_clips(job: Job, listed: pa.Table, progress: Progress) -> _Filled:
     """Embeds the clips that the pool lacks."""
-    from echoingecg.teacher.networks.load import load_teacher  # torch: not for a cached run
 
     settings, execution = job.recipe.teacher, job.recipe.execution
     teachers = [load_teacher(settings, device, execution.compile_teacher) for device in replicas(execution)]
@@ -255,6 +254,26 @@ def read_targets(artefact: Artefact) -> tuple[pa.Table, np.ndarray, np.ndarray]:
     return contract.STUDIES.read(artefact.folder), mean, log_var
 
 
+def vector_reader(workspace: Workspace, artefact: Artefact) -> Callable[[int], np.ndarray]:
+    """Opens the vectors of the studies: from a row of STUDIES to all vectors of its clips, (vector, D) float16.
+
+    Raises:
+        StoreError: the pool is gone.
+    """
+    assert artefact.manifest.run.pool is not None
+    group = pools.Pool.read(workspace, artefact.manifest.run.pool)
+    starts, lengths = pools.rows_of(group, contract.CLIP_START), pools.rows_of(group, contract.CLIP_FRAMES)
+    embedding, row_of = pools.array_of(group, contract.EMBEDDING), pools.rows_by_key(group)
+    clips = contract.clips_contract(artefact.manifest.contract_version).read(artefact.folder)
+    rows: dict[str, list[int]] = defaultdict(list)
+    for study, content in zip(clips["study_id"].to_pylist(), clips["content_hash"].to_pylist(), strict=True):
+        rows[study].append(row_of[content])
+    studies = contract.STUDIES.read(artefact.folder)["study_id"].to_pylist()
+    return lambda study: np.concatenate(
+        _vectors(embedding, starts[rows[studies[study]]], lengths[rows[studies[study]]])
+    )
+
+
 def targets_in_chunks(artefact: Artefact, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields (mean, log_var) of `size` studies at a time, in their order, so that memory does not grow with them."""
     group = zarr.open_group(artefact.folder / contract.TARGETS_GROUP, mode="r")
@@ -323,11 +342,11 @@ def embedding_map(workspace: Workspace, artefact: Artefact) -> bytes | None:
     return draw_embedding_map(mean, values, measurement, ", ".join(sorted(set(chosen["unit"]))))
 
 
-def _show(workspace: Workspace, artefact: Artefact) -> None:
+def _show(job: Job, inputs: Inputs, artefact: Artefact) -> None:
     """Publishes the refusals and both pictures to Prefect."""
     pictures = {
         "clips as the teacher sees them": contact_sheet(artefact),
-        "map of the studies": embedding_map(workspace, artefact),
+        "map of the studies": embedding_map(job.workspace, artefact),
     }
     lines = [stage.png_in_markdown(text, png) + "\n" for text, png in pictures.items() if png is not None]
     stage.show_samples(artefact, "echo files", lines)

@@ -10,7 +10,7 @@ from data_contracts import evaluation, evaluation_details, prediction
 from echoingecg.common import Progress, UserError, no_progress, one_blas_thread
 from echoingecg.evaluation.data import names
 from echoingecg.evaluation.data.embed import GaussianTable, Signals, StudentModel
-from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs, Provenance
+from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs, Provenance, strings
 from echoingecg.evaluation.data.models import Models, read_models
 from echoingecg.evaluation.decision import reading_card
 from echoingecg.evaluation.decision.answers import answer_ecgs
@@ -18,6 +18,7 @@ from echoingecg.evaluation.decision.nested import chains
 from echoingecg.evaluation.decision.numbers import LoadedNumber, limits_of_questions
 from echoingecg.evaluation.protocols import classification, regression, retrieval, stress
 from echoingecg.evaluation.protocols.leave_site_out import leave_sites_out
+from echoingecg.evaluation.protocols.teacher_check import StudyVectors, check_teacher
 from echoingecg.evaluation.protocols.trust import CohortTrust
 from echoingecg.evaluation.report.render import write_report
 from echoingecg.evaluation.report.tables import question
@@ -148,6 +149,10 @@ def evaluate(
     tables[evaluation_details.STRESS.name] = evaluation_details.STRESS.build(
         _stress(card, inputs, pairs, endpoints, settings, progress)
     )
+    progress(len(ecgs), len(ecgs), "the teacher's own reading")
+    tables[evaluation_details.TEACHER_CHECK.name] = evaluation_details.TEACHER_CHECK.build(
+        _teacher_rows(inputs, pairs, settings)
+    )
     if settings.leave_one_site_out and given_card is None:
         progress(len(ecgs), len(ecgs), "sites")
         tables[evaluation.SITES.name] = evaluation.SITES.build(list(_site_rows(inputs, pairs, models, settings)))
@@ -180,6 +185,18 @@ def _check_prevalences(settings: EvaluationSettings, card: reading_card.LoadedRe
                 f"target_prevalences: the card, of an earlier release, does not state the share of label 1 that {name} "
                 "was calibrated at: run stage evaluation again"
             )
+
+
+def _teacher_rows(
+    inputs: EvaluationInputs, pairs: EvaluationPairs, settings: EvaluationSettings
+) -> list[dict[str, Any]]:
+    """Rows of TEACHER_CHECK; none where the teacher's vectors are not at hand."""
+    if inputs.study_vectors is None:
+        return []
+    vectors = StudyVectors(strings(inputs.studies["study_id"]), inputs.study_vectors)
+    encode = None if inputs.teacher is None else inputs.teacher.embed_text
+    sex = dict(zip(pairs.patient_id.tolist(), classification.sex_of_ecgs(inputs, pairs).tolist(), strict=True))
+    return check_teacher(vectors, inputs.labels, settings, encode, sex)
 
 
 def _stress(

@@ -217,6 +217,14 @@ class EvaluationSettings(Section):
         description="judge each site by thresholds, calibrators and probes of the other sites; the student stays as "
         "it is. Takes about as long again for each site",
     )
+    teacher_least_auroc: Share = Field(
+        0.6,
+        description="a run warns where the teacher's own answers to a question, from the echo, have a lower AUROC "
+        "against the echo's measurements",
+    )
+    teacher_least_correlation: Share = Field(
+        0.3, description="a run warns where the teacher's own numbers correlate less (Pearson) with the measured ones"
+    )
     seed: int = Field(43, description="bootstrap resamples, few-shot draws, tuning")
 
     @model_validator(mode="after")

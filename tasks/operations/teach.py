@@ -38,7 +38,7 @@ def teach_into(folder: Path, job: Job, catalog: Artefact, report: Progress) -> s
     from echoingecg.teacher.demo_training.evaluate_and_save import evaluate, save_card, save_teacher
     from echoingecg.teacher.demo_training.examples import load_examples
     from echoingecg.teacher.demo_training.train import train_teacher
-    from echoingecg.teacher.networks.load import load_teacher
+    from echoingecg.teacher.networks.kind import load_teacher
     from echoingecg.teacher.networks.open_clip import demo_config
 
     recipe, config = job.recipe, demo_config()

@@ -18,7 +18,7 @@ from echoingecg.student.data.pairs import EchoPairs, Pairs, TrainingData
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.store import load, save
 from echoingecg.student.train import train
-from echoingecg.teacher.networks.load import load_teacher
+from echoingecg.teacher.networks.kind import load_teacher
 from flows.request import find_recipe, make_job
 from helpers.cases.stage_runs import Run, run_stages
 from tasks.student import training_data

@@ -14,8 +14,7 @@ from echoingecg.common.prompt_ranking import best_median, values_by_rank
 from echoingecg.recipe import TeacherSettings
 from echoingecg.teacher.decode import decode_frames, read_header
 from echoingecg.teacher.frames import read_clip
-from echoingecg.teacher.networks.kind import teacher_identity
-from echoingecg.teacher.networks.load import load_teacher
+from echoingecg.teacher.networks.kind import load_teacher, teacher_identity
 from echoingecg.teacher.networks.open_clip import CONFIG, WEIGHTS
 from echoingecg.teacher.regions import teacher_region
 from helpers.echo.echo_clip_folder import write_folder

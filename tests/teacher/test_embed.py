@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from echoingecg.recipe import TeacherSettings
 from echoingecg.teacher.embed import Teacher, embed_clips
 from echoingecg.teacher.networks.frozen import FrozenTeacher, Preprocessing
-from echoingecg.teacher.networks.load import load_teacher
+from echoingecg.teacher.networks.kind import load_teacher
 from echoingecg.teacher.networks.open_clip import DEMO_FOLDER, demo_config
 
 SIZE = 48  # px; the demo's network takes any

@@ -17,8 +17,7 @@ from echoingecg.recipe import TeacherSettings, read_recipe
 from echoingecg.teacher.demo_training.evaluate_and_save import CARD, EVALUATION, RECIPE
 from echoingecg.teacher.frames import read_clip
 from echoingecg.teacher.networks.frozen import FrozenTeacher
-from echoingecg.teacher.networks.kind import teacher_identity
-from echoingecg.teacher.networks.load import load_teacher
+from echoingecg.teacher.networks.kind import load_teacher, teacher_identity
 from echoingecg.teacher.networks.open_clip import CONFIG, DEMO_FOLDER, WEIGHTS, demo_config
 from flows.request import find_recipe
 from helpers.paths import Recording

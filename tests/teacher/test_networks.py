@@ -27,8 +27,7 @@ from echoingecg.recipe import TeacherSettings
 from echoingecg.teacher.decode import decode_frames, read_header
 from echoingecg.teacher.frames import read_clip
 from echoingecg.teacher.networks.frozen import FrozenTeacher, Preprocessing
-from echoingecg.teacher.networks.kind import teacher_identity
-from echoingecg.teacher.networks.load import load_teacher
+from echoingecg.teacher.networks.kind import load_teacher, teacher_identity
 from echoingecg.teacher.regions import teacher_region
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "left", "ventricle", "is", "dilated", "."]

@@ -13,7 +13,7 @@ from echoingecg.common import Refusal
 from echoingecg.recipe.stages import TeacherSettings
 from echoingecg.teacher.embed import Teacher
 from echoingecg.teacher.frames import read_checked, read_clip, read_unmasked
-from echoingecg.teacher.networks.load import load_teacher
+from echoingecg.teacher.networks.kind import load_teacher
 from echoingecg.teacher.sector.find import COMPARED_FRAMES, resized_sector
 from helpers.echo.screens import KINDS, Kind, printed_on, simulated
 from helpers.echo.ultrasound_files import WriteClip

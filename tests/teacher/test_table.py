@@ -13,8 +13,7 @@ from data_contracts.conventions import UserError
 from echoingecg.catalog.layouts.base import ECHO_COLUMNS, patient_of_site
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.recipe import TeacherSettings
-from echoingecg.teacher.networks.kind import teacher_identity
-from echoingecg.teacher.networks.load import load_teacher
+from echoingecg.teacher.networks.kind import load_teacher, teacher_identity
 from echoingecg.teacher.table import assign_vectors, read_embeddings
 
 KEY = b"a key of this test"

@@ -11,8 +11,7 @@ from torchvision.models.video import mc3_18
 
 from echoingecg.common import UserError
 from echoingecg.recipe import TeacherSettings
-from echoingecg.teacher.networks.kind import teacher_identity
-from echoingecg.teacher.networks.load import load_teacher
+from echoingecg.teacher.networks.kind import load_teacher, teacher_identity
 
 MODEL = "torchvision:mc3_18"
 

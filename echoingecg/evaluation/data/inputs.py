@@ -65,6 +65,7 @@ class EvaluationInputs:
         compared: other students by name.
         external: tables of data_contracts.evaluation_details.EXTERNAL by model name.
         content_hashes: of the file behind each row of `signals`; needed for external models only.
+        study_vectors: from a row of `studies` to the teacher's vectors, (vector, D); None where they are not at hand.
     """
 
     student: StudentModel
@@ -85,6 +86,7 @@ class EvaluationInputs:
     compared: Mapping[str, StudentModel] = field(default_factory=dict)
     external: Mapping[str, pa.Table] = field(default_factory=dict)
     content_hashes: Sequence[str] = ()
+    study_vectors: Callable[[int], np.ndarray] | None = None
 
     @property
     def dim(self) -> int:

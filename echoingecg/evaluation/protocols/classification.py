@@ -157,7 +157,7 @@ def score_endpoint(
         settings: of all protocols.
         card: whose protocols alone are scored; None for all.
     """
-    measured = labels.label_ecgs(endpoint, inputs.labels, pairs.record_id, _sex(inputs, pairs))
+    measured = labels.label_ecgs(endpoint, inputs.labels, pairs.record_id, sex_of_ecgs(inputs, pairs))
     record = np.flatnonzero(measured.known)
     label, split, patient = measured.label[record], pairs.split[record], pairs.patient_id[record]
     if card is None:
@@ -310,7 +310,7 @@ def _attempts_of_card(
         yield Attempt(names.ZERO_SHOT, names.Skipped("the reading card has no question of this name"))
 
 
-def _sex(inputs: EvaluationInputs, pairs: EvaluationPairs) -> np.ndarray:
+def sex_of_ecgs(inputs: EvaluationInputs, pairs: EvaluationPairs) -> np.ndarray:
     """Sex of each ECG's patient, (r,) str: F, M, or empty where it is not known."""
     stated = subgroup_levels(pairs.record_id, inputs.subgroups, inputs.records, ()).get("sex")
     sex = {} if stated is None else labels.sex_of_patients(pairs.patient_id, stated)

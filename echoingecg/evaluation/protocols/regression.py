@@ -37,14 +37,17 @@ def ranked_values(space: Space, endpoint: RegressionEndpoint, record: np.ndarray
     Returns:
         (n,) float64, in the endpoint's unit.
     """
+    sentences, values = number_sentences(endpoint)
+    return best_median(values_by_rank(space.ecgs.mean[record], space.encode_text(sentences).mean, values))
+
+
+def number_sentences(endpoint: RegressionEndpoint) -> tuple[list[str], np.ndarray]:
+    """Fills each prompt of a number with every value of its range: the sentences, and the value in each, float64."""
     low, high = endpoint.prompt_range
     numbers = np.arange(low, high + endpoint.prompt_step / 2, endpoint.prompt_step)
-    filled = [
-        (prompt.replace(NUMBER_PLACEHOLDER, f"{number:g}"), number)
-        for prompt, number in product(endpoint.prompts, numbers)
-    ]
-    sentences, values = zip(*filled, strict=True)
-    return best_median(values_by_rank(space.ecgs.mean[record], space.encode_text(sentences).mean, np.array(values)))
+    filled = [(prompt, number) for prompt, number in product(endpoint.prompts, numbers)]
+    sentences = [prompt.replace(NUMBER_PLACEHOLDER, f"{number:g}") for prompt, number in filled]
+    return sentences, np.array([number for _, number in filled])
 
 
 def ridge_values(

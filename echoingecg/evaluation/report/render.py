@@ -22,7 +22,7 @@ from echoingecg.evaluation.data.inputs import Provenance
 from echoingecg.evaluation.protocols import retrieval
 from echoingecg.evaluation.report import endpoint_figures, example_ecgs, run_figures, tables
 from echoingecg.evaluation.report.results import EndpointScores, EvaluationResults
-from echoingecg.evaluation.report.transfer_tables import site_tables, transfer_tables
+from echoingecg.evaluation.report.transfer_tables import site_tables, teacher_table, transfer_tables
 from echoingecg.recipe import EvaluationSettings
 from echoingecg.recipe.stages import DEMO_TEACHER
 
@@ -113,6 +113,7 @@ def render_report(
         shift=tables.shift_table(results),
         stress=tables.stress_tables(results),
         transfer=transfer_tables(results),
+        teacher_check=teacher_table(results),
         sites=site_tables(results),
         endpoints=endpoints,
         few_shot=list(tables.few_shot_tables(results)),

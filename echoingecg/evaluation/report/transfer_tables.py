@@ -1,9 +1,10 @@
-"""What the report shows of TRANSFER: how threshold and probabilities hold on the test ECGs of this cohort."""
+"""What the report shows of TRANSFER, SITES and TEACHER_CHECK: how student and teacher hold on this cohort."""
 
 from typing import Any
 
 from data_contracts import evaluation, evaluation_details
 from echoingecg.evaluation.metrics import bootstrap, classification, transfer
+from echoingecg.evaluation.protocols import teacher_check
 from echoingecg.evaluation.report import wording
 from echoingecg.evaluation.report.results import EvaluationResults
 
@@ -30,6 +31,36 @@ def transfer_tables(results: EvaluationResults) -> list[dict[str, Any]]:
         for endpoint in results.settings.endpoints
         if (rows := results.rows(evaluation_details.TRANSFER, endpoint=endpoint.name)) and rows[0]["records"]
     ]
+
+
+_METHODS = {teacher_check.PROMPTS: "Prompts", teacher_check.PROBE: "Probe on its vectors"}
+
+
+def teacher_table(results: EvaluationResults) -> dict[str, Any]:
+    """Warnings, and a row for each finding and method with its cells; without rows where nothing was compared."""
+    rows = results.rows(evaluation_details.TEACHER_CHECK)
+    findings: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for row in rows:
+        finding = findings.setdefault(
+            (row["kind"], row["endpoint"], row["method"]),
+            {
+                "name": row["endpoint"],
+                "method": _METHODS[row["method"]],
+                "sizes": f"{row['studies']:,}"
+                + ("" if row["positives"] is None else f", {row['positives']:,} with label 1"),
+                "few": row["limit"] is not None and row["is_below"] is None,
+                "cells": {},
+            },
+        )
+        finding["cells"][row["metric"]] = _cell(row)
+    metrics = (classification.AUROC, classification.PEARSON, classification.MAE, teacher_check.BIAS)
+    return {
+        "warnings": teacher_check.warnings_of(rows),
+        "rows": [
+            finding | {"cells": [finding["cells"].get(metric, {"value": "", "interval": ""}) for metric in metrics]}
+            for finding in findings.values()
+        ],
+    }
 
 
 _SITE_METRICS = {

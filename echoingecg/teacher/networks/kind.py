@@ -1,14 +1,17 @@
-"""What a kind of teacher states about itself, its identity, and how `teacher.model` leads to one. Needs no torch.
+"""What a kind of teacher states about itself, its identity, and how `teacher.model` leads to a loaded network.
 
 `teacher.model` is `PREFIX:PLACE`. The file of this folder that has the prefix's name (with `_` for `-`) holds a class
 `Kind`; a new file is a new kind. Names without a prefix, `hf-hub:` and `local-dir:` belong to open_clip.
 """
 
+import pickle
 import pkgutil
 from abc import ABC, abstractmethod
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
 
 from data_contracts.conventions import UserError
 from echoingecg.common import hash_files
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from echoingecg.teacher.networks.frozen import FrozenTeacher
 
 _OPEN_CLIP = ("", "hf-hub", "local-dir")
-_NO_KIND = ("frozen", "kind", "load", "open_clip")
+_NO_KIND = ("frozen", "kind", "open_clip")
 WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 TABLE = "table:"  # vectors that were made elsewhere
 _TABLE_SUFFIXES = (".parquet", ".csv")
@@ -62,6 +65,45 @@ class TeacherKind(ABC):
         Raises:
             UserError: the teacher cannot be built, in one line. `load_teacher` makes one of other errors.
         """
+
+
+# What the libraries raise for a wrong configuration, or weights of another architecture.
+_LOAD_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SafetensorError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+)
+
+
+def load_teacher(settings: TeacherSettings, device: str, compiled: bool = False) -> "FrozenTeacher":
+    """Builds the teacher that the recipe names and loads its weights (safetensors, or torch weights only).
+
+    Args:
+        settings: model, weights, image_size, window_frames, windows, channels, precision, batch_frames.
+        device: torch device, for example cpu or cuda:1.
+        compiled: whether torch.compile is applied.
+
+    Raises:
+        UserError: no such model, no weights, weights that do not fit, or no network to download them.
+    """
+    import torch
+
+    kind = teacher_kind(settings)
+    try:
+        with torch.random.fork_rng(devices=[]):  # initial weights are drawn before the real ones are loaded
+            return kind.load(device, compiled)
+    except UserError:
+        raise
+    except _LOAD_ERRORS as fault:
+        line = next(iter(str(fault).splitlines()), "")
+        raise UserError(f"teacher.model '{settings.model}' cannot be loaded: {type(fault).__name__}: {line}") from fault
 
 
 def teacher_kind(settings: TeacherSettings) -> TeacherKind:

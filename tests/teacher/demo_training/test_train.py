@@ -12,7 +12,7 @@ from echoingecg.recipe import ExecutionSettings, Recipe, TeacherSettings, Teachi
 from echoingecg.teacher.demo_training.evaluate_and_save import CARD, evaluate, save_card, save_teacher
 from echoingecg.teacher.demo_training.examples import Examples, split_sentences
 from echoingecg.teacher.demo_training.train import frame_edge, train_teacher
-from echoingecg.teacher.networks.load import load_teacher
+from echoingecg.teacher.networks.kind import load_teacher
 from echoingecg.teacher.networks.open_clip import CONFIG, WEIGHTS, demo_config
 
 SMALL = Recipe(
