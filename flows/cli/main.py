@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from data_contracts.conventions import Stage
     from tasks.store import Artefact
 
+_PRIVATE = 0o077  # umask: nothing for the group or for others
+
 app = typer.Typer(
     name="echoingecg",
     no_args_is_help=True,
@@ -319,7 +321,11 @@ def _outcome(state: "State") -> Any:
 
 
 def main() -> None:
-    """Entry point. A fault that the user can mend is one line on stderr and exit code 2."""
+    """Entry point. A fault that the user can mend is one line on stderr and exit code 2.
+
+    What it writes, its owner alone can read: exports, workspaces, Prefect's database.
+    """
+    os.umask(os.umask(_PRIVATE) | _PRIVATE)
     try:
         app()
     except UserError as fault:

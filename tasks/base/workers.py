@@ -12,7 +12,7 @@ from echoingecg.common import StoreError, UserError, one_blas_thread
 from echoingecg.recipe import ExecutionSettings
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, LocalCluster
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,15 +43,32 @@ def mapper(execution: ExecutionSettings, blocks: int, threads: int = _THREADS) -
         with _threads(min(threads, os.cpu_count() or 1)) as run:
             yield run
         return
-    from distributed import Client, LocalCluster  # half a second to import; most runs do without
+    from distributed import Client  # half a second to import; most runs do without
 
     if execution.dask:
         with _connected(execution.dask) as client:
             yield _dask(client)
         return
-    workers = {"n_workers": execution.workers, "threads_per_worker": 1}
-    with LocalCluster(**workers, dashboard_address=None) as cluster, Client(cluster) as client:
+    with local_cluster(execution.workers) as cluster, Client(cluster) as client:
         yield _dask(client)
+
+
+@contextmanager
+def local_cluster(workers: int) -> Iterator["LocalCluster"]:
+    """A cluster of processes on this machine that nobody else on it can use.
+
+    Whoever reaches a scheduler runs code as its owner. So both sides show certificates that were made for this cluster
+    and are kept in memory, and the web servers of scheduler and workers have no pages.
+    """
+    import dask
+    from distributed import LocalCluster
+
+    no_pages = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
+    with (
+        dask.config.set(no_pages),
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, security=True) as cluster,
+    ):
+        yield cluster
 
 
 @contextmanager

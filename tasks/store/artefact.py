@@ -146,7 +146,7 @@ def complete(folder: Path, manifest: Manifest) -> None:
     flush_to_disk(path)
     for name in manifest.files:  # one mode for all: safetensors writes files that their owner alone can read
         (folder / name).chmod(path.stat().st_mode)
-    folder.chmod(0o755)  # mkdtemp gives 0700
+    folder.chmod(folder.parent.stat().st_mode & 0o755)  # mkdtemp gives 0700
 
 
 def content_of(files: Mapping[str, Checksum]) -> str:
