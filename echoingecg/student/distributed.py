@@ -11,13 +11,10 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import TorchElasticEnvironment
-from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
@@ -26,6 +23,9 @@ from echoingecg.recipe import ExecutionSettings, StudentSettings
 from echoingecg.student.checks import accelerator
 from echoingecg.student.data.batches import Batch
 from echoingecg.student.model.gaussian_heads import GaussianTensor
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric  # for training alone: a quarter of what a prediction would import
 
 PRECISION = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 
@@ -54,7 +54,7 @@ class Share(NamedTuple):
         return Batch(batch.kind, batch.rows[mine.start : mine.stop])
 
 
-def make_fabric(settings: StudentSettings, execution: ExecutionSettings, alone: bool = False) -> Fabric:
+def make_fabric(settings: StudentSettings, execution: ExecutionSettings, alone: bool = False) -> "Fabric":
     """Makes a Fabric with device, precision and processes.
 
     Args:
@@ -65,6 +65,10 @@ def make_fabric(settings: StudentSettings, execution: ExecutionSettings, alone: 
     Raises:
         TrainingError: there is no such device, or the batch cannot be divided among the processes.
     """
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import TorchElasticEnvironment
+    from lightning_fabric.strategies import DDPStrategy
+
     kind, precision = accelerator(execution), PRECISION[settings.precision]
     if alone or (execution.devices == 1 and not started_by_torchrun()):
         return Fabric(accelerator=kind, devices=1, precision=precision)
@@ -87,7 +91,7 @@ def make_fabric(settings: StudentSettings, execution: ExecutionSettings, alone: 
 
 def started_by_torchrun() -> bool:
     """Tells whether torchrun has started this process."""
-    return TorchElasticEnvironment.detect()
+    return dist.is_available() and dist.is_torchelastic_launched()
 
 
 def check_share(settings: StudentSettings, processes: int) -> None:
@@ -99,7 +103,7 @@ def check_share(settings: StudentSettings, processes: int) -> None:
         )
 
 
-def is_same_in_all_processes(fabric: Fabric, number: int) -> bool:
+def is_same_in_all_processes(fabric: "Fabric", number: int) -> bool:
     """Tells whether all processes have the same number."""
     first: int = fabric.broadcast(number)
     return bool(fabric.strategy.reduce_boolean_decision(first == number))
@@ -145,7 +149,7 @@ class _Gather(torch.autograd.Function):
         return summed.chunk(dist.get_world_size())[dist.get_rank()]
 
 
-def run_processes(fabric: Fabric, work: Work, arguments: tuple[Any, ...], progress: Progress) -> None:
+def run_processes(fabric: "Fabric", work: Work, arguments: tuple[Any, ...], progress: Progress) -> None:
     """Runs `work(fabric, *arguments, progress)` in each of the fabric's processes, and waits for all.
 
     Args:
@@ -196,7 +200,7 @@ def run_processes(fabric: Fabric, work: Work, arguments: tuple[Any, ...], progre
         raise ended
 
 
-def _run(fabric: Fabric, work: Work, arguments: tuple[Any, ...], reports: Any) -> None:
+def _run(fabric: "Fabric", work: Work, arguments: tuple[Any, ...], reports: Any) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
     def progress(done: int, total: int, note: str = "") -> None:

@@ -63,7 +63,7 @@ def local_cluster(workers: int) -> Iterator["LocalCluster"]:
     import dask
     from distributed import LocalCluster
 
-    no_pages = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
+    no_pages: dict[str, list[str]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
     with (
         dask.config.set(no_pages),
         LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, security=True) as cluster,
