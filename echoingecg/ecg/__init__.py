@@ -3,4 +3,4 @@
 Folders, uppermost first: decode.
 """
 
-CODE_VERSION = 5  # raise when the same file and settings give other numbers
+CODE_VERSION = 6  # raise when the same file and settings give other numbers

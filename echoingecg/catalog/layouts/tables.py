@@ -28,6 +28,7 @@ _GZIP = ".gz"
 _BLOCK_BYTES = 8 << 20  # a batch; a record must fit into one
 _HEADER_RECORDS = 1
 _MOST_HEADER_BYTES = 1 << 20
+_FREE_BYTES, _MOST_EXPANSION = 1 << 28, 200  # of a compressed table once unpacked; tables of MIMIC-IV grow to 12 times
 _LINE_END = re.compile(rb"[\r\n]")
 _FOLDERS_BELOW = 5  # HOST/files/mimiciv/3.1/hosp, as a recursive download leaves them
 # Below the direct subfolders only these are entered: a folder of files may hold a hundred thousand others.
@@ -48,6 +49,20 @@ class TableBatch:
 
     records: np.ndarray
     columns: pa.RecordBatch
+
+
+class _Bounded:
+    """A stream that gives no more than `left` bytes. Reading on raises pa.ArrowInvalid."""
+
+    def __init__(self, stream: pa.NativeFile, left: int) -> None:
+        self._stream, self._left = stream, left
+
+    def read(self, size: int) -> bytes:
+        part: bytes = self._stream.read(size)
+        self._left -= len(part)
+        if self._left < 0:
+            raise pa.ArrowInvalid(f"over {_MOST_EXPANSION} times as large once unpacked: ")
+        return part
 
 
 @dataclass(frozen=True)
@@ -147,7 +162,7 @@ class ExportTable:
         try:
             with pa.input_stream(str(self.path), compression="gzip" if self.path.suffix == _GZIP else None) as stream:
                 reader = arrow_csv.open_csv(
-                    pa.PythonFile(StrictCsv(stream, width, _BLOCK_BYTES, self.separator), mode="r"),
+                    pa.PythonFile(StrictCsv(self._bounded(stream), width, _BLOCK_BYTES, self.separator), mode="r"),
                     read_options=arrow_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
                     parse_options=arrow_csv.ParseOptions(
                         delimiter=self.separator, newlines_in_values=True, invalid_row_handler=refuse
@@ -170,6 +185,9 @@ class ExportTable:
             raise ExportError(f"{self.name}: not a UTF-8 CSV table: {_cause(fault)}") from fault
         if _state(self.path) != self.state and _sha256(self.path, self.name) != self.sha256:
             raise ExportError(f"{self.name} changed while it was read: run again")
+
+    def _bounded(self, stream: pa.NativeFile) -> "_Bounded":
+        return _Bounded(stream, max(_FREE_BYTES, _MOST_EXPANSION * self.state[0]))
 
     def paths_from_export(self, frame: pd.DataFrame, column: str) -> pd.DataFrame:
         """Makes a column's paths relative to the export. In the table they are relative to the table's folder.

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+from pydicom import filereader
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from echoingecg.common import Refusal, silence_libraries
-from echoingecg.ecg.decode.recording import Recording, Stated, check_size, read_whole
+from echoingecg.ecg.decode.recording import MAX_BYTES, Recording, Stated, check_size, read_whole
 from echoingecg.ecg.decode.recording.leads import LEAD_NUMBERS, canonical_lead, canonical_leads, without_leads
 
 _MARK, _MARK_START = b"DICM", 128
@@ -89,8 +91,19 @@ def read_texts(path: Path, names: Sequence[str], sequence: str, element: str) ->
 
 
 def _in_memory(path: Path) -> io.BytesIO:
-    """The file's content: a damaged length, read from a file on the disk, would ask for up to 4 GB of memory."""
-    return io.BytesIO(read_whole(path).removeprefix(_MARK))
+    """The file's content: a damaged length, read from a file on the disk, would ask for up to 4 GB of memory.
+
+    A deflated file (PS3.5 A.5) is unpacked once to see that it is no larger than any file may be: pydicom has no limit.
+    """
+    file = io.BytesIO(read_whole(path).removeprefix(_MARK))
+    filereader.read_preamble(file, force=True)
+    meta = filereader._read_file_meta_info(file)  # leaves the file at the end of it, where pydicom unpacks from
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        if len(inflate.decompress(file.read(), MAX_BYTES)) == MAX_BYTES and not inflate.eof:
+            raise Refusal("unreadable", f"deflated content of over {MAX_BYTES} bytes: no resting ECG")
+    file.seek(0)
+    return file
 
 
 @contextmanager

@@ -32,8 +32,9 @@ def decode_wfdb(header_path: Path, header: Header, stated: Stated) -> Recording:
     if header.samples is None or header.samples != sum(segment.samples for segment in header.segments):
         raise Refusal("unreadable", "a segmented record without its length, or whose segments do not add up to it")
     check_size(header.count, header.samples)
-    if header.samples > _MAX_GAP_RATIO * sum(part.samples for part in header.segments if part.name != NO_FILE):
-        raise Refusal("unreadable", "a segmented record of little but gaps")
+    held = {part.name: part.samples for part in header.segments if part.name != NO_FILE}  # each once
+    if header.samples > _MAX_GAP_RATIO * sum(held.values()):
+        raise Refusal("unreadable", "a segmented record of little but gaps or repeats")
     parts = {}
     for segment in header.segments:
         if segment.name != NO_FILE and segment.name not in parts:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode.recording import Recording, Stated, check_size
+from echoingecg.ecg.decode.recording import Recording, Stated, check_expansion, check_size
 from echoingecg.ecg.decode.recording.leads import canonical_leads, without_leads
 from echoingecg.ecg.decode.wfdb_header import HEADER_SUFFIX, Header, Signal
 
@@ -85,10 +85,13 @@ def _check_files(header_path: Path, header: Header) -> None:
         if form not in _SAMPLE_BYTES and form not in _FLAC:
             raise Refusal("unknown_format", "a WFDB signal format that is not read here")
         if header.samples is None:
+            if form in _FLAC:
+                raise Refusal("unreadable", "compressed signals of a length that is not stated")
             check_size(frame, max(held, 0))
             continue
         check_size(frame, header.samples)
         if form in _FLAC:
+            check_expansion(frame * header.samples, max(held, 0))
             continue
         promised = _SAMPLE_BYTES[form] * frame * header.samples
         detail = f"the header promises {int(promised)} bytes, the signal file holds {max(held, 0)}"

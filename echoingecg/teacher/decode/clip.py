@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from echoingecg.common import Refusal
 
-_MAX_EDGE_PX = 4096  # ultrasound images are about 1000 px wide
+MAX_EDGE_PX = 4096  # ultrasound images are about 1000 px wide
 _MAX_FRAMES = 10_000  # over five minutes at 30 frames/s
 
 
@@ -55,7 +55,7 @@ def check_size(frames: int, height: int, width: int) -> None:
     Raises:
         Refusal: `unsupported_pixels`, `unreadable`.
     """
-    if not (0 < height <= _MAX_EDGE_PX and 0 < width <= _MAX_EDGE_PX):
-        raise Refusal("unsupported_pixels", f"image of {width} x {height} px, limit {_MAX_EDGE_PX} px an edge")
+    if not (0 < height <= MAX_EDGE_PX and 0 < width <= MAX_EDGE_PX):
+        raise Refusal("unsupported_pixels", f"image of {width} x {height} px, limit {MAX_EDGE_PX} px an edge")
     if not 0 < frames <= _MAX_FRAMES:
         raise Refusal("unreadable", f"{frames} frames stated, limit {_MAX_FRAMES}")

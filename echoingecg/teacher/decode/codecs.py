@@ -2,7 +2,7 @@
 
 Each checks the header of the encoded frame before it takes memory. Each returns uint8 (height, width) or
 (height, width, 3), in the colours of PhotometricInterpretation; lossy JPEG and JPEG 2000 return RGB, as their decoders
-convert. OpenCV (libjpeg-turbo) decodes JPEG.
+convert. simplejpeg (libjpeg-turbo, MIT) decodes JPEG strictly: what the codec would only warn of is a refusal.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from io import BytesIO
 
 import cv2
 import numpy as np
+import simplejpeg
 from _CharLS import read_header as read_jpeg_ls_header
 from jpeg_ls import decode_pixel_data as decode_jpeg_ls
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
@@ -26,6 +27,9 @@ PADDING = 10  # bytes of any kind that may follow END_OF_IMAGE within its frame;
 LOSSY_JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
 _LOSSLESS_JPEG = (uid.JPEGLossless, uid.JPEGLosslessSV1)
 _START_OF_SCAN = b"\xff\xda"
+_SEQUENTIAL, _LOSSLESS = (0xC0, 0xC1), (0xC3,)  # markers of a frame: Huffman, in one pass (ISO/IEC 10918-1, table B.1)
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_RGB_MARKER = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0"  # Adobe's, with transform 0: no YCbCr (ISO/IEC 10918-6, 6.5.3)
 _TWO_IMAGES = (END_OF_IMAGE + b"\xff\xd8\xff", END_OF_IMAGE + b"\0\xff\xd8\xff")  # one begins where one ends
 _NO_MARKER = "three components without a colour marker"
 _JPEG_COLOURS = {
@@ -38,30 +42,43 @@ _JPEG_COLOURS = {
 
 def _jpeg(stream: bytes, clip: DicomClip) -> np.ndarray:
     scan = stream.find(_START_OF_SCAN) + len(_START_OF_SCAN)
-    size, components, colours = _jpeg_header(stream[: scan + int.from_bytes(stream[scan : scan + 2])])
+    size, components, colours, process = _jpeg_header(stream[: scan + int.from_bytes(stream[scan : scan + 2])])
     _check_end(stream)
     _check_header(clip, size, components)
     if any(stream.find(pair, scan) >= 0 for pair in _TWO_IMAGES):
         raise Refusal("unreadable", "two images in the place of one frame: fewer frames are stated than stored")
+    if process not in (_SEQUENTIAL if clip.transfer_syntax in LOSSY_JPEG else _LOSSLESS):
+        raise Refusal(
+            "unsupported_pixels", f"a JPEG stream of process {process:#x}, not {clip.transfer_syntax.keyword}"
+        )
+    if stream.count(_START_OF_SCAN, scan) >= components:
+        raise Refusal("unreadable", f"more scans than the {components} components of the JPEG stream")
     if colours not in _JPEG_COLOURS.get(clip.photometric, ()):
         raise Refusal("unsupported_pixels", f"{clip.photometric} is stated, the JPEG stream holds {colours}")
     if (clip.photometric, colours) == ("RGB", _NO_MARKER) and clip.transfer_syntax in LOSSY_JPEG:
         # libjpeg would take it for YCbCr, as it takes a lossless stream without a marker for RGB: DICOM decides.
-        image = JpegImageFile(BytesIO(stream))
-        image.draft("YCbCr", None)
-        return np.asarray(image)
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    frame = cv2.imdecode(np.frombuffer(stream, np.uint8), flags)
-    if frame is None:
-        raise Refusal("unreadable", "a JPEG frame cannot be decoded")
-    return frame
+        stream = stream[:2] + _RGB_MARKER + stream[2:]
+    try:
+        return simplejpeg.decode_jpeg(stream, "RGB", strict=True)
+    except ValueError as fault:
+        raise Refusal("unreadable", f"the JPEG codec warns: {fault}") from fault
 
 
 @lru_cache(maxsize=64)
-def _jpeg_header(header: bytes) -> tuple[tuple[int, int], int, str]:
-    """Reads (width, height), components and colours; cached, as most frames of a clip have the same header."""
+def _jpeg_header(header: bytes) -> tuple[tuple[int, int], int, str, int]:
+    """Reads (width, height), components, colours and process; cached, as most frames of a clip have the same header."""
     image = JpegImageFile(BytesIO(header))
-    return image.size, len(image.layer), _jpeg_colours(image)
+    return image.size, len(image.layer), _jpeg_colours(image), _jpeg_process(header)
+
+
+def _jpeg_process(header: bytes) -> int:
+    """Reads the last byte of the frame's marker, 0xC0 for baseline; 0 if there is none, or more than one."""
+    marker, processes = 2, []
+    while marker + 4 <= len(header):
+        if header[marker + 1] in _FRAME_MARKERS:
+            processes.append(header[marker + 1])
+        marker += 1 if header[marker + 1] == 0xFF else 2 + int.from_bytes(header[marker + 2 : marker + 4])
+    return processes[0] if len(processes) == 1 else 0
 
 
 def _jpeg_colours(image: JpegImageFile) -> str:

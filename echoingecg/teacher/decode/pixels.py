@@ -5,6 +5,7 @@ Threads take whole clips (tasks/base/workers.py): threads for the frames of one 
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import accumulate
 
@@ -47,12 +48,21 @@ def decode_dicom_frames(clip: dicom.DicomClip, wanted: Sequence[int]) -> Iterato
     to_rgb = _rgb_conversion(clip)
     streams = _encapsulated_streams if clip.pixels_length is None else _plain_streams
     with dicom.WholeFile(clip.path) as file:
-        for number, stream in enumerate(streams(file, clip, wanted)):
-            with dicom.refusing("a frame"):
+        for number, stream in zip(wanted, streams(file, clip, wanted), strict=True):
+            with _naming_frame(number), dicom.refusing("a frame"):
                 frame = to_rgb(codecs.CODECS[clip.transfer_syntax](stream, clip))
-            if number == 0:
+            if number == wanted[0]:
                 _check_colours(frame, clip)
             yield frame
+
+
+@contextmanager
+def _naming_frame(number: int) -> Iterator[None]:
+    """Adds the number of the frame, from 0, to what a refusal says."""
+    try:
+        yield
+    except Refusal as refusal:
+        raise Refusal(refusal.reason, f"{refusal.detail} (frame {number})") from refusal
 
 
 def check_frame_count(clip: dicom.DicomClip) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode.recording import Recording, Stated, check_size
+from echoingecg.ecg.decode.recording import Recording, Stated, check_expansion, check_size
 
 if TYPE_CHECKING:
     import h5py
@@ -159,8 +159,11 @@ def _open(path: Path) -> _Exams:
         names = None if file.get(_IDS, getlink=True) is None else _dataset(file, _IDS)
         if tracings.ndim != 3 or tracings.dtype.kind not in _NUMERIC_KINDS or tracings.dtype.itemsize > 8:
             raise Refusal("unreadable", f"{_TRACINGS} are no numbers of shape (exam, time, lead)")
+        held = path.stat().st_size
         check_size(*tracings.shape[1:])
-        check_size(1, int(np.prod(tracings.chunks or (1,))))
+        check_expansion(int(np.prod(tracings.shape[1:])), held)
+        check_expansion(int(np.prod(tracings.chunks or (1,))), held)
+        check_expansion(len(tracings), held)
         if names is None:
             return _Exams(tracings, None, np.zeros(0, np.int64))
         if names.shape != tracings.shape[:1] or names.dtype.kind not in "iu":

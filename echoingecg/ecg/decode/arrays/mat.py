@@ -8,13 +8,12 @@ import numpy as np
 
 from echoingecg.common import Refusal
 from echoingecg.ecg.decode.arrays import npy
-from echoingecg.ecg.decode.recording import MAX_BYTES, Recording, Stated, check_size
+from echoingecg.ecg.decode.recording import MAX_BYTES, Recording, Stated, check_expansion
 
 SIGNATURE = b"MATLAB "
 
 _NEWEST = b"MATLAB 7.3"
 _CLASSES = ("double", "single", "int8", "int16", "int32", "uint8", "uint16", "uint32")
-_MOST_VALUES_A_BYTE = 12  # a compressed ECG holds fewer: damage must not fill the memory
 # What SciPy raises on damaged content.
 _FAULTS = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError, MemoryError,
@@ -50,9 +49,7 @@ def decode_mat(path: Path, stated: Stated) -> Recording:
                 detail = f"{len(matrices) or 'no'} matrices have {len(stated.leads)} leads along an axis, one must"
                 raise Refusal("unreadable", detail)
             name, shape = matrices[0]
-            check_size(1, int(np.prod(shape, dtype=float)))
-            if np.prod(shape, dtype=float) > _MOST_VALUES_A_BYTE * size:
-                raise Refusal("unreadable", f"a matrix of shape {shape} from {size} bytes")
+            check_expansion(int(np.prod(shape, dtype=float)), size)
             file.seek(0)
             stored = np.asarray(io.loadmat(file, variable_names=[name])[name])
         except Refusal:

@@ -23,6 +23,10 @@ MAX_VALUES = 1 << 27
 # A file that must be parsed in memory as a whole: XML and SCP-ECG of 10 s have 30 kB to 2 MB.
 MAX_BYTES = 1 << 26
 
+# Values that any file may unpack to, half an hour of twelve leads at 100 Hz; beyond them, so many for each byte of it.
+# Lossless compression of an ECG keeps fewer than four in a byte.
+_FREE_VALUES, _MOST_VALUES_A_BYTE = 1 << 21, 12
+
 # How the other limb leads follow from I and II (Einthoven 1912; Goldberger 1942): lead = a I + b II.
 _FROM_I_AND_II = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
 # Weighted sums of limb leads that are 0 in every true ECG (Einthoven 1912; Goldberger 1942).
@@ -175,6 +179,12 @@ def check_size(signals: int, samples: int) -> None:
     """Raises Refusal for more values than any resting ECG has; call it before memory is allocated."""
     if signals * samples > MAX_VALUES:
         raise Refusal("unreadable", f"{signals} signals of {samples} samples: no resting ECG")
+
+
+def check_expansion(values: int, held: int) -> None:
+    """Raises Refusal for more values than `held` bytes can be; call it before compressed signals are unpacked."""
+    if values > max(_FREE_VALUES, _MOST_VALUES_A_BYTE * held):
+        raise Refusal("unreadable", f"{values} values in {held} bytes: no ECG is compressed so much")
 
 
 def read_whole(path: Path) -> bytes:
