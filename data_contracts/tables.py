@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_contracts.conventions import ContractError
+from data_contracts.manifest import checked_file
 
 if TYPE_CHECKING:
     import pandera.pandas as pandera
@@ -145,8 +146,9 @@ class TableContract:
 
         Raises:
             ContractError: the file is missing or unreadable, or it breaks the contract.
+            DamagedError: it is not the one that the folder's manifest names.
         """
-        path = folder / self.filename
+        path = checked_file(folder, self.filename)
         try:
             table = pq.read_table(path)
         except (OSError, pa.ArrowInvalid) as fault:

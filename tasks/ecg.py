@@ -49,7 +49,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     settings = job.recipe.ecg
     key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, settings.model_dump(exclude={"max_refused_share"})])
     pool = pools.Pool(job.workspace, f"ecg/{key}", LAYOUT, job.recipe.execution.pools)
-    with pool.writing():
+    with pool.writing(thorough="ecg" in job.redo):
         new = _ingest(pool, ingest.missing_files(pool, job, listed), job, progress)
         snapshot, refused = pool.snapshot(), pool.refused()
     group = pools.Pool.read(job.workspace, snapshot)
@@ -193,7 +193,9 @@ def pages_of(workspace: Workspace, artefact: Artefact, record_ids: Sequence[str]
     )
     settings = EcgSettings.of_artefact(artefact.manifest.recipe)
     return [
-        filtered_page(np.asarray(signal[row]), np.asarray(quality[row]), int(np.asarray(findings[row])), settings)
+        filtered_page(
+            pools.read_rows(signal, row), pools.read_rows(quality, row), int(pools.read_rows(findings, row)), settings
+        )
         for row in pools.rows_in_pool(group, [key[name] for name in record_ids])
     ]
 

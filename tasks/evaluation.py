@@ -10,6 +10,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from data_contracts import catalog, conventions, ecg, pairs, quarantine, student
 from data_contracts import evaluation as contract
+from data_contracts.manifest import checked_file
 from echoingecg.common import Progress, StoreError, UserError, hash_files
 from echoingecg.evaluation import CODE_VERSION
 from echoingecg.recipe import EcgSettings, EvaluationSettings
@@ -221,7 +222,7 @@ def _inputs(store: ArtefactStore, artefact: Artefact) -> Inputs:
 def _show(job: Job, inputs: Inputs, artefact: Artefact) -> None:
     """Publishes small copies of the figures to Prefect, in the order of their names, as far as they fit."""
     lines: list[str] = []
-    for path in sorted((artefact.folder / contract.FIGURES).glob("*.png")):
+    for path in sorted(checked_file(artefact.folder, contract.FIGURES).glob("*.png")):
         line = stage.png_in_markdown(path.stem, _small(path.read_bytes()))
         if sum(map(len, lines)) + len(line) > _PAGE_CHARACTERS:
             lines.append("The other figures are in the report.")

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_contracts import catalog, conventions, pairs
+from data_contracts.manifest import checked_file
 from echoingecg.common import UserError
 from echoingecg.evaluation.protocols.label_check import Unlabelled, describe, unlabelled
 from echoingecg.evaluation.protocols.labels import sex_of_patients
@@ -38,13 +39,13 @@ def check_measurements(job: Job, inputs: Inputs, listed: Artefact) -> None:
 
         kept = [("measurement", "==", stated.measurement)]
         columns = ["patient_id", "study_id", "record_id", "measurement", "value", "words"]
-        file = listed.folder / catalog.MEASUREMENTS.filename
+        file = checked_file(listed.folder, catalog.MEASUREMENTS.filename)
         stated_sides(pq.read_table(file, columns=columns, filters=kept), stated)
     if not job.needed & _STAGES_WITH_ENDPOINTS or job.recipe.execution.allow_unlabelled:
         return
     asked = {name for endpoint in (*settings.endpoints, *settings.regressions) for name in endpoint.measurements}
     if asked:
-        file = listed.folder / catalog.MEASUREMENTS.filename
+        file = checked_file(listed.folder, catalog.MEASUREMENTS.filename)
         rows = pq.read_table(file, columns=list(_ROW), filters=[("measurement", "in", sorted(asked))])
         _stop_or_warn(job, listed, listed, list(unlabelled(settings, rows, "", None)))
 
@@ -79,7 +80,8 @@ def check_labels(job: Job, inputs: Inputs, paired: Artefact) -> None:
 def _stop_or_warn(job: Job, artefact: Artefact, listed: Artefact, faults: list[Unlabelled]) -> None:
     if not faults:
         return
-    held = pq.read_table(listed.folder / catalog.MEASUREMENTS.filename, columns=["measurement", "unit"])
+    file = checked_file(listed.folder, catalog.MEASUREMENTS.filename)
+    held = pq.read_table(file, columns=["measurement", "unit"])
     counts = held.group_by(["measurement", "unit"]).aggregate([([], "count_all")])
     rows = zip(*(counts[name].to_pylist() for name in ("measurement", "unit", "count_all")), strict=True)
     line = f"{artefact}: {describe(faults, {(name, unit): number for name, unit, number in rows})}"

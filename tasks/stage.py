@@ -16,8 +16,8 @@ from prefect.variables import Variable
 from data_contracts import conventions, quarantine
 from echoingecg.common import Progress, StoreError, UserError
 from tasks.base import progress
-from tasks.base.workspace import writing_to
-from tasks.store import Artefact, Built, Inputs, Job, Plan
+from tasks.base.workspace import Workspace, is_s3, writing_to
+from tasks.store import Artefact, Built, Inputs, Job, Plan, seals
 
 ARTEFACTS_URL = "echoingecg_artefacts"  # Prefect variable: where a web server offers <workspace>/artefacts
 
@@ -89,7 +89,23 @@ class StageWork:
             return artefact, False
 
     def _existing(self, job: Job, plan: Plan) -> Artefact | None:
-        return None if self.stage in job.redo else job.store.find(plan.stage, plan.version)
+        """The published version; None where it is to be built, as when files of it or of its pool are lost."""
+        if self.stage in job.redo or (artefact := job.store.find(plan.stage, plan.version)) is None:
+            return None
+        if not (loss := artefact.loss() or _loss_of_pool(job.workspace, artefact)):
+            return artefact
+        if self.stage not in job.build:
+            raise StoreError(f"{loss}: add '{self.stage}' to --only, or run without --only: it is made again")
+        progress.logger().warning(f"{loss}: making it again")
+        return None
+
+
+def _loss_of_pool(workspace: Workspace, artefact: Artefact) -> str:
+    pool = artefact.manifest.run.pool
+    if pool is None or is_s3(pool.path):
+        return ""
+    fault = seals.fault_of(workspace.root / pool.path)
+    return f"{artefact}: its pool {pool.path} {fault}" if fault else ""
 
 
 def as_task(work: StageWork) -> Task[..., Any]:

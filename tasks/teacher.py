@@ -19,7 +19,7 @@ import zarr
 
 from data_contracts import catalog, quarantine, tables
 from data_contracts import teacher as contract
-from data_contracts.manifest import PoolSnapshot
+from data_contracts.manifest import PoolSnapshot, checked_file
 from echoingecg.common import Progress, fingerprint, hash_array, key_rows
 from echoingecg.recipe import PairsSettings, TeacherSettings
 from echoingecg.teacher import CODE_VERSION
@@ -87,7 +87,8 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     quarantine.QUARANTINE.write(filled.refusals, folder)
     if path is None:
         write_sheet(job, clips, listed, folder)
-    studies = write_targets(filled.pool, group, [(file, row) for file, row, _ in indexed], settings, folder)
+    rows, thorough = [(file, row) for file, row, _ in indexed], "teacher" in job.redo
+    studies = write_targets(filled.pool, group, rows, settings, folder, thorough)
     counts = {"clips": len(clips), "frames": sum(clip["frames"] for clip in clips), "studies": studies}
     if path is None:
         counts["doubtful_sectors"] = sum(clip["sector"] == "doubtful" for clip in clips)
@@ -120,7 +121,7 @@ def _from_clips(job: Job, listed: pa.Table, progress: Progress) -> _Filled:
     embedded_by = settings.model_dump(exclude=_NOT_EMBEDDED)
     key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, embedded_by, _source(job)])
     pool = pools.Pool(job.workspace, f"teacher/{key}", _layout(teachers[0].dim), execution.pools)
-    with pool.writing():
+    with pool.writing(thorough="teacher" in job.redo):
         # The clips of a study are stored side by side, so that its target is made from one read.
         missing = ingest.missing_files(pool, job, listed, "study_id")
         new = _ingest(pool, missing, teachers, job, progress)
@@ -136,7 +137,7 @@ def _from_table(job: Job, catalog_version: str, listed: pa.Table, path: Path, pr
     matched = match_table(path, job, listed)
     key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, _source(job), catalog_version])
     pool = pools.Pool(job.workspace, f"teacher/{key}", _layout(matched.dim), job.recipe.execution.pools)
-    with pool.writing():
+    with pool.writing(thorough="teacher" in job.redo):
         new = add_vectors(pool, matched, job.recipe.execution.commit_every, progress)
         snapshot = pool.snapshot()
     return _Filled(pool, snapshot, matched.listed, quarantine.QUARANTINE.build(matched.refusals), new)
@@ -162,6 +163,7 @@ def write_targets(
     clips: list[tuple[dict[str, Any], int]],
     settings: TeacherSettings,
     folder: Path,
+    thorough: bool = False,
 ) -> int:
     """Writes a Gaussian for each study, over all its clips, as Zarr; returns the number of studies.
 
@@ -171,6 +173,7 @@ def write_targets(
         clips: catalog row of each clip, and its row in the pool.
         settings: the estimator.
         folder: of the artefact.
+        thorough: compare every byte of the pool of targets before it is trusted.
     """
     digests, lengths = pools.rows_of(group, contract.DIGEST), pools.rows_of(group, contract.CLIP_FRAMES)
     dim = pools.array_of(group, contract.EMBEDDING).shape[1]
@@ -196,7 +199,7 @@ def write_targets(
         *(pools.PoolArray(target, (dim,), 64, _STUDIES_PER_COMMIT) for target in contract.TARGETS),
     )
     pool = pools.Pool(embeddings.workspace, f"{embeddings.name}-targets-{estimator}", layout, embeddings.s3_root)
-    with pool.writing():
+    with pool.writing(thorough):
         known = pools.rows_by_key(pools.Pool.read(pool.workspace, pool.snapshot()))
         missing = {keys[study]: clip_rows[study] for study in studies if keys[study] not in known}
         _add_targets(pool, group, missing, settings)
@@ -242,14 +245,15 @@ def _vectors(embedding: zarr.Array, starts: np.ndarray, lengths: np.ndarray) -> 
     """Embeddings of some clips. Clips side by side, as when they were processed together, are read at once."""
     first, end = int(starts.min()), int((starts + lengths).max())
     if end - first == lengths.sum():
-        whole = np.asarray(embedding[first:end])
+        whole = pools.read_rows(embedding, slice(first, end))
         return [whole[start : start + length] for start, length in zip(starts - first, lengths, strict=True)]
-    return [np.asarray(embedding[start : start + length]) for start, length in zip(starts, lengths, strict=True)]
+    parts = zip(starts, lengths, strict=True)
+    return [pools.read_rows(embedding, slice(start, start + length)) for start, length in parts]
 
 
 def read_targets(artefact: Artefact) -> tuple[pa.Table, np.ndarray, np.ndarray]:
     """(STUDIES table, mean, log_var). Mean and log_var are float32 (study, dim), with rows in the table's order."""
-    group = zarr.open_group(artefact.folder / contract.TARGETS_GROUP, mode="r")
+    group = zarr.open_group(checked_file(artefact.folder, contract.TARGETS_GROUP), mode="r")
     mean, log_var = (pools.rows_of(group, target) for target in contract.TARGETS)
     return contract.STUDIES.read(artefact.folder), mean, log_var
 
@@ -276,10 +280,11 @@ def vector_reader(workspace: Workspace, artefact: Artefact) -> Callable[[int], n
 
 def targets_in_chunks(artefact: Artefact, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields (mean, log_var) of `size` studies at a time, in their order, so that memory does not grow with them."""
-    group = zarr.open_group(artefact.folder / contract.TARGETS_GROUP, mode="r")
+    group = zarr.open_group(checked_file(artefact.folder, contract.TARGETS_GROUP), mode="r")
     mean, log_var = (pools.array_of(group, target) for target in contract.TARGETS)
     for start in range(0, mean.shape[0], size):
-        yield np.asarray(mean[start : start + size]), np.asarray(log_var[start : start + size])
+        rows = slice(start, start + size)
+        yield pools.read_rows(mean, rows), pools.read_rows(log_var, rows)
 
 
 def write_sheet(job: Job, clips: list[dict[str, Any]], listed: pa.Table, folder: Path) -> None:
@@ -307,7 +312,7 @@ def write_sheet(job: Job, clips: list[dict[str, Any]], listed: pa.Table, folder:
 
 def contact_sheet(artefact: Artefact) -> bytes | None:
     """The PNG that `write_sheet` wrote; None where it wrote none."""
-    path = artefact.folder / contract.CONTACT_SHEET
+    path = checked_file(artefact.folder, contract.CONTACT_SHEET)
     return path.read_bytes() if path.is_file() else None
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_contracts import conventions, ecg, prediction
+from data_contracts import conventions, ecg, manifest, prediction
 from echoingecg.common import ContractError, Refusal, UserError
 from echoingecg.prediction import locate
 from echoingecg.recipe import EcgSettings, TuningSettings
@@ -172,7 +172,7 @@ def load(
     place = None if workspace is None else Path(workspace).expanduser()
     folder, card_folder = locate.find_student(str(student), place)
     place = place or locate.workspace_of(folder)
-    own = locate.manifest_of(folder)
+    own = manifest.manifest_in(folder)
     is_named = evaluation is not None or card_folder is not None
     if evaluation is not None:
         card_folder = (place and locate.find_artefact(place, str(evaluation))) or Path(evaluation).expanduser()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_contracts import conventions, manifest, prediction, student
-from echoingecg.common import ContractError, StoreError, UserError
+from echoingecg.common import StoreError, UserError
 from echoingecg.recipe import EcgSettings
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def find_student(name: str, workspace: Path | None) -> tuple[Path, Path | None]:
     if workspace and folder:
         if folder.parent.name == "student":
             return folder, None
-        made_of = manifest_of(folder)
+        made_of = manifest.manifest_in(folder)
         if folder.parent.name != "evaluation" or made_of is None:
             raise StoreError(f"'{name}' is neither a student nor an evaluation")
         return workspace / "artefacts" / "student" / made_of.inputs["student"], folder
@@ -38,6 +38,8 @@ def find_student(name: str, workspace: Path | None) -> tuple[Path, Path | None]:
         raise StoreError(
             f"no student '{name}': give its folder, a weights file, hf-hub:OWNER/NAME, or a name and the workspace"
         )
+    if workspace_of(path) and manifest.manifest_in(path) is None:
+        raise StoreError(f"{path} has no {manifest.FILENAME}, so it is not published: {manifest.mend_of(path)}")
     return path, None
 
 
@@ -68,23 +70,12 @@ def workspace_of(folder: Path) -> Path | None:
     return folder.parents[2] if folder.parts[-3:-1] == ("artefacts", "student") else None
 
 
-def manifest_of(folder: Path) -> manifest.Manifest | None:
-    """The manifest of an artefact; None for a folder that is none."""
-    path = folder / manifest.FILENAME
-    if not path.is_file():
-        return None
-    try:
-        return manifest.Manifest.model_validate_json(path.read_bytes())
-    except ValueError as fault:
-        raise ContractError(f"{path}: damaged, or written by another release") from fault
-
-
 def newest_evaluation(workspace: Path, student_version: str) -> Path | None:
     """The folder of the student's newest evaluation that has a reading card."""
     evaluations = [
         (read.run.finished, path.parent)
         for path in (workspace / "artefacts" / "evaluation").glob(f"[!.]*/{manifest.FILENAME}")
-        if (read := manifest_of(path.parent))
+        if (read := manifest.manifest_in(path.parent))
         and read.inputs["student"] == student_version
         and prediction.FILENAME in read.files
     ]
@@ -96,7 +87,7 @@ def ecg_settings(student_manifest: manifest.Manifest | None, workspace: Path | N
     version = student_manifest.inputs.get("ecg") if student_manifest else None
     if version is None:
         return EcgSettings(edge="published")
-    made = workspace and manifest_of(workspace / "artefacts" / "ecg" / version)
+    made = workspace and manifest.manifest_in(workspace / "artefacts" / "ecg" / version)
     if not made:
         raise StoreError(
             f"ecg-{version}, which says how this student's signals were made, is not in {workspace}: give evaluation= "

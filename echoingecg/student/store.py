@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from data_contracts.manifest import checked_file
 from data_contracts.student import ARCHITECTURE, HISTORY, SCALER, TOKENIZER, WEIGHTS
 from echoingecg.common import ContractError, StoreError, save_tensors, write_json
 from echoingecg.recipe import StudentSettings
@@ -55,13 +56,14 @@ def load(folder: Path, device: str = "cpu") -> inference.LoadedStudent:
 
     Raises:
         StoreError: a file is absent or unreadable.
+        DamagedError: a file is not the one that was published.
         ContractError: weights, architecture or scaler are not those of a student.
     """
-    architecture = _read_json(folder / ARCHITECTURE)
+    architecture = _read_json(checked_file(folder, ARCHITECTURE))
     settings = _settings(architecture)
-    scaler = Scaler.from_json(_read_json(folder / SCALER))
-    weights = _read_weights(folder / WEIGHTS)
-    tokenizer = _read_tokenizer(folder / TOKENIZER)
+    scaler = Scaler.from_json(_read_json(checked_file(folder, SCALER)))
+    weights = _read_weights(checked_file(folder, WEIGHTS))
+    tokenizer = _read_tokenizer(checked_file(folder, TOKENIZER))
     backbone = _backbone(architecture)
     objective = loss.Objective(Student(settings.model, backbone), settings)
     check_weights(objective, weights)

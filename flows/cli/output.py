@@ -13,6 +13,7 @@ from rich import console, progress
 from rich.table import Table
 
 from data_contracts import conventions, evaluation, evaluation_details, quarantine
+from data_contracts.manifest import checked_file
 from echoingecg.common import Progress
 from tasks.store import Artefact, ArtefactStore, Job
 
@@ -29,7 +30,7 @@ def print_run(artefacts: Mapping[conventions.Stage, Artefact]) -> None:
     """Prints the artefacts of a finished run, and the report's path on the last line."""
     _console.print(_table("run", artefacts.values()))
     if "evaluation" in artefacts:
-        print(artefacts["evaluation"].folder / evaluation.REPORT)  # noqa: T201 - plain, so that scripts can read it
+        print(checked_file(artefacts["evaluation"].folder, evaluation.REPORT))  # noqa: T201 - plain, so that scripts can read it
 
 
 _JUDGED = ("auroc", "balanced_accuracy", "answered_share", "prevalence", "calibration_slope", "calibration_intercept")
@@ -53,7 +54,7 @@ def print_judged(judged: "JudgedCohort") -> None:
     _console.print(table)
     if judged.artefact is not None:
         _console.print(f"published: {judged.artefact}, with a new card")
-    print(judged.folder / evaluation.REPORT)  # noqa: T201 - plain, so that scripts can read it
+    print(checked_file(judged.folder, evaluation.REPORT))  # noqa: T201 - plain, so that scripts can read it
 
 
 def _with_interval(row: dict[str, Any] | None) -> str:

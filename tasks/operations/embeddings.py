@@ -12,7 +12,7 @@ from echoingecg.common import Progress, StoreError, UserError, no_progress, repl
 from tasks.all_stages import plans
 from tasks.base.workspace import writing_to
 from tasks.ingest.embedding_table import check_one_export
-from tasks.pools import Pool, array_of, rows_by_key, rows_of
+from tasks.pools import Pool, array_of, read_rows, rows_by_key, rows_of
 from tasks.store import Job
 
 _SCHEMA = pa.schema([("path", pa.string()), ("frame", pa.int64()), ("embedding", pa.list_(pa.float32()))])
@@ -60,7 +60,7 @@ def write_embeddings(job: Job, out: Path, progress: Progress = no_progress) -> i
     with writing_to(out.parent), replace_atomically(out, 0o600) as beside, pq.ParquetWriter(beside, _SCHEMA) as writer:
         for done, clip in enumerate(clips, start=1):
             row = row_of[clip["content_hash"]]
-            values = np.asarray(embedding[starts[row] : starts[row] + lengths[row]], dtype=np.float32)
+            values = read_rows(embedding, slice(starts[row], starts[row] + lengths[row])).astype(np.float32)
             waiting.append(_rows(paths[source[clip["clip_id"]]], values))
             waiting_vectors += len(values)
             if waiting_vectors >= _VECTORS_AT_ONCE or done == len(clips):

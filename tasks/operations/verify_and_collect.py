@@ -6,33 +6,47 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import zarr
 from filelock import FileLock, Timeout
 
 from data_contracts import conventions, ecg, tables, teacher
+from data_contracts.manifest import PoolSnapshot
 from echoingecg.common import Progress, StoreError, UserError, hash_array
-from tasks.base.workspace import Workspace, writing_to
-from tasks.pools import Pool, array_of, rows_by_key, rows_of, sweep
-from tasks.store import Artefact, ArtefactStore, SharedStore
+from tasks.base.workspace import Workspace, is_s3, writing_to
+from tasks.pools import Pool, array_of, read_rows, rows_by_key, rows_of, sweep
+from tasks.store import Artefact, ArtefactStore, SharedStore, seals
 
 
 def faults(store: ArtefactStore, artefact: Artefact) -> Iterator[str]:
     """Yields one line for every difference between an artefact, with its pool, and its manifest."""
-    yield from artefact.faults()
+    own = artefact.faults()
+    yield from own
     for stage, version in artefact.manifest.inputs.items():
-        if store.seen(stage, version) is None:
-            yield f"{artefact}: its input {stage}-{version} is missing"
-    if artefact.manifest.run.pool is None:
+        try:
+            if store.seen(stage, version) is None:
+                yield f"{artefact}: its input {stage}-{version} is missing"
+        except StoreError as fault:
+            yield f"{artefact}: its input: {fault}"
+    if (pool := artefact.manifest.run.pool) is None:
         return
+    lost = [] if is_s3(pool.path) else list(seals.faults_of(store.workspace.root / pool.path, thorough=True))
+    yield from (f"{artefact}: its pool {pool.path} {fault}: {seals.mend_of(pool.path)}" for fault in lost)
+    if not own and not lost:
+        yield from _faults_of_rows(store.workspace, artefact, pool)
+
+
+def _faults_of_rows(workspace: Workspace, artefact: Artefact, pool: PoolSnapshot) -> Iterator[str]:
+    """Yields a line for every row of the artefact's table whose content is not in the pool as it was."""
     try:
-        group = Pool.read(store.workspace, artefact.manifest.run.pool)
+        group = Pool.read(workspace, pool)
         if artefact.stage == "ecg":
             yield from _ecg(artefact, group)
         else:
             yield from _teacher(artefact, group)
     except UserError as fault:
         yield f"{artefact}: {fault}"
+    except Exception as fault:  # noqa: BLE001 - whatever a damaged pool leads to is a fault of the pool
+        yield f"{artefact}: its pool {pool.path} cannot be read ({type(fault).__name__}): {seals.mend_of(pool.path)}"
 
 
 def verify_artefacts(store: ArtefactStore, names: list[str], shared: bool, report: Progress) -> dict[str, list[str]]:
@@ -46,11 +60,12 @@ def verify_artefacts(store: ArtefactStore, names: list[str], shared: bool, repor
     """
     if shared:
         return dict(shared_faults(store, names))
-    chosen = [store.get(name) for name in names] or store.here()
+    chosen: list[tuple[str, Artefact | StoreError]]
+    chosen = [(str(artefact), artefact) for artefact in map(store.get, names)] or list(store.examined())
     lines: dict[str, list[str]] = {}
-    for done, artefact in enumerate(chosen, start=1):
-        lines[str(artefact)] = list(faults(store, artefact))
-        report(done, len(chosen), str(artefact))
+    for done, (name, artefact) in enumerate(chosen, start=1):
+        lines[name] = [str(artefact)] if isinstance(artefact, StoreError) else list(faults(store, artefact))
+        report(done, len(chosen), name)
     return lines
 
 
@@ -76,7 +91,7 @@ def _shared_store(store: ArtefactStore) -> SharedStore:
 def _ecg(artefact: Artefact, group: zarr.Group) -> Iterator[str]:
     signal = array_of(group, ecg.SIGNAL)
     for record, row in _pool_rows(artefact, ecg.records_contract(artefact.manifest.contract_version), group):
-        if row is None or hash_array(np.asarray(signal[row])) != record["signal_sha256"]:
+        if row is None or hash_array(read_rows(signal, row)) != record["signal_sha256"]:
             yield f"{artefact}: signal of {record['record_id']} is not in the pool as it was"
 
 
@@ -84,8 +99,8 @@ def _teacher(artefact: Artefact, group: zarr.Group) -> Iterator[str]:
     starts, frames = rows_of(group, teacher.CLIP_START), rows_of(group, teacher.CLIP_FRAMES)
     embedding = array_of(group, teacher.EMBEDDING)
     for clip, row in _pool_rows(artefact, teacher.clips_contract(artefact.manifest.contract_version), group):
-        digest = None if row is None else hash_array(np.asarray(embedding[starts[row] : starts[row] + frames[row]]))
-        if digest != clip["embedding_sha256"]:
+        rows = None if row is None else slice(starts[row], starts[row] + frames[row])
+        if rows is None or hash_array(read_rows(embedding, rows)) != clip["embedding_sha256"]:
             yield f"{artefact}: embeddings of {clip['clip_id']} are not in the pool as they were"
 
 
@@ -106,6 +121,7 @@ _LEFTOVERS = (
     "artefacts/*/.replaced/*",
     "scratch/*/*/",
     "exports/*.partial/",
+    f"pools/*/*{seals.DAMAGED}*/",
     "private/.*-*",  # from here: files that common.replace_atomically had not renamed yet
     "private/exports/.*-*",
     "artefacts/aliases/.*-*",
@@ -143,6 +159,8 @@ def garbage_collect(store: ArtefactStore, delete: bool) -> Iterator[str]:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         yield f"{verb} {path.relative_to(root)}"
     for pool in sorted(store.workspace.pools.glob("*/*/")):
+        if seals.DAMAGED in pool.name:
+            continue
         with writing_to(root):
             place = str(pool.relative_to(root))
             if lost := sweep(store.workspace, place, datetime.fromtimestamp(old, UTC), delete):

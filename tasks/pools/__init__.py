@@ -2,4 +2,4 @@
 
 from tasks.pools.pool import Pool, array_of, rows_by_key, rows_of, sweep
 from tasks.pools.signals import PoolSignals, rows_in_pool
-from tasks.pools.transaction import Draft, PoolArray
+from tasks.pools.transaction import Draft, PoolArray, read_rows

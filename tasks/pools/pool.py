@@ -1,7 +1,8 @@
 """Pools: Icechunk repositories of per-file results, in a folder of the workspace or on S3. Keys are content hashes.
 
 A pool only grows. Every commit is a snapshot; old snapshots stay readable and share chunks with new ones. A process
-killed between two commits leaves the last snapshot whole. Only calls that Icechunk 1.1 and 2.x both offer are used;
+killed between two commits leaves the last snapshot whole; tasks/store/seals.py does the same for a power cut, and every
+chunk carries a checksum. Only calls that Icechunk 1.1 and 2.x both offer are used;
 1.1 (Python 3.11) writes on-disk format 1, which 2.x reads. No other file of the project opens a repository.
 """
 
@@ -18,14 +19,15 @@ import icechunk
 import numpy as np
 import zarr
 from filelock import AcquireReturnProxy, FileLock, Timeout
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from data_contracts.manifest import PoolSnapshot
 from data_contracts.tables import ArrayContract
 from echoingecg.common import StoreError, hexadecimal
 from tasks.base.progress import logger
 from tasks.base.workspace import CHECK_S3, Workspace, cause_of, is_s3, s3_address, writing_to
-from tasks.pools.transaction import BRANCH, REFUSED, Draft, KnownKeys, PoolArray, named_array
+from tasks.pools.transaction import BRANCH, REFUSED, Draft, KnownKeys, PoolArray, named_array, opened, read_rows
+from tasks.store import seals
 
 _MAX_CLOCK_WAIT_SECONDS = 60.0  # a clock that has gone back by more stops the run
 _BIT_SHUFFLED = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle", typesize=4)
@@ -53,25 +55,30 @@ class Pool:
         """The arrays of a snapshot, read-only. xarray opens them by `xarray.open_zarr(group.store, ...)`.
 
         Raises:
-            StoreError: the pool or the snapshot is gone.
+            StoreError: the pool or the snapshot is gone or damaged.
         """
         place = snapshot.path
-        if not is_s3(place) and not (workspace.root / place).is_dir():  # Icechunk would make the folder
-            raise StoreError(f"pool {place} is gone from {workspace.root}: run again from its stage")
+        seals.check_pool(workspace, place)  # Icechunk would make a folder that is gone
         try:
             session = open_repository(workspace.root, place).readonly_session(snapshot_id=snapshot.snapshot)
-            return zarr.open_group(session.store, mode="r")
-        except (icechunk.IcechunkError, FileNotFoundError) as fault:
+            return opened(session, place)
+        except (icechunk.IcechunkError, OSError, ValueError) as fault:
             if is_s3(place):
                 raise StoreError(f"pool {place}: {cause_of(fault)}; {CHECK_S3}") from fault
-            raise StoreError(f"pool {snapshot.path}: snapshot {snapshot.snapshot} cannot be read") from fault
+            snapshot_id, mend = snapshot.snapshot, seals.mend_of(place)
+            raise StoreError(f"pool {place}: snapshot {snapshot_id} cannot be read: {mend}") from fault
 
     @contextmanager
-    def writing(self) -> Iterator[Self]:
+    def writing(self, thorough: bool = False) -> Iterator[Self]:
         """Holds the pool's lock, since Icechunk on a local disk is not safe for two committers. A second writer waits.
+
+        What a kill or a power cut has left half done is undone. A pool that has lost files is set aside and begun anew.
 
         On S3 the lock spares the runs of one workspace the same work; writers of other workspaces meet in
         `Draft.commit`.
+
+        Args:
+            thorough: compare every byte of the pool before it is trusted, instead of names and sizes.
 
         Raises:
             StoreError: the disk is full or cannot be written; S3 refuses access.
@@ -80,11 +87,31 @@ class Pool:
             self._lock.parent.mkdir(parents=True, exist_ok=True)
             with _locked(FileLock(self._lock)):
                 try:
+                    self._recover(thorough)
                     self._wait_for_the_clock()
                     self._create_arrays()
                     yield self
                 except icechunk.IcechunkError as fault:
                     raise self._as_store_error(fault) from fault
+
+    def _recover(self, thorough: bool) -> None:
+        """Brings the pool back to its seal; sets it aside where that cannot be done."""
+        folder = self.workspace.root / self.place
+        if is_s3(self.place):
+            return
+        if not folder.is_dir():
+            seals.unseal(folder)
+            return
+        if not (fault := seals.fault_of(folder, thorough, heads=False)):
+            seals.as_sealed(folder)
+            fault = "" if _is_readable(self.workspace.root, self.place) else "cannot be read"
+        if fault:
+            logger().warning(f"pool {self.place} {fault}: made anew from the source files")
+            seals.set_aside(folder)
+
+    def _seal(self) -> None:
+        if not is_s3(self.place):
+            seals.seal(self.workspace.root / self.place)
 
     @cached_property
     def _repository(self) -> icechunk.Repository:
@@ -111,7 +138,7 @@ class Pool:
     def _create_arrays(self) -> None:
         """Writes the empty arrays, once."""
         session = self._repository.writable_session(BRANCH)
-        group = zarr.open_group(session.store, mode="a")
+        group = opened(session, self.place, mode="a")
         if "key" in group:
             return
         for array in self.arrays:
@@ -121,7 +148,7 @@ class Pool:
                 dtype=array.contract.dtype,
                 chunks=(array.chunk, *array.tail),
                 shards=(array.shard, *array.tail),
-                compressors=_BIT_SHUFFLED if array.shuffled else "auto",
+                compressors=(_BIT_SHUFFLED if array.shuffled else ZstdCodec(), Crc32cCodec()),
                 dimension_names=array.contract.dims,
                 attributes={**array.contract.attributes},
             )
@@ -130,6 +157,7 @@ class Pool:
             session.commit("create")
         except icechunk.ConflictError:
             assert is_s3(self.place)  # another machine has made the same arrays
+        self._seal()
 
     def snapshot(self) -> PoolSnapshot:
         """The newest snapshot."""
@@ -154,7 +182,7 @@ class Pool:
 
     def draft(self) -> Draft:
         """The rows of the next commit; one draft at a time, in the `writing` context."""
-        return Draft(self._repository, self.arrays, self._known)
+        return Draft(self._repository, self.arrays, self._known, self.place, self._seal)
 
     def _as_store_error(self, fault: Exception) -> StoreError:
         text = str(fault)
@@ -202,6 +230,20 @@ def _storage(root: Path, place: str) -> icechunk.Storage:
     )
 
 
+def _is_readable(root: Path, place: str) -> bool:
+    """Whether the newest snapshot can be opened, or the pool's making was killed, which `open_repository` mends."""
+    try:
+        if not _is_made(_storage(root, place)):
+            return not (root / place / "chunks").exists()
+        session = icechunk.Repository.open(_storage(root, place)).readonly_session(branch=BRANCH)
+        group = opened(session, place)
+        if "key" in group:
+            rows_by_key(group)
+    except (StoreError, icechunk.IcechunkError, OSError, ValueError):
+        return False
+    return True
+
+
 def _is_made(storage: icechunk.Storage) -> bool:
     """Whether a repository is complete: a run that is killed while it makes one leaves a part."""
     return bool(icechunk.Repository.exists(storage))
@@ -216,10 +258,16 @@ def sweep(workspace: Workspace, place: str, before: datetime, delete: bool) -> i
         before: with its time zone.
         delete: remove the bytes instead of only counting them.
     """
-    if not _is_made(_storage(workspace.root, place)):
+    folder = workspace.root / place
+    if seals.fault_of(folder) or not _is_made(_storage(workspace.root, place)):
         return 0
-    lost = open_repository(workspace.root, place).garbage_collect(before, dry_run=not delete)
-    return int(lost.bytes_deleted)
+    repository = open_repository(workspace.root, place)
+    lost = int(repository.garbage_collect(before, dry_run=True).bytes_deleted)
+    if lost and delete:
+        seals.unseal(folder)  # a reader must not miss what goes now
+        repository.garbage_collect(before, dry_run=False)
+        seals.seal(folder)
+    return lost
 
 
 def array_of(group: zarr.Group, contract: ArrayContract) -> zarr.Array:
@@ -235,13 +283,12 @@ def array_of(group: zarr.Group, contract: ArrayContract) -> zarr.Array:
 
 def rows_of(group: zarr.Group, contract: ArrayContract) -> np.ndarray:
     """All rows of an array that is small beside the pool: keys, digests, flags, offsets."""
-    return np.asarray(array_of(group, contract)[:])
+    return read_rows(array_of(group, contract))
 
 
 def rows_by_key(group: zarr.Group) -> dict[str, int]:
     """Content hash -> row of the pool's arrays."""
-    keys = np.asarray(named_array(group, "key")[:])
-    return {key: row for row, key in enumerate(hexadecimal(keys))}
+    return {key: row for row, key in enumerate(hexadecimal(read_rows(named_array(group, "key"))))}
 
 
 def _locked(lock: FileLock) -> AcquireReturnProxy:

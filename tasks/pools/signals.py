@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
-import icechunk
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +23,7 @@ from echoingecg.common import Progress, StoreError, key_rows, no_progress
 from tasks.base.progress import Reporter, logger
 from tasks.base.workspace import Workspace, writing_to
 from tasks.pools.pool import Pool, array_of, rows_of
+from tasks.pools.transaction import read_rows
 from tasks.store import Artefact
 
 RECORD_SHAPE = (len(conventions.LEADS), conventions.SAMPLES)
@@ -111,13 +111,7 @@ def pool_blocks(array: zarr.Array, rows: np.ndarray) -> Iterator[np.ndarray]:
     for wanted in np.split(rows, np.flatnonzero(np.diff(rows // BLOCK_ROWS)) + 1):
         if len(wanted):
             first = int(wanted[0])
-            try:
-                block = np.asarray(array[first : int(wanted[-1]) + 1])
-            except icechunk.IcechunkError as fault:
-                raise StoreError(
-                    f"the pool's array '{array.basename}' cannot be read: run `artefacts verify`"
-                ) from fault
-            yield block[wanted - first]
+            yield read_rows(array, slice(first, int(wanted[-1]) + 1))[wanted - first]
 
 
 class PoolSignals:
@@ -168,10 +162,15 @@ class PoolSignals:
             signals = self._checked_signals(rows)
         if signals is None:
             raise StoreError(
-                f"{self._artefact}: its pool no longer holds the signals that were published: run "
-                f"`echoingecg artefacts verify`, then delete the pool and run --from ecg"
+                f"{self._artefact}: its pool no longer holds the signals that were published: delete "
+                f"{self._pool_place} and run again with --from ecg, which makes it anew from the source files"
             )
         return signals
+
+    @property
+    def _pool_place(self) -> str:
+        assert self._artefact.manifest.run.pool is not None
+        return self._artefact.manifest.run.pool.path
 
     @cached_property
     def _file(self) -> SignalFile:

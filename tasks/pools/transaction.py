@@ -1,17 +1,20 @@
 """Rows and refusals of the next commit to a pool. A commit that another writer's came before is done again."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import icechunk
 import numpy as np
 import zarr
 
 from data_contracts.tables import ArrayContract
+from echoingecg.common import StoreError
+from tasks.store.seals import mend_of
 
 BRANCH = "main"
 REFUSED = "refused"  # group attribute: content hash -> [reason, detail]
+_POOL = "pool_of_this_store"  # attribute of an opened store: the place of its pool, for errors
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class KnownKeys:
     def update_from(self, group: zarr.Group) -> None:
         """Adds the keys of a later state of the pool."""
         array = named_array(group, "key")
-        self.keys.update(bytes(key) for key in np.asarray(array[self.rows_read :]))
+        self.keys.update(bytes(key) for key in read_rows(array, slice(self.rows_read, None)))
         self.rows_read = array.shape[0]
 
 
@@ -61,12 +64,20 @@ class Draft:
         arrays: the pool's layout.
         known: for a pool that other machines may write to at the same time. Keys that the pool holds are not written
             again, and rows stay in memory until they are committed. None where a lock keeps other writers out.
+        place: of the pool, for errors.
+        committed: called after every commit.
     """
 
     def __init__(
-        self, repository: icechunk.Repository, arrays: Iterable[PoolArray], known: KnownKeys | None = None
+        self,
+        repository: icechunk.Repository,
+        arrays: Iterable[PoolArray],
+        known: KnownKeys | None,
+        place: str,
+        committed: Callable[[], None],
     ) -> None:
         self._repository, self._arrays, self._known = repository, tuple(arrays), known
+        self._place, self._committed = place, committed
         self._batches: list[Mapping[str, np.ndarray]] = []
         self._begin()
 
@@ -94,6 +105,7 @@ class Draft:
                 return  # other writers have added all of it
             try:
                 self._session.commit(f"{self._added} more, {len(refused)} refused")
+                self._committed()
                 return
             except icechunk.ConflictError:
                 if self._known is None:
@@ -105,7 +117,7 @@ class Draft:
 
     def _begin(self) -> None:
         self._session = self._repository.writable_session(BRANCH)
-        self._group = zarr.open_group(self._session.store, mode="a")
+        self._group = opened(self._session, self._place, mode="a")
         self._added = 0
         if self._known is not None:
             self._known.update_from(self._group)
@@ -120,7 +132,10 @@ class Draft:
             array = named_array(self._group, name)
             start = array.shape[0]
             array.resize((start + len(values), *array.shape[1:]))
-            array[start:] = values
+            try:
+                array[start:] = values
+            except ValueError as fault:  # the chunk that is filled up is read first
+                raise _damaged(array) from fault
         self._added += len(rows["key"])
 
     def _starts(self, ragged: str, rows: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -135,6 +150,35 @@ class Draft:
         counts = {array.contract.name: array.ragged for array in self._arrays if array.ragged}
         masks = {name: np.repeat(is_new, rows[count]) for name, count in counts.items()}
         return {name: values[masks.get(name, is_new)] for name, values in rows.items()}
+
+
+def opened(session: icechunk.Session, place: str, mode: Literal["r", "a"] = "r") -> zarr.Group:
+    """The arrays of a session on the pool at that place."""
+    store = session.store
+    setattr(store, _POOL, place)
+    return zarr.open_group(store, mode=mode)
+
+
+def read_rows(array: zarr.Array, rows: Any = slice(None)) -> np.ndarray:
+    """Rows of a pool's array.
+
+    Args:
+        array: of `opened`.
+        rows: a number, a slice, or whatever else Zarr takes.
+
+    Raises:
+        StoreError: a chunk is gone, or is not what was written: each carries a checksum (CRC-32C).
+    """
+    try:
+        return np.asarray(array[rows])
+    except (icechunk.IcechunkError, ValueError, RuntimeError, OSError) as fault:
+        raise _damaged(array) from fault
+
+
+def _damaged(array: zarr.Array) -> StoreError:
+    if not (place := getattr(array.store, _POOL, "")):
+        return StoreError(f"{array.store}: array '{array.basename}' cannot be read")
+    return StoreError(f"pool {place}: its array '{array.basename}' is damaged: {mend_of(place)}")
 
 
 def named_array(group: zarr.Group, name: str) -> zarr.Array:

@@ -1,6 +1,5 @@
 """What a version is: the plan that it follows from, its manifest and its files; and why two versions differ."""
 
-import hashlib
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,8 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from data_contracts.conventions import Stage
-from data_contracts.manifest import FILENAME, Checksum, Manifest, PoolSnapshot, Run
-from echoingecg.common import StoreError, canonical_json, fingerprint, flush_to_disk, hash_files
+from data_contracts.manifest import FILENAME, Manifest, PoolSnapshot, Run, checksum_of, content_of
+from echoingecg.common import StoreError, fingerprint, flush_to_disk
 
 PACKAGES = ("echoingecg", "numpy", "scipy", "torch", "open_clip_torch", "zarr", "icechunk", "scikit-learn",
                    "opencv-python-headless", "pydicom", "wfdb", "pyarrow")  # fmt: skip
@@ -78,15 +77,26 @@ class Artefact:
     def __str__(self) -> str:
         return f"{self.stage}-{self.version}"
 
+    def loss(self) -> str:
+        """The first file that is missing or has another size, on one line; empty where there is none. Reads none."""
+        for name, expected in self.manifest.files.items():
+            path = self.folder / name
+            if not path.is_file() or path.stat().st_size != expected.bytes:
+                return f"{self}: {name} {'is cut short or has grown' if path.is_file() else 'is missing'}"
+        return ""
+
     def faults(self) -> list[str]:
         """What differs between the files on disk and the manifest; empty when sound."""
         lines = []
         for name, expected in self.manifest.files.items():
             path = self.folder / name
-            if not path.is_file():
+            try:
+                if checksum_of(path) != expected:
+                    lines.append(f"{self}: {name} has changed")
+            except (FileNotFoundError, NotADirectoryError):
                 lines.append(f"{self}: {name} is missing")
-            elif _checksum(path) != expected:
-                lines.append(f"{self}: {name} has changed")
+            except OSError as fault:
+                lines.append(f"{self}: {name} cannot be read: {fault.strerror}")
         return lines
 
 
@@ -103,15 +113,19 @@ def read_manifest(text: bytes, stage: Stage, version: str, mend: str) -> Manifes
         mend: what to do when the manifest cannot be read, for the error.
 
     Raises:
-        StoreError: it cannot be read, or was written by a newer release.
+        StoreError: it cannot be read, is that of another version, or was written by a newer release.
     """
     try:
-        return Manifest.model_validate_json(text)
+        manifest = Manifest.from_json(text)
     except ValidationError as fault:
-        field = ".".join(str(part) for part in fault.errors()[0]["loc"])
-        raise StoreError(
-            f"artefact {stage}-{version}: {FILENAME} is damaged or of another release (field '{field}'); {mend}"
-        ) from fault
+        why = f"field '{'.'.join(str(part) for part in fault.errors()[0]['loc'])}'"
+    except ValueError as fault:
+        why = str(fault)
+    else:
+        if (manifest.stage, manifest.version) == (stage, version):
+            return manifest
+        why = f"it is that of {manifest.stage}-{manifest.version}"
+    raise StoreError(f"artefact {stage}-{version}: {FILENAME} is damaged or of another release ({why}); {mend}")
 
 
 def manifest_of(plan: Plan, folder: Path, built: Built, finished: str, seconds: float) -> Manifest:
@@ -124,7 +138,7 @@ def manifest_of(plan: Plan, folder: Path, built: Built, finished: str, seconds: 
         finished: time of the build, ISO 8601.
         seconds: duration of the build.
     """
-    files = {str(path.relative_to(folder)): _checksum(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = {str(path.relative_to(folder)): checksum_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     run = Run(
         finished=finished,
         seconds=round(seconds, 3),
@@ -133,8 +147,8 @@ def manifest_of(plan: Plan, folder: Path, built: Built, finished: str, seconds: 
         pool=built.pool,
         new_keys=built.new_keys,
     )
-    content = content_of(files)
-    return Manifest(**asdict(plan), version=plan.version, counts=built.counts, files=files, content=content, run=run)
+    causes, content = asdict(plan), content_of(files)
+    return Manifest(**causes, version=plan.version, counts=built.counts, files=files, content=content, run=run).sealed()
 
 
 def complete(folder: Path, manifest: Manifest) -> None:
@@ -147,16 +161,6 @@ def complete(folder: Path, manifest: Manifest) -> None:
     for name in manifest.files:  # one mode for all: safetensors writes files that their owner alone can read
         (folder / name).chmod(path.stat().st_mode)
     folder.chmod(folder.parent.stat().st_mode & 0o755)  # mkdtemp gives 0700
-
-
-def content_of(files: Mapping[str, Checksum]) -> str:
-    """One digest over all files: equal when two copies hold the same bytes."""
-    return hashlib.sha256(canonical_json({name: file.sha256 for name, file in files.items()}).encode()).hexdigest()
-
-
-def _checksum(path: Path) -> Checksum:
-    """Size and SHA-256 of a file."""
-    return Checksum(bytes=path.stat().st_size, sha256=hash_files([path]))
 
 
 def _packages() -> dict[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from data_contracts.conventions import STAGES, Stage
-from data_contracts.manifest import FILENAME, Manifest, PoolSnapshot
+from data_contracts.manifest import FILENAME, Manifest, PoolSnapshot, mend_of
 from echoingecg.common import VERSION_LENGTH, StoreError, flush_to_disk, write_atomically
 from tasks.base.workspace import Workspace, writing_to
 from tasks.store.artefact import Artefact, Built, Plan, complete, manifest_of, read_manifest
@@ -108,6 +108,18 @@ class ArtefactStore:
             names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
             artefacts += [item for name in names if not name.startswith(".") and (item := self._here(stage, name))]
         return sorted(artefacts, key=_by_stage_and_age)
+
+    def examined(self) -> Iterator[tuple[str, Artefact | StoreError]]:
+        """Yields name and artefact, or why it cannot be read, of every version in the workspace."""
+        for stage in STAGES:
+            for folder in sorted((self.workspace.artefacts / stage).glob("[!.]*")):
+                name = f"{stage}-{folder.name}"
+                try:
+                    artefact = self._here(stage, folder.name)
+                except StoreError as fault:
+                    yield name, fault
+                else:
+                    yield name, artefact or StoreError(f"artefact {name}: {FILENAME} is missing; {mend_of(folder)}")
 
     def published(self, *stages: Stage) -> list[Artefact]:
         """Artefacts in the workspace and in the shared store, in the order of `here`. Downloads manifests alone."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import echoingecg
+from data_contracts.manifest import manifest_in
 from data_contracts.prediction import GAUSSIANS, READINGS, SCORES
 from echoingecg.common import ContractError, StoreError
 from echoingecg.ecg.process import process
@@ -22,6 +23,7 @@ from echoingecg.student.store import load as load_student
 from helpers.cases.reading_cards import STORED_EVALUATION as EVALUATION
 from helpers.cases.reading_cards import STORED_STUDENT as STUDENT
 from helpers.cases.reading_cards import renew_card
+from helpers.cases.republished import republish, version_of
 from helpers.paths import ROOT
 
 
@@ -136,8 +138,9 @@ def test_what_cannot_be_loaded_is_said_in_one_line(workspace: Path, tmp_path: Pa
     with pytest.raises(StoreError, match="give evaluation= or settings="):
         echoingecg.load(alone)
     assert echoingecg.load(alone, settings=EcgSettings()).evaluation is None
-    manifest = alone / "manifest.json"
-    manifest.write_text(manifest.read_text().replace(STUDENT.partition("-")[2], "0" * 16))
+    manifest = manifest_in(alone)
+    assert manifest is not None
+    republish(alone, code_version=99, version=version_of(manifest, code_version=99))
     with pytest.raises(ContractError, match="is an evaluation of"):
         echoingecg.load(alone, workspace=workspace, evaluation=EVALUATION)
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from data_contracts.evaluation import CONTRACT_VERSION, FIGURES, METRICS, MODEL_CARD, REPORT
-from data_contracts.manifest import FILENAME
 from echoingecg.common import StoreError
+from helpers.cases.republished import republish, version_of
 from helpers.cases.stage_runs import Run
 from tasks.evaluation import rebuild_report
 
@@ -35,6 +35,7 @@ def test_the_tables_are_what_the_page_shows(copied: Run, tmp_path: Path) -> None
     folder = copied.job.store.get(str(copied.artefacts["evaluation"])).folder
     rows = [row | ({"value": 0.1234} if row["metric"] == "auroc" else {}) for row in METRICS.read(folder).to_pylist()]
     METRICS.write(pa.Table.from_pylist(rows, METRICS.schema), folder)
+    republish(folder)
     copied.job.store.set_alias("best", copied.artefacts["evaluation"])
     rebuild_report(copied.job.store, "best", tmp_path / "again")
     for name in (REPORT, MODEL_CARD):
@@ -43,9 +44,11 @@ def test_the_tables_are_what_the_page_shows(copied: Run, tmp_path: Path) -> None
 
 
 def _of_version_4(run: Run) -> str:
-    path = run.job.store.get(str(run.artefacts["evaluation"])).folder / FILENAME
-    path.write_text(path.read_text().replace(f'"contract_version": {CONTRACT_VERSION}', '"contract_version": 4'))
-    return str(run.artefacts["evaluation"])
+    folder = run.job.store.get(str(run.artefacts["evaluation"])).folder
+    version = version_of(run.artefacts["evaluation"].manifest, contract_version=4)
+    republish(folder, contract_version=4, version=version)
+    folder.rename(folder.with_name(version))
+    return f"evaluation-{version}"
 
 
 def _of_no_student(run: Run) -> str:

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from data_contracts import prediction as contract
+from data_contracts.manifest import checked_file
 from data_contracts.prediction import Calibration, Predictive, Reading, ReadingCard, Referral
 from echoingecg.common import ContractError, StoreError, UserError
 from echoingecg.evaluation.data.models import LinearScore
@@ -112,9 +113,10 @@ class LoadedReadingCard:
 
         Raises:
             StoreError: there is no card, or it cannot be read.
+            DamagedError: it is not the one that was published.
             ContractError: it is damaged, or not a card that this release can read.
         """
-        path = folder / contract.FILENAME
+        path = checked_file(folder, contract.FILENAME)
         if not path.is_file():
             raise StoreError(f"no {contract.FILENAME} in {folder}: run stage evaluation again with this release")
         try:

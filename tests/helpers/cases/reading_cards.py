@@ -20,6 +20,7 @@ from echoingecg.evaluation.decision.predictive import PredictiveDistribution
 from echoingecg.evaluation.decision.reading_card import LoadedReading, LoadedReadingCard
 from echoingecg.evaluation.decision.typicality import Typicality, fit_typicality
 from echoingecg.recipe import EcgSettings
+from helpers.cases.republished import republish
 
 STORED_STUDENT, STORED_EVALUATION = "student-2ccdf68a5d10b8c7", "evaluation-c3661e9550df8e42"  # of tests/data
 NESTED = ("LVEF < 30 %", "LVEF < 40 %", "LVEF < 50 %")
@@ -123,3 +124,4 @@ def renew_card(workspace: Path) -> None:
     mean, _, features = load(student).embed_ecg_with_features(noise)
     ecg = EcgSettings(edge="published")  # that student's own
     nested_card(features, mean.shape[1], student=STORED_STUDENT.partition("-")[2], ecg=ecg).save(evaluation)
+    republish(evaluation)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from data_contracts.ecg import CONTRACT_VERSION, RECORDS
 from echoingecg.common import StoreError, hash_array, key_rows
+from helpers.cases.republished import republish
 from tasks.base.workspace import Workspace
 from tasks.ecg import LAYOUT
 from tasks.pools import Pool, PoolArray, PoolSignals
@@ -162,10 +163,12 @@ def test_what_the_pool_no_longer_holds_is_one_line(case: tuple[Workspace, Artefa
     workspace, artefact, _ = case
     table = RECORDS.read(artefact.folder).to_pylist()
     RECORDS.write(RECORDS.build([{**row, "signal_sha256": "0" * 64} for row in table]), artefact.folder)
+    republish(artefact.folder)
     with pytest.raises(StoreError, match="no longer holds") as fault:
         PoolSignals(workspace, artefact).read(np.array([0]))
     assert "\n" not in str(fault.value)
     RECORDS.write(RECORDS.build([{**row, "content_hash": "f" * 64} for row in table]), artefact.folder)
+    republish(artefact.folder)
     with pytest.raises(StoreError, match="lacks 7 signals"):
         PoolSignals(workspace, artefact)
 

@@ -1,7 +1,6 @@
 """Artefacts on S3: workspaces share them whole or not at all; nothing is overwritten, mixed or handed on by mistake."""
 
 import dataclasses
-import json
 import logging
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from data_contracts.manifest import FILENAME, PoolSnapshot
+from data_contracts.manifest import PoolSnapshot
 from echoingecg.common import StoreError
 from flows.cli import doctor
 from flows.cli.main import app
@@ -187,10 +186,11 @@ def test_the_newest_manifest_wins_in_a_listing(tmp_path: Path, address: str, pla
     a, b = machine(tmp_path / "a", address), machine(tmp_path / "b", address)
     made = publish(a, plan)
     assert b.published()[0].manifest == made.manifest
-    renewed = json.loads((made.folder / FILENAME).read_text())
-    renewed["run"]["finished"] = datetime.now(UTC).isoformat(timespec="seconds").replace("20", "21", 1)
-    a.shared.bucket.write(f"manifests/pairs/{plan.version}.json", json.dumps(renewed).encode())
-    assert b.published()[0].manifest.run.finished == renewed["run"]["finished"]
+    later = datetime.now(UTC).isoformat(timespec="seconds").replace("20", "21", 1)
+    run = made.manifest.run.model_copy(update={"finished": later})
+    renewed = made.manifest.model_copy(update={"run": run}).sealed()
+    a.shared.bucket.write(f"manifests/pairs/{plan.version}.json", renewed.model_dump_json().encode())
+    assert b.published()[0].manifest.run.finished == later
 
 
 def test_the_command_line_joins_says_where_and_leaves(tmp_path: Path, address: str, plan: Plan) -> None:
