@@ -241,9 +241,10 @@ def _predict(
     chosen, ecgs = find_reader(store, student), list_ecgs(files)
     blocks = predict_files(chosen, ecgs, protocol, execution, Reporter("predict"), questions=questions)
     with writing_to(output.parent):
-        for block in write_predicted(blocks, output, bool(chosen.reader().card.numbers)):
-            tally.add(block)
+        for _ in write_predicted(tally.counted(blocks), output, bool(chosen.reader().card.numbers)):
+            pass
     create_table_artifact(_rows(tally), key="readings", description=f"{title(chosen)}. {prediction.NOTICE}")
+    tally.check_some_read(len(ecgs))
     refused = tally.refusals.total()
     return Outcome(f"{len(ecgs) - refused} ECGs read, {refused} files refused", output)
 
