@@ -92,10 +92,11 @@ def drift_job(recipe: Recipe, export: str, student: str, workspace: str) -> tupl
         The job that builds catalog and ecg of the export with the student's own settings, and the student.
 
     Raises:
-        UserError: no such export or student, or what the student was trained on is gone.
+        UserError: no such export or student, or what the student was trained on is gone or made in another way.
     """
     store = request.open_store(workspace)
     judged = students.find_student(store, student)
+    students.check_signals(store, judged.student)
     own_recipe = drift_task.recipe_as_trained(recipe, store, judged)
     return request.make_job(own_recipe, export, workspace, only=["catalog", "ecg"]), judged
 
