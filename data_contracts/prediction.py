@@ -131,6 +131,9 @@ class ReadingCard(_CardPart):
 
     student: str = Field(description="version of the student that was evaluated")
     ecg: dict[str, Any] = Field(description="the recipe's section `ecg` that its signals were made with")
+    ecg_code_version: int = Field(
+        5, description="code version of stage ecg that made them; cards that do not state it are of 3 to 5, which agree"
+    )
     readings: tuple[Reading, ...]
     answered_by: str = Field(description="protocol that prediction applies unless told otherwise")
     typical: TypicalLimits | None = Field(description="null where they could not be chosen: then every ECG is referred")

@@ -19,6 +19,7 @@ from tasks.store import Job
 
 
 @flow(name="predict", flow_run_name="{student} on ECG files", persist_result=False)
+@faults.one_line_faults
 def predict(
     files: list[str],
     output: str,
@@ -91,10 +92,11 @@ def drift_job(recipe: Recipe, export: str, student: str, workspace: str) -> tupl
         The job that builds catalog and ecg of the export with the student's own settings, and the student.
 
     Raises:
-        UserError: no such export or student, or what the student was trained on is gone.
+        UserError: no such export or student, or what the student was trained on is gone or made in another way.
     """
     store = request.open_store(workspace)
     judged = students.find_student(store, student)
+    students.check_signals(store, judged.student)
     own_recipe = drift_task.recipe_as_trained(recipe, store, judged)
     return request.make_job(own_recipe, export, workspace, only=["catalog", "ecg"]), judged
 
@@ -172,7 +174,8 @@ def verify(
         artefacts: STAGE-VERSION or aliases; empty for all.
         shared: look at the copies in the shared store that the workspace has joined.
     """
-    examined = verify_and_collect.verify_artefacts(request.open_store(workspace), artefacts, shared, Reporter("verify"))
+    store = request.open_store(workspace, "artefacts")
+    examined = verify_and_collect.verify_artefacts(store, artefacts, shared, Reporter("verify"))
     rows = [{"artefact": name, "fault": fault} for name, lines in examined.items() for fault in lines]
     summary = f"{len(examined)} artefacts, {len(rows)} faults"
     if not rows:
@@ -192,7 +195,7 @@ def gc(workspace: str = "workspace", delete: bool = False, shared: bool = False)
         shared: in the shared store that the workspace has joined, for all machines.
     """
     collect = verify_and_collect.garbage_collect_shared if shared else verify_and_collect.garbage_collect
-    lines = list(collect(request.open_store(workspace), delete))
+    lines = list(collect(request.open_store(workspace, "artefacts"), delete))
     create_table_artifact([{"folder": line} for line in lines], key="gc-folders", description=f"{len(lines)} folders")
     return Completed(message=f"{len(lines)} folders {'deleted' if delete else 'would be deleted'}")
 

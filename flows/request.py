@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from data_contracts.conventions import STAGES, Stage
 from echoingecg.catalog.exports import SitedExport, check_different
-from echoingecg.common import UserError
+from echoingecg.common import StoreError, UserError
 from echoingecg.recipe import Recipe, read_recipe, with_overrides
 from tasks.base.workspace import Workspace
 from tasks.store import ArtefactStore, Job, stages_to_run, upstream_of
@@ -68,9 +68,23 @@ def folder_of(text: str) -> Path:
     return Path(text).expanduser().resolve()
 
 
-def open_store(workspace: str) -> ArtefactStore:
-    """The artefact store of a workspace that a user typed."""
-    return ArtefactStore(Workspace(folder_of(workspace)))
+def open_store(workspace: str, need: Literal["nothing", "folder", "artefacts"] = "folder") -> ArtefactStore:
+    """The artefact store of a workspace that a user typed.
+
+    Args:
+        workspace: folder.
+        need: what must be there. An empty folder, such as the mount point of a disk that is not mounted, is enough for
+            a command that goes on to name an artefact, but not for a command on all artefacts.
+
+    Raises:
+        StoreError: it is not there.
+    """
+    place = Workspace(folder_of(workspace))
+    if need != "nothing" and not place.root.is_dir():
+        raise StoreError(f"no workspace at {place.root}: check the path, and that its disk is mounted")
+    if need == "artefacts" and not (place.artefacts.is_dir() or place.shared_store.exists()):
+        raise StoreError(f"{place.root} is no workspace: nothing has run there, or its disk is not mounted")
+    return ArtefactStore(place)
 
 
 def make_job(

@@ -13,6 +13,7 @@ from data_contracts import evaluation as contract
 from data_contracts.manifest import checked_file
 from echoingecg.common import Progress, StoreError, UserError, hash_files
 from echoingecg.evaluation import CODE_VERSION
+from echoingecg.prediction.locate import check_signals, signals_version
 from echoingecg.recipe import EcgSettings, EvaluationSettings
 from echoingecg.teacher.networks.kind import load_teacher, table_file
 from tasks import ecg as ecg_stage
@@ -51,6 +52,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         student=load(inputs["student"].folder, where),
         signals=signals,
         ecg=EcgSettings.of_artefact(inputs["ecg"].manifest.recipe),
+        ecg_code_version=inputs["ecg"].manifest.code_version,
         record_ids=signals.record_ids,
         patients=patients,
         ecg_echo=ecg_echo,
@@ -92,6 +94,7 @@ def _compared(job: Job, name: str) -> Artefact:
 def _checked(job: Job, name: str, paired: Artefact) -> Artefact:
     student = _compared(job, name)
     check_sides_of_student(job.store, student, paired)
+    check_signals(str(student), signals_version(student.manifest, job.workspace.root))
     return student
 
 

@@ -1,6 +1,7 @@
 """Stops a run whose endpoints have no label, after the catalog or the pairs, before hours of training are spent.
 
-After the catalog it also stops a run whose published split the export does not state.
+After the catalog it also stops a run whose export lists nothing to learn from, as when a list of files was not copied,
+or does not state the published split.
 
 What is checked is no part of any version: it reads the section `evaluation`, on which catalog and pairs do not depend.
 """
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 
 from data_contracts import catalog, conventions, pairs
 from data_contracts.manifest import checked_file
-from echoingecg.common import UserError
+from echoingecg.common import ExportError, UserError
 from echoingecg.evaluation.protocols.label_check import Unlabelled, describe, unlabelled
 from echoingecg.evaluation.protocols.labels import sex_of_patients
 from tasks.base.progress import logger
@@ -31,8 +32,9 @@ def check_measurements(job: Job, inputs: Inputs, listed: Artefact) -> None:
         listed: the catalog.
 
     Raises:
-        UserError: names the endpoint, its measurement, and what the export has instead.
+        UserError: names the list that is missing, or the endpoint, its measurement, and what the export has instead.
     """
+    _check_lists(job, listed)
     settings, stated = job.recipe.evaluation, job.recipe.pairs.split_by
     if stated is not None and "pairs" in job.needed:
         from echoingecg.pairs.split import stated_sides  # pandas: not for a cached run
@@ -48,6 +50,33 @@ def check_measurements(job: Job, inputs: Inputs, listed: Artefact) -> None:
         file = checked_file(listed.folder, catalog.MEASUREMENTS.filename)
         rows = pq.read_table(file, columns=list(_ROW), filters=[("measurement", "in", sorted(asked))])
         _stop_or_warn(job, listed, listed, list(unlabelled(settings, rows, "", None)))
+
+
+def _check_lists(job: Job, listed: Artefact) -> None:
+    """Raises ExportError if a student is to be trained and the catalog lists no ECG, or no echo that it is to learn."""
+    if "student" not in job.needed:
+        return
+    counts, settings = listed.manifest.counts, job.recipe.student
+    if not counts["ecgs"]:
+        raise ExportError(f"{listed}: the export lists no ECG, from which a student learns{_missing_lists(job)}")
+    if not counts["echoes"] and settings.echo_weight:
+        remedy = (
+            "; student.echo_weight: 0 trains on reports alone" if counts["reports"] and settings.text_weight else ""
+        )
+        raise ExportError(
+            f"{listed}: the export lists no echo clip, from which a student learns{_missing_lists(job)}{remedy}"
+        )
+
+
+def _missing_lists(job: Job) -> str:
+    """Names the lists of files that the exports' layouts know and that are not there: `; not there: ecgs.csv`."""
+    from echoingecg.catalog.layouts.detect import find_layout  # pandas: not for a cached run
+
+    settings, missing = job.recipe.catalog, list[str]()
+    for export in job.exports:
+        layout, tables = find_layout(export.folder, settings.layout, settings.allow_links)
+        missing += [f"{layout.name}'s {name}" for name in layout.lists if name not in tables]
+    return f"; not there: {', '.join(dict.fromkeys(missing))}" if missing else ""
 
 
 def check_labels(job: Job, inputs: Inputs, paired: Artefact) -> None:

@@ -73,6 +73,7 @@ def make_card(
     card = prediction.ReadingCard(
         student=inputs.provenance["versions"]["student"],
         ecg=inputs.ecg.model_dump(mode="json"),
+        ecg_code_version=inputs.ecg_code_version,
         readings=tuple(entry.reading for entry in readings),
         answered_by=settings.answer_by if settings.answer_by in protocols else names.ZERO_SHOT,
         typical=None if typicality is None else typicality.limits,

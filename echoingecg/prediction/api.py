@@ -163,7 +163,8 @@ def load(
 
     Raises:
         StoreError: there is no such student, or a file is absent or unreadable.
-        ContractError: the files are not those of a student and its evaluation. A card of another release that
+        ContractError: the files are not those of a student and its evaluation, or this release makes other signals
+            than the student learned from. A card of another release that
             `evaluation` does not name is refused by `predict` alone.
     """
     from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
@@ -180,6 +181,7 @@ def load(
         card_folder = folder
     elif card_folder is None and place and own:
         card_folder = locate.newest_evaluation(place, own.version)
+    locate.check_signals(str(folder), locate.signals_version(own, place))
     opened, card, no_card = locate.open_student(folder, device), None, ""
     if card_folder is None:
         no_card = f"{folder} has no evaluation here: give evaluation= to load, or use zero_shot"
@@ -196,6 +198,7 @@ def load(
     else:
         if own and card.card.student != own.version:
             raise ContractError(f"{card_folder} is an evaluation of student-{card.card.student}, not of {folder}")
+        locate.check_signals(str(folder), card.card.ecg_code_version)
         reader = Reader.with_card(opened, card)
     return EcgModel(reader, folder, card_folder, no_card)
 

@@ -147,3 +147,20 @@ class ReadingCounts:
             self.answers[name, "a value", advice] += 1
         every_file = block.readings if block.readings.num_rows else block.numbers
         self.refusals.update(every_file["reason"].drop_null().to_pylist())
+
+    def counted(self, blocks: Iterable["Predicted"]) -> Iterator["Predicted"]:
+        """Yields the blocks, each after it is counted."""
+        for block in blocks:
+            self.add(block)
+            yield block
+
+    def check_some_read(self, files: int) -> None:
+        """Raises UserError when each of so many files was refused: whoever started this must notice."""
+        check_some_read(files - self.refusals.total(), files)
+
+
+def check_some_read(read: int, files: int) -> None:
+    """Raises UserError when no file could be read."""
+    if not read:
+        all_of_them = "the file was" if files == 1 else f"all {files:,} files were"
+        raise UserError(f"{all_of_them} refused: the reason stands beside each file's name")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_contracts import conventions, manifest, prediction, student
-from echoingecg.common import StoreError, UserError
+from echoingecg import ecg
+from echoingecg.common import ContractError, StoreError, UserError
 from echoingecg.recipe import EcgSettings
 
 if TYPE_CHECKING:
@@ -94,6 +95,28 @@ def ecg_settings(student_manifest: manifest.Manifest | None, workspace: Path | N
             "or settings="
         )
     return EcgSettings.of_artefact(made.recipe)
+
+
+def signals_version(student_manifest: manifest.Manifest | None, workspace: Path | None) -> int | None:
+    """Code version of stage ecg that made the student's training signals; None where no manifest states it."""
+    version = student_manifest.inputs.get("ecg") if student_manifest else None
+    made = version and workspace and manifest_of(workspace / "artefacts" / "ecg" / version)
+    return made.code_version if made else None
+
+
+def check_signals(student: str, version: int | None) -> None:
+    """Raises ContractError where a student would read other signals than it learned from, or was judged by.
+
+    Args:
+        student: its name.
+        version: code version of stage ecg that made its signals; None where it is not known, as of released weights.
+    """
+    current, agree = ecg.CODE_VERSION, ecg.EQUAL_SIGNALS
+    if version is not None and version != current and not {version, current} <= agree:
+        raise ContractError(
+            f"{student} was made with signals of ecg code version {version}; this release makes version {current}, "
+            "which differ: use the release that made it, or train anew with 'echoingecg run'"
+        )
 
 
 def open_student(place: Path, device: str) -> "LoadedStudent":

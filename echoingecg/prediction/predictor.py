@@ -23,6 +23,7 @@ from echoingecg.ecg.decode.wfdb_fast import read_plain
 from echoingecg.ecg.process import Loaded, Processed, load, process_loaded_safely
 from echoingecg.evaluation.decision import reading_card
 from echoingecg.evaluation.decision.answers import answer_ecgs
+from echoingecg.prediction import locate
 from echoingecg.recipe import EcgSettings
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.store import load as load_student
@@ -103,14 +104,16 @@ class Reader:
 
         Raises:
             StoreError: a file is absent or unreadable.
-            ContractError: the evaluation is not one of this student.
+            ContractError: the evaluation is not one of this student, or this release makes other signals.
         """
         card = reading_card.LoadedReadingCard.load(Path(evaluation))
+        _check_signals(Path(student), card.card)
         return cls.with_card(load_student(Path(student), device), card)
 
     @classmethod
     def without_card(cls, student: Path | str, settings: EcgSettings) -> Self:
         """A reader that embeds alone. Raises StoreError and ContractError like `load`."""
+        _check_signals(Path(student), None)
         return cls(load_student(Path(student)), reading_card.LoadedReadingCard.without_readings(settings), settings)
 
     @classmethod
@@ -164,6 +167,15 @@ class Reader:
     def _embedded(self, files: Sequence[str]) -> Iterator[dict[str, Any]]:
         block = self.read(files)
         return block.rows(lambda index: iter([{"mean": block.mean[index], "log_var": block.log_var[index]}]))
+
+
+def _check_signals(student: Path, card: prediction.ReadingCard | None) -> None:
+    made = locate.manifest_of(student)
+    for version in (
+        locate.signals_version(made, locate.workspace_of(student)),
+        card.ecg_code_version if card else None,
+    ):
+        locate.check_signals(f"student-{made.version}" if made else str(student), version)
 
 
 def _rows_of_ecg(answers: Sequence[dict[str, Any]], shared: dict[str, Any], index: int) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,7 @@ def list_(workspace: options.Workspace = "workspace") -> None:
     """All artefacts and aliases."""
     from flows.cli.output import print_artefacts
 
-    print_artefacts(open_store(workspace))
+    print_artefacts(open_store(workspace, "artefacts"))
 
 
 @app.command()
@@ -73,7 +73,7 @@ def verify(
     from echoingecg.common import no_progress
     from tasks.operations.verify_and_collect import verify_artefacts
 
-    by_artefact = verify_artefacts(open_store(workspace), names or [], shared, no_progress)
+    by_artefact = verify_artefacts(open_store(workspace, "artefacts"), names or [], shared, no_progress)
     faults = [fault for lines in by_artefact.values() for fault in lines]
     for fault in faults:
         typer.echo(fault, err=True)
@@ -100,7 +100,8 @@ def gc(
     """Artefacts that no alias and no newest evaluation needs, and leftovers of killed runs."""
     from tasks.operations.verify_and_collect import garbage_collect, garbage_collect_shared
 
-    for line in (garbage_collect_shared if shared else garbage_collect)(open_store(workspace), delete):
+    collect = garbage_collect_shared if shared else garbage_collect
+    for line in collect(open_store(workspace, "artefacts"), delete):
         typer.echo(line)
 
 
@@ -116,7 +117,7 @@ def share(
 
     if address and none:
         raise UserError("give an address or --none, not both")
-    place = open_store(workspace).workspace
+    place = open_store(workspace, "nothing" if address else "folder").workspace
     lines = leave(place) if none else join(place, address) if address else iter([f"artefacts: {sharing(place)}"])
     for line in lines:
         typer.echo(line)

@@ -97,6 +97,7 @@ def train(
     from tasks.all_stages import plans
     from tasks.student import train_student
 
+    options.open_store(workspace)  # an absent one is not made
     first, more = _split(export)
     job = make_job(find_recipe(recipe, overrides), first, workspace, more_exports=more)
     inputs = {
@@ -119,6 +120,7 @@ def status(
     from flows.cli.output import print_status
     from flows.request import find_recipe, make_job
 
+    options.open_store(workspace)  # an absent one is not made
     first, more = _split(export)
     print_status(make_job(find_recipe(recipe, overrides), first, workspace, more_exports=more))
 

@@ -1,6 +1,6 @@
 """Arguments and options that several commands have, and the store that they open."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -41,11 +41,11 @@ Leads = Annotated[
 ]
 
 
-def open_store(workspace: str) -> "ArtefactStore":
-    """The artefact store of a workspace as the user typed it."""
+def open_store(workspace: str, need: Literal["nothing", "folder", "artefacts"] = "folder") -> "ArtefactStore":
+    """The artefact store of a workspace as the user typed it. Raises StoreError without what `request` needs."""
     from flows import request  # pydantic and YAML: not for --help
 
-    return request.open_store(workspace)
+    return request.open_store(workspace, need)
 
 
 def stated(unit: str, sampling_frequency: float, leads: str) -> "Stated":

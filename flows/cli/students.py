@@ -32,7 +32,7 @@ def predict(
 ) -> None:
     """Read echo findings and numbers off ECGs, with intervals: predict or refer. Not for clinical use."""
     from data_contracts.prediction import NOTICE
-    from echoingecg.prediction.files import list_ecgs, numbers_path, write_json, write_predicted
+    from echoingecg.prediction.files import ReadingCounts, list_ecgs, numbers_path, write_json, write_predicted
     from flows.cli.output import print_counts, print_readings, progress_line
     from flows.request import find_recipe
     from tasks.base.workspace import writing_to
@@ -44,8 +44,10 @@ def predict(
     model, ecgs = find_reader(open_store(workspace), student), list_ecgs(files)
     questions = find_recipe(recipe, []).evaluation.endpoints if isinstance(model, StudentAlone) else ()
     typer.echo(NOTICE, err=True)
+    tally = ReadingCounts()
     with progress_line("ECGs") as progress:
-        blocks = predict_files(model, ecgs, protocol, progress=progress, stated=stated, questions=questions)
+        predicted = predict_files(model, ecgs, protocol, progress=progress, stated=stated, questions=questions)
+        blocks = tally.counted(predicted)
         if as_json:
             about = {"student": str(model.student), "evaluation": str(model.evaluation or "")}
             if isinstance(model, StudentAlone):
@@ -60,6 +62,7 @@ def predict(
                 typer.echo(numbers_path(parquet))
         else:
             print_readings(blocks, ecgs, title(model))
+    tally.check_some_read(len(ecgs))
 
 
 def stress(
@@ -108,7 +111,7 @@ def embed(
 ) -> None:
     """Write the Gaussians of ECGs, mean and log-variance, as Parquet."""
     from data_contracts.prediction import GAUSSIANS
-    from echoingecg.prediction.files import list_ecgs, write_parquet
+    from echoingecg.prediction.files import check_some_read, list_ecgs, write_parquet
     from flows.cli.output import progress_line
     from tasks.base.workspace import writing_to
     from tasks.operations.students import embed_files, find_reader
@@ -120,6 +123,7 @@ def embed(
             refused += table.num_rows - table["reason"].null_count
     typer.echo(f"{len(ecgs) - refused} ECGs embedded, {refused} files refused", err=True)
     typer.echo(parquet)
+    check_some_read(len(ecgs) - refused, len(ecgs))
 
 
 def search(
@@ -197,7 +201,7 @@ def import_released(
     from tasks.student import ReleasedFiles
     from tasks.student import import_released as make
 
-    artefact = make(open_store(workspace), ReleasedFiles(weights, scaler, text, text_config))
+    artefact = make(open_store(workspace, "nothing"), ReleasedFiles(weights, scaler, text, text_config))
     recipe = artefact.manifest.recipe
     typer.echo(
         f"{artefact.manifest.counts['tensors']} tensors; the released layout holds no scale and shift of the match "

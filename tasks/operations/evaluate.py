@@ -200,6 +200,7 @@ def _evaluate(
         student=student,
         signals=signals,
         ecg=EcgSettings.of_artefact(inputs["ecg"].manifest.recipe),
+        ecg_code_version=inputs["ecg"].manifest.code_version,
         record_ids=signals.record_ids,
         patients=tables[pairs.PATIENTS.name],
         ecg_echo=tables[pairs.ECG_ECHO.name],

@@ -80,15 +80,26 @@ def find_reader(store: ArtefactStore, name: str) -> Student:
 
     Raises:
         StoreError: no such artefact, or several evaluations or students to choose from.
+        ContractError: this release makes other signals than the student learned from.
     """
     named = store.named(name or PRODUCTION) if name or PRODUCTION in store.aliases() else None
     judged = _with_card(store)
     if named is None and not judged and len(students := store.published("student")) == 1:
         named = students[0]
     if named is None or named.stage != "student" or any(_is_of(evaluation, named) for evaluation in judged):
-        return find_student(store, name)
+        model = find_student(store, name)
+        check_signals(store, model.student)
+        return model
     student = store.get(str(named))
+    check_signals(store, student)
     return StudentAlone(student, locate.ecg_settings(student.manifest, store.workspace.root))
+
+
+def check_signals(store: ArtefactStore, student: Artefact) -> None:
+    """Raises ContractError where this release makes other signals than the student learned from."""
+    version = store.lineage(student).get("ecg")
+    signals = store.seen("ecg", version) if version else None
+    locate.check_signals(str(student), signals.manifest.code_version if signals else None)
 
 
 def _is_of(evaluation: Artefact, student: Artefact) -> bool:
@@ -241,9 +252,10 @@ def _predict(
     chosen, ecgs = find_reader(store, student), list_ecgs(files)
     blocks = predict_files(chosen, ecgs, protocol, execution, Reporter("predict"), questions=questions)
     with writing_to(output.parent):
-        for block in write_predicted(blocks, output, bool(chosen.reader().card.numbers)):
-            tally.add(block)
+        for _ in write_predicted(tally.counted(blocks), output, bool(chosen.reader().card.numbers)):
+            pass
     create_table_artifact(_rows(tally), key="readings", description=f"{title(chosen)}. {prediction.NOTICE}")
+    tally.check_some_read(len(ecgs))
     refused = tally.refusals.total()
     return Outcome(f"{len(ecgs) - refused} ECGs read, {refused} files refused", output)
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from data_contracts.pairs import check_no_leakage
 from echoingecg.common import ContractError
+from echoingecg.ecg import CODE_VERSION as ECG_CODE_VERSION
 from echoingecg.evaluation.data.embed import Signals, StudentModel, TextTower
 from echoingecg.recipe import EcgSettings
 
@@ -65,6 +66,7 @@ class EvaluationInputs:
         compared: other students by name.
         external: tables of data_contracts.evaluation_details.EXTERNAL by model name.
         content_hashes: of the file behind each row of `signals`; needed for external models only.
+        ecg_code_version: code version of stage ecg that made the signals.
         study_vectors: from a row of `studies` to the teacher's vectors, (vector, D); None where they are not at hand.
     """
 
@@ -86,6 +88,7 @@ class EvaluationInputs:
     compared: Mapping[str, StudentModel] = field(default_factory=dict)
     external: Mapping[str, pa.Table] = field(default_factory=dict)
     content_hashes: Sequence[str] = ()
+    ecg_code_version: int = ECG_CODE_VERSION
     study_vectors: Callable[[int], np.ndarray] | None = None
 
     @property

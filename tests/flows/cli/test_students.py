@@ -1,6 +1,7 @@
 """predict, embed, search and the batch flow on the smoke run's student."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,19 +10,25 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import echoingecg
 from data_contracts.conventions import SAMPLES
 from data_contracts.ecg import RECORDS
 from data_contracts.evaluation import ANSWERS, INTERVALS, PREDICTIONS
-from data_contracts.prediction import GAUSSIANS, NOTICE, READINGS
+from data_contracts.prediction import FILENAME, GAUSSIANS, NOTICE, READINGS
 from data_contracts.teacher import STUDIES
 from echoingecg.common import UserError
+from echoingecg.ecg import CODE_VERSION, EQUAL_SIGNALS
 from echoingecg.evaluation.data.embed import GaussianTable, sampled_distances
 from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
+from echoingecg.prediction.predictor import Reader
+from flows.cli.main import main
 from flows.cli.students import embed
+from flows.operations import drift_job, evaluate_job
+from flows.request import find_recipe
 from helpers.cases.command_line import call
 from helpers.cases.stage_runs import Run
 from tasks.operations.search import Cohort, ecgs_like, hits_like
-from tasks.operations.students import find_student
+from tasks.operations.students import find_reader, find_student
 from tasks.pools import PoolSignals
 from tasks.teacher import read_targets
 
@@ -29,6 +36,48 @@ from tasks.teacher import read_targets
 @pytest.fixture(scope="module")
 def cohort(finished: Run) -> Cohort:
     return Cohort(finished.job.store, find_student(finished.job.store, ""))
+
+
+@pytest.mark.parametrize("newer", [CODE_VERSION + 1, min(EQUAL_SIGNALS) - 1])
+def test_a_student_of_other_signals_is_refused_in_one_line(
+    finished: Run, newer: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Stage ecg's code version has changed since the student was made: nobody feeds it the other signals."""
+    store, root, student = finished.job.store, finished.job.workspace.root, finished.artefacts["student"]
+    judged = find_student(store, "")
+    shutil.copytree(student.folder, tmp_path / "elsewhere")
+    shutil.copy(judged.evaluation.folder / FILENAME, tmp_path / "elsewhere")
+    demo, export = find_recipe("smoke", []), str(finished.job.export)
+    uses = (
+        lambda: find_reader(store, ""),
+        lambda: find_reader(store, str(student)),
+        lambda: Reader.load(student.folder, judged.evaluation.folder),
+        lambda: Reader.without_card(student.folder, demo.ecg),
+        lambda: echoingecg.load(str(student), workspace=root),
+        lambda: echoingecg.load(tmp_path / "elsewhere"),
+        lambda: drift_job(demo, export, str(student), str(root)),
+        lambda: evaluate_job(export, str(student), "", False, str(root), []),
+    )
+    for use in uses:
+        use()
+    monkeypatch.setattr("echoingecg.ecg.CODE_VERSION", newer)
+    line = rf"made with signals of ecg code version {CODE_VERSION}; this release makes version {newer}, .* train anew"
+    for use in uses:
+        with pytest.raises(UserError, match=line):
+            use()
+    monkeypatch.setattr("sys.argv", ["echoingecg", "predict", ecg_files(finished)[0], "-w", str(root)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    stderr = capsys.readouterr().err
+    assert (ended.value.code, stderr.count("\n")) == (2, 1), stderr
+    monkeypatch.setattr("echoingecg.ecg.EQUAL_SIGNALS", EQUAL_SIGNALS | {newer})
+    for use in uses:
+        use()
+
+
+def test_the_newest_code_version_is_among_those_that_agree() -> None:
+    """Whoever raises it says whether signals are equal: adds it to the set, or begins the set anew."""
+    assert CODE_VERSION in EQUAL_SIGNALS
 
 
 def ecg_files(run: Run) -> list[str]:

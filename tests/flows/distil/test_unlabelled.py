@@ -10,7 +10,8 @@ from data_contracts import pairs
 from data_contracts.conventions import UserError
 from flows.request import find_recipe, make_job
 from helpers.cases.command_line import call
-from helpers.cases.stage_runs import Run
+from helpers.cases.hospital import generic_export, mimic_export
+from helpers.cases.stage_runs import Run, run_stages
 from tasks.label_check import check_labels, check_measurements
 from tasks.store import Job
 
@@ -95,3 +96,42 @@ def test_a_run_stops_in_one_line_before_ecg_and_teacher(finished: Run, tmp_path:
     (line,) = (line for line in result.stderr.splitlines() if line.startswith("error: "))
     assert "endpoint 'LVEF < 40 %' (lv_ef in %) has no label, nor have 1 more; the export has" in line
     assert sorted(path.name for path in (tmp_path / "work/artefacts").glob("[!.]*")) == ["catalog"]
+
+
+LISTS = {  # layout -> its lists of ECGs and of echo clips, and how a small export of it is made
+    "mimic-iv": ("record_list.csv", "echo-record-list.csv", mimic_export),
+    "generic": ("ecgs.csv", "echoes.csv", generic_export),
+}
+
+
+@pytest.mark.parametrize("layout", LISTS)
+@pytest.mark.parametrize("kind", ["ECG", "echo clip"])
+@pytest.mark.parametrize("how", ["removed", "emptied"])
+def test_an_export_without_a_list_is_refused_at_the_catalog(layout: str, kind: str, how: str, tmp_path: Path) -> None:
+    ecgs, echoes, write = LISTS[layout]
+    name = ecgs if kind == "ECG" else echoes
+    write(tmp_path / "export")
+    (table,) = (tmp_path / "export").rglob(name)
+    if how == "removed":
+        table.unlink()
+    else:
+        table.write_text(table.read_text().splitlines()[0] + "\n")
+    job = make_job(find_recipe("smoke", []), str(tmp_path / "export"), str(tmp_path / "workspace"))
+    where = f"; not there: {layout}'s {name}" if how == "removed" else ""
+    remedy = "; student.echo_weight: 0 trains on reports alone" if kind == "echo clip" else ""
+    with pytest.raises(UserError, match=rf"^catalog-\w+: the export lists no {kind}, .* learns{where}{remedy}$"):
+        check_measurements(job, {}, run_stages(job, "catalog").artefacts["catalog"])
+
+
+def test_an_export_without_a_list_can_still_be_read_and_judged_on(tmp_path: Path) -> None:
+    """What trains no student needs no echo: `evaluate`, `drift`, or the teacher's embeddings without any ECG."""
+    mimic_export(tmp_path / "export")
+    for name in ("echo-record-list.csv", "record_list.csv"):
+        (table,) = (tmp_path / "export").rglob(name)
+        kept = table.read_text()
+        table.unlink()
+        job = make_job(
+            find_recipe("smoke", []), str(tmp_path / "export"), str(tmp_path / "work"), only=["catalog", "ecg"]
+        )
+        check_measurements(job, {}, run_stages(job, "catalog").artefacts["catalog"])
+        table.write_text(kept)
