@@ -100,7 +100,7 @@ def ecg_settings(student_manifest: manifest.Manifest | None, workspace: Path | N
 def signals_version(student_manifest: manifest.Manifest | None, workspace: Path | None) -> int | None:
     """Code version of stage ecg that made the student's training signals; None where no manifest states it."""
     version = student_manifest.inputs.get("ecg") if student_manifest else None
-    made = version and workspace and manifest_of(workspace / "artefacts" / "ecg" / version)
+    made = version and workspace and manifest.manifest_in(workspace / "artefacts" / "ecg" / version)
     return made.code_version if made else None
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from data_contracts import conventions, prediction
+from data_contracts.manifest import manifest_in
 from echoingecg.common import ContractError, Refusal, result_or_refusal
 from echoingecg.ecg import quality
 from echoingecg.ecg.decode.recording import NOTHING_STATED, Stated
@@ -170,7 +171,7 @@ class Reader:
 
 
 def _check_signals(student: Path, card: prediction.ReadingCard | None) -> None:
-    made = locate.manifest_of(student)
+    made = manifest_in(student)
     for version in (
         locate.signals_version(made, locate.workspace_of(student)),
         card.ecg_code_version if card else None,
