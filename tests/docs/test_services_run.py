@@ -256,7 +256,7 @@ def test_it_runs_with_the_stack(words: Line, by_stack: Shell) -> None:
     if words[0] == ".":
         known = {"http://SERVER:4200/api": "PREFECT_API_URL", "user:password": "PREFECT_API_AUTH_STRING"}
         known |= {"tcp://SCHEDULER:8786": "ECHOINGECG_DASK"}
-        by_stack.names |= {docs: by_stack.variables[here] for docs, here in known.items()}
+        by_stack.names |= {docs: by_stack.variables[here] for docs, here in known.items()} | {"ADDRESS": "127.0.0.1"}
     if words == ("make", "stack-down"):
         keeper, log = by_stack.running[0]
         assert keeper.wait(60) == 0, log.read_text()[-2000:]

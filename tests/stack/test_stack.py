@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from distributed import Client
 from dotenv import dotenv_values
@@ -117,6 +118,18 @@ def test_the_smoke_recipe_runs_on_a_worker_decodes_on_dask_and_keeps_its_pools_o
         done = dask.run_on_scheduler(lambda dask_scheduler: [*dask_scheduler.task_prefixes])
         assert len(dask.scheduler_info()["workers"]) == 2
     assert {"process_block", "decode"} <= {*done}
+
+
+def test_nothing_listens_beyond_loopback(stack: Stack) -> None:
+    """Whoever reaches a Dask worker or scheduler runs code on it."""
+    listening = {
+        (" ".join(process.cmdline()[1:4]), connection.laddr.ip)
+        for process in marked(stack.data)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert any("worker" in command for command, _ in listening)
+    assert {(command, host) for command, host in listening if host not in ("127.0.0.1", "::1")} == set()
 
 
 def test_spread_gives_each_stage_to_the_pool_that_is_made_for_it(stack: Stack) -> None:
