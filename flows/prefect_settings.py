@@ -1,6 +1,9 @@
-"""Settings of Prefect that this project relies on. Imports nothing: they must be set before Prefect is imported."""
+"""Settings of Prefect that this project relies on. They must be set before Prefect is imported."""
 
 import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 RUN_SETTINGS = {  # of every process that executes a flow, a worker's too
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # s, the shortest that Prefect accepts; flows/faults.py relies on it
@@ -18,3 +21,20 @@ def set_defaults() -> None:
     """Sets the environment variables that the user has not set: no telemetry, retries, a short heartbeat."""
     for name, value in (RUN_SETTINGS | _COMMAND_SETTINGS).items():
         os.environ.setdefault(name, value)
+
+
+@contextmanager
+def own_server_locked() -> Iterator[None]:
+    """Gives the server that Prefect starts for a run a random password, where PREFECT_API_URL names no other server.
+
+    It listens on loopback: without a password every user of the machine could read the run's parameters and results.
+    """
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_SERVER_API_AUTH_STRING
+    from prefect.settings import temporary_settings as with_settings
+
+    if PREFECT_API_URL.value():
+        yield
+        return
+    password = f"run:{secrets.token_urlsafe(32)}"
+    with with_settings({PREFECT_API_AUTH_STRING: password, PREFECT_SERVER_API_AUTH_STRING: password}):
+        yield
