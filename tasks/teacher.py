@@ -290,6 +290,8 @@ def targets_in_chunks(artefact: Artefact, size: int) -> Iterator[tuple[np.ndarra
 def write_sheet(job: Job, clips: list[dict[str, Any]], listed: pa.Table, folder: Path) -> None:
     """Writes CONTACT_SHEET: a clip of each of some studies, doubtful sectors first. Without a mask text would show.
 
+    Frames of an export whose key is not public are coarse: the sheet travels with the artefact, the report and Prefect.
+
     Args:
         job: names the export and the teacher's settings.
         clips: rows of contract.CLIPS.
@@ -306,7 +308,8 @@ def write_sheet(job: Job, clips: list[dict[str, Any]], listed: pa.Table, folder:
     shown = list(dict.fromkeys(shown))[:_SHEET_CLIPS]
     files = ingest.source_files(job, listed.filter(pc.is_in(listed["content_hash"], pa.array(shown, pa.string()))))
     paths = files.paths()
-    if sheet := masked_contact_sheet([paths[content_hash] for content_hash in shown], job.recipe.teacher):
+    coarse = not job.recipe.catalog.public_key
+    if sheet := masked_contact_sheet([paths[content_hash] for content_hash in shown], job.recipe.teacher, coarse):
         (folder / contract.CONTACT_SHEET).write_bytes(sheet)
 
 
@@ -350,7 +353,9 @@ def embedding_map(workspace: Workspace, artefact: Artefact) -> bytes | None:
 def _show(job: Job, inputs: Inputs, artefact: Artefact) -> None:
     """Publishes the refusals and both pictures to Prefect."""
     pictures = {
-        "clips as the teacher sees them": contact_sheet(artefact),
+        "clips as the teacher sees them" + ("" if job.recipe.catalog.public_key else ", coarse"): contact_sheet(
+            artefact
+        ),
         "map of the studies": embedding_map(job.workspace, artefact),
     }
     lines = [stage.png_in_markdown(text, png) + "\n" for text, png in pictures.items() if png is not None]

@@ -1,6 +1,7 @@
 """Pictures of the teacher stage: contact sheets of echo frames, and a map of the study targets.
 
-Print outside the sector may hold a patient's name. Only `contact_sheet` shows it, and only a person calls that.
+Print may hold a patient's name. Only `contact_sheet` shows it, and only a person calls that. In a sheet that is kept,
+everything outside the sector is black, and so is bright print that stands still within it.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,12 +20,16 @@ from echoingecg.common.figure_style import GREY, drawable, new_figure, png, set_
 from echoingecg.recipe.stages import TeacherSettings
 from echoingecg.teacher.decode import decode_frames, read_header
 from echoingecg.teacher.frames import frame_indices, read_checked, read_unmasked
+from echoingecg.teacher.sector.evidence import disc
+from echoingecg.teacher.sector.find import COMPARED_FRAMES
 
 _FRAMES_PER_CLIP = 4  # evenly spread
 _GAP_PX = 4
 _OUTLINE_RGB = (255, 210, 0)
 _LARGE_FRAME_PX = 224
 _SMALL_FRAME_PX = 120  # a sheet of three clips then has about 150 kB
+_COARSE_PX = 30  # edge of a coarse frame: blocks of 4 px, in which nobody reads a line of print
+_STILL_LEVELS, _PRINT_CONTRAST = 12, 25  # grey levels: print changes less, and stands out more, than what lies about it
 _LINE_PX, _LETTER_PX = 20, 8
 _TEXT_RGB = (255, 255, 255)
 # What a recipe may say about files that are refused for a reason.
@@ -116,24 +121,45 @@ def _lines(remarks: Sequence[str]) -> list[np.ndarray]:
     return lines
 
 
-def masked_contact_sheet(paths: Sequence[Path], settings: TeacherSettings) -> bytes | None:
-    """Draws frames of several clips, black outside the sector: a PNG, or None if there is no clip.
+def masked_contact_sheet(paths: Sequence[Path], settings: TeacherSettings, coarse: bool) -> bytes | None:
+    """Draws frames of several clips, black outside the sector and over print: a PNG, or None if there is no clip.
 
     Args:
         paths: clips; those that cannot be read any more are left out.
         settings: of the teacher, with a mask.
+        coarse: whether frames are reduced to blocks, as for every export that is not public.
     """
     assert settings.mask, "unmasked frames may hold a name: only contact_sheet shows them"
     strips = []
     for path in paths:
         with suppress(Refusal, OSError):
-            clip = read_unmasked(path, _few_frames(settings), _SMALL_FRAME_PX)
-            strips.append(_strip(clip.masked, clip.inside))
+            clip = read_unmasked(path, _spread_frames(settings), _SMALL_FRAME_PX)
+            shown = frame_indices(len(clip.frames), 1, _FRAMES_PER_CLIP)
+            strips.append(_strip(without_print(clip.masked, coarse)[shown], clip.inside))
     return _png(strips) if strips else None
 
 
-def _few_frames(settings: TeacherSettings) -> TeacherSettings:
-    return settings.model_copy(update={"frame_stride": 1, "max_frames": _FRAMES_PER_CLIP})
+def without_print(frames: np.ndarray, coarse: bool) -> np.ndarray:
+    """Blacks out bright strokes that stand still in all frames; a copy.
+
+    Args:
+        frames: uint8 (frame, size, size, 3), RGB, spread over the clip.
+        coarse: whether the frames are reduced to blocks as well.
+    """
+    grey = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames])
+    darkest, size = grey.min(axis=0), frames.shape[1]
+    contrast = cv2.morphologyEx(darkest, cv2.MORPH_TOPHAT, disc(size / 12))
+    is_print = (contrast > _PRINT_CONTRAST) & (grey.max(axis=0) - darkest < _STILL_LEVELS + contrast // 4)
+    covered = cv2.dilate(is_print.astype(np.uint8), disc(size / 24)) > 0
+    shown = np.where(covered[..., None], np.uint8(0), frames)
+    if not coarse:
+        return shown
+    blocks = [cv2.resize(frame, (_COARSE_PX, _COARSE_PX), interpolation=cv2.INTER_AREA) for frame in shown]
+    return np.stack([cv2.resize(frame, (size, size), interpolation=cv2.INTER_NEAREST) for frame in blocks])
+
+
+def _spread_frames(settings: TeacherSettings) -> TeacherSettings:
+    return settings.model_copy(update={"frame_stride": 1, "max_frames": COMPARED_FRAMES, "frames_from": "whole"})
 
 
 def _strip(frames: np.ndarray, inside: np.ndarray | None = None) -> np.ndarray:

@@ -8,8 +8,8 @@ import pytest
 
 from echoingecg.common import Refusal
 from echoingecg.recipe.stages import TeacherSettings
-from echoingecg.teacher.frames import read_clip
-from echoingecg.teacher.pictures import contact_sheet, draw_embedding_map, masked_contact_sheet
+from echoingecg.teacher.frames import frame_indices, read_clip
+from echoingecg.teacher.pictures import contact_sheet, draw_embedding_map, masked_contact_sheet, without_print
 from helpers.echo.screens import printed_on, simulated
 from helpers.echo.ultrasound_files import PACKAGED, WriteClip
 
@@ -27,20 +27,23 @@ def clip(write_clip: WriteClip) -> Path:
 
 
 def test_a_published_sheet_is_the_masked_clip_and_an_outline(clip: Path) -> None:
-    sheet = pixels(masked_contact_sheet([clip, clip.with_name("gone.dcm"), clip], TeacherSettings(frame_stride=2)))
+    sheet = pixels(
+        masked_contact_sheet([clip, clip.with_name("gone.dcm"), clip], TeacherSettings(frame_stride=2), False)
+    )
     assert sheet.shape == (2 * 128, 4 * 128, 3)
-    seen = read_clip(clip, TeacherSettings(max_frames=4), 120)
+    seen = read_clip(clip, TeacherSettings(), 120)
+    taken = frame_indices(len(seen), 1, 4)
     shown = np.stack([sheet[4:124, 128 * at + 4 : 128 * at + 124] for at in range(4)])
     outline = (shown == (255, 210, 0)).all(axis=-1)
     assert 0.01 < outline.mean() < 0.05
-    np.testing.assert_array_equal(shown[~outline], seen[~outline])
+    np.testing.assert_array_equal(shown[~outline], without_print(seen, False)[taken][~outline])
     np.testing.assert_array_equal(sheet[:128], sheet[128:])
-    assert masked_contact_sheet([], TeacherSettings()) is None
+    assert masked_contact_sheet([], TeacherSettings(), False) is None
 
 
 def test_without_a_mask_nothing_may_be_published(clip: Path) -> None:
     with pytest.raises(AssertionError):
-        masked_contact_sheet([clip], TeacherSettings(mask=False))
+        masked_contact_sheet([clip], TeacherSettings(mask=False), True)
 
 
 def test_the_sheet_of_a_file_shows_what_is_printed_above_and_the_teachers_frames_below(clip: Path) -> None:
@@ -73,3 +76,24 @@ def test_a_refused_file_is_drawn_with_the_reason_and_what_may_be_set(shipped_cli
     assert contact_sheet(shipped_clip, TeacherSettings(stale_region="rescale")).remarks == ()
     with pytest.raises(Refusal, match="no_pixel_data"):
         contact_sheet(PACKAGED / "waveform_ecg.dcm", TeacherSettings())
+
+
+def test_little_of_a_real_heart_is_taken_for_print() -> None:
+    seen = read_clip(PACKAGED / "examples_ybr_color.dcm", TeacherSettings(max_frames=16, stale_region="rescale"), 120)
+    body = seen.any(axis=(0, 3))
+    changed = (without_print(seen, False) != seen).any(axis=(0, 3))
+    assert (changed & body).sum() < 0.05 * body.sum()
+
+
+@pytest.mark.parametrize("name", ["MRS DOE", "12/03/1961"])
+def test_a_name_on_the_heart_is_not_legible(name: str) -> None:
+    """Correlation of each sheet with the letters, against the frames with the name on them."""
+    frames, _ = simulated("apical", 16)
+    plain = np.stack([cv2.resize(frame, (120, 120), interpolation=cv2.INTER_AREA) for frame in frames])
+    letters = np.zeros((120, 120), np.uint8)
+    cv2.putText(letters, name, (25, 70), cv2.FONT_HERSHEY_SIMPLEX, 0.45, 255, 1, cv2.LINE_AA)
+    named = np.maximum(plain, letters[None, ..., None])
+    legible = lambda sheet: float(np.corrcoef(sheet.mean(axis=(0, 3)).ravel(), letters.ravel())[0, 1])  # noqa: E731
+    assert legible(named) > 0.5
+    for coarse in (False, True):
+        assert abs(legible(without_print(named, coarse))) < 0.12

@@ -123,6 +123,7 @@ def render_report(
         quarantine=refusals(provenance["quarantine"]),
         lineage=in_stage_order(provenance["versions"]),
         stages=provenance["stages"],
+        public=bool(provenance["recipe"].get("catalog", {}).get("public_key")),
         recipe=yaml.safe_dump(provenance["recipe"], sort_keys=False, allow_unicode=True),
         ecg_findings=provenance["ecg_findings"],
         **{name: _data_url(png) if png else "" for name, png in _pictures(results).items()},
