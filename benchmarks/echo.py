@@ -13,7 +13,7 @@ from benchmarks.measure import Row, at_least, seconds
 from echoingecg.common import hash_files
 from echoingecg.recipe import ExecutionSettings, TeacherSettings
 from tasks.base.workers import mapper
-from tasks.ingest.blocks import SourceFile, decode_clip
+from tasks.ingest.supervised import Limits, SourceFile, decode_clip
 
 SIZE = 224
 CLIPS = 24  # as many as fill two threads evenly
@@ -29,7 +29,7 @@ def _plain(path: Path) -> None:
 def _ours(files: list[SourceFile]) -> None:
     """As the teacher stage does it: each file hashed, its clip judged, cropped and masked."""
     with mapper(ExecutionSettings(), len(files), 2) as run:
-        for one in run(partial(decode_clip, TeacherSettings(stale_region="rescale"), SIZE), files):
+        for one in run(partial(decode_clip, TeacherSettings(stale_region="rescale"), SIZE, Limits(120.0, 2048)), files):
             assert one.refusal is None
 
 

@@ -7,6 +7,7 @@ or from DICOM files, and ends with float16 vectors on the host.
 
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ from echoingecg.teacher.embed import embed_clips
 from echoingecg.teacher.networks.frozen import FrozenTeacher, Preprocessing
 from tasks.all_stages import WORKS
 from tasks.base.workers import mapper
-from tasks.ingest.blocks import SourceFile, clip_blocks
+from tasks.ingest.blocks import clip_blocks
+from tasks.ingest.supervised import Limits, SourceFile, decode_clip
 from tasks.store import Job
 
 SIZE, BATCH = 224, 15
@@ -70,7 +72,8 @@ def _speed() -> Iterator[Row]:
 
     def decoded() -> None:
         with mapper(ExecutionSettings(), len(files), 2) as run:
-            list(clip_blocks(run, TeacherSettings(), [half], 8, [files]))
+            decode = partial(decode_clip, TeacherSettings(), half.image_size, Limits(120.0, 2048))
+            list(clip_blocks(run, decode, [half], 8, [files]))
 
     alone = seconds(bare, REPEATS)
     ours = seconds(lambda: list(embed_clips([(0, frames)], [half])), REPEATS)

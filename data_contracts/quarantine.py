@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from data_contracts.tables import TableContract, column
 
+STOPPED = "stopped"
 # A closed list: the codes are counted, plotted and compared between exports.
 REASONS: dict[str, str] = {
     "missing_file": "the export lists the file but does not hold it",
@@ -33,6 +34,7 @@ REASONS: dict[str, str] = {
     "no_sector": "nothing in the picture moves as an ultrasound sector does, so text beside it cannot be masked",
     "unsupported_pixels": "the pixel encoding or colour space is not one this stage reads",
     "no_embedding": "the teacher's table of embeddings holds no vector of the clip or of its study",
+    STOPPED: "decoding crashed, or took more time or memory than the recipe allows; tried again when the stage runs",
     "no_match": "no partner within the recipe's window",
 }
 

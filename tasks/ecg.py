@@ -20,7 +20,7 @@ from echoingecg.recipe import EcgSettings
 from tasks import pools, stage
 from tasks.base.workers import mapper
 from tasks.base.workspace import Workspace
-from tasks.ingest import ingest
+from tasks.ingest import ingest, supervised
 from tasks.store import Artefact, Built, Inputs, Job
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     pool = pools.Pool(job.workspace, f"ecg/{key}", LAYOUT, job.recipe.execution.pools)
     with pool.writing(thorough="ecg" in job.redo):
         new = _ingest(pool, ingest.missing_files(pool, job, listed), job, progress)
-        snapshot, refused = pool.snapshot(), pool.refused()
+        snapshot, refused = pool.snapshot(), ingest.refused_files(pool)
     group = pools.Pool.read(job.workspace, snapshot)
     records = _records(group, listed, settings)
     _check_units(listed, refused)
@@ -70,12 +70,10 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
 def _ingest(pool: pools.Pool, missing: ingest.SourceFiles, job: Job, progress: Progress) -> int:
     if not missing:
         return 0
-    from tasks.ingest.blocks import ecg_block  # SciPy: not for a cached run
-
     execution = job.recipe.execution
     block_size = min(_FILES_PER_BLOCK, execution.commit_every)
     with mapper(execution, -(-len(missing) // block_size)) as run:
-        blocks = partial(run, partial(ecg_block, job.recipe.ecg))
+        blocks = partial(run, partial(supervised.ecg_block, job.recipe.ecg, supervised.Limits.of(execution)))
         return ingest.ingest_blocks(pool, missing, blocks, block_size, execution.commit_every, progress)
 
 

@@ -27,7 +27,7 @@ from echoingecg.teacher.networks.kind import load_teacher, table_file, teacher_i
 from tasks import pools, stage
 from tasks.base.workers import mapper, replicas
 from tasks.base.workspace import Workspace
-from tasks.ingest import ingest
+from tasks.ingest import ingest, supervised
 from tasks.store import Artefact, ArtefactStore, Built, Inputs, Job
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _from_clips(job: Job, listed: pa.Table, progress: Progress) -> _Filled:
         # The clips of a study are stored side by side, so that its target is made from one read.
         missing = ingest.missing_files(pool, job, listed, "study_id")
         new = _ingest(pool, missing, teachers, job, progress)
-        snapshot, refused = pool.snapshot(), pool.refused()
+        snapshot, refused = pool.snapshot(), ingest.refused_files(pool)
     refusals = quarantine.QUARANTINE.build(ingest.quarantine_rows(listed, refused))
     return _Filled(pool, snapshot, listed, refusals, new)
 
@@ -153,7 +153,9 @@ def _ingest(
     execution = job.recipe.execution
     block_size = min(_FILES_PER_BLOCK, execution.commit_every)
     with mapper(execution, len(missing), execution.decode_threads) as run:
-        blocks = partial(clip_blocks, run, job.recipe.teacher, teachers, block_size)
+        limits = supervised.Limits.of(execution)
+        decode = partial(supervised.decode_clip, job.recipe.teacher, teachers[0].image_size, limits)
+        blocks = partial(clip_blocks, run, decode, teachers, block_size)
         return ingest.ingest_blocks(pool, missing, blocks, block_size, execution.commit_every, progress)
 
 

@@ -24,7 +24,8 @@ from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.catalog.scanned_files import ScannedFile, ScannedFiles, with_earlier
 from echoingecg.catalog.units import with_stated_units
 from echoingecg.common import ExportError, Progress, Refusal, fingerprint, hash_files, no_progress
-from echoingecg.ecg.decode.arrays.members import check_member, hash_member, member_of, split_member
+from echoingecg.ecg.decode import content_hash
+from echoingecg.ecg.decode.arrays.members import check_member, split_member
 from echoingecg.ecg.decode.wfdb_header import HEADER_SUFFIX, files_of_record, header_of_signals
 from echoingecg.recipe import CatalogSettings
 
@@ -308,32 +309,6 @@ def _digest(layout: str, tables: Tables, files: ScannedFiles) -> str:
             "files": digest.hexdigest(),
         }
     )
-
-
-def entry_file(path: Path) -> Path:
-    """Returns the file to open first: `path` itself, or the header of the WFDB record of that name or signal file."""
-    return header_of_signals(path) or path if path.is_file() else path.with_name(path.name + HEADER_SUFFIX)
-
-
-def content_hash(path: Path) -> str:
-    """Returns the SHA-256 of what a listed path names: its files' bytes, or one ECG's values in a file of many.
-
-    Raises:
-        Refusal: the file of many lacks the ECG.
-        OSError: a file cannot be read.
-    """
-    member = member_of(path)
-    return hash_files(source_files(path)) if member is None else hash_member(*member)
-
-
-def source_files(path: Path) -> list[Path]:
-    """Returns all files of a listed path: the file itself, or a WFDB header and its signal files.
-
-    Raises:
-        OSError: a WFDB header cannot be read.
-    """
-    first = entry_file(path)
-    return list(files_of_record(first)) if first.suffix == HEADER_SUFFIX else [first]
 
 
 def size_and_time(states: Sequence[os.stat_result]) -> tuple[int, int]:

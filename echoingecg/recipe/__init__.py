@@ -11,8 +11,9 @@ from echoingecg.common import RecipeError
 from echoingecg.recipe.ecg import EcgSettings
 from echoingecg.recipe.evaluation import DriftSettings, Endpoint, EvaluationSettings, FewShotSettings
 from echoingecg.recipe.evaluation import PromotionSettings, RegressionEndpoint, TuningSettings
-from echoingecg.recipe.stages import CatalogSettings, ExecutionSettings, ModelSettings, PairsSettings, Section
-from echoingecg.recipe.stages import SimulatorSettings, StudentSettings, TeacherSettings, TeachingSettings
+from echoingecg.recipe.execution import ExecutionSettings
+from echoingecg.recipe.stages import CatalogSettings, ModelSettings, PairsSettings, Section, SimulatorSettings
+from echoingecg.recipe.stages import StudentSettings, TeacherSettings, TeachingSettings
 
 
 class Recipe(Section):

@@ -1,92 +1,56 @@
 """What becomes of a block of files: rows for a pool, and refusals. Workers import this file, and little with it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from data_contracts import ecg, teacher
-from echoingecg.catalog.scan import content_hash
 from echoingecg.common import Refusal, StoreError, hash_array, key_rows, result_or_refusal
-from echoingecg.ecg.decode.recording import Stated
-from echoingecg.ecg.decode.wfdb_fast import read_plain
-from echoingecg.ecg.process import Loaded, Processed, load, process_loaded_safely
+from echoingecg.ecg.decode import content_hash
 from echoingecg.recipe import EcgSettings, TeacherSettings
-from echoingecg.teacher.frames import SeenClip, read_checked
+from tasks.ingest.supervised import Attempt, Block, SourceFile
 
 if TYPE_CHECKING:
+    from echoingecg.ecg.process import Loaded, Processed
     from echoingecg.teacher.embed import Teacher
+    from echoingecg.teacher.frames import SeenClip
     from tasks.base.workers import Map
 
 _ECGS_PER_BATCH = 32  # files whose signals are held unfiltered: 8 MB at 500 Hz
 
 
-@dataclass(frozen=True)
-class SourceFile:
-    """A file of the export, and what it must hold. Its path is not shown: it may hold a name, and Dask logs arguments.
-
-    Attributes:
-        path: where it is.
-        content_hash: SHA-256 of its content when the catalog was made, and of what the export states about it.
-        stated_unit, stated_sampling_frequency, stated_leads: what the export states about it, if anything.
-    """
-
-    path: Path = field(repr=False)
-    content_hash: str
-    stated_unit: str | None = None
-    stated_sampling_frequency: float | None = None
-    stated_leads: tuple[str, ...] | None = None
-
-    @property
-    def stated(self) -> Stated:
-        return Stated(self.stated_unit, self.stated_sampling_frequency, self.stated_leads)
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What became of one file, or of a part of it: a value, or a refusal (reason, detail).
-
-    Attributes:
-        content_hash: of the file.
-        value: what it became.
-        refusal: reason and detail, or None.
-        sector: of a clip, one of data_contracts.teacher.SECTORS.
-    """
-
-    content_hash: str
-    value: Any = None
-    refusal: tuple[str, str] | None = None
-    sector: str = "none"
-
-
-@dataclass(frozen=True)
-class Block:
-    """What became of some files: their number, rows for the pool's arrays, and refusals by content hash."""
-
-    files: int
-    rows: Mapping[str, np.ndarray]
-    refused: Mapping[str, tuple[str, str]]
-
-
-def ecg_block(settings: EcgSettings, files: Sequence[SourceFile]) -> Block:
+def ecg_block(
+    settings: EcgSettings, files: Sequence[SourceFile], begin: Callable[[int | None], None] = lambda number: None
+) -> Block:
     """ECG files as rows of the pool, one or several for a file, or as refusals.
+
+    Args:
+        settings: the recipe's section.
+        files: what is read.
+        begin: told the number of each file before it is read, and None before several are filtered at once.
 
     Raises:
         StoreError: a file cannot be read, or has changed since the catalog was made.
     """
     attempts: list[Attempt] = []
     for start in range(0, len(files), _ECGS_PER_BATCH):
-        batch = files[start : start + _ECGS_PER_BATCH]
-        attempts += _filtered([_guarded(partial(_load_ecg, settings, file), file) for file in batch], settings)
+        loaded = []
+        for number, file in enumerate(files[start : start + _ECGS_PER_BATCH], start):
+            begin(number)
+            loaded.append(_guarded(partial(_load_ecg, settings, file), file))
+        begin(None)
+        attempts += _filtered(loaded, settings)
     return replace(_block_of(attempts, _ecg_rows), files=len(files))
 
 
-def _load_ecg(settings: EcgSettings, file: SourceFile) -> Loaded:
+def _load_ecg(settings: EcgSettings, file: SourceFile) -> "Loaded":
+    from echoingecg.ecg.decode.wfdb_fast import read_plain
+    from echoingecg.ecg.process import load  # SciPy: not for a worker that decodes clips
+
     plain = read_plain(file.path)
     _check_unchanged(file, plain.content_hash() if plain else content_hash(file.path))
     return load(file.path, settings, file.stated_unit, file.stated_sampling_frequency, file.stated_leads, plain)
@@ -94,6 +58,8 @@ def _load_ecg(settings: EcgSettings, file: SourceFile) -> Loaded:
 
 def _filtered(attempts: list[Attempt], settings: EcgSettings) -> Iterator[Attempt]:
     """The loaded ECGs, filtered and with their quality assessed; refusals stay as they are."""
+    from echoingecg.ecg.process import process_loaded_safely
+
     parts = [attempt.value.split_windows(settings) if attempt.refusal is None else [] for attempt in attempts]
     outcomes = iter(process_loaded_safely([part for windows in parts for part in windows], settings))
     for attempt, windows in zip(attempts, parts, strict=True):
@@ -103,12 +69,12 @@ def _filtered(attempts: list[Attempt], settings: EcgSettings) -> Iterator[Attemp
             yield from _usable_windows(attempt.content_hash, [next(outcomes) for _ in windows])
 
 
-def _usable_windows(content_hash: str, outcomes: list[Processed | Refusal]) -> Iterator[Attempt]:
+def _usable_windows(content_hash: str, outcomes: "list[Processed | Refusal]") -> Iterator[Attempt]:
     """The usable windows of a file; where there is none, why the first is refused.
 
     The first window comes last: its key says that the file is done, and a commit may fall between two rows.
     """
-    usable = [outcome for outcome in outcomes if isinstance(outcome, Processed)]
+    usable = [outcome for outcome in outcomes if not isinstance(outcome, Refusal)]
     for window in reversed(range(len(usable))):
         yield Attempt(ecg.window_key(content_hash, window), usable[window])
     if not usable:
@@ -130,7 +96,7 @@ def _ecg_rows(attempts: list[Attempt]) -> dict[str, np.ndarray]:
 
 def clip_blocks(
     run: "Map",
-    settings: TeacherSettings,
+    decode: Callable[[SourceFile], Attempt],
     teachers: "Sequence[Teacher]",
     block_size: int,
     groups: Iterable[Sequence[SourceFile]],
@@ -139,14 +105,14 @@ def clip_blocks(
 
     Args:
         run: maps over the workers that decode.
-        settings: which frames to take.
+        decode: makes frames of a file.
         teachers: replicas of one teacher.
         block_size: files in a block.
         groups: the files.
     """
     from echoingecg.teacher.embed import embed_clips  # torch: not for the workers
 
-    decoded = run(partial(decode_clip, settings, teachers[0].image_size), chain.from_iterable(groups))
+    decoded = run(decode, chain.from_iterable(groups))
     embedded = (
         replace(attempt, value=vectors) for attempt, vectors in embed_clips(map(_frames_apart, decoded), teachers)
     )
@@ -163,7 +129,11 @@ def decode_clip(settings: TeacherSettings, size: int, file: SourceFile) -> Attem
         StoreError: the file cannot be read, or has changed since the catalog was made.
     """
 
-    def clip() -> SeenClip:
+    import cv2  # not for a worker that reads ECGs
+
+    from echoingecg.teacher.frames import read_checked
+
+    def clip() -> "SeenClip":
         _check_unchanged(file, content_hash(file.path))
         return read_checked(file.path, settings, size)
 

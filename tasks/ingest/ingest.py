@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import zarr
 
+from data_contracts.quarantine import STOPPED
 from data_contracts.tables import ArrayContract
 from echoingecg.common import Progress, StoreError, hexadecimal, prefetched
 from tasks.base.progress import logger
-from tasks.ingest.blocks import Block, SourceFile
+from tasks.ingest.supervised import Block, SourceFile
 from tasks.pools import Pool, rows_by_key, rows_of
 from tasks.store import Job
 
@@ -85,15 +86,27 @@ def source_files(job: Job, listed: pa.Table, *sort_by: str) -> SourceFiles:
 def missing_files(pool: Pool, job: Job, listed: pa.Table, *sort_by: str) -> SourceFiles:
     """Files of a catalog table that the pool neither holds nor has refused, sorted as `source_files` does.
 
+    Files that were stopped at a limit are tried again: the limit may be higher now, or the machine less busy.
+
     Raises:
         StoreError: the private index does not know a file.
     """
-    known = rows_by_key(Pool.read(pool.workspace, pool.snapshot())).keys() | pool.refused().keys()
+    refused = {key for key, (reason, _) in pool.refused().items() if reason != STOPPED}
+    known = rows_by_key(Pool.read(pool.workspace, pool.snapshot())).keys() | refused
     is_new = pc.invert(pc.is_in(listed["content_hash"], pa.array(known, pa.string())))
     missing = source_files(job, listed.filter(is_new), *sort_by)
     files = pc.count_distinct(listed["content_hash"]).as_py()
     logger().info(f"{files} files: {files - len(missing)} in the pool, {len(missing)} to process")
     return missing
+
+
+def refused_files(pool: Pool) -> dict[str, tuple[str, str]]:
+    """Content hash -> (reason, detail) of the files that were refused, and not read at a later trial."""
+    refused = pool.refused()
+    if all(reason != STOPPED for reason, _ in refused.values()):
+        return refused
+    held = rows_by_key(Pool.read(pool.workspace, pool.snapshot()))
+    return {key: cause for key, cause in refused.items() if key not in held}
 
 
 def ingest_blocks(

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from echoingecg.catalog.scan import Scan, scan, source_files
+from echoingecg.catalog.scan import Scan, scan
 from echoingecg.catalog.scanned_files import SOURCES, ScannedFile
 from echoingecg.common import ExportError, hash_files
+from echoingecg.ecg.decode import source_files
 from echoingecg.recipe import CatalogSettings
 from helpers.cases.hospital import KEY, append_row, generic_export, mimic_export, write_csv, write_ecg, write_echo
 

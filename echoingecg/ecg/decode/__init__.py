@@ -1,5 +1,7 @@
 """One ECG file of any accepted format becomes a Recording; the format is found from the content.
 
+What a listed path names, and the hash of that, are here, too: of a WFDB record all files count.
+
 Folders, uppermost first: arrays, vendor_xml, recording.
 """
 
@@ -7,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from echoingecg.common import Refusal
+from echoingecg.common import Refusal, hash_files
 from echoingecg.ecg.decode import dicom, edf, scp, wfdb, wfdb_header
 from echoingecg.ecg.decode.arrays import mat, members, npy, table
 from echoingecg.ecg.decode.recording import Recording, Stated, read_whole
 from echoingecg.ecg.decode.vendor_xml import aecg, cardiosoft, mortara, muse, philips, xml
 
-__all__ = ["HEAD_BYTES", "binary_format", "decode"]
+__all__ = ["HEAD_BYTES", "binary_format", "content_hash", "decode", "entry_file", "source_files"]
 
 # By format: whether the first bytes are those of it, and the decoder of (path, stated).
 _BINARY_FORMATS = {
@@ -64,6 +66,33 @@ def decode(
     file_path = wfdb_header.header_of_signals(file_path) or file_path
     name, recording = _decode(file_path, stated)
     return replace(recording, format=name)
+
+
+def entry_file(path: Path) -> Path:
+    """Returns the file to open first: `path` itself, or the header of the WFDB record of that name or signal file."""
+    beside = path.with_name(path.name + wfdb_header.HEADER_SUFFIX)
+    return wfdb_header.header_of_signals(path) or path if path.is_file() else beside
+
+
+def content_hash(path: Path) -> str:
+    """Returns the SHA-256 of what a listed path names: its files' bytes, or one ECG's values in a file of many.
+
+    Raises:
+        Refusal: the file of many lacks the ECG.
+        OSError: a file cannot be read.
+    """
+    member = members.member_of(path)
+    return hash_files(source_files(path)) if member is None else members.hash_member(*member)
+
+
+def source_files(path: Path) -> list[Path]:
+    """Returns all files of a listed path: the file itself, or a WFDB header and its signal files.
+
+    Raises:
+        OSError: a WFDB header cannot be read.
+    """
+    first = entry_file(path)
+    return list(wfdb_header.files_of_record(first)) if first.suffix == wfdb_header.HEADER_SUFFIX else [first]
 
 
 def binary_format(head: bytes) -> str:

@@ -74,6 +74,7 @@ def refusing(what: str) -> Iterator[None]:
     Raises:
         Refusal: `unreadable`.
         OSError: an error of the disk, which has an errno; errors of a parser have none.
+        MemoryError: OpenCV's, too, which has an error of its own.
     """
     try:
         yield
@@ -82,6 +83,8 @@ def refusing(what: str) -> Iterator[None]:
     except _PARSE_ERRORS as fault:
         if isinstance(fault, OSError) and fault.errno is not None:
             raise
+        if isinstance(fault, cv2.error) and fault.code == cv2.Error.StsNoMem:
+            raise MemoryError from fault
         raise Refusal("unreadable", f"{what} cannot be parsed ({type(fault).__name__})") from fault
 
 

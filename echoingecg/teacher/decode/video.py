@@ -114,6 +114,8 @@ def _next_frame(frames: Iterator[VideoFrame], number: int, clip: VideoClip) -> V
     """Decodes the next frame. Raises Refusal: `truncated`, `unreadable`."""
     try:
         frame = next(frames, None)
+    except av.error.MemoryError:
+        raise
     except av.error.FFmpegError as fault:
         if _is_cut(clip.path):
             raise Refusal("truncated", f"the file ends about frame {number} of {clip.frames}") from fault

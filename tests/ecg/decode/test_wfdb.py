@@ -10,9 +10,8 @@ import wfdb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from echoingecg.catalog.scan import source_files
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode import decode
+from echoingecg.ecg.decode import decode, source_files
 from echoingecg.ecg.decode.recording import MAX_VALUES
 from echoingecg.ecg.decode.wfdb_header import files_of_record, parse_header
 from helpers.ecg.wfdb_files import CLINICAL, edit_header, heartbeats, write_record

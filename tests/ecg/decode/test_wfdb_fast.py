@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from echoingecg.catalog.scan import source_files
 from echoingecg.common import Refusal, hash_files
-from echoingecg.ecg.decode import decode
+from echoingecg.ecg.decode import decode, source_files
 from echoingecg.ecg.decode.recording import Stated, arrange
 from echoingecg.ecg.decode.wfdb_fast import decode_plain, read_plain
 from echoingecg.ecg.process import process

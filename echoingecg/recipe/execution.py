@@ -1,0 +1,38 @@
+"""Section `execution`: where, on what and within which limits a recipe runs."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from echoingecg.recipe.stages import Count, Section
+
+
+class ExecutionSettings(Section):
+    """Section `execution`: how to run. No version depends on it."""
+
+    workers: Count = Field(1, description="processes for decoding; above 1 a local Dask cluster is started")
+    dask: str = Field("", description="address of an existing Dask scheduler, for example tcp://host:8786")
+    pools: str = Field(
+        "",
+        pattern=r"^(s3://[^/\s]+(/\S*)?)?$",
+        description="s3://bucket/prefix for signals and embeddings; empty keeps them in the workspace",
+    )
+    decode_threads: Count = Field(
+        4, description="threads that decode echo clips while the teacher runs, where no Dask workers do"
+    )
+    decode_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
+        120.0, description="time that decoding one file may take, s; then it is refused as stopped"
+    )
+    decode_megabytes: Annotated[int, Field(ge=64)] = Field(
+        2048, description="memory that decoding one file may take, MB; then it is refused as stopped"
+    )
+    compile_teacher: bool = Field(False, description="torch.compile for the teacher: minutes once, then faster passes")
+    commit_every: Count = Field(2000, description="files between two commits to a pool: what kill -9 can lose")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where networks run")
+    devices: Count = Field(
+        1, description="GPUs of this machine that embed and train; without GPUs, processes that train the student"
+    )
+    threads: Annotated[int, Field(ge=0)] = Field(0, description="torch threads; 0 leaves torch's choice")
+    allow_unlabelled: bool = Field(
+        False, description="go on where an endpoint of the evaluation has no label on the training or the test side"
+    )
