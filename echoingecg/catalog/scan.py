@@ -22,13 +22,15 @@ from echoingecg.catalog.layouts import base, detect
 from echoingecg.catalog.layouts.tables import Tables
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.catalog.scanned_files import ScannedFile, ScannedFiles, with_earlier
-from echoingecg.catalog.units import with_stated_units
 from echoingecg.common import ExportError, Progress, Refusal, fingerprint, hash_files, no_progress
 from echoingecg.ecg.decode import content_hash
 from echoingecg.ecg.decode.arrays.members import check_member, split_member
+from echoingecg.ecg.decode.arrays.standardised import UNIT, unit_of
+from echoingecg.ecg.decode.recording.units import multiples_per_millivolt
 from echoingecg.ecg.decode.wfdb_header import HEADER_SUFFIX, files_of_record, header_of_signals
 from echoingecg.recipe import CatalogSettings
 
+_UNITS_HOWTO = "docs/howto/public_cohorts.md"
 _FILES_PER_REPORT = 1000  # files between two progress reports
 _FOLDERS_KEPT = 10_000  # files come sorted by their paths, so that a folder that was left does not come again
 
@@ -314,3 +316,40 @@ def _digest(layout: str, tables: Tables, files: ScannedFiles) -> str:
 def size_and_time(states: Sequence[os.stat_result]) -> tuple[int, int]:
     """Returns the total size of the files in bytes, and the latest of their times of change in ns."""
     return sum(state.st_size for state in states), max(state.st_mtime_ns for state in states)
+
+
+def with_stated_units(ecgs: pd.DataFrame, layout: base.Layout, settings: CatalogSettings) -> pd.DataFrame:
+    """Returns the ECGs with the unit that the recipe states, and with the constants of standardised ones.
+
+    Args:
+        ecgs: base.ECG_COLUMNS.
+        layout: of the export.
+        settings: `array_unit` and `standardised`.
+
+    Raises:
+        ExportError: the layout settles its units; a unit is none; or constants are missing.
+    """
+    if unit := settings.array_unit:
+        if not layout.is_unit_open:
+            raise ExportError(f"catalog.array_unit: the layout {layout.name} states its units itself: leave it empty")
+        _check_unit("catalog.array_unit", unit)
+        ecgs = ecgs.assign(unit=unit)
+    is_standardised = ecgs["unit"] == UNIT
+    if not is_standardised.any():
+        return ecgs
+    constants = settings.standardised
+    if constants is None:
+        raise ExportError(
+            f"{layout.name}: {int(is_standardised.sum())} ECGs are standardised and have no amplitude unit: state the "
+            f"publisher's constants as catalog.standardised in the recipe: {_UNITS_HOWTO}"
+        )
+    _check_unit("catalog.standardised.unit", constants.unit)
+    text = unit_of(constants.mean, constants.scale, constants.unit)
+    return ecgs.assign(unit=ecgs["unit"].where(~is_standardised, text))
+
+
+def _check_unit(field: str, unit: str) -> None:
+    try:
+        multiples_per_millivolt(unit)
+    except Refusal as refusal:
+        raise ExportError(f"{field}: {refusal.detail}") from refusal
