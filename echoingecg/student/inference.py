@@ -1,4 +1,4 @@
-"""A trained student ready for use: raw ECGs and plain texts in, Gaussians out; and fine-tuning on labels."""
+"""A trained student ready for use: raw ECGs and plain texts in, Gaussians out; fine-tuning on labels; a warm start."""
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy
@@ -9,8 +9,8 @@ import torch
 from tokenizers import Tokenizer
 
 from data_contracts.conventions import LEADS
-from echoingecg.common import ContractError
-from echoingecg.recipe import StudentSettings, TuningSettings
+from echoingecg.common import ContractError, TrainingError, fingerprint, hash_array
+from echoingecg.recipe import ModelSettings, StudentSettings, TuningSettings
 from echoingecg.recipe.evaluation import TuningMethod
 from echoingecg.student import fine_tuning, loss
 from echoingecg.student.data.transforms import Scaler
@@ -186,3 +186,45 @@ class LoadedStudent:
             mean.append(part.mean.float().cpu().numpy())
             log_var.append(part.log_var.float().cpu().numpy())
         return np.concatenate(mean), np.concatenate(log_var)
+
+
+_NOT_COMPARED = {"log_var_start"}  # says how random weights begin, so it has no effect on a warm start
+_LOSS_WEIGHTS = ("criterion.", ".std_")  # learned scale and shift; the log-variance heads under their released names
+
+
+def check_architecture(earlier: LoadedStudent, model: ModelSettings) -> None:
+    """Raises TrainingError, naming the field, unless the recipe's architecture is the earlier student's."""
+    old, new = (settings.model_dump(mode="json", exclude=_NOT_COMPARED) for settings in (earlier.settings.model, model))
+    for name, value in new.items():
+        if old[name] != value:
+            raise TrainingError(
+                f"student.warm_start: the earlier student has student.model.{name}={old[name]}, the recipe {value}: "
+                f"set it to {old[name]}, or leave warm_start empty"
+            )
+
+
+def text_tower_of(earlier: LoadedStudent) -> text_encoder.TextTower:
+    """Makes a text tower like the earlier student's, with random weights and the earlier tokenizer."""
+    config = text_encoder.text_config(earlier.objective.student.text_encoder.backbone)
+    return text_encoder.TextTower(text_encoder.backbone_from_config(config), earlier.tokenizer)
+
+
+def copy_weights(objective: loss.Objective, earlier: LoadedStudent, name: str) -> None:
+    """Copies the earlier weights; scale, shift and the log-variance heads only if the loss is the same.
+
+    Args:
+        objective: of the earlier student's architecture, see check_architecture.
+        earlier: the student whose weights are copied.
+        name: of the objective's loss.
+    """
+    weights = earlier.objective.state_dict()
+    if earlier.settings.loss != name:
+        weights = {key: weights[key] for key in weights if not any(part in key for part in _LOSS_WEIGHTS)}
+    objective.load_state_dict(objective.state_dict() | weights)
+
+
+def weights_fingerprint(earlier: LoadedStudent | None) -> str | None:
+    """Returns the fingerprint of the earlier weights; None without an earlier student."""
+    if earlier is None:
+        return None
+    return fingerprint([hash_array(tensor.cpu().numpy()) for tensor in earlier.objective.state_dict().values()])

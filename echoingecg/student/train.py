@@ -79,7 +79,7 @@ def train(
     """
     checks.usable_kinds(data, settings)
     if earlier is not None:
-        checkpoint.check_architecture(earlier, settings.model)
+        inference.check_architecture(earlier, settings.model)
     scaler = earlier.scaler if earlier is not None else transforms.fit_scaler(data.signals, data.train.ecgs)
     fabric = distributed.make_fabric(settings, execution)
     if fabric.world_size > 1 and not distributed.started_by_torchrun():
@@ -128,7 +128,7 @@ class Training:
             CODE_VERSION,
             settings.model_dump(mode="json"),
             data.fingerprint(),
-            checkpoint.weights_fingerprint(earlier),
+            inference.weights_fingerprint(earlier),
         ]
         self.identity = fingerprint(causes)
         kinds = checks.usable_kinds(data, settings)
@@ -136,7 +136,7 @@ class Training:
         self.steps = settings.epochs * sum(self.plan.steps(kind) for kind in kinds)
 
         tower = (
-            checkpoint.text_tower_of(earlier)
+            inference.text_tower_of(earlier)
             if earlier
             else text_tower(settings.model, batches.prompt_texts(data.train.text))
         )
@@ -147,7 +147,7 @@ class Training:
 
         self.objective = Objective(Student(settings.model, tower.backbone), settings)
         if earlier is not None:
-            checkpoint.copy_weights(self.objective, earlier, settings.loss)
+            inference.copy_weights(self.objective, earlier, settings.loss)
         if self.share.ranks > 1 and fabric.device.type == "cuda":
             self.objective = nn.SyncBatchNorm.convert_sync_batchnorm(self.objective)
         optimizer = AdamW(

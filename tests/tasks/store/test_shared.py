@@ -195,6 +195,7 @@ def test_the_newest_manifest_wins_in_a_listing(tmp_path: Path, address: str, pla
 
 def test_the_command_line_joins_says_where_and_leaves(tmp_path: Path, address: str, plan: Plan) -> None:
     made = publish(machine(tmp_path / "a", address), plan)
+    (tmp_path / "b").mkdir()
 
     def typed(*words: str) -> str:
         done = CliRunner().invoke(app, ["artefacts", *words, "-w", str(tmp_path / "b")])
