@@ -13,11 +13,13 @@ from helpers.cases.command_line import COMMAND
 
 NOBODY = 65534
 
-_SPY = """
-import sys, urllib.error, urllib.request
+_SPY = f"""
+import os, sys, urllib.error, urllib.request
+if os.geteuid() == 0:
+    os.setuid({NOBODY})
 for path in ("artifacts/filter", "flow_runs/filter"):
-    header = {"Content-Type": "application/json"}
-    request = urllib.request.Request(f"{sys.argv[1]}/api/{path}", data=b"{}", headers=header)
+    header = {{"Content-Type": "application/json"}}
+    request = urllib.request.Request(sys.argv[1] + "/api/" + path, data=b"{{}}", headers=header)
     try:
         print("read", urllib.request.urlopen(request, timeout=20).read())
     except urllib.error.HTTPError as refused:
@@ -38,7 +40,6 @@ def test_another_user_reads_nothing_from_a_runs_own_server(tmp_path: Path) -> No
                     [sys.executable, "-c", _SPY, f"http://127.0.0.1:{port}"],
                     capture_output=True,
                     text=True,
-                    user=NOBODY if os.geteuid() == 0 else None,
                     check=False,
                 )
                 answers += spied.stdout.split("\n")
