@@ -1,6 +1,7 @@
 """Entry point of the stage: predictions, metrics, reading card, figures and report, in one folder."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,17 @@ from echoingecg.evaluation.decision import reading_card
 from echoingecg.evaluation.decision.answers import answer_ecgs
 from echoingecg.evaluation.decision.nested import chains
 from echoingecg.evaluation.decision.numbers import LoadedNumber, limits_of_questions
+from echoingecg.evaluation.metrics import selective
 from echoingecg.evaluation.protocols import classification, regression, retrieval, stress
-from echoingecg.evaluation.protocols.leave_site_out import leave_sites_out
 from echoingecg.evaluation.protocols.teacher_check import StudyVectors, check_teacher
 from echoingecg.evaluation.protocols.trust import CohortTrust
 from echoingecg.evaluation.report.render import write_report
 from echoingecg.evaluation.report.tables import question
 from echoingecg.evaluation.tables.build import build_tables
 from echoingecg.evaluation.tables.rows import protocol_scores, site_rows
-from echoingecg.recipe import EvaluationSettings
+from echoingecg.recipe import EvaluationSettings, FewShotSettings, TuningSettings
 
+_NOWHERE = ""  # a side of the split that nothing is learned from, chosen on or measured on
 __all__ = ["EvaluationInputs", "Provenance", "Signals", "StudentModel", "evaluate"]
 
 
@@ -228,11 +230,47 @@ def _site_rows(
     inputs: EvaluationInputs, pairs: EvaluationPairs, models: Models, settings: EvaluationSettings
 ) -> Iterator[dict[str, Any]]:
     """Rows of SITES, for the protocols that figures show."""
-    for site, results in leave_sites_out(inputs, pairs, models, settings):
+    for site, results in _leave_sites_out(inputs, pairs, models, settings):
         for result in results:
             for scores in protocol_scores(result, models.ecgs[result.record], {}):
                 if scores.protocol in classification.SHOWN_PROTOCOLS:
                     yield from site_rows(scores, site, settings)
+
+
+def _leave_sites_out(
+    inputs: EvaluationInputs, pairs: EvaluationPairs, models: Models, settings: EvaluationSettings
+) -> Iterator[tuple[str, list[classification.EndpointResult]]]:
+    """Judges each site by what the other sites chose, without training again: yields each site with the results on its test ECGs, decided by the other sites.
+
+    Probes and predictive distributions are fitted on the other sites' training ECGs, thresholds and calibrators chosen
+    on their validation ECGs. ECGs without a site count nowhere. Numbers, few-shot and tuning are left out.
+
+    Args:
+        inputs: of the stage.
+        pairs: of the same inputs.
+        models: what every model makes of the same pairs.
+        settings: endpoints and rules.
+
+    Yields:
+        Site and results, for each site with at least MIN_PATIENTS_PER_GROUP test patients, where there are two sites.
+    """
+    levels = selective.subgroup_levels(pairs.record_id, inputs.subgroups, inputs.records, ())
+    site = levels.get("site", np.full(len(pairs.record_id), ""))
+    known = [name for name in np.unique(site).tolist() if name]
+    plain = settings.model_copy(update={"few_shot": FewShotSettings(cases=()), "tuning": TuningSettings()})
+    is_test = pairs.split == "test"
+    for name in known if len(known) > 1 else []:
+        is_own = site == name
+        if len(np.unique(pairs.patient_id[is_own & is_test])) < selective.MIN_PATIENTS_PER_GROUP:
+            continue
+        is_used = np.where(is_own, is_test, (site != "") & ~is_test)
+        cut = replace(pairs, split=np.where(is_used, pairs.split, _NOWHERE))
+        trust = CohortTrust.from_models(inputs, cut, models, plain)
+        scored = [
+            classification.score_endpoint(endpoint, inputs, cut, models, trust, plain)
+            for endpoint in settings.endpoints
+        ]
+        yield name, classification.decide_endpoints(scored, trust, plain)
 
 
 def _retrieval(inputs: EvaluationInputs, pairs: EvaluationPairs, ecgs: GaussianTable) -> dict[str, retrieval.Retrieval]:

@@ -80,8 +80,8 @@ def stress(
     from echoingecg.prediction.files import write_parquet
     from flows.cli.output import print_stress, progress_line
     from tasks.base.workspace import writing_to
-    from tasks.operations.stress import stress as disturb
     from tasks.operations.students import find_student
+    from tasks.operations.students import stress as disturb
 
     store = open_store(workspace)
     judged = find_student(store, student)
