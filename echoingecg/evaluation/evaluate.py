@@ -240,7 +240,7 @@ def _site_rows(
 def _leave_sites_out(
     inputs: EvaluationInputs, pairs: EvaluationPairs, models: Models, settings: EvaluationSettings
 ) -> Iterator[tuple[str, list[classification.EndpointResult]]]:
-    """Judges each site by what the other sites chose, without training again: yields each site with the results on its test ECGs, decided by the other sites.
+    """Judges each site by what the other sites chose, without training again: yields sites with their results.
 
     Probes and predictive distributions are fitted on the other sites' training ECGs, thresholds and calibrators chosen
     on their validation ECGs. ECGs without a site count nowhere. Numbers, few-shot and tuning are left out.
