@@ -9,6 +9,7 @@ from echoingecg.common.files import (
     hexadecimal,
     is_dicom,
     key_rows,
+    open_regular,
     replace_atomically,
     save_tensors,
     write_atomically,

@@ -1,9 +1,12 @@
 """Files that survive a kill or a power cut, and fingerprints of values, files and arrays (SHA-256)."""
 
+import errno
 import hashlib
+import io
 import json
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -106,6 +109,19 @@ def flush_names(folder: Path, root: Path) -> None:
         flush_to_disk(place)
 
 
+def open_regular(path: str | Path) -> io.FileIO:
+    """Opens a file for reading, unbuffered. A pipe would wait for ever, a device may have no end: both are refused.
+
+    Raises:
+        OSError: the file cannot be opened, or is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return io.FileIO(descriptor)
+
+
 def is_dicom(head: bytes) -> bool:
     """Returns whether a file that begins with these bytes is a DICOM file (PS3.10, 7.1). Needs its first 132 bytes."""
     return head[_DICOM_PREFIX] == b"DICM"
@@ -125,7 +141,7 @@ def hash_files(paths: Iterable[Path]) -> str:
     """Returns the SHA-256 (64 hexadecimal digits) of the bytes of all files, one after another. Raises OSError."""
     digest = hashlib.sha256()
     for path in paths:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()

@@ -29,7 +29,7 @@ def check_export(
     with progress_line("files") as progress:
         summary = summarise(export, settings, progress)
     for line in lines_of(summary):
-        typer.echo(line)
+        options.say(line)
 
 
 def list_ecgs(
@@ -46,10 +46,10 @@ def list_ecgs(
     with progress_line("files") as progress:
         listed = file_list.list_ecgs(folder, progress)
     file_list.write_list(listed, folder, reports, replace)
-    typer.echo(f"{folder / file_list.ECGS}: {len(listed.rows[file_list.ECGS]):,} ECGs of {listed.patients:,} patients")
+    options.say(f"{folder / file_list.ECGS}: {len(listed.rows[file_list.ECGS]):,} ECGs of {listed.patients:,} patients")
     if refused := listed.rows[file_list.REFUSED]:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in Counter(row[1] for row in refused).most_common())
-        typer.echo(f"{folder / file_list.REFUSED}: {len(refused):,} files left out: {reasons}")
+        options.say(f"{folder / file_list.REFUSED}: {len(refused):,} files left out: {reasons}")
 
 
 def export_embeddings(
@@ -65,9 +65,10 @@ def export_embeddings(
     from tasks.operations.embeddings import write_embeddings
 
     options.open_store(workspace)  # an absent one is not made
+    options.check_output(output, "Parquet", workspace)
     with progress_line("clips") as progress:
         vectors = write_embeddings(make_job(find_recipe(recipe, overrides), export, workspace), output, progress)
-    typer.echo(f"{output}: {vectors:,} vectors")
+    options.say(f"{output}: {vectors:,} vectors")
 
 
 def lines_of(summary: "ExportSummary") -> list[str]:

@@ -146,7 +146,7 @@ def simulate(
         raise UserError(f"recipe '{recipe}' has no simulator section: try --recipe demo")
     with writing_to(folder), progress_line("patients") as progress:
         write(settings, folder, progress, workers=os.cpu_count() or 1)
-    typer.echo(folder)
+    options.say(folder)
 
 
 @app.command()
@@ -335,7 +335,7 @@ def main() -> None:
     try:
         app()
     except UserError as fault:
-        typer.echo(f"error: {' '.join(str(fault).split())}", err=True)
+        options.say(f"error: {' '.join(str(fault).split())}", err=True)
         sys.exit(2)
 
 

@@ -1,8 +1,11 @@
 """Arguments and options that several commands have, and the store that they open."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from data_contracts.conventions import UserError
 
 if TYPE_CHECKING:
     from echoingecg.ecg.decode.recording import Stated
@@ -41,6 +44,46 @@ Leads = Annotated[
 ]
 
 
+# By kind of output: its first bytes, and the folders of a workspace in which nobody but a run may write.
+_STARTS = {"Parquet": b"PAR1", "PNG": b"\x89PNG"}
+_OF_RUNS = ("artefacts", "pools", "private", "shared_store", "decisions", "drift", "exports", "scratch")
+_MANIFEST = "manifest.json"
+
+
+def check_output(path: Path, kind: str, workspace: str = "workspace") -> Path:
+    """Returns the path of an output, before anything is computed for it.
+
+    Only a file of the same kind is ever replaced, so never an input: no ECG, clip, recipe or key is PNG or Parquet.
+
+    Raises:
+        UserError: something else is there, or the place belongs to published artefacts or to a run.
+    """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: not a regular file: nothing is written there")
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.read(len(_STARTS[kind]))
+        if start and start != _STARTS[kind]:
+            raise UserError(f"{path}: is there, and is no {kind} file: it is not replaced, choose another name")
+    place, root = path.resolve(), Path(workspace).expanduser().resolve()
+    if any(place.is_relative_to(root / name) for name in _OF_RUNS) or (place.parent / _MANIFEST).exists():
+        raise UserError(f"{path}: among the published artefacts or a run's own files, choose another place")
+    return path
+
+
+def say(text: Any, err: bool = False) -> None:
+    """Prints a line. Control characters, which a file's name may hold, are shown as text: terminals would obey them."""
+    typer.echo(shown(str(text)), err=err)
+
+
+def shown(text: str) -> str:
+    """Text without control characters but for line ends: each is spelled as Python does."""
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
 def open_store(workspace: str, need: Literal["nothing", "folder", "artefacts"] = "folder") -> "ArtefactStore":
     """The artefact store of a workspace as the user typed it. Raises StoreError without what `request` needs."""
     from flows import request  # pydantic and YAML: not for --help
@@ -50,7 +93,7 @@ def open_store(workspace: str, need: Literal["nothing", "folder", "artefacts"] =
 
 def stated(unit: str, sampling_frequency: float, leads: str) -> "Stated":
     """What a user states about files that do not state it themselves. Raises UserError for a fault in it."""
-    from data_contracts.conventions import LEADS, UserError
+    from data_contracts.conventions import LEADS
     from echoingecg.ecg.decode.recording import Stated
     from echoingecg.ecg.decode.recording.leads import canonical_leads
     from echoingecg.ecg.decode.recording.units import multiples_per_millivolt

@@ -56,17 +56,19 @@ def echo(
 
     _write(file, output, picture)
     for remark in remarks:
-        typer.echo(remark)
+        options.say(remark)
 
 
 def _write(file: Path, output: Path, picture: Callable[[], bytes]) -> None:
     """Writes the picture of a file and prints its path. Raises UserError when the file cannot be read."""
+    from echoingecg.common import replace_atomically
     from tasks.base.workspace import writing_to
 
+    options.check_output(output, "PNG")
     try:
         content = picture()
     except OSError as fault:
         raise UserError(f"{file}: cannot be read: {fault.strerror}") from fault
-    with writing_to(output.parent):
-        output.write_bytes(content)
-    typer.echo(output)
+    with writing_to(output.parent), replace_atomically(output) as beside:
+        beside.write_bytes(content)
+    options.say(output)

@@ -41,6 +41,8 @@ def predict(
     if as_json and parquet:
         raise UserError("--json and --parquet exclude each other")
     stated = options.stated(unit, sampling_frequency, leads)
+    for path in (parquet, numbers_path(parquet)) if parquet else ():
+        options.check_output(path, "Parquet", workspace)
     model, ecgs = find_reader(open_store(workspace), student), list_ecgs(files)
     questions = find_recipe(recipe, []).evaluation.endpoints if isinstance(model, StudentAlone) else ()
     typer.echo(NOTICE, err=True)
@@ -57,9 +59,9 @@ def predict(
             with_numbers = bool(model.reader().card.numbers)
             with writing_to(parquet.parent):
                 print_counts(write_predicted(blocks, parquet, with_numbers), title(model))
-            typer.echo(parquet)
+            options.say(parquet)
             if with_numbers:
-                typer.echo(numbers_path(parquet))
+                options.say(numbers_path(parquet))
         else:
             print_readings(blocks, ecgs, title(model))
     tally.check_some_read(len(ecgs))
@@ -83,6 +85,9 @@ def stress(
     from tasks.operations.students import find_student
     from tasks.operations.students import stress as disturb
 
+    for path, kind in ((parquet, "Parquet"), (figure, "PNG")):
+        if path:
+            options.check_output(path, kind, workspace)
     store = open_store(workspace)
     judged = find_student(store, student)
     with progress_line("levels") as progress:
@@ -96,11 +101,11 @@ def stress(
     if parquet:
         with writing_to(parquet.parent):
             list(write_parquet(STRESS, [table], parquet))
-        typer.echo(parquet)
+        options.say(parquet)
     if figure:
         with writing_to(figure.parent), figure_style.styled(), replace_atomically(figure) as beside:
             beside.write_bytes(figure_style.png(draw(chosen, rows)))
-        typer.echo(figure)
+        options.say(figure)
 
 
 def embed(
@@ -116,13 +121,14 @@ def embed(
     from tasks.base.workspace import writing_to
     from tasks.operations.students import embed_files, find_reader
 
+    options.check_output(parquet, "Parquet", workspace)
     model, ecgs = find_reader(open_store(workspace), student), list_ecgs(files)
     with progress_line("ECGs") as progress, writing_to(parquet.parent):
         refused = 0
         for table in write_parquet(GAUSSIANS, embed_files(model, ecgs, progress), parquet):
             refused += table.num_rows - table["reason"].null_count
     typer.echo(f"{len(ecgs) - refused} ECGs embedded, {refused} files refused", err=True)
-    typer.echo(parquet)
+    options.say(parquet)
     check_some_read(len(ecgs) - refused, len(ecgs))
 
 
@@ -157,7 +163,7 @@ def search(
         reason = "" if cohort else ": the echo studies of this student's teacher are not known"
         typer.echo(f"nearest ECGs of {searched.signals}{reason}", err=True)
     for hit in hits:
-        typer.echo(f"{hit.distance:.4f}  {hit.name}  {hit.report}".rstrip())
+        options.say(f"{hit.distance:.4f}  {hit.name}  {hit.report}".rstrip())
 
 
 def promote(
@@ -220,4 +226,4 @@ def export_released(
     from tasks.student import export_released as export
 
     for path in export(open_store(workspace), student, folder):
-        typer.echo(path)
+        options.say(path)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from data_contracts.conventions import LEADS
-from echoingecg.common import Refusal
+from echoingecg.common import Refusal, open_regular
 from echoingecg.ecg.decode import recording, wfdb_signals
 from echoingecg.ecg.decode.recording.leads import canonical_leads
 from echoingecg.ecg.decode.wfdb_header import HEADER_SUFFIX, NO_FILE, Header, Signal, parse_header
@@ -53,12 +53,12 @@ def read_plain(path: Path) -> PlainRecord | None:
             if os.path.isfile(name):  # noqa: PTH113 - a Path costs more than the call
                 return None
             name += HEADER_SUFFIX
-        with open(name, "rb", buffering=0) as file:  # noqa: PTH123
+        with open_regular(name) as file:
             content = file.read(_MAX_HEADER_BYTES)
         header = _plain_header(content)
         if header is None:
             return None
-        with open(os.path.join(os.path.dirname(name), header.files[0]), "rb", buffering=0) as file:  # noqa: PTH118, PTH120, PTH123
+        with open_regular(os.path.join(os.path.dirname(name), header.files[0])) as file:  # noqa: PTH118, PTH120
             held = os.fstat(file.fileno()).st_size
             if held != (header.samples or 0) * header.count * 2 or held > recording.MAX_VALUES:
                 return None

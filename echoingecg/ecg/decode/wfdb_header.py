@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from echoingecg.common import Refusal
+from echoingecg.common import Refusal, open_regular
 
 HEADER_SUFFIX = ".hea"
 NO_FILE = "~"  # stands for no file and for a gap between segments
@@ -87,7 +87,7 @@ def read_header(path: Path) -> Header:
         Refusal: unreadable when it is no header or does not list as many signals as it promises.
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         content = file.read(_MAX_HEADER_BYTES + 1)
     if not content:
         raise Refusal("unreadable", "the file is empty")

@@ -86,8 +86,10 @@ def text_tower(settings: ModelSettings, texts: Sequence[str]) -> TextTower:
 
 def _pretrained(settings: ModelSettings) -> TextTower:
     try:
-        backbone = AutoModel.from_pretrained(settings.text)
-        tokenizer = AutoTokenizer.from_pretrained(settings.text, use_fast=True).backend_tokenizer
+        backbone = AutoModel.from_pretrained(settings.text, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            settings.text, use_fast=True, trust_remote_code=False
+        ).backend_tokenizer
     except (OSError, ValueError, AttributeError) as fault:
         first = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         raise TrainingError(

@@ -167,7 +167,9 @@ def _from_file(path: Path) -> Tokenizer | None:
 
 def _from_cache(text: str) -> Tokenizer:
     try:
-        return AutoTokenizer.from_pretrained(text, use_fast=True, local_files_only=True).backend_tokenizer
+        return AutoTokenizer.from_pretrained(
+            text, use_fast=True, local_files_only=True, trust_remote_code=False
+        ).backend_tokenizer
     except (OSError, ValueError, AttributeError) as fault:
         raise StoreError(
             f"no tokenizer of '{text}' on this machine. Run `hf download {text}` here, or on a machine with a network "

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from echoingecg.common import Refusal, is_dicom
+from echoingecg.common import Refusal, is_dicom, open_regular
 from echoingecg.teacher.decode import dicom, pixels, video
 from echoingecg.teacher.decode.clip import Clip
 
@@ -19,7 +19,7 @@ def read_header(path: Path) -> Clip:
         Refusal: `unknown_format`, `unreadable`, `truncated`, `no_pixel_data`, `unsupported_pixels`.
         OSError: the bytes cannot be read from the disk.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(_HEAD_BYTES)
     if not head:
         raise Refusal("unreadable", "the file is empty")
