@@ -131,7 +131,7 @@ def test_no_picture_shows_the_burned_in_line(run: Finished) -> None:
 def test_the_line_would_be_seen_without_the_mask(run: Finished) -> None:
     """The sheet for the eyes of who asks for one file holds the frames as they are, above the masked ones."""
     clip = next(run.export.rglob("*_0001.dcm"))
-    sheet = cv2.imdecode(np.frombuffer(contact_sheet(clip, TeacherSettings()), np.uint8), cv2.IMREAD_GRAYSCALE)
+    sheet = cv2.imdecode(np.frombuffer(contact_sheet(clip, TeacherSettings()).png, np.uint8), cv2.IMREAD_GRAYSCALE)
     raw, masked = np.split(sheet, 2)
     assert likeness(raw, LINES) > 0.85
     assert likeness(masked, LINES) < ALIKE
