@@ -13,7 +13,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from data_contracts.conventions import STAGES, UPSTREAM, Stage
 from flows import faults, request
 from tasks import catalog, ecg, evaluation, pairs, student, teacher
-from tasks.store import Job
+from tasks.base.workspace import Workspace
+from tasks.store import Job, leases
 
 GPU_STAGE = "stage-gpu"  # deployment of the flow `stage` on the work pool of machines with a GPU
 _POLL_SECONDS = 2.0  # between two looks at a stage's run
@@ -40,6 +41,7 @@ def recipe_and_export(parameters: dict[str, Any]) -> str:
     persist_result=False,
 )
 @faults.one_line_faults
+@faults.with_lease
 def distil(
     recipe: request.ShippedRecipe = "demo",
     recipe_file: str = "",
@@ -99,6 +101,7 @@ def stage_run_name(parameters: dict[str, Any]) -> str:
 
 @flow(name="stage", flow_run_name=lambda: stage_run_name(flow_run.parameters), persist_result=False)
 @faults.one_line_faults
+@faults.with_lease
 def one_stage(
     stage: Stage,
     again: bool = False,
@@ -165,12 +168,13 @@ def distil_on_work_pools(
         "overrides": [override.model_dump() for override in overrides],
     }
     runs: dict[Stage, PrefectFuture[Any]] = {}
-    for stage in STAGES:
-        deployment = GPU_STAGE if stage in gpu_stages else "stage"
-        run: Task[..., Any] = run_stage_deployment.with_options(task_run_name=f"{stage} on {deployment}")
-        above = [runs[needed] for needed in UPSTREAM[stage]]
-        runs[stage] = run.submit(deployment, {"stage": stage, **parameters}, wait_for=above)
-    fault = faults.first_fault(list(runs.values()))
+    with leases.held(Workspace(request.folder_of(workspace)), leases.EVERYTHING):  # a stage's own ends with the stage
+        for stage in STAGES:
+            deployment = GPU_STAGE if stage in gpu_stages else "stage"
+            run: Task[..., Any] = run_stage_deployment.with_options(task_run_name=f"{stage} on {deployment}")
+            above = [runs[needed] for needed in UPSTREAM[stage]]
+            runs[stage] = run.submit(deployment, {"stage": stage, **parameters}, wait_for=above)
+        fault = faults.first_fault(list(runs.values()))
     return fault or Completed(message=f"{', '.join(STAGES)}: each by a run of its own")
 
 

@@ -8,6 +8,7 @@ crashed when its heartbeat stays away. `echoingecg serve` and `echoingecg crashe
 from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
+from inspect import signature
 from typing import Any, ParamSpec, cast
 
 from prefect.automations import Automation, ChangeFlowRunState, EventTrigger, Posture
@@ -16,6 +17,9 @@ from prefect.futures import PrefectFuture, wait
 from prefect.states import Completed, Failed, State
 
 from echoingecg.common import UserError
+from flows.request import folder_of
+from tasks.base.workspace import Workspace
+from tasks.store import leases
 
 AUTOMATION = "echoingecg: a run without heartbeat has crashed"
 MAX_SILENCE = timedelta(minutes=3)  # a server or database that is away for a minute must not cost a run
@@ -34,6 +38,20 @@ def one_line_faults(body: Callable[Parameters, State]) -> Callable[Parameters, S
             return Failed(message=str(fault), data=fault)
 
     return guarded
+
+
+def with_lease(body: Callable[Parameters, State]) -> Callable[Parameters, State]:
+    """Holds the artefacts that a flow uses in its parameter `workspace`, against `artefacts gc`, until it ends."""
+    names = signature(body)
+
+    @wraps(body)
+    def holding(*args: Parameters.args, **kwargs: Parameters.kwargs) -> State:
+        given = names.bind(*args, **kwargs)
+        given.apply_defaults()
+        with leases.held(Workspace(folder_of(given.arguments["workspace"]))):
+            return body(*args, **kwargs)
+
+    return holding
 
 
 def first_fault(futures: list[PrefectFuture[Any]]) -> State | None:

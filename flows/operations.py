@@ -20,6 +20,7 @@ from tasks.store import Job
 
 @flow(name="predict", flow_run_name="{student} on ECG files", persist_result=False)
 @faults.one_line_faults
+@faults.with_lease
 def predict(
     files: list[str],
     output: str,
@@ -51,6 +52,7 @@ def predict(
 
 @flow(name="drift", flow_run_name="{export} against {student}", persist_result=False)
 @faults.one_line_faults
+@faults.with_lease
 def drift(
     export: str,
     student: str = "production",
@@ -103,6 +105,7 @@ def drift_job(recipe: Recipe, export: str, student: str, workspace: str) -> tupl
 
 @flow(name="evaluate", flow_run_name="{student} on {export}", persist_result=False)
 @faults.one_line_faults
+@faults.with_lease
 def evaluate(
     export: str,
     student: str = "production",
@@ -186,22 +189,29 @@ def verify(
 
 @flow(name="gc", flow_run_name="gc {workspace}", persist_result=False)
 @faults.one_line_faults
-def gc(workspace: str = "workspace", delete: bool = False, shared: bool = False) -> State:
+def gc(workspace: str = "workspace", delete: bool = False, shared: bool = False, force: bool = False) -> State:
     """List, or delete, artefacts that no alias and no newest evaluation needs, and leftovers of killed runs.
 
     Args:
         workspace: folder that holds pools and artefacts.
         delete: delete them; without it, they are only listed.
         shared: in the shared store that the workspace has joined, for all machines.
+        force: artefacts of the workspace that are younger than a day, too.
     """
-    collect = verify_and_collect.garbage_collect_shared if shared else verify_and_collect.garbage_collect
-    lines = list(collect(request.open_store(workspace, "artefacts"), delete))
+    store = request.open_store(workspace, "artefacts")
+    removed = (
+        verify_and_collect.garbage_collect_shared(store, delete)
+        if shared
+        else verify_and_collect.garbage_collect(store, delete, force)
+    )
+    lines = list(removed)
     create_table_artifact([{"folder": line} for line in lines], key="gc-folders", description=f"{len(lines)} folders")
     return Completed(message=f"{len(lines)} folders {'deleted' if delete else 'would be deleted'}")
 
 
 @flow(name="teach", flow_run_name="{recipe} into {folder}", persist_result=False)
 @faults.one_line_faults
+@faults.with_lease
 def teach(
     folder: str,
     recipe: str = "teacher",

@@ -16,6 +16,7 @@ from tasks.store import Artefact, ArtefactStore, Job
 
 @flow(name="retrain", flow_run_name="what is new in {inbox}", persist_result=False)
 @faults.one_line_faults
+@faults.with_lease
 def retrain(
     recipe: request.ShippedRecipe = "demo",
     recipe_file: str = "",

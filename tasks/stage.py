@@ -104,7 +104,7 @@ def _loss_of_pool(workspace: Workspace, artefact: Artefact) -> str:
     pool = artefact.manifest.run.pool
     if pool is None or is_s3(pool.path):
         return ""
-    fault = seals.fault_of(workspace.root / pool.path)
+    fault = seals.loss_of(workspace, pool.path)
     return f"{artefact}: its pool {pool.path} {fault}" if fault else ""
 
 

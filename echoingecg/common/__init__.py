@@ -4,6 +4,8 @@ from data_contracts.conventions import ContractError, UserError
 from echoingecg.common.errors import ExportError, RecipeError, Refusal, StoreError, TrainingError, result_or_refusal
 from echoingecg.common.files import VERSION_LENGTH, canonical_json, fingerprint, flush_to_disk, hash_array, hash_files
 from echoingecg.common.files import (
+    flush_folder,
+    flush_names,
     hexadecimal,
     is_dicom,
     key_rows,

@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ def replace_atomically(path: Path, mode: int = 0o666) -> Iterator[Path]:
         yield temporary
         flush_to_disk(temporary)
         temporary.replace(path)
+        flush_to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -87,6 +88,22 @@ def flush_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def flush_folder(folder: Path) -> None:
+    """Waits until all that a folder holds, at any depth, is on the disk (fsync). Raises OSError."""
+    for path in (*folder.rglob("*"), folder):
+        flush_to_disk(path)
+
+
+def flush_names(folder: Path, root: Path) -> None:
+    """Waits until the names in a folder, and in those above it up to the one that holds `root`, are on the disk."""
+    for place in (folder, *folder.parents):
+        if place == root.parent:
+            with suppress(PermissionError):  # it is not ours
+                flush_to_disk(place)
+            return
+        flush_to_disk(place)
 
 
 def is_dicom(head: bytes) -> bool:

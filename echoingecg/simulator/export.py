@@ -4,6 +4,7 @@ Each patient has ECGs, an echo study, a report and measurements. One more patien
 12-lead ECG that pydicom ships (MIT licence).
 """
 
+import os
 import shutil
 from collections import deque
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import cv2
 import numpy as np
 from pydicom.data import get_testdata_file
 
-from echoingecg.common import ExportError, Progress, no_progress
+from echoingecg.common import ExportError, Progress, flush_names, no_progress
 from echoingecg.recipe.stages import SimulatorSettings
 from echoingecg.simulator.ecg import heart_vector, record
 from echoingecg.simulator.ecg.electrodes import Fault, draw_fault, frontal_axis
@@ -74,7 +75,10 @@ def simulate(settings: SimulatorSettings, folder: Path, progress: Progress = no_
             progress(done, settings.patients)
         if settings.real_recordings:
             write(write_real_recordings(partial))
+    if hasattr(os, "sync"):  # Windows has none
+        os.sync()  # thousands of files: quicker than one by one
     partial.rename(folder)
+    flush_names(folder.parent, folder.parent)
 
 
 def _patients(settings: SimulatorSettings, folder: Path, workers: int) -> Iterator[tables.Rows]:

@@ -96,12 +96,13 @@ def gc(
     workspace: options.Workspace = "workspace",
     delete: Annotated[bool, typer.Option("--delete", help="Delete; without it, only list.")] = False,
     shared: Annotated[bool, typer.Option("--shared", help="In the shared store instead, for all machines.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Artefacts younger than a day, too.")] = False,
 ) -> None:
-    """Artefacts that no alias and no newest evaluation needs, and leftovers of killed runs."""
+    """Artefacts that no alias, no newest evaluation and no live run needs, and leftovers of killed runs."""
     from tasks.operations.verify_and_collect import garbage_collect, garbage_collect_shared
 
-    collect = garbage_collect_shared if shared else garbage_collect
-    for line in collect(open_store(workspace, "artefacts"), delete):
+    store = open_store(workspace, "artefacts")
+    for line in garbage_collect_shared(store, delete) if shared else garbage_collect(store, delete, force):
         typer.echo(line)
 
 

@@ -95,17 +95,21 @@ def train(
     """Train the student in this process and leave a checkpoint, which the next run publishes. For torchrun."""
     from flows.request import find_recipe, make_job
     from tasks.all_stages import plans
+    from tasks.store import leases
     from tasks.student import train_student
 
     options.open_store(workspace)  # an absent one is not made
     first, more = _split(export)
     job = make_job(find_recipe(recipe, overrides), first, workspace, more_exports=more)
-    inputs = {
-        plan.stage: job.store.find(plan.stage, plan.version) for plan in plans(job) if plan.stage in UPSTREAM["student"]
-    }
-    if absent := [stage for stage, artefact in inputs.items() if artefact is None]:
-        raise UserError(f"{', '.join(absent)}: not there; run these stages first, with --only")
-    train_student(job, {stage: artefact for stage, artefact in inputs.items() if artefact})
+    with leases.held(job.workspace):
+        inputs = {
+            plan.stage: job.store.find(plan.stage, plan.version)
+            for plan in plans(job)
+            if plan.stage in UPSTREAM["student"]
+        }
+        if absent := [stage for stage, artefact in inputs.items() if artefact is None]:
+            raise UserError(f"{', '.join(absent)}: not there; run these stages first, with --only")
+        train_student(job, {stage: artefact for stage, artefact in inputs.items() if artefact})
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,11 +11,11 @@ import zarr
 from filelock import FileLock, Timeout
 
 from data_contracts import conventions, ecg, tables, teacher
-from data_contracts.manifest import PoolSnapshot
+from data_contracts.manifest import FILENAME, PoolSnapshot
 from echoingecg.common import Progress, StoreError, UserError, hash_array
 from tasks.base.workspace import Workspace, is_s3, writing_to
 from tasks.pools import Pool, array_of, read_rows, rows_by_key, rows_of, sweep
-from tasks.store import Artefact, ArtefactStore, SharedStore, seals
+from tasks.store import Artefact, ArtefactStore, SharedStore, leases, seals
 
 
 def faults(store: ArtefactStore, artefact: Artefact) -> Iterator[str]:
@@ -115,7 +116,9 @@ def _pool_rows(
 
 _LEFTOVER_AGE_SECONDS = 24 * 3600.0  # younger files may be in use: on shared disks a lock may not show
 _SHARED_AGE_SECONDS = 7 * 24 * 3600.0  # no training should take longer
+_DELETING = ".deleting-"  # a version that gc has taken out of the way
 _LEFTOVERS = (
+    f"artefacts/*/{_DELETING}*/",
     "artefacts/*/.building-*",
     "artefacts/*/.fetching-*",
     "artefacts/*/.replaced/*",
@@ -131,40 +134,67 @@ _LEFTOVERS = (
 )
 
 
-def garbage_collect(store: ArtefactStore, delete: bool) -> Iterator[str]:
+def garbage_collect(store: ArtefactStore, delete: bool, force: bool = False) -> Iterator[str]:
     """Lists artefacts outside every kept lineage, old leftovers and lost chunks of pools; removes them with `delete`.
 
-    The lineage of the newest evaluation and of every alias is kept. What any commit of a pool holds is kept too:
-    versions share pools, and their content was costly. Pools on S3 are not touched, since other machines may write
-    to them.
+    The lineage of the newest evaluation, of every alias and of what live runs hold is kept. What any commit of a pool
+    holds is kept too: versions share pools, and their content was costly. Pools on S3 are not touched, since other
+    machines may write to them.
+
+    Args:
+        store: of a workspace in which runs may be going on.
+        delete: remove them.
+        force: artefacts that are younger than a day, too; never what a live run holds.
 
     Yields:
         one line for every folder.
-
-    Raises:
-        StoreError: a run is going on, which may need artefacts that nothing names yet.
     """
-    root = store.workspace.root
-    with writing_to(root):
-        busy = next(_held(store.workspace), None)
-    if busy:
-        raise StoreError(f"{root}: a run is going on ({busy}): collect when it has ended")
+    root, old = store.workspace.root, time.time() - _LEFTOVER_AGE_SECONDS
     verb = "deleted" if delete else "would delete"
-    kept = _kept(store, store.here)
-    surplus = [item.folder for item in store.here() if (item.stage, item.version) not in kept]
-    old = time.time() - _LEFTOVER_AGE_SECONDS
-    for path in [*surplus, *_leftovers(store.workspace, old)]:
-        if delete:
-            with writing_to(root):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for name, path in _surplus(store, None if force else old, delete):
+        _remove(root, path, delete)
+        yield f"{verb} {name}"
+    for path in _leftovers(store.workspace, old):
+        _remove(root, path, delete)
         yield f"{verb} {path.relative_to(root)}"
     for pool in sorted(store.workspace.pools.glob("*/*/")):
         if seals.DAMAGED in pool.name:
             continue
-        with writing_to(root):
-            place = str(pool.relative_to(root))
+        place = str(pool.relative_to(root))
+        with writing_to(root), suppress(Timeout), seals.lock_of(pool).acquire(blocking=False):
             if lost := sweep(store.workspace, place, datetime.fromtimestamp(old, UTC), delete):
                 yield f"{verb} {lost:,} bytes that no commit holds in {place}"
+
+
+def _surplus(store: ArtefactStore, before: float | None, delete: bool) -> list[tuple[str, Path]]:
+    """Artefacts that nothing needs and no live run holds, by name and folder; with `delete`, renamed out of the way.
+
+    Args:
+        before: time of publication after which all are kept; None for any age.
+        delete: rename them; no run can take one while this happens.
+    """
+    surplus: list[tuple[str, Path]] = []
+    with leases.all_held(store.workspace) as held:
+        if leases.EVERYTHING in held:
+            return []
+        listed = store.here()
+        live = [item for item in listed if str(item) in held]
+        kept = _kept(store, store.here) | {version for item in live for version in store.lineage(item).items()}
+        for item in listed:
+            is_young = before is not None and (item.folder / FILENAME).stat().st_mtime >= before
+            if (item.stage, item.version) in kept or is_young:
+                continue
+            path = item.folder
+            if delete:
+                path = path.rename(path.with_name(f"{_DELETING}{item.version}-{time.time_ns()}"))
+            surplus.append((str(item.folder.relative_to(store.workspace.root)), path))
+    return surplus
+
+
+def _remove(root: Path, path: Path, delete: bool) -> None:
+    if delete:
+        with writing_to(root):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def garbage_collect_shared(store: ArtefactStore, delete: bool) -> Iterator[str]:
@@ -205,5 +235,14 @@ def _held(workspace: Workspace) -> Iterator[str]:
 
 
 def _leftovers(workspace: Workspace, before: float) -> list[Path]:
+    """What killed runs have left, older than a time, and not of a version or an export that somebody is making."""
+    busy = set(_held(workspace))
     paths = (path for pattern in _LEFTOVERS for path in workspace.root.glob(pattern))
-    return sorted(path for path in paths if path.stat().st_mtime < before)
+    return sorted(path for path in paths if path.stat().st_mtime < before and not busy & _makers(path))
+
+
+def _makers(path: Path) -> set[str]:
+    """Names of the locks whose holder may be using a leftover."""
+    version = path.name.split("-")[1] if path.name.startswith(".") and "-" in path.name else path.name
+    name = f"{path.parent.name}-{version}"
+    return {name, f"fetch-{name}", path.stem}

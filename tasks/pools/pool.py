@@ -46,7 +46,7 @@ class Pool:
     def __init__(self, workspace: Workspace, name: str, arrays: tuple[PoolArray, ...], s3_root: str = "") -> None:
         self.workspace, self.name, self.arrays, self.s3_root = workspace, name, arrays, s3_root
         folder = workspace.pools / name
-        self._lock = folder.with_suffix(".lock")
+        self._lock = seals.lock_of(folder)
         self.place = f"{s3_root.rstrip('/')}/{name}" if s3_root else str(folder.relative_to(workspace.root))
         self._known = KnownKeys() if is_s3(self.place) else None
 
@@ -84,8 +84,8 @@ class Pool:
             StoreError: the disk is full or cannot be written; S3 refuses access.
         """
         with writing_to(self.workspace.root):
-            self._lock.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(FileLock(self._lock)):
+            Path(self._lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+            with _locked(self._lock):
                 try:
                     self._recover(thorough)
                     self._wait_for_the_clock()
@@ -102,7 +102,7 @@ class Pool:
         if not folder.is_dir():
             seals.unseal(folder)
             return
-        if not (fault := seals.fault_of(folder, thorough, heads=False)):
+        if not (fault := seals.fault_of(folder, thorough)):
             seals.as_sealed(folder)
             fault = "" if _is_readable(self.workspace.root, self.place) else "cannot be read"
         if fault:
@@ -111,7 +111,7 @@ class Pool:
 
     def _seal(self) -> None:
         if not is_s3(self.place):
-            seals.seal(self.workspace.root / self.place)
+            seals.seal(self.workspace.root, self.place)
 
     @cached_property
     def _repository(self) -> icechunk.Repository:
@@ -266,7 +266,7 @@ def sweep(workspace: Workspace, place: str, before: datetime, delete: bool) -> i
     if lost and delete:
         seals.unseal(folder)  # a reader must not miss what goes now
         repository.garbage_collect(before, dry_run=False)
-        seals.seal(folder)
+        seals.seal(workspace.root, place)
     return lost
 
 

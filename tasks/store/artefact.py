@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from data_contracts.conventions import Stage
 from data_contracts.manifest import FILENAME, Manifest, PoolSnapshot, Run, checksum_of, content_of
-from echoingecg.common import StoreError, fingerprint, flush_to_disk
+from echoingecg.common import StoreError, fingerprint, flush_folder
 
 PACKAGES = ("echoingecg", "numpy", "scipy", "torch", "open_clip_torch", "zarr", "icechunk", "scikit-learn",
                    "opencv-python-headless", "pydicom", "wfdb", "pyarrow")  # fmt: skip
@@ -152,15 +152,13 @@ def manifest_of(plan: Plan, folder: Path, built: Built, finished: str, seconds: 
 
 
 def complete(folder: Path, manifest: Manifest) -> None:
-    """Flushes the files to the disk, then writes the manifest beside them. Then the folder can be renamed."""
-    for name in manifest.files:
-        flush_to_disk(folder / name)
+    """Writes the manifest beside the files and flushes all to the disk. Then the folder can be renamed."""
     path = folder / FILENAME
     path.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    flush_to_disk(path)
     for name in manifest.files:  # one mode for all: safetensors writes files that their owner alone can read
         (folder / name).chmod(path.stat().st_mode)
     folder.chmod(folder.parent.stat().st_mode & 0o755)  # mkdtemp gives 0700
+    flush_folder(folder)
 
 
 def _packages() -> dict[str, str]:

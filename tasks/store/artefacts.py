@@ -13,8 +13,9 @@ from filelock import FileLock
 
 from data_contracts.conventions import STAGES, Stage
 from data_contracts.manifest import FILENAME, Manifest, PoolSnapshot, mend_of
-from echoingecg.common import VERSION_LENGTH, StoreError, flush_to_disk, write_atomically
+from echoingecg.common import VERSION_LENGTH, StoreError, flush_names, flush_to_disk, write_atomically
 from tasks.base.workspace import Workspace, writing_to
+from tasks.store import leases
 from tasks.store.artefact import Artefact, Built, Plan, complete, manifest_of, read_manifest
 from tasks.store.shared import Aliases, SharedStore, joined, unshareable
 
@@ -52,7 +53,8 @@ class ArtefactStore:
             StoreError: the manifest cannot be read, or was written by a newer release; a shared copy is damaged,
                 or S3 refuses access.
         """
-        here = self._here(stage, version)
+        with leases.holding(self.workspace, f"{stage}-{version}"):
+            here = self._here(stage, version)
         if self.shared is None:
             return here
         if here is None:
@@ -222,9 +224,16 @@ class ArtefactStore:
                 aside = target.parent / _REPLACED
                 aside.mkdir(exist_ok=True)
                 target.rename(aside / f"{plan.version}-{time.time_ns()}")
-            artefact = _into_place(folder, target, manifest)
+                flush_to_disk(aside)
+            with leases.holding(self.workspace, f"{plan.stage}-{plan.version}"):
+                artefact = self._into_place(folder, target, manifest)
         self.share(artefact)
         return artefact
+
+    def _into_place(self, folder: Path, target: Path, manifest: Manifest) -> Artefact:
+        folder.rename(target)
+        flush_names(target.parent, self.workspace.root)
+        return Artefact(target, manifest)
 
     def _here(self, stage: Stage, version: str) -> Artefact | None:
         """The version in this workspace, or None."""
@@ -248,7 +257,7 @@ class ArtefactStore:
                 return here
             with self._beside(stage, f"{_FETCHING}{version}-") as folder:
                 shared.fetch(manifest, folder)
-                artefact = _into_place(folder, self.folder(stage, version), manifest)
+                artefact = self._into_place(folder, self.folder(stage, version), manifest)
         logger().info(f"{artefact}: taken from {shared}")
         return artefact
 
@@ -291,12 +300,6 @@ class ArtefactStore:
 
 def _by_stage_and_age(artefact: Artefact) -> tuple[int, str, str]:
     return STAGES.index(artefact.stage), artefact.manifest.run.finished, artefact.version
-
-
-def _into_place(folder: Path, target: Path, manifest: Manifest) -> Artefact:
-    folder.rename(target)
-    flush_to_disk(target.parent)
-    return Artefact(target, manifest)
 
 
 def join(workspace: Workspace, address: str) -> Iterator[str]:

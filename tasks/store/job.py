@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from data_contracts.conventions import STAGES, UPSTREAM, Stage
 from echoingecg.catalog.exports import SitedExport
-from echoingecg.common import StoreError, UserError, fingerprint, replace_atomically
+from echoingecg.common import StoreError, UserError, fingerprint, flush_names, replace_atomically
 from echoingecg.recipe import Recipe
 from tasks.base.workspace import Workspace, writing_to
 from tasks.store.artefacts import ArtefactStore
@@ -73,6 +73,7 @@ class Job:
                 if not path.exists():
                     with replace_atomically(path, 0o600) as beside:
                         beside.write_bytes(secrets.token_bytes(_KEY_BYTES))
+                    flush_names(path.parent, self.workspace.root)
                 key = path.read_bytes()
         if len(key) != _KEY_BYTES:
             raise StoreError(
@@ -111,7 +112,7 @@ class Job:
         from echoingecg.catalog.several import scan_exports  # keeps pandas out of `echoingecg --help`
         from tasks.base.progress import Reporter
 
-        previous = [pq.read_table(file) if file.is_file() else None for file in self.index_files]
+        previous = [_index(file) for file in self.index_files]
         result, indexes = scan_exports(self.exports, self.recipe.catalog, self.key, previous, Reporter("catalog"))
         with writing_to(self.workspace.root):
             private_folder(self.workspace.private)
@@ -134,9 +135,9 @@ class Job:
         """
         tables = []
         for export, file in zip(self.exports, self.index_files, strict=True):
-            if not file.is_file():
+            if (index := _index(file)) is None:
                 raise StoreError(f"export {export.folder} has no index in {self.workspace.root}: run the catalog stage")
-            table = pq.read_table(file, columns=["source_id", "path"])
+            table = index.select(["source_id", "path"])
             if self.more:
                 table = table.set_column(1, "path", pc.binary_join_element_wise(f"{export.folder}/", table["path"], ""))
             tables.append(table)
@@ -169,6 +170,14 @@ def upstream_of(stage: Stage) -> frozenset[Stage]:
     """Every stage that this stage depends on, directly or through others."""
     direct = UPSTREAM[stage]
     return frozenset(direct).union(*(upstream_of(name) for name in direct))
+
+
+def _index(file: Path) -> pa.Table | None:
+    """A private index; None where there is none, or a damaged one: all files of the export are read again."""
+    try:
+        return pq.read_table(file)
+    except (OSError, pa.ArrowInvalid):
+        return None
 
 
 def private_folder(folder: Path) -> None:

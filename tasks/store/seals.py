@@ -10,14 +10,16 @@ import base64
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from data_contracts.conventions import Stage
 from data_contracts.manifest import Checksum, DamagedError, check_file, checksum_of
-from echoingecg.common import StoreError, flush_to_disk, write_atomically
-from tasks.base.workspace import Workspace, is_s3
+from echoingecg.common import StoreError, flush_names, flush_to_disk, write_atomically
+from tasks.base.workspace import Workspace, is_s3, writing_to
 
 DAMAGED = ".damaged-"  # in the name of a pool that was set aside
 _WRITTEN_ONCE = ("chunks", "manifests", "overwritten", "snapshots", "transactions")
@@ -37,12 +39,17 @@ class Seal(BaseModel):
     heads: dict[str, str]
 
 
-def seal(folder: Path) -> None:
+def seal(root: Path, place: str) -> None:
     """Flushes what is new in a pool's folder to the disk, then notes it. Needs the pool's lock.
+
+    Args:
+        root: of the workspace.
+        place: of the pool, relative to it.
 
     Raises:
         OSError: the disk is full, for example.
     """
+    folder = root / place
     known = _read(folder)
     known_files = known.files if known else {}
     files: dict[str, Checksum] = {}
@@ -56,8 +63,9 @@ def seal(folder: Path) -> None:
             files[name] = checksum_of(path)
         else:
             heads[name] = base64.b64encode(path.read_bytes()).decode("ascii")
-    for place in (folder, *(path for path in folder.rglob("*") if path.is_dir()), folder.parent, folder.parent.parent):
-        flush_to_disk(place)
+    for inner in (path for path in folder.rglob("*") if path.is_dir()):
+        flush_to_disk(inner)
+    flush_names(folder, root)
     write_atomically(_place(folder), Seal(files=files, heads=heads).model_dump_json())
 
 
@@ -75,10 +83,11 @@ def as_sealed(folder: Path) -> None:
             path.unlink()
     for name, content in known.heads.items():
         path = folder / name
-        if not path.is_file() or path.read_bytes() != base64.b64decode(content):
+        if not _is_head(path, content):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(base64.b64decode(content))
             flush_to_disk(path)
+            flush_names(path.parent, folder)
 
 
 def set_aside(folder: Path) -> None:
@@ -86,21 +95,40 @@ def set_aside(folder: Path) -> None:
     unseal(folder)
     if folder.exists():
         folder.rename(folder.with_name(f"{folder.name}{DAMAGED}{time.time_ns()}"))
+        flush_to_disk(folder.parent)
 
 
-def fault_of(folder: Path, thorough: bool = False, heads: bool = True) -> str:
+def mend(workspace: Workspace, place: str) -> None:
+    """Brings a pool back to its seal where a kill or a power cut came after it, unless somebody is writing to it.
+
+    Raises:
+        StoreError: its seal is damaged, or the disk cannot be written.
+    """
+    folder = workspace.root / place
+    known = _read(folder)
+    if known is None or not folder.is_dir() or all(_is_head(folder / name, of) for name, of in known.heads.items()):
+        return
+    with writing_to(workspace.root), suppress(Timeout), lock_of(folder).acquire(blocking=False):
+        as_sealed(folder)
+
+
+def lock_of(folder: Path) -> FileLock:
+    """The lock of those who write to a pool."""
+    return FileLock(folder.with_suffix(".lock"))
+
+
+def fault_of(folder: Path, thorough: bool = False) -> str:
     """What is wrong with a pool's files, as the end of a sentence; empty where nothing is.
 
     Args:
         folder: of a pool that may be written to at the same time.
         thorough: compare every byte, instead of names and sizes.
-        heads: look at those that commits replace, too; `as_sealed` brings them back.
     """
-    return next(faults_of(folder, thorough, heads), "")
+    return next(faults_of(folder, thorough), "")
 
 
-def faults_of(folder: Path, thorough: bool = False, heads: bool = True) -> Iterator[str]:
-    """Yields every fault, as `fault_of` gives the first."""
+def faults_of(folder: Path, thorough: bool = False) -> Iterator[str]:
+    """Yields every fault, as `fault_of` gives the first. Files that commits replace are left to `mend`."""
     if not folder.is_dir():
         yield "is gone"
         return
@@ -118,7 +146,6 @@ def faults_of(folder: Path, thorough: bool = False, heads: bool = True) -> Itera
             yield f"has lost {name}" if size is None else f"has {size} of {expected.bytes} bytes of {name}"
         elif thorough and checksum_of(folder / name) != expected:
             yield f"holds {name} damaged"
-    yield from (f"has lost {name}" for name in known.heads if heads and not _size(folder / name))
 
 
 def check_pool(workspace: Workspace, place: str) -> None:
@@ -134,7 +161,7 @@ def check_pool(workspace: Workspace, place: str) -> None:
     if is_s3(place):
         return
     folder = workspace.root / place
-    if fault := fault_of(folder):
+    if fault := loss_of(workspace, place):
         raise StoreError(f"pool {place} {fault}: {mend_of(place)}")
     known = _read(folder)
     for name, expected in known.files.items() if known else ():
@@ -143,6 +170,13 @@ def check_pool(workspace: Workspace, place: str) -> None:
                 check_file(folder / name, expected, f"pool {place}: {name}", mend_of(place))
             except DamagedError as damage:
                 raise StoreError(str(damage)) from damage
+
+
+def loss_of(workspace: Workspace, place: str) -> str:
+    """What a pool has lost, by names and sizes, as `fault_of`; what came after its seal is undone first."""
+    with suppress(StoreError):  # `fault_of` will say so
+        mend(workspace, place)
+    return fault_of(workspace.root / place)
 
 
 def stage_of(place: str) -> Stage | str:
@@ -174,6 +208,10 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
         for name in names:
             path = Path(place, name)
             yield path.relative_to(folder).as_posix(), path
+
+
+def _is_head(path: Path, content: str) -> bool:
+    return path.is_file() and path.read_bytes() == base64.b64decode(content)
 
 
 def _size(path: Path) -> int | None:

@@ -69,7 +69,7 @@ def test_a_clock_that_jumps_between_the_stages(finished: Run, tmp_path: Path) ->
 
     other = make_job(find_recipe("smoke", ["evaluation.bootstrap_draws=60"]), str(run.job.export), str(workspace))
     newest = run_stages(other)
-    gone = list(garbage_collect(other.store, delete=True))
+    gone = list(garbage_collect(other.store, delete=True, force=True))
     assert gone == [f"deleted artefacts/evaluation/{run.versions['evaluation']}"]
     assert other.store.published("evaluation") == [newest.artefacts["evaluation"]]
 

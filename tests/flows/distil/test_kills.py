@@ -25,11 +25,12 @@ PATIENCE = 600.0  # s
 A_DAY = 25 * 3600.0
 
 
-def begun(workspace: Path, home: Path) -> subprocess.Popen[str]:
+def begun(workspace: Path, home: Path, *settings: str) -> subprocess.Popen[str]:
     """`echoingecg run smoke` in a process group of its own, its flow just begun."""
     environment = os.environ | {"PREFECT_HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     environment.pop("PREFECT_API_URL", None)
     command = [sys.executable, "-m", "flows.cli.main", "run", "smoke", "--workspace", str(workspace)]
+    command += [word for setting in settings for word in ("--set", setting)]
     pipe = subprocess.PIPE
     run = subprocess.Popen(
         command, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=environment, cwd=ROOT, start_new_session=True
@@ -71,6 +72,28 @@ def what_is_left(run: Run) -> list[str]:
     root = run.job.workspace.root
     names = (str(path.relative_to(root)) for path in root.rglob("*") if path.suffix != ".lock")
     return sorted(re.sub(r"(sources-)\w+|(pools/.*/)\w+$", r"\1\2*", name) for name in names)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_run_beside_a_collector_that_deletes_all_the_time(undisturbed: Run, tmp_path: Path) -> None:
+    """A new student in a workspace whose newest evaluation, and alias, is another's."""
+    workspace = tmp_path / "workspace"
+    shutil.copytree(undisturbed.job.workspace.root, workspace)
+    store = ArtefactStore(Workspace(workspace))
+    for settings in (["student.seed=7"], ["pairs.window_hours=30"]):
+        run, deleted = begun(workspace, tmp_path / "prefect", *settings), []
+        while run.poll() is None:
+            deleted += list(garbage_collect(store, delete=True, force=True))
+            time.sleep(0.2)
+        said, _ = run.communicate()
+        assert run.returncode == 0, said
+        made = run_stages(make_job(find_recipe("smoke", settings), "", str(workspace)))
+        assert all(made.cached.values())
+        assert [fault for one in made.artefacts.values() for fault in faults(store, one)] == []
+        assert not set(deleted) & {f"deleted artefacts/{stage}/{one.version}" for stage, one in made.artefacts.items()}
+        list(garbage_collect(store, delete=True, force=True))
+        assert {one.version for one in store.here()} == {one.version for one in made.artefacts.values()}
 
 
 def published(workspace: Path) -> str:

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +15,13 @@ from filelock import FileLock
 
 from data_contracts.manifest import FILENAME
 from data_contracts.tables import ArrayContract
-from echoingecg.common import StoreError, key_rows
+from echoingecg.common import key_rows
 from helpers.cases.republished import republish
+from helpers.paths import ROOT
 from tasks.base.workspace import Workspace
 from tasks.operations.verify_and_collect import garbage_collect
 from tasks.pools import Pool, PoolArray, rows_by_key
-from tasks.store import Artefact, ArtefactStore, Built, Plan
+from tasks.store import Artefact, ArtefactStore, Built, Plan, leases
 
 A_DAY = 25 * 3600.0
 KEY = ArrayContract("key", ("record", "byte"), "uint8", "", "SHA-256 of the file", (("byte", 32),))
@@ -34,7 +37,7 @@ def publish(store: ArtefactStore, plan: Plan, number: int) -> Artefact:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+    return (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock" and path.suffix != ".lock")
 
 
 def age(folder: Path, seconds: float) -> None:
@@ -47,13 +50,94 @@ def rows(*numbers: int) -> dict[str, np.ndarray]:
     return {"key": key_rows([f"{number:064x}" for number in numbers]), "noise": noise}
 
 
-@pytest.mark.parametrize("lock", ["artefacts/.locks/student-ab.lock", "pools/ecg/cd.lock", "exports/simulated-ef.lock"])
-def test_nothing_is_collected_while_a_run_goes_on(store: ArtefactStore, lock: str) -> None:
+@pytest.mark.parametrize(
+    ("lock", "leftover"),
+    [
+        ("artefacts/.locks/student-ab.lock", "artefacts/student/.building-ab-x/file"),
+        ("artefacts/.locks/student-ab.lock", "scratch/student/ab/checkpoint"),
+        ("artefacts/.locks/fetch-student-ab.lock", "artefacts/student/.fetching-ab-x/file"),
+        ("exports/simulated-ef.lock", "exports/simulated-ef.partial/file"),
+    ],
+)
+def test_what_somebody_is_making_stays_for_days(store: ArtefactStore, lock: str, leftover: str) -> None:
     path = store.workspace.root / lock
     path.parent.mkdir(parents=True)
-    with FileLock(path), pytest.raises(StoreError, match=rf"a run is going on \({path.stem}\): collect when it has"):
-        list(garbage_collect(store, delete=True))
+    (store.workspace.root / leftover).parent.mkdir(parents=True, exist_ok=True)
+    (store.workspace.root / leftover).touch()
+    age(store.workspace.root, 3 * A_DAY)
+    with FileLock(path):
+        assert list(garbage_collect(store, delete=True)) == []
+    assert len(list(garbage_collect(store, delete=True))) == 1
+    assert not (store.workspace.root / leftover).exists()
+
+
+def test_a_pool_that_somebody_writes_to_is_left_alone(store: ArtefactStore, workspace: Workspace) -> None:
+    pool = Pool(workspace, "ecg/test", LAYOUT)
+    with pool.writing():
+        pool.append(rows(1), {})
+        pool.draft().add(rows(3, 4, 5))
+        age(workspace.root / pool.place, A_DAY)
+        assert list(garbage_collect(store, delete=True)) == []
+    assert len(list(garbage_collect(store, delete=True))) == 1
+
+
+def test_nothing_younger_than_a_day_goes_without_force(store: ArtefactStore, plan: Plan) -> None:
+    old, new = publish(store, plan, 1), publish(store, plan, 2)
     assert list(garbage_collect(store, delete=True)) == []
+    age(old.folder, A_DAY)
+    assert list(garbage_collect(store, delete=False)) == [f"would delete artefacts/pairs/{old.version}"]
+    publish(store, plan, 3)
+    gone = [f"deleted artefacts/pairs/{version}" for version in sorted((old.version, new.version))]
+    assert sorted(garbage_collect(store, delete=True, force=True)) == gone
+
+
+HOLDER = """
+import dataclasses, sys, time
+from pathlib import Path
+from data_contracts.conventions import STAGES
+from tasks.base.workspace import Workspace
+from tasks.store import ArtefactStore, Built, Plan, leases
+store, plan = ArtefactStore(Workspace(Path({root!r}))), Plan(**{plan!r})
+with leases.held(store.workspace):
+    store.find("pairs", {needed!r})
+    with store.locked(plan), store.building(plan) as folder:
+        (folder / "file.txt").write_text("made")
+        print(store.publish(plan, folder, Built({{}}), time.monotonic()).version, flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("end", ["killed", "ended"])
+def test_what_a_live_run_made_and_needs_stays_and_goes_when_it_has_ended(
+    store: ArtefactStore, plan: Plan, end: str
+) -> None:
+    """The run in another process; the kernel frees its lease, however it ends."""
+    needed, newest = publish(store, plan, 1), dataclasses.replace(plan, source={"export": "made"})
+    code = HOLDER.format(root=str(store.workspace.root), plan=dataclasses.asdict(newest), needed=needed.version)
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True, cwd=ROOT) as run:
+        assert run.stdout is not None
+        made = run.stdout.readline().strip()
+        surplus, last = publish(store, plan, 2), publish(store, plan, 3)
+        assert list(garbage_collect(store, delete=True, force=True)) == [f"deleted artefacts/pairs/{surplus.version}"]
+        assert store.find("pairs", needed.version)
+        assert store.find("pairs", made)
+        if end == "killed":
+            run.kill()
+        else:
+            run.communicate("\n")
+    gone = [f"deleted artefacts/pairs/{version}" for version in sorted((needed.version, made))]
+    assert sorted(garbage_collect(store, delete=True, force=True)) == gone
+    assert [one.version for one in store.here()] == [last.version]
+    assert list((store.workspace.root / "leases").glob("[!.]*")) == []
+
+
+def test_a_run_that_holds_everything_keeps_everything(store: ArtefactStore, plan: Plan) -> None:
+    one = publish(store, plan, 1)
+    publish(store, plan, 2)
+    with leases.held(store.workspace, leases.EVERYTHING):
+        assert list(garbage_collect(store, delete=True, force=True)) == []
+    assert list(garbage_collect(store, delete=True, force=True)) == [f"deleted artefacts/pairs/{one.version}"]
 
 
 LEFT = (
@@ -113,7 +197,7 @@ def test_the_newest_is_kept_though_clocks_jump(store: ArtefactStore, plan: Plan,
     republish(old.folder, run=manifest["run"])
     new = publish(store, plan, 2)
     assert [one.version for one in store.published("pairs")] == [old.version, new.version]
-    assert list(garbage_collect(store, delete=True)) == [f"deleted artefacts/pairs/{old.version}"]
+    assert list(garbage_collect(store, delete=True, force=True)) == [f"deleted artefacts/pairs/{old.version}"]
     assert store.find("pairs", new.version)
 
 

@@ -112,7 +112,7 @@ def test_gc_takes_from_the_shared_store_only_when_told(
     a.set_alias("kept", named)
     a.shared.bucket.write("files/pairs/ab/cd/left of a killed upload", b"x")
     before = keys(address)
-    assert list(garbage_collect(a, delete=True)) == [f"deleted artefacts/pairs/{old.version}"]
+    assert list(garbage_collect(a, delete=True, force=True)) == [f"deleted artefacts/pairs/{old.version}"]
     assert keys(address) == before
     assert list(garbage_collect_shared(a, delete=True)) == [], "all of it may be young"
     monkeypatch.setattr(collecting, "_SHARED_AGE_SECONDS", -60.0)

@@ -1,0 +1,130 @@
+"""What live runs hold: artefacts that `artefacts gc` leaves alone. A run holds what it makes and reads until it ends.
+
+Each process of a run has a file in `<workspace>/leases` and a lock on it (flock), which the kernel frees when the
+process dies, however it dies. The file lists artefacts, one a line, or `*` for all of them. A name is added before the
+artefact is looked for, and both gc and the adding take turns: so nothing goes between the look and the use.
+"""
+
+import errno
+import fcntl
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock
+
+from tasks.base.workspace import Workspace, writing_to
+
+EVERYTHING = "*"
+_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+@dataclass
+class _Lease:
+    """An open, locked file of this process; `runs` counts the runs that share it."""
+
+    path: Path
+    descriptor: int
+    runs: int = 1
+    names: set[str] = field(default_factory=set)
+
+    def add(self, name: str) -> None:
+        self.names.add(name)
+        os.write(self.descriptor, f"{name}\n".encode())
+
+
+_own: dict[Path, _Lease] = {}  # workspace -> lease of this process
+_changing = threading.Lock()
+
+
+@contextmanager
+def held(workspace: Workspace, *names: str) -> Iterator[None]:
+    """Holds what the store finds and publishes in this process, for as long as the context lasts.
+
+    In a workspace that cannot be written to nothing is held, as gc can delete nothing there either.
+
+    Args:
+        workspace: holds the artefacts.
+        names: held from the start, such as EVERYTHING.
+    """
+    lease = _taken(workspace)
+    try:
+        for name in names:
+            with holding(workspace, name):
+                pass
+        yield
+    finally:
+        if lease:
+            _given_back(workspace)
+
+
+def _taken(workspace: Workspace) -> bool:
+    with _changing:
+        if (lease := _own.get(workspace.root)) is not None:
+            lease.runs += 1
+            return True
+        try:
+            with _turn(workspace):
+                path = _folder(workspace) / f"{os.getpid()}-{secrets.token_hex(4)}"
+                descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as fault:
+            if fault.errno in _READ_ONLY:
+                return False
+            raise
+        _own[workspace.root] = _Lease(path, descriptor)
+        return True
+
+
+def _given_back(workspace: Workspace) -> None:
+    with _changing:
+        lease = _own[workspace.root]
+        lease.runs -= 1
+        if not lease.runs:
+            del _own[workspace.root]
+            lease.path.unlink(missing_ok=True)
+            os.close(lease.descriptor)
+
+
+@contextmanager
+def holding(workspace: Workspace, name: str) -> Iterator[None]:
+    """Adds an artefact to this process's lease, if it has one, and looks for it, or publishes it, in the context."""
+    lease = _own.get(workspace.root)
+    if lease is None or name in lease.names:
+        yield
+        return
+    with writing_to(workspace.root), _turn(workspace):
+        lease.add(name)
+        yield
+
+
+@contextmanager
+def all_held(workspace: Workspace) -> Iterator[frozenset[str]]:
+    """Names of the artefacts that live runs hold; in the context no run can add one."""
+    if not workspace.root.is_dir():
+        yield frozenset()
+        return
+    with writing_to(workspace.root), _turn(workspace):
+        names: set[str] = set()
+        for path in _folder(workspace).glob("[!.]*"):
+            with path.open(encoding="ascii") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    names.update(file.read().split())
+                else:
+                    path.unlink()  # its process is dead
+        yield frozenset(names)
+
+
+def _folder(workspace: Workspace) -> Path:
+    return workspace.root / "leases"
+
+
+def _turn(workspace: Workspace) -> FileLock:
+    _folder(workspace).mkdir(parents=True, exist_ok=True)
+    return FileLock(_folder(workspace) / ".lock")
