@@ -106,7 +106,7 @@ def mend(workspace: Workspace, place: str) -> None:
     """
     folder = workspace.root / place
     known = _read(folder)
-    if known is None or not folder.is_dir() or all(_is_head(folder / name, of) for name, of in known.heads.items()):
+    if known is None or not folder.is_dir() or all(_is_head(folder / name, content) for name, content in known.heads.items()):
         return
     with writing_to(workspace.root), suppress(Timeout), lock_of(folder).acquire(blocking=False):
         as_sealed(folder)
