@@ -65,8 +65,9 @@ def export_embeddings(
     from tasks.operations.embeddings import write_embeddings
 
     options.open_store(workspace)  # an absent one is not made
+    job = make_job(find_recipe(recipe, overrides), export, workspace, public_data=True)  # names nobody anew
     with progress_line("clips") as progress:
-        vectors = write_embeddings(make_job(find_recipe(recipe, overrides), export, workspace), output, progress)
+        vectors = write_embeddings(job, output, progress)
     typer.echo(f"{output}: {vectors:,} vectors")
 
 
