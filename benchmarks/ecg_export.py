@@ -36,7 +36,7 @@ def ecg_job(export: Path | str, workspace: Path | str, **execution: int | str) -
         "ecg.max_refused_share=0.1",
         *(f"execution.{name}={value}" for name, value in execution.items()),
     ]
-    return make_job(find_recipe("paper", settings), str(export), str(workspace))
+    return make_job(find_recipe("paper", settings), str(export), str(workspace), public_data=True)
 
 
 def _signal(number: int) -> np.ndarray:

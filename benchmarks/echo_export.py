@@ -38,7 +38,7 @@ def write_export(root: Path, clips: int, before: int = 0) -> None:
 def echo_job(export: Path | str, workspace: Path | str, *settings: str) -> Job:
     """Recipe `demo` with frames of 56 px and a public key, and more settings as on the command line."""
     usual = ["catalog.public_key=open", "teacher.image_size=56", "teacher.frame_stride=1", *settings]
-    return make_job(find_recipe("demo", usual), str(export), str(workspace))
+    return make_job(find_recipe("demo", usual), str(export), str(workspace), public_data=True)
 
 
 def _sector(number: int) -> np.ndarray:

@@ -43,7 +43,7 @@ def server() -> Iterator[str]:
 
 def flow(export: Path, workspace: str, api: str, *more: str) -> None:
     """The smoke recipe as a person would run it: the command, in a process of its own, on a server that runs."""
-    command = ["run", "smoke", "--export", str(export), "--workspace", workspace, *more]
+    command = ["run", "smoke", "--public-data", "--export", str(export), "--workspace", workspace, *more]
     called = [sys.executable, "-m", "flows.cli.main", *command]
     subprocess.run(called, check=True, capture_output=True, env=os.environ | {"PREFECT_API_URL": api})
 

@@ -38,7 +38,7 @@ def rows() -> Iterator[Row]:
         assert recipe.simulator is not None
         export = Path(folder) / "export"
         simulate(recipe.simulator, export)
-        job = make_job(recipe, str(export), f"{folder}/few")
+        job = make_job(recipe, str(export), f"{folder}/few", public_data=True)
         first = once(lambda: run_stages(job))
         again = seconds(lambda: run_stages(job))
         yield Row("smoke DAG again, all six cached, no server", "the first run", first, again, below(10))

@@ -20,4 +20,4 @@ def run_stages(job: Job) -> None:
 
 if __name__ == "__main__":
     _, export, workspace = sys.argv
-    run_stages(make_job(find_recipe("smoke", []), export, workspace))
+    run_stages(make_job(find_recipe("smoke", []), export, workspace, public_data=True))

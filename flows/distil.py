@@ -51,6 +51,7 @@ def distil(
     only: list[Stage] = [],  # noqa: B006 - Prefect's form shows a plain list; it is never changed
     force: bool = False,
     more_exports: list[str] = [],  # noqa: B006
+    public_data: bool = False,
     overrides: list[request.Override] = [],  # noqa: B006
 ) -> State:
     """Train and evaluate an ECG student from an export of ECGs and echo studies.
@@ -66,10 +67,14 @@ def distil(
         only: build these stages alone; what they need must be there. Empty for all.
         force: redo every stage that runs.
         more_exports: further exports of the same run, each SITE=FOLDER.
+        public_data: patients of the export may be named by anybody, as those of simulated and published data are.
         overrides: recipe fields to replace.
     """
     full_recipe = request.find_recipe(recipe_file or recipe, overrides)
-    return run_stages(request.make_job(full_recipe, export, workspace, start_from, list(only), force, more_exports))
+    job = request.make_job(
+        full_recipe, export, workspace, start_from, list(only), force, more_exports, public_data=public_data
+    )
+    return run_stages(job)
 
 
 def run_stages(job: Job) -> State:
@@ -110,6 +115,7 @@ def one_stage(
     export: str = "",
     workspace: str = "workspace",
     more_exports: list[str] = [],  # noqa: B006 - see distil
+    public_data: bool = False,
     overrides: list[request.Override] = [],  # noqa: B006
 ) -> State:
     """Build one stage alone; the stages it needs must have been built before.
@@ -122,12 +128,14 @@ def one_stage(
         export: folder of the hospital export; empty for the recipe's simulated one.
         workspace: folder that holds pools and artefacts.
         more_exports: further exports of the same run, each SITE=FOLDER.
+        public_data: patients of the export may be named by anybody, as those of simulated and published data are.
         overrides: recipe fields to replace.
     """
     full_recipe = request.find_recipe(recipe_file or recipe, overrides)
-    return run_stages(
-        request.make_job(full_recipe, export, workspace, only=[stage], force=again, more_exports=more_exports)
+    job = request.make_job(
+        full_recipe, export, workspace, only=[stage], force=again, more_exports=more_exports, public_data=public_data
     )
+    return run_stages(job)
 
 
 @flow(
@@ -143,6 +151,7 @@ def distil_on_work_pools(
     workspace: str = "workspace",
     gpu_stages: list[Stage] = ["teacher", "student", "evaluation"],  # noqa: B006 - see distil
     more_exports: list[str] = [],  # noqa: B006
+    public_data: bool = False,
     overrides: list[request.Override] = [],  # noqa: B006
 ) -> State:
     """Train and evaluate an ECG student, each stage as a run of its own on the work pool for it.
@@ -157,6 +166,7 @@ def distil_on_work_pools(
         workspace: folder that holds pools and artefacts.
         gpu_stages: stages that run on the work pool of machines with a GPU; the others run on that of CPUs.
         more_exports: further exports of the same run, each SITE=FOLDER.
+        public_data: patients of the export may be named by anybody, as those of simulated and published data are.
         overrides: recipe fields to replace.
     """
     parameters = {
@@ -165,6 +175,7 @@ def distil_on_work_pools(
         "export": export,
         "workspace": workspace,
         "more_exports": list(more_exports),
+        "public_data": public_data,
         "overrides": [override.model_dump() for override in overrides],
     }
     runs: dict[Stage, PrefectFuture[Any]] = {}

@@ -59,6 +59,7 @@ def drift(
     recipe: request.ShippedRecipe = "demo",
     recipe_file: str = "",
     workspace: str = "workspace",
+    public_data: bool = False,
     overrides: list[request.Override] = [],  # noqa: B006 - Prefect's form shows a plain list; it is never changed
 ) -> State:
     """Compare an export with what a student was trained on: embeddings, prevalence, subgroups, quality findings.
@@ -71,10 +72,11 @@ def drift(
         recipe: a recipe that comes with the package; its section drift is the rule.
         recipe_file: path of your own YAML recipe, used instead.
         workspace: folder that holds pools and artefacts.
+        public_data: patients of the export may be named by anybody, as those of simulated and published data are.
         overrides: recipe fields to replace.
     """
     full_recipe = request.find_recipe(recipe_file or recipe, overrides)
-    job, judged = drift_job(full_recipe, export, student, workspace)
+    job, judged = drift_job(full_recipe, export, student, workspace, public_data)
     cataloged = catalog.catalog.submit(job)
     signals = ecg.ecg.submit(job, catalog=cataloged)
     if fault := faults.first_fault([cataloged, signals]):
@@ -87,7 +89,9 @@ def drift(
     return Completed(name=result.drift.verdict.capitalize(), message=state.message, data=result)
 
 
-def drift_job(recipe: Recipe, export: str, student: str, workspace: str) -> tuple[Job, students.StudentWithCard]:
+def drift_job(
+    recipe: Recipe, export: str, student: str, workspace: str, public_data: bool = False
+) -> tuple[Job, students.StudentWithCard]:
     """Checks a request for drift before anything runs.
 
     Returns:
@@ -100,7 +104,7 @@ def drift_job(recipe: Recipe, export: str, student: str, workspace: str) -> tupl
     judged = students.find_student(store, student)
     students.check_signals(store, judged.student)
     own_recipe = drift_task.recipe_as_trained(recipe, store, judged)
-    return request.make_job(own_recipe, export, workspace, only=["catalog", "ecg"]), judged
+    return request.make_job(own_recipe, export, workspace, only=["catalog", "ecg"], public_data=public_data), judged
 
 
 @flow(name="evaluate", flow_run_name="{student} on {export}", persist_result=False)
@@ -114,6 +118,7 @@ def evaluate(
     new_card: bool = False,
     output: str = "",
     workspace: str = "workspace",
+    public_data: bool = False,
     overrides: list[request.Override] = [],  # noqa: B006 - see drift
 ) -> State:
     """Judge a student on another cohort, without a teacher: the student's thresholds as they are, or a new card.
@@ -128,9 +133,10 @@ def evaluate(
         new_card: choose thresholds and calibrators anew, on a part of the cohort; always so without a card.
         output: new or empty folder for report and tables; empty for one in the workspace.
         workspace: folder that holds pools and artefacts.
+        public_data: patients of the export may be named by anybody, as those of simulated and published data are.
         overrides: recipe fields to replace.
     """
-    job, judged = evaluate_job(export, student, recipe_file, new_card, workspace, overrides)
+    job, judged = evaluate_job(export, student, recipe_file, new_card, workspace, overrides, public_data)
     cataloged = catalog.catalog.submit(job)
     signals = ecg.ecg.submit(job, catalog=cataloged)
     if fault := faults.first_fault([cataloged, signals]):
@@ -147,6 +153,7 @@ def evaluate_job(
     new_card: bool,
     workspace: str,
     overrides: Sequence[request.Override | str],
+    public_data: bool = False,
 ) -> tuple[Job, judge_task.JudgedStudent]:
     """Checks a request for an evaluation before anything runs.
 
@@ -160,7 +167,7 @@ def evaluate_job(
     recipe = request.find_recipe(recipe_file, overrides) if recipe_file else None
     base, assignments = request.find_recipe("demo", []), [str(override) for override in overrides]
     judged = judge_task.student_to_judge(store, student, recipe, base, new_card, assignments)
-    return request.make_job(judged.recipe, export, workspace, only=["catalog", "ecg"]), judged
+    return request.make_job(judged.recipe, export, workspace, only=["catalog", "ecg"], public_data=public_data), judged
 
 
 @flow(name="verify", flow_run_name="verify {workspace}", persist_result=False)
@@ -217,6 +224,7 @@ def teach(
     recipe: str = "teacher",
     export: str = "",
     workspace: str = "workspace",
+    public_data: bool = False,
     overrides: list[str] = [],  # noqa: B006 - see drift
 ) -> State:
     """Train a small teacher on echo frames and report sentences, and measure it on patients it has not seen.
@@ -226,8 +234,9 @@ def teach(
         recipe: name of a shipped recipe, or path of a YAML file, with a teaching section.
         export: folder of an export; empty for the recipe's simulated one.
         workspace: folder that holds the simulated export and its catalog.
+        public_data: patients of the export may be named by anybody, as those of simulated and published data are.
         overrides: recipe fields to replace, `section.field=value`.
     """
-    job = request.make_teaching_job(request.find_recipe(recipe, overrides), export, workspace)
+    job = request.make_teaching_job(request.find_recipe(recipe, overrides), export, workspace, public_data)
     cataloged: Any = catalog.catalog.submit(job, wait_for=[catalog.simulate.submit(job)])
     return faults.final_state(teach_task.teaching.submit(job, cataloged, folder))

@@ -95,6 +95,7 @@ def make_job(
     only: list[str] | None = None,
     force: bool = False,
     more_exports: Sequence[str] = (),
+    public_data: bool = False,
 ) -> Job:
     """Checks a whole request before anything runs.
 
@@ -106,9 +107,11 @@ def make_job(
         only: stages to build; empty for all.
         force: redo every stage that runs.
         more_exports: further exports, each SITE=FOLDER, or a folder whose tables state sites.
+        public_data: the export's patients may be named by anybody, as those of simulated and published data are.
 
     Raises:
-        UserError: no export, or a choice of stages that contradicts itself.
+        UserError: no export, a choice of stages that contradicts itself, or a public key for an export that is not said
+            to be public.
     """
     build, redo = stages_to_run(start_from, only or [], force)
     place = Workspace(folder_of(workspace))
@@ -120,6 +123,12 @@ def make_job(
         (SitedExport.parse(text) for text in (export, *more_exports)) if export else (_simulated(place, recipe),)
     )
     check_different([first, *more])
+    if export and recipe.catalog.public_key and not public_data:
+        raise UserError(
+            f"catalog.public_key is '{recipe.catalog.public_key}': whoever knows it can name the patients of this "
+            "export. Set catalog.public_key to '', which makes a secret key; for public data add --public-data "
+            "(public_data in a form)"
+        )
     needed = frozenset(stage for stage in STAGES if any(stage in {built, *upstream_of(built)} for built in build))
     return Job(recipe, place, first.folder, build, redo, needed, first.site, tuple(more))
 
@@ -130,7 +139,7 @@ def _simulated(place: Workspace, recipe: Recipe) -> SitedExport:
     return SitedExport(simulated_export(place, recipe))
 
 
-def make_teaching_job(recipe: Recipe, export: str, workspace: str) -> Job:
+def make_teaching_job(recipe: Recipe, export: str, workspace: str, public_data: bool = False) -> Job:
     """Checks a request to train a small teacher; of the stages only the catalog is built.
 
     Raises:
@@ -138,4 +147,4 @@ def make_teaching_job(recipe: Recipe, export: str, workspace: str) -> Job:
     """
     if recipe.teaching is None:
         raise UserError("this recipe has no teaching section: start from `echoingecg recipe teacher`")
-    return make_job(recipe, export, workspace, only=["catalog"])
+    return make_job(recipe, export, workspace, only=["catalog"], public_data=public_data)

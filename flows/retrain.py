@@ -26,6 +26,7 @@ def retrain(
     quiet_minutes: float = 0,
     alias: str = "production",
     warm_start: bool = True,
+    public_data: bool = False,
     overrides: list[request.Override] = [],  # noqa: B006 - Prefect's form shows a plain list; it is never changed
 ) -> State:
     """Retrain on the newest finished export of the inbox that is not recorded yet; without one, end at once.
@@ -39,6 +40,7 @@ def retrain(
         quiet_minutes: an export without marker counts as finished when no file has changed for this long; 0 for never.
         alias: names the champion.
         warm_start: start from the champion's weights instead of random ones.
+        public_data: patients of the exports may be named by anybody, as those of simulated and published data are.
         overrides: recipe fields to replace.
     """
     full_recipe = request.find_recipe(recipe_file or recipe, overrides)
@@ -50,7 +52,7 @@ def retrain(
         exports = retraining.finished_exports(request.folder_of(inbox), marker, quiet_minutes)
         if not (waiting := records.waiting(exports)):
             return Completed(name="NothingNew", message=f"no finished export waits: {records.summary(exports)}")
-        return _train_on_newest(full_recipe, place, records, waiting, alias, warm_start)
+        return _train_on_newest(full_recipe, place, records, waiting, alias, warm_start, public_data)
 
 
 def _train_on_newest(
@@ -60,13 +62,14 @@ def _train_on_newest(
     waiting: list[retraining.FinishedExport],
     alias: str,
     warm_start: bool,
+    public_data: bool,
 ) -> State:
     """Retrains on the newest export that is not refused; older ones, which it contains, are superseded."""
     refusals: list[str] = []
     while waiting:
         export = waiting.pop()
         name, record = export.folder.name, records.get(export)
-        job = _job(recipe, place, export, record, alias if warm_start else "")
+        job = _job(recipe, place, export, record, alias if warm_start else "", public_data)
         record = record.model_copy(update={"tries": record.tries + 1, "warm_start": job.recipe.student.warm_start})
         records.keep(export, record)
         state = distil.run_stages(job)
@@ -85,7 +88,14 @@ def _train_on_newest(
     return Failed(message=f"{'; '.join(refusals)}; mend it, then renew its marker", data=UserError(refusals[0]))
 
 
-def _job(recipe: Recipe, place: Workspace, export: retraining.FinishedExport, record: ExportRecord, alias: str) -> Job:
+def _job(
+    recipe: Recipe,
+    place: Workspace,
+    export: retraining.FinishedExport,
+    record: ExportRecord,
+    alias: str,
+    public_data: bool,
+) -> Job:
     """The job of one try.
 
     A try after the first starts from the same student as the first, even if the champion has changed: so its stages
@@ -95,7 +105,7 @@ def _job(recipe: Recipe, place: Workspace, export: retraining.FinishedExport, re
     if not record.tries and alias and (champion := retraining.champion_of(ArtefactStore(place), alias)):
         start = f"student-{ArtefactStore(place).lineage(champion)['student']}"
     recipe = with_overrides(recipe, [f"student.warm_start={start}"]) if start else recipe
-    return request.make_job(recipe, str(export.folder), str(place.root))
+    return request.make_job(recipe, str(export.folder), str(place.root), public_data=public_data)
 
 
 def _conclude(job: Job, artefacts: dict[Stage, Artefact], export: retraining.FinishedExport, alias: str) -> str:

@@ -1,6 +1,5 @@
 """Stage catalog: the export's lists as checked tables, with pseudonyms and a quarantine; and simulated exports."""
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from tasks import stage
 from tasks.base import progress
 from tasks.base.workspace import Workspace, writing_to
 from tasks.label_check import check_measurements
-from tasks.store import Built, Inputs, Job
+from tasks.store import Built, Inputs, Job, key_digest
 
 
 def simulated_export(workspace: Workspace, recipe: Recipe) -> Path:
@@ -41,8 +40,8 @@ def _simulate(job: Job) -> progress.Outcome:
 
 
 def _source(job: Job) -> dict[str, str]:
-    """The export's content, and which key made the pseudonyms: a hash, from which the key cannot be found."""
-    return {"export": job.scan.digest, "key": hashlib.sha256(job.key).hexdigest()[:16]}
+    """The export's content, and which key made the pseudonyms."""
+    return {"export": job.scan.digest, "key": key_digest(job.key)}
 
 
 def _build(job: Job, inputs: Inputs, folder: Path, report: Progress) -> Built:

@@ -96,7 +96,8 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def finished(export: Path, tmp_path_factory: pytest.TempPathFactory) -> "Run":
     """An undisturbed run. Copy its workspace before changing it."""
-    from flows.request import find_recipe, make_job
+    from flows.request import find_recipe
+    from helpers.cases.public_jobs import make_job
     from helpers.cases.stage_runs import run_stages
 
     workspace = tmp_path_factory.mktemp("undisturbed") / "workspace"
@@ -106,7 +107,7 @@ def finished(export: Path, tmp_path_factory: pytest.TempPathFactory) -> "Run":
 @pytest.fixture
 def copied(finished: "Run", tmp_path: Path) -> "Run":
     """The undisturbed run in a workspace of its own."""
-    from flows.request import make_job
+    from helpers.cases.public_jobs import make_job
     from helpers.cases.stage_runs import Run
 
     workspace = tmp_path / "workspace"

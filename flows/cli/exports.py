@@ -66,8 +66,9 @@ def export_embeddings(
 
     options.open_store(workspace)  # an absent one is not made
     options.check_output(output, "Parquet", workspace)
+    job = make_job(find_recipe(recipe, overrides), export, workspace, public_data=True)  # names nobody anew
     with progress_line("clips") as progress:
-        vectors = write_embeddings(make_job(find_recipe(recipe, overrides), export, workspace), output, progress)
+        vectors = write_embeddings(job, output, progress)
     options.say(f"{output}: {vectors:,} vectors")
 
 

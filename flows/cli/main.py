@@ -56,6 +56,7 @@ def run(
     start_from: Annotated[str, typer.Option("--from", help="Redo this stage and all that depend on it.")] = "",
     only: Annotated[list[str], typer.Option("--only", help="Build this stage alone. Repeatable.")] = [],  # noqa: B006
     force: Annotated[bool, typer.Option("--force", help="Redo every stage that runs.")] = False,
+    public_data: options.PublicData = False,
     overrides: options.Overrides = [],  # noqa: B006
 ) -> None:
     """Run the whole pipeline; stages whose version exists are skipped."""
@@ -63,7 +64,8 @@ def run(
     from flows.request import find_recipe, make_job, typed_overrides
 
     first, more = _split(export)
-    make_job(find_recipe(recipe, overrides), first, workspace, start_from, only, force, more)  # before a server starts
+    full_recipe = find_recipe(recipe, overrides)
+    make_job(full_recipe, first, workspace, start_from, only, force, more, public_data)  # before a server starts
     from flows.cli.doctor import check_server
 
     if (server := check_server()).state == "fail":
@@ -79,6 +81,7 @@ def run(
         only=only,
         force=force,
         more_exports=more,
+        public_data=public_data,
         overrides=typed_overrides(overrides),
         return_state=True,
     )
@@ -100,7 +103,8 @@ def train(
 
     options.open_store(workspace)  # an absent one is not made
     first, more = _split(export)
-    job = make_job(find_recipe(recipe, overrides), first, workspace, more_exports=more)
+    # Nothing is published, so nobody is named anew.
+    job = make_job(find_recipe(recipe, overrides), first, workspace, more_exports=more, public_data=True)
     with leases.held(job.workspace):
         inputs = {
             plan.stage: job.store.find(plan.stage, plan.version)
@@ -126,7 +130,7 @@ def status(
 
     options.open_store(workspace)  # an absent one is not made
     first, more = _split(export)
-    print_status(make_job(find_recipe(recipe, overrides), first, workspace, more_exports=more))
+    print_status(make_job(find_recipe(recipe, overrides), first, workspace, more_exports=more, public_data=True))
 
 
 @app.command()
@@ -155,17 +159,18 @@ def teach(
     recipe: Annotated[str, typer.Option("--recipe", help="Recipe with a teaching section.")] = "teacher",
     export: options.Export = "",
     workspace: options.Workspace = "workspace",
+    public_data: options.PublicData = False,
     overrides: options.Overrides = [],  # noqa: B006
 ) -> None:
     """Train a small teacher on echo frames and report sentences, as the demo's teacher was trained."""
     prefect_settings.set_defaults()
     from flows.request import find_recipe, make_teaching_job
 
-    make_teaching_job(find_recipe(recipe, overrides), export, workspace)  # fail before a server starts
+    make_teaching_job(find_recipe(recipe, overrides), export, workspace, public_data)  # fail before a server starts
     from flows.operations import teach as flow
 
     arguments = {"recipe": recipe, "export": export, "workspace": workspace, "overrides": overrides}
-    typer.echo(_outcome(flow(folder, **arguments, return_state=True)))
+    typer.echo(_outcome(flow(folder, **arguments, public_data=public_data, return_state=True)))
 
 
 @app.command()
@@ -174,6 +179,7 @@ def drift(
     student: options.Student = "",
     recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose drift section is the rule.")] = "demo",
     workspace: options.Workspace = "workspace",
+    public_data: options.PublicData = False,
     overrides: options.Overrides = [],  # noqa: B006
 ) -> None:
     """Compare a new export with what a student was trained on, and say whether it has drifted."""
@@ -183,12 +189,13 @@ def drift(
     from flows.request import find_recipe, typed_overrides
 
     # Fail before a server starts.
-    _, judged = operations.drift_job(find_recipe(recipe, overrides), export, student, workspace)
+    _, judged = operations.drift_job(find_recipe(recipe, overrides), export, student, workspace, public_data)
     state = operations.drift(
         export,
         **_recipe_field(recipe),
         student=str(judged.evaluation),
         workspace=workspace,
+        public_data=public_data,
         overrides=typed_overrides(overrides),
         return_state=True,
     )
@@ -208,6 +215,7 @@ def evaluate(
         str, typer.Option("--output", "-o", help="Folder for the report; default: workspace/judged.")
     ] = "",
     workspace: options.Workspace = "workspace",
+    public_data: options.PublicData = False,
     overrides: options.Overrides = [],  # noqa: B006
 ) -> None:
     """Judge a student on another cohort, without a teacher, and say how its thresholds and probabilities hold."""
@@ -218,7 +226,8 @@ def evaluate(
 
     if not export:
         raise UserError("give --export DIR: the cohort to judge on")
-    operations.evaluate_job(export, student, recipe, new_card, workspace, overrides)  # fail before a server starts
+    # Fail before a server starts.
+    operations.evaluate_job(export, student, recipe, new_card, workspace, overrides, public_data)
     state = operations.evaluate(
         export,
         student=student,
@@ -227,6 +236,7 @@ def evaluate(
         new_card=new_card,
         output=output,
         workspace=workspace,
+        public_data=public_data,
         overrides=typed_overrides(overrides),
         return_state=True,
     )

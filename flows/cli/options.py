@@ -25,6 +25,9 @@ Exports = Annotated[
         help="Hospital export, or SITE=FOLDER; default: simulate the recipe's. Repeatable, each with its site.",
     ),
 ]
+PublicData = Annotated[
+    bool, typer.Option("--public-data", help="The export is public: a public key may make its pseudonyms.")
+]
 Overrides = Annotated[list[str], typer.Option("--set", help="Replace a field: student.epochs=5. Repeatable.")]
 Student = Annotated[
     str,

@@ -107,6 +107,8 @@ def student_to_judge(
     if (stated := own.pairs.split_by) is not None:
         names.append(stated.measurement)
     key = own.catalog.public_key
+    if recipe is None and not any(text.startswith("catalog.public_key=") for text in overrides):
+        key = ""  # that of the workspace: `base` may have a public one
     if not key and made["catalog"] is not None:
         key = CatalogSettings.model_validate(made["catalog"].manifest.recipe).public_key
     update = {"public_key": key, "measurements": tuple(dict.fromkeys(names))}

@@ -1,5 +1,7 @@
 """What a run was asked to do. It is passed to every task, so that no task reads the environment."""
 
+import hashlib
+import hmac
 import secrets
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +15,7 @@ from filelock import FileLock
 
 from data_contracts.conventions import STAGES, UPSTREAM, Stage
 from echoingecg.catalog.exports import SitedExport
-from echoingecg.common import StoreError, UserError, fingerprint, flush_names, replace_atomically
+from echoingecg.common import StoreError, UserError, fingerprint, flush_names, replace_atomically, write_atomically
 from echoingecg.recipe import Recipe
 from tasks.base.workspace import Workspace, writing_to
 from tasks.store.artefacts import ArtefactStore
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
     from echoingecg.catalog.scan import Scan
 
 _KEY_BYTES = 32
+_CHECK = ".check"
+_CHECKED_TEXT = b"echoingecg: the pseudonym key of this workspace"
+_MEND_KEY = (
+    "bring it back from a backup. Without it the pseudonyms of this workspace cannot be made again; a new workspace "
+    "gets a new key"
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,8 @@ class Job:
         """Pseudonym key: the recipe's public key, or a secret that is made once and stays in the workspace.
 
         Raises:
-            StoreError: the file of the secret is damaged.
+            StoreError: the file of the secret is gone, damaged, or not the one that this workspace's catalogs were made
+                with.
         """
         if public := self.recipe.catalog.public_key:
             return public.encode()
@@ -71,16 +80,36 @@ class Job:
             private_folder(path.parent)
             with FileLock(path.with_suffix(".lock"), mode=0o600):  # two first runs must not make two keys
                 if not path.exists():
+                    if path.with_suffix(_CHECK).exists() or self._keys_of_catalogs():
+                        raise StoreError(f"{path} is gone, and catalogs were made with it: {_MEND_KEY}")
                     with replace_atomically(path, 0o600) as beside:
                         beside.write_bytes(secrets.token_bytes(_KEY_BYTES))
                     flush_names(path.parent, self.workspace.root)
                 key = path.read_bytes()
-        if len(key) != _KEY_BYTES:
-            raise StoreError(
-                f"{path}: {len(key)} bytes, a pseudonym key has {_KEY_BYTES}: bring it back from a backup. Without it "
-                "the pseudonyms of this workspace cannot be made again; a new workspace gets a new key"
-            )
+                if len(key) != _KEY_BYTES:
+                    raise StoreError(f"{path}: {len(key)} bytes, a pseudonym key has {_KEY_BYTES}: {_MEND_KEY}")
+                self._check_key(path, key)
         return key
+
+    def _check_key(self, path: Path, key: bytes) -> None:
+        """Raises StoreError unless this key has made the pseudonyms of the workspace; the first one is kept in mind.
+
+        Beside the key stands an HMAC under it, of a fixed text. A workspace of an earlier release has its catalogs.
+        """
+        check, expected = path.with_suffix(_CHECK), hmac.new(key, _CHECKED_TEXT, "sha256").hexdigest()
+        if check.exists():
+            is_known = hmac.compare_digest(check.read_text(encoding="ascii", errors="replace").strip(), expected)
+        else:
+            is_known = not (used := self._keys_of_catalogs()) or key_digest(key) in used
+        if not is_known:
+            raise StoreError(f"{path}: not the key that this workspace's catalogs were made with: {_MEND_KEY}")
+        if not check.exists():
+            write_atomically(check, f"{expected}\n", 0o600)
+
+    def _keys_of_catalogs(self) -> set[str]:
+        """Digests of the secret keys that the catalogs of this workspace were made with."""
+        manifests = [catalog.manifest for catalog in self.store.here("catalog")]
+        return {made.source["key"] for made in manifests if not made.recipe.get("public_key") and "key" in made.source}
 
     @property
     def index_files(self) -> list[Path]:
@@ -142,6 +171,11 @@ class Job:
                 table = table.set_column(1, "path", pc.binary_join_element_wise(f"{export.folder}/", table["path"], ""))
             tables.append(table)
         return pa.concat_tables(tables)
+
+
+def key_digest(key: bytes) -> str:
+    """Which key made the pseudonyms: a hash, from which the key cannot be found."""
+    return hashlib.sha256(key).hexdigest()[:16]
 
 
 def stages_to_run(start_from: str, only: list[str], force: bool) -> tuple[frozenset[Stage], frozenset[Stage]]:

@@ -11,7 +11,7 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,19 +25,30 @@ _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 @dataclass
 class _Lease:
-    """An open, locked file of this process; `runs` counts the runs that share it."""
+    """What the runs of this process hold in a workspace: a locked file, made with the first name."""
 
-    path: Path
-    descriptor: int
-    runs: int = 1
+    folder: Path
+    runs: int = 0
     names: set[str] = field(default_factory=set)
+    path: Path | None = None
+    descriptor: int = -1
 
     def add(self, name: str) -> None:
-        self.names.add(name)
+        """Adds a name. Needs the turn."""
+        if self.path is None:
+            self.path = self.folder / f"{os.getpid()}-{secrets.token_hex(4)}"
+            self.descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
         os.write(self.descriptor, f"{name}\n".encode())
+        self.names.add(name)
+
+    def give_back(self) -> None:
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+            os.close(self.descriptor)
 
 
-_own: dict[Path, _Lease] = {}  # workspace -> lease of this process
+_own: dict[Path, _Lease] = {}  # by workspace
 _changing = threading.Lock()
 
 
@@ -51,43 +62,20 @@ def held(workspace: Workspace, *names: str) -> Iterator[None]:
         workspace: holds the artefacts.
         names: held from the start, such as EVERYTHING.
     """
-    lease = _taken(workspace)
+    with _changing:
+        lease = _own.setdefault(workspace.root, _Lease(_folder(workspace)))
+        lease.runs += 1
     try:
         for name in names:
             with holding(workspace, name):
                 pass
         yield
     finally:
-        if lease:
-            _given_back(workspace)
-
-
-def _taken(workspace: Workspace) -> bool:
-    with _changing:
-        if (lease := _own.get(workspace.root)) is not None:
-            lease.runs += 1
-            return True
-        try:
-            with _turn(workspace):
-                path = _folder(workspace) / f"{os.getpid()}-{secrets.token_hex(4)}"
-                descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError as fault:
-            if fault.errno in _READ_ONLY:
-                return False
-            raise
-        _own[workspace.root] = _Lease(path, descriptor)
-        return True
-
-
-def _given_back(workspace: Workspace) -> None:
-    with _changing:
-        lease = _own[workspace.root]
-        lease.runs -= 1
-        if not lease.runs:
-            del _own[workspace.root]
-            lease.path.unlink(missing_ok=True)
-            os.close(lease.descriptor)
+        with _changing:
+            lease.runs -= 1
+            if not lease.runs:
+                del _own[workspace.root]
+                lease.give_back()
 
 
 @contextmanager
@@ -97,8 +85,13 @@ def holding(workspace: Workspace, name: str) -> Iterator[None]:
     if lease is None or name in lease.names:
         yield
         return
-    with writing_to(workspace.root), _turn(workspace):
-        lease.add(name)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_turn(workspace))
+            lease.add(name)
+        except OSError as fault:
+            if fault.errno not in _READ_ONLY:
+                raise
         yield
 
 

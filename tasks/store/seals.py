@@ -94,7 +94,8 @@ def set_aside(folder: Path) -> None:
     """Renames a damaged pool, so that it is made anew; gc deletes it after a day. Needs the pool's lock."""
     unseal(folder)
     if folder.exists():
-        folder.rename(folder.with_name(f"{folder.name}{DAMAGED}{time.time_ns()}"))
+        aside = folder.rename(folder.with_name(f"{folder.name}{DAMAGED}{time.time_ns()}"))
+        os.utime(aside)  # from now on its age counts
         flush_to_disk(folder.parent)
 
 
@@ -106,9 +107,11 @@ def mend(workspace: Workspace, place: str) -> None:
     """
     folder = workspace.root / place
     known = _read(folder)
-    if known is None or not folder.is_dir():
-        return
-    if all(_is_head(folder / name, content) for name, content in known.heads.items()):
+    if (
+        known is None
+        or not folder.is_dir()
+        or all(_is_head(folder / name, content) for name, content in known.heads.items())
+    ):
         return
     with writing_to(workspace.root), suppress(Timeout), lock_of(folder).acquire(blocking=False):
         as_sealed(folder)
@@ -143,11 +146,14 @@ def faults_of(folder: Path, thorough: bool = False) -> Iterator[str]:
         yield from (f"has an empty file {name}" for name, path in _files(folder) if not _size(path))
         return
     for name, expected in known.files.items():
-        size = _size(folder / name)
-        if size != expected.bytes:
-            yield f"has lost {name}" if size is None else f"has {size} of {expected.bytes} bytes of {name}"
-        elif thorough and checksum_of(folder / name) != expected:
-            yield f"holds {name} damaged"
+        try:
+            size = _size(folder / name)
+            if size != expected.bytes:
+                yield f"has lost {name}" if size is None else f"has {size} of {expected.bytes} bytes of {name}"
+            elif thorough and checksum_of(folder / name) != expected:
+                yield f"holds {name} damaged"
+        except OSError as fault:
+            yield f"has a file {name} that cannot be read ({fault.strerror})"
 
 
 def check_pool(workspace: Workspace, place: str) -> None:

@@ -10,7 +10,9 @@ import pytest
 
 from data_contracts.teacher import STUDIES
 from docs_reference.run_page import with_outputs
-from flows.request import find_recipe, make_job
+from echoingecg.recipe import with_overrides, write_recipe
+from flows.request import find_recipe
+from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import Run, run_stages
 from helpers.docs.shell_blocks import ROOT, Command, commands
 
@@ -45,11 +47,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     settings = find_recipe("smoke", []).simulator
     assert settings is not None
     simulate(settings, root / "export")
-    done = run_stages(make_job(find_recipe("smoke", []), str(root / "export"), str(root / "workspace")))
+    places = str(root / "export"), str(root / "workspace")
+    run_stages(make_job(find_recipe("smoke", []), *places))  # what `demo` on its simulated export makes
+    own = find_recipe("smoke", ["catalog.public_key=''"])
+    done = run_stages(make_job(own, *places))
     done.job.store.set_alias("production", done.artefacts["evaluation"])
-    job = make_job(find_recipe("smoke", ["student.seed=1"]), str(root / "export"), str(root / "workspace"))
-    done = run_stages(job)  # a challenger
-    (root / "my-recipe.yaml").write_text((ROOT / "flows/recipes/smoke.yaml").read_text())
+    done = run_stages(make_job(with_overrides(own, ["student.seed=1"]), *places))  # a challenger
+    (root / "my-recipe.yaml").write_text(write_recipe(own))
     return done
 
 

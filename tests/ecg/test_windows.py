@@ -16,7 +16,8 @@ from echoingecg.common import Refusal
 from echoingecg.ecg.process import best_window, cut_windows, process_loaded
 from echoingecg.ecg.windows import Processed, window_slices
 from echoingecg.recipe import EcgSettings
-from flows.request import find_recipe, make_job
+from flows.request import find_recipe
+from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import run_stages
 from helpers.ecg.synthetic_hearts import twelve_leads
 from helpers.ecg.wfdb_files import write_record

@@ -23,7 +23,7 @@ RULE = DriftSettings(draws=50, least_patients=3)
 
 
 def job_on(run: Run, export: Path) -> Job:
-    job, _ = drift_job(find_recipe("demo", ["ecg.band_high=30"]), str(export), "", str(run.job.workspace.root))
+    job, _ = drift_job(find_recipe("demo", ["ecg.band_high=30"]), str(export), "", str(run.job.workspace.root), True)
     return job
 
 

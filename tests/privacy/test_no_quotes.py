@@ -13,8 +13,9 @@ from echoingecg.common import ExportError, StoreError
 from echoingecg.ecg.decode import decode
 from echoingecg.recipe import CatalogSettings, TeacherSettings
 from echoingecg.teacher.frames import read_clip
-from flows.request import find_recipe, make_job
+from flows.request import find_recipe
 from helpers.cases.hospital import KEY, generic_export, write_csv, write_echo
+from helpers.cases.public_jobs import make_job
 from helpers.ecg.ecg_files import ecg_steps
 from helpers.privacy.personal_export import BIRTHS, FORMATS, GIVEN, PATIENT, SURNAME, WARD, name_dicom, write_ecg
 from helpers.privacy.searching import Words

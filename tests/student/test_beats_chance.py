@@ -19,7 +19,8 @@ from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.store import load, save
 from echoingecg.student.train import train
 from echoingecg.teacher.networks.kind import load_teacher
-from flows.request import find_recipe, make_job
+from flows.request import find_recipe
+from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import Run, run_stages
 from tasks.student import training_data
 

@@ -9,7 +9,8 @@ import pytest
 from data_contracts.conventions import LEADS
 from data_contracts.ecg import ARRAYS, BAD_SECONDS, RECORDS
 from data_contracts.quarantine import QUARANTINE
-from flows.request import find_recipe, make_job
+from flows.request import find_recipe
+from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import run_stages
 from helpers.ecg.synthetic_hearts import twelve_leads
 from helpers.ecg.wfdb_files import write_record

@@ -16,7 +16,8 @@ from data_contracts.pairs import PATIENTS
 from data_contracts.student import HISTORY, WEIGHTS
 from echoingecg.common import ContractError, StoreError
 from echoingecg.student.checkpoint import FILENAME
-from flows.request import find_recipe, make_job
+from flows.request import find_recipe
+from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import Run, run_stages
 from tasks.pairs import check_sides_of_student
 from tasks.store import Job

@@ -15,7 +15,8 @@ from data_contracts.conventions import UserError
 from data_contracts.evaluation import METRICS
 from data_contracts.quarantine import QUARANTINE
 from echoingecg.simulator.export import simulate
-from flows.request import find_recipe, make_job
+from flows.request import find_recipe
+from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import Run, run_stages
 from tasks.operations.embeddings import write_embeddings
 from tasks.operations.verify_and_collect import faults

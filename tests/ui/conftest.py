@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from flows.request import find_recipe, make_job
+from flows.request import find_recipe
+from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import Run, run_stages
 from helpers.servers.prefect_server import free_address, process, served
 

@@ -15,8 +15,9 @@ from echoingecg.catalog.scan import scan
 from echoingecg.catalog.several import scan_exports
 from echoingecg.common import UserError
 from echoingecg.recipe import CatalogSettings
-from flows.request import find_recipe, make_job
+from flows.request import find_recipe
 from helpers.cases.hospital import KEY, generic_export, read_csv, write_csv
+from helpers.cases.public_jobs import make_job
 from tasks.all_stages import WORKS
 
 # Columns and their spelling as published; the last one ends in a blank.

@@ -91,6 +91,8 @@ def test_predict_is_told_what_files_do_not_state(tmp_path: Path) -> None:
         (["run", "smoke", "--from", "ecg", "--only", "ecg"], "exclude each other"),
         (["run", "paper"], "give --export DIR"),
         (["run", "smoke", "--export", "/nowhere"], "/nowhere: not a folder"),
+        (["run", "smoke", "--export", "/tmp"], "whoever knows it can name the patients of this export"),
+        (["teach", "/tmp/x", "--export", "/tmp"], "public_key is 'simulated': whoever knows it can name"),
         (["artefacts", "show", "ecg-1234"], "no artefact named 'ecg-1234'"),
         (["artefacts", "alias", "production", "nothing"], "names no artefact"),
         (["simulate", "/tmp", "--recipe", "smoke"], "exists"),

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from data_contracts.conventions import STAGES
-from flows.request import find_recipe, make_job
+from echoingecg.recipe import write_recipe
+from flows.request import find_recipe
+from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import Run, run_stages
 from helpers.servers.clock import clock as a_clock
 from helpers.servers.prefect_server import LIMIT, Server, server_at, serving, started, wait_for
@@ -27,7 +29,8 @@ MISSED = 4  # looks that Prefect has planned ahead, an hour at least, and that t
 STAGES_UNDER_JUMPS = """
 import sys, time
 from pathlib import Path
-from flows.request import find_recipe, make_job
+from flows.request import find_recipe
+from helpers.cases.public_jobs import make_job
 from tasks.all_stages import WORKS
 from data_contracts.conventions import UPSTREAM
 
@@ -95,7 +98,9 @@ def test_a_clock_that_jumps_under_the_scheduler(export: Path, tmp_path: Path) ->
     server = server_at(tmp_path, **clock.environment)
     shutil.copytree(export, tmp_path / "inbox" / "one")
     (tmp_path / "inbox" / "one" / "_COMPLETE").touch()
-    places = ("smoke", "--workspace", str(tmp_path / "workspace"), "--inbox", str(tmp_path / "inbox"))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(write_recipe(find_recipe("smoke", ["catalog.public_key=''"])))
+    places = (str(recipe), "--workspace", str(tmp_path / "workspace"), "--inbox", str(tmp_path / "inbox"))
     with started(server, tmp_path), serving(server, tmp_path, *places):
         wait_for(lambda: len(looks(server)) >= MISSED, "the schedule")
         run = server.start_run("retrain/retrain")

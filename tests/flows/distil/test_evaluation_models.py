@@ -8,7 +8,8 @@ import pytest
 from data_contracts.ecg import RECORDS
 from data_contracts.evaluation import PREDICTIONS, REGRESSIONS, REPORT
 from echoingecg.common import StoreError, UserError
-from flows.request import find_recipe, make_job
+from flows.request import find_recipe
+from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import Run, run_stages
 
 

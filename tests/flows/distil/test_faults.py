@@ -15,7 +15,8 @@ import wfdb
 from data_contracts.conventions import Stage
 from data_contracts.quarantine import QUARANTINE
 from echoingecg.common import StoreError, UserError
-from flows.request import find_recipe, make_job
+from flows.request import find_recipe
+from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import Run, run_stages
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.request import find_recipe, make_job
+from flows.request import find_recipe
+from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import Run, run_stages
 from helpers.paths import ROOT
 from tasks.base.workspace import Workspace

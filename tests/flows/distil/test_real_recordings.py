@@ -10,7 +10,8 @@ import pytest
 from data_contracts.ecg import RECORDS
 from data_contracts.pairs import PATIENTS
 from data_contracts.quarantine import QUARANTINE
-from flows.request import find_recipe, make_job
+from flows.request import find_recipe
+from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import Run, run_stages
 
 # Beats per file are not known to us; what is known of the echo files is on their face.

@@ -10,8 +10,9 @@ from data_contracts import catalog, evaluation, pairs
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.common import UserError
 from echoingecg.simulator.export import simulate
-from flows.request import find_recipe, make_job
+from flows.request import find_recipe
 from helpers.cases.command_line import call
+from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import Run, run_stages
 
 KEY = "of the tests"
@@ -164,7 +165,9 @@ def test_published_sides_and_results_by_site_on_the_command_line(tmp_path: Path)
     places = [word for name, export in zip(("North", "South"), exports, strict=True)
               for word in ("--export", f"{name}={export}")]  # fmt: skip
     settings = [word for override in overrides for word in ("--set", override)]
-    done = call("run", "smoke", *places, "--workspace", str(workspace), *settings, home=tmp_path / "home")
+    done = call(
+        "run", "smoke", "--public-data", *places, "--workspace", str(workspace), *settings, home=tmp_path / "home"
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     folder = Path(done.stdout.strip().splitlines()[-1]).parent
     names = Pseudonyms(KEY.encode())

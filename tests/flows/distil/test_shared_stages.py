@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from data_contracts.conventions import Stage
-from flows.request import find_recipe, make_job
+from flows.request import find_recipe
+from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import run_stages
 from helpers.servers.s3_server import s3_bucket
 from tasks.all_stages import WORKS

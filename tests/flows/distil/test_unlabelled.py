@@ -8,9 +8,10 @@ import pytest
 
 from data_contracts import pairs
 from data_contracts.conventions import UserError
-from flows.request import find_recipe, make_job
+from flows.request import find_recipe
 from helpers.cases.command_line import call
 from helpers.cases.hospital import generic_export, mimic_export
+from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import Run, run_stages
 from tasks.label_check import check_labels, check_measurements
 from tasks.store import Job
@@ -90,7 +91,14 @@ def test_a_run_stops_in_one_line_before_ecg_and_teacher(finished: Run, tmp_path:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(call("recipe", "smoke").stdout.replace("measurement: lvef", "measurement: lv_ef"))
     result = call(
-        "run", str(recipe), "--export", str(finished.job.export), "-w", str(tmp_path / "work"), home=tmp_path / "home"
+        "run",
+        str(recipe),
+        "--export",
+        str(finished.job.export),
+        "-w",
+        str(tmp_path / "work"),
+        "--public-data",
+        home=tmp_path / "home",
     )
     assert result.returncode == 2
     (line,) = (line for line in result.stderr.splitlines() if line.startswith("error: "))

@@ -14,7 +14,8 @@ from data_contracts import ecg, pairs, teacher
 from data_contracts.conventions import STAGES, Stage
 from data_contracts.student import WEIGHTS
 from echoingecg.common import StoreError
-from flows.request import find_recipe, make_job
+from flows.request import find_recipe
+from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import Run, run_and_kill, run_stages
 from helpers.servers.s3_server import s3_bucket
 from tasks.all_stages import plans

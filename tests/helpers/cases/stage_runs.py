@@ -43,7 +43,8 @@ def run_and_kill(job: Job, recipe: str, stage: Stage, after: int) -> None:
     code = f"""
 import os, signal, sys
 sys.path.insert(0, {str(TESTS)!r})
-from flows.request import find_recipe, make_job
+from flows.request import find_recipe
+from helpers.cases.public_jobs import make_job
 from tasks.base import progress
 from helpers.cases.stage_runs import run_stages
 

@@ -10,9 +10,10 @@ from echoingecg.common import Refusal, UserError
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.process import process
 from echoingecg.recipe import EcgSettings
-from flows.request import find_recipe, make_job
+from flows.request import find_recipe
 from helpers.cases.code_15 import ORDER, code_15_export, exam, padded, signal, write_part
 from helpers.cases.hospital import write_csv
+from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import Run, run_stages
 from tasks.pools import PoolSignals
 

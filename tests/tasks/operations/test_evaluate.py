@@ -16,7 +16,8 @@ from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
 from echoingecg.prediction.predictor import Reader
 from echoingecg.recipe import Recipe, with_overrides
 from echoingecg.simulator.export import simulate
-from flows.request import find_recipe, make_job
+from flows.request import find_recipe
+from helpers.cases.public_jobs import make_job
 from helpers.cases.released_files import write_case
 from helpers.cases.stage_runs import Run
 from tasks.all_stages import WORKS
@@ -46,7 +47,7 @@ def judged_by(
 ) -> JudgedCohort:  # fmt: skip
     """Judges; both hospitals number their patients from 1, so that each has a key of its own."""
     base = find_recipe("smoke", [*QUICK, f"catalog.public_key={key}"])
-    judged = student_to_judge(store, name, recipe, base, new_card)
+    judged = student_to_judge(store, name, recipe, base, new_card, [f"catalog.public_key={key}"])
     quick = with_overrides(judged.recipe, QUICK)
     judged = type(judged)(judged.student, judged.evaluation, quick)
     job = make_job(quick, str(export), str(store.workspace.root), only=["catalog", "ecg"])

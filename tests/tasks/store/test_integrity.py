@@ -19,8 +19,8 @@ from data_contracts.evaluation import MODEL_CARD
 from data_contracts.manifest import DamagedError, checked_file
 from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
 from flows.cli.output import print_run
-from flows.request import make_job
 from helpers.cases.command_line import call
+from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import Run, run_stages
 from tasks.evaluation import rebuild_report
 from tasks.operations.search import Cohort

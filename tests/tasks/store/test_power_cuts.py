@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from data_contracts.conventions import STAGES
-from flows.request import make_job
 from helpers.cases.power_cuts import Disk
+from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import Run, run_stages
 from helpers.pools.signal_rows import LAYOUT, key, rows
 from tasks.base.workspace import Workspace

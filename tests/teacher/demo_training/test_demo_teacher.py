@@ -9,7 +9,8 @@ from echoingecg.recipe import Recipe, TeacherSettings, TeachingSettings
 from echoingecg.teacher.demo_training.evaluate_and_save import evaluate
 from echoingecg.teacher.demo_training.examples import Examples, load_examples
 from echoingecg.teacher.networks.kind import load_teacher
-from flows.request import find_recipe, make_job
+from flows.request import find_recipe
+from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import run_stages
 from tasks.ingest.ingest import source_files
 
