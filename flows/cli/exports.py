@@ -64,8 +64,8 @@ def export_embeddings(
     from flows.request import find_recipe, make_job
     from tasks.operations.embeddings import write_embeddings
 
-    options.open_store(workspace)  # an absent one is not made
     options.check_output(output, "Parquet", workspace)
+    options.open_store(workspace)  # an absent one is not made
     job = make_job(find_recipe(recipe, overrides), export, workspace, public_data=True)  # names nobody anew
     with progress_line("clips") as progress:
         vectors = write_embeddings(job, output, progress)
