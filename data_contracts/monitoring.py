@@ -46,7 +46,7 @@ class DriftVerdict(BaseModel):
 
 
 class EndpointComparison(BaseModel):
-    """Champion and challenger compared on one endpoint, on the champion's test ECGs.
+    """Champion and challenger compared on one endpoint, on the test ECGs that both were judged on.
 
     Values are null where a class is absent or has only one patient.
     """
@@ -67,18 +67,37 @@ class EndpointComparison(BaseModel):
         return None if self.champion is None or self.challenger is None else self.challenger - self.champion
 
 
+class SharedLabels(BaseModel):
+    """Test labels of one endpoint of champion and challenger, whose exports may differ."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    endpoint: str
+    champion: int = Field(description="test labels of the champion")
+    shared: int = Field(description="of them, those of an ECG that the challenger was tested on, too; these count")
+    changed: int = Field(description="of the shared, those that the challenger's export has turned; its own count")
+    vanished: int = Field(description="labels of the champion that the challenger lacks")
+    absent_patients: int = Field(
+        description="patients of the vanished labels that the challenger was not tested on at all, as when withdrawn; "
+        "of the others another ECG was tested, or they have no label any more"
+    )
+    added: int = Field(description="labels that the challenger has beyond the champion's; they do not count")
+
+
 class Decision(BaseModel):
     """Which of two students is champion from now on, and why."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     alias: str = Field(description="alias that the champion has")
-    verdict: Literal["promote", "keep"]
+    verdict: Literal["promote", "keep", "frozen"] = Field(
+        description="frozen: the champion stays because the two cannot be compared, and later ones will not be either"
+    )
     says: str = Field(description="the reason, as a sentence")
     rule: dict[str, Any] = Field(description="the recipe's section `promotion`")
     champion: str = Field(description="evaluation that the alias pointed to; empty if the alias did not exist")
     challenger: str = Field(description="evaluation that may replace it")
     lineage: dict[str, dict[Stage, str]] = Field(description="versions of the artefacts that each was made from")
     compared: tuple[EndpointComparison, ...]
+    labels: tuple[SharedLabels, ...] = Field((), description="what the two were compared on, and what was left out")
     decided: str = Field(description="UTC, ISO 8601")
 
 

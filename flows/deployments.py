@@ -1,14 +1,17 @@
 """What can be started from Prefect's UI: one description, served from here or written to prefect.yaml for workers."""
 
+import asyncio
+import signal
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from prefect import Flow, serve
+from prefect import Flow
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events import DeploymentEventTrigger, DeploymentTriggerTypes, TriggerTypes
 from prefect.flows import EntrypointType
+from prefect.runner import Runner
 
 from flows import distil, operations, retrain
 from flows.prefect_settings import RUN_SETTINGS
@@ -126,7 +129,23 @@ def serve_all(defaults: dict[str, str], cron: str = "") -> None:
         defaults: of the forms, by parameter.
         cron: schedule of the deployment that has one.
     """
-    serve(*(deployment.to_serve(defaults, cron) for deployment in DEPLOYMENTS))
+    runner = _Runner()
+    for deployment in DEPLOYMENTS:
+        runner.add_deployment(deployment.to_serve(defaults, cron))
+    print(f"serving {', '.join(deployment.name for deployment in DEPLOYMENTS)}; Ctrl-C ends it")  # noqa: T201
+    asyncio.run(runner.start())
+
+
+class _Runner(Runner):
+    """Runs deployments until a signal comes, which this process handles as before: Prefect's own way kills the runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._on_sigterm = signal.getsignal(signal.SIGTERM)
+
+    def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
+        assert callable(self._on_sigterm)
+        self._on_sigterm(signal.SIGTERM, None)
 
 
 def prefect_yaml() -> str:

@@ -5,6 +5,7 @@ place of its deployment, so nothing scheduled starts again. An automation on the
 crashed when its heartbeat stays away. `echoingecg serve` and `echoingecg crashed` create the automation.
 """
 
+import signal
 from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
@@ -13,10 +14,12 @@ from typing import Any, ParamSpec, cast
 
 from prefect.automations import Automation, ChangeFlowRunState, EventTrigger, Posture
 from prefect.client.schemas.objects import StateType
+from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture, wait
 from prefect.states import Completed, Failed, State
 
-from echoingecg.common import UserError
+from echoingecg.common import UserError, running
+from flows import stopping
 from flows.request import folder_of
 from tasks.base.workspace import Workspace
 from tasks.store import leases
@@ -28,14 +31,22 @@ Parameters = ParamSpec("Parameters")
 
 
 def one_line_faults(body: Callable[Parameters, State]) -> Callable[Parameters, State]:
-    """Turns a UserError of a flow's body into a failed state with that one line; a bug keeps its traceback."""
+    """Turns a UserError of a flow's body into a failed state with that one line; a bug keeps its traceback.
+
+    Ctrl-C and SIGTERM ask the stages to stop. Prefect then waits for them, and calls the run crashed, or cancelled
+    where it has sent the signal itself.
+    """
 
     @wraps(body)
     def guarded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> State:
+        running.forget_stop()
         try:
             return body(*args, **kwargs)
         except UserError as fault:
             return Failed(message=str(fault), data=fault)
+        except (KeyboardInterrupt, stopping.Interrupted, TerminationSignal) as end:
+            stopping.ask_stages_to_stop(signal.SIGTERM if isinstance(end, TerminationSignal) else signal.SIGINT)
+            raise
 
     return guarded
 

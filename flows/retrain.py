@@ -2,6 +2,7 @@
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
+from prefect.exceptions import TerminationSignal
 from prefect.states import Completed, Failed, State
 
 from data_contracts.conventions import Stage
@@ -72,13 +73,18 @@ def _train_on_newest(
         job = _job(recipe, place, export, record, alias if warm_start else "", public_data)
         record = record.model_copy(update={"tries": record.tries + 1, "warm_start": job.recipe.student.warm_start})
         records.keep(export, record)
-        state = distil.run_stages(job)
+        try:
+            state = distil.run_stages(job)
+        except (KeyboardInterrupt, TerminationSignal):  # whoever stops a retrain does not use up its tries
+            records.keep(export, record.model_copy(update={"tries": record.tries - 1}))
+            raise
         if state.is_completed():
-            summary = _conclude(job, state.result(), export, alias)
+            summary, is_frozen = _conclude(job, state.result(), export, alias)
             records.keep(export, record.model_copy(update={"state": "trained", "says": summary}))
             for older in waiting:
                 records.keep(older, ExportRecord(export=older.folder.name, state="superseded", says=name))
-            return Completed(message="; ".join([summary, *refusals]))
+            message = "; ".join([summary, *refusals])
+            return Failed(name="Frozen", message=message) if is_frozen else Completed(message=message)
         fault = state.result(raise_on_failure=False)
         if not isinstance(fault, UserError) or isinstance(fault, StoreError | TrainingError):
             return Failed(message=f"{name}, try {record.tries} of {retraining.MAX_TRIES}: {state.message}", data=fault)
@@ -108,10 +114,14 @@ def _job(
     return request.make_job(recipe, str(export.folder), str(place.root), public_data=public_data)
 
 
-def _conclude(job: Job, artefacts: dict[Stage, Artefact], export: retraining.FinishedExport, alias: str) -> str:
-    """Shows what was new, promotes the new student if it is better, and returns one line on both."""
+def _conclude(
+    job: Job, artefacts: dict[Stage, Artefact], export: retraining.FinishedExport, alias: str
+) -> tuple[str, bool]:
+    """Shows what was new, promotes the new student if better: a line on both, and whether that was impossible."""
     rows = retraining.export_growth(job.store, artefacts, retraining.champion_of(job.store, alias))
     decision = retraining.promote_if_better(job.store, artefacts["evaluation"], alias, job.recipe.promotion)
-    create_table_artifact(rows, key="retrain-growth", description=f"{export.folder.name}: {decision}")
+    create_table_artifact(rows, key="retrain-growth", description=f"{export.folder.name}: {decision.line}")
+    if decision.labels:
+        create_table_artifact(list(decision.labels), key="retrain-labels", description=decision.line)
     new = ", ".join(f"{row['new']} new and {row['reused']} known {row['what']}" for row in rows)
-    return f"{export.folder.name}: {new}; {decision}"
+    return f"{export.folder.name}: {new}; {decision.line}", decision.is_frozen

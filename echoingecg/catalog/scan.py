@@ -23,6 +23,7 @@ from echoingecg.catalog.layouts.tables import Tables
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.catalog.scanned_files import ScannedFile, ScannedFiles, with_earlier
 from echoingecg.common import ExportError, Progress, Refusal, fingerprint, hash_files, no_progress
+from echoingecg.common.running import check_stop
 from echoingecg.ecg.decode import content_hash
 from echoingecg.ecg.decode.arrays.members import check_member, split_member
 from echoingecg.ecg.decode.arrays.standardised import UNIT, unit_of
@@ -183,6 +184,7 @@ def scan(
     for kind, paths in listed_paths.items():
         for path, earlier in with_earlier(previous, kind, paths, pseudonyms):
             done += 1
+            check_stop()
             if earlier is not None and folder.state_of(posixpath.dirname(path), earlier.parts) == earlier.state:
                 file = earlier
             else:

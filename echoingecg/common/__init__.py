@@ -1,7 +1,15 @@
 """Shared by all steps: errors, files, fingerprints, progress, training setup, the style of figures."""
 
 from data_contracts.conventions import ContractError, UserError
-from echoingecg.common.errors import ExportError, RecipeError, Refusal, StoreError, TrainingError, result_or_refusal
+from echoingecg.common.errors import (
+    ExportError,
+    RecipeError,
+    Refusal,
+    Stopped,
+    StoreError,
+    TrainingError,
+    result_or_refusal,
+)
 from echoingecg.common.files import VERSION_LENGTH, canonical_json, fingerprint, flush_to_disk, hash_array, hash_files
 from echoingecg.common.files import (
     flush_folder,

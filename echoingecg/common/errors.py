@@ -25,6 +25,13 @@ class TrainingError(UserError):
     """Training cannot start or cannot continue."""
 
 
+class Stopped(UserError):
+    """The work was asked to stop before it was done. What is written stands; the next run goes on from there."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped: run again, it goes on from its last commit or checkpoint")
+
+
 class Refusal(UserError):
     """One record is refused. It becomes a row of the stage's quarantine table.
 

@@ -1,15 +1,20 @@
-"""Long work: results prepared in advance, progress reports, and libraries that must not print patients' data."""
+"""Long work: results prepared in advance, progress reports, a flag that stops it, and libraries that must not print
+patients' data.
+"""
 
 import logging
+import signal
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Lock, RLock
+from threading import Event, Lock, RLock
 from typing import Any, Protocol, TypeVar
 
 from threadpoolctl import ThreadpoolController
+
+from echoingecg.common.errors import Stopped
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -75,6 +80,20 @@ def one_blas_thread() -> Iterator[None]:
                 limit.restore_original_limits()
 
 
+@contextmanager
+def spared_from_ctrl_c() -> Iterator[None]:
+    """Keeps Ctrl-C from threads and processes that are started inside the block, for as long as they live.
+
+    A terminal sends it to all processes of a run; the one that started the others must decide. The calling thread does
+    not hear of it inside the block, either.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 class Progress(Protocol):
     """A function that is called with the amount done, the total, and a short note such as `loss 0.31`."""
 
@@ -82,7 +101,32 @@ class Progress(Protocol):
 
 
 def no_progress(done: int, total: int, note: str = "") -> None:
-    """Ignores progress reports: the default where nobody listens."""
+    """Ignores progress reports: the default where nobody listens. Raises Stopped once the work is asked to stop."""
+    check_stop()
+
+
+_stop = Event()  # one for the process: whoever works in it is to stop
+
+
+def ask_to_stop() -> None:
+    """Asks all work of this process to stop. It does so at its next report of progress."""
+    _stop.set()
+
+
+def forget_stop() -> None:
+    """Lets later work of this process run again."""
+    _stop.clear()
+
+
+def is_asked_to_stop() -> bool:
+    """Whether work is to stop."""
+    return _stop.is_set()
+
+
+def check_stop() -> None:
+    """Raises Stopped once the work is asked to stop. Every listener to progress calls it."""
+    if _stop.is_set():
+        raise Stopped
 
 
 @contextmanager

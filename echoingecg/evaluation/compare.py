@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
-from data_contracts.monitoring import DRIFT, NEW, TRAINED, EndpointComparison, Verdict
+from data_contracts.monitoring import DRIFT, NEW, TRAINED, EndpointComparison, SharedLabels, Verdict
 from echoingecg.common import UserError
 from echoingecg.evaluation.data.inputs import strings
 from echoingecg.evaluation.metrics import bootstrap, classification, selective, shift
@@ -25,28 +25,67 @@ from echoingecg.recipe.evaluation import PromotionSettings
 def compare_students(
     champion: pa.Table, challenger: pa.Table, rule: PromotionSettings
 ) -> tuple[EndpointComparison, ...]:
-    """Compares two students at every endpoint of the champion, on the champion's test ECGs.
+    """Compares two students at every endpoint of the champion, on the test ECGs that both were judged on.
+
+    The label is the challenger's, of the newer export: neither score nor decision of a test ECG depends on it.
 
     Args:
         champion: evaluation.PREDICTIONS of the champion.
-        challenger: evaluation.PREDICTIONS of the challenger; further test ECGs in it are left out.
+        challenger: evaluation.PREDICTIONS of the challenger.
         rule: protocol, metric, draws.
 
     Raises:
-        UserError: the challenger was not evaluated on all these ECGs with the same labels, or there are no such ECGs.
+        UserError: the champion has no test prediction under the protocol.
     """
-    champion_rows, challenger_rows = (_test(table, rule.protocol) for table in (champion, challenger))
-    keys = ["endpoint", "record_id", "patient_id", "label"]
-    paired_rows = champion_rows.merge(challenger_rows, on=keys, how="left", suffixes=("", "_of_challenger"), sort=False)
-    if missing := int(paired_rows["score_of_challenger"].isna().sum()):
-        raise UserError(
-            f"the challenger lacks {missing} of the champion's {len(champion_rows)} test labels: "
-            "judge both on the same pairs and endpoints, with the same split"
-        )
-    if paired_rows.empty:
-        raise UserError(f"the champion has no test prediction under protocol '{rule.protocol}'")
+    rows = _joined_tests(champion, challenger, rule)
+    shared = rows[rows["_merge"] == "both"]
     return tuple(
-        _compared(str(name), endpoint_rows, rule) for name, endpoint_rows in paired_rows.groupby("endpoint", sort=False)
+        _compared(str(name), of_endpoint, rule) for name, of_endpoint in shared.groupby("endpoint", sort=False)
+    )
+
+
+def shared_labels(champion: pa.Table, challenger: pa.Table, rule: PromotionSettings) -> tuple[SharedLabels, ...]:
+    """Counts, for every endpoint of the champion, which test labels both have and what became of the others.
+
+    Args and errors: see `compare_students`.
+    """
+    rows = _joined_tests(champion, challenger, rule)
+    known = set(rows.loc[rows["_merge"] != "left_only", "patient_id"])
+    return tuple(_counted(str(name), of_endpoint, known) for name, of_endpoint in rows.groupby("endpoint", sort=False))
+
+
+def _counted(endpoint: str, rows: pd.DataFrame, known: set[str]) -> SharedLabels:
+    vanished, shared = rows[rows["_merge"] == "left_only"], rows[rows["_merge"] == "both"]
+    return SharedLabels(
+        endpoint=endpoint,
+        champion=len(vanished) + len(shared),
+        shared=len(shared),
+        changed=int((shared["label"] != shared["label_of_champion"]).sum()),
+        vanished=len(vanished),
+        absent_patients=len(set(vanished["patient_id"]) - known),
+        added=int((rows["_merge"] == "right_only").sum()),
+    )
+
+
+def _joined_tests(champion: pa.Table, challenger: pa.Table, rule: PromotionSettings) -> pd.DataFrame:
+    """Test predictions of both at the champion's endpoints, a row for each ECG and endpoint that either has."""
+    first, second = (_test(table, rule.protocol) for table in (champion, challenger))
+    if first.empty:
+        raise UserError(f"the champion has no test prediction under protocol '{rule.protocol}'")
+    names = list(dict.fromkeys(first["endpoint"]))
+    second = second[second["endpoint"].isin(names)]
+    joined = first.merge(
+        second, "outer", on=["endpoint", "record_id", "patient_id"], suffixes=("_of_champion", ""), indicator=True
+    )
+    position = joined["endpoint"].map(names.index)  # an outer join sorts
+    return joined.iloc[position.argsort(kind="stable")]
+
+
+def frozen(labels: Sequence[SharedLabels], rule: PromotionSettings) -> str:
+    """Why the two cannot be compared, whatever the challenger is like: too few labels are left; empty if they can."""
+    lost = [row for row in labels if row.shared < max(rule.least_shared * row.champion, 1)]
+    return "; ".join(
+        f"{row.endpoint}: {row.shared} of the champion's {row.champion} test labels are left" for row in lost
     )
 
 
@@ -74,7 +113,7 @@ def _obstacles(compared: tuple[EndpointComparison, ...], main_endpoint: str, rul
 
 
 def _compared(endpoint: str, rows: pd.DataFrame, rule: PromotionSettings) -> EndpointComparison:
-    label, metric = rows["label"].to_numpy(), str(rule.metric)
+    label, metric = rows["label"].to_numpy().astype(np.int8), str(rule.metric)
     patients = bootstrap.Patients.from_names(rows["patient_id"].to_numpy().astype(np.str_))
 
     def metric_of(suffix: str) -> dict[str, bootstrap.Metric]:
@@ -82,7 +121,7 @@ def _compared(endpoint: str, rows: pd.DataFrame, rule: PromotionSettings) -> End
         return {metric: classification.binary_metrics(label, score, decision, patients)[metric]}
 
     difference = bootstrap.paired_differences(
-        metric_of("_of_challenger"), metric_of(""), patients, rule.draws, rule.seed
+        metric_of(""), metric_of("_of_champion"), patients, rule.draws, rule.seed
     )[metric]
     return EndpointComparison(
         endpoint=endpoint,

@@ -263,5 +263,9 @@ class PromotionSettings(Section):
         0.0, description="promote only if the interval's lower end of the gain at `endpoint` is above this"
     )
     most_loss: NotNegative = Field(0.05, description="and if at every other endpoint the lower end is above minus this")
+    least_shared: Share = Field(
+        0.5,
+        description="the champion is frozen when the challenger was tested on less than this share of its test labels",
+    )
     draws: Annotated[int, Field(ge=10)] = Field(1000, description="patient resamples, the same for both students")
     seed: int = Field(43, description="of the resamples")

@@ -20,6 +20,7 @@ import numpy as np
 from pydicom.data import get_testdata_file
 
 from echoingecg.common import ExportError, Progress, flush_names, no_progress
+from echoingecg.common.running import spared_from_ctrl_c
 from echoingecg.recipe.stages import SimulatorSettings
 from echoingecg.simulator.ecg import heart_vector, record
 from echoingecg.simulator.ecg.electrodes import Fault, draw_fault, frontal_axis
@@ -98,7 +99,8 @@ def _patients(settings: SimulatorSettings, folder: Path, workers: int) -> Iterat
         for index in range(settings.patients):
             if len(waiting) == workers * _PATIENTS_AHEAD_PER_WORKER:
                 yield waiting.popleft().result()
-            waiting.append(pool.submit(write_patient, settings, index, folder))
+            with spared_from_ctrl_c():  # starts a process
+                waiting.append(pool.submit(write_patient, settings, index, folder))
         while waiting:
             yield waiting.popleft().result()
     finally:

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
-from echoingecg.common import Progress, TrainingError, UserError
+from echoingecg.common import Progress, Stopped, TrainingError, UserError
 from echoingecg.recipe import ExecutionSettings, StudentSettings
 from echoingecg.student.checks import accelerator
 from echoingecg.student.data.batches import Batch
@@ -162,7 +162,8 @@ def run_processes(fabric: "Fabric", work: Work, arguments: tuple[Any, ...], prog
         UserError: the error that one of the processes raised.
         TrainingError: one of the processes was killed.
     """
-    reports = torch.multiprocessing.get_context("spawn").SimpleQueue()
+    context = torch.multiprocessing.get_context("spawn")
+    reports, stop = context.SimpleQueue(), context.Event()
     faults: list[UserError] = []
 
     def listen() -> None:
@@ -174,7 +175,8 @@ def run_processes(fabric: "Fabric", work: Work, arguments: tuple[Any, ...], prog
                 else:
                     progress(*report)
         finally:
-            for _ in received:  # if progress fails: a full pipe would stop the training
+            stop.set()  # if progress fails: the processes save and end
+            for _ in received:  # a full pipe would stop the training
                 pass
 
     ended: ProcessRaisedException | ProcessExitedException | None = None
@@ -183,7 +185,7 @@ def run_processes(fabric: "Fabric", work: Work, arguments: tuple[Any, ...], prog
         listener = thread.submit(contextvars.copy_context().run, listen)
         try:
             # A partial: Fabric searches plain arguments for modules and fails on frozen dataclasses.
-            fabric.launch(partial(_run, work=work, arguments=arguments, reports=reports))
+            fabric.launch(partial(_run, work=work, arguments=arguments, reports=reports, stop=stop))
         except (ProcessRaisedException, ProcessExitedException) as fault:
             ended = fault
         finally:
@@ -200,11 +202,14 @@ def run_processes(fabric: "Fabric", work: Work, arguments: tuple[Any, ...], prog
         raise ended
 
 
-def _run(fabric: "Fabric", work: Work, arguments: tuple[Any, ...], reports: Any) -> None:
+def _run(fabric: "Fabric", work: Work, arguments: tuple[Any, ...], reports: Any, stop: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all: the first process decides
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
     def progress(done: int, total: int, note: str = "") -> None:
         reports.put((done, total, note))
+        if stop.is_set():
+            raise Stopped
 
     try:
         work(fabric, *arguments, progress)

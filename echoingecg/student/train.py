@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from data_contracts.student import HISTORY
-from echoingecg.common import Progress, TrainingError, fingerprint, no_progress
+from echoingecg.common import Progress, Stopped, TrainingError, fingerprint, no_progress
 from echoingecg.common.training_setup import learning_rate, reproducible
 from echoingecg.recipe import ExecutionSettings, StudentSettings
 from echoingecg.student import CODE_VERSION, checkpoint, checks, distributed, inference, validation
@@ -104,6 +104,10 @@ def _train(
         return Training(fabric, data, settings, scratch, earlier, scaler, progress).run()
 
 
+def _ignore(done: int, total: int, note: str) -> None:
+    pass
+
+
 class Training:
     """One training: its networks, batches and optimiser, and its progress."""
 
@@ -120,7 +124,7 @@ class Training:
         self.fabric = fabric
         self.share = distributed.Share(fabric.global_rank, fabric.world_size)
         self.settings = settings
-        self.progress = progress if fabric.is_global_zero else no_progress
+        self.progress = progress if fabric.is_global_zero else _ignore  # they end with the first one
         self.scratch = scratch
         self.scaler = scaler
         self.weights = checks.loss_weights(settings)
@@ -201,8 +205,17 @@ class Training:
                 position.loss_count[batch.kind] = position.loss_count.get(batch.kind, 0) + 1
                 if position.step % self.settings.checkpoint_steps == 0:
                     self._save()
-                self.progress(position.step, self.steps, f"epoch {position.epoch}, {batch.kind} loss {loss:.4f}")
+                self._report(f"epoch {position.epoch}, {batch.kind} loss {loss:.4f}")
         self._end_epoch()
+
+    def _report(self, note: str) -> None:
+        """Reports progress. A training that is asked to stop leaves a checkpoint of this step."""
+        try:
+            self.progress(self.position.step, self.steps, note)
+        except Stopped:
+            if self.saved_step != self.position.step:
+                self._save()
+            raise
 
     def _step(self, batch: batches.Batch, signal: Tensor, partner: batches.Partner, identity: Tensor) -> float:
         """Takes one optimiser step; returns the unweighted loss, the same in every process."""

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from echoingecg.common.running import check_stop
 from echoingecg.student.data.batches import Batch, Feed
 from echoingecg.student.data.pairs import Kind
 from echoingecg.student.loss import Objective
@@ -51,6 +52,7 @@ def validate(objective: Objective, feed: Feed, batches: list[Batch]) -> Validati
     ecgs = encode_ecgs(objective, feed, rows)
     losses: dict[Kind, list[float]] = {}
     for batch in batches:
+        check_stop()
         ecg = ecgs.rows(torch.from_numpy(np.searchsorted(rows, feed.ecg_rows(batch))).to(ecgs.mean.device))
         partner = objective.encode_partner(feed.partner(batch))
         terms = objective.pair_loss(ecg, partner, feed.identity(batch), targets=batch.kind == "ecg_echo")

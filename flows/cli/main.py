@@ -2,13 +2,14 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from data_contracts.conventions import UPSTREAM, UserError
-from flows import prefect_settings
+from flows import prefect_settings, stopping
 from flows.cli import artefacts, exports, options, plots, students
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def run(
     from flows.cli.output import print_run
     from flows.distil import distil
 
-    state = distil(
+    state = _ended(
+        distil,
         **_recipe_field(recipe),
         export=first,
         workspace=workspace,
@@ -83,7 +85,6 @@ def run(
         more_exports=more,
         public_data=public_data,
         overrides=typed_overrides(overrides),
-        return_state=True,
     )
     print_run(cast("dict[Stage, Artefact]", _outcome(state)))
 
@@ -170,7 +171,7 @@ def teach(
     from flows.operations import teach as flow
 
     arguments = {"recipe": recipe, "export": export, "workspace": workspace, "overrides": overrides}
-    typer.echo(_outcome(flow(folder, **arguments, public_data=public_data, return_state=True)))
+    typer.echo(_outcome(_ended(flow, folder, **arguments, public_data=public_data)))
 
 
 @app.command()
@@ -190,14 +191,14 @@ def drift(
 
     # Fail before a server starts.
     _, judged = operations.drift_job(find_recipe(recipe, overrides), export, student, workspace, public_data)
-    state = operations.drift(
+    state = _ended(
+        operations.drift,
         export,
         **_recipe_field(recipe),
         student=str(judged.evaluation),
         workspace=workspace,
         public_data=public_data,
         overrides=typed_overrides(overrides),
-        return_state=True,
     )
     print_drift(_outcome(state))
 
@@ -228,7 +229,8 @@ def evaluate(
         raise UserError("give --export DIR: the cohort to judge on")
     # Fail before a server starts.
     operations.evaluate_job(export, student, recipe, new_card, workspace, overrides, public_data)
-    state = operations.evaluate(
+    state = _ended(
+        operations.evaluate,
         export,
         student=student,
         recipe_file=recipe,
@@ -238,7 +240,6 @@ def evaluate(
         workspace=workspace,
         public_data=public_data,
         overrides=typed_overrides(overrides),
-        return_state=True,
     )
     print_judged(_outcome(state))
 
@@ -261,7 +262,8 @@ def serve(
 
     watch_for_crashes()
     fields = _recipe_field(recipe if recipe in shipped_recipes() else str(folder_of(recipe)))
-    serve_all(fields | {"workspace": str(folder_of(workspace)), "inbox": str(folder_of(inbox))}, cron)
+    with stopping.interruptible(stopping.end_runs_first, stopping.SERVE_GRACE_SECONDS):
+        serve_all(fields | {"workspace": str(folder_of(workspace)), "inbox": str(folder_of(inbox))}, cron)
 
 
 @app.command()
@@ -325,6 +327,18 @@ def _need_server() -> None:
         raise UserError("PREFECT_API_URL names no server that answers: start one with `prefect server start`")
 
 
+def _ended(flow: Callable[..., Any], *values: Any, **parameters: Any) -> "State":
+    """A flow's final state. Without a Prefect server it has one of its own for its duration."""
+    from prefect.exceptions import TerminationSignal
+
+    stopping.keep_server_until_the_end()
+    try:
+        with prefect_settings.own_server_locked():
+            return cast("State", flow(*values, **parameters, return_state=True))
+    except TerminationSignal as end:
+        raise stopping.Interrupted(end.signal) from end
+
+
 def _outcome(state: "State") -> Any:
     """A flow's result. Raises a fault that the user can mend; any other fault ends the command with code 1."""
     outcome = state.result(raise_on_failure=False)
@@ -337,16 +351,20 @@ def _outcome(state: "State") -> Any:
 
 
 def main() -> None:
-    """Entry point. A fault that the user can mend is one line on stderr and exit code 2.
+    """Entry point. A fault that the user can mend is one line on stderr and exit code 2; a signal's is 130 or 143.
 
     What it writes, its owner alone can read: exports, workspaces, Prefect's database.
     """
     os.umask(os.umask(_PRIVATE) | _PRIVATE)
     try:
-        app()
+        with stopping.interruptible():
+            app()
     except UserError as fault:
         options.say(f"error: {' '.join(str(fault).split())}", err=True)
         sys.exit(2)
+    except stopping.Interrupted as end:
+        sys.stdout.flush()
+        stopping.end_now(end.number)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from rich.table import Table
 from data_contracts import conventions, evaluation, evaluation_details, quarantine
 from data_contracts.manifest import checked_file
 from echoingecg.common import Progress
+from echoingecg.common.running import check_stop
 from tasks.store import Artefact, ArtefactStore, Job
 
 if TYPE_CHECKING:  # each loads SciPy, Prefect or torch: a list of artefacts must not wait for them
@@ -183,6 +184,7 @@ def progress_line(what: str) -> Iterator[Progress]:
         line = bar.add_task(what, total=None)
 
         def listen(done: int, total: int, note: str = "") -> None:
+            check_stop()
             bar.update(line, completed=done, total=total)
 
         yield listen

@@ -187,8 +187,17 @@ def promote(
                 f"gain {endpoint.gain:+.3f} ({endpoint.low:+.3f} to {endpoint.high:+.3f}); {endpoint.records} ECGs of "
                 f"{endpoint.patients} patients, {endpoint.positives} positive"
             )
+    for labels in decision.labels:
+        if labels.vanished or labels.changed:
+            typer.echo(
+                f"{labels.endpoint}: compared on {labels.shared} of the champion's {labels.champion} test labels; "
+                f"{labels.changed} have changed, {labels.vanished} vanished (of {labels.absent_patients} patients who "
+                f"are not tested any more, and of other ECGs), {labels.added} are new"
+            )
     typer.echo(f"{decision.verdict}: {decision.says}")
     typer.echo(path)
+    if decision.verdict == "frozen":
+        raise UserError(f"{over} is frozen: {decision.says}")
 
 
 def import_released(

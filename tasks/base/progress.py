@@ -14,7 +14,8 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed, State
 
-from echoingecg.common import UserError
+from echoingecg.common import Stopped, UserError
+from echoingecg.common.running import check_stop
 
 REPORT_SECONDS = 3.0  # between two reports
 _SERVER_RETRY_SECONDS = 600.0  # nothing is shown for so long after a server did not answer
@@ -40,7 +41,10 @@ def as_task(name: str, function: Callable[Arguments, Outcome]) -> Task[Arguments
     @functools.wraps(function)
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> State:
         try:
+            check_stop()
             outcome = function(*args, **kwargs)
+        except Stopped as fault:
+            return Failed(name="Stopped", message=str(fault), data=fault)
         except UserError as fault:
             return Failed(message=str(fault), data=fault)
         return Completed(message=outcome.message, data=outcome.data, name=outcome.name)
@@ -79,7 +83,8 @@ def only_shown(show: Callable[[], object]) -> None:
 class Reporter:
     """Reports progress to the log, and so to the terminal, and to a Prefect progress artifact.
 
-    A listener for `echoingecg.common.running.Progress`. It reports at most every few seconds, and always the end.
+    A listener for `echoingecg.common.running.Progress`. It reports at most every few seconds, and always the end. It
+    raises Stopped once the process is asked to stop.
     """
 
     def __init__(self, stage: str) -> None:
@@ -89,6 +94,7 @@ class Reporter:
         self.first: int | None = None
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
+        check_stop()
         now = time.monotonic()
         if self.first is None:
             self.first = done

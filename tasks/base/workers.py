@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from echoingecg.common import StoreError, UserError, one_blas_thread
+from echoingecg.common.running import check_stop, spared_from_ctrl_c
 from echoingecg.recipe import ExecutionSettings
 
 if TYPE_CHECKING:
@@ -21,7 +23,8 @@ Map = Callable[[Callable[[Item], Result], Iterable[Item]], Iterator[Result]]
 _BLOCKS_IN_FLIGHT = 2  # for each worker: bounds memory and still hides latency
 _THREADS = 2  # NumPy, hashing and reading let others run; a third thread would wait for the interpreter
 _MIN_BLOCKS_PER_WORKER = 4  # from here on a local cluster is quicker, with the seconds that it takes to start
-_RESULT_TIMEOUT_SECONDS = 60.0  # without a result for so long, ask whether there are workers
+_STOP_SECONDS = 1.0  # until a wait for a worker notices that it is to stop
+_RESULT_TIMEOUT_SECONDS = 60.0  # a multiple of that; without a result for so long, ask whether there are workers
 
 
 @contextmanager
@@ -66,6 +69,7 @@ def local_cluster(workers: int) -> Iterator["LocalCluster"]:
     no_pages: dict[str, list[str]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
     with (
         dask.config.set(no_pages),
+        spared_from_ctrl_c(),
         LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, security=True) as cluster,
     ):
         yield cluster
@@ -115,18 +119,19 @@ def _ordered(submit: Callable[..., Any], result: Callable[[Any], Result], limit:
     return run
 
 
-def _result(client: "Client", future: "Future") -> Result:  # type: ignore[type-var]
+def _result(client: "Client", future: "Future") -> Result:  # type: ignore[type-var,return]
     """The result of one block. Raises StoreError when Dask has given up, and whatever the function raises."""
     from distributed import CancelledError, KilledWorker
     from distributed.comm import CommClosedError
 
     try:
-        while True:
+        for waited in count(start=1):
             try:
-                result: Result = future.result(timeout=_RESULT_TIMEOUT_SECONDS)
+                result: Result = future.result(timeout=_STOP_SECONDS)
                 return result
             except TimeoutError as fault:
-                if not client.nthreads():
+                check_stop()
+                if waited * _STOP_SECONDS % _RESULT_TIMEOUT_SECONDS == 0 and not client.nthreads():
                     raise StoreError("the Dask scheduler has no workers left: start some and run again") from fault
     except KilledWorker as fault:
         raise StoreError("one block after another kills its Dask worker: is there memory enough?") from fault

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -172,22 +172,43 @@ def champion_of(store: ArtefactStore, alias: str) -> Artefact | None:
     return store.named(alias) if alias in store.aliases() else None
 
 
-def promote_if_better(store: ArtefactStore, challenger: Artefact, alias: str, rule: PromotionSettings) -> str:
-    """Moves the alias to the challenger's evaluation if the rule allows it; returns the decision on one line.
+class Outcome(NamedTuple):
+    """What a retrain led to.
 
-    The champion stays where the two cannot be compared, for example when the export has changed the labels of the
-    champion's test ECGs.
+    Attributes:
+        line: the decision in words.
+        is_frozen: whether the champion stays because the two could not be compared.
+        labels: what they were compared on, a row for each endpoint.
+    """
+
+    line: str
+    is_frozen: bool = False
+    labels: tuple[dict[str, Any], ...] = ()
+
+
+def promote_if_better(store: ArtefactStore, challenger: Artefact, alias: str, rule: PromotionSettings) -> Outcome:
+    """Moves the alias to the challenger's evaluation if the rule allows it.
+
+    Where the two cannot be compared the champion stays, frozen: the next challenger will not be compared, either.
     """
     champion = champion_of(store, alias)
     if champion is not None and champion.version == challenger.version:
-        return f"{alias}: {challenger} stays"
+        return Outcome(f"{alias}: {challenger} stays")
     try:
         decision, _ = promote(store, str(challenger), alias, rule)
     except UserError as fault:
-        return f"{alias}: {champion} stays: {fault}"
+        return Outcome(f"{alias}: {champion} is frozen: {fault}; {_way_out(alias, challenger)}", True)
+    labels = tuple(endpoint.model_dump() for endpoint in decision.labels)
+    left_out = [f"{count} {what}" for what in ("changed", "vanished") if (count := sum(row[what] for row in labels))]
+    reason = f"{decision.says} (test labels: {', '.join(left_out)})" if left_out else decision.says
     if decision.verdict == "promote":
-        return f"{alias}: {challenger} takes the place of {champion or 'nobody'}: {decision.says}"
-    return f"{alias}: {champion} stays: {decision.says}"
+        return Outcome(f"{alias}: {challenger} takes the place of {champion or 'nobody'}: {reason}", False, labels)
+    is_frozen = decision.verdict == "frozen"
+    return Outcome(f"{alias}: {champion} {'is frozen' if is_frozen else 'stays'}: {reason}", is_frozen, labels)
+
+
+def _way_out(alias: str, challenger: Artefact) -> str:
+    return f"look at both reports; 'echoingecg artefacts alias {alias} {challenger}' puts the new student in its place"
 
 
 def promote(
@@ -207,7 +228,7 @@ def promote(
         The decision, and the file that holds it.
 
     Raises:
-        UserError: no such student, both are the same, or they were not evaluated on the same test ECGs.
+        UserError: no such student, both are the same, or the champion has no test prediction.
     """
     check_alias(alias)
     locks = store.workspace.artefacts / ".locks"
@@ -233,26 +254,35 @@ def _decide(
     alias: str,
     rule: PromotionSettings,
 ) -> monitoring.Decision:
-    from echoingecg.evaluation.compare import compare_students, decide_promotion  # scikit-learn
+    from echoingecg.evaluation.compare import compare_students, decide_promotion, frozen, shared_labels  # scikit-learn
 
     compared: tuple[monitoring.EndpointComparison, ...] = ()
-    is_promoted, reason = True, f"there was no '{alias}' before"
+    labels: tuple[monitoring.SharedLabels, ...] = ()
+    verdict: Literal["promote", "keep", "frozen"] = "promote"
+    reason = f"there was no '{alias}' before"
     if old is not None:
         if old.version == new.version:
             raise StoreError(f"{new} is '{alias}' already")
-        compared = compare_students(
-            evaluation.PREDICTIONS.read(old.folder), evaluation.PREDICTIONS.read(new.folder), rule
-        )
-        is_promoted, reason = decide_promotion(compared, rule)
+        tables = evaluation.PREDICTIONS.read(old.folder), evaluation.PREDICTIONS.read(new.folder)
+        compared, labels = compare_students(*tables, rule), shared_labels(*tables, rule)
+        if why := frozen(labels, rule):
+            verdict, reason = (
+                "frozen",
+                f"{why}, promotion.least_shared asks for {rule.least_shared:.0%}; {_way_out(alias, new)}",
+            )
+        else:
+            is_promoted, reason = decide_promotion(compared, rule)
+            verdict = "promote" if is_promoted else "keep"
     return monitoring.Decision(
         alias=alias,
-        verdict="promote" if is_promoted else "keep",
+        verdict=verdict,
         says=reason,
         rule=rule.model_dump(mode="json"),
         champion=str(old) if old else "",
         challenger=str(new),
         lineage={str(item): store.lineage(item) for item in (old, new) if item},
         compared=compared,
+        labels=labels,
         decided=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

@@ -1,6 +1,6 @@
 """Champion and challenger: the paired bootstrap against a slow one, and the rule against known cases."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +9,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from data_contracts.monitoring import EndpointComparison
 from echoingecg.common import UserError
-from echoingecg.evaluation.compare import compare_students, decide_promotion
+from echoingecg.evaluation.compare import compare_students, decide_promotion, frozen, shared_labels
 from echoingecg.recipe.evaluation import PromotionSettings
 from helpers.cases.predictions import predictions
 
@@ -53,13 +53,62 @@ def test_company_and_order_do_not_matter() -> None:
     assert compare_students(old, shuffled, rule) == compare_students(old, new, rule)
 
 
-def test_other_test_patients_or_labels_are_no_comparison() -> None:
+def without(table: pa.Table, records: Collection[str]) -> pa.Table:
+    return table.filter([name not in records for name in table["record_id"].to_pylist()])
+
+
+def test_one_more_ecg_of_a_test_patient_costs_the_ecg_whose_place_it_takes() -> None:
+    """Patient p3's echo now goes with a new ECG; the other 119 are compared as if r6 had never been there."""
+    rule, old, new = PromotionSettings(draws=50), predictions(0.5), predictions(1.5)
+    names = ["r120" if name == "r6" else name for name in new["record_id"].to_pylist()]
+    moved = new.set_column(new.schema.get_field_index("record_id"), "record_id", pa.array(names))
+    assert compare_students(old, moved, rule) == compare_students(without(old, {"r6"}), without(new, {"r6"}), rule)
+    (labels,) = shared_labels(old, moved, rule)
+    counts = {"champion": 120, "shared": 119, "changed": 0, "vanished": 1, "absent_patients": 0, "added": 1}
+    assert labels.model_dump() == {"endpoint": "e"} | counts
+    assert frozen((labels,), rule) == ""
+
+
+def test_a_withdrawn_patient_is_counted_and_left_out() -> None:
+    rule, old, new = PromotionSettings(draws=50), predictions(0.5), predictions(1.5)
+    gone = {"r6", "r7"}
+    assert compare_students(old, without(new, gone), rule) == compare_students(without(old, gone), new, rule)
+    (labels,) = shared_labels(old, without(new, gone), rule)
+    assert (labels.shared, labels.vanished, labels.absent_patients, labels.added) == (118, 2, 1, 0)
+
+
+def test_a_corrected_label_counts_for_both() -> None:
+    rule, old, new = PromotionSettings(draws=50), predictions(0.5), predictions(1.5)
+    label = old["label"].to_numpy().copy()
+    label[:3] = 1 - label[:3]
+    (compared_now,) = compare_students(old, predictions(1.5).set_column(5, "label", pa.array(label)), rule)
+    assert compared_now.champion == pytest.approx(roc_auc_score(label, old["score"]))
+    assert compared_now.challenger == pytest.approx(roc_auc_score(label, new["score"]))
+    (labels,) = shared_labels(old, predictions(1.5).set_column(5, "label", pa.array(label)), rule)
+    assert (labels.shared, labels.changed, labels.vanished) == (120, 3, 0)
+
+
+@pytest.mark.parametrize(
+    ("new", "left", "is_frozen"),
+    [
+        (predictions(1.0, patients=30), 60, False),
+        (predictions(1.0, patients=29), 58, True),
+        (predictions(1.0, split="train"), 0, True),
+        (predictions(1.0, endpoint=["another"] * 120), 0, True),
+    ],
+)
+def test_a_champion_is_frozen_when_less_than_half_of_its_labels_are_left(
+    new: pa.Table, left: int, is_frozen: bool
+) -> None:
     rule, old = PromotionSettings(), predictions(0.5)
-    turned = predictions(1.0, label=np.array([1 - one for one in old["label"].to_pylist()], np.int8))
-    trained_on = predictions(1.0, split="train")
-    for new, lacks in ((predictions(1.0, patients=59), 120), (turned, 120), (trained_on, 120)):
-        with pytest.raises(UserError, match=rf"lacks \d+ of the champion's {lacks} test labels"):
-            compare_students(old, new, rule)
+    (labels,) = shared_labels(old, new, rule)
+    assert labels.shared == left
+    assert frozen((labels,), rule) == (f"e: {left} of the champion's 120 test labels are left" if is_frozen else "")
+    assert bool(frozen((labels,), PromotionSettings(least_shared=0))) is (left == 0), "without any, there is no measure"
+
+
+def test_an_unknown_protocol_is_refused() -> None:
+    old = predictions(0.5)
     with pytest.raises(UserError, match="no test prediction under protocol 'tea'"):
         compare_students(old, old, PromotionSettings(protocol="tea"))
 

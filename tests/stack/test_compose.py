@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from echoingecg.common import UserError
+from flows.stopping import SERVE_GRACE_SECONDS
 from tests.stack import stack
 from tests.stack.compose import FILE, ROOT, service
 from tests.stack.passwords import EXAMPLE, kept_passwords, random_passwords
@@ -51,6 +52,12 @@ def test_image_installs_the_lock_file_and_is_not_root() -> None:
     lines = (ROOT / "Dockerfile").read_text()
     assert lines.count("--constraint constraints.txt") == lines.count("pip install") == 2
     assert lines.split("\nUSER ")[-1].startswith("10001:10001\n")
+
+
+def test_what_runs_our_code_has_time_to_end_by_itself() -> None:
+    ours = [told for told in SERVICES.values() if told["image"].startswith("echoingecg:")]
+    assert ours
+    assert all(int(told["stop_grace_period"].removesuffix("s")) > SERVE_GRACE_SECONDS for told in ours)
 
 
 @each

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from echoingecg.common import ContractError, TrainingError
+from echoingecg.common import ContractError, Stopped, TrainingError, running
 from echoingecg.student.checkpoint import FILENAME, load_checkpoint
 from echoingecg.student.data.pairs import EchoPairs, Pairs, TextPairs, TrainingData
 from echoingecg.student.store import save
@@ -82,6 +82,28 @@ def test_a_stop_after_any_step_changes_nothing(undisturbed, tmp_path):
         with pytest.raises(Killed):
             train(training_data(), settings(), ONE_THREAD, tmp_path / str(step), kill_at(step))
         assert_same(train(training_data(), settings(), ONE_THREAD, tmp_path / str(step)), undisturbed)
+
+
+@pytest.mark.parametrize("step", [1, 3, 5])
+def test_a_training_that_is_asked_to_stop_leaves_a_checkpoint_of_that_step(undisturbed, tmp_path, step):
+    """The recipe wants none that early."""
+
+    def ask(done: int, total: int, note: str = "") -> None:
+        if done == step:
+            running.ask_to_stop()
+        running.check_stop()
+
+    data, rare = training_data(), settings(checkpoint_steps=1000)
+    try:
+        with pytest.raises(Stopped):
+            train(data, rare, ONE_THREAD, tmp_path, ask)
+    finally:
+        running.forget_stop()
+    assert load_file(tmp_path / FILENAME)
+    steps = []
+    resumed = train(data, rare, ONE_THREAD, tmp_path, lambda done, total, note="": steps.append(done))
+    assert steps[0] == step + 1
+    assert_same(undisturbed, resumed)
 
 
 def test_torn_and_foreign_checkpoints_are_ignored(undisturbed, tmp_path):

@@ -57,6 +57,24 @@ def test_the_alias_moves_to_the_better_and_stays_otherwise(store: ArtefactStore)
         promote(store, f"student-{better.manifest.inputs['student']}", "production", RULE)
 
 
+def test_a_champion_that_cannot_be_compared_is_frozen_with_a_way_out(store: ArtefactStore) -> None:
+    """The next export holds other test patients: promote and retrain say so, and what to type."""
+    first, other = judged(store, "a", 0.5), judged(store, "b", 1.5)
+    promote(store, str(first), "production", RULE)
+    student = publish(store, dataclasses.replace(STUDENT, recipe={"name": "c"}))
+    table = predictions(1.5, patient_id=[f"q{number}" for number in range(120)])
+    alien = publish(store, Plan("evaluation", 2, 1, {"skill": 3}, {}, {"student": student.version}), table)
+    decision, path = promote(store, str(alien), "production", RULE)
+    assert (decision.verdict, store.aliases()["production"]) == ("frozen", str(first))
+    (labels,) = Decision.model_validate_json(path.read_bytes()).labels
+    assert (labels.shared, labels.vanished, labels.absent_patients) == (0, 120, 60)
+    outcome = promoting.promote_if_better(store, alien, "production", RULE)
+    assert outcome.is_frozen
+    assert f"production: {first} is frozen: e: 0 of the champion's 120 test labels are left" in outcome.line
+    assert f"'echoingecg artefacts alias production {alien}'" in outcome.line
+    assert not promoting.promote_if_better(store, other, "production", RULE).is_frozen
+
+
 def test_an_alias_that_another_machine_has_moved_meanwhile_stays(
     store: ArtefactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

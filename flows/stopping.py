@@ -1,0 +1,155 @@
+"""How a process ends that is asked to: by Ctrl-C (SIGINT), or by SIGTERM as `docker stop` and batch queues send it.
+
+A command ends at once. A flow cannot: its stages run in threads, which a signal does not reach. It asks the stages to
+stop, which they do with their next report of progress, the student with a checkpoint. Whatever takes longer is cut off:
+everything that is written is safe against a kill, so the next run goes on from there. `serve` ends after its runs.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import NoReturn
+
+import psutil
+
+GRACE_SECONDS = 7.0  # from the signal to the end; Docker kills after 10, others later
+SERVE_GRACE_SECONDS = 8.5  # `serve` waits for its runs, then says good-bye to the server
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_POLL_SECONDS = 0.1
+_STDERR = 2  # file descriptor: a buffer's lock may be held by the code that the signal has met
+_OVER_128 = 128  # a shell's exit code of a process that a signal has ended is higher by this
+_SERVER_CODE = """
+import os, runpy, sys, threading
+threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(0)), daemon=True).start()
+runpy.run_module("uvicorn", run_name="__main__", alter_sys=True)
+"""
+
+
+_is_command = False  # one line on stderr; elsewhere, as in a worker's run, the log goes to the server
+
+
+class Interrupted(BaseException):
+    """A signal has asked this process to end. No `except Exception` holds it up.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        """130 for SIGINT, 143 for SIGTERM."""
+        return _OVER_128 + self.number
+
+    def __str__(self) -> str:
+        return (
+            f"stopped by {signal.Signals(self.number).name}: run again, it goes on from its last commit or checkpoint"
+        )
+
+
+@contextmanager
+def interruptible(first: Callable[[int], None] = lambda number: None, grace: float = GRACE_SECONDS) -> Iterator[None]:
+    """Raises Interrupted in the main thread as soon as a signal comes: for a command.
+
+    After a second Ctrl-C, or when the time is over, the process ends. Signals that it was told to ignore, as by nohup,
+    stay ignored.
+
+    Args:
+        first: called with the signal's number before that.
+        grace: s, from the signal to the end.
+    """
+    global _is_command
+    received: list[int] = []
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if received.count(signal.SIGINT) > 1:
+            end_now(number)
+        _end_after(grace, number)
+        first(number)
+        raise Interrupted(number)
+
+    handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, answer) for number in handled}
+    _is_command = True
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def ask_stages_to_stop(number: int) -> None:
+    """Asks the stages of this process to stop, after a signal of that number. When the time is over, it ends."""
+    from echoingecg.common import running  # NumPy: not for --help
+
+    running.ask_to_stop()
+    _end_after(GRACE_SECONDS, number)
+
+
+def _end_after(seconds: float, number: int) -> None:
+    if _is_command:
+        logging.disable(logging.ERROR)
+    watch = threading.Timer(seconds, end_now, [number])
+    watch.daemon = True
+    watch.start()
+
+
+def end_now(number: int) -> NoReturn:
+    """Ends the process, with a line on stderr. What it has started ends with it: each child watches for that."""
+    end = Interrupted(number)
+    os.write(_STDERR, f"{end}\n".encode())
+    os._exit(end.exit_code)
+
+
+def end_runs_first(number: int) -> None:
+    """Sends SIGTERM to the runs that this process has started, and waits until they have ended. For `serve`."""
+    runs = psutil.Process().children()
+    for run in runs:
+        with suppress(psutil.NoSuchProcess):
+            run.send_signal(signal.SIGTERM)
+    end = time.monotonic() + GRACE_SECONDS
+    while time.monotonic() < end and any(map(_is_alive, runs)):
+        time.sleep(_POLL_SECONDS)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def keep_server_until_the_end() -> None:
+    """Starts a run's own Prefect server in a session of its own, so that Ctrl-C at a terminal does not reach it.
+
+    It would end before the run could tell it how the run ended. It ends with this process, even if that is killed.
+    """
+    from prefect.server.api.server import SubprocessASGIServer
+
+    start = SubprocessASGIServer._run_uvicorn_command
+
+    def apart(server: SubprocessASGIServer) -> "subprocess.Popen[bytes]":
+        real = subprocess.Popen
+
+        def popen(args: list[str], env: dict[str, str]) -> "subprocess.Popen[bytes]":
+            assert args[1:3] == ["-m", "uvicorn"]
+            command = [args[0], "-c", _SERVER_CODE, *args[3:]]
+            return real(command, env=env, stdin=subprocess.PIPE, start_new_session=True)
+
+        subprocess.Popen = popen  # type: ignore[assignment,misc]
+        try:
+            return start(server)
+        finally:
+            subprocess.Popen = real  # type: ignore[misc]
+
+    SubprocessASGIServer._run_uvicorn_command = apart  # type: ignore[assignment,method-assign]
