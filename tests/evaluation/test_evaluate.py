@@ -265,7 +265,14 @@ def test_counts(tmp_path: Path) -> None:
         "metrics": len(PROTOCOLS) * (31 + 3 * 8),
         "figures": figures,
     }
-    assert notes == ["ECGs embedded", "typicality", "endpoint LVEF below 50 %", "measures", "figures and report"]
+    assert notes == [
+        "ECGs embedded",
+        "typicality",
+        "endpoint LVEF below 50 %",
+        "measures",
+        "the teacher's own reading",
+        "figures and report",
+    ]
 
 
 @pytest.mark.parametrize("patients", [1, 2, 4, 5, 12])

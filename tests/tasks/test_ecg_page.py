@@ -43,16 +43,18 @@ from pathlib import Path
 from prefect import task
 from prefect.client.orchestration import get_client
 from prefect.testing.utilities import prefect_test_harness
-from tasks.store import ArtefactStore
+from flows.request import find_recipe
+from tasks.store import ArtefactStore, Job
 from tasks import ecg, teacher
 from tasks.base.workspace import Workspace
 
 workspace = Workspace(Path(sys.argv[1]))
+job = Job(find_recipe("smoke", []), workspace, Path())
 
 @task(persist_result=False)
 def look():
-    ecg._show(workspace, ArtefactStore(workspace).get(sys.argv[2]))
-    teacher._show(workspace, ArtefactStore(workspace).get(sys.argv[3]))
+    ecg._show(job, {}, ArtefactStore(workspace).get(sys.argv[2]))
+    teacher._show(job, {}, ArtefactStore(workspace).get(sys.argv[3]))
 
 with prefect_test_harness(server_startup_timeout=300):
     look()

@@ -12,6 +12,7 @@ from pydicom.data import get_testdata_file
 from data_contracts.catalog import ECHOES, MEASUREMENTS
 from data_contracts.teacher import CLIPS, CONTACT_SHEET
 from helpers.cases.command_line import call
+from helpers.cases.republished import republish
 from helpers.cases.stage_runs import Run
 from tasks.teacher import contact_sheet, embedding_map, write_sheet
 
@@ -51,6 +52,7 @@ def test_the_map_takes_another_measurement_where_there_is_no_lvef(copied: Run) -
     table = MEASUREMENTS.read(folder)
     with_lvef = embedding_map(copied.job.workspace, teacher)
     MEASUREMENTS.write(table.filter(np.array(table["measurement"]) != "lvef"), folder)
+    republish(folder)
     without = embedding_map(copied.job.workspace, teacher)
     assert without is not None
     assert without != with_lvef

@@ -53,7 +53,7 @@ def test_the_student_is_that_of_the_videos_byte_for_byte(tmp_path: Path, monkeyp
     vectors = write_embeddings(videos.job, table)
     assert vectors == videos.artefacts["teacher"].manifest.counts["frames"] == pq.read_metadata(table).num_rows
     assert stat.S_IMODE(table.stat().st_mode) == 0o600
-    for reader in ("tasks.ingest.blocks.read_checked", "echoingecg.teacher.networks.kind.load_teacher"):
+    for reader in ("tasks.ingest.blocks.clip_blocks", "echoingecg.teacher.networks.kind.load_teacher"):
         monkeypatch.setattr(reader, lambda *_: pytest.fail("a clip or a network was opened"))
     tabled = run_stages(smoke_job(tmp_path, "tabled", f"teacher.model=table:{table}"))
     both = (videos, tabled)

@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.request import find_recipe, make_job
+from flows.request import find_recipe
+from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import Run, run_stages
 from helpers.paths import ROOT
 from helpers.servers.prefect_server import Server, process, server_at, serving, started, wait_for
@@ -64,7 +65,7 @@ def running(undisturbed: Run, workspace: Path, server: Server | None, simulated:
     environment.pop("PREFECT_API_URL", None)
     environment |= server.environment if server else {}
     words = [word for override in OVERRIDES for word in ("--set", override)]
-    words += [] if simulated else ["--export", str(undisturbed.job.export)]
+    words += [] if simulated else ["--export", str(undisturbed.job.export), "--public-data"]
     log = workspace.parent / "run.log"
     log.unlink(missing_ok=True)
     command = (sys.executable, "-m", "flows.cli.main", "run", "smoke", "--workspace", str(workspace), *words)
@@ -130,7 +131,12 @@ def test_a_signal_during_training_leaves_a_checkpoint(
 def test_serve_lets_its_run_leave_a_checkpoint(undisturbed: Run, number: signal.Signals, tmp_path: Path) -> None:
     server, workspace = server_at(tmp_path), tmp_path / "workspace"
     overrides = [{"field": field, "value": value} for field, value in SETTINGS.items()]
-    arguments = {"recipe": "smoke", "workspace": str(workspace), "export": str(undisturbed.job.export)}
+    arguments = {
+        "recipe": "smoke",
+        "workspace": str(workspace),
+        "export": str(undisturbed.job.export),
+        "public_data": True,
+    }
     with started(server, tmp_path):
         with serving(server, tmp_path, "smoke", "--workspace", str(workspace)) as serve:
             run = server.start_run("distil/distil", **arguments, overrides=overrides)
@@ -149,7 +155,12 @@ def test_serve_lets_its_run_leave_a_checkpoint(undisturbed: Run, number: signal.
 def test_a_run_that_is_cancelled_in_the_ui_leaves_a_checkpoint(undisturbed: Run, tmp_path: Path) -> None:
     server, workspace = server_at(tmp_path), tmp_path / "workspace"
     overrides = [{"field": field, "value": value} for field, value in SETTINGS.items()]
-    arguments = {"recipe": "smoke", "workspace": str(workspace), "export": str(undisturbed.job.export)}
+    arguments = {
+        "recipe": "smoke",
+        "workspace": str(workspace),
+        "export": str(undisturbed.job.export),
+        "public_data": True,
+    }
     with started(server, tmp_path), serving(server, tmp_path, "smoke", "--workspace", str(workspace)):
         run = server.start_run("distil/distil", **arguments, overrides=overrides)
         wait_for(lambda: " - student: " in (tmp_path / "serve.log").read_text(), "the student", PATIENCE)

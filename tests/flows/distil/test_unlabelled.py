@@ -12,6 +12,7 @@ from flows.request import find_recipe
 from helpers.cases.command_line import call
 from helpers.cases.hospital import generic_export, mimic_export
 from helpers.cases.public_jobs import make_job
+from helpers.cases.republished import republish
 from helpers.cases.stage_runs import Run, run_stages
 from tasks.label_check import check_labels, check_measurements
 from tasks.store import Job
@@ -83,6 +84,7 @@ def test_each_side_needs_one_label(copied: Run) -> None:
     labels = pairs.LABELS.read(paired.folder)
     keep = [split != "test" for split in labels["split"].to_pylist()]
     pairs.LABELS.write(labels.filter(keep), paired.folder)
+    republish(paired.folder)
     with pytest.raises(UserError, match=r"endpoint 'LVEF < 40 %' \(lvef in %\) on the test side has no label, nor"):
         check_labels(copied.job, copied.artefacts, paired)
 

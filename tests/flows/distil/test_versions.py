@@ -149,7 +149,7 @@ def _column(run: Run, stage: Stage, table: str, name: str) -> list:
 
 def test_a_deleted_pool_comes_back_from_its_stage(copied: Run) -> None:
     shutil.rmtree(copied.job.workspace.pools / "ecg")
-    with pytest.raises(StoreError, match="run again from its stage"):
+    with pytest.raises(StoreError, match="run again with --from ecg"):
         Pool.read(copied.job.workspace, copied.artefacts["ecg"].manifest.run.pool)
     run = run_stages(job_like(copied, start_from="ecg"), "catalog", "ecg")
     assert run.content["ecg"] == copied.content["ecg"]

@@ -191,5 +191,6 @@ def test_verify_counts_a_damaged_manifest_among_the_faults(copied: Run) -> None:
     artefact = copied.job.store.get(str(copied.artefacts["student"]))
     (artefact.folder / "manifest.json").write_bytes(b"")
     found = verify_artefacts(copied.job.store, [], False, lambda *_: None)
-    assert len(found) == 6
+    assert len(found) >= 6
+    assert sum(bool(faults) for faults in found.values()) == 1
     assert "manifest.json is damaged" in found[str(artefact)][0]
