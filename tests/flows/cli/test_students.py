@@ -55,8 +55,8 @@ def test_a_student_of_other_signals_is_refused_in_one_line(
         lambda: Reader.without_card(student.folder, demo.ecg),
         lambda: echoingecg.load(str(student), workspace=root),
         lambda: echoingecg.load(tmp_path / "elsewhere"),
-        lambda: drift_job(demo, export, str(student), str(root)),
-        lambda: evaluate_job(export, str(student), "", False, str(root), []),
+        lambda: drift_job(demo, export, str(student), str(root), True),
+        lambda: evaluate_job(export, str(student), "", False, str(root), [], True),
     )
     for use in uses:
         use()

@@ -77,6 +77,7 @@ def place(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("typed", "code", "why"),
     [
