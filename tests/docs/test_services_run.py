@@ -50,7 +50,7 @@ STAYS = {  # by what they begin with: what a program that runs until it is stopp
     ("prefect", "worker", "start"): "started!",
     ("dask", "worker"): "Registered to",
     ("python", "-m", "http.server"): "Serving HTTP",
-    ("echoingecg", "serve"): "being served",
+    ("echoingecg", "serve"): "Ctrl-C ends it",
 }
 MAKE = (("make", "docs"), ("make", "sbom"), ("make", ".env"), ("make", "flow"))
 ALONE = (  # want no server
