@@ -50,7 +50,6 @@ Leads = Annotated[
 # By kind of output: its first bytes, and the folders of a workspace in which nobody but a run may write.
 _STARTS = {"Parquet": b"PAR1", "PNG": b"\x89PNG"}
 _OF_RUNS = ("artefacts", "pools", "private", "shared_store", "decisions", "drift", "exports", "scratch")
-_MANIFEST = "manifest.json"
 
 
 def check_output(path: Path, kind: str, workspace: str = "workspace") -> Path:
@@ -61,6 +60,8 @@ def check_output(path: Path, kind: str, workspace: str = "workspace") -> Path:
     Raises:
         UserError: something else is there, or the place belongs to published artefacts or to a run.
     """
+    from data_contracts.manifest import FILENAME  # pydantic: not for --help
+
     if path.exists() and not path.is_file():
         raise UserError(f"{path}: not a regular file: nothing is written there")
     if path.is_file():
@@ -69,7 +70,7 @@ def check_output(path: Path, kind: str, workspace: str = "workspace") -> Path:
         if start and start != _STARTS[kind]:
             raise UserError(f"{path}: is there, and is no {kind} file: it is not replaced, choose another name")
     place, root = path.resolve(), Path(workspace).expanduser().resolve()
-    if any(place.is_relative_to(root / name) for name in _OF_RUNS) or (place.parent / _MANIFEST).exists():
+    if any(place.is_relative_to(root / name) for name in _OF_RUNS) or (place.parent / FILENAME).exists():
         raise UserError(f"{path}: among the published artefacts or a run's own files, choose another place")
     return path
 

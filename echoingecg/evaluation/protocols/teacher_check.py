@@ -138,11 +138,25 @@ def _prompted(question: Endpoint, mean: np.ndarray, encode_text: EncodeText) -> 
     return np.asarray(positive - negative, dtype=np.float64)
 
 
-def _probed(mean: np.ndarray, target: np.ndarray, patients: np.ndarray, strengths: Sequence[float]) -> np.ndarray:
-    """Ridge regression on the mean vectors, each study predicted without its patient: (s,) float64."""
-    folds = GroupKFold(min(_FOLDS, len(np.unique(patients))))
-    model = make_pipeline(StandardScaler(), RidgeCV(strengths))
-    return np.asarray(cross_val_predict(model, mean.astype(np.float64), target, groups=patients, cv=folds))
+def _by_method(
+    prompted: np.ndarray | None,
+    known: np.ndarray,
+    mean: np.ndarray,
+    target: np.ndarray,
+    owners: np.ndarray,
+    settings: EvaluationSettings,
+) -> dict[str, np.ndarray]:
+    """What each method reads in the measured studies: by prompts, and by a probe where there are two patients.
+
+    The probe is ridge regression on the mean vectors; each study is predicted without its patient.
+    """
+    read = {} if prompted is None else {PROMPTS: prompted[known]}
+    if (patients := len(np.unique(owners))) > 1:
+        folds = GroupKFold(min(_FOLDS, patients))
+        model = make_pipeline(StandardScaler(), RidgeCV(settings.ridge))
+        predicted = cross_val_predict(model, mean[known].astype(np.float64), target, groups=owners, cv=folds)
+        read[PROBE] = np.asarray(predicted)
+    return read
 
 
 def _question_rows(
@@ -157,10 +171,8 @@ def _question_rows(
     label, owners = label[known], patients[known]
     if len(np.unique(label)) < 2:
         return
-    scores = {} if prompted is None else {PROMPTS: prompted[known]}
-    if len(np.unique(owners)) > 1:
-        scores[PROBE] = _probed(mean[known], label.astype(np.float64), owners, settings.ridge)
     group = bootstrap.Patients.from_names(owners)
+    scores = _by_method(prompted, known, mean, label.astype(np.float64), owners, settings)
     enough = min(group.count_among(label == value) for value in (0, 1)) >= _LEAST_OF_A_CLASS
     for method, score in scores.items():
         metrics = classification.binary_metrics(label, score, label, group)
@@ -181,11 +193,8 @@ def _number_rows(
     measured, owners = value[known], patients[known]
     if not len(measured):
         return
-    predicted = {} if prompted is None else {PROMPTS: prompted[known]}
     group = bootstrap.Patients.from_names(owners)
-    if group.count > 1:
-        predicted[PROBE] = _probed(mean[known], measured, owners, settings.ridge)
-    for method, values in predicted.items():
+    for method, values in _by_method(prompted, known, mean, measured, owners, settings).items():
         metrics = classification.regression_metrics(measured, values, group)
         wanted = {
             classification.PEARSON: metrics[classification.PEARSON],
