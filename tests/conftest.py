@@ -1,7 +1,6 @@
 """Fixtures that every test may use: golden numbers, real recordings, a run of the smoke recipe, a browser."""
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,22 +93,21 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(export: Path, tmp_path_factory: pytest.TempPathFactory) -> "Run":
-    """An undisturbed run. Copy its workspace before changing it."""
+def finished(export: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Run"]:
+    """An undisturbed run. Copy its workspace before changing it: which tests share it is not known beforehand."""
     from flows.request import find_recipe
     from helpers.cases.public_jobs import make_job
     from helpers.cases.stage_runs import run_stages
 
     workspace = tmp_path_factory.mktemp("undisturbed") / "workspace"
-    return run_stages(make_job(find_recipe("smoke", []), str(export), str(workspace)))
+    run = run_stages(make_job(find_recipe("smoke", []), str(export), str(workspace)))
+    yield run
+    assert sorted(map(str, run.job.store.here())) == sorted(map(str, run.artefacts.values())), "a test changed it"
 
 
 @pytest.fixture
 def copied(finished: "Run", tmp_path: Path) -> "Run":
     """The undisturbed run in a workspace of its own."""
-    from helpers.cases.public_jobs import make_job
-    from helpers.cases.stage_runs import Run
+    from helpers.cases.stage_runs import copy_of
 
-    workspace = tmp_path / "workspace"
-    shutil.copytree(finished.job.workspace.root, workspace)
-    return Run(make_job(finished.job.recipe, str(finished.job.export), str(workspace)), finished.artefacts, {})
+    return copy_of(finished, tmp_path / "workspace")

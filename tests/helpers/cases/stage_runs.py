@@ -1,10 +1,13 @@
 """Runs the six stages as plain functions, in one process or in one that is to be killed."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from data_contracts.conventions import UPSTREAM, Stage
+from helpers.cases.public_jobs import make_job
 from helpers.paths import TESTS
 from tasks.all_stages import WORKS
 from tasks.store import Artefact, Job
@@ -36,6 +39,12 @@ def run_stages(job: Job, *stages: Stage) -> Run:
         inputs = {above: artefacts[above] for above in UPSTREAM[stage]}
         artefacts[stage], cached[stage] = WORKS[stage].run(job, inputs)
     return Run(job, artefacts, cached)
+
+
+def copy_of(run: Run, workspace: Path) -> Run:
+    """The run in a workspace of its own, which does not exist yet."""
+    shutil.copytree(run.job.workspace.root, workspace)
+    return Run(make_job(run.job.recipe, str(run.job.export), str(workspace)), run.artefacts, {})
 
 
 def run_and_kill(job: Job, recipe: str, stage: Stage, after: int) -> None:

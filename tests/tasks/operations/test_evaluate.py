@@ -19,7 +19,7 @@ from echoingecg.simulator.export import simulate
 from flows.request import find_recipe
 from helpers.cases.public_jobs import make_job
 from helpers.cases.released_files import write_case
-from helpers.cases.stage_runs import Run
+from helpers.cases.stage_runs import Run, copy_of
 from tasks.all_stages import WORKS
 from tasks.operations.evaluate import JudgedCohort, judge_cohort, student_to_judge
 from tasks.operations.students import find_student
@@ -27,6 +27,12 @@ from tasks.store import Artefact, ArtefactStore, Job
 from tasks.student import ReleasedFiles, import_released
 
 QUICK = ["evaluation.stress_ecgs=0", "evaluation.bootstrap_draws=20", "evaluation.few_shot.cases=[]"]
+
+
+@pytest.fixture(scope="module")
+def finished(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The undisturbed run in a workspace for this file, into which cohorts are judged."""
+    return copy_of(finished, tmp_path_factory.mktemp("judging") / "workspace")
 
 
 @pytest.fixture(scope="module")
