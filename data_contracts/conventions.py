@@ -4,6 +4,7 @@ Shape legend: record = one ECG, lead = 12, time = samples, frame = one echo imag
 study = one echo examination, dim = shared embedding width.
 """
 
+from collections.abc import Iterable
 from typing import Literal, get_args
 
 Stage = Literal["catalog", "ecg", "teacher", "pairs", "student", "evaluation"]
@@ -17,6 +18,29 @@ UPSTREAM: dict[Stage, tuple[Stage, ...]] = {
     "student": ("ecg", "teacher", "pairs"),
     "evaluation": ("ecg", "teacher", "pairs", "student"),
 }
+
+# Whose data something was made of. An export states it in ORIGIN_FILE; a teacher's weights may have one beside them.
+ORIGINS: dict[str, str] = {
+    "simulated": "simulated patients",
+    "public": "patients of public data",
+    "hospital": "patients of a hospital",
+    "not stated": "patients that are not stated",
+}
+NOT_STATED = "not stated"
+ORIGIN_FILE = "data_origin.json"  # {"origin": one of ORIGINS}
+_AND = " and "
+
+
+def merged_origins(origins: Iterable[str]) -> str:
+    """Names several origins, in the order of ORIGINS: `public and hospital`."""
+    named = {part for origin in origins for part in origin.split(_AND)}
+    return _AND.join(origin for origin in ORIGINS if origin in named)
+
+
+def origin_in_words(origin: str) -> str:
+    """Says whose data: `patients of public data and patients of a hospital`."""
+    return _AND.join(ORIGINS.get(part, part) for part in origin.split(_AND))
+
 
 # The order of MIMIC-IV-ECG and of the released EchoingECG weights: aVF comes BEFORE aVL, unlike in the clinical
 # order. Always map leads by name.

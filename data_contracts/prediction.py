@@ -14,6 +14,7 @@ from typing import Any, Literal, Self, get_args
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from data_contracts.conventions import NOT_STATED, origin_in_words
 from data_contracts.quarantine import REASONS
 from data_contracts.tables import TableContract, column
 
@@ -141,6 +142,15 @@ class ReadingCard(_CardPart):
         (), description="endpoints of which each implies the next, such as LVEF < 30 %, < 40 %, < 50 %"
     )
     numbers: tuple[NumberReading, ...] = ()
+    trained_on: str = Field(NOT_STATED, description="whose ECGs the student learned from, of conventions.ORIGINS")
+    teacher_trained_on: str = Field(NOT_STATED, description="whose echoes its teacher learned from")
+    judged_on: str = Field(NOT_STATED, description="whose ECGs the card was made on")
+
+    @property
+    def origins(self) -> str:
+        """Whose data student, teacher and card were made on, as a sentence."""
+        student, teacher, card = map(origin_in_words, (self.trained_on, self.teacher_trained_on, self.judged_on))
+        return f"Trained on ECGs of {student}, by a teacher of echoes of {teacher}; thresholds are of {card}."
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -187,6 +197,9 @@ _FILE = column("file", pa.string(), "as it was named, or found in the folder tha
 _REFUSAL = (
     column("reason", pa.string(), "why the file was refused: data_contracts.quarantine.REASONS", optional=True),
     column("detail", pa.string(), "what was found in it", optional=True),
+)
+_TRAINED_ON = column(
+    "trained_on", pa.string(), "whose ECGs the student learned from: conventions.ORIGINS", optional=True
 )
 _FINDINGS = column(
     "findings", pa.list_(pa.string()), "quality findings of the recording and of its leads", optional=True
@@ -243,6 +256,7 @@ READINGS = TableContract(
             optional=True,
         ),
         _FINDINGS,
+        _TRAINED_ON,
         *_REFUSAL,
     ),
     _checks,
@@ -265,6 +279,7 @@ NUMBERS = TableContract(
         column("advice", pa.string(), "predict: the value may stand for the echo's; refer: to echo", optional=True),
         column("doubts", pa.list_(pa.string()), "why it is referred: " + ", ".join(NUMBER_DOUBTS), optional=True),
         _FINDINGS,
+        _TRAINED_ON,
         *_REFUSAL,
     ),
     lambda check: {

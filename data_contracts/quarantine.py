@@ -27,6 +27,7 @@ REASONS: dict[str, str] = {
     "implausible": "amplitudes are outside what an ECG can be",
     "poor_quality": "the recipe refuses recordings with such a quality finding",
     "not_a_cine": "a still, a strip, an M-mode or another image without moving frames",
+    "no_frame_rate": "the clip does not state its frames a second, by which the recipe takes them",
     "unwanted_view": "the recipe leaves out clips of this view or mode",
     "no_pixel_data": "the DICOM file holds no image",
     "no_region": "no two-dimensional ultrasound region is stated, nor a sure sector to be seen",

@@ -22,6 +22,8 @@ DIGEST = ArrayContract(
 )
 SECTORS = ("none", "sure", "doubtful")  # none: without a mask, or vectors made elsewhere
 SECTOR = ArrayContract("sector", ("clip",), "uint8", "", "the clip's sector: index of SECTORS")
+TRAINED_ON = "trained_on"  # in `source` of the manifest: whose echoes the teacher learned from, one of ORIGINS
+
 ARRAYS = (KEY, CLIP_START, CLIP_FRAMES, EMBEDDING, DIGEST, SECTOR)
 
 MEAN = ArrayContract("mean", ("study", "dim"), "float32", "", "unit-length mean of the study's vectors")

@@ -6,10 +6,10 @@ from pathlib import Path
 from filelock import FileLock
 
 from data_contracts import catalog as contract
-from data_contracts import quarantine
+from data_contracts import conventions, quarantine
 from echoingecg import simulator
 from echoingecg.catalog import CODE_VERSION
-from echoingecg.common import Progress, fingerprint
+from echoingecg.common import Progress, fingerprint, read_origin
 from echoingecg.recipe import Recipe
 from tasks import stage
 from tasks.base import progress
@@ -40,8 +40,14 @@ def _simulate(job: Job) -> progress.Outcome:
 
 
 def _source(job: Job) -> dict[str, str]:
-    """The export's content, and which key made the pseudonyms."""
-    return {"export": job.scan.digest, "key": key_digest(job.key)}
+    """The export's content, which key made the pseudonyms, and whose data it holds."""
+    return {"export": job.scan.digest, "key": key_digest(job.key), "origin": _origin(job)}
+
+
+def _origin(job: Job) -> str:
+    """Whose data the exports hold, as they state it themselves; else a public key says that they are public."""
+    unstated = "public" if job.recipe.catalog.public_key else "hospital"
+    return conventions.merged_origins(read_origin(export.folder) or unstated for export in job.exports)
 
 
 def _build(job: Job, inputs: Inputs, folder: Path, report: Progress) -> Built:

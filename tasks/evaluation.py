@@ -11,6 +11,7 @@ from prefect.artifacts import create_markdown_artifact
 from data_contracts import catalog, conventions, ecg, pairs, quarantine, student
 from data_contracts import evaluation as contract
 from data_contracts.manifest import checked_file
+from data_contracts.teacher import TRAINED_ON
 from echoingecg.common import Progress, StoreError, UserError, hash_files
 from echoingecg.evaluation import CODE_VERSION
 from echoingecg.prediction.locate import check_signals, signals_version
@@ -27,7 +28,7 @@ from tasks.pools import PoolSignals
 from tasks.store import Artefact, ArtefactStore, Built, Inputs, Job
 
 if TYPE_CHECKING:
-    from echoingecg.evaluation.data.inputs import Provenance, StageFacts
+    from echoingecg.evaluation.data.inputs import DataOrigins, Provenance, StageFacts
 
 _FIGURE_PIXELS = 560  # of the longer side
 _FIGURE_COLOURS = 32  # enough for lines and text: 10 to 15 kB a figure
@@ -132,6 +133,7 @@ def provenance_of(
     sections = {str(artefact.stage): artefact.manifest.recipe for artefact in artefacts}
     return {
         "teacher": sections["teacher"]["model"] if "teacher" in sections else "not known",
+        "data": _origins(store, inputs),
         "versions": {str(name): version for name, version in versions.items()},
         "stages": {artefact.stage: _facts(artefact) for artefact in artefacts},
         "quarantine": {
@@ -148,6 +150,15 @@ def provenance_of(
         "echo_map": teacher_stage.embedding_map(workspace, inputs["teacher"]) if "teacher" in inputs else None,
         "pages": partial(ecg_stage.pages_of, workspace, inputs["ecg"]),
         "notes": _notes(store, recipe),
+    }
+
+
+def _origins(store: ArtefactStore, inputs: Inputs) -> "DataOrigins":
+    judged = next(filter(None, (store.lineage(artefact).get("catalog") for artefact in inputs.values())), None)
+    return {
+        "trained_on": store.trained_on(inputs["student"]),
+        "teacher_trained_on": store.stated("teacher", store.lineage(inputs["student"]).get("teacher"), TRAINED_ON),
+        "judged_on": store.stated("catalog", judged, "origin"),
     }
 
 

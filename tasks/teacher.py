@@ -23,7 +23,8 @@ from data_contracts.manifest import PoolSnapshot, checked_file
 from echoingecg.common import Progress, fingerprint, hash_array, key_rows
 from echoingecg.recipe import PairsSettings, TeacherSettings
 from echoingecg.teacher import CODE_VERSION
-from echoingecg.teacher.networks.kind import load_teacher, table_file, teacher_identity
+from echoingecg.teacher.networks.kind import load_teacher, table_file, teacher_identity, teacher_origin
+from echoingecg.teacher.study_target import study_target, with_median_variance
 from tasks import pools, stage
 from tasks.base.workers import mapper, replicas
 from tasks.base.workspace import Workspace
@@ -41,7 +42,7 @@ _TARGET_KEY = tables.ArrayContract(
 )
 _STUDIES_PER_COMMIT = 1024
 # Settings on which no embedding depends by more than a rounding. The identity stands for the files that are named.
-_NOT_EMBEDDED = {"model", "weights", "batch_frames", "target", "variance_epsilon", "max_refused_share"}
+_NOT_EMBEDDED = {"model", "weights", "batch_frames", "target", "variance_epsilon", "still_study", "max_refused_share"}
 
 
 def _layout(dim: int) -> tuple[pools.PoolArray, ...]:
@@ -56,7 +57,7 @@ def _layout(dim: int) -> tuple[pools.PoolArray, ...]:
 
 
 def _source(job: Job) -> dict[str, str]:
-    return teacher_identity(job.recipe.teacher)
+    return teacher_identity(job.recipe.teacher) | {contract.TRAINED_ON: teacher_origin(job.recipe.teacher)}
 
 
 def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
@@ -119,7 +120,7 @@ def _from_clips(job: Job, listed: pa.Table, progress: Progress) -> _Filled:
     settings, execution = job.recipe.teacher, job.recipe.execution
     teachers = [load_teacher(settings, device, execution.compile_teacher) for device in replicas(execution)]
     embedded_by = settings.model_dump(exclude=_NOT_EMBEDDED)
-    key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, embedded_by, _source(job)])
+    key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, embedded_by, teacher_identity(settings)])
     pool = pools.Pool(job.workspace, f"teacher/{key}", _layout(teachers[0].dim), execution.pools)
     with pool.writing(thorough="teacher" in job.redo):
         # The clips of a study are stored side by side, so that its target is made from one read.
@@ -135,7 +136,7 @@ def _from_table(job: Job, catalog_version: str, listed: pa.Table, path: Path, pr
     from tasks.ingest.embedding_table import add_vectors, match_table  # pandas: not for a cached run
 
     matched = match_table(path, job, listed)
-    key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, _source(job), catalog_version])
+    key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, teacher_identity(job.recipe.teacher), catalog_version])
     pool = pools.Pool(job.workspace, f"teacher/{key}", _layout(matched.dim), job.recipe.execution.pools)
     with pool.writing(thorough="teacher" in job.redo):
         new = add_vectors(pool, matched, job.recipe.execution.commit_every, progress)
@@ -208,11 +209,15 @@ def write_targets(
         made = pools.Pool.read(pool.workspace, pool.snapshot())
     row_of = pools.rows_by_key(made)
     order = np.array([row_of[keys[study]] for study in studies], dtype=np.int64)
+    values = {target.name: pools.rows_of(made, target)[order] for target in contract.TARGETS}
+    if settings.still_study == "median":  # not in the pool: it depends on the other studies
+        log_var = values[contract.LOG_VAR.name]
+        values[contract.LOG_VAR.name] = with_median_variance(log_var, settings.variance_epsilon)
     out = zarr.open_group(folder / contract.TARGETS_GROUP, mode="w")
     for target in contract.TARGETS:
         array = out.create_array(
             target.name,
-            data=pools.rows_of(made, target)[order],
+            data=values[target.name],
             chunks=(1024, dim),
             dimension_names=target.dims,
             attributes={**target.attributes},
@@ -223,8 +228,6 @@ def write_targets(
 
 def _add_targets(pool: pools.Pool, group: zarr.Group, missing: dict[str, list[int]], settings: TeacherSettings) -> None:
     """Adds the targets of studies that the pool lacks (key -> rows of the clips)."""
-    from echoingecg.teacher.study_target import study_target
-
     starts, lengths = pools.rows_of(group, contract.CLIP_START), pools.rows_of(group, contract.CLIP_FRAMES)
     embedding = pools.array_of(group, contract.EMBEDDING)
     keys = list(missing)

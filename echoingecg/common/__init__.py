@@ -18,9 +18,11 @@ from echoingecg.common.files import (
     is_dicom,
     key_rows,
     open_regular,
+    read_origin,
     replace_atomically,
     save_tensors,
     write_atomically,
     write_json,
+    write_origin,
 )
 from echoingecg.common.running import Progress, no_progress, one_blas_thread, prefetched, silence_libraries

@@ -14,11 +14,38 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data_contracts.conventions import ORIGIN_FILE, ORIGINS
+from echoingecg.common.errors import StoreError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 VERSION_LENGTH = 16  # hexadecimal digits: 64 bits, no collision expected before billions of versions
 _DICOM_PREFIX = slice(128, 132)
+
+
+def read_origin(folder: Path) -> str | None:
+    """Reads whose data a folder holds, or was made of: its ORIGIN_FILE. None where there is no such file.
+
+    Raises:
+        StoreError: the file cannot be read, or does not name one of ORIGINS.
+    """
+    path = folder / ORIGIN_FILE
+    try:
+        stated = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as fault:
+        raise StoreError(f"{path}: cannot be read ({type(fault).__name__})") from fault
+    if not isinstance(stated, dict) or stated.get("origin") not in ORIGINS:
+        raise StoreError(f'{path}: must be {{"origin": ...}} with one of {", ".join(ORIGINS)}')
+    origin: str = stated["origin"]
+    return origin
+
+
+def write_origin(folder: Path, origin: str) -> None:
+    """Writes whose data a folder holds, or was made of. Raises OSError."""
+    (folder / ORIGIN_FILE).write_text(json.dumps({"origin": origin}) + "\n", encoding="utf-8")
 
 
 @contextmanager

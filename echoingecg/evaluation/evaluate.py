@@ -81,6 +81,7 @@ def make_card(
         typical=None if typicality is None else typicality.limits,
         nested=tuple(tuple(chain) for chain in chains([result.endpoint for result in endpoints])),
         numbers=tuple(number.reading for number in numbers),
+        **inputs.provenance["data"],
     )
     known = (trust.split == "validation") & np.isfinite(trust.distance)
     distances = reading_card.quantiles(trust.distance[known])

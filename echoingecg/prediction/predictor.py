@@ -112,10 +112,17 @@ class Reader:
         return cls.with_card(load_student(Path(student), device), card)
 
     @classmethod
-    def without_card(cls, student: Path | str, settings: EcgSettings) -> Self:
-        """A reader that embeds alone. Raises StoreError and ContractError like `load`."""
+    def without_card(cls, student: Path | str, settings: EcgSettings, trained_on: str = conventions.NOT_STATED) -> Self:
+        """A reader that embeds alone. Raises StoreError and ContractError like `load`.
+
+        Args:
+            student: folder of the student artefact.
+            settings: that its signals are made with.
+            trained_on: whose ECGs it learned from, of data_contracts.conventions.ORIGINS.
+        """
         _check_signals(Path(student), None)
-        return cls(load_student(Path(student)), reading_card.LoadedReadingCard.without_readings(settings), settings)
+        card = reading_card.LoadedReadingCard.without_readings(settings, trained_on)
+        return cls(load_student(Path(student)), card, settings)
 
     @classmethod
     def with_card(cls, student: LoadedStudent, card: reading_card.LoadedReadingCard) -> Self:
@@ -146,9 +153,10 @@ class Reader:
             block = self.read(files_of_block, stated)
             is_referred = self.is_referred(block.processed)
             answers = answer_ecgs(self.card, protocol, block.mean, block.features, is_referred)
-            readings += block.rows(partial(_rows_of_ecg, answers.questions, {"protocol": protocol}))
+            origin = {"trained_on": self.card.card.trained_on}
+            readings += block.rows(partial(_rows_of_ecg, answers.questions, {"protocol": protocol} | origin))
             if answers.numbers:
-                numbers += block.rows(partial(_rows_of_ecg, answers.numbers, {}))
+                numbers += block.rows(partial(_rows_of_ecg, answers.numbers, origin))
         return Predicted(prediction.READINGS.build(readings), prediction.NUMBERS.build(numbers))
 
     def embed(self, files: Iterable[Path | str]) -> pa.Table:

@@ -87,6 +87,7 @@ class ZeroShotReader:
                     "score": values[index],
                     "advice": "refer",
                     "doubts": doubts,
+                    "trained_on": self.reader.card.card.trained_on,
                 }
 
         return block.rows(rows_of)

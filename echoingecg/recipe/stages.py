@@ -98,6 +98,9 @@ class TeacherSettings(Section):
     )
     image_size: Annotated[int, Field(ge=0)] = Field(0, description="frame edge, px; 0 takes the model's own")
     frame_stride: Count = Field(1, description="take every n-th frame")
+    frames_per_second: NotNegative = Field(
+        0, description="frames of each second, the nearest in time; 0 takes frames by frame_stride alone"
+    )
     max_frames: Annotated[int, Field(ge=0)] = Field(0, description="frames a clip at most; 0 takes all")
     frames_from: Literal["whole", "start"] = Field(
         "whole", description="where max_frames leaves out: 'whole' an even spread over the clip, 'start' the first"
@@ -141,9 +144,20 @@ class TeacherSettings(Section):
         "counts alike; 'autocorrelation' neighbouring frames are known to be alike",
     )
     variance_epsilon: Positive = Field(1e-8, description="added to the variance before the logarithm (METHOD)")
+    still_study: Literal["epsilon", "median"] = Field(
+        "median",
+        description="variance of a study whose vectors are all alike, as that of a single vector: 'epsilon' as "
+        "published; 'median' that of the other studies, since one vector does not tell a study for certain",
+    )
     max_refused_share: Share = Field(
         0.5, description="fail when more than this share of the echo files is refused; MIMIC-IV-ECHO holds many stills"
     )
+
+    @model_validator(mode="after")
+    def _check_sampling(self) -> Self:
+        if self.frames_per_second and self.frame_stride > 1:
+            raise ValueError("frame_stride: is 1 where frames_per_second is given")
+        return self
 
 
 class SplitShares(Section):

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from pydicom.data import get_testdata_file
 
-from echoingecg.common import ExportError, Progress, flush_names, no_progress
+from echoingecg.common import ExportError, Progress, flush_names, no_progress, write_origin
 from echoingecg.common.running import spared_from_ctrl_c
 from echoingecg.recipe.stages import SimulatorSettings
 from echoingecg.simulator.ecg import heart_vector, record
@@ -76,6 +76,7 @@ def simulate(settings: SimulatorSettings, folder: Path, progress: Progress = no_
             progress(done, settings.patients)
         if settings.real_recordings:
             write(write_real_recordings(partial))
+    write_origin(partial, "simulated")
     if hasattr(os, "sync"):  # Windows has none
         os.sync()  # thousands of files: quicker than one by one
     partial.rename(folder)

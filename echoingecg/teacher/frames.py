@@ -5,6 +5,7 @@ What a scanner prints beside the sector (text, scale, ECG trace) is made black: 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Literal
 
@@ -96,7 +97,7 @@ def _read(path: Path, settings: TeacherSettings, size: int) -> tuple[Clip, np.nd
     # The sector never depends on which frames are wanted, so a frame's embedding does not either.
     compared = frame_indices(clip.frames, 1, find.COMPARED_FRAMES)
     box = _region(clip, settings, compared)
-    wanted = frame_indices(clip.frames, settings.frame_stride, settings.max_frames, settings.frames_from)
+    wanted = _wanted(clip, settings)
     compared = compared if settings.mask else []
     seen = centre_of(box) if settings.crop == "centre" else box
     resampling = cv2.INTER_CUBIC if settings.crop == "centre" else cv2.INTER_AREA
@@ -141,6 +142,28 @@ def centre_of(box: Box) -> Box:
     cut = [less + round(int(edge * _ZOOM)) for less, edge in zip(cut, inner, strict=True)]
     rows, columns = box
     return slice(rows.start + cut[0], rows.stop - cut[0]), slice(columns.start + cut[1], columns.stop - cut[1])
+
+
+def _wanted(clip: Clip, settings: TeacherSettings) -> list[int]:
+    """Lists the frames that the recipe takes. Raises Refusal: `no_frame_rate`."""
+    if not settings.frames_per_second:
+        return frame_indices(clip.frames, settings.frame_stride, settings.max_frames, settings.frames_from)
+    if clip.frame_rate is None:
+        raise Refusal("no_frame_rate", "frames a second are not stated, and teacher.frames_per_second asks for them")
+    timed = timed_indices(clip.frames, clip.frame_rate, settings.frames_per_second)
+    return [timed[index] for index in frame_indices(len(timed), 1, settings.max_frames, settings.frames_from)]
+
+
+def timed_indices(frames: int, rate: float, wanted_rate: float) -> list[int]:
+    """Selects the frames nearest to the times 0, 1 / wanted_rate, 2 / wanted_rate, ...; none twice.
+
+    Args:
+        frames: of the clip, taken as evenly spaced.
+        rate, wanted_rate: 1/s. A clip of fewer frames a second than wanted gives all that it has.
+    """
+    times = np.arange(ceil(frames * wanted_rate / rate) + 1) / wanted_rate
+    nearest = np.floor(times * rate + 0.5).astype(int)
+    return list(dict.fromkeys(nearest[nearest < frames].tolist()))
 
 
 def frame_indices(

@@ -32,6 +32,27 @@ def study_target(
     return (mean / np.linalg.norm(mean)).astype(np.float32), np.log(variance + epsilon).astype(np.float32)
 
 
+def with_median_variance(log_var: np.ndarray, epsilon: float) -> np.ndarray:
+    """Gives studies whose vectors are all alike the median log-variance of the others, dimension by dimension.
+
+    One vector shows no variance; a point of certainty would weigh more in the student's loss than any study that was
+    seen well. Where no study has a variance, nothing changes.
+
+    Args:
+        log_var: float32 (study, dim), as `study_target` gives it with this epsilon.
+        epsilon: as there.
+
+    Returns:
+        float32 (study, dim).
+    """
+    still = (log_var <= np.log(2 * epsilon)).all(axis=1)
+    if still.all() or not still.any():
+        return log_var
+    filled = log_var.copy()
+    filled[still] = np.median(log_var[~still], axis=0)
+    return filled
+
+
 def _over_frames(clips: Sequence[np.ndarray]) -> Moments:
     """Mean and variance over all vectors, taken as independent: the published estimator (docs/method.md)."""
     vectors = np.concatenate(clips)

@@ -51,9 +51,7 @@ def predict(
         predicted = predict_files(model, ecgs, protocol, progress=progress, stated=stated, questions=questions)
         blocks = tally.counted(predicted)
         if as_json:
-            about = {"student": str(model.student), "evaluation": str(model.evaluation or "")}
-            if isinstance(model, StudentAlone):
-                about["note"] = model.note
+            about = {"student": str(model.student), "evaluation": str(model.evaluation or ""), "note": title(model)}
             write_json(blocks, about, sys.stdout)
         elif parquet:
             with_numbers = bool(model.reader().card.numbers)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from prefect.artifacts import create_table_artifact
 
-from data_contracts import evaluation, evaluation_details, prediction, quarantine
+from data_contracts import conventions, evaluation, evaluation_details, prediction, quarantine
 from echoingecg.common import Progress, StoreError, no_progress
 from echoingecg.ecg.decode.recording import NOTHING_STATED, Stated
 from echoingecg.prediction import locate
@@ -54,6 +54,7 @@ class StudentAlone:
     student: Artefact
     settings: EcgSettings
     evaluation: None = None
+    trained_on: str = conventions.NOT_STATED
 
     def __str__(self) -> str:
         return f"{self.student}, without a reading card"
@@ -68,7 +69,7 @@ class StudentAlone:
 
     def reader(self) -> "Reader":
         """The student ready to read ECGs, on the CPU; loaded once in a process."""
-        return _reader_alone(self.student.folder, self.settings)
+        return _reader_alone(self.student.folder, self.settings, self.trained_on)
 
 
 Student = StudentWithCard | StudentAlone
@@ -95,7 +96,8 @@ def find_reader(store: ArtefactStore, name: str) -> Student:
         return model
     student = store.get(str(named))
     check_signals(store, student)
-    return StudentAlone(student, locate.ecg_settings(student.manifest, store.workspace.root))
+    settings = locate.ecg_settings(student.manifest, store.workspace.root)
+    return StudentAlone(student, settings, trained_on=store.trained_on(student))
 
 
 def check_signals(store: ArtefactStore, student: Artefact) -> None:
@@ -170,8 +172,8 @@ def predict_files(
         from echoingecg.prediction.zero_shot import check_protocol
 
         check_protocol(protocol)
-        _scorer(model.student.folder, model.settings, questions)
-        score = partial(_score_block, model.student.folder, model.settings, questions, stated)
+        _scorer(model.student.folder, model.settings, model.trained_on, questions)
+        score = partial(_score_block, model.student.folder, model.settings, model.trained_on, questions, stated)
         return _by_block(score, files, execution, progress)
     card = model.reader().card  # a fault of the artefacts is found before any worker starts
     protocol = protocol or card.card.answered_by
@@ -215,9 +217,14 @@ def _predict_block(student: Path, evaluation: Path, protocol: str, stated: State
 
 
 def _score_block(
-    student: Path, settings: EcgSettings, questions: tuple[Endpoint, ...], stated: Stated, files: Sequence[str]
+    student: Path,
+    settings: EcgSettings,
+    trained_on: str,
+    questions: tuple[Endpoint, ...],
+    stated: Stated,
+    files: Sequence[str],
 ) -> "Predicted":
-    return _scorer(student, settings, questions).predict(files, stated=stated)
+    return _scorer(student, settings, trained_on, questions).predict(files, stated=stated)
 
 
 @lru_cache(maxsize=1)
@@ -228,17 +235,17 @@ def _reader(student: Path, evaluation: Path) -> "Reader":
 
 
 @lru_cache(maxsize=1)
-def _reader_alone(student: Path, settings: EcgSettings) -> "Reader":
+def _reader_alone(student: Path, settings: EcgSettings, trained_on: str) -> "Reader":
     from echoingecg.prediction.predictor import Reader
 
-    return Reader.without_card(student, settings)
+    return Reader.without_card(student, settings, trained_on)
 
 
 @lru_cache(maxsize=1)
-def _scorer(student: Path, settings: EcgSettings, questions: tuple[Endpoint, ...]) -> "ZeroShotReader":
+def _scorer(student: Path, settings: EcgSettings, trained_on: str, questions: tuple[Endpoint, ...]) -> "ZeroShotReader":
     from echoingecg.prediction.zero_shot import ZeroShotReader
 
-    return ZeroShotReader.with_questions(_reader_alone(student, settings), questions)
+    return ZeroShotReader.with_questions(_reader_alone(student, settings, trained_on), questions)
 
 
 def _predict(
@@ -264,8 +271,10 @@ def _predict(
 
 
 def title(model: Student) -> str:
-    """Which student answers, and what a reader must know if it has no card."""
-    return model.note if isinstance(model, StudentAlone) else str(model)
+    """Which student answers, whose data it was made of, and what a reader must know if it has no card."""
+    if isinstance(model, StudentAlone):
+        return f"{model.note}. Trained on ECGs of {conventions.origin_in_words(model.trained_on)}."
+    return f"{model}. {model.reader().card.card.origins}"
 
 
 def _rows(tally: ReadingCounts) -> list[dict[str, Any]]:

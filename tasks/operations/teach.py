@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 from data_contracts.catalog import ECHOES
-from echoingecg.common import Progress, StoreError
+from data_contracts.conventions import NOT_STATED
+from echoingecg.common import Progress, StoreError, write_origin
 from echoingecg.recipe import TeacherSettings
 from echoingecg.recipe.stages import SplitShares
 from tasks.base import progress, workers
@@ -61,6 +62,7 @@ def teach_into(folder: Path, job: Job, catalog: Artefact, report: Progress) -> s
         save_teacher(temporary, model, config)
         evaluation = evaluate(load_teacher(TeacherSettings(model=f"local-dir:{temporary}"), where), unseen)
         save_card(temporary, model, config, recipe, known, evaluation)
+        write_origin(temporary, catalog.manifest.source.get("origin", NOT_STATED))
         folder.mkdir(parents=True, exist_ok=True)
         for file in temporary.iterdir():
             file.replace(folder / file.name)

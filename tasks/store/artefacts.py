@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from data_contracts.conventions import STAGES, Stage
+from data_contracts.conventions import NOT_STATED, STAGES, Stage, merged_origins
 from data_contracts.manifest import FILENAME, Manifest, PoolSnapshot, mend_of
 from echoingecg.common import VERSION_LENGTH, StoreError, flush_names, flush_to_disk, write_atomically
 from tasks.base.workspace import Workspace, writing_to
@@ -145,6 +145,19 @@ class ArtefactStore:
         """The artefact of a stage in the lineage of another, with its files; None where it is gone."""
         version = self.lineage(artefact).get(stage)
         return self.find(stage, version) if version else None
+
+    def trained_on(self, student: Artefact) -> str:
+        """Whose ECGs a student, and the one that it began from, learned from: of data_contracts.conventions.ORIGINS."""
+        origins = [self.stated("catalog", self.lineage(student).get("catalog"), "origin")]
+        if (before := student.manifest.source.get("warm_start")) is not None:
+            parents = [other for other in self.published("student") if other.manifest.content == before]
+            origins += [self.trained_on(parent) for parent in parents] or [NOT_STATED]
+        return merged_origins(origins)
+
+    def stated(self, stage: Stage, version: str | None, source: str) -> str:
+        """An entry of `source` in a manifest; `not stated` where that is gone, or of an earlier release."""
+        artefact = self.seen(stage, version) if version else None
+        return artefact.manifest.source.get(source, NOT_STATED) if artefact else NOT_STATED
 
     def share(self, artefact: Artefact) -> None:
         """Uploads an artefact of the workspace that the shared store lacks. Logs one line.

@@ -13,7 +13,7 @@ import wfdb
 from pydicom.data import get_testdata_file
 from pydicom.pixels import pixel_array
 
-from data_contracts.conventions import LEADS
+from data_contracts.conventions import LEADS, ORIGIN_FILE
 from echoingecg.common import ExportError
 from echoingecg.recipe.stages import SimulatorSettings
 from echoingecg.simulator.ecg.record import write_wfdb
@@ -260,7 +260,7 @@ def test_the_real_recordings_are_there_unchanged(hospital: Path) -> None:
 
 def test_without_real_recordings_and_without_patients(tmp_path: Path) -> None:
     simulate(SimulatorSettings(patients=0, real_recordings=False), tmp_path / "empty")
-    assert set(contents(tmp_path / "empty")) == TABLES
+    assert set(contents(tmp_path / "empty")) == TABLES | {ORIGIN_FILE}
     assert rows(tmp_path / "empty" / "mimic-iv-ecg/record_list.csv") == []
 
 

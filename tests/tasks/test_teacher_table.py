@@ -124,6 +124,24 @@ def test_one_vector_a_study_has_the_smallest_variance(echoes: Path, tmp_path: Pa
         write_embeddings(result.job, tmp_path / "out.parquet")
 
 
+def test_a_study_of_one_vector_gets_the_variance_of_the_others(echoes: Path, tmp_path: Path) -> None:
+    listed = pd.read_csv(echoes / "mimic-iv-echo/echo-record-list.csv", dtype=str)
+    ends = listed.drop_duplicates("study_id").index
+    table = listed.drop(index=range(ends[0] + 1, ends[1]))  # the first study keeps one clip
+    table = table.assign(embedding=list(np.random.default_rng(6).normal(size=(len(table), 6))))
+    table.to_parquet(tmp_path / "table.parquet")
+    spread = {}
+    for choice in ("epsilon", "median"):
+        run = from_table(echoes, tmp_path / "work", tmp_path / "table.parquet", f"teacher.still_study={choice}")
+        studies, _, spread[choice] = read_targets(run.artefacts["teacher"])
+    single = studies["frames"].to_pylist().index(1)
+    others = np.delete(spread["epsilon"], single, axis=0)
+    np.testing.assert_array_equal(np.delete(spread["median"], single, axis=0), others)
+    assert np.unique(spread["epsilon"][single]) == np.float32(np.log(1e-8))
+    np.testing.assert_array_equal(spread["median"][single], np.median(others, axis=0))
+    assert run.artefacts["teacher"].manifest.run.new_keys == 0, "vectors and their moments are shared"
+
+
 def test_growth_and_another_table_never_mix(echoes: Path, tmp_path: Path) -> None:
     listed = pd.read_csv(echoes / "mimic-iv-echo/echo-record-list.csv", dtype=str)
     random = np.random.default_rng(6)

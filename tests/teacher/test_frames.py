@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from echoingecg.common import Refusal
 from echoingecg.recipe.stages import TeacherSettings
 from echoingecg.teacher.decode.clip import Clip, Region
-from echoingecg.teacher.frames import frame_indices
+from echoingecg.teacher.frames import frame_indices, timed_indices
 from echoingecg.teacher.regions import Box, teacher_region
 
 counts = st.integers(1, 300)
@@ -29,6 +29,17 @@ def test_a_limit_spreads_evenly_over_the_strided_frames(frames: int, stride: int
         assert (taken[0], taken[-1]) == (strided[0], strided[-1])
     steps = np.diff(taken) // stride
     assert steps.size == 0 or (steps.min() >= 1 and steps.max() - steps.min() <= 1)
+
+
+@given(st.integers(1, 40), st.integers(1, 60), st.integers(1, 60))
+def test_frames_by_the_second_are_the_nearest_in_time(frames: int, rate: int, wanted: int) -> None:
+    """Against a search over all frames, in whole numbers: of two that are as near, the later counts."""
+    nearest = [
+        min(range(frames), key=lambda frame: (abs(frame * wanted - moment * rate), -frame))
+        for moment in range(frames * wanted // rate + 2)
+        if 2 * moment * rate < (2 * frames - 1) * wanted  # nearer to the last frame than to one that would follow
+    ]
+    assert timed_indices(frames, rate, wanted) == sorted(set(nearest))
 
 
 def clip_with(*regions: tuple[int, ...]) -> Clip:

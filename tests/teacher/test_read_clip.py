@@ -36,6 +36,27 @@ def test_sampling_takes_the_frames_asked_for(write_clip: WriteClip, moving: np.n
     np.testing.assert_array_equal(taken, moving[[0, 4], :, :48])
 
 
+def test_frames_are_taken_by_the_second(write_clip: WriteClip, moving: np.ndarray) -> None:
+    path = write_clip(moving[:, :, :48])
+    settings = TeacherSettings(frames_per_second=15)
+    with pytest.raises(Refusal, match="frames a second are not stated") as caught:
+        read_clip(path, settings, 48)
+    assert caught.value.reason == "no_frame_rate"
+    dataset = pydicom.dcmread(path)
+    dataset.FrameTime = "20"  # ms
+    dataset.save_as(path)
+    np.testing.assert_array_equal(read_clip(path, settings, 48), moving[[0, 3], :, :48])  # at 0 and at 67 ms
+    limited = settings.model_copy(update={"max_frames": 1, "frames_from": "start"})
+    np.testing.assert_array_equal(read_clip(path, limited, 48), moving[:1, :, :48])
+    fast = TeacherSettings(frames_per_second=500)
+    np.testing.assert_array_equal(read_clip(path, fast, 48), moving[:, :, :48])
+
+
+def test_strides_and_frames_by_the_second_exclude_each_other() -> None:
+    with pytest.raises(ValueError, match="frame_stride: is 1 where frames_per_second is given"):
+        TeacherSettings(frames_per_second=15, frame_stride=2)
+
+
 def test_files_that_are_no_dicom_are_refused(tmp_path: Path, recording: Recording) -> None:
     path = tmp_path / "clip.dcm"
     path.write_bytes(b"")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoingecg.teacher.study_target import study_target
+from echoingecg.teacher.study_target import study_target, with_median_variance
 
 TINY = 1e-30  # epsilon that no variance here comes near
 
@@ -65,6 +65,19 @@ def test_clips_are_frames_of_clips_drawn_out_to_one_length(lengths: list[int], d
 def test_one_frame_has_the_smallest_variance(estimator: str) -> None:
     _, log_var = study_target([np.array([[0.6, 0.8]], np.float16)], estimator, 1e-8)
     np.testing.assert_allclose(log_var, math.log(1e-8), rtol=1e-6)
+
+
+@pytest.mark.parametrize("estimator", ["frames", "clips", "autocorrelation"])
+@pytest.mark.parametrize("epsilon", [1e-8, 1e-3])
+def test_one_vector_or_equal_vectors_get_the_median_variance_of_the_others(estimator: str, epsilon: float) -> None:
+    one, other = (drawn([3, 4], 5, seed) for seed in (1, 2))
+    still = [[one[0][:1]], [np.repeat(one[0][:1], 3, axis=0)]]
+    log_var = np.stack([study_target(clips, estimator, epsilon)[1] for clips in (one, *still, other)])
+    filled = with_median_variance(log_var, epsilon)
+    np.testing.assert_array_equal(filled[[0, 3]], log_var[[0, 3]])
+    for row in (1, 2):
+        np.testing.assert_allclose(filled[row], (log_var[0] + log_var[3]) / 2, rtol=1e-6)
+    np.testing.assert_array_equal(with_median_variance(log_var[1:3], epsilon), log_var[1:3])
 
 
 @pytest.mark.parametrize("estimator", ["frames", "clips", "autocorrelation"])

@@ -25,10 +25,19 @@ class StageFacts(TypedDict):
     counts: dict[str, int]
 
 
+class DataOrigins(TypedDict):
+    """Whose data it was, each of data_contracts.conventions.ORIGINS, or several."""
+
+    trained_on: str
+    teacher_trained_on: str
+    judged_on: str
+
+
 class Provenance(TypedDict):
     """Where the numbers come from; equal for equal artefacts, on any machine."""
 
     teacher: str  # teacher.model of the recipe
+    data: DataOrigins
     versions: dict[str, str]  # artefact version by stage
     stages: dict[str, StageFacts]  # of the artefacts that still exist
     quarantine: dict[str, dict[str, int]]  # refused records by stage and reason

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from data_contracts import prediction as contract
+from data_contracts.conventions import NOT_STATED
 from data_contracts.manifest import checked_file
 from data_contracts.prediction import Calibration, Predictive, Reading, ReadingCard, Referral
 from echoingecg.common import ContractError, StoreError, UserError
@@ -67,9 +68,10 @@ class LoadedReadingCard:
     numbers: tuple[LoadedNumber, ...] = ()
 
     @classmethod
-    def without_readings(cls, ecg: EcgSettings) -> Self:
+    def without_readings(cls, ecg: EcgSettings, trained_on: str = NOT_STATED) -> Self:
         """A card that answers nothing, of signals made with these settings."""
-        card = ReadingCard(student="", ecg=ecg.model_dump(mode="json"), readings=(), answered_by="", typical=None)
+        made = {"ecg": ecg.model_dump(mode="json"), "trained_on": trained_on}
+        card = ReadingCard(student="", readings=(), answered_by="", typical=None, **made)
         return cls(card, (), None, np.empty(0))
 
     @property

@@ -24,7 +24,6 @@ from echoingecg.evaluation.report import endpoint_figures, example_ecgs, run_fig
 from echoingecg.evaluation.report.results import EndpointScores, EvaluationResults
 from echoingecg.evaluation.report.transfer_tables import site_tables, teacher_table, transfer_tables
 from echoingecg.recipe import EvaluationSettings
-from echoingecg.recipe.stages import DEMO_TEACHER
 
 EXAMPLE_ECGS = "strips"  # topic of the report, and start of the file names
 Drawing = tuple[str, str, str, Figure]  # topic, end of the file name, alt text, drawing
@@ -79,6 +78,19 @@ def write_report(folder: Path, settings: EvaluationSettings, provenance: Provena
     return len(figures)
 
 
+def _origins(provenance: Provenance) -> dict[str, Any]:
+    """Whose data it was, for both templates: in words, and whether ECGs of simulated patients are among them."""
+    data = provenance["data"]
+    return {
+        "simulated": any("simulated" in data[name] for name in ("trained_on", "judged_on")),
+        "origins": {
+            "student": conventions.origin_in_words(data["trained_on"]),
+            "teacher": conventions.origin_in_words(data["teacher_trained_on"]),
+            "judged": conventions.origin_in_words(data["judged_on"]),
+        },
+    }
+
+
 def render_report(
     results: EvaluationResults, figures: Iterable[DrawnFigure], examples: Sequence[example_ecgs.ExampleEcg]
 ) -> str:
@@ -94,7 +106,7 @@ def render_report(
     endpoints = tables.endpoint_tables(results)
     by_topic = _by_topic(figures)
     return environment.get_template(TEMPLATE).render(
-        demo=provenance["teacher"] == DEMO_TEACHER,
+        **_origins(provenance),
         teacher=provenance["teacher"],
         notes=provenance["notes"],
         cohort=results.cohort,
@@ -205,7 +217,7 @@ def render_model_card(results: EvaluationResults) -> str:
     endpoints = tables.endpoint_tables(results)
     strata = tables.strata_tables_with_metrics(results, endpoints)
     page = environment.get_template(CARD_TEMPLATE).render(
-        demo=provenance["teacher"] == DEMO_TEACHER,
+        **_origins(provenance),
         student=provenance["versions"]["student"],
         notes=provenance["notes"],
         lineage=in_stage_order(provenance["versions"]),

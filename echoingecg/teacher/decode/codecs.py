@@ -30,7 +30,7 @@ _START_OF_SCAN = b"\xff\xda"
 _SEQUENTIAL, _LOSSLESS = (0xC0, 0xC1), (0xC3,)  # markers of a frame: Huffman, in one pass (ISO/IEC 10918-1, table B.1)
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _RGB_MARKER = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0"  # Adobe's, with transform 0: no YCbCr (ISO/IEC 10918-6, 6.5.3)
-_TWO_IMAGES = (END_OF_IMAGE + b"\xff\xd8\xff", END_OF_IMAGE + b"\0\xff\xd8\xff")  # one begins where one ends
+_START_OF_IMAGE = b"\xff\xd8\xff"  # with the first byte of a marker
 _NO_MARKER = "three components without a colour marker"
 _JPEG_COLOURS = {
     "MONOCHROME2": ("grey",),
@@ -45,7 +45,7 @@ def _jpeg(stream: bytes, clip: DicomClip) -> np.ndarray:
     size, components, colours, process = _jpeg_header(stream[: scan + int.from_bytes(stream[scan : scan + 2])])
     _check_end(stream)
     _check_header(clip, size, components)
-    if any(stream.find(pair, scan) >= 0 for pair in _TWO_IMAGES):
+    if _holds_another(stream, scan):
         raise Refusal("unreadable", "two images in the place of one frame: fewer frames are stated than stored")
     if process not in (_SEQUENTIAL if clip.transfer_syntax in LOSSY_JPEG else _LOSSLESS):
         raise Refusal(
@@ -62,6 +62,15 @@ def _jpeg(stream: bytes, clip: DicomClip) -> np.ndarray:
         return simplejpeg.decode_jpeg(stream, "RGB", strict=True)
     except ValueError as fault:
         raise Refusal("unreadable", f"the JPEG codec warns: {fault}") from fault
+
+
+def _holds_another(stream: bytes, scan: int) -> bool:
+    """Says whether an image begins where one ends, but for a byte of padding."""
+    start = scan
+    while (start := stream.find(_START_OF_IMAGE, start + 1)) >= 0:
+        if stream.endswith((END_OF_IMAGE, END_OF_IMAGE + b"\0"), scan, start):
+            return True
+    return False
 
 
 @lru_cache(maxsize=64)
@@ -139,7 +148,7 @@ CODECS: dict[uid.UID, Callable[[bytes, DicomClip], np.ndarray]] = {
 
 def _as_image(samples: bytes, clip: DicomClip, by_plane: bool) -> np.ndarray:
     """Reshapes samples, by plane or by pixel, to (height, width[, 3]). Raises Refusal: `unreadable`."""
-    count = int(clip.dataset.SamplesPerPixel)
+    count = clip.samples_per_pixel
     flat = np.frombuffer(samples, np.uint8)
     if flat.size != count * clip.height * clip.width:
         raise Refusal("unreadable", f"{flat.size} samples in a frame of {clip.width} x {clip.height} px")
@@ -163,5 +172,5 @@ def _check_end(stream: bytes) -> None:
 def _check_header(clip: DicomClip, size: tuple[int, int], components: int) -> None:
     if size != (clip.width, clip.height):
         raise Refusal("unreadable", f"a frame of {size}, the header states {(clip.width, clip.height)}")
-    if components != clip.dataset.SamplesPerPixel:
+    if components != clip.samples_per_pixel:
         raise Refusal("unsupported_pixels", f"{components} components in a frame of {clip.photometric}")

@@ -149,6 +149,10 @@ class DicomClip(Clip):
     pixels_length: int | None
 
     @property
+    def samples_per_pixel(self) -> int:
+        return _SAMPLES_PER_PIXEL[self.photometric]
+
+    @property
     def is_ultrasound(self) -> bool:
         return self.dataset.get("Modality") == "US" or self.dataset.get("SOPClassUID") in _ULTRASOUND
 

@@ -136,7 +136,7 @@ def _plain_streams(file: dicom.WholeFile, clip: dicom.DicomClip, wanted: Sequenc
     assert clip.pixels_length is not None
     if clip.photometric == "YBR_FULL_422" and clip.width % 2:
         raise Refusal("unsupported_pixels", "YBR_FULL_422 of an odd width")
-    samples = 2 if clip.photometric == "YBR_FULL_422" else int(clip.dataset.SamplesPerPixel)
+    samples = 2 if clip.photometric == "YBR_FULL_422" else clip.samples_per_pixel
     size = clip.height * clip.width * samples
     available, needed = file.size - clip.pixels_offset, max(clip.frames * size, clip.pixels_length)
     if available < needed or clip.pixels_length < clip.frames * size:

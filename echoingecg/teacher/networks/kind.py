@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
-from data_contracts.conventions import UserError
-from echoingecg.common import hash_files
+from data_contracts.conventions import NOT_STATED, UserError
+from echoingecg.common import hash_files, read_origin
 from echoingecg.recipe.stages import TeacherSettings
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ class TeacherKind(ABC):
         """Identifies the teacher by the content of its files, wherever they are. Raises UserError."""
         prefix = self.settings.model.partition(":")[0]
         return {"model": prefix} | {name: hash_files([path]) for name, path in self.files().items()}
+
+    def trained_on(self) -> str:
+        """Names whose echoes it was trained on: what ORIGIN_FILE beside the weights states. Raises UserError."""
+        return read_origin(self.files()["weights"].parent) or NOT_STATED
 
     @abstractmethod
     def load(self, device: str, compiled: bool) -> "FrozenTeacher":
@@ -139,6 +143,11 @@ def teacher_identity(settings: TeacherSettings) -> dict[str, str]:
     if (table := table_file(settings)) is not None:
         return {"model": TABLE.rstrip(":"), "table": hash_files([table])}
     return teacher_kind(settings).identity()
+
+
+def teacher_origin(settings: TeacherSettings) -> str:
+    """Names whose echoes the teacher was trained on. Raises UserError like `teacher_identity`."""
+    return NOT_STATED if table_file(settings) is not None else teacher_kind(settings).trained_on()
 
 
 def table_file(settings: TeacherSettings) -> Path | None:

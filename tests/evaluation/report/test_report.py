@@ -96,7 +96,7 @@ def test_the_figures_in_the_report_are_the_files(evaluated: Path) -> None:
 def test_the_reader_is_told_what_counts(evaluated: Path) -> None:
     words = Page((evaluated / "report.html").read_text(encoding="utf-8")).words
     for expected in (
-        "simulated/demo: not for patients",
+        "simulated: not for patients",
         "100 ECGs of 50 patients",
         "lvef < 40 %",
         "ESC heart failure guideline 2021",
@@ -118,10 +118,18 @@ def test_no_name_of_the_code_stands_in_the_text(evaluated: Path) -> None:
         assert re.findall(r"\b[a-z_]+\.[A-Z][A-Z_]+\b", text) == [], name
 
 
-def test_banner_for_the_demo_teacher_alone(inputs: EvaluationInputs, tmp_path: Path) -> None:
-    teacher = "hf-hub:mkaichristensen/echo-clip"
-    page = page_of(tmp_path, replace(inputs, provenance=inputs.provenance | {"teacher": teacher}))
-    assert "simulated/demo" not in page.words
+@pytest.mark.parametrize("teacher", ["demo", "hf-hub:mkaichristensen/echo-clip"])
+@pytest.mark.parametrize("trained_on", ["simulated", "public", "hospital", "simulated and public", "not stated"])
+@pytest.mark.parametrize("judged_on", ["simulated", "hospital"])
+def test_the_banner_follows_the_data_and_no_name(
+    teacher: str, trained_on: str, judged_on: str, inputs: EvaluationInputs, tmp_path: Path
+) -> None:
+    data = {"trained_on": trained_on, "teacher_trained_on": "simulated", "judged_on": judged_on}
+    page = page_of(tmp_path, replace(inputs, provenance=inputs.provenance | {"teacher": teacher, "data": data}))
+    assert ("not for patients" in page.words) == ("simulated" in trained_on + judged_on)
+    words = {"hospital": "patients of a hospital", "simulated": "simulated patients"}
+    assert f"They are {words[judged_on]}; the student learned from ECGs of" in page.words
+    assert "by a teacher of echoes of simulated patients" in page.words
     assert teacher in page.words
 
 

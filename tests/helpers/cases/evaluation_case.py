@@ -180,6 +180,7 @@ def make_inputs(patients: int = 250, seed: int = 1, **changes: Any) -> Evaluatio
         "records": make_records(record_ids),
         "provenance": {
             "teacher": "demo",
+            "data": {"trained_on": "simulated", "teacher_trained_on": "simulated", "judged_on": "simulated"},
             "versions": {"catalog": "0" * 16, "ecg": "1" * 16, "student": "2" * 16},
             "quarantine": {"ecg": {"missing_units": 3, "too_short": 12}, "teacher": {"not_a_cine": 40}, "catalog": {}},
             "stages": {
