@@ -18,7 +18,7 @@ COPY data_contracts data_contracts
 COPY echoingecg echoingecg
 COPY tasks tasks
 COPY flows flows
-RUN /opt/echoingecg/bin/pip install --no-cache-dir --constraint constraints.txt .
+RUN /opt/echoingecg/bin/pip install --no-cache-dir --constraint constraints.txt '.[all]'
 
 FROM python:3.11.14-slim-bookworm
 RUN useradd --create-home --uid 10001 echoingecg && install --directory --owner echoingecg /workspace

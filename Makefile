@@ -56,11 +56,11 @@ stack-down:
 # The lock file names every version; pyproject.toml names the ranges.
 $(VENV)/.demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all]'
 	touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,ui,docs]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,test,ui,docs]'
 	touch $@
 
 # The demo teacher that the package ships, made anew: half an hour on 2 cores.
@@ -84,7 +84,7 @@ docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 $(VENV)/.docs: $(VENV)/.demo
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,docs]'
 	touch $@
 
 # Software bill of materials of .venv, CycloneDX: build/sbom.json
@@ -97,7 +97,7 @@ sbom: $(VENV)/.demo
 # Renews constraints.txt from the ranges, in an environment of its own.
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/pip install --quiet $(TORCH) '.[test,ui,docs]'
+	build/lock/bin/pip install --quiet $(TORCH) '.[all,test,ui,docs]'
 	(echo '# Every version of a tested environment. Renew with: make lock'; \
 		build/lock/bin/pip freeze --exclude echoingecg --exclude pip --exclude setuptools) > constraints.txt
 

@@ -11,7 +11,7 @@ no harm. Large libraries are imported by the function that needs them.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -203,7 +203,7 @@ def load(
     return EcgModel(reader, folder, card_folder, no_card)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EcgModel:
     """A trained student, ready for ECG files. Research software, not a medical device.
 
@@ -221,6 +221,9 @@ class EcgModel:
     student: Path
     evaluation: Path | None
     no_card: str = ""
+
+    def __repr__(self) -> str:
+        return f"EcgModel({self.student}, {self.evaluation or 'no evaluation'})"
 
     def predict(self, files: "Files", protocol: str = "") -> "pa.Table":
         """Answers the questions of the evaluation: probability, interval, uncertainty, decision, predict or refer.
@@ -371,10 +374,10 @@ class FineTuned:
     """
 
     model: EcgModel
-    classifier: "Classifier"
+    classifier: "Classifier" = field(repr=False)
     epoch: int
     validation_loss: float
-    refused: Mapping[str, Refusal]
+    refused: Mapping[str, Refusal] = field(repr=False)
 
     def predict(self, files: "Files") -> "pa.Table":
         """Scores of ECG files.

@@ -122,10 +122,11 @@ def check_signals(student: str, version: int | None) -> None:
 def open_student(place: Path, device: str) -> "LoadedStudent":
     """A student of its artefact's files, or of released weights with scaler and, it may be, tokenizer beside them."""
     from echoingecg.student import store
-    from echoingecg.student.released import layout
 
     if (place / student.ARCHITECTURE).is_file():
-        return store.load(place, device)
+        return store.load(place, device, ecg_alone=True)
+    from echoingecg.student.released import layout
+
     weights = place
     if place.is_dir():
         weights = _first_of(place, _RELEASED_WEIGHTS)

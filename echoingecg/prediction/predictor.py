@@ -109,7 +109,7 @@ class Reader:
         """
         card = reading_card.LoadedReadingCard.load(Path(evaluation))
         _check_signals(Path(student), card.card)
-        return cls.with_card(load_student(Path(student), device), card)
+        return cls.with_card(load_student(Path(student), device, ecg_alone=True), card)
 
     @classmethod
     def without_card(cls, student: Path | str, settings: EcgSettings, trained_on: str = conventions.NOT_STATED) -> Self:
@@ -122,7 +122,7 @@ class Reader:
         """
         _check_signals(Path(student), None)
         card = reading_card.LoadedReadingCard.without_readings(settings, trained_on)
-        return cls(load_student(Path(student)), card, settings)
+        return cls(load_student(Path(student), ecg_alone=True), card, settings)
 
     @classmethod
     def with_card(cls, student: LoadedStudent, card: reading_card.LoadedReadingCard) -> Self:

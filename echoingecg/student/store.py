@@ -5,6 +5,7 @@ There is no pickle in it, and reading needs no network.
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from echoingecg.recipe import StudentSettings
 from echoingecg.student import inference, loss, train
 from echoingecg.student.data.transforms import Scaler
 from echoingecg.student.model.student import Student
-from echoingecg.student.model.text_encoder import backbone_from_config, text_config
+from echoingecg.student.model.text_encoder import LaterBackbone, backbone_from_config, text_config
 
+_BACKBONE = "text_encoder.backbone."  # of stored names
 _TOWERS = "student."  # left out of stored names, so that the towers have the released names
 
 
@@ -47,12 +49,13 @@ def save(trained: train.TrainedStudent, folder: Path) -> None:
     HISTORY.write(trained.history, folder)
 
 
-def load(folder: Path, device: str = "cpu") -> inference.LoadedStudent:
+def load(folder: Path, device: str = "cpu", ecg_alone: bool = False) -> inference.LoadedStudent:
     """Reads a student artefact. Needs no network for any text tower.
 
     Args:
         folder: holds the artefact's files.
         device: 'cpu' or 'cuda'.
+        ecg_alone: read the text tower's weights with the first text, if there is one. To train or to export, read all.
 
     Raises:
         StoreError: a file is absent or unreadable.
@@ -64,11 +67,25 @@ def load(folder: Path, device: str = "cpu") -> inference.LoadedStudent:
     scaler = Scaler.from_json(_read_json(checked_file(folder, SCALER)))
     weights = _read_weights(checked_file(folder, WEIGHTS))
     tokenizer = _read_tokenizer(checked_file(folder, TOKENIZER))
-    backbone = _backbone(architecture)
+    config = _text_config(architecture)
+    if ecg_alone and "hidden_size" in config:  # models that call their width otherwise are read at once
+        later = {name: weights.pop(name) for name in list(weights) if name.startswith(_BACKBONE)}
+        backbone: nn.Module = LaterBackbone(config, partial(_read_backbone, architecture, later))
+    else:
+        backbone = _backbone(architecture)
     objective = loss.Objective(Student(settings.model, backbone), settings)
     check_weights(objective, weights)
     objective.load_state_dict({name: weights[stored_name(name)] for name in objective.state_dict()})
     return inference.LoadedStudent(settings, objective.to(device).eval(), tokenizer, scaler, torch.device(device))
+
+
+@torch.inference_mode(False)
+def _read_backbone(architecture: Mapping[str, Any], weights: Mapping[str, Tensor]) -> nn.Module:
+    backbone = _backbone(architecture)
+    named = {name.removeprefix(_BACKBONE): tensor for name, tensor in weights.items()}
+    check_weights(backbone, named)
+    backbone.load_state_dict(named)
+    return backbone
 
 
 def stored_name(name: str) -> str:
@@ -102,12 +119,16 @@ def _settings(architecture: Mapping[str, Any]) -> StudentSettings:
         raise ContractError(f"{ARCHITECTURE}: 'student' is not a student section of a recipe") from fault
 
 
-def _backbone(architecture: Mapping[str, Any]) -> nn.Module:
+def _text_config(architecture: Mapping[str, Any]) -> dict[str, Any]:
     config = architecture.get("text_config")
     if not isinstance(config, dict) or "model_type" not in config:
         raise ContractError(f"{ARCHITECTURE}: 'text_config' is not a transformers configuration")
+    return config
+
+
+def _backbone(architecture: Mapping[str, Any]) -> nn.Module:
     try:
-        return backbone_from_config(config)
+        return backbone_from_config(_text_config(architecture))
     except (TypeError, ValueError) as fault:
         raise ContractError(
             f"{ARCHITECTURE}: this version of transformers cannot build 'text_config' ({type(fault).__name__})"

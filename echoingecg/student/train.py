@@ -7,10 +7,10 @@ import math
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import torch
-from lightning_fabric import Fabric
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -24,6 +24,9 @@ from echoingecg.student.data import batches, pairs, transforms
 from echoingecg.student.loss import Objective
 from echoingecg.student.model.student import Student
 from echoingecg.student.model.text_encoder import text_tower
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def train(
 
 
 def _train(
-    fabric: Fabric,
+    fabric: "Fabric",
     data: pairs.TrainingData,
     settings: StudentSettings,
     execution: ExecutionSettings,
@@ -113,7 +116,7 @@ class Training:
 
     def __init__(
         self,
-        fabric: Fabric,
+        fabric: "Fabric",
         data: pairs.TrainingData,
         settings: StudentSettings,
         scratch: Path,

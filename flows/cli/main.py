@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from data_contracts.conventions import Stage
     from tasks.store import Artefact
 
+_OWN = ("", "data_contracts", "echoingecg", "tasks", "flows")
 _PRIVATE = 0o077  # umask: nothing for the group or for others
 
 app = typer.Typer(
@@ -361,6 +362,11 @@ def main() -> None:
             app()
     except UserError as fault:
         options.say(f"error: {' '.join(str(fault).split())}", err=True)
+        sys.exit(2)
+    except ModuleNotFoundError as fault:
+        if (fault.name or "").partition(".")[0] in _OWN:
+            raise
+        options.say(f"error: this command needs {fault.name}: pip install 'echoingecg[pipeline]'", err=True)
         sys.exit(2)
     except stopping.Interrupted as end:
         sys.stdout.flush()

@@ -1,15 +1,15 @@
 """The text tower: prompts around texts, their tokens, and a BERT of transformers with Gaussian heads."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig
 
 from echoingecg.common import TrainingError
 from echoingecg.recipe import ModelSettings
@@ -35,6 +35,20 @@ class TextTower:
         return padding(self.backbone)
 
 
+class LaterBackbone(nn.Module):
+    """Stands for a backbone that is not read before the first text: reading ECGs needs neither it nor transformers.
+
+    Args:
+        config: a result of `text_config`.
+        read: makes the backbone, with its weights.
+    """
+
+    def __init__(self, config: Mapping[str, Any], read: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(**config)
+        self.read = read
+
+
 class TextEncoder(GaussianHeads):
     """Encodes token ids as Gaussians.
 
@@ -55,6 +69,8 @@ class TextEncoder(GaussianHeads):
             ids: (B, T) int64.
             mask: (B, T) int64, 1 for a token, 0 for the padding at the end.
         """
+        if isinstance(self.backbone, LaterBackbone):
+            self.backbone = self.backbone.read().to(ids.device).eval()
         states = self.backbone(input_ids=ids, attention_mask=mask).last_hidden_state
         return self.pool(states, mask.sum(1))
 
@@ -69,6 +85,8 @@ def text_tower(settings: ModelSettings, texts: Sequence[str]) -> TextTower:
     Raises:
         TrainingError: the named model cannot be loaded or cannot hold text_tokens tokens.
     """
+    from transformers import AutoModel, BertConfig
+
     if settings.text != BUILT_IN_TEXT:
         return _pretrained(settings)
     tokenizer = built_in_tokenizer(texts, settings.text_tokens)
@@ -85,6 +103,8 @@ def text_tower(settings: ModelSettings, texts: Sequence[str]) -> TextTower:
 
 
 def _pretrained(settings: ModelSettings) -> TextTower:
+    from transformers import AutoModel, AutoTokenizer
+
     try:
         backbone = AutoModel.from_pretrained(settings.text, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(
@@ -113,6 +133,8 @@ def backbone_from_config(config: Mapping[str, Any]) -> nn.Module:
     Args:
         config: a result of `text_config`.
     """
+    from transformers import AutoConfig, AutoModel
+
     return AutoModel.from_config(AutoConfig.for_model(**config))
 
 
@@ -125,7 +147,7 @@ def text_config(backbone: nn.Module) -> dict[str, Any]:
 def padding(backbone: nn.Module) -> int:
     """Returns the backbone's padding token; 0 if it names none."""
     config: Any = backbone.config
-    return int(config.pad_token_id or 0)
+    return int(getattr(config, "pad_token_id", 0) or 0)
 
 
 def wrap(text: str, method: str) -> str:

@@ -8,7 +8,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from tokenizers import Tokenizer
 from torch import nn
-from transformers import AutoTokenizer
 
 from echoingecg.common import ContractError, StoreError
 from echoingecg.recipe import ModelSettings
@@ -166,6 +165,8 @@ def _from_file(path: Path) -> Tokenizer | None:
 
 
 def _from_cache(text: str) -> Tokenizer:
+    from transformers import AutoTokenizer
+
     try:
         return AutoTokenizer.from_pretrained(
             text, use_fast=True, local_files_only=True, trust_remote_code=False
