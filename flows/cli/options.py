@@ -49,7 +49,7 @@ Leads = Annotated[
 
 # By kind of output: its first bytes, and the folders of a workspace in which nobody but a run may write.
 _STARTS = {"Parquet": b"PAR1", "PNG": b"\x89PNG"}
-_OF_RUNS = ("artefacts", "pools", "private", "shared_store", "decisions", "drift", "exports", "scratch")
+_OF_RUNS = ("artefacts", "pools", "private", "leases", "shared_store", "decisions", "drift", "exports", "scratch")
 
 
 def check_output(path: Path, kind: str, workspace: str = "workspace") -> Path:

@@ -16,6 +16,7 @@ from data_contracts import conventions, evaluation, evaluation_details, quaranti
 from data_contracts.manifest import checked_file
 from echoingecg.common import Progress
 from echoingecg.common.running import check_stop
+from flows.cli.options import shown as as_text
 from tasks.store import Artefact, ArtefactStore, Job
 
 if TYPE_CHECKING:  # each loads SciPy, Prefect or torch: a list of artefacts must not wait for them
@@ -199,23 +200,23 @@ def print_readings(blocks: Iterable["Predicted"], files: Sequence[str], title: s
         _console.print("--parquet or --json gives every ECG")
         return
     folder = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])  # noqa: PTH100, PTH120
-    shown = Table(title=f"{title}\nfiles in {folder}", title_justify="left")
-    shown.add_column("file\n  endpoint", overflow="fold", min_width=20)
+    questions = Table(title=f"{title}\nfiles in {as_text(folder)}", title_justify="left")
+    questions.add_column("file\n  endpoint", overflow="fold", min_width=20)
     for name in ("probability\n(90 % interval)", "uncer-\ntainty"):
-        shown.add_column(name, no_wrap=True)
-    shown.add_column("reads, advice")
+        questions.add_column(name, no_wrap=True)
+    questions.add_column("reads, advice")
     numbers = Table()
     numbers.add_column("file\n  number", overflow="fold", min_width=20)
     numbers.add_column("value\n(90 % interval)", no_wrap=True)
     numbers.add_column("advice")
     for block in blocks:
         read = block.numbers.filter(pc.is_null(block.numbers["reason"])) if block.readings.num_rows else block.numbers
-        for table, line, target in ((block.readings, _line, shown), (read, _number_line, numbers)):
+        for table, line, target in ((block.readings, _line, questions), (read, _number_line, numbers)):
             for file, of_file in groupby(table.to_pylist(), key=lambda row: row["file"]):
-                for cells in _cells(os.path.relpath(file, folder), list(of_file), line):
+                for cells in _cells(as_text(os.path.relpath(file, folder)), list(of_file), line):
                     target.add_row(*cells)
                 target.add_section()
-    for table in (shown, numbers):
+    for table in (questions, numbers):
         if table.row_count:
             _console.print(table)
 

@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 
 from data_contracts.conventions import UserError
+from data_contracts.prediction import NUMBERS, READINGS
 from echoingecg.catalog.check import check_export
 from echoingecg.common import StoreError, hash_files
 from echoingecg.ecg.decode import content_hash, decode
 from echoingecg.ecg.decode.wfdb_fast import read_plain
+from echoingecg.prediction.predictor import Predicted
 from echoingecg.recipe import CatalogSettings, ModelSettings
 from echoingecg.student.model.text_encoder import text_tower
 from echoingecg.student.released.text_tower import read_tokenizer
 from echoingecg.teacher.decode import read_header
-from flows.cli import main, options
+from flows.cli import main, options, output
 from helpers.ecg.ecg_files import ecg_steps, write_dicom, write_wfdb
 
 
@@ -61,6 +63,7 @@ def test_what_may_be_written(tmp_path: Path) -> None:
         "workspace/artefacts/ecg-1/a.parquet",
         "link/a.parquet",
         "workspace/private/a",
+        "workspace/leases/a",
         "copied/records.parquet",
     ):
         with pytest.raises(UserError, match="among the published artefacts"):
@@ -82,6 +85,11 @@ def test_control_characters_are_text(
     said = capsys.readouterr().err
     assert said.rstrip("\n").isprintable()
     assert r"\x1b[2J\x07\x9bname\u202e.dcm" in said
+    refused = READINGS.build([{"file": str(path), "reason": "unreadable", "detail": "empty"}])
+    output.print_readings([Predicted(refused, NUMBERS.build([]))], [str(path)], "a student")
+    table = capsys.readouterr().out
+    assert all(line.isprintable() for line in table.splitlines())
+    assert r"\x1b[2J" in table
     options.say("a\nb\tc")
     assert capsys.readouterr().out == "a\nb\\tc\n"
 
