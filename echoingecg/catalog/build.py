@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from data_contracts import catalog, conventions, quarantine, tables
+from data_contracts.quarantine import WITHDRAWN
 from echoingecg.catalog.layouts.base import ECG, ECHO
 from echoingecg.catalog.layouts.times import TIME_RULE, first_events, hours_since, seconds
 from echoingecg.catalog.measurement_rows import Columns, MeasurementRows
@@ -80,11 +81,17 @@ def build_catalog(
     ecgs = _with_stated_frequency(refused, _unambiguous(refused, ecgs, ["patient", "record"]))
     echoes = _complete(refused, scan.file_tables.echoes, ("patient", "study", "path"))
     echoes = _unambiguous(refused, echoes, ["patient", "path"])
-    reports = _complete(refused, clinical.reports, ("patient", "subject", "report", "text"))
+    left_out = list(scan.left_out)
+    reports = _complete(
+        refused, _without_withdrawn(scan, clinical.reports, left_out), ("patient", "subject", "report", "text")
+    )
     reports = refused.drop(reports, ~reports["method"].isin(conventions.METHODS), "the method is neither ECG nor ECHO")
     reports = _unambiguous(refused, reports, ["patient", "method", "subject", "report"])
-    rows = MeasurementRows(clinical.measurements, refused)
+    rows = MeasurementRows(clinical.measurements, refused, scan.withdrawn, left_out)
     measurements = read_measurements(rows, scan.settings.measurements)
+    if left_out:  # one row for all: a row for each would point at the patient's rows in the export
+        detail = f"rows: {len(left_out)}, patients: {len(set(left_out))}"
+        refused.add_rows([WITHDRAWN], detail, WITHDRAWN)
 
     frames = [ecgs, echoes, reports]
     first = first_events(frames, rows.first_events)
@@ -107,6 +114,14 @@ def build_catalog(
     built[quarantine.QUARANTINE.name], refused_rows = refused.tables()
     catalog_tables = {contract.name: built[contract.name] for contract in catalog.TABLES}
     return Catalog(catalog_tables, refused_rows, rows.gaps)
+
+
+def _without_withdrawn(scan: Scan, reports: pd.DataFrame, left_out: list[str]) -> pd.DataFrame:
+    """Drops reports of patients who have withdrawn; `left_out` receives the pseudonym of the patient of each."""
+    names = scan.withdrawn.among(reports["patient"].unique())
+    is_gone = reports["patient"].isin(names.keys())
+    left_out += reports.loc[is_gone, "patient"].map(names).tolist()
+    return reports[~is_gone]
 
 
 def _by_cause(refused: tuple[tuple[str, str, str], ...]) -> dict[tuple[str, str], list[str]]:

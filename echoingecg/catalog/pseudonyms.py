@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -71,6 +72,29 @@ class Pseudonyms:
         # The lengths distinguish ("a", "bc") from ("ab", "c").
         message = "\0".join((prefix, *(f"{len(value)}:{value}" for value in raw)))
         return f"{prefix}-{hmac.digest(self._key, message.encode(), 'sha256').hex()[:_HEX_DIGITS]}"
+
+
+@dataclass(frozen=True)
+class Withdrawn:
+    """Patients who have withdrawn their consent, known by pseudonyms alone: their rows are left out of every catalog.
+
+    Attributes:
+        key: secret key of the workspace, whatever key the recipe has.
+        names: their pseudonyms under that key.
+    """
+
+    key: bytes = b""
+    names: frozenset[str] = frozenset()
+
+    def among(self, patients: Iterable[str]) -> dict[str, str]:
+        """Returns those of the patients who have withdrawn: the hospital's number, with its site -> pseudonym."""
+        if not self.names:
+            return {}
+        make = Pseudonyms(self.key).patient
+        return {raw: name for raw in patients if (name := make(raw)) in self.names}
+
+
+NOBODY = Withdrawn()
 
 
 def source_numbers(source_ids: Iterable[str]) -> np.ndarray:

@@ -8,9 +8,8 @@ import pyarrow as pa
 
 from data_contracts.pairs import ECG_ECHO, ECG_TEXT, FILTERS, LABELS, PATIENTS, check_no_leakage
 from data_contracts.tables import TableContract
-from echoingecg.pairs.filters import FilterSteps
 from echoingecg.pairs.labels import label_ecgs, nearest_in_time
-from echoingecg.pairs.split import split_patients
+from echoingecg.pairs.split import FilterSteps, split_patients
 from echoingecg.recipe.stages import PairsSettings
 
 WANTED = "no finding leaves the ECG out, or the patient is on the test side"

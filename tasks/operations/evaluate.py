@@ -289,8 +289,7 @@ def _with_split(labels: pa.Table, listed: pa.Table, settings: PairsSettings) -> 
 
 def _have_moved(ecgs: pa.Table, own: Artefact, measurements: pa.Table, settings: PairsSettings) -> pa.ChunkedArray:
     """Whether the patient of each ECG stands on another side here than where the student was made."""
-    from echoingecg.pairs.filters import FilterSteps
-    from echoingecg.pairs.split import split_patients
+    from echoingecg.pairs.split import FilterSteps, split_patients
 
     theirs = sides_of(own)
     known = sorted(theirs.keys() & set(ecgs["patient_id"].to_pylist()))
