@@ -1,6 +1,6 @@
 """Builds the catalog's tables from a scan: bad rows are refused, identifiers become pseudonyms, dates become hours.
 
-Hours count from the patient's first event and are exact to the second.
+Hours count from the patient's first event, exact to the second; what is published is coarse (`with_coarse_hours`).
 """
 
 from collections.abc import Callable
@@ -169,7 +169,7 @@ def _with_hours(frame: pd.DataFrame, first: pd.Series, pseudonyms: Pseudonyms) -
 def _usable(
     refused: Refusals, scan: Scan, ecgs: pd.DataFrame, echoes: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Keeps rows whose file can be used; adds `source_id` and `content_hash`.
+    """Keeps rows whose file can be used; adds `source_id` and `content_hash`, without a key yet.
 
     A file, or equal content in two files, that is listed for two patients is refused for both: nobody knows whose
     it is. A file that is listed for two ECGs of one patient is refused, too.
@@ -201,7 +201,9 @@ def _usable(
 def _ecg_table(ecgs: pd.DataFrame, pseudonyms: Pseudonyms) -> pa.Table:
     stated_ = zip(*(ecgs[name] for name in ("content_hash", "unit", "hertz", "leads")), strict=True)
     keys = [
-        Stated(unit or None, None if np.isnan(hertz) else hertz, tuple(leads.split(";")) if leads else None).key(digest)
+        Stated(unit or None, None if np.isnan(hertz) else hertz, tuple(leads.split(";")) if leads else None).key(
+            pseudonyms.content(digest)
+        )
         for digest, unit, hertz, leads in stated_
     ]
     ecgs = ecgs.assign(
@@ -216,6 +218,7 @@ def _ecg_table(ecgs: pd.DataFrame, pseudonyms: Pseudonyms) -> pa.Table:
 
 def _echo_table(echoes: pd.DataFrame, pseudonyms: Pseudonyms) -> pa.Table:
     echoes = echoes.assign(
+        content_hash=_each_row(pseudonyms.content, echoes["content_hash"]),
         clip_id=_each_row(pseudonyms.clip, echoes["patient"], echoes["path"]),
         study_id=_each_row(pseudonyms.study, echoes["patient"], echoes["study"]),
     )
@@ -263,6 +266,19 @@ def _subgroup_table(refused: Refusals, stated: pd.DataFrame, ecgs: pd.DataFrame,
         rhythm=stated["rhythm"].where(stated["rhythm"] != ""),
     )
     return _table(catalog.SUBGROUPS, table, ["record_id"])
+
+
+def with_coarse_hours(table: pa.Table, step: float) -> pa.Table:
+    """Returns a table whose `hours` are rounded down to steps of so many hours; as it is with 0, or without hours."""
+    if not step or "hours" not in table.column_names:
+        return table
+    return with_hours(table, pa.array(np.floor(table["hours"].to_numpy() / step) * step, pa.float64()))
+
+
+def with_hours(table: pa.Table, hours: pa.Array) -> pa.Table:
+    """Returns the table with other `hours`."""
+    place = table.schema.get_field_index("hours")
+    return table.set_column(place, table.schema.field(place), hours)
 
 
 def _each_row(make: Callable[..., str], *columns: pd.Series) -> pd.Series:

@@ -55,6 +55,16 @@ class Pseudonyms:
         """Returns `r-...` for a report on the patient."""
         return self._pseudonym("r", patient, *raw)
 
+    def content(self, digest: str) -> str:
+        """Returns the key under which results for a file are kept, 64 hexadecimal digits: HMAC-SHA256, not shortened.
+
+        Whoever holds the file can compute its digest, but not this.
+
+        Args:
+            digest: SHA-256 of the file's content, in hexadecimal digits.
+        """
+        return hmac.digest(self._key, f"content\0{digest}".encode(), "sha256").hex()
+
     def site(self, raw: str) -> str:
         """Returns `site-...` for a place where ECGs are recorded."""
         return self._pseudonym("site", raw)

@@ -282,10 +282,7 @@ def _plan_files(workspace: Workspace, plan: _Plan, holdings: _Holdings) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _mentions(place: Path, words: set[str] | frozenset[str]) -> bool:
@@ -309,13 +306,15 @@ def _mentions(place: Path, words: set[str] | frozenset[str]) -> bool:
 def _plan_private(store: ArtefactStore, plan: _Plan, holdings: _Holdings) -> None:
     """Indexes of files and of refused rows keep what is known to be another patient's; then OWNERS is written."""
     private = store.workspace.private
-    kept = pa.chunked_array([holdings.others["source_id"].combine_chunks()]).unique()
+    kept = holdings.others["source_id"]
     remaining = [made for made in store.here("catalog") if str(made) not in plan.doomed]
+    for folder in sorted({*private.glob("hours/*")} - {private / "hours" / made.version for made in remaining}):
+        plan.add(f"delete private/hours/{folder.name}", partial(_remove, folder))
     refused = [quarantine.QUARANTINE.read(made.folder)["source_id"].combine_chunks() for made in remaining]
     for path in sorted([*private.glob("sources-*.parquet"), *private.glob("rows-*.parquet")]):
         table = _read(path)
-        wanted = kept if path.name.startswith("sources") else pa.chunked_array([pa.array([], pa.string()), *refused])
-        pruned = table.filter(pc.is_in(table["source_id"], pa.array(wanted.to_pylist(), pa.string())))
+        wanted = kept if path.name.startswith("sources") else pa.chunked_array(refused, pa.string())
+        pruned = table.filter(pc.is_in(table["source_id"], wanted.combine_chunks()))
         if pruned.num_rows < table.num_rows:
             plan.add(
                 f"remove {table.num_rows - pruned.num_rows} of {table.num_rows} rows from private/{path.name}",

@@ -154,7 +154,9 @@ def garbage_collect(store: ArtefactStore, delete: bool, force: bool = False) -> 
     for name, path in _surplus(store, None if force else old, delete):
         _remove(root, path, delete)
         yield f"{verb} {name}"
-    for path in _leftovers(store.workspace, old):
+    listed = {made.version for made in store.here("catalog")}
+    hours = [path for path in root.glob("private/hours/*/") if path.name not in listed and path.stat().st_mtime < old]
+    for path in [*_leftovers(store.workspace, old), *hours]:
         _remove(root, path, delete)
         yield f"{verb} {path.relative_to(root)}"
     for pool in sorted(store.workspace.pools.glob("*/*/")):

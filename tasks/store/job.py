@@ -131,7 +131,7 @@ class Job:
         self.__dict__.pop("scan", None)
 
     def sources(self) -> pa.Table:
-        """The path of each file, table (source_id, path), as the catalog stage left it.
+        """The path and the SHA-256 of each file, table (source_id, path, content_hash), as the catalog stage left it.
 
         Paths are relative to the export; of several exports they are absolute.
 
@@ -142,7 +142,7 @@ class Job:
         for export, file in zip(self.exports, self.index_files, strict=True):
             if (index := _index(file)) is None:
                 raise StoreError(f"export {export.folder} has no index in {self.workspace.root}: run the catalog stage")
-            table = index.select(["source_id", "path"])
+            table = index.select(["source_id", "path", "content_hash"])
             if self.more:
                 table = table.set_column(1, "path", pc.binary_join_element_wise(f"{export.folder}/", table["path"], ""))
             tables.append(table)
