@@ -13,7 +13,7 @@ RUN case "$VARIANT" in \
         cuda) ;; \
         *) echo "VARIANT is cpu or cuda, not $VARIANT" >&2; exit 1 ;; \
     esac
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY data_contracts data_contracts
 COPY echoingecg echoingecg
 COPY tasks tasks

@@ -36,7 +36,7 @@ def _ours(files: list[SourceFile]) -> None:
 def rows() -> Iterator[Row]:
     """Clips of 30 frames of 320 x 240, JPEG baseline."""
     path = Path(str(get_testdata_file("examples_ybr_color.dcm")))
-    files = [SourceFile(path, hash_files([path]))] * CLIPS
+    files = [SourceFile(path, hash_files([path]), hash_files([path]))] * CLIPS
     yield Row(
         f"{CLIPS} DICOM JPEG clips to 224 px frames, cropped and masked, two threads",
         "pydicom pixels + convert_color_space + resize, no crop, no mask, one clip after another",

@@ -47,7 +47,7 @@ def _teacher(precision: str) -> FrozenTeacher:
 
 def _speed() -> Iterator[Row]:
     clip = Path(str(get_testdata_file("examples_ybr_color.dcm")))
-    files = [SourceFile(clip, hash_files([clip]))] * FILES
+    files = [SourceFile(clip, hash_files([clip]), hash_files([clip]))] * FILES
     frames = np.random.default_rng(0).integers(0, 256, (30 * FILES, SIZE, SIZE, 3)).astype(np.uint8)
     network = timm.create_model("convnext_base", num_classes=512).eval()
     one = torch.randn(1, 3, SIZE, SIZE)

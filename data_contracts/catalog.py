@@ -22,13 +22,13 @@ MAX_WORDS_CHARACTERS = 80  # of a result in words; a longer text is a note, and 
 MAX_AGE_YEARS = 90.0  # a higher age could name a person (HIPAA, 45 CFR 164.514(b)(2)(i)(C))
 
 _PATIENT = column("patient_id", pa.string(), "keyed pseudonym of the patient")
-_HOURS = column("hours", pa.float64(), "time since the patient's first event in the export", "h")
-_HASH = column("content_hash", pa.string(), "SHA-256 of the file's bytes")
+_HOURS = column("hours", pa.float64(), "time since the patient's first event, in steps of `interval_hours`", "h")
+_HASH = column("content_hash", pa.string(), "HMAC-SHA256, under the pseudonym key, of the SHA-256 of the file's bytes")
 _ECG_HASH = column(
     "content_hash",
     pa.string(),
-    "SHA-256 of the file's bytes (WFDB: header, then signal files; of an ECG in a file of many: its values), and of "
-    "what the export states about it, where it states anything",
+    "HMAC-SHA256, under the pseudonym key, of the SHA-256 of the file's bytes (WFDB: header, then signal files; of an "
+    "ECG in a file of many: its values), and of what the export states about it, where it states anything",
 )
 
 

@@ -247,7 +247,7 @@ def _external_checks(check: Any) -> Mapping[str, Any]:
 EXTERNAL = TableContract(
     "external",
     (
-        column("content_hash", pa.string(), "as in ecg.RECORDS: SHA-256 of the ECG file, or ecg.window_key of it"),
+        column("content_hash", pa.string(), "as in ecg.RECORDS: key of the ECG file, or ecg.window_key of it"),
         column("embedding", pa.list_(pa.float32()), "of another model, the same length in every row"),
     ),
     _external_checks,

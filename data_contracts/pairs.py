@@ -43,7 +43,9 @@ ECG_ECHO = TableContract(
         _STUDY,
         _PATIENT,
         _SPLIT,
-        column("gap_hours", pa.float64(), "ECG time minus echo time; negative when the ECG came first", "h"),
+        column(
+            "gap_hours", pa.float64(), "ECG minus echo time, negative where the ECG is first; middle of its step", "h"
+        ),
     ),
     _checks,
     unique=("record_id", "study_id"),
@@ -78,7 +80,8 @@ LABELS = TableContract(
         column(
             "gap_hours",
             pa.float64(),
-            "ECG time minus exam time, negative when the ECG came first; null for a value stated for the ECG",
+            "ECG time minus exam time, negative when the ECG came first, the middle of its step; null for a value "
+            "stated for the ECG",
             "h",
             optional=True,
         ),

@@ -8,12 +8,14 @@ import pyarrow as pa
 from data_contracts.tables import TableContract, column
 
 STOPPED = "stopped"
+WITHDRAWN = "withdrawn"
 # A closed list: the codes are counted, plotted and compared between exports.
 REASONS: dict[str, str] = {
     "missing_file": "the export lists the file but does not hold it",
     "outside_export": "the listed path leaves the export's folder",
     "bad_row": "a row of the export's tables lacks a needed value or holds an impossible one",
     "free_text": "results in words that are long or that few patients share, so that they could name a person",
+    WITHDRAWN: "rows of patients who have withdrawn their consent (`echoingecg forget`), all together",
     "duplicate": "the same content is already listed for another patient",
     "unknown_format": "the content is of no format this stage reads",
     "unreadable": "the file cannot be parsed",

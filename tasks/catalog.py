@@ -1,21 +1,27 @@
 """Stage catalog: the export's lists as checked tables, with pseudonyms and a quarantine; and simulated exports."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from filelock import FileLock
 
 from data_contracts import catalog as contract
 from data_contracts import conventions, quarantine
+from data_contracts.tables import TableContract
 from echoingecg import simulator
 from echoingecg.catalog import CODE_VERSION
-from echoingecg.common import Progress, fingerprint, read_origin
+from echoingecg.common import Progress, StoreError, fingerprint, read_origin, replace_atomically
 from echoingecg.recipe import Recipe
 from tasks import stage
 from tasks.base import progress
 from tasks.base.workspace import Workspace, writing_to
 from tasks.label_check import check_measurements
-from tasks.store import Built, Inputs, Job, key_digest
+from tasks.store import Artefact, Built, Inputs, Job, key_digest, private_folder
+
+_TIMED = (contract.ECGS, contract.ECHOES, contract.REPORTS, contract.MEASUREMENTS)
 
 
 def simulated_export(workspace: Workspace, recipe: Recipe) -> Path:
@@ -51,7 +57,7 @@ def _origin(job: Job) -> str:
 
 
 def _build(job: Job, inputs: Inputs, folder: Path, report: Progress) -> Built:
-    from echoingecg.catalog.build import build_catalog  # pandas: not for a cached run
+    from echoingecg.catalog.build import build_catalog, with_coarse_hours  # pandas: not for a cached run
 
     result = build_catalog(job.scan, job.key, release=True)
     tables = result.tables
@@ -59,8 +65,11 @@ def _build(job: Job, inputs: Inputs, folder: Path, report: Progress) -> Built:
     refusals = tables[quarantine.QUARANTINE.name]
     tried = sum(table.num_rows for table in tables.values())
     stage.check_refusals(job, "catalog", refusals, tried, job.recipe.catalog.max_refused_share)
+    step = job.recipe.catalog.interval_hours
+    if step:
+        _keep_hours(job, tables)
     for table in contract.TABLES:
-        table.write(tables[table.name], folder)
+        table.write(with_coarse_hours(tables[table.name], step), folder)
     listed = (tables[table.name]["patient_id"].unique().to_pylist() for table in (contract.ECGS, contract.ECHOES))
     patients = {patient for column in listed for patient in column}
     counts = {table.name: tables[table.name].num_rows for table in contract.TABLES}
@@ -69,6 +78,52 @@ def _build(job: Job, inputs: Inputs, folder: Path, report: Progress) -> Built:
         counts["measurements without result"] = result.gaps
     job.forget_scan()
     return Built({"patients": len(patients), **counts}, new_keys=read_files)
+
+
+def _keep_hours(job: Job, tables: Mapping[str, pa.Table]) -> None:
+    """Keeps the exact hours of a catalog's tables in the private part of the workspace."""
+    folder = hours_folder(job.workspace, WORK.plan(job, {}).version)
+    with writing_to(job.workspace.root):
+        private_folder(job.workspace.private)
+        private_folder(folder.parent)
+        private_folder(folder)
+        for table in _TIMED:
+            with replace_atomically(folder / table.filename, 0o600) as beside:
+                pq.write_table(tables[table.name].select(["hours"]), beside)
+
+
+def hours_folder(workspace: Workspace, version: str) -> Path:
+    """Where the exact hours of a catalog are, if this workspace has built it."""
+    return workspace.private / "hours" / version
+
+
+def with_exact_hours(workspace: Workspace, listed: Artefact, table: pa.Table, name: str) -> pa.Table:
+    """A catalog's table with exact hours where this workspace has them; as it is where it has not."""
+    path = hours_folder(workspace, listed.version) / f"{name}.parquet"
+    if not listed.manifest.recipe.get("interval_hours") or not path.exists():
+        return table
+    from echoingecg.catalog.build import with_hours
+
+    return with_hours(table, pq.read_table(path)["hours"])
+
+
+def read_exact(job: Job, listed: Artefact, table: TableContract) -> pa.Table:
+    """A table of a catalog with exact hours: who is nearest, and who is within a window, must not follow the rounding.
+
+    Where another workspace has built the catalog, the hours are read from the export again.
+
+    Raises:
+        StoreError: the export is not the one that the catalog was made from.
+    """
+    is_coarse = bool(listed.manifest.recipe.get("interval_hours"))
+    if is_coarse and not (hours_folder(job.workspace, listed.version) / table.filename).exists():
+        from echoingecg.catalog.build import build_catalog
+
+        if WORK.plan(job, {}).version != listed.version:
+            raise StoreError(f"{listed}: its exact times are not in {job.workspace.root}: run with --from catalog")
+        _keep_hours(job, build_catalog(job.scan, job.key, release=True).tables)
+        job.forget_scan()
+    return with_exact_hours(job.workspace, listed, table.read(listed.folder), table.name)
 
 
 WORK = stage.StageWork("catalog", contract.CONTRACT_VERSION, CODE_VERSION, _build, _source, check=check_measurements)

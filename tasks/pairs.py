@@ -20,6 +20,7 @@ from tasks import stage
 from tasks import teacher as teacher_stage
 from tasks.base.progress import in_run, logger
 from tasks.base.workers import device
+from tasks.catalog import read_exact
 from tasks.label_check import check_labels, sex_of_patients_in
 from tasks.store import Artefact, ArtefactStore, Built, Inputs, Job
 
@@ -27,15 +28,16 @@ from tasks.store import Artefact, ArtefactStore, Built, Inputs, Job
 def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     from echoingecg.pairs.match import build  # pandas: not for a cached run
 
-    listed = inputs["catalog"].folder
+    listed = inputs["catalog"]
     tables = build(
-        ecgs=catalog.ECGS.read(listed),
-        echoes=catalog.ECHOES.read(listed),
-        reports=catalog.REPORTS.read(listed),
-        measurements=catalog.MEASUREMENTS.read(listed),
+        ecgs=read_exact(job, listed, catalog.ECGS),
+        echoes=read_exact(job, listed, catalog.ECHOES),
+        reports=catalog.REPORTS.read(listed.folder),
+        measurements=read_exact(job, listed, catalog.MEASUREMENTS),
         records=ecg.RECORDS.read(inputs["ecg"].folder),
         studies=teacher.STUDIES.read(inputs["teacher"].folder),
         settings=job.recipe.pairs,
+        step_hours=listed.manifest.recipe.get("interval_hours", 0),
     )
     contract.check_no_leakage(tables["patients"], tables[contract.ECG_ECHO.name], tables[contract.ECG_TEXT.name])
     for table in contract.TABLES:

@@ -28,6 +28,7 @@ from echoingecg.teacher.study_target import study_target, with_median_variance
 from tasks import pools, stage
 from tasks.base.workers import mapper, replicas
 from tasks.base.workspace import Workspace
+from tasks.catalog import with_exact_hours
 from tasks.ingest import ingest, supervised
 from tasks.store import Artefact, ArtefactStore, Built, Inputs, Job
 
@@ -340,11 +341,12 @@ def embedding_map(workspace: Workspace, artefact: Artefact) -> bytes | None:
     listed = ArtefactStore(workspace).find("catalog", artefact.manifest.inputs["catalog"])
     assert listed is not None
     studies, mean, _ = read_targets(artefact)
-    measured = labels.values_of_studies(
-        match.to_frame(catalog.MEASUREMENTS.read(listed.folder)),
-        match.list_studies(catalog.ECHOES.read(listed.folder)),
-        PairsSettings().measurement_window_hours,
+    measurements, echoes = (
+        with_exact_hours(workspace, listed, table.read(listed.folder), table.name)
+        for table in (catalog.MEASUREMENTS, catalog.ECHOES)
     )
+    window = PairsSettings().measurement_window_hours
+    measured = labels.values_of_studies(match.to_frame(measurements), match.list_studies(echoes), window)
     measured = measured[measured["study_id"].isin(studies["study_id"].to_pylist())]
     counts = Counter(measured["measurement"])
     commonest = min(counts, key=lambda name: (-counts[name], name), default="no measurement")

@@ -1,6 +1,6 @@
 """Builds the catalog's tables from a scan: bad rows are refused, identifiers become pseudonyms, dates become hours.
 
-Hours count from the patient's first event and are exact to the second.
+Hours count from the patient's first event, exact to the second; what is published is coarse (`with_coarse_hours`).
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from data_contracts import catalog, conventions, quarantine, tables
+from data_contracts.quarantine import WITHDRAWN
 from echoingecg.catalog.layouts.base import ECG, ECHO
 from echoingecg.catalog.layouts.times import TIME_RULE, first_events, hours_since, seconds
 from echoingecg.catalog.measurement_rows import Columns, MeasurementRows
@@ -80,11 +81,17 @@ def build_catalog(
     ecgs = _with_stated_frequency(refused, _unambiguous(refused, ecgs, ["patient", "record"]))
     echoes = _complete(refused, scan.file_tables.echoes, ("patient", "study", "path"))
     echoes = _unambiguous(refused, echoes, ["patient", "path"])
-    reports = _complete(refused, clinical.reports, ("patient", "subject", "report", "text"))
+    left_out = list(scan.left_out)
+    reports = _complete(
+        refused, _without_withdrawn(scan, clinical.reports, left_out), ("patient", "subject", "report", "text")
+    )
     reports = refused.drop(reports, ~reports["method"].isin(conventions.METHODS), "the method is neither ECG nor ECHO")
     reports = _unambiguous(refused, reports, ["patient", "method", "subject", "report"])
-    rows = MeasurementRows(clinical.measurements, refused)
+    rows = MeasurementRows(clinical.measurements, refused, scan.withdrawn, left_out)
     measurements = read_measurements(rows, scan.settings.measurements)
+    if left_out:  # one row for all: a row for each would point at the patient's rows in the export
+        detail = f"rows: {len(left_out)}, patients: {len(set(left_out))}"
+        refused.add_rows([WITHDRAWN], detail, WITHDRAWN)
 
     frames = [ecgs, echoes, reports]
     first = first_events(frames, rows.first_events)
@@ -107,6 +114,14 @@ def build_catalog(
     built[quarantine.QUARANTINE.name], refused_rows = refused.tables()
     catalog_tables = {contract.name: built[contract.name] for contract in catalog.TABLES}
     return Catalog(catalog_tables, refused_rows, rows.gaps)
+
+
+def _without_withdrawn(scan: Scan, reports: pd.DataFrame, left_out: list[str]) -> pd.DataFrame:
+    """Drops reports of patients who have withdrawn; `left_out` receives the pseudonym of the patient of each."""
+    names = scan.withdrawn.among(reports["patient"].unique())
+    is_gone = reports["patient"].isin(names.keys())
+    left_out += reports.loc[is_gone, "patient"].map(names).tolist()
+    return reports[~is_gone]
 
 
 def _by_cause(refused: tuple[tuple[str, str, str], ...]) -> dict[tuple[str, str], list[str]]:
@@ -154,7 +169,7 @@ def _with_hours(frame: pd.DataFrame, first: pd.Series, pseudonyms: Pseudonyms) -
 def _usable(
     refused: Refusals, scan: Scan, ecgs: pd.DataFrame, echoes: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Keeps rows whose file can be used; adds `source_id` and `content_hash`.
+    """Keeps rows whose file can be used; adds `source_id` and `content_hash`, without a key yet.
 
     A file, or equal content in two files, that is listed for two patients is refused for both: nobody knows whose
     it is. A file that is listed for two ECGs of one patient is refused, too.
@@ -186,7 +201,9 @@ def _usable(
 def _ecg_table(ecgs: pd.DataFrame, pseudonyms: Pseudonyms) -> pa.Table:
     stated_ = zip(*(ecgs[name] for name in ("content_hash", "unit", "hertz", "leads")), strict=True)
     keys = [
-        Stated(unit or None, None if np.isnan(hertz) else hertz, tuple(leads.split(";")) if leads else None).key(digest)
+        Stated(unit or None, None if np.isnan(hertz) else hertz, tuple(leads.split(";")) if leads else None).key(
+            pseudonyms.content(digest)
+        )
         for digest, unit, hertz, leads in stated_
     ]
     ecgs = ecgs.assign(
@@ -201,6 +218,7 @@ def _ecg_table(ecgs: pd.DataFrame, pseudonyms: Pseudonyms) -> pa.Table:
 
 def _echo_table(echoes: pd.DataFrame, pseudonyms: Pseudonyms) -> pa.Table:
     echoes = echoes.assign(
+        content_hash=_each_row(pseudonyms.content, echoes["content_hash"]),
         clip_id=_each_row(pseudonyms.clip, echoes["patient"], echoes["path"]),
         study_id=_each_row(pseudonyms.study, echoes["patient"], echoes["study"]),
     )
@@ -248,6 +266,19 @@ def _subgroup_table(refused: Refusals, stated: pd.DataFrame, ecgs: pd.DataFrame,
         rhythm=stated["rhythm"].where(stated["rhythm"] != ""),
     )
     return _table(catalog.SUBGROUPS, table, ["record_id"])
+
+
+def with_coarse_hours(table: pa.Table, step: float) -> pa.Table:
+    """Returns a table whose `hours` are rounded down to steps of so many hours; as it is with 0, or without hours."""
+    if not step or "hours" not in table.column_names:
+        return table
+    return with_hours(table, pa.array(np.floor(table["hours"].to_numpy() / step) * step, pa.float64()))
+
+
+def with_hours(table: pa.Table, hours: pa.Array) -> pa.Table:
+    """Returns the table with other `hours`."""
+    place = table.schema.get_field_index("hours")
+    return table.set_column(place, table.schema.field(place), hours)
 
 
 def _each_row(make: Callable[..., str], *columns: pd.Series) -> pd.Series:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from echoingecg.catalog.layouts import base
 from echoingecg.catalog.layouts.times import TIME_RULE, seconds
+from echoingecg.catalog.pseudonyms import NOBODY, Withdrawn
 from echoingecg.catalog.refusals import Refusals
 from echoingecg.common import ExportError
 
@@ -56,6 +57,8 @@ class MeasurementRows:
     Attributes:
         source: the export's measurements.
         refused: receives the rows that cannot be read.
+        withdrawn: patients whose rows are left out.
+        left_out: receives the pseudonym of the patient of each row that is left out.
         codes: of the texts of each column in CODED.
         first_seconds: earliest time of each patient, by code. It counts every readable row, kept or not.
         gaps: rows without a result, where the layout leaves these out.
@@ -63,6 +66,8 @@ class MeasurementRows:
 
     source: base.MeasurementSource
     refused: Refusals
+    withdrawn: Withdrawn = NOBODY
+    left_out: list[str] = field(default_factory=list)
     codes: dict[str, Codes] = field(default_factory=lambda: {name: Codes() for name in CODED})
     first_seconds: dict[int, float] = field(default_factory=dict)
     gaps: int = 0
@@ -164,7 +169,11 @@ class MeasurementRows:
         self, batch: base.MeasurementBatch, texts: dict[str, pa.DictionaryArray], time: np.ndarray, value: np.ndarray
     ) -> np.ndarray:
         """Returns which rows are readable, (n,) bool; the others are refused or counted as gaps."""
-        is_open, source = np.ones(len(batch.records), bool), batch.source or self.source
+        gone, source = self.withdrawn.among(texts["patient"].dictionary.to_pylist()), batch.source or self.source
+        is_open = np.ones(len(batch.records), bool)
+        if gone:
+            is_open = ~_which(texts["patient"], lambda text: text in gone)
+            self.left_out += [gone[raw] for raw in texts["patient"].filter(pa.array(~is_open)).to_pylist()]
 
         def refuse(bad: np.ndarray, detail: str) -> None:
             rows = np.flatnonzero(is_open & bad)

@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -54,6 +55,16 @@ class Pseudonyms:
         """Returns `r-...` for a report on the patient."""
         return self._pseudonym("r", patient, *raw)
 
+    def content(self, digest: str) -> str:
+        """Returns the key under which results for a file are kept, 64 hexadecimal digits: HMAC-SHA256, not shortened.
+
+        Whoever holds the file can compute its digest, but not this.
+
+        Args:
+            digest: SHA-256 of the file's content, in hexadecimal digits.
+        """
+        return hmac.digest(self._key, f"content\0{digest}".encode(), "sha256").hex()
+
     def site(self, raw: str) -> str:
         """Returns `site-...` for a place where ECGs are recorded."""
         return self._pseudonym("site", raw)
@@ -71,6 +82,29 @@ class Pseudonyms:
         # The lengths distinguish ("a", "bc") from ("ab", "c").
         message = "\0".join((prefix, *(f"{len(value)}:{value}" for value in raw)))
         return f"{prefix}-{hmac.digest(self._key, message.encode(), 'sha256').hex()[:_HEX_DIGITS]}"
+
+
+@dataclass(frozen=True)
+class Withdrawn:
+    """Patients who have withdrawn their consent, known by pseudonyms alone: their rows are left out of every catalog.
+
+    Attributes:
+        key: secret key of the workspace, whatever key the recipe has.
+        names: their pseudonyms under that key.
+    """
+
+    key: bytes = b""
+    names: frozenset[str] = frozenset()
+
+    def among(self, patients: Iterable[str]) -> dict[str, str]:
+        """Returns those of the patients who have withdrawn: the hospital's number, with its site -> pseudonym."""
+        if not self.names:
+            return {}
+        make = Pseudonyms(self.key).patient
+        return {raw: name for raw in patients if (name := make(raw)) in self.names}
+
+
+NOBODY = Withdrawn()
 
 
 def source_numbers(source_ids: Iterable[str]) -> np.ndarray:

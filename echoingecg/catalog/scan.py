@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from echoingecg.catalog.layouts import base, detect
 from echoingecg.catalog.layouts.tables import Tables
-from echoingecg.catalog.pseudonyms import Pseudonyms
+from echoingecg.catalog.pseudonyms import NOBODY, Pseudonyms, Withdrawn
 from echoingecg.catalog.scanned_files import ScannedFile, ScannedFiles, with_earlier
 from echoingecg.common import ExportError, Progress, Refusal, fingerprint, hash_files, no_progress
 from echoingecg.common.running import check_stop
@@ -50,6 +50,8 @@ class Scan:
         read_files: number of listed files whose bytes were read in this scan.
         file_tables: the lists of files, with normalised paths.
         files: each listed file.
+        withdrawn: patients whose rows are left out.
+        left_out: pseudonym of the patient of each row that was left out of the lists of files.
     """
 
     layout: base.Layout
@@ -60,6 +62,8 @@ class Scan:
     read_files: int
     file_tables: base.FileTables
     files: ScannedFiles
+    withdrawn: Withdrawn = NOBODY
+    left_out: tuple[str, ...] = ()
 
     def release(self) -> None:
         """Frees the lists of files. Layout, digest and sources stay."""
@@ -152,6 +156,8 @@ def scan(
     progress: Progress = no_progress,
     only_look: bool = False,
     label: str = "",
+    site: str = "",
+    withdrawn: Withdrawn = NOBODY,
 ) -> Scan:
     """Lists an export and hashes its files.
 
@@ -163,6 +169,8 @@ def scan(
         progress: called every 1000 files.
         only_look: whether to look only if the files are there: none is read, and each counts as content of its own.
         label: of this export among several, see `several`.
+        site: that its patients are of, where the export does not state it.
+        withdrawn: patients whose rows are left out; their files are not looked at.
 
     Raises:
         ExportError: the layout is unknown, no file is listed, or a table cannot be read.
@@ -170,12 +178,14 @@ def scan(
     layout, tables = detect.find_layout(export, settings.layout, settings.allow_links)
     listed = layout.file_tables(tables)
     ecgs = with_stated_units(listed.ecgs, layout, settings)
+    left_out: list[str] = []
+    ecgs, echoes = (_without(frame, site, withdrawn, left_out) for frame in (ecgs, listed.echoes))
     file_tables = base.FileTables(
-        _with_normal_paths(ecgs), _with_normal_paths(listed.echoes), listed.malformed, listed.refused
+        _with_normal_paths(ecgs), _with_normal_paths(echoes), listed.malformed, listed.refused
     )
     listed_paths = {kind: _different(frame["path"]) for kind, frame in file_tables.by_kind}
     total = sum(len(paths) for paths in listed_paths.values())
-    if not total and not listed.refused:
+    if not total and not listed.refused and not left_out:
         raise ExportError(f"export {export}: its lists name no file: {', '.join(layout.lists)}")
     pseudonyms, folder = Pseudonyms(key, label), ExportFolder(export, settings.allow_links)
     look = partial(_look_at if only_look else _scan_file, export)
@@ -193,8 +203,20 @@ def scan(
             files.add(kind, path, file)
             if done % _FILES_PER_REPORT == 0 or done == total:
                 progress(done, total, f"{read} read")
-    digest = "" if only_look else _digest(layout.name, tables, files)
-    return Scan(layout, settings, tables, digest, files.sources(), read, file_tables, files)
+    digest = "" if only_look else _digest(layout.name, tables, files, sorted(set(left_out)))
+    sources = files.sources()
+    return Scan(layout, settings, tables, digest, sources, read, file_tables, files, withdrawn, tuple(left_out))
+
+
+def _without(frame: pd.DataFrame, site: str, withdrawn: Withdrawn, left_out: list[str]) -> pd.DataFrame:
+    """Returns the rows of patients who have not withdrawn; `left_out` receives the pseudonym of each other row's."""
+    names = withdrawn.among(base.patient_of_site(site, raw) for raw in frame["patient"].unique())
+    if not names:
+        return frame
+    patients = base.patients_of_site(site, frame["patient"])
+    is_gone = patients.isin(names.keys())
+    left_out += patients[is_gone].map(names).tolist()
+    return frame[~is_gone]
 
 
 def _different(paths: pd.Series) -> pa.Array:
@@ -301,8 +323,11 @@ def _parts(export: Path, export_folder: ExportFolder, folder: str, first: str) -
     return parts
 
 
-def _digest(layout: str, tables: Tables, files: ScannedFiles) -> str:
-    """Returns the fingerprint of the content. A file that cannot be used counts by the reason of its refusal."""
+def _digest(layout: str, tables: Tables, files: ScannedFiles, withdrawn: list[str]) -> str:
+    """Returns the fingerprint of the content. A file that cannot be used counts by the reason of its refusal.
+
+    Patients who have withdrawn count only where their files are listed: the versions of other exports stay.
+    """
     digest = hashlib.sha256()
     for kind, path, file in files:
         digest.update(f"{kind}\0{path}\0{file.content_hash or (file.refusal or ('',))[0]}\0".encode())
@@ -312,6 +337,7 @@ def _digest(layout: str, tables: Tables, files: ScannedFiles) -> str:
             "tables": sorted([table.name, table.sha256] for table in tables.values()),
             "files": digest.hexdigest(),
         }
+        | ({"withdrawn": withdrawn} if withdrawn else {})
     )
 
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from echoingecg.catalog.exports import SitedExport
 from echoingecg.catalog.layouts import base
-from echoingecg.catalog.pseudonyms import labelled
+from echoingecg.catalog.pseudonyms import NOBODY, Withdrawn, labelled
 from echoingecg.catalog.scan import Scan, scan
 from echoingecg.catalog.scanned_files import ScannedFiles
 from echoingecg.common import ExportError, Progress, fingerprint, no_progress
@@ -34,6 +34,7 @@ def scan_exports(
     key: bytes,
     previous: Sequence[pa.Table | None],
     progress: Progress = no_progress,
+    withdrawn: Withdrawn = NOBODY,
 ) -> tuple[Scan, list[pa.Table]]:
     """Scans each export, and joins what they list.
 
@@ -43,6 +44,7 @@ def scan_exports(
         key: secret key of the pseudonyms.
         previous: private index of an earlier scan of each, if there is one.
         progress: see `scan`.
+        withdrawn: see `scan`.
 
     Returns:
         The scan of all, and the private index of each, SOURCES with paths relative to its own folder.
@@ -52,7 +54,7 @@ def scan_exports(
     """
     parts = []
     for export, label, earlier in zip(exports, labels_of(exports), previous, strict=True):
-        part = scan(export.folder, settings, key, earlier, progress, label=label)
+        part = scan(export.folder, settings, key, earlier, progress, False, label, export.site, withdrawn)
         _check_sites(part, export, len(exports))
         parts.append(_Part(part, export.site, label))
     indexes = [part.scan.sources for part in parts]
@@ -156,6 +158,8 @@ def _joined(parts: list[_Part]) -> Scan:
         sum(part.scan.read_files for part in parts),
         listed,
         ScannedFiles.joined([(part.label, part.scan.files) for part in parts]),
+        parts[0].scan.withdrawn,
+        tuple(name for part in parts for name in part.scan.left_out),
     )
     for part in parts:
         part.scan.release()

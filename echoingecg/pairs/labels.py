@@ -8,7 +8,7 @@ recipe says which ECG it labels.
 import numpy as np
 import pandas as pd
 
-from echoingecg.pairs.filters import FilterSteps
+from echoingecg.pairs.split import FilterSteps
 from echoingecg.recipe.stages import LabelSettings
 
 COLUMNS = ("record_id", "patient_id", "study_id", "measurement", "value", "upper", "words", "unit", "gap_hours")

@@ -3,14 +3,14 @@
 Source: EchoingECG, section 3 (data). The FILTERS table counts the rows that are left after each condition.
 """
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from data_contracts.pairs import ECG_ECHO, ECG_TEXT, FILTERS, LABELS, PATIENTS, check_no_leakage
 from data_contracts.tables import TableContract
-from echoingecg.pairs.filters import FilterSteps
 from echoingecg.pairs.labels import label_ecgs, nearest_in_time
-from echoingecg.pairs.split import split_patients
+from echoingecg.pairs.split import FilterSteps, split_patients
 from echoingecg.recipe.stages import PairsSettings
 
 WANTED = "no finding leaves the ECG out, or the patient is on the test side"
@@ -24,17 +24,20 @@ def build(
     records: pa.Table,
     studies: pa.Table,
     settings: PairsSettings,
+    step_hours: float = 0.0,
 ) -> dict[str, pa.Table]:
     """Builds all tables of the pairs artefact. The same inputs in any row order give the same tables.
 
     The time of a study is the time of its earliest clip.
 
     Args:
-        ecgs, echoes, reports, measurements: tables of the catalog artefact.
+        ecgs, echoes, reports, measurements: tables of the catalog artefact, with exact hours.
         records: RECORDS of the ecg artefact: the usable ECGs; those whose `use` is not `keep` are paired on the test
             side only.
         studies: STUDIES of the teacher artefact: the studies with a target.
         settings: the recipe's section `pairs`: time windows, text methods, split.
+        step_hours: gaps are given as the middle of a step of so many hours; 0 gives them as they are. Of an ECG's
+            studies the nearest comes first all the same.
 
     Returns:
         Tables by name: patients, ecg_echo, ecg_text, labels, filters.
@@ -61,6 +64,10 @@ def build(
     wanted = usable[usable["is_wanted"]]
     labels = label_ecgs(measured, listed, wanted, settings.measurement_window_hours, settings.labels, steps[2])
 
+    ecg_echo = ecg_echo.assign(distance=ecg_echo["gap_hours"].abs())
+    ecg_echo, labels = (
+        frame.assign(gap_hours=coarse_gaps(frame["gap_hours"], step_hours)) for frame in (ecg_echo, labels)
+    )
     tables = {
         contract.name: _table(contract, frame.assign(split=frame["patient_id"].map(splits)))
         for contract, frame in ((PATIENTS, patients), (ECG_ECHO, ecg_echo), (ECG_TEXT, ecg_text), (LABELS, labels))
@@ -123,7 +130,17 @@ def to_frame(table: pa.Table, *columns: str) -> pd.DataFrame:
     return table.select(list(columns) or table.column_names).to_pandas()
 
 
+def coarse_gaps(gaps: pd.Series, step_hours: float) -> pd.Series:
+    """Returns the middle of each gap's step: a smaller gap stays smaller or becomes equal, and the side of 0 stays.
+
+    Steps are [0, step), [step, 2 step), ... and [-step, 0), [-2 step, -step), ..., as the strata of the evaluation.
+    """
+    return (np.floor(gaps / step_hours) + 0.5) * step_hours if step_hours else gaps
+
+
 def _table(contract: TableContract, frame: pd.DataFrame) -> pa.Table:
-    """Returns the contract's columns as a checked table, sorted by the columns that are unique."""
-    rows = frame.sort_values(list(contract.unique))[contract.schema.names]
+    """Returns the contract's columns as a checked table, sorted by the columns that are unique, the nearest first."""
+    first, *others = contract.unique
+    order = [first, "distance", *others] if "distance" in frame else list(contract.unique)
+    rows = frame.sort_values(order)[contract.schema.names]
     return contract.check(pa.Table.from_pandas(rows, schema=contract.schema, preserve_index=False))

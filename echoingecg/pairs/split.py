@@ -1,8 +1,13 @@
-"""The split of patients: by a keyed hash, so that nobody changes sides when an export grows; or as it was published."""
+"""The split of patients: by a keyed hash, so that nobody changes sides when an export grows; or as it was published.
+
+Its conditions, like those on pairs and labels, are counted by `FilterSteps`.
+"""
 
 import hmac
 from collections import Counter
 from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -10,12 +15,29 @@ import pyarrow.compute as pc
 
 from data_contracts.conventions import Split
 from echoingecg.common import UserError
-from echoingecg.pairs.filters import FilterSteps
 from echoingecg.recipe.stages import PairsSettings, SplitShares, StatedSplit, plain_value
 
 _DIGEST_BYTES = 8  # 2**64 positions on the line from 0 to 1
 _HELD_OUT: tuple[Split, ...] = ("train", "validation", "test")  # the most held-out side is the last
 _VALUES_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class FilterSteps:
+    """Counts the rows that are left after each condition on one kind of pair.
+
+    Attributes:
+        pair: split, ecg_echo, ecg_text or labels.
+        rows: rows of the FILTERS table, in the order of the conditions.
+    """
+
+    pair: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def keep(self, step: str, frame: pd.DataFrame) -> pd.DataFrame:
+        """Records how many rows are left after `step`; returns the frame unchanged."""
+        self.rows.append({"pair": self.pair, "step": step, "kept": len(frame)})
+        return frame
 
 
 def split_patients(

@@ -142,18 +142,19 @@ def _first_of(folder: Path, names: Sequence[str]) -> Path:
     return next((folder / name for name in names if (folder / name).is_file()), folder / names[0])
 
 
-def _fetched(repository: str) -> Path:
-    """The folder of a Hugging Face repository's snapshot, downloaded if it is not in the cache."""
+def _fetched(name: str) -> Path:
+    """The folder of a Hugging Face repository, at `@COMMIT` if that is given; downloaded if it is not in the cache."""
     from httpx import HTTPError
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+    repository, _, revision = name.partition("@")
     try:
-        return Path(snapshot_download(repository, allow_patterns=_HUB_FILES))
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=_HUB_FILES))
     except HFValidationError as fault:
-        raise UserError(f"'{_HUB}{repository}': write {_HUB}OWNER/NAME") from fault
+        raise UserError(f"'{_HUB}{name}': write {_HUB}OWNER/NAME or {_HUB}OWNER/NAME@COMMIT") from fault
     except (HfHubHTTPError, HTTPError, OSError) as fault:
         raise StoreError(
-            f"{_HUB}{repository} cannot be fetched ({type(fault).__name__}): on a connected machine run 'hf download "
+            f"{_HUB}{name} cannot be fetched ({type(fault).__name__}): on a connected machine run 'hf download "
             f"{repository} --local-dir FOLDER', bring FOLDER here and load that"
         ) from fault

@@ -75,8 +75,9 @@ class CatalogSettings(Section):
     standardised: StandardisedSettings | None = Field(
         None, description="constants that turn ECGs of the stated unit `standardised` (EchoNext) back into mV"
     )
-    allow_links: bool = Field(
-        False, description="follow links out of the export, to files and tables of a read-only copy elsewhere"
+    allow_links: bool = Field(False, description="follow links out of the export, to files of a read-only copy")
+    interval_hours: Literal[0, 1, 6, 24] = Field(
+        24, description="published times count in steps of so many hours; 0: exact to the second"
     )
     max_refused_share: Share = Field(
         0.05, description="fail when more than this share of the listed files and rows is refused"
@@ -89,7 +90,8 @@ class TeacherSettings(Section):
     model: str = Field(
         DEMO_TEACHER,
         description="'demo' (small, taught on simulated echoes, not for patients), an open_clip name, "
-        "'hf-hub:owner/name' (ECHO-CLIP: hf-hub:mkaichristensen/echo-clip), 'local-dir:FOLDER' (downloaded), "
+        "'hf-hub:owner/name@commit' (ECHO-CLIP: hf-hub:mkaichristensen/echo-clip; without a commit the newest), "
+        "'local-dir:FOLDER' (downloaded), "
         "'echo-prime:FOLDER', 'panecho:FILE', 'transformers:FOLDER', 'torchvision:name' (video), 'table:FILE' (vectors "
         "made elsewhere). Only open_clip and EchoPrime read text, as the teacher's zero-shot needs",
     )

@@ -32,8 +32,8 @@ def show(name: options.Name, workspace: options.Workspace = "workspace") -> None
 def lineage(name: options.Name, workspace: options.Workspace = "workspace") -> None:
     """What an artefact was made of, stage by stage."""
     store = open_store(workspace)
-    for stage, version in store.lineage(store.named(name)).items():
-        typer.echo(f"{stage}-{version}")
+    for line in store.lineage_lines(store.named(name)):
+        typer.echo(line)
 
 
 @app.command()

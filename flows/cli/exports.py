@@ -87,3 +87,21 @@ def lines_of(summary: "ExportSummary") -> list[str]:
     lines.append(f"refused: {summary.refused.total():,}")
     lines += [f"  {number:,} {reason}: {detail}" for (reason, detail), number in summary.refused.most_common()]
     return lines
+
+
+def forget(
+    patient: Annotated[str, typer.Argument(help="The hospital's own number of the patient.", metavar="PATIENT")],
+    site: Annotated[str, typer.Option("--site", help="The patient's site, where exports have sites.")] = "",
+    delete: Annotated[bool, typer.Option("--delete", help="Do it; without it, only list.")] = False,
+    keep_students: Annotated[
+        bool, typer.Option("--keep-students", help="Name students that know the patient, and keep them.")
+    ] = False,
+    workspace: options.Workspace = "workspace",
+) -> None:
+    """Take a patient who has withdrawn consent out of a workspace, for good; without --delete, list what would go."""
+    from tasks.operations.forget import forget as take_out
+
+    for line in take_out(options.open_store(workspace, "artefacts"), patient, site, delete, keep_students):
+        options.say(line)
+    if not delete:
+        typer.echo("nothing has changed: --delete does it")

@@ -31,7 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(artefacts.app, name="artefacts")
 for command in (
-    exports.list_ecgs, exports.check_export, exports.export_embeddings, plots.plot, plots.echo,
+    exports.list_ecgs, exports.check_export, exports.export_embeddings, exports.forget, plots.plot, plots.echo,
     students.predict, students.stress, students.embed, students.search, students.promote,
     students.import_released, students.export_released,
 ):  # fmt: skip

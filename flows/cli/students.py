@@ -82,13 +82,14 @@ def stress(
     from tasks.base.workspace import writing_to
     from tasks.operations.students import find_student
     from tasks.operations.students import stress as disturb
+    from tasks.store import leases
 
     for path, kind in ((parquet, "Parquet"), (figure, "PNG")):
         if path:
             options.check_output(path, kind, workspace)
     store = open_store(workspace)
-    judged = find_student(store, student)
-    with progress_line("levels") as progress:
+    with leases.held(store.workspace), progress_line("levels") as progress:
+        judged = find_student(store, student)
         table = disturb(store, judged, protocol, progress)
     endpoints = table["endpoint"].unique().to_pylist()
     chosen = endpoint or endpoints[0]
@@ -146,11 +147,12 @@ def search(
     from flows.cli.output import progress_line
     from tasks.operations.search import Cohort, ecgs_like, hits_like
     from tasks.operations.students import find_reader
+    from tasks.store import leases
 
     if sum(map(bool, (file, study, text))) != 1:
         raise UserError("search: give one of FILE, --study and --text")
     store = open_store(workspace)
-    with progress_line("ECGs") as progress:
+    with leases.held(store.workspace), progress_line("ECGs") as progress:
         searched = Cohort(store, find_reader(store, student), progress, cohort)
         if file:
             hits = hits_like(searched, file, k)

@@ -162,7 +162,7 @@ def clip_rows(attempts: list[Attempt]) -> dict[str, np.ndarray]:
 
 
 def _check_unchanged(file: SourceFile, digest: str) -> None:
-    if file.stated.key(digest) != file.content_hash:
+    if digest != file.sha256:
         raise StoreError("a file of the export has changed since the catalog was made: run again")
 
 

@@ -87,7 +87,12 @@ def match_table(path: Path, job: Job, listed: pa.Table) -> MatchedTable:
 def _study_row(file: dict[str, str]) -> dict[str, str]:
     """A row that stands for all clips of a file's study."""
     study = file["study_id"]
-    return file | {"clip_id": study, "content_hash": hashlib.sha256(study.encode()).hexdigest()}
+    return file | {"clip_id": study, "content_hash": study_key(study)}
+
+
+def study_key(study_id: str) -> str:
+    """Key in the pool of the vectors of a whole study."""
+    return hashlib.sha256(study_id.encode()).hexdigest()
 
 
 def _sources(files: list[dict[str, str]], vectors: dict[str, np.ndarray], is_clip: bool) -> dict[str, bool]:

@@ -19,7 +19,7 @@ from tasks.ingest.supervised import Block, SourceFile
 from tasks.pools import Pool, rows_by_key, rows_of
 from tasks.store import Job
 
-_COLUMNS = ("content_hash", "path", "stated_unit", "stated_sampling_frequency", "stated_leads")
+_COLUMNS = ("content_hash", "sha256", "path", "stated_unit", "stated_sampling_frequency", "stated_leads")
 _ROWS_PER_GROUP = 1024  # rows of the catalog that are Python objects at a time
 _WAITING_BYTES = 48 << 20  # rows that wait to be written: a little more than one shard of ECG signals
 
@@ -30,7 +30,7 @@ class SourceFiles:
 
     Attributes:
         export: the folder.
-        table: content_hash and path, and what the catalog states about the file.
+        table: content_hash, sha256 and path, and what the catalog states about the file.
     """
 
     export: Path
@@ -56,6 +56,7 @@ class SourceFiles:
         return SourceFile(
             self.export / row["path"],
             row["content_hash"],
+            row["sha256"],
             row.get("stated_unit"),
             row.get("stated_sampling_frequency"),
             tuple(leads.split(";")) if (leads := row.get("stated_leads")) else None,
@@ -73,7 +74,8 @@ def source_files(job: Job, listed: pa.Table, *sort_by: str) -> SourceFiles:
     if index_row.null_count:
         unknown = listed["source_id"].filter(pc.is_null(index_row))[0]
         raise StoreError(f"the index of {job.export} lacks {unknown}: run from 'catalog'")
-    table = listed.append_column("path", index["path"].take(index_row)).sort_by("content_hash")
+    table = listed.append_column("path", index["path"].take(index_row))
+    table = table.append_column("sha256", index["content_hash"].take(index_row)).sort_by("content_hash")
     keys = table["content_hash"].to_numpy()
     is_last = np.ones(len(keys), dtype=bool)
     is_last[:-1] = keys[:-1] != keys[1:]

@@ -27,7 +27,6 @@ import numpy as np
 
 from data_contracts.quarantine import STOPPED
 from echoingecg.common import RecipeError, StoreError, UserError
-from echoingecg.ecg.decode.recording import Stated
 from echoingecg.recipe import EcgSettings, ExecutionSettings, TeacherSettings
 
 _LENGTH_BYTES = 8  # of a message's head
@@ -47,19 +46,17 @@ class SourceFile:
 
     Attributes:
         path: where it is.
-        content_hash: SHA-256 of its content when the catalog was made, and of what the export states about it.
+        content_hash: under which its results are kept: a keyed digest, which no decoder can make.
+        sha256: of its content when the catalog was made, from the private index.
         stated_unit, stated_sampling_frequency, stated_leads: what the export states about it, if anything.
     """
 
     path: Path = field(repr=False)
     content_hash: str
+    sha256: str
     stated_unit: str | None = None
     stated_sampling_frequency: float | None = None
     stated_leads: tuple[str, ...] | None = None
-
-    @property
-    def stated(self) -> Stated:
-        return Stated(self.stated_unit, self.stated_sampling_frequency, self.stated_leads)
 
 
 @dataclass(frozen=True)
@@ -159,7 +156,10 @@ class _Message(NamedTuple):
 
 def _ask(request: dict[str, Any], limits: Limits, files: Sequence[SourceFile]) -> "_Message | _Stopped":
     """Sends files to a process and waits for what becomes of them. Raises StoreError, RecipeError, UserError."""
-    rows = [[str(f.path), f.content_hash, f.stated_unit, f.stated_sampling_frequency, f.stated_leads] for f in files]
+    rows = [
+        [str(f.path), f.content_hash, f.sha256, f.stated_unit, f.stated_sampling_frequency, f.stated_leads]
+        for f in files
+    ]
     current, began = None, monotonic()
     with _decoder(request["kind"]) as connection:
         try:
@@ -352,8 +352,8 @@ def _answer(request: dict[str, Any], begin: Callable[[int | None], None]) -> tup
     from tasks.ingest import blocks
 
     files = [
-        SourceFile(Path(path), key, unit, frequency, None if leads is None else tuple(leads))
-        for path, key, unit, frequency, leads in request["files"]
+        SourceFile(Path(path), key, sha256, unit, frequency, None if leads is None else tuple(leads))
+        for path, key, sha256, unit, frequency, leads in request["files"]
     ]
     if request["kind"] == "ecg":
         block = blocks.ecg_block(EcgSettings.model_validate(request["settings"]), files, begin)

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from prefect.artifacts import create_table_artifact
 
 from data_contracts import catalog, conventions, ecg, monitoring, pairs
+from echoingecg.catalog.build import with_coarse_hours
 from echoingecg.common import StoreError, fingerprint, write_atomically
 from echoingecg.evaluation.compare import DriftSide, drift_verdict, measure_drift
 from echoingecg.evaluation.data.embed import embed_with_features
@@ -19,6 +20,8 @@ from tasks.base.workspace import Workspace, writing_to
 from tasks.operations.students import StudentWithCard
 from tasks.pools import PoolSignals
 from tasks.store import Artefact, ArtefactStore
+
+_DAY_HOURS = 24.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,9 @@ def compare_export(
     known = ecg.RECORDS.read(upstream["ecg"].folder)
     paired = [table.read(upstream["pairs"].folder) for table in (pairs.ECG_ECHO, pairs.ECG_TEXT)]
     learned = {row["record_id"] for table in paired for row in table.to_pylist() if row["split"] == "train"}
-    measured = catalog.MEASUREMENTS.read(upstream["catalog"].folder)
+    measured, measured_now = (
+        with_coarse_hours(catalog.MEASUREMENTS.read(made.folder), _DAY_HOURS) for made in (upstream["catalog"], listed)
+    )  # one of them may be of an earlier release, with exact hours
     split = pairs.PATIENTS.read(upstream["pairs"].folder).to_pylist()
     trained = DriftSide(
         _where(known, "record_id", learned),
@@ -86,7 +91,7 @@ def compare_export(
     new = DriftSide(
         fresh,
         catalog.SUBGROUPS.read(listed.folder),
-        _not_in(catalog.MEASUREMENTS.read(listed.folder), measured),
+        _not_in(measured_now, measured),
     )
     settings = EvaluationSettings.model_validate(model.evaluation.manifest.recipe)
     embedded = (

@@ -19,6 +19,7 @@ from echoingecg.recipe import CatalogSettings, EcgSettings, EvaluationSettings, 
 from echoingecg.recipe.stages import PairsSettings, SplitShares
 from tasks.base.progress import Outcome, Reporter, as_task
 from tasks.base.workspace import writing_to
+from tasks.catalog import read_exact
 from tasks.evaluation import provenance_of
 from tasks.operations.students import find_reader
 from tasks.pairs import sides_of
@@ -225,8 +226,8 @@ def _labelled(
     from echoingecg.pairs.label_file import read_label_file
     from echoingecg.pairs.match import build
 
-    listed, settings, notes = inputs["catalog"].folder, judged.recipe.pairs, []
-    ecgs = catalog.ECGS.read(listed)
+    listed, settings, notes = inputs["catalog"], judged.recipe.pairs, []
+    ecgs = read_exact(job, listed, catalog.ECGS)
     own = job.store.in_lineage(judged.student, "pairs")
     if own is None:
         notes.append(
@@ -240,7 +241,7 @@ def _labelled(
         if known := len(pc.unique(ecgs.filter(is_known)["patient_id"])):
             notes.append(f"{known} patients of this cohort are left out: the student or its card was made with them.")
             ecgs = ecgs.filter(pc.invert(is_known))
-    measurements = catalog.MEASUREMENTS.read(listed)
+    measurements = read_exact(job, listed, catalog.MEASUREMENTS)
     if labels is not None:
         measurements = _with_split(read_label_file(labels, job.key), measurements, settings)
     if judged.evaluation is None and own is not None:
@@ -253,7 +254,7 @@ def _labelled(
             ecgs = ecgs.filter(pc.invert(is_moved))
     tables = build(
         ecgs=ecgs,
-        echoes=catalog.ECHOES.read(listed),
+        echoes=read_exact(job, listed, catalog.ECHOES),
         reports=catalog.REPORTS.schema.empty_table(),
         measurements=measurements,
         records=ecg.RECORDS.read(inputs["ecg"].folder),
@@ -289,8 +290,7 @@ def _with_split(labels: pa.Table, listed: pa.Table, settings: PairsSettings) -> 
 
 def _have_moved(ecgs: pa.Table, own: Artefact, measurements: pa.Table, settings: PairsSettings) -> pa.ChunkedArray:
     """Whether the patient of each ECG stands on another side here than where the student was made."""
-    from echoingecg.pairs.filters import FilterSteps
-    from echoingecg.pairs.split import split_patients
+    from echoingecg.pairs.split import FilterSteps, split_patients
 
     theirs = sides_of(own)
     known = sorted(theirs.keys() & set(ecgs["patient_id"].to_pylist()))

@@ -122,7 +122,10 @@ class Cohort:
             return {}
         table = pairs.ECG_ECHO.read(paired.folder)
         chosen = table.filter(pc.is_in(table["record_id"], pa.array(record_ids))).to_pylist()
-        return {row["record_id"]: row["study_id"] for row in sorted(chosen, key=lambda row: -abs(row["gap_hours"]))}
+        nearest: dict[str, str] = {}
+        for row in sorted(chosen, key=lambda row: abs(row["gap_hours"])):
+            nearest.setdefault(row["record_id"], row["study_id"])
+        return nearest
 
     @cached_property
     def ecgs(self) -> tuple[list[str], GaussianTable]:

@@ -3,13 +3,14 @@
 import shutil
 from pathlib import Path
 
-from data_contracts.catalog import ECHOES
+from data_contracts.catalog import ECHOES, MEASUREMENTS, REPORTS
 from data_contracts.conventions import NOT_STATED
 from echoingecg.common import Progress, StoreError, write_origin
 from echoingecg.recipe import TeacherSettings
 from echoingecg.recipe.stages import SplitShares
 from tasks.base import progress, workers
 from tasks.base.workspace import writing_to
+from tasks.catalog import read_exact
 from tasks.ingest.ingest import source_files
 from tasks.store import Artefact, Job
 
@@ -44,10 +45,11 @@ def teach_into(folder: Path, job: Job, catalog: Artefact, report: Progress) -> s
 
     recipe, config = job.recipe, demo_config()
     assert recipe.teaching is not None
-    paths = source_files(job, ECHOES.read(catalog.folder)).paths()
+    echoes, measurements, reports = (read_exact(job, catalog, table) for table in (ECHOES, MEASUREMENTS, REPORTS))
+    paths = source_files(job, echoes).paths()
     size = config["model_cfg"]["vision_cfg"]["image_size"]
     try:
-        examples = load_examples(catalog.folder, paths, recipe, size, report)
+        examples = load_examples(echoes, measurements, reports, paths, recipe, size, report)
     except OSError as fault:
         raise StoreError(f"a file of the export cannot be read ({fault.strerror}): is it still mounted?") from fault
     shares = SplitShares(train=1 - recipe.teaching.held_out, validation=0.0, test=recipe.teaching.held_out)

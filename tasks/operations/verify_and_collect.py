@@ -116,9 +116,9 @@ def _pool_rows(
 
 _LEFTOVER_AGE_SECONDS = 24 * 3600.0  # younger files may be in use: on shared disks a lock may not show
 _SHARED_AGE_SECONDS = 7 * 24 * 3600.0  # no training should take longer
-_DELETING = ".deleting-"  # a version that gc has taken out of the way
-_LEFTOVERS = (
-    f"artefacts/*/{_DELETING}*/",
+DELETING = ".deleting-"  # a version that gc has taken out of the way
+LEFTOVERS = (
+    f"artefacts/*/{DELETING}*/",
     "artefacts/*/.building-*",
     "artefacts/*/.fetching-*",
     "artefacts/*/.replaced/*",
@@ -154,7 +154,9 @@ def garbage_collect(store: ArtefactStore, delete: bool, force: bool = False) -> 
     for name, path in _surplus(store, None if force else old, delete):
         _remove(root, path, delete)
         yield f"{verb} {name}"
-    for path in _leftovers(store.workspace, old):
+    listed = {made.version for made in store.here("catalog")}
+    hours = [path for path in root.glob("private/hours/*/") if path.name not in listed and path.stat().st_mtime < old]
+    for path in [*_leftovers(store.workspace, old), *hours]:
         _remove(root, path, delete)
         yield f"{verb} {path.relative_to(root)}"
     for pool in sorted(store.workspace.pools.glob("*/*/")):
@@ -186,7 +188,7 @@ def _surplus(store: ArtefactStore, before: float | None, delete: bool) -> list[t
                 continue
             path = item.folder
             if delete:
-                path = path.rename(path.with_name(f"{_DELETING}{item.version}-{time.time_ns()}"))
+                path = path.rename(path.with_name(f"{DELETING}{item.version}-{time.time_ns()}"))
             surplus.append((str(item.folder.relative_to(store.workspace.root)), path))
     return surplus
 
@@ -237,7 +239,7 @@ def _held(workspace: Workspace) -> Iterator[str]:
 def _leftovers(workspace: Workspace, before: float) -> list[Path]:
     """What killed runs have left, older than a time, and not of a version or an export that somebody is making."""
     busy = set(_held(workspace))
-    paths = (path for pattern in _LEFTOVERS for path in workspace.root.glob(pattern))
+    paths = (path for pattern in LEFTOVERS for path in workspace.root.glob(pattern))
     return sorted(path for path in paths if path.stat().st_mtime < before and not busy & _makers(path))
 
 

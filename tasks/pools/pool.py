@@ -8,12 +8,12 @@ chunk carries a checksum. Only calls that Icechunk 1.1 and 2.x both offer are us
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import icechunk
 import numpy as np
@@ -23,12 +23,23 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from data_contracts.manifest import PoolSnapshot
 from data_contracts.tables import ArrayContract
-from echoingecg.common import StoreError, hexadecimal
+from echoingecg.common import StoreError, flush_to_disk, hexadecimal
 from tasks.base.progress import logger
 from tasks.base.workspace import CHECK_S3, Workspace, cause_of, is_s3, s3_address, writing_to
-from tasks.pools.transaction import BRANCH, REFUSED, Draft, KnownKeys, PoolArray, named_array, opened, read_rows
+from tasks.pools.transaction import (
+    BRANCH,
+    REFUSED,
+    Draft,
+    KnownKeys,
+    PoolArray,
+    copy_rows,
+    named_array,
+    opened,
+    read_rows,
+)
 from tasks.store import seals
 
+REWRITING = f"{seals.DAMAGED}rewriting"  # in the name of a pool that is made anew from its own rows
 _MAX_CLOCK_WAIT_SECONDS = 60.0  # a clock that has gone back by more stops the run
 _BIT_SHUFFLED = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle", typesize=4)
 
@@ -268,6 +279,68 @@ def sweep(workspace: Workspace, place: str, before: datetime, delete: bool) -> i
         repository.garbage_collect(before, dry_run=False)
         seals.seal(workspace.root, place)
     return lost
+
+
+def keys_of(workspace: Workspace, place: str) -> set[str]:
+    """Content hashes of all rows and refusals of a pool on this disk.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    group = Pool.read(workspace, newest_snapshot(workspace, place))
+    refused: dict[str, Any] = group.attrs.get(REFUSED, {})  # type: ignore[assignment]
+    return rows_by_key(group).keys() | refused.keys()
+
+
+def rewrite(workspace: Workspace, place: str, wanted: Collection[str]) -> None:
+    """Makes a pool anew from those of its rows that are wanted; earlier snapshots go. Needs its lock, and no readers.
+
+    The old folder is set aside under the name of a damaged pool and deleted. After a kill `finish_rewriting` ends it.
+
+    Args:
+        workspace: the pool's place is relative to it.
+        place: of a sound pool on this disk.
+        wanted: content hashes of the rows and refusals to keep.
+    """
+    folder, beside = workspace.root / place, f"{place}{REWRITING}"
+    finish_rewriting(folder)
+    source = opened(open_repository(workspace.root, place).readonly_session(branch=BRANCH), place)
+    rows = np.array([row for key, row in rows_by_key(source).items() if key in wanted], np.int64)
+    refused: dict[str, Any] = source.attrs.get(REFUSED, {})  # type: ignore[assignment]
+    session = open_repository(workspace.root, beside, create=True).writable_session(BRANCH)
+    target = opened(session, beside, mode="a")
+    copy_rows(source, target, rows)
+    target.attrs[REFUSED] = {key: cause for key, cause in refused.items() if key in wanted}
+    session.commit(f"{len(rows)} kept")
+    seals.seal(workspace.root, beside)
+    seals.set_aside(folder)
+    finish_rewriting(folder)
+
+
+def finish_rewriting(folder: Path) -> None:
+    """Puts a rewritten pool in its place, or deletes one that is not whole. Needs the pool's lock."""
+    beside = folder.with_name(f"{folder.name}{REWRITING}")
+    sealed, seal_here = (path.with_name(f"{path.name}.seal") for path in (beside, folder))
+    if beside.exists() and sealed.exists() and not folder.exists():
+        beside.rename(folder)
+    if sealed.exists() and folder.exists() and not beside.exists():
+        sealed.replace(seal_here)
+        flush_to_disk(folder.parent)
+    sealed.unlink(missing_ok=True)
+    for old in folder.parent.glob(f"{folder.name}{seals.DAMAGED}*"):
+        shutil.rmtree(old)
+
+
+def holds_snapshot(workspace: Workspace, snapshot: PoolSnapshot) -> bool:
+    """Whether a pool on this disk still has a snapshot."""
+    ancestry = open_repository(workspace.root, snapshot.path).ancestry(branch=BRANCH)
+    return any(made.id == snapshot.snapshot for made in ancestry)
+
+
+def newest_snapshot(workspace: Workspace, place: str) -> PoolSnapshot:
+    """The newest snapshot of a pool on this disk."""
+    newest = str(open_repository(workspace.root, place).lookup_branch(BRANCH))
+    return PoolSnapshot(path=place, snapshot=newest)
 
 
 def array_of(group: zarr.Group, contract: ArrayContract) -> zarr.Array:

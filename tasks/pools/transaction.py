@@ -8,12 +8,14 @@ import icechunk
 import numpy as np
 import zarr
 
+from data_contracts import teacher
 from data_contracts.tables import ArrayContract
 from echoingecg.common import StoreError
 from tasks.store.seals import mend_of
 
 BRANCH = "main"
 REFUSED = "refused"  # group attribute: content hash -> [reason, detail]
+_RAGGED = (teacher.CLIP_START, teacher.CLIP_FRAMES)  # the first of a clip's vectors, and their number
 _POOL = "pool_of_this_store"  # attribute of an opened store: the place of its pool, for errors
 
 
@@ -150,6 +152,40 @@ class Draft:
         counts = {array.contract.name: array.ragged for array in self._arrays if array.ragged}
         masks = {name: np.repeat(is_new, rows[count]) for name, count in counts.items()}
         return {name: values[masks.get(name, is_new)] for name, values in rows.items()}
+
+
+def copy_rows(source: zarr.Group, target: zarr.Group, rows: np.ndarray) -> None:
+    """Copies rows of every array of a pool, in their order, and the vectors of clips that they point at.
+
+    Args:
+        source: arrays of a pool, of any release.
+        target: empty group; receives arrays cut and compressed alike.
+        rows: (n,) int64, ascending.
+    """
+    chosen: dict[str, np.ndarray] = {}
+    if teacher.CLIP_START.name in source:
+        starts, counts = (read_rows(named_array(source, array.name))[rows] for array in _RAGGED)
+        firsts = np.cumsum(counts) - counts
+        chosen[teacher.EMBEDDING.name] = np.arange(counts.sum()) + np.repeat(starts - firsts, counts)
+    for name in source.array_keys():
+        array, picked = named_array(source, name), chosen.get(name, rows)
+        made = target.create_array(
+            name,
+            shape=(len(picked), *array.shape[1:]),
+            dtype=array.dtype,
+            chunks=array.chunks,
+            shards=array.shards,
+            compressors=array.compressors,
+            dimension_names=getattr(array.metadata, "dimension_names", None),
+            attributes=array.attrs.asdict(),
+        )
+        block = (array.shards or array.chunks)[0]
+        for first in range(0, len(picked), block):
+            part = picked[first : first + block]
+            around = read_rows(array, slice(int(part[0]), int(part[-1]) + 1))
+            made[first : first + len(part)] = around[part - part[0]]
+    if chosen:
+        named_array(target, teacher.CLIP_START.name)[:] = firsts
 
 
 def opened(session: icechunk.Session, place: str, mode: Literal["r", "a"] = "r") -> zarr.Group:

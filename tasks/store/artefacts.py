@@ -141,6 +141,27 @@ class ArtefactStore:
             versions |= self.lineage(upstream) if upstream else {stage: version}
         return {stage: versions[stage] for stage in STAGES if stage in versions}
 
+    def warm_start_of(self, student: Artefact) -> tuple[str, Artefact | None]:
+        """Digest of the student that a student's training went on from, empty without; and that student, if it is here.
+
+        A student knows whom its start has learned from.
+        """
+        content = student.manifest.source.get("warm_start", "")
+        starts = (item for item in self.here("student") if content and item.manifest.content == content)
+        return content, next(starts, None)
+
+    def lineage_lines(self, artefact: Artefact) -> Iterator[str]:
+        """Yields the names of `lineage`, then those of every student that a student's training went on from."""
+        versions = self.lineage(artefact)
+        yield from (f"{stage}-{version}" for stage, version in versions.items())
+        student = self.seen("student", versions["student"]) if "student" in versions else None
+        content, start = self.warm_start_of(student) if student else ("", None)
+        if start is not None:
+            yield f"student-{versions['student']} went on from:"
+            yield from self.lineage_lines(start)
+        elif content:
+            yield f"student-{versions['student']} went on from a student that is gone (content {content[:12]})"
+
     def in_lineage(self, artefact: Artefact, stage: Stage) -> Artefact | None:
         """The artefact of a stage in the lineage of another, with its files; None where it is gone."""
         version = self.lineage(artefact).get(stage)
@@ -301,6 +322,10 @@ class ArtefactStore:
                 raise StoreError(f"alias '{name}' stays as it is: {why}")
             self.share(artefact)
         self._aliases.set(name, str(artefact))
+
+    def remove_alias(self, name: str) -> None:
+        """Removes an alias, here and in the shared store."""
+        self._aliases.remove(name)
 
     def aliases(self) -> dict[str, str]:
         """Alias -> artefact name, of the workspace and the shared store, sorted."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 import secrets
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from filelock import FileLock
 
 from data_contracts.conventions import STAGES, UPSTREAM, Stage
 from echoingecg.catalog.exports import SitedExport
+from echoingecg.catalog.pseudonyms import NOBODY, Withdrawn
 from echoingecg.common import StoreError, UserError, fingerprint, flush_names, replace_atomically, write_atomically
 from echoingecg.recipe import Recipe
 from tasks.base.workspace import Workspace, writing_to
@@ -30,6 +32,8 @@ _MEND_KEY = (
     "bring it back from a backup. Without it the pseudonyms of this workspace cannot be made again; a new workspace "
     "gets a new key"
 )
+_MEND_LIST = "bring it back from a backup; without it their rows would come back"
+_PATIENT = r"p-[0-9a-f]{16}"
 
 
 @dataclass(frozen=True)
@@ -75,41 +79,12 @@ class Job:
         """
         if public := self.recipe.catalog.public_key:
             return public.encode()
-        path = self.workspace.private / "pseudonym.key"
-        with writing_to(self.workspace.root):
-            private_folder(path.parent)
-            with FileLock(path.with_suffix(".lock"), mode=0o600):  # two first runs must not make two keys
-                if not path.exists():
-                    if path.with_suffix(_CHECK).exists() or self._keys_of_catalogs():
-                        raise StoreError(f"{path} is gone, and catalogs were made with it: {_MEND_KEY}")
-                    with replace_atomically(path, 0o600) as beside:
-                        beside.write_bytes(secrets.token_bytes(_KEY_BYTES))
-                    flush_names(path.parent, self.workspace.root)
-                key = path.read_bytes()
-                if len(key) != _KEY_BYTES:
-                    raise StoreError(f"{path}: {len(key)} bytes, a pseudonym key has {_KEY_BYTES}: {_MEND_KEY}")
-                self._check_key(path, key)
-        return key
+        return secret_key(self.workspace)
 
-    def _check_key(self, path: Path, key: bytes) -> None:
-        """Raises StoreError unless this key has made the pseudonyms of the workspace; the first one is kept in mind.
-
-        Beside the key stands an HMAC under it, of a fixed text. A workspace of an earlier release has its catalogs.
-        """
-        check, expected = path.with_suffix(_CHECK), hmac.new(key, _CHECKED_TEXT, "sha256").hexdigest()
-        if check.exists():
-            is_known = hmac.compare_digest(check.read_text(encoding="ascii", errors="replace").strip(), expected)
-        else:
-            is_known = not (used := self._keys_of_catalogs()) or key_digest(key) in used
-        if not is_known:
-            raise StoreError(f"{path}: not the key that this workspace's catalogs were made with: {_MEND_KEY}")
-        if not check.exists():
-            write_atomically(check, f"{expected}\n", 0o600)
-
-    def _keys_of_catalogs(self) -> set[str]:
-        """Digests of the secret keys that the catalogs of this workspace were made with."""
-        manifests = [catalog.manifest for catalog in self.store.here("catalog")]
-        return {made.source["key"] for made in manifests if not made.recipe.get("public_key") and "key" in made.source}
+    @property
+    def withdrawn(self) -> Withdrawn:
+        """Patients whose rows every catalog of this workspace leaves out."""
+        return withdrawn_patients(self.workspace)
 
     @property
     def index_files(self) -> list[Path]:
@@ -142,7 +117,8 @@ class Job:
         from tasks.base.progress import Reporter
 
         previous = [_index(file) for file in self.index_files]
-        result, indexes = scan_exports(self.exports, self.recipe.catalog, self.key, previous, Reporter("catalog"))
+        settings, report = self.recipe.catalog, Reporter("catalog")
+        result, indexes = scan_exports(self.exports, settings, self.key, previous, report, self.withdrawn)
         with writing_to(self.workspace.root):
             private_folder(self.workspace.private)
             for file, index in zip(self.index_files, indexes, strict=True):
@@ -155,7 +131,7 @@ class Job:
         self.__dict__.pop("scan", None)
 
     def sources(self) -> pa.Table:
-        """The path of each file, table (source_id, path), as the catalog stage left it.
+        """The path and the SHA-256 of each file, table (source_id, path, content_hash), as the catalog stage left it.
 
         Paths are relative to the export; of several exports they are absolute.
 
@@ -166,11 +142,93 @@ class Job:
         for export, file in zip(self.exports, self.index_files, strict=True):
             if (index := _index(file)) is None:
                 raise StoreError(f"export {export.folder} has no index in {self.workspace.root}: run the catalog stage")
-            table = index.select(["source_id", "path"])
+            table = index.select(["source_id", "path", "content_hash"])
             if self.more:
                 table = table.set_column(1, "path", pc.binary_join_element_wise(f"{export.folder}/", table["path"], ""))
             tables.append(table)
         return pa.concat_tables(tables)
+
+
+def key_file(workspace: Workspace) -> Path:
+    """Where the workspace keeps its secret pseudonym key."""
+    return workspace.private / "pseudonym.key"
+
+
+def secret_key(workspace: Workspace) -> bytes:
+    """The pseudonym key of a workspace; it is made once.
+
+    Raises:
+        StoreError: its file is gone, damaged, or not the one that this workspace's catalogs were made with.
+    """
+    path = key_file(workspace)
+    with writing_to(workspace.root):
+        private_folder(path.parent)
+        with FileLock(path.with_suffix(".lock"), mode=0o600):  # two first runs must not make two keys
+            if not path.exists():
+                if path.with_suffix(_CHECK).exists() or _keys_of_catalogs(workspace):
+                    raise StoreError(f"{path} is gone, and catalogs were made with it: {_MEND_KEY}")
+                with replace_atomically(path, 0o600) as beside:
+                    beside.write_bytes(secrets.token_bytes(_KEY_BYTES))
+                flush_names(path.parent, workspace.root)
+            key = path.read_bytes()
+            if len(key) != _KEY_BYTES:
+                raise StoreError(f"{path}: {len(key)} bytes, a pseudonym key has {_KEY_BYTES}: {_MEND_KEY}")
+            _check_key(workspace, path, key)
+    return key
+
+
+def _check_key(workspace: Workspace, path: Path, key: bytes) -> None:
+    """Raises StoreError unless this key has made the pseudonyms of the workspace; the first one is kept in mind.
+
+    Beside the key stands an HMAC under it, of a fixed text. A workspace of an earlier release has its catalogs.
+    """
+    check, expected = path.with_suffix(_CHECK), hmac.new(key, _CHECKED_TEXT, "sha256").hexdigest()
+    if check.exists():
+        is_known = hmac.compare_digest(check.read_text(encoding="ascii", errors="replace").strip(), expected)
+    else:
+        is_known = not (used := _keys_of_catalogs(workspace)) or key_digest(key) in used
+    if not is_known:
+        raise StoreError(f"{path}: not the key that this workspace's catalogs were made with: {_MEND_KEY}")
+    if not check.exists():
+        write_atomically(check, f"{expected}\n", 0o600)
+
+
+def _keys_of_catalogs(workspace: Workspace) -> set[str]:
+    """Digests of the secret keys that the catalogs of this workspace were made with."""
+    manifests = [catalog.manifest for catalog in ArtefactStore(workspace).here("catalog")]
+    return {made.source["key"] for made in manifests if not made.recipe.get("public_key") and "key" in made.source}
+
+
+def withdrawn_patients(workspace: Workspace) -> Withdrawn:
+    """Patients who have withdrawn their consent: a pseudonym a line, under the workspace's secret key.
+
+    Raises:
+        StoreError: the list is damaged, or for the reasons of `secret_key`.
+    """
+    path = _withdrawn_file(workspace)
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
+        return NOBODY
+    except (OSError, ValueError) as fault:
+        raise StoreError(f"{path}: the list of withdrawn patients cannot be read: {_MEND_LIST}") from fault
+    if not all(re.fullmatch(_PATIENT, line) for line in lines):
+        raise StoreError(f"{path}: the list of withdrawn patients is damaged: {_MEND_LIST}")
+    return Withdrawn(secret_key(workspace), frozenset(lines))
+
+
+def add_withdrawn(workspace: Workspace, name: str) -> None:
+    """Adds a patient's pseudonym, under the workspace's secret key, to the withdrawn ones; flushed to the disk."""
+    names = withdrawn_patients(workspace).names | {name}
+    with writing_to(workspace.root):
+        private_folder(workspace.private)
+        path = _withdrawn_file(workspace)
+        write_atomically(path, "".join(f"{line}\n" for line in sorted(names)), 0o600)
+        flush_names(path.parent, workspace.root)
+
+
+def _withdrawn_file(workspace: Workspace) -> Path:
+    return workspace.private / "withdrawn"
 
 
 def key_digest(key: bytes) -> str:

@@ -1,8 +1,9 @@
 """What live runs hold: artefacts that `artefacts gc` leaves alone. A run holds what it makes and reads until it ends.
 
 Each process of a run has a file in `<workspace>/leases` and a lock on it (flock), which the kernel frees when the
-process dies, however it dies. The file lists artefacts, one a line, or `*` for all of them. A name is added before the
-artefact is looked for, and both gc and the adding take turns: so nothing goes between the look and the use.
+process dies, however it dies. The file lists artefacts, one a line, or `*` for all of them; `-` stands for the run. A
+name is added before the artefact is looked for, and both gc and the adding take turns: so nothing goes between the look
+and the use.
 """
 
 import errno
@@ -20,6 +21,7 @@ from filelock import FileLock
 from tasks.base.workspace import Workspace, writing_to
 
 EVERYTHING = "*"
+RUN = "-"  # what every run holds from its start, so that it shows before it has named an artefact
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -66,7 +68,7 @@ def held(workspace: Workspace, *names: str) -> Iterator[None]:
         lease = _own.setdefault(workspace.root, _Lease(_folder(workspace)))
         lease.runs += 1
     try:
-        for name in names:
+        for name in (RUN, *names) if workspace.root.is_dir() else names:
             with holding(workspace, name):
                 pass
         yield

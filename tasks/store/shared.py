@@ -148,6 +148,15 @@ class SharedStore:
                 keys.setdefault(f"{self}/{folder}", []).append(item.key)
         return keys
 
+    def erase(self, stage: Stage, version: str) -> None:
+        """Deletes a version: first its manifest, then its files, then this workspace's copy of the manifest."""
+        files = [item.key for item in self.bucket.listed(f"{_FILES}/{stage}/{version}")]
+        self.bucket.delete([_manifest_key(stage, version)])
+        if files:
+            self.bucket.delete(files)
+        for copy in (self.workspace.shared_manifests / stage).glob(f"{version}-*.json"):
+            copy.unlink()
+
     def _file(self, manifest: Manifest, name: str) -> Iterator[bytes]:
         """Yields a file's blocks; raises StoreError after the last if they are not what the manifest says."""
         key, expected, digest = f"{_files_key(manifest)}/{name}", manifest.files[name], hashlib.sha256()
@@ -270,6 +279,12 @@ class Aliases:
         with writing_to(self._root):
             self._folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self._folder / name, f"{target}\n")
+
+    def remove(self, name: str) -> None:
+        """Removes an alias, here and in the shared store."""
+        if self._shared is not None:
+            self._shared.bucket.delete([f"{_ALIASES}/{name}"])
+        (self._folder / name).unlink(missing_ok=True)
 
     def share(self) -> Iterator[str]:
         """Adds the workspace's aliases to the shared store, where it does not know the name; yields what happened."""

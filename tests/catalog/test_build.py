@@ -15,7 +15,8 @@ from data_contracts.catalog import TABLES
 from echoingecg.catalog.build import build, first_events, hours_since, seconds
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.catalog.scan import scan
-from echoingecg.common import ExportError
+from echoingecg.common import ExportError, hash_files
+from echoingecg.ecg.decode import source_files
 from echoingecg.recipe import CatalogSettings
 from helpers.cases.hospital import (
     KEY,
@@ -105,7 +106,12 @@ def test_the_key_makes_the_names(tmp_path: Path) -> None:
             if column.endswith("_id") and table.num_rows:
                 both = set(table[column].to_pylist()) & set(other[name][column].to_pylist())
                 assert both <= {None}, column
-    assert sorted(one["ecgs"]["content_hash"].to_pylist()) == sorted(other["ecgs"]["content_hash"].to_pylist())
+    for name in ("ecgs", "echoes"):
+        hashes = [set(tables[name]["content_hash"].to_pylist()) for tables in (one, other)]
+        assert not hashes[0] & hashes[1], "whoever holds a file cannot find its row without the key"
+        plain = {hash_files(source_files(export / row["path"])) for row in read_csv(export / f"{name}.csv")}
+        assert len(plain) == len(hashes[0])
+        assert not hashes[0] & plain
 
 
 def test_growth_changes_no_pseudonym(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def place(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     table.write_bytes(table.read_bytes()[:-1])
     return {
         "workspace": str(root / "workspace"),
+        "PATIENT": "10000001",
         "EXPORT": str(export),
         "EMPTY": str(root / "empty"),
         "FULL": str(root / "full"),

@@ -45,7 +45,7 @@ def slow_nearest(ecgs: list[Ecg], clips: list[Clip], window: float) -> list[tupl
         if near and min(near)[0] <= window:
             _, when, record = min(near)
             found.append((record, study, when - start))
-    return sorted(found)
+    return sorted(found, key=lambda row: (row[0], abs(row[2]), row[1]))  # the nearest study of an ECG first
 
 
 def rows_of(table: pa.Table, *columns: str) -> list[tuple[Any, ...]]:

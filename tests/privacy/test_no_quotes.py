@@ -95,7 +95,7 @@ def _logged(work: Callable[[], object]) -> list[str]:
 
 
 def test_a_files_path_is_not_in_what_dask_logs() -> None:
-    assert not WORDS.found(repr(SourceFile(Path(f"/export/{SURNAME}/1"), "0" * 64)).encode())
+    assert not WORDS.found(repr(SourceFile(Path(f"/export/{SURNAME}/1"), "0" * 64, "1" * 64)).encode())
 
 
 @pytest.mark.parametrize("name", ["../../secret", "/etc/passwd", "student-../../x", "student-", ".."])

@@ -214,6 +214,18 @@ def test_the_hub_cache_needs_no_network(
     settings = TeacherSettings(model="hf-hub:owner/name")
     np.testing.assert_array_equal(load_teacher(settings, "cpu").embed(frames), local.embed(frames))
     assert teacher_identity(settings) == teacher_identity(TeacherSettings(model=f"local-dir:{folder}"))
+    pinned, newer = "a" * 40, cache / "snapshots" / ("b" * 40)
+    snapshot.rename(cache / "snapshots" / pinned)
+    newer.mkdir()
+    for name in (CONFIG, WEIGHTS[0]):
+        (newer / name).write_text("of a later commit")
+    (cache / "refs" / "main").write_text("b" * 40)
+    at_commit = TeacherSettings(model=f"hf-hub:owner/name@{pinned}")
+    assert teacher_identity(at_commit) == teacher_identity(TeacherSettings(model=f"local-dir:{folder}"))
+    with pytest.raises(UserError, match="--revision cccc"):
+        teacher_identity(TeacherSettings(model=f"hf-hub:owner/name@{'c' * 40}"))
+    with pytest.raises(UserError, match="is no revision"):
+        teacher_identity(TeacherSettings(model="hf-hub:owner/name@../../main"))
 
 
 def test_identity_follows_the_bytes_of_the_weights(folder: Path, tmp_path: Path) -> None:

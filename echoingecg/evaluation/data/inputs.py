@@ -159,7 +159,9 @@ class EvaluationPairs:
         )
 
     def nearest(self, allowed: np.ndarray) -> np.ndarray:
-        """One pair for each ECG that has any: the smallest |gap_hours| of those allowed, then the first study by name.
+        """One pair for each ECG that has any: the smallest |gap_hours| of those allowed, then the first in the table.
+
+        Gaps are coarse; the table names the nearest study first.
 
         Args:
             allowed: (p,) bool.
@@ -168,7 +170,7 @@ class EvaluationPairs:
             (k,) int64 into the pairs, in the order of the ECGs.
         """
         pairs = np.flatnonzero(allowed)
-        pairs = pairs[np.lexsort((self.study[pairs], np.abs(self.gap_hours[pairs]), self.record[pairs]))]
+        pairs = pairs[np.lexsort((pairs, np.abs(self.gap_hours[pairs]), self.record[pairs]))]
         _, first = np.unique(self.record[pairs], return_index=True)
         return pairs[first]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import pyarrow as pa
 
-from data_contracts.catalog import ECHOES, MEASUREMENTS, REPORTS
 from echoingecg.common import Progress, Refusal, no_progress
 from echoingecg.pairs.labels import values_of_studies
 from echoingecg.pairs.match import list_studies, to_frame
@@ -91,26 +91,30 @@ def split_sentences(report: str) -> tuple[str, ...]:
 
 
 def load_examples(
-    catalog: Path, paths: Mapping[str, Path], recipe: Recipe, size: int, progress: Progress = no_progress
+    echoes: pa.Table,
+    measurements: pa.Table,
+    reports: pa.Table,
+    paths: Mapping[str, Path],
+    recipe: Recipe,
+    size: int,
+    progress: Progress = no_progress,
 ) -> Examples:
     """Reads every clip of a catalog once, with its study's report and measured LVEF.
 
     Files that the teacher stage would refuse are left out, as are studies without a report.
 
     Args:
-        catalog: folder of a catalog artefact.
+        echoes, measurements, reports: tables of a catalog, with exact hours.
         paths: file by content hash.
         recipe: read are teaching.frames_per_clip, pairs.measurement_window_hours and teacher.mask.
         size: edge of the frames, px.
         progress: receives the number of files read.
 
     Raises:
-        ContractError: a table of the catalog cannot be read.
         OSError: a clip's bytes cannot be read from the disk.
     """
     assert recipe.teaching is not None
     settings = TeacherSettings(max_frames=recipe.teaching.frames_per_clip, mask=recipe.teacher.mask)
-    echoes = ECHOES.read(catalog)
     clips: dict[str, list[np.ndarray]] = defaultdict(list)
     patient = {}
     for done, row in enumerate(echoes.sort_by("clip_id").to_pylist(), start=1):
@@ -121,11 +125,11 @@ def load_examples(
             pass
         progress(done, echoes.num_rows, "echo files")
     studies, window = list_studies(echoes), recipe.pairs.measurement_window_hours
-    values = values_of_studies(to_frame(MEASUREMENTS.read(catalog)), studies, window)
+    values = values_of_studies(to_frame(measurements), studies, window)
     lvef = values[values["measurement"] == "lvef"]
     return Examples.join(
         {study: study_clips for study, study_clips in clips.items() if study_clips},
-        {row["subject_id"]: row["text"] for row in REPORTS.read(catalog).to_pylist() if row["method"] == "ECHO"},
+        {row["subject_id"]: row["text"] for row in reports.to_pylist() if row["method"] == "ECHO"},
         dict(zip(lvef["study_id"], lvef["value"], strict=True)),
         patient,
     )

@@ -4,6 +4,7 @@ The demo teacher of the package is one, too.
 """
 
 import json
+import re
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -128,40 +129,48 @@ def _library_config(name: str) -> dict[str, Any]:
     return {"model_cfg": json.loads(file.read_bytes()) if file.is_file() else name}
 
 
-def _hub_folder(repository: str) -> Path:
-    """Finds the repository's folder in the cache of the Hugging Face hub; downloads it if it is not there.
+def _hub_folder(name: str) -> Path:
+    """Finds the folder of a repository in the cache of the Hugging Face hub; downloads it if it is not there.
 
     The cache comes first, so that a rerun needs no network and reads the files of the first run.
+
+    Args:
+        name: OWNER/NAME, or OWNER/NAME@REVISION: a commit, which stays what it is, or a tag or branch.
     """
     from httpx import HTTPError
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+    repository, at_sign, revision = name.partition("@")
+    if at_sign and not re.fullmatch(r"[\w.-]+", revision):
+        raise UserError(f"teacher.model 'hf-hub:{name}': '{revision}' is no revision, such as a commit")
     try:
-        config = try_to_load_from_cache(repository, CONFIG)
-        cached = [try_to_load_from_cache(repository, name) for name in WEIGHTS]
+        config = try_to_load_from_cache(repository, CONFIG, revision=revision or None)
+        cached = [try_to_load_from_cache(repository, file, revision=revision or None) for file in WEIGHTS]
         if isinstance(config, str) and any(isinstance(path, str) for path in cached):
             return Path(config).parent
-        return _downloaded(repository)
+        return _downloaded(repository, revision or None)
     except HFValidationError as fault:
-        raise UserError(f"teacher.model 'hf-hub:{repository}': write hf-hub:owner/name") from fault
+        raise UserError(
+            f"teacher.model 'hf-hub:{name}': write hf-hub:owner/name or hf-hub:owner/name@commit"
+        ) from fault
     except (HfHubHTTPError, HTTPError, OSError) as fault:
         raise UserError(
-            f"teacher.model 'hf-hub:{repository}' cannot be fetched ({type(fault).__name__}): on a connected machine "
-            f"run 'hf download {repository} --local-dir FOLDER', bring FOLDER here, and set teacher.model to "
-            f"local-dir:FOLDER"
+            f"teacher.model 'hf-hub:{name}' cannot be fetched ({type(fault).__name__}): on a connected machine "
+            f"run 'hf download {repository}{f' --revision {revision}' if revision else ''} --local-dir FOLDER', bring "
+            f"FOLDER here, and set teacher.model to local-dir:FOLDER"
         ) from fault
 
 
-def _downloaded(repository: str) -> Path:
+def _downloaded(repository: str, revision: str | None) -> Path:
     """Downloads the configuration and the first kind of weights that the repository holds, and returns their folder."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    folder = Path(hf_hub_download(repository, CONFIG)).parent
+    folder = Path(hf_hub_download(repository, CONFIG, revision=revision)).parent
     for name in WEIGHTS:
         try:
-            hf_hub_download(repository, name)
+            hf_hub_download(repository, name, revision=revision)
             break
         except LocalEntryNotFoundError:  # no network: the next name would fail too
             raise

@@ -103,8 +103,8 @@ def test_shards_are_written_whole_and_in_order(tmp_path: Path, monkeypatch: pyte
 
 
 def _files(count: int) -> SourceFiles:
-    table = pa.table({"content_hash": [f"{number:064x}" for number in range(count)], "path": ["x"] * count})
-    return SourceFiles(Path("export"), table)
+    keys = [f"{number:064x}" for number in range(count)]
+    return SourceFiles(Path("export"), pa.table({"content_hash": keys, "sha256": keys, "path": ["x"] * count}))
 
 
 def test_after_a_fault_earlier_commits_stand(tmp_path: Path) -> None:

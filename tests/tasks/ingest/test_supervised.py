@@ -34,7 +34,7 @@ NOISY = TeacherSettings(mask=False)
 
 
 def source(path: Path) -> SourceFile:
-    return SourceFile(path, content_hash(path))
+    return SourceFile(path, content_hash(path), content_hash(path))
 
 
 def ecgs(folder: Path, count: int, samples: int = 5000) -> list[SourceFile]:
@@ -123,7 +123,7 @@ def test_a_view_filter_that_is_not_there_is_a_fault_of_the_recipe(recording: Rec
 
 def test_faults_of_the_run_are_raised(tmp_path: Path) -> None:
     (file,) = ecgs(tmp_path, 1)
-    changed = SourceFile(file.path, "0" * 64)
+    changed = SourceFile(file.path, file.content_hash, "0" * 64)
     with pytest.raises(StoreError, match="has changed since the catalog was made"):
         ecg_block(EcgSettings(), USUAL, [changed])
     assert ecg_block(EcgSettings(), USUAL, [file]).refused == {}
@@ -138,7 +138,7 @@ import os
 from pathlib import Path
 from echoingecg.recipe import EcgSettings
 from tasks.ingest.supervised import Limits, SourceFile, ecg_block
-file = SourceFile(Path({str(file.path)!r}), {file.content_hash!r})
+file = SourceFile(Path({str(file.path)!r}), {file.content_hash!r}, {file.sha256!r})
 assert not ecg_block(EcgSettings(), Limits(60.0, 1024), [file]).refused
 import psutil
 below = psutil.Process().children(recursive=True)

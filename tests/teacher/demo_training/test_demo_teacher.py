@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.catalog import ECHOES
+from data_contracts.catalog import ECHOES, MEASUREMENTS, REPORTS
 from echoingecg.recipe import Recipe, TeacherSettings, TeachingSettings
 from echoingecg.teacher.demo_training.evaluate_and_save import evaluate
 from echoingecg.teacher.demo_training.examples import Examples, load_examples
@@ -29,7 +29,8 @@ def unseen_studies(patients: int, folder: Path) -> Examples:
     job = make_job(recipe, str(folder / "export"), str(folder / "workspace"))
     listed = run_stages(job, "catalog").artefacts["catalog"].folder
     paths = source_files(job, ECHOES.read(listed)).paths()
-    return load_examples(listed, paths, Recipe(teaching=TeachingSettings()), 112)
+    tables = (table.read(listed) for table in (ECHOES, MEASUREMENTS, REPORTS))
+    return load_examples(*tables, paths, Recipe(teaching=TeachingSettings()), 112)
 
 
 def test_reduced_lvef_of_unseen_patients_by_ranked_prompts(tmp_path: Path) -> None:

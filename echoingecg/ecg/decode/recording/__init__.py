@@ -92,7 +92,7 @@ class Stated:
         """Returns what an ECG's signal is known by: a hash of its content, and of what is stated beside it.
 
         Args:
-            content_hash: SHA-256 of the content, 64 hexadecimal digits.
+            content_hash: keyed digest of the content, 64 hexadecimal digits.
         """
         if self.unit is None and self.sampling_frequency is None and self.leads is None:
             return content_hash
