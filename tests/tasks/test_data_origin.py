@@ -26,8 +26,16 @@ QUICK = [
 ]
 
 
-@pytest.mark.parametrize("teacher", ["simulated", pytest.param("not stated", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("origin", ["simulated", "hospital"])
+@pytest.mark.parametrize(
+    ("origin", "teacher"),
+    [
+        ("hospital", "simulated"),
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in (("simulated", "simulated"), ("simulated", "not stated"), ("hospital", "not stated"))
+        ),
+    ],
+)
 def test_outputs_say_simulated_by_the_export_alone(origin: str, teacher: str, finished: Run, tmp_path: Path) -> None:
     """The teacher is a copy of the demo's, under another name, with or without word of its echoes."""
     shutil.copytree(DEMO_FOLDER, tmp_path / "echo-clip-of-patients")
