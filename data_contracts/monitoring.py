@@ -2,7 +2,7 @@
 
 `echoingecg drift` writes a verdict as JSON and its measures as Parquet. `echoingecg promote` writes one JSON file per
 decision into the workspace's `decisions/`. Neither is ever changed. The state of an export that arrived is one JSON
-file in the workspace's private folder.
+file in the workspace's private folder, and so is what the workspace knows of exports that follow each other.
 """
 
 from typing import Any, Literal
@@ -106,7 +106,18 @@ class ExportRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     export: str = Field(description="name of the folder in the inbox")
-    state: Literal["begun", "trained", "refused", "superseded"] = "begun"
+    state: Literal["begun", "trained", "refused", "superseded", "known"] = Field(
+        "begun", description="known: it held nothing new, so nothing was trained on it"
+    )
     tries: int = Field(0, description="number of retrains that were started on it")
     warm_start: str = Field("", description="student that the first retrain started from; later retrains use it, too")
     says: str = Field("", description="why it was refused, or what its retrain led to")
+
+
+class KnownExport(BaseModel):
+    """What a workspace knows of exports that follow each other: of one folder, or of an inbox."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    catalog: str = Field(description="version of the newest catalog that a run went through with")
+    counts: dict[str, int] = Field(description="rows of its tables, by kind")
+    earlier: tuple[str, ...] = Field((), description="versions of the catalogs before it, oldest first")

@@ -13,8 +13,7 @@ from tasks import catalog, ecg
 from tasks.base.progress import Reporter
 from tasks.operations import drift as drift_task
 from tasks.operations import evaluate as judge_task
-from tasks.operations import students, verify_and_collect
-from tasks.operations import teach as teach_task
+from tasks.operations import students, teachers, verify_and_collect
 from tasks.store import Job
 
 
@@ -239,4 +238,4 @@ def teach(
     """
     job = request.make_teaching_job(request.find_recipe(recipe, overrides), export, workspace, public_data)
     cataloged: Any = catalog.catalog.submit(job, wait_for=[catalog.simulate.submit(job)])
-    return faults.final_state(teach_task.teaching.submit(job, cataloged, folder))
+    return faults.final_state(teachers.teaching.submit(job, cataloged, folder))

@@ -96,6 +96,7 @@ def make_job(
     force: bool = False,
     more_exports: Sequence[str] = (),
     public_data: bool = False,
+    series: str = "",
 ) -> Job:
     """Checks a whole request before anything runs.
 
@@ -108,6 +109,7 @@ def make_job(
         force: redo every stage that runs.
         more_exports: further exports, each SITE=FOLDER, or a folder whose tables state sites.
         public_data: the export's patients may be named by anybody, as those of simulated and published data are.
+        series: names exports that follow each other, such as an inbox; empty where the exports' own folders do.
 
     Raises:
         UserError: no export, a choice of stages that contradicts itself, or a public key for an export that is not said
@@ -130,7 +132,7 @@ def make_job(
             "(public_data in a form)"
         )
     needed = frozenset(stage for stage in STAGES if any(stage in {built, *upstream_of(built)} for built in build))
-    return Job(recipe, place, first.folder, build, redo, needed, first.site, tuple(more))
+    return Job(recipe, place, first.folder, build, redo, needed, first.site, tuple(more), series)
 
 
 def _simulated(place: Workspace, recipe: Recipe) -> SitedExport:

@@ -125,18 +125,28 @@ def as_task(work: StageWork) -> Task[..., Any]:
     return progress.as_task(work.stage, stage)
 
 
-def check_refusals(job: Job, stage: conventions.Stage, refusals: pa.Table, tried: int, limit: float) -> None:
+def check_refusals(
+    job: Job,
+    stage: conventions.Stage,
+    refusals: pa.Table,
+    tried: int,
+    limit: float,
+    kind: str = "",
+    of_kind: int | None = None,
+) -> None:
     """Fails the stage when the share of refused records is over the limit; keeps the quarantine table for the user.
 
     Args:
         refusals: quarantine table.
         tried: records processed, refused ones included.
         limit: largest share of refusals that the recipe allows.
+        kind: what is counted, such as `ECGs`, where the table holds more than that.
+        of_kind: number of refused records of that kind; all rows of the table by default.
 
     Raises:
         UserError: names the share, the limit, the commonest reasons and the table's path.
     """
-    refused = refusals.num_rows
+    refused = refusals.num_rows if of_kind is None else of_kind
     if not tried or refused / tried <= limit:
         return
     folder = job.workspace.root / "scratch" / stage
@@ -146,8 +156,8 @@ def check_refusals(job: Job, stage: conventions.Stage, refusals: pa.Table, tried
     common = Counter(refusals["reason"].to_pylist()).most_common(3)
     reasons = ", ".join(f"{count} {reason} ({quarantine.REASONS[reason]})" for reason, count in common)
     raise UserError(
-        f"{stage}: {refused} of {tried} refused, over the recipe's {stage}.max_refused_share={limit}: {reasons}; "
-        f"all rows in {folder / quarantine.QUARANTINE.filename}"
+        f"{stage}: {refused} of {tried} {f'{kind} ' if kind else ''}refused, over the recipe's "
+        f"{stage}.max_refused_share={limit}: {reasons}; all rows in {folder / quarantine.QUARANTINE.filename}"
     )
 
 

@@ -10,7 +10,7 @@ import typer
 
 from data_contracts.conventions import UPSTREAM, UserError
 from flows import prefect_settings, stopping
-from flows.cli import artefacts, exports, options, plots, students
+from flows.cli import artefacts, files, options, students
 
 if TYPE_CHECKING:
     from prefect.states import State
@@ -30,7 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(artefacts.app, name="artefacts")
 for command in (
-    exports.list_ecgs, exports.check_export, exports.export_embeddings, plots.plot, plots.echo,
+    files.list_ecgs, files.check_export, files.export_embeddings, files.plot, files.echo,
     students.predict, students.stress, students.embed, students.search, students.promote,
     students.import_released, students.export_released,
 ):  # fmt: skip

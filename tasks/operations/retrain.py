@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from data_contracts import conventions, evaluation, monitoring
 from echoingecg.common import StoreError, UserError, fingerprint, write_atomically
 from echoingecg.recipe import PromotionSettings
 from tasks.base.workspace import Workspace, writing_to
+from tasks.known_exports import Change
 from tasks.operations.students import find_student
 from tasks.pairs import check_same_sides, sides_of
 from tasks.store import Artefact, ArtefactStore, check_alias, private_folder
@@ -130,36 +131,39 @@ def retrain_lock(workspace: Workspace) -> Iterator[bool]:
 
 
 def export_growth(
-    store: ArtefactStore, made: Mapping[conventions.Stage, Artefact], champion: Artefact | None
+    store: ArtefactStore,
+    made: Mapping[conventions.Stage, Artefact],
+    built: Collection[str],
+    changed: Sequence[Change],
+    champion: Artefact | None,
 ) -> list[dict[str, Any]]:
-    """A row each for ECGs, echo clips and patients: how many the export has, how many are new.
+    """A row each for ECGs, echo clips and patients: how many the export has, how many of them are new, which are gone.
 
     Args:
         store: holds the champion's pairs.
         made: artefacts of the retrain.
+        built: stages that this run has built: they have read the files that their pools lacked, the others none.
+        changed: since the export before; gone are those that it held and this one does not.
         champion: the champion's evaluation before the retrain; None for the first retrain.
 
     Raises:
         ContractError: a patient is on another side of the split than in the champion's pairs.
     """
-    listed = made["catalog"].manifest.counts
-    lineage = store.lineage(champion) if champion else {}
-    ecg, teacher = made["ecg"], made["teacher"]
-    rows = [
-        _row("ECGs", listed["ecgs"], ecg, lineage.get("ecg") == ecg.version),
-        _row("echo clips", listed["echoes"], teacher, lineage.get("teacher") == teacher.version),
-    ]
+    listed, gone = made["catalog"].manifest.counts, {change.what: change.gone for change in changed}
+    kinds: tuple[tuple[str, str, conventions.Stage], ...]
+    kinds = ("ECGs", "ecgs", "ecg"), ("echo clips", "echoes", "teacher")
+    rows = []
+    for what, table, stage in kinds:
+        new = (made[stage].manifest.run.new_keys or 0) if stage in built else 0
+        rows.append(_row(what, listed[table], new, gone.get(what, 0)))
     sides, before = sides_of(made["pairs"]), _sides_of_champion(store, champion)
     check_same_sides(before, sides, "the champion's")
     known = sides.keys() & before.keys()
-    new = len(sides) - len(known)
-    return [*rows, {"what": "patients in pairs", "in the export": len(sides), "new": new, "reused": len(known)}]
+    return [*rows, _row("patients in pairs", len(sides), len(sides) - len(known), len(before) - len(known))]
 
 
-def _row(what: str, total: int, artefact: Artefact, is_champions: bool) -> dict[str, Any]:
-    """A row of the table. In an artefact that is the champion's own too, nothing is new."""
-    new = 0 if is_champions else artefact.manifest.run.new_keys or 0
-    return {"what": what, "in the export": total, "new": new, "reused": total - new}
+def _row(what: str, total: int, new: int, gone: int) -> dict[str, Any]:
+    return {"what": what, "in the export": total, "new": new, "known": total - new, "gone": gone}
 
 
 def _sides_of_champion(store: ArtefactStore, champion: Artefact | None) -> dict[str, str]:

@@ -1,25 +1,85 @@
-"""Writes the vectors of a published teacher stage as a table, which `teacher.model: table:FILE` reads."""
+"""What is done with a teacher: train a small one on a catalogued export; write a published one's vectors as a table."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_contracts import catalog
+from data_contracts import catalog as catalog_contract
 from data_contracts import teacher as contract
 from echoingecg.common import Progress, StoreError, UserError, no_progress, replace_atomically
+from echoingecg.recipe import TeacherSettings
+from echoingecg.recipe.stages import SplitShares
 from tasks.all_stages import plans
+from tasks.base import progress, workers
 from tasks.base.workspace import writing_to
 from tasks.ingest.embedding_table import check_one_export
+from tasks.ingest.ingest import source_files
 from tasks.pools import Pool, array_of, read_rows, rows_by_key, rows_of
-from tasks.store import Job
+from tasks.store import Artefact, Job
 
 _SCHEMA = pa.schema([("path", pa.string()), ("frame", pa.int64()), ("embedding", pa.list_(pa.float32()))])
 _VECTORS_AT_ONCE = 65_536
 
 
-def write_embeddings(job: Job, out: Path, progress: Progress = no_progress) -> int:
+def _teaching(job: Job, catalog: Artefact, folder: str) -> progress.Outcome:
+    """Trains the teacher, measures it on held-out patients, and puts its folder in place when it is complete."""
+    message = teach_into(Path(folder), job, catalog, progress.Reporter("teaching"))
+    return progress.Outcome(f"{folder}: {message}", message)
+
+
+teaching = progress.as_task("teaching", _teaching)
+
+
+def teach_into(folder: Path, job: Job, catalog: Artefact, report: Progress) -> str:
+    """Writes weights, configuration and model card; returns what was measured, as a sentence.
+
+    Args:
+        folder: receives the files; files of the same names are replaced.
+        job: recipe with a teaching section, export, workspace.
+        catalog: of the job's export.
+        report: told the files read, then the steps done.
+
+    Raises:
+        UserError: too few studies, a loss that is not finite, a disk that is full.
+    """
+    from echoingecg.pairs.split import assign_split  # torch and pandas: not for a cached run
+    from echoingecg.teacher.demo_training.evaluate_and_save import evaluate, save_card, save_teacher
+    from echoingecg.teacher.demo_training.examples import load_examples
+    from echoingecg.teacher.demo_training.train import train_teacher
+    from echoingecg.teacher.networks.kind import load_teacher
+    from echoingecg.teacher.networks.open_clip import demo_config
+
+    recipe, config = job.recipe, demo_config()
+    assert recipe.teaching is not None
+    paths = source_files(job, catalog_contract.ECHOES.read(catalog.folder)).paths()
+    size = config["model_cfg"]["vision_cfg"]["image_size"]
+    try:
+        examples = load_examples(catalog.folder, paths, recipe, size, report)
+    except OSError as fault:
+        raise StoreError(f"a file of the export cannot be read ({fault.strerror}): is it still mounted?") from fault
+    shares = SplitShares(train=1 - recipe.teaching.held_out, validation=0.0, test=recipe.teaching.held_out)
+    sides = [assign_split(str(patient), recipe.pairs.split_key, shares) for patient in examples.patient]
+    known = examples.select([index for index, side in enumerate(sides) if side == "train"])
+    unseen = examples.select([index for index, side in enumerate(sides) if side == "test"])
+    where = workers.device(recipe.execution)
+    model = train_teacher(known, config, recipe, where, report)
+    temporary = folder.with_name(folder.name + ".partial")
+    with writing_to(folder):
+        shutil.rmtree(temporary, ignore_errors=True)
+        save_teacher(temporary, model, config)
+        evaluation = evaluate(load_teacher(TeacherSettings(model=f"local-dir:{temporary}"), where), unseen)
+        save_card(temporary, model, config, recipe, known, evaluation)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in temporary.iterdir():
+            file.replace(folder / file.name)
+        temporary.rmdir()
+    return f"LVEF by ranked prompts within {evaluation.mae:.1f} points on {evaluation.studies} unseen studies"
+
+
+def write_embeddings(job: Job, out: Path, report: Progress = no_progress) -> int:
     """Writes path, frame and embedding of every vector; returns their number.
 
     The paths are those of the export's list, relative to the export, so that the file must stay in the hospital: only
@@ -29,7 +89,7 @@ def write_embeddings(job: Job, out: Path, progress: Progress = no_progress) -> i
     Args:
         job: recipe, export and workspace of the teacher stage.
         out: a Parquet file, replaced if it is there.
-        progress: told the clips done.
+        report: told the clips done.
 
     Raises:
         UserError: several exports, the stage was not run, its vectors are those of studies, or the file cannot be
@@ -44,7 +104,7 @@ def write_embeddings(job: Job, out: Path, progress: Progress = no_progress) -> i
     if artefact is None or listed is None or artefact.manifest.run.pool is None:
         raise StoreError(f"teacher-{plan.version} is not there: run the recipe with --only catalog --only teacher")
     paths = dict(zip(*(job.sources()[name].to_pylist() for name in ("source_id", "path")), strict=True))
-    echoes = catalog.ECHOES.read(listed.folder)
+    echoes = catalog_contract.ECHOES.read(listed.folder)
     source = dict(zip(echoes["clip_id"].to_pylist(), echoes["source_id"].to_pylist(), strict=True))
     group = Pool.read(job.workspace, artefact.manifest.run.pool)
     row_of, starts, lengths = (
@@ -66,7 +126,7 @@ def write_embeddings(job: Job, out: Path, progress: Progress = no_progress) -> i
             if waiting_vectors >= _VECTORS_AT_ONCE or done == len(clips):
                 writer.write_table(pa.concat_tables(waiting))
                 vectors, waiting, waiting_vectors = vectors + waiting_vectors, [], 0
-                progress(done, len(clips))
+                report(done, len(clips))
     return vectors
 
 
