@@ -17,7 +17,7 @@ from data_contracts import conventions, quarantine
 from echoingecg.common import Progress, StoreError, UserError
 from tasks.base import progress
 from tasks.base.workspace import Workspace, is_s3, writing_to
-from tasks.store import Artefact, Built, Inputs, Job, Plan, seals
+from tasks.store import Artefact, Built, Inputs, Job, Plan, results_of, seals
 
 ARTEFACTS_URL = "echoingecg_artefacts"  # Prefect variable: where a web server offers <workspace>/artefacts
 
@@ -204,6 +204,7 @@ def _show(job: Job, inputs: Inputs, work: StageWork, artefact: Artefact, is_cach
         rows: list[dict[str, Any]] = [{"what": "version", "value": str(artefact)}]
         rows += [{"what": "made", "value": "reused" if is_cached else f"in {manifest.run.seconds:.1f} s"}]
         rows += [{"what": name, "value": count} for name, count in manifest.counts.items()]
+        rows += [{"what": name, "value": value} for name, value in results_of(artefact).items()]
         rows += [{"what": f"refused: {reason}", "value": count} for reason, count in reasons]
         rows += [{"what": f"from {stage}", "value": version} for stage, version in manifest.inputs.items()]
         description = f"{artefact}, {'reused' if is_cached else 'made'}"
