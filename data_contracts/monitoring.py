@@ -2,7 +2,8 @@
 
 `echoingecg drift` writes a verdict as JSON and its measures as Parquet. `echoingecg promote` writes one JSON file per
 decision into the workspace's `decisions/`. Neither is ever changed. The state of an export that arrived is one JSON
-file in the workspace's private folder, and so is what the workspace knows of exports that follow each other.
+file in the workspace's private folder, and so is what the workspace knows of exports that follow each other. The file
+`alias_moves.jsonl` gains a line with every move of an alias.
 """
 
 from typing import Any, Literal
@@ -99,6 +100,22 @@ class Decision(BaseModel):
     compared: tuple[EndpointComparison, ...]
     labels: tuple[SharedLabels, ...] = Field((), description="what the two were compared on, and what was left out")
     decided: str = Field(description="UTC, ISO 8601")
+
+
+MoveKind = Literal["promoted", "by hand", "rolled back"]
+
+
+class AliasMove(BaseModel):
+    """One move of an alias, a line of the workspace's `alias_moves.jsonl`. Lines are added, never changed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    moved: str = Field(description="UTC, ISO 8601")
+    who: str = Field(description="user and machine")
+    alias: str
+    before: str = Field(description="artefact that the alias named; empty where there was none")
+    after: str = Field(description="artefact that it names from then on")
+    kind: MoveKind
+    why: str = Field("", description="the decision, or what the user said")
 
 
 class ExportRecord(BaseModel):

@@ -6,6 +6,7 @@ from prefect import Task, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.deployments import run_deployment
 from prefect.futures import PrefectFuture
+from prefect.runtime import deployment as served_as
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -200,9 +201,10 @@ def distil_on_work_pools(
         "overrides": [override.model_dump() for override in overrides],
     }
     runs: dict[Stage, PrefectFuture[Any]] = {}
+    place = str(served_as.name or "").removeprefix("spread")  # of a `serve --name north`: -north
     with leases.held(Workspace(request.folder_of(workspace)), leases.EVERYTHING):  # a stage's own ends with the stage
         for stage in STAGES:
-            deployment = GPU_STAGE if stage in gpu_stages else "stage"
+            deployment = f"{GPU_STAGE if stage in gpu_stages else 'stage'}{place}"
             run: Task[..., Any] = run_stage_deployment.with_options(task_run_name=f"{stage} on {deployment}")
             above = [runs[needed] for needed in UPSTREAM[stage]]
             runs[stage] = run.submit(deployment, {"stage": stage, **parameters}, wait_for=above)

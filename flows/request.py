@@ -11,7 +11,7 @@ from data_contracts.conventions import STAGES, Stage
 from echoingecg.catalog.exports import SitedExport, check_different
 from echoingecg.common import StoreError, UserError
 from echoingecg.recipe import Recipe, read_recipe, with_overrides
-from tasks.base.workspace import Workspace
+from tasks.base.workspace import Workspace, check_access
 from tasks.store import ArtefactStore, Job, stages_to_run, upstream_of
 
 ShippedRecipe = Literal["demo", "findings", "paper", "smoke"]
@@ -77,9 +77,10 @@ def open_store(workspace: str, need: Literal["nothing", "folder", "artefacts"] =
             a command that goes on to name an artefact, but not for a command on all artefacts.
 
     Raises:
-        StoreError: it is not there.
+        StoreError: it is not there, or belongs to another user.
     """
     place = Workspace(folder_of(workspace))
+    check_access(place.root)
     if need != "nothing" and not place.root.is_dir():
         raise StoreError(f"no workspace at {place.root}: check the path, and that its disk is mounted")
     if need == "artefacts" and not (place.artefacts.is_dir() or place.shared_store.exists()):
@@ -117,6 +118,7 @@ def make_job(
     """
     build, redo = stages_to_run(start_from, only or [], force)
     place = Workspace(folder_of(workspace))
+    check_access(place.root)
     if not export and recipe.simulator is None:
         raise UserError("give --export DIR: this recipe simulates none")
     if more_exports and not export:

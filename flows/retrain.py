@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
+from prefect.events import emit_event
 from prefect.exceptions import TerminationSignal
 from prefect.states import Completed, Failed, State
 
@@ -99,16 +100,24 @@ def _train_on_newest(
             return Failed(name="Frozen", message=message) if is_frozen else Completed(message=message)
         fault = state.result(raise_on_failure=False)
         if not isinstance(fault, UserError) or isinstance(fault, StoreError | TrainingError):
-            is_last = record.tries == retraining.MAX_TRIES
             message = f"{name}, try {record.tries} of {retraining.MAX_TRIES}: {state.message}"
+            if is_last := record.tries == retraining.MAX_TRIES:
+                _say_set_aside(export, message)
             return Failed(name=_SET_ASIDE if is_last else None, message=message, data=fault)
         records.keep(export, record.model_copy(update={"state": "refused", "says": str(fault)}))
         set_aside.append(f"{name} refused: {fault}")
+        _say_set_aside(export, set_aside[-1])
         create_table_artifact([{"refused": line} for line in set_aside], key="retrain-refused")
     if not set_aside:
         return Completed(name="NothingNew", message="; ".join(known))
     message = f"{'; '.join([*set_aside, *known])}; mend it, then renew its marker"
     return Failed(name=_SET_ASIDE, message=message, data=UserError(set_aside[0]))
+
+
+def _say_set_aside(export: retraining.FinishedExport, reason: str) -> None:
+    """Emits the event that notifications wait for: the run itself may end well, with an older export."""
+    resource = {"prefect.resource.id": f"{faults.SET_ASIDE}.{export.mark}", "prefect.resource.name": export.folder.name}
+    emit_event(faults.SET_ASIDE, resource, payload={"says": reason})
 
 
 def _job(

@@ -1,7 +1,8 @@
 """Commands on files: `list-ecgs` lists a folder's ECGs, `check-export` says what an export holds, `export-embeddings`
-writes its echo embeddings as a table, `plot` and `echo` draw one ECG or one echo clip.
+writes its echo embeddings as a table, `plot` and `echo` draw one ECG or one echo clip, `simulate` writes an export.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -139,6 +140,25 @@ def echo(
     _write(file, output, picture)
     for remark in remarks:
         options.say(remark)
+
+
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="New folder for the export.")],
+    recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose simulator section is used.")] = "demo",
+    overrides: options.Overrides = [],  # noqa: B006
+) -> None:
+    """Write a paired hospital export of simulated patients, in the MIMIC-IV layout."""
+    from echoingecg.simulator.export import simulate as write
+    from flows.cli.output import progress_line
+    from flows.request import find_recipe
+    from tasks.base.workspace import writing_to
+
+    settings = find_recipe(recipe, overrides).simulator
+    if settings is None:
+        raise UserError(f"recipe '{recipe}' has no simulator section: try --recipe demo")
+    with writing_to(folder), progress_line("patients") as progress:
+        write(settings, folder, progress, workers=os.cpu_count() or 1)
+    options.say(folder)
 
 
 def _write(file: Path, output: Path, picture: Callable[[], bytes]) -> None:

@@ -18,7 +18,7 @@ from tasks.base.workspace import Workspace, writing_to
 from tasks.known_exports import Change
 from tasks.operations.students import find_student
 from tasks.pairs import check_same_sides, sides_of
-from tasks.store import Artefact, ArtefactStore, check_alias, private_folder
+from tasks.store import Artefact, ArtefactStore, before_it, check_alias, private_folder, read_moves
 
 _CLOCK_TOLERANCE_SECONDS = 300.0  # between two machines
 MAX_TRIES = 3  # retrains begun on an export before it is set aside
@@ -234,21 +234,53 @@ def promote(
     Raises:
         UserError: no such student, both are the same, or the champion has no test prediction.
     """
+    with _alias_locked(store, alias):
+        new = find_student(store, challenger).evaluation
+        before = store.aliases().get(alias)
+        old = find_student(store, alias).evaluation if before else None
+        decision = _decide(store, new, old, alias, rule)
+        path = _keep(store, decision)
+        if store.aliases().get(alias) != before:  # by another machine: our lock is known in this workspace alone
+            raise StoreError(f"'{alias}' has moved meanwhile: promote again, against the new one")
+        if decision.verdict == "promote":
+            store.set_alias(alias, new, "promoted", f"{decision.says} ({path.name})")
+        return decision, path
+
+
+def roll_back(store: ArtefactStore, alias: str, why: str = "") -> tuple[Artefact, Artefact]:
+    """Points an alias at what it named before, as the workspace's file of moves has it.
+
+    Args:
+        store: of the workspace.
+        alias: such as production.
+        why: for that file.
+
+    Returns:
+        What it named, and what it names now.
+
+    Raises:
+        StoreError: no such alias, nothing was named before, or that is gone.
+    """
+    with _alias_locked(store, alias):
+        current = store.aliases().get(alias)
+        if current is None:
+            raise StoreError(f"no alias '{alias}': 'artefacts list' shows all")
+        earlier = before_it(read_moves(store.workspace, alias), current)
+        if not earlier:
+            raise StoreError(f"'{alias}' has named nothing but {current}, as far as this workspace's moves go back")
+        target, left = store.get(earlier), store.named(current)
+        store.set_alias(alias, target, "rolled back", why)
+        return left, target
+
+
+@contextmanager
+def _alias_locked(store: ArtefactStore, alias: str) -> Iterator[None]:
     check_alias(alias)
     locks = store.workspace.artefacts / ".locks"
     with writing_to(store.workspace.root):
         locks.mkdir(parents=True, exist_ok=True)
         with FileLock(locks / f"alias-{alias}.lock"):
-            new = find_student(store, challenger).evaluation
-            before = store.aliases().get(alias)
-            old = find_student(store, alias).evaluation if before else None
-            decision = _decide(store, new, old, alias, rule)
-            path = _keep(store, decision)
-            if store.aliases().get(alias) != before:  # by another machine: our lock is known in this workspace alone
-                raise StoreError(f"'{alias}' has moved meanwhile: promote again, against the new one")
-            if decision.verdict == "promote":
-                store.set_alias(alias, new)
-            return decision, path
+            yield
 
 
 def _decide(
