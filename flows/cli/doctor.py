@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from rich import console, table, text
 
 _MIN_FREE_GB = 5.0
+_SERVER_SECONDS = 30.0  # a server's first answer on a busy machine
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
@@ -124,7 +125,10 @@ def check_server() -> Finding:
     headers = {"Authorization": f"Bearer {key}"} if key and not password else {}
     try:
         answer = httpx.get(
-            f"{url.rstrip('/')}/admin/version", auth=(user, secret) if password else None, headers=headers, timeout=5
+            f"{url.rstrip('/')}/admin/version",
+            auth=(user, secret) if password else None,
+            headers=headers,
+            timeout=_SERVER_SECONDS,
         )
         if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             how = "refuses the password in PREFECT_API_AUTH_STRING" if password else "asks for a password"
