@@ -36,10 +36,10 @@ def listener() -> Iterator[tuple[str, list[dict[str, str]]]]:
         def log_message(self, *given: object) -> None:
             pass
 
-    web = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=web.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{web.server_port}", posted
-    web.shutdown()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{web.server_port}", posted
+        web.shutdown()
 
 
 def make_block(server: Server, kind: str, name: str, values: dict[str, object]) -> None:

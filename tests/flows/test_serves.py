@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def stop(running: subprocess.Popen[bytes]) -> None:
 
 
 def read(server: Server, deployment: str) -> dict[str, Any]:
-    answer = httpx.get(f"{server.ui}/api/deployments/name/{deployment}", timeout=30)
+    answer = httpx.get(f"{server.ui}/api/deployments/name/{deployment}", timeout=60)
     return dict(answer.json()) if answer.is_success else {"paused": True}
 
 
@@ -59,13 +59,20 @@ def switch_schedule(server: Server, active: bool) -> None:
     """The switch beside the schedule, on the deployment's page."""
     deployment = read(server, "retrain/retrain")
     path = f"{server.ui}/api/deployments/{deployment['id']}/schedules/{deployment['schedules'][0]['id']}"
-    httpx.patch(path, json={"active": active}, timeout=30).raise_for_status()
+    press(lambda: httpx.patch(path, json={"active": active}, timeout=30))
 
 
 def switch_deployment(server: Server) -> None:
     """The switch in the list of deployments."""
     path = f"{server.ui}/api/deployments/{read(server, 'retrain/retrain')['id']}/pause_deployment"
-    httpx.post(path, timeout=30).raise_for_status()
+    press(lambda: httpx.post(path, timeout=30))
+
+
+def press(request: Callable[[], httpx.Response]) -> None:
+    """Sends a request again while the server's database is busy."""
+    answers: list[httpx.Response] = []
+    wait_for(lambda: answers.append(request()) or answers[-1].status_code != httpx.codes.SERVICE_UNAVAILABLE, "it")
+    answers[-1].raise_for_status()
 
 
 def test_a_second_serve_is_refused_or_has_a_name(server: Server, tmp_path: Path) -> None:
