@@ -34,6 +34,8 @@ TAGS = ["echoingecg"]
 _EXPORT_EVENT = "echoingecg.export"  # prefix of the event that says that an export has arrived
 _SCHEDULE = "looks"  # slug: Prefect knows a schedule by it, and leaves it paused where a person has paused it
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+_SERVING = "echoingecg_serving"  # Prefect variable: which `serve` runs the deployments
+_ENDED = {"ended": True}
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _OTHER_POLLS_SECONDS = 25.0  # a live `serve` on another machine asks for runs every 10 s
 _PLACES = {"workspace": "{{ $ECHOINGECG_WORKSPACE }}", "inbox": "{{ $ECHOINGECG_INBOX }}"}
@@ -178,28 +180,29 @@ def serve_all(defaults: dict[str, str], cron: str = "", place: str = "") -> None
 def _claimed(place: str) -> Iterator[None]:
     """Holds the names of the deployments on the server, by a Prefect variable, against another `serve`.
 
-    A variable that is left over was that of a killed `serve`: what is paused then, a person has paused.
+    A `serve` that ends pauses its deployments and says so in the variable. One that was killed leaves it as it was: what
+    is paused then, a person has paused.
 
     Raises:
         UserError: another `serve` of that name lives.
     """
-    name = f"echoingecg_serving_{place.replace('-', '_')}" if place else "echoingecg_serving"
+    name = f"{_SERVING}_{place.replace('-', '_')}" if place else _SERVING
     left = Variable.get(name)
-    if isinstance(left, dict):
+    if isinstance(left, dict) and left != _ENDED:
         if _lives(left, place):
             raise UserError(
                 f"another `serve` runs these deployments on this server (process {left.get('process')} on "
                 f"{left.get('host')}): stop it, or give this one a --name"
             )
         for deployment in _scheduled(place):
-            keep_pause(deployment)
+            _keep_pause(deployment)
     Variable.set(name, _myself(), overwrite=True)
     try:
         yield
     finally:
         for deployment in _scheduled(place):
             _pause(deployment)
-        Variable.unset(name)
+        Variable.set(name, _ENDED, overwrite=True)
 
 
 def _scheduled(place: str) -> list[str]:
@@ -209,7 +212,7 @@ def _scheduled(place: str) -> list[str]:
 
 def _pause(deployment: str) -> None:
     """Pauses a deployment that nobody serves any more, so that no runs pile up; a pause of a person's is kept apart."""
-    keep_pause(deployment)
+    _keep_pause(deployment)
     with get_client(sync_client=True) as client:
         if (existing := _read(client, deployment)) is not None:
             client.pause_deployment(existing.id)
@@ -251,13 +254,19 @@ def _read(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
 
 
 def keep_pause(deployment: str) -> None:
-    """Pauses the schedules of a deployment that is paused as a whole: registering it again lifts the latter alone.
-
-    A step of `prefect deploy`, and of `serve`.
+    """Keeps a pause of a person's, which `prefect deploy` would lift: the first step of a deployment with a schedule.
 
     Args:
         deployment: `flow/name`; it need not be there.
     """
+    if Variable.get(_SERVING) == _ENDED:  # the pause is that of a `serve` that has ended
+        Variable.unset(_SERVING)
+    else:
+        _keep_pause(deployment)
+
+
+def _keep_pause(deployment: str) -> None:
+    """Pauses the schedules of a deployment that is paused as a whole: registering it again lifts the latter alone."""
     with get_client(sync_client=True) as client:
         existing = _read(client, deployment)
         if existing is None or not existing.paused:

@@ -146,8 +146,11 @@ def test_deploy_all_leaves_a_pause(server: Server, tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
+    with serving(server, tmp_path / "workspace") as running:
+        stop(running)
+    assert not is_on(server), "nobody serves it"
     deploy()
-    assert is_on(server)
+    assert is_on(server), "the pause was that of serve"
     for pause in (lambda: switch_schedule(server, False), lambda: switch_deployment(server)):
         pause()
         deploy()
