@@ -180,7 +180,7 @@ def serve_all(defaults: dict[str, str], cron: str = "", place: str = "") -> None
 def _claimed(place: str) -> Iterator[None]:
     """Holds the names of the deployments on the server, by a Prefect variable, against another `serve`.
 
-    A `serve` that ends pauses its deployments and says so in the variable. One that was killed leaves it as it was: what
+    A `serve` that ends pauses its deployments and says so in the variable. A killed one leaves it as it was: what
     is paused then, a person has paused.
 
     Raises:
