@@ -2,7 +2,8 @@
 
 `echoingecg drift` writes a verdict as JSON and its measures as Parquet. `echoingecg promote` writes one JSON file per
 decision into the workspace's `decisions/`. Neither is ever changed. The state of an export that arrived is one JSON
-file in the workspace's private folder.
+file in the workspace's private folder, and so is what the workspace knows of exports that follow each other. The file
+`alias_moves.jsonl` gains a line with every move of an alias.
 """
 
 from typing import Any, Literal
@@ -101,12 +102,39 @@ class Decision(BaseModel):
     decided: str = Field(description="UTC, ISO 8601")
 
 
+MoveKind = Literal["promoted", "by hand", "rolled back"]
+
+
+class AliasMove(BaseModel):
+    """One move of an alias, a line of the workspace's `alias_moves.jsonl`. Lines are added, never changed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    moved: str = Field(description="UTC, ISO 8601")
+    who: str = Field(description="user and machine")
+    alias: str
+    before: str = Field(description="artefact that the alias named; empty where there was none")
+    after: str = Field(description="artefact that it names from then on")
+    kind: MoveKind
+    why: str = Field("", description="the decision, or what the user said")
+
+
 class ExportRecord(BaseModel):
     """State of one export folder. A renewed marker file makes another record."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     export: str = Field(description="name of the folder in the inbox")
-    state: Literal["begun", "trained", "refused", "superseded"] = "begun"
+    state: Literal["begun", "trained", "refused", "superseded", "known"] = Field(
+        "begun", description="known: it held nothing new, so nothing was trained on it"
+    )
     tries: int = Field(0, description="number of retrains that were started on it")
     warm_start: str = Field("", description="student that the first retrain started from; later retrains use it, too")
     says: str = Field("", description="why it was refused, or what its retrain led to")
+
+
+class KnownExport(BaseModel):
+    """What a workspace knows of exports that follow each other: of one folder, or of an inbox."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    catalog: str = Field(description="version of the newest catalog that a run went through with")
+    counts: dict[str, int] = Field(description="rows of its tables, by kind")
+    earlier: tuple[str, ...] = Field((), description="versions of the catalogs before it, oldest first")

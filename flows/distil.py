@@ -6,13 +6,14 @@ from prefect import Task, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.deployments import run_deployment
 from prefect.futures import PrefectFuture
+from prefect.runtime import deployment as served_as
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from data_contracts.conventions import STAGES, UPSTREAM, Stage
 from flows import faults, request
-from tasks import catalog, ecg, evaluation, pairs, student, teacher
+from tasks import catalog, ecg, evaluation, known_exports, pairs, student, teacher
 from tasks.base.workspace import Workspace
 from tasks.store import Job, leases
 
@@ -83,18 +84,39 @@ def run_stages(job: Job) -> State:
     Returns:
         The first fault's own line, or the artefacts by stage.
     """
+    return end_of(job, submit_stages(job, submit_catalog(job)))
+
+
+def submit_catalog(job: Job) -> dict[str, PrefectFuture[Any]]:
+    """Submits the stages up to the catalog; returns them by name. Must be called in a flow run."""
     export_ready = catalog.simulate.submit(job)
-    cataloged = catalog.catalog.submit(job, wait_for=[export_ready])
+    return {"simulate": export_ready, "catalog": catalog.catalog.submit(job, wait_for=[export_ready])}
+
+
+def submit_stages(job: Job, begun: dict[str, PrefectFuture[Any]]) -> dict[str, PrefectFuture[Any]]:
+    """Submits the stages after the catalog; returns all by name. Must be called in a flow run."""
+    cataloged: Any = begun["catalog"]
     signals = ecg.ecg.submit(job, catalog=cataloged)
     targets = teacher.teacher.submit(job, catalog=cataloged)
     matched = pairs.pairs.submit(job, catalog=cataloged, ecg=signals, teacher=targets)
     trained = student.student.submit(job, ecg=signals, teacher=targets, pairs=matched)
     evaluated = evaluation.evaluation.submit(job, ecg=signals, teacher=targets, pairs=matched, student=trained)
+    made = {"ecg": signals, "teacher": targets, "pairs": matched, "student": trained, "evaluation": evaluated}
+    return {**begun, **made}
 
-    futures = [export_ready, cataloged, signals, targets, matched, trained, evaluated]
+
+def end_of(job: Job, submitted: dict[str, PrefectFuture[Any]]) -> State:
+    """Waits for submitted stages. A run that goes through keeps its catalog in mind, for the export's next one.
+
+    Returns:
+        The first fault's own line, or the artefacts by stage.
+    """
+    futures = list(submitted.values())
     if fault := faults.first_fault(futures):
         return fault
     artefacts = {artefact.stage: artefact for future in futures if (artefact := future.result()) is not None}
+    if "catalog" in artefacts:
+        known_exports.keep(job, artefacts["catalog"])
     return Completed(message=", ".join(str(artefact) for artefact in artefacts.values()), data=artefacts)
 
 
@@ -179,9 +201,10 @@ def distil_on_work_pools(
         "overrides": [override.model_dump() for override in overrides],
     }
     runs: dict[Stage, PrefectFuture[Any]] = {}
+    place = str(served_as.name or "").removeprefix("spread")  # of a `serve --name north`: -north
     with leases.held(Workspace(request.folder_of(workspace)), leases.EVERYTHING):  # a stage's own ends with the stage
         for stage in STAGES:
-            deployment = GPU_STAGE if stage in gpu_stages else "stage"
+            deployment = f"{GPU_STAGE if stage in gpu_stages else 'stage'}{place}"
             run: Task[..., Any] = run_stage_deployment.with_options(task_run_name=f"{stage} on {deployment}")
             above = [runs[needed] for needed in UPSTREAM[stage]]
             runs[stage] = run.submit(deployment, {"stage": stage, **parameters}, wait_for=above)

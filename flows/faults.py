@@ -1,10 +1,11 @@
-"""How runs end badly: a fault that the user can mend is one line, and a killed run is marked as crashed.
+"""How runs end badly: a fault that the user can mend is one line, a killed run is marked as crashed, and who is told.
 
 When a run's process and its worker are both killed, Prefect alone shows the run as `Running` for ever. It keeps the one
 place of its deployment, so nothing scheduled starts again. An automation on the server ends that: it marks a run as
 crashed when its heartbeat stays away. `echoingecg serve` and `echoingecg crashed` create the automation.
 """
 
+import json
 import signal
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,9 +13,11 @@ from functools import wraps
 from inspect import signature
 from typing import Any, ParamSpec, cast
 
+from prefect import get_client
 from prefect.automations import Automation, ChangeFlowRunState, EventTrigger, Posture
 from prefect.client.schemas.objects import StateType
-from prefect.exceptions import TerminationSignal
+from prefect.events.actions import CallWebhook, SendNotification
+from prefect.exceptions import ObjectNotFound, TerminationSignal
 from prefect.futures import PrefectFuture, wait
 from prefect.states import Completed, Failed, State
 
@@ -24,6 +27,7 @@ from flows.request import folder_of
 from tasks.base.workspace import Workspace
 from tasks.store import leases
 
+SET_ASIDE = "echoingecg.export.set-aside"  # event
 AUTOMATION = "echoingecg: a run without heartbeat has crashed"
 MAX_SILENCE = timedelta(minutes=3)  # a server or database that is away for a minute must not cost a run
 
@@ -108,7 +112,7 @@ def watch_for_crashes(max_silence: timedelta = MAX_SILENCE) -> None:
             )
         ],
     )
-    existing = _automation()
+    existing = _automation(AUTOMATION)
     if existing is None:
         wanted.create()
     elif existing.trigger != wanted.trigger or not existing.enabled:
@@ -116,14 +120,80 @@ def watch_for_crashes(max_silence: timedelta = MAX_SILENCE) -> None:
         wanted.update()
 
 
+def notify_by(block: str) -> list[str]:
+    """Creates, or replaces, the automations on the server at PREFECT_API_URL that send a message by a block.
+
+    Args:
+        block: `type/name`, as the UI shows it: any block that notifies, or `webhook/NAME`; empty to send nothing more.
+
+    Returns:
+        The automations' names.
+
+    Raises:
+        UserError: no such block.
+    """
+    action = _sender(block) if block else None
+    for name, (trigger, body) in _NOTICES.items():
+        if (existing := _automation(name)) is not None:
+            existing.delete()
+        if action is not None:
+            description = "Ships with echoingecg: docs/operations.md, Notifications."
+            actions = [action(f"echoingecg: {name.removeprefix(_PREFIX)}", body)]
+            Automation(name=name, description=description, trigger=trigger, actions=actions).create()
+    return list(_NOTICES)
+
+
+def _sender(block: str) -> Callable[[str, str], SendNotification | CallWebhook]:
+    """Makes the action that sends a subject and a body by the block."""
+    kind, _, name = block.partition("/")
+    with get_client(sync_client=True) as client:
+        try:
+            document = client.read_block_document_by_name(name, kind)
+        except ObjectNotFound as fault:
+            raise UserError(
+                f"the Prefect server has no block '{block}': write TYPE/NAME, as `prefect block ls` shows it"
+            ) from fault
+    if kind == "webhook":
+        text = '{"subject": %s, "body": {{ body | tojson }}}'
+        return lambda subject, body: CallWebhook(
+            block_document_id=document.id,
+            payload=f"{{% set body %}}{body}{{% endset %}}" + text % json.dumps(subject),
+        )
+    return lambda subject, body: SendNotification(block_document_id=document.id, subject=subject, body=body)
+
+
+def _ends(states: tuple[str, ...], *flows: str) -> EventTrigger:
+    """Runs of these flows that end in one of these states."""
+    return EventTrigger(
+        expect={f"prefect.flow-run.{state}" for state in states},
+        match={"prefect.resource.id": "prefect.flow-run.*"},
+        match_related={"prefect.resource.role": "flow", "prefect.resource.name": list(flows)},
+        posture=Posture.Reactive,
+        threshold=1,
+    )
+
+
+_PREFIX = "echoingecg: "
+_RUN = "{{ flow_run.name }}: {{ flow_run.state.message }}"
+_NOTICES = {
+    f"{_PREFIX}retrain failed": (_ends(("Failed", "Crashed"), "retrain"), _RUN),
+    f"{_PREFIX}champion frozen": (_ends(("Frozen",), "retrain", "promote"), _RUN),
+    f"{_PREFIX}drift": (_ends(("Drift",), "drift"), _RUN),
+    f"{_PREFIX}export set aside": (
+        EventTrigger(expect={SET_ASIDE}, posture=Posture.Reactive, threshold=1),
+        "{{ event.payload.says }}",
+    ),
+}
+
+
 def is_watched() -> bool:
     """Whether the server at PREFECT_API_URL has the automation, switched on."""
-    existing = _automation()
+    existing = _automation(AUTOMATION)
     return existing is not None and existing.enabled
 
 
-def _automation() -> Automation | None:
+def _automation(name: str) -> Automation | None:
     try:
-        return cast(Automation, Automation.read(name=AUTOMATION))  # Prefect's types allow a coroutine, too
+        return cast(Automation, Automation.read(name=name))  # Prefect's types allow a coroutine, too
     except ValueError:  # Prefect's answer when there is none
         return None

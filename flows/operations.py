@@ -1,4 +1,4 @@
-"""Flows around a published student and its workspace: predict, drift, evaluate, verify, gc, and teach."""
+"""Flows around a published student and its workspace, from predict to gc; and teach."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -13,8 +13,8 @@ from tasks import catalog, ecg
 from tasks.base.progress import Reporter
 from tasks.operations import drift as drift_task
 from tasks.operations import evaluate as judge_task
-from tasks.operations import students, verify_and_collect
-from tasks.operations import teach as teach_task
+from tasks.operations import retrain as champions
+from tasks.operations import students, teachers, verify_and_collect
 from tasks.store import Job
 
 
@@ -170,6 +170,51 @@ def evaluate_job(
     return request.make_job(judged.recipe, export, workspace, only=["catalog", "ecg"], public_data=public_data), judged
 
 
+@flow(name="promote", flow_run_name="{challenger} over {alias}", persist_result=False)
+@faults.one_line_faults
+@faults.with_lease
+def promote(
+    challenger: str,
+    alias: str = "production",
+    recipe: request.ShippedRecipe = "demo",
+    recipe_file: str = "",
+    workspace: str = "workspace",
+    overrides: list[request.Override] = [],  # noqa: B006 - see drift
+) -> State:
+    """Compare two students on the same test patients, and move the alias if the recipe's rule says so.
+
+    Args:
+        challenger: student or evaluation, by STAGE-VERSION or alias.
+        alias: names the champion; made if it is not there.
+        recipe: a recipe that comes with the package; its section promotion is the rule.
+        recipe_file: path of your own YAML recipe, used instead.
+        workspace: folder that holds pools and artefacts.
+        overrides: recipe fields to replace.
+    """
+    rule = request.find_recipe(recipe_file or recipe, overrides).promotion
+    decision, _ = champions.promote(request.open_store(workspace), challenger, alias, rule)
+    rows = [endpoint.model_dump() for endpoint in decision.compared]
+    create_table_artifact(rows, key="promotion", description=f"{decision.verdict}: {decision.says}")
+    message = f"{alias}: {decision.challenger} against {decision.champion or 'nobody'}: {decision.says}"
+    if decision.verdict == "frozen":
+        return Failed(name="Frozen", message=message)
+    return Completed(name="Promoted" if decision.verdict == "promote" else "Kept", message=message)
+
+
+@flow(name="rollback", flow_run_name="{alias} as it was", persist_result=False)
+@faults.one_line_faults
+def rollback(alias: str = "production", why: str = "", workspace: str = "workspace") -> State:
+    """Point an alias at what it named before.
+
+    Args:
+        alias: such as production.
+        why: reason, for the workspace's file of moves.
+        workspace: folder that holds pools and artefacts.
+    """
+    left, target = champions.roll_back(request.open_store(workspace), alias, why)
+    return Completed(message=f"{alias}: {target} takes the place of {left} again")
+
+
 @flow(name="verify", flow_run_name="verify {workspace}", persist_result=False)
 @faults.one_line_faults
 def verify(
@@ -239,4 +284,4 @@ def teach(
     """
     job = request.make_teaching_job(request.find_recipe(recipe, overrides), export, workspace, public_data)
     cataloged: Any = catalog.catalog.submit(job, wait_for=[catalog.simulate.submit(job)])
-    return faults.final_state(teach_task.teaching.submit(job, cataloged, folder))
+    return faults.final_state(teachers.teaching.submit(job, cataloged, folder))

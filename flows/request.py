@@ -11,7 +11,7 @@ from data_contracts.conventions import STAGES, Stage
 from echoingecg.catalog.exports import SitedExport, check_different
 from echoingecg.common import StoreError, UserError
 from echoingecg.recipe import Recipe, read_recipe, with_overrides
-from tasks.base.workspace import Workspace
+from tasks.base.workspace import Workspace, check_access
 from tasks.store import ArtefactStore, Job, stages_to_run, upstream_of
 
 ShippedRecipe = Literal["demo", "findings", "paper", "smoke"]
@@ -77,9 +77,10 @@ def open_store(workspace: str, need: Literal["nothing", "folder", "artefacts"] =
             a command that goes on to name an artefact, but not for a command on all artefacts.
 
     Raises:
-        StoreError: it is not there.
+        StoreError: it is not there, or belongs to another user.
     """
     place = Workspace(folder_of(workspace))
+    check_access(place.root)
     if need != "nothing" and not place.root.is_dir():
         raise StoreError(f"no workspace at {place.root}: check the path, and that its disk is mounted")
     if need == "artefacts" and not (place.artefacts.is_dir() or place.shared_store.exists()):
@@ -96,6 +97,7 @@ def make_job(
     force: bool = False,
     more_exports: Sequence[str] = (),
     public_data: bool = False,
+    series: str = "",
 ) -> Job:
     """Checks a whole request before anything runs.
 
@@ -108,6 +110,7 @@ def make_job(
         force: redo every stage that runs.
         more_exports: further exports, each SITE=FOLDER, or a folder whose tables state sites.
         public_data: the export's patients may be named by anybody, as those of simulated and published data are.
+        series: names exports that follow each other, such as an inbox; empty where the exports' own folders do.
 
     Raises:
         UserError: no export, a choice of stages that contradicts itself, or a public key for an export that is not said
@@ -115,6 +118,7 @@ def make_job(
     """
     build, redo = stages_to_run(start_from, only or [], force)
     place = Workspace(folder_of(workspace))
+    check_access(place.root)
     if not export and recipe.simulator is None:
         raise UserError("give --export DIR: this recipe simulates none")
     if more_exports and not export:
@@ -130,7 +134,7 @@ def make_job(
             "(public_data in a form)"
         )
     needed = frozenset(stage for stage in STAGES if any(stage in {built, *upstream_of(built)} for built in build))
-    return Job(recipe, place, first.folder, build, redo, needed, first.site, tuple(more))
+    return Job(recipe, place, first.folder, build, redo, needed, first.site, tuple(more), series)
 
 
 def _simulated(place: Workspace, recipe: Recipe) -> SitedExport:

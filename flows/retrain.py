@@ -1,7 +1,13 @@
 """Retraining on exports as they arrive: one at a time, each once, by a schedule or an event."""
 
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
 from prefect import flow
 from prefect.artifacts import create_table_artifact
+from prefect.events import emit_event
 from prefect.exceptions import TerminationSignal
 from prefect.states import Completed, Failed, State
 
@@ -10,9 +16,12 @@ from data_contracts.monitoring import ExportRecord
 from echoingecg.common import StoreError, TrainingError, UserError
 from echoingecg.recipe import Recipe, with_overrides
 from flows import distil, faults, request
+from tasks import known_exports
 from tasks.base.workspace import Workspace
 from tasks.operations import retrain as retraining
 from tasks.store import Artefact, ArtefactStore, Job
+
+_SET_ASIDE = "SetAside"  # state of a run that leaves an export until its marker is renewed
 
 
 @flow(name="retrain", flow_run_name="what is new in {inbox}", persist_result=False)
@@ -53,54 +62,72 @@ def retrain(
         exports = retraining.finished_exports(request.folder_of(inbox), marker, quiet_minutes)
         if not (waiting := records.waiting(exports)):
             return Completed(name="NothingNew", message=f"no finished export waits: {records.summary(exports)}")
-        return _train_on_newest(full_recipe, place, records, waiting, alias, warm_start, public_data)
+        job = partial(_job, full_recipe, place, alias if warm_start else "", request.folder_of(inbox), public_data)
+        return _train_on_newest(records, waiting, job, alias)
 
 
 def _train_on_newest(
-    recipe: Recipe,
-    place: Workspace,
     records: retraining.ExportRecords,
     waiting: list[retraining.FinishedExport],
+    job_of: Callable[[retraining.FinishedExport, ExportRecord], Job],
     alias: str,
-    warm_start: bool,
-    public_data: bool,
 ) -> State:
-    """Retrains on the newest export that is not refused; older ones, which it contains, are superseded."""
-    refusals: list[str] = []
+    """Retrains on the newest export that is not refused and brings something; older ones are contained in it."""
+    set_aside: list[str] = []
+    known: list[str] = []
     while waiting:
         export = waiting.pop()
         name, record = export.folder.name, records.get(export)
-        job = _job(recipe, place, export, record, alias if warm_start else "", public_data)
+        job = job_of(export, record)
         record = record.model_copy(update={"tries": record.tries + 1, "warm_start": job.recipe.student.warm_start})
         records.keep(export, record)
         try:
-            state = distil.run_stages(job)
+            brought = _run_stages(job)
         except (KeyboardInterrupt, TerminationSignal):  # whoever stops a retrain does not use up its tries
             records.keep(export, record.model_copy(update={"tries": record.tries - 1}))
             raise
+        state = brought.state
+        if brought.nothing_new:
+            known.append(f"{name}: {brought.nothing_new}")
+            records.keep(export, record.model_copy(update={"state": "known", "says": brought.nothing_new}))
+            continue
         if state.is_completed():
-            summary, is_frozen = _conclude(job, state.result(), export, alias)
+            summary, is_frozen = _conclude(job, brought, export, alias)
             records.keep(export, record.model_copy(update={"state": "trained", "says": summary}))
             for older in waiting:
                 records.keep(older, ExportRecord(export=older.folder.name, state="superseded", says=name))
-            message = "; ".join([summary, *refusals])
+            message = "; ".join([summary, *known, *set_aside])
             return Failed(name="Frozen", message=message) if is_frozen else Completed(message=message)
         fault = state.result(raise_on_failure=False)
         if not isinstance(fault, UserError) or isinstance(fault, StoreError | TrainingError):
-            return Failed(message=f"{name}, try {record.tries} of {retraining.MAX_TRIES}: {state.message}", data=fault)
+            message = f"{name}, try {record.tries} of {retraining.MAX_TRIES}: {state.message}"
+            if is_last := record.tries == retraining.MAX_TRIES:
+                _say_set_aside(export, message)
+            return Failed(name=_SET_ASIDE if is_last else None, message=message, data=fault)
         records.keep(export, record.model_copy(update={"state": "refused", "says": str(fault)}))
-        refusals.append(f"{name} refused: {fault}")
-        create_table_artifact([{"refused": line} for line in refusals], key="retrain-refused")
-    return Failed(message=f"{'; '.join(refusals)}; mend it, then renew its marker", data=UserError(refusals[0]))
+        set_aside.append(f"{name} refused: {fault}")
+        _say_set_aside(export, set_aside[-1])
+        create_table_artifact([{"refused": line} for line in set_aside], key="retrain-refused")
+    if not set_aside:
+        return Completed(name="NothingNew", message="; ".join(known))
+    message = f"{'; '.join([*set_aside, *known])}; mend it, then renew its marker"
+    return Failed(name=_SET_ASIDE, message=message, data=UserError(set_aside[0]))
+
+
+def _say_set_aside(export: retraining.FinishedExport, reason: str) -> None:
+    """Emits the event that notifications wait for: the run itself may end well, with an older export."""
+    resource = {"prefect.resource.id": f"{faults.SET_ASIDE}.{export.mark}", "prefect.resource.name": export.folder.name}
+    emit_event(faults.SET_ASIDE, resource, payload={"says": reason})
 
 
 def _job(
     recipe: Recipe,
     place: Workspace,
+    alias: str,
+    inbox: Path,
+    public_data: bool,
     export: retraining.FinishedExport,
     record: ExportRecord,
-    alias: str,
-    public_data: bool,
 ) -> Job:
     """The job of one try.
 
@@ -111,17 +138,58 @@ def _job(
     if not record.tries and alias and (champion := retraining.champion_of(ArtefactStore(place), alias)):
         start = f"student-{ArtefactStore(place).lineage(champion)['student']}"
     recipe = with_overrides(recipe, [f"student.warm_start={start}"]) if start else recipe
-    return request.make_job(recipe, str(export.folder), str(place.root), public_data=public_data)
+    return request.make_job(recipe, str(export.folder), str(place.root), public_data=public_data, series=str(inbox))
 
 
-def _conclude(
-    job: Job, artefacts: dict[Stage, Artefact], export: retraining.FinishedExport, alias: str
-) -> tuple[str, bool]:
+class _Brought(NamedTuple):
+    """What the stages made of an export.
+
+    Attributes:
+        state: of the stages; its data are the artefacts.
+        changed: what the export has lost and gained since the one before.
+        built: stages that this run has built.
+        nothing_new: why no student was trained; empty where one was.
+    """
+
+    state: State
+    changed: list[known_exports.Change]
+    built: frozenset[str] = frozenset()
+    nothing_new: str = ""
+
+
+def _run_stages(job: Job) -> _Brought:
+    """Runs the catalog, and all other stages unless the export holds nothing new."""
+    begun = distil.submit_catalog(job)
+    if fault := faults.first_fault(list(begun.values())):
+        return _Brought(fault, [])
+    listed: Artefact = begun["catalog"].result()
+    known = known_exports.last(job)
+    changed = known_exports.changes(job, known, listed) if known else []
+    if known and known_exports.holds_nothing_new(known, listed, changed):
+        counts = listed.manifest.counts
+        gone = [f"{change.gone} {change.what}" for change in changed if change.gone]
+        less = f"; the export before it holds {', '.join(gone)} more" if gone else ""
+        line = f"0 new and {counts['ecgs']} known ECGs, 0 new and {counts['echoes']} known echo clips{less}"
+        return _Brought(Completed(), changed, nothing_new=f"{line}: nothing to train on")
+    submitted = distil.submit_stages(job, begun)
+    state = distil.end_of(job, submitted)
+    built = frozenset(stage for stage, future in submitted.items() if future.state.name != "Cached")
+    return _Brought(state, changed, built)
+
+
+def _conclude(job: Job, brought: _Brought, export: retraining.FinishedExport, alias: str) -> tuple[str, bool]:
     """Shows what was new, promotes the new student if better: a line on both, and whether that was impossible."""
-    rows = retraining.export_growth(job.store, artefacts, retraining.champion_of(job.store, alias))
+    artefacts: dict[Stage, Artefact] = brought.state.result()
+    champion = retraining.champion_of(job.store, alias)
+    rows = retraining.export_growth(job.store, artefacts, brought.built, brought.changed, champion)
     decision = retraining.promote_if_better(job.store, artefacts["evaluation"], alias, job.recipe.promotion)
     create_table_artifact(rows, key="retrain-growth", description=f"{export.folder.name}: {decision.line}")
     if decision.labels:
         create_table_artifact(list(decision.labels), key="retrain-labels", description=decision.line)
-    new = ", ".join(f"{row['new']} new and {row['reused']} known {row['what']}" for row in rows)
+    new = ", ".join(_counted(row) for row in rows)
     return f"{export.folder.name}: {new}; {decision.line}", decision.is_frozen
+
+
+def _counted(row: dict[str, Any]) -> str:
+    gone = f" ({row['gone']} gone)" if row["gone"] else ""
+    return f"{row['new']} new and {row['known']} known {row['what']}{gone}"

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock
 
@@ -15,7 +16,7 @@ from echoingecg import simulator
 from echoingecg.catalog import CODE_VERSION
 from echoingecg.common import Progress, StoreError, fingerprint, read_origin, replace_atomically
 from echoingecg.recipe import Recipe
-from tasks import stage
+from tasks import known_exports, stage
 from tasks.base import progress
 from tasks.base.workspace import Workspace, writing_to
 from tasks.label_check import check_measurements
@@ -64,14 +65,19 @@ def _build(job: Job, inputs: Inputs, folder: Path, report: Progress) -> Built:
     job.keep_refused_rows(result.refused_rows)
     refusals = tables[quarantine.QUARANTINE.name]
     tried = sum(table.num_rows for table in tables.values())
-    stage.check_refusals(job, "catalog", refusals, tried, job.recipe.catalog.max_refused_share)
+    limit = job.recipe.catalog.max_refused_share
+    for contract_of_files, kind in ((contract.ECGS, "ECGs"), (contract.ECHOES, "echo clips")):
+        listed = result.listed[contract_of_files.name]  # beside millions of measurements, missing files are few
+        used = pc.count_distinct(tables[contract_of_files.name]["source_id"]).as_py()
+        stage.check_refusals(job, "catalog", refusals, listed, limit, kind, listed - used)
+    stage.check_refusals(job, "catalog", refusals, tried, limit)
     step = job.recipe.catalog.interval_hours
     if step:
         _keep_hours(job, tables)
     for table in contract.TABLES:
         table.write(with_coarse_hours(tables[table.name], step), folder)
-    listed = (tables[table.name]["patient_id"].unique().to_pylist() for table in (contract.ECGS, contract.ECHOES))
-    patients = {patient for column in listed for patient in column}
+    owners = (tables[table.name]["patient_id"].unique().to_pylist() for table in (contract.ECGS, contract.ECHOES))
+    patients = {patient for column in owners for patient in column}
     counts = {table.name: tables[table.name].num_rows for table in contract.TABLES}
     read_files = job.scan.read_files
     if result.gaps:
@@ -126,6 +132,11 @@ def read_exact(job: Job, listed: Artefact, table: TableContract) -> pa.Table:
     return with_exact_hours(job.workspace, listed, table.read(listed.folder), table.name)
 
 
-WORK = stage.StageWork("catalog", contract.CONTRACT_VERSION, CODE_VERSION, _build, _source, check=check_measurements)
+def _check(job: Job, inputs: Inputs, listed: Artefact) -> None:
+    known_exports.check(job, listed)
+    check_measurements(job, inputs, listed)
+
+
+WORK = stage.StageWork("catalog", contract.CONTRACT_VERSION, CODE_VERSION, _build, _source, check=_check)
 simulate = progress.as_task("simulate", _simulate)
 catalog = stage.as_task(WORK)

@@ -17,7 +17,7 @@ from data_contracts import conventions, quarantine
 from echoingecg.common import Progress, StoreError, UserError
 from tasks.base import progress
 from tasks.base.workspace import Workspace, is_s3, writing_to
-from tasks.store import Artefact, Built, Inputs, Job, Plan, seals
+from tasks.store import Artefact, Built, Inputs, Job, Plan, results_of, seals
 
 ARTEFACTS_URL = "echoingecg_artefacts"  # Prefect variable: where a web server offers <workspace>/artefacts
 
@@ -125,18 +125,28 @@ def as_task(work: StageWork) -> Task[..., Any]:
     return progress.as_task(work.stage, stage)
 
 
-def check_refusals(job: Job, stage: conventions.Stage, refusals: pa.Table, tried: int, limit: float) -> None:
+def check_refusals(
+    job: Job,
+    stage: conventions.Stage,
+    refusals: pa.Table,
+    tried: int,
+    limit: float,
+    kind: str = "",
+    of_kind: int | None = None,
+) -> None:
     """Fails the stage when the share of refused records is over the limit; keeps the quarantine table for the user.
 
     Args:
         refusals: quarantine table.
         tried: records processed, refused ones included.
         limit: largest share of refusals that the recipe allows.
+        kind: what is counted, such as `ECGs`, where the table holds more than that.
+        of_kind: number of refused records of that kind; all rows of the table by default.
 
     Raises:
         UserError: names the share, the limit, the commonest reasons and the table's path.
     """
-    refused = refusals.num_rows
+    refused = refusals.num_rows if of_kind is None else of_kind
     if not tried or refused / tried <= limit:
         return
     folder = job.workspace.root / "scratch" / stage
@@ -146,8 +156,8 @@ def check_refusals(job: Job, stage: conventions.Stage, refusals: pa.Table, tried
     common = Counter(refusals["reason"].to_pylist()).most_common(3)
     reasons = ", ".join(f"{count} {reason} ({quarantine.REASONS[reason]})" for reason, count in common)
     raise UserError(
-        f"{stage}: {refused} of {tried} refused, over the recipe's {stage}.max_refused_share={limit}: {reasons}; "
-        f"all rows in {folder / quarantine.QUARANTINE.filename}"
+        f"{stage}: {refused} of {tried} {f'{kind} ' if kind else ''}refused, over the recipe's "
+        f"{stage}.max_refused_share={limit}: {reasons}; all rows in {folder / quarantine.QUARANTINE.filename}"
     )
 
 
@@ -194,6 +204,7 @@ def _show(job: Job, inputs: Inputs, work: StageWork, artefact: Artefact, is_cach
         rows: list[dict[str, Any]] = [{"what": "version", "value": str(artefact)}]
         rows += [{"what": "made", "value": "reused" if is_cached else f"in {manifest.run.seconds:.1f} s"}]
         rows += [{"what": name, "value": count} for name, count in manifest.counts.items()]
+        rows += [{"what": name, "value": value} for name, value in results_of(artefact).items()]
         rows += [{"what": f"refused: {reason}", "value": count} for reason, count in reasons]
         rows += [{"what": f"from {stage}", "value": version} for stage, version in manifest.inputs.items()]
         description = f"{artefact}, {'reused' if is_cached else 'made'}"

@@ -32,11 +32,13 @@ class Catalog:
         tables: `ecgs`, `echoes`, `reports`, `measurements`, `subgroups` and `quarantine`.
         refused_rows: REFUSED_ROWS, which row of the export a refusal is about; it must stay private.
         gaps: measurements that the export lists without a result; they are left out.
+        listed: different files that the export lists, by the table that they would be in: `ecgs` and `echoes`.
     """
 
     tables: dict[str, pa.Table]
     refused_rows: pa.Table
     gaps: int
+    listed: dict[str, int]
 
 
 def build(scan: Scan, key: bytes) -> dict[str, pa.Table]:
@@ -80,6 +82,10 @@ def build_catalog(
     ecgs = _complete(refused, scan.file_tables.ecgs, ("patient", "record", "path"))
     ecgs = _with_stated_frequency(refused, _unambiguous(refused, ecgs, ["patient", "record"]))
     echoes = _complete(refused, scan.file_tables.echoes, ("patient", "study", "path"))
+    listed = {
+        contract.name: int(frame["path"].nunique())
+        for contract, frame in ((catalog.ECGS, scan.file_tables.ecgs), (catalog.ECHOES, scan.file_tables.echoes))
+    }
     echoes = _unambiguous(refused, echoes, ["patient", "path"])
     left_out = list(scan.left_out)
     reports = _complete(
@@ -113,7 +119,7 @@ def build_catalog(
     rows.release()
     built[quarantine.QUARANTINE.name], refused_rows = refused.tables()
     catalog_tables = {contract.name: built[contract.name] for contract in catalog.TABLES}
-    return Catalog(catalog_tables, refused_rows, rows.gaps)
+    return Catalog(catalog_tables, refused_rows, rows.gaps, listed)
 
 
 def _without_withdrawn(scan: Scan, reports: pd.DataFrame, left_out: list[str]) -> pd.DataFrame:

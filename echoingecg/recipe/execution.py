@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from echoingecg.recipe.stages import Count, Section
+from echoingecg.recipe.stages import Count, Section, Share
 
 
 class ExecutionSettings(Section):
@@ -35,4 +35,9 @@ class ExecutionSettings(Section):
     threads: Annotated[int, Field(ge=0)] = Field(0, description="torch threads; 0 leaves torch's choice")
     allow_unlabelled: bool = Field(
         False, description="go on where an endpoint of the evaluation has no label on the training or the test side"
+    )
+    max_gone_share: Share = Field(
+        0.1,
+        description="refuse an export that lacks more than this share of the ECGs, echo clips, reports or measurements "
+        "that the same folder, or the export before it in the inbox, held: its copy may not be complete",
     )

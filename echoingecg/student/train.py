@@ -73,7 +73,7 @@ def train(
         settings: the recipe's student section.
         execution: device, devices and threads.
         scratch: folder for the checkpoint; made if absent, removed by the caller.
-        progress: called with the number of optimiser steps done and their total.
+        progress: called with the number of optimiser steps done and their total; at an early stop all count as done.
         earlier: the student that settings.warm_start names, on the CPU.
 
     Raises:
@@ -184,15 +184,19 @@ class Training:
             self._record(self._validate(), self._rate(0), best=True)
         while self.position.epoch <= self.settings.epochs and not self._out_of_patience():
             self._epoch()
+        position = self.position
+        if position.epoch <= self.settings.epochs:
+            early = f"stopped early at epoch {position.epoch - 1}: none was better than epoch {position.best_epoch}"
+            self.progress(self.steps, self.steps, early)
         self.objective.load_state_dict(self.best)
         return TrainedStudent(
             self.settings,
             self.objective.cpu().eval(),
             self.tokenizer,
             self.scaler,
-            HISTORY.build(self.position.history),
-            self.position.best_epoch,
-            self.position.step,
+            HISTORY.build(position.history),
+            position.best_epoch,
+            position.step,
         )
 
     def _epoch(self) -> None:

@@ -83,12 +83,30 @@ def verify(
 
 
 @app.command()
-def alias(name: str, artefact: options.Name, workspace: options.Workspace = "workspace") -> None:
+def alias(
+    name: str,
+    artefact: options.Name,
+    workspace: options.Workspace = "workspace",
+    why: options.Why = "",
+) -> None:
     """Point an alias, such as `production`, at an artefact."""
     store = open_store(workspace)
     target = store.named(artefact)
-    store.set_alias(name, target)
+    store.set_alias(name, target, why=why)
     typer.echo(f"{name} -> {target}")
+
+
+@app.command()
+def moves(
+    alias: Annotated[str, typer.Argument(help="An alias; default: all.")] = "",
+    workspace: options.Workspace = "workspace",
+) -> None:
+    """Every move of aliases in this workspace: when, who, from what, to what, why."""
+    from tasks.store import read_moves
+
+    for move in read_moves(open_store(workspace).workspace, alias):
+        step = f"{move.before or 'nothing'} -> {move.after}, {move.kind}"
+        options.say(f"{move.moved} {move.who} {move.alias}: {step}{f': {move.why}' if move.why else ''}")
 
 
 @app.command()

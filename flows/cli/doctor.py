@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from rich import console, table, text
 
 _MIN_FREE_GB = 5.0
+_SERVER_SECONDS = 30.0  # a server's first answer on a busy machine
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
@@ -32,8 +33,13 @@ def examine(workspace: Path) -> Iterator[Finding]:
     version_text = sys.version.split()[0] + ("" if is_supported else ": 3.11 or newer needed")
     yield Finding("python", "ok" if is_supported else "fail", version_text)
     yield from _packages()
-    yield _workspace(workspace)
-    yield _disk(workspace)
+    try:
+        place = _existing(workspace)
+    except PermissionError:
+        yield Finding("workspace", "fail", f"{workspace}: permission denied: choose another --workspace")
+    else:
+        yield _workspace(place)
+        yield _disk(place)
     yield _device()
     yield _pools()
     yield _artefacts(workspace)
@@ -60,8 +66,7 @@ def _packages() -> Iterator[Finding]:
         yield Finding("packages", "ok", f"echoingecg {version('echoingecg')}, all requirements met")
 
 
-def _workspace(workspace: Path) -> Finding:
-    place = _existing(workspace)
+def _workspace(place: Path) -> Finding:
     try:
         with tempfile.NamedTemporaryFile(dir=place):
             return Finding("workspace", "ok", f"{place} can be written")
@@ -70,12 +75,12 @@ def _workspace(workspace: Path) -> Finding:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
+    """The folder, or the nearest one above it that exists. Raises PermissionError where this user may not look."""
     return next(place for place in (folder.resolve(), *folder.resolve().parents) if place.exists())
 
 
-def _disk(workspace: Path) -> Finding:
-    free = shutil.disk_usage(_existing(workspace)).free / 1e9
+def _disk(place: Path) -> Finding:
+    free = shutil.disk_usage(place).free / 1e9
     return Finding("disk", "ok" if free > _MIN_FREE_GB else "warn", f"{free:.1f} GB free")
 
 
@@ -97,25 +102,39 @@ def _pools() -> Finding:
 
 def _artefacts(workspace: Path) -> Finding:
     from echoingecg.common import StoreError
-    from tasks.base.workspace import Workspace
+    from tasks.base.workspace import Workspace, check_access
     from tasks.store import sharing
 
     try:
+        check_access(workspace.resolve())
         return Finding("artefacts", "ok", sharing(Workspace(workspace.resolve())))
     except StoreError as fault:
         return Finding("artefacts", "fail", str(fault))
 
 
 def check_server() -> Finding:
-    """Asks the Prefect server at PREFECT_API_URL for its health; ok without the variable, as runs start their own."""
+    """Asks the Prefect server at PREFECT_API_URL for its version; ok without the variable, as runs start their own."""
     url = os.environ.get("PREFECT_API_URL", "")
     if not url:
         return Finding("prefect", "ok", f"{version('prefect')}, no PREFECT_API_URL: runs start their own server")
     import httpx
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY
 
+    password, key = PREFECT_API_AUTH_STRING.value(), PREFECT_API_KEY.value()
+    user, _, secret = (password or "").partition(":")
+    headers = {"Authorization": f"Bearer {key}"} if key and not password else {}
     try:
-        httpx.get(f"{url.rstrip('/')}/health", timeout=5).raise_for_status()
-    except httpx.HTTPError as fault:
+        answer = httpx.get(
+            f"{url.rstrip('/')}/admin/version",
+            auth=(user, secret) if password else None,
+            headers=headers,
+            timeout=_SERVER_SECONDS,
+        )
+        if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            how = "refuses the password in PREFECT_API_AUTH_STRING" if password else "asks for a password"
+            return Finding("prefect", "fail", f"{url} {how}: set PREFECT_API_AUTH_STRING=user:password")
+        answer.raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as fault:
         return Finding("prefect", "fail", f"{url} ({type(fault).__name__}): start it or unset PREFECT_API_URL")
     return Finding("prefect", "ok", f"{url} answers")
 

@@ -10,7 +10,7 @@ import typer
 
 from data_contracts.conventions import UPSTREAM, UserError
 from flows import prefect_settings, stopping
-from flows.cli import artefacts, exports, options, plots, students
+from flows.cli import artefacts, files, options, students
 
 if TYPE_CHECKING:
     from prefect.states import State
@@ -31,8 +31,8 @@ app = typer.Typer(
 )
 app.add_typer(artefacts.app, name="artefacts")
 for command in (
-    exports.list_ecgs, exports.check_export, exports.export_embeddings, exports.forget, plots.plot, plots.echo,
-    students.predict, students.stress, students.embed, students.search, students.promote,
+    files.list_ecgs, files.check_export, files.export_embeddings, files.forget, files.plot, files.echo, files.simulate,
+    students.predict, students.stress, students.embed, students.search, students.promote, students.rollback,
     students.import_released, students.export_released,
 ):  # fmt: skip
     app.command()(command)
@@ -68,10 +68,6 @@ def run(
     first, more = _split(export)
     full_recipe = find_recipe(recipe, overrides)
     make_job(full_recipe, first, workspace, start_from, only, force, more, public_data)  # before a server starts
-    from flows.cli.doctor import check_server
-
-    if (server := check_server()).state == "fail":
-        raise UserError(f"PREFECT_API_URL: {server.message}")
     from flows.cli.output import print_run
     from flows.distil import distil
 
@@ -133,26 +129,6 @@ def status(
     options.open_store(workspace)  # an absent one is not made
     first, more = _split(export)
     print_status(make_job(find_recipe(recipe, overrides), first, workspace, more_exports=more, public_data=True))
-
-
-@app.command()
-def simulate(
-    folder: Annotated[Path, typer.Argument(help="New folder for the export.")],
-    recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose simulator section is used.")] = "demo",
-    overrides: options.Overrides = [],  # noqa: B006
-) -> None:
-    """Write a paired hospital export of simulated patients, in the MIMIC-IV layout."""
-    from echoingecg.simulator.export import simulate as write
-    from flows.cli.output import progress_line
-    from flows.request import find_recipe
-    from tasks.base.workspace import writing_to
-
-    settings = find_recipe(recipe, overrides).simulator
-    if settings is None:
-        raise UserError(f"recipe '{recipe}' has no simulator section: try --recipe demo")
-    with writing_to(folder), progress_line("patients") as progress:
-        write(settings, folder, progress, workers=os.cpu_count() or 1)
-    options.say(folder)
 
 
 @app.command()
@@ -251,6 +227,7 @@ def serve(
     workspace: options.Workspace = "workspace",
     inbox: Annotated[str, typer.Option("--inbox", help="Folder in which exports arrive, for retrain.")] = "inbox",
     cron: Annotated[str, typer.Option("--cron", help="When retrain looks for exports; default: every 15 min.")] = "",
+    name: Annotated[str, typer.Option("--name", help="Of this `serve`, where the server has several.")] = "",
 ) -> None:
     """Offer the pipeline in the UI of the Prefect server at PREFECT_API_URL, and run what is started there."""
     prefect_settings.set_defaults()
@@ -264,7 +241,7 @@ def serve(
     watch_for_crashes()
     fields = _recipe_field(recipe if recipe in shipped_recipes() else str(folder_of(recipe)))
     with stopping.interruptible(stopping.end_runs_first, stopping.SERVE_GRACE_SECONDS):
-        serve_all(fields | {"workspace": str(folder_of(workspace)), "inbox": str(folder_of(inbox))}, cron)
+        serve_all(fields | {"workspace": str(folder_of(workspace)), "inbox": str(folder_of(inbox))}, cron, name)
 
 
 @app.command()
@@ -275,6 +252,24 @@ def crashed() -> None:
     from flows.faults import watch_for_crashes
 
     watch_for_crashes()
+
+
+@app.command()
+def notify(
+    block: Annotated[
+        str, typer.Argument(help="Block of the Prefect server: TYPE/NAME, such as slack-webhook/ward.")
+    ] = "",
+    none: Annotated[bool, typer.Option("--none", help="Send nothing any more.")] = False,
+) -> None:
+    """Have the server send a message: retrain failed, champion frozen, export set aside, or an export has drifted."""
+    prefect_settings.set_defaults()
+    if bool(block) == none:
+        raise UserError("give a block or --none")
+    _need_server()
+    from flows.faults import notify_by
+
+    for name in notify_by(block):
+        typer.echo(f"{name}: {block or 'off'}")
 
 
 @app.command()
@@ -321,15 +316,23 @@ def _recipe_field(recipe: str) -> dict[str, Any]:
 
 
 def _need_server() -> None:
-    """Raises UserError unless the Prefect server at PREFECT_API_URL answers."""
+    """Raises UserError unless PREFECT_API_URL names a Prefect server that answers to this user."""
+    if not os.environ.get("PREFECT_API_URL"):
+        raise UserError("PREFECT_API_URL names no server: start one with `prefect server start`")
+    _check_server()
+
+
+def _check_server() -> None:
+    """Raises UserError if PREFECT_API_URL names a server that does not answer, or not to this user."""
     from flows.cli.doctor import check_server
 
-    if not os.environ.get("PREFECT_API_URL") or check_server().state == "fail":
-        raise UserError("PREFECT_API_URL names no server that answers: start one with `prefect server start`")
+    if (server := check_server()).state == "fail":
+        raise UserError(f"PREFECT_API_URL: {server.message}")
 
 
 def _ended(flow: Callable[..., Any], *values: Any, **parameters: Any) -> "State":
     """A flow's final state. Without a Prefect server it has one of its own for its duration."""
+    _check_server()
     from prefect.exceptions import TerminationSignal
 
     stopping.keep_server_until_the_end()
@@ -367,6 +370,9 @@ def main() -> None:
         if (fault.name or "").partition(".")[0] in _OWN:
             raise
         options.say(f"error: this command needs {fault.name}: pip install 'echoingecg[pipeline]'", err=True)
+        sys.exit(2)
+    except PermissionError as fault:
+        options.say(f"error: {fault.filename}: permission denied: check its owner, or choose another place", err=True)
         sys.exit(2)
     except stopping.Interrupted as end:
         sys.stdout.flush()

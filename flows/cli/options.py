@@ -35,6 +35,7 @@ Student = Annotated[
         "--student", "-s", help="Student or evaluation: STAGE-VERSION or alias. Default: production, or the only one."
     ),
 ]
+Why = Annotated[str, typer.Option("--why", help="Reason, for the file of moves.")]
 EcgFiles = Annotated[
     list[str], typer.Argument(help="ECG files of any accepted format, WFDB records, or folders of them.")
 ]
@@ -49,7 +50,18 @@ Leads = Annotated[
 
 # By kind of output: its first bytes, and the folders of a workspace in which nobody but a run may write.
 _STARTS = {"Parquet": b"PAR1", "PNG": b"\x89PNG"}
-_OF_RUNS = ("artefacts", "pools", "private", "leases", "shared_store", "decisions", "drift", "exports", "scratch")
+_OF_RUNS = (
+    "artefacts",
+    "pools",
+    "private",
+    "leases",
+    "shared_store",
+    "alias_moves.jsonl",
+    "decisions",
+    "drift",
+    "exports",
+    "scratch",
+)
 
 
 def check_output(path: Path, kind: str, workspace: str = "workspace") -> Path:

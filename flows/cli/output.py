@@ -17,7 +17,7 @@ from data_contracts.manifest import checked_file
 from echoingecg.common import Progress
 from echoingecg.common.running import check_stop
 from flows.cli.options import shown as as_text
-from tasks.store import Artefact, ArtefactStore, Job
+from tasks.store import Artefact, ArtefactStore, Job, results_of
 
 if TYPE_CHECKING:  # each loads SciPy, Prefect or torch: a list of artefacts must not wait for them
     from echoingecg.prediction.predictor import Predicted
@@ -148,14 +148,16 @@ def _table(
     table.add_column("artefact", no_wrap=True)  # a name that can be copied
     table.add_column("made", no_wrap=True)
     table.add_column("new files", justify="right")
-    table.add_column("counts")
+    table.add_column("counts, results")
     if shared is not None:
         table.add_column("where")
     for artefact in artefacts:
         run = artefact.manifest.run
         new = "" if run.new_keys is None else str(run.new_keys)
         where = [] if shared is None else [_where(artefact, (artefact.stage, artefact.version) in shared)]
-        table.add_row(str(artefact), f"{_minute(artefact)}\nin {run.seconds:.1f} s", new, _counts(artefact), *where)
+        lines = [_counts(artefact), *(f"{name}: {value}" for name, value in results_of(artefact).items())]
+        made = f"{_minute(artefact)}\nin {run.seconds:.1f} s"
+        table.add_row(str(artefact), made, new, "\n".join(lines), *where)
     return table
 
 

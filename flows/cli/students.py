@@ -1,4 +1,4 @@
-"""Commands on students: predict, stress, embed, search, promote, import-released and export-released."""
+"""Commands on students: predict, stress, embed, search, promote, rollback, import-released and export-released."""
 
 import sys
 from pathlib import Path
@@ -198,6 +198,18 @@ def promote(
     typer.echo(path)
     if decision.verdict == "frozen":
         raise UserError(f"{over} is frozen: {decision.says}")
+
+
+def rollback(
+    alias: Annotated[str, typer.Argument(help="Alias that is put back, such as production.")],
+    workspace: options.Workspace = "workspace",
+    why: options.Why = "",
+) -> None:
+    """Point an alias at what it named before."""
+    from tasks.operations.retrain import roll_back
+
+    left, target = roll_back(open_store(workspace), alias, why)
+    typer.echo(f"{alias} -> {target} (was {left})")
 
 
 def import_released(

@@ -78,6 +78,11 @@ class Workspace:
         return self.root / "decisions"
 
     @property
+    def alias_moves(self) -> Path:
+        """Every move of an alias, a line each."""
+        return self.root / "alias_moves.jsonl"
+
+    @property
     def drift(self) -> Path:
         """Verdicts on new exports, a folder each."""
         return self.root / "drift"
@@ -106,6 +111,14 @@ def writing_to(root: Path) -> Iterator[None]:
         if message is None:
             raise
         raise StoreError(f"{root}: {message}") from fault
+
+
+def check_access(root: Path) -> None:
+    """Raises StoreError, in one line, if a folder is there and this user may not look into it."""
+    with writing_to(root):
+        if root.is_dir():
+            with os.scandir(root) as entries:
+                next(entries, None)
 
 
 def is_s3(place: str) -> bool:

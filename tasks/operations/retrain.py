@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,9 +15,10 @@ from data_contracts import conventions, evaluation, monitoring
 from echoingecg.common import StoreError, UserError, fingerprint, write_atomically
 from echoingecg.recipe import PromotionSettings
 from tasks.base.workspace import Workspace, writing_to
+from tasks.known_exports import Change
 from tasks.operations.students import find_student
 from tasks.pairs import check_same_sides, sides_of
-from tasks.store import Artefact, ArtefactStore, check_alias, private_folder
+from tasks.store import Artefact, ArtefactStore, before_it, check_alias, private_folder, read_moves
 
 _CLOCK_TOLERANCE_SECONDS = 300.0  # between two machines
 MAX_TRIES = 3  # retrains begun on an export before it is set aside
@@ -130,36 +131,39 @@ def retrain_lock(workspace: Workspace) -> Iterator[bool]:
 
 
 def export_growth(
-    store: ArtefactStore, made: Mapping[conventions.Stage, Artefact], champion: Artefact | None
+    store: ArtefactStore,
+    made: Mapping[conventions.Stage, Artefact],
+    built: Collection[str],
+    changed: Sequence[Change],
+    champion: Artefact | None,
 ) -> list[dict[str, Any]]:
-    """A row each for ECGs, echo clips and patients: how many the export has, how many are new.
+    """A row each for ECGs, echo clips and patients: how many the export has, how many of them are new, which are gone.
 
     Args:
         store: holds the champion's pairs.
         made: artefacts of the retrain.
+        built: stages that this run has built: they have read the files that their pools lacked, the others none.
+        changed: since the export before; gone are those that it held and this one does not.
         champion: the champion's evaluation before the retrain; None for the first retrain.
 
     Raises:
         ContractError: a patient is on another side of the split than in the champion's pairs.
     """
-    listed = made["catalog"].manifest.counts
-    lineage = store.lineage(champion) if champion else {}
-    ecg, teacher = made["ecg"], made["teacher"]
-    rows = [
-        _row("ECGs", listed["ecgs"], ecg, lineage.get("ecg") == ecg.version),
-        _row("echo clips", listed["echoes"], teacher, lineage.get("teacher") == teacher.version),
-    ]
+    listed, gone = made["catalog"].manifest.counts, {change.what: change.gone for change in changed}
+    kinds: tuple[tuple[str, str, conventions.Stage], ...]
+    kinds = ("ECGs", "ecgs", "ecg"), ("echo clips", "echoes", "teacher")
+    rows = []
+    for what, table, stage in kinds:
+        new = (made[stage].manifest.run.new_keys or 0) if stage in built else 0
+        rows.append(_row(what, listed[table], new, gone.get(what, 0)))
     sides, before = sides_of(made["pairs"]), _sides_of_champion(store, champion)
     check_same_sides(before, sides, "the champion's")
     known = sides.keys() & before.keys()
-    new = len(sides) - len(known)
-    return [*rows, {"what": "patients in pairs", "in the export": len(sides), "new": new, "reused": len(known)}]
+    return [*rows, _row("patients in pairs", len(sides), len(sides) - len(known), len(before) - len(known))]
 
 
-def _row(what: str, total: int, artefact: Artefact, is_champions: bool) -> dict[str, Any]:
-    """A row of the table. In an artefact that is the champion's own too, nothing is new."""
-    new = 0 if is_champions else artefact.manifest.run.new_keys or 0
-    return {"what": what, "in the export": total, "new": new, "reused": total - new}
+def _row(what: str, total: int, new: int, gone: int) -> dict[str, Any]:
+    return {"what": what, "in the export": total, "new": new, "known": total - new, "gone": gone}
 
 
 def _sides_of_champion(store: ArtefactStore, champion: Artefact | None) -> dict[str, str]:
@@ -230,21 +234,53 @@ def promote(
     Raises:
         UserError: no such student, both are the same, or the champion has no test prediction.
     """
+    with _alias_locked(store, alias):
+        new = find_student(store, challenger).evaluation
+        before = store.aliases().get(alias)
+        old = find_student(store, alias).evaluation if before else None
+        decision = _decide(store, new, old, alias, rule)
+        path = _keep(store, decision)
+        if store.aliases().get(alias) != before:  # by another machine: our lock is known in this workspace alone
+            raise StoreError(f"'{alias}' has moved meanwhile: promote again, against the new one")
+        if decision.verdict == "promote":
+            store.set_alias(alias, new, "promoted", f"{decision.says} ({path.name})")
+        return decision, path
+
+
+def roll_back(store: ArtefactStore, alias: str, why: str = "") -> tuple[Artefact, Artefact]:
+    """Points an alias at what it named before, as the workspace's file of moves has it.
+
+    Args:
+        store: of the workspace.
+        alias: such as production.
+        why: for that file.
+
+    Returns:
+        What it named, and what it names now.
+
+    Raises:
+        StoreError: no such alias, nothing was named before, or that is gone.
+    """
+    with _alias_locked(store, alias):
+        current = store.aliases().get(alias)
+        if current is None:
+            raise StoreError(f"no alias '{alias}': 'artefacts list' shows all")
+        earlier = before_it(read_moves(store.workspace, alias), current)
+        if not earlier:
+            raise StoreError(f"'{alias}' has named nothing but {current}, as far as this workspace's moves go back")
+        target, left = store.get(earlier), store.named(current)
+        store.set_alias(alias, target, "rolled back", why)
+        return left, target
+
+
+@contextmanager
+def _alias_locked(store: ArtefactStore, alias: str) -> Iterator[None]:
     check_alias(alias)
     locks = store.workspace.artefacts / ".locks"
     with writing_to(store.workspace.root):
         locks.mkdir(parents=True, exist_ok=True)
         with FileLock(locks / f"alias-{alias}.lock"):
-            new = find_student(store, challenger).evaluation
-            before = store.aliases().get(alias)
-            old = find_student(store, alias).evaluation if before else None
-            decision = _decide(store, new, old, alias, rule)
-            path = _keep(store, decision)
-            if store.aliases().get(alias) != before:  # by another machine: our lock is known in this workspace alone
-                raise StoreError(f"'{alias}' has moved meanwhile: promote again, against the new one")
-            if decision.verdict == "promote":
-                store.set_alias(alias, new)
-            return decision, path
+            yield
 
 
 def _decide(

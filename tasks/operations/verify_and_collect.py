@@ -15,7 +15,7 @@ from data_contracts.manifest import FILENAME, PoolSnapshot
 from echoingecg.common import Progress, StoreError, UserError, hash_array
 from tasks.base.workspace import Workspace, is_s3, writing_to
 from tasks.pools import Pool, array_of, read_rows, rows_by_key, rows_of, sweep
-from tasks.store import Artefact, ArtefactStore, SharedStore, leases, seals
+from tasks.store import Artefact, ArtefactStore, SharedStore, before_it, leases, read_moves, seals
 
 
 def faults(store: ArtefactStore, artefact: Artefact) -> Iterator[str]:
@@ -220,9 +220,14 @@ def garbage_collect_shared(store: ArtefactStore, delete: bool) -> Iterator[str]:
 
 
 def _kept(store: ArtefactStore, listed: Callable[..., list[Artefact]]) -> set[tuple[conventions.Stage, str]]:
-    """(stage, version) of everything that the newest listed evaluation, or an alias, was made of."""
+    """(stage, version) of everything behind the newest listed evaluation and what an alias names or named last."""
     newest = [artefacts[-1] for stage in reversed(conventions.STAGES) if (artefacts := listed(stage))][:1]
-    roots = newest + [store.named(name) for name in store.aliases()]
+    aliases = store.aliases()
+    roots = newest + [store.named(name) for name in aliases]
+    for alias, target in aliases.items():
+        if earlier := before_it(read_moves(store.workspace, alias), target):
+            with suppress(StoreError):  # it is gone
+                roots.append(store.named(earlier))
     return {version for artefact in roots for version in store.lineage(artefact).items()}
 
 

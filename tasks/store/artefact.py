@@ -10,9 +10,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from data_contracts import evaluation, student
 from data_contracts.conventions import Stage
 from data_contracts.manifest import FILENAME, Manifest, PoolSnapshot, Run, checksum_of, content_of
-from echoingecg.common import StoreError, fingerprint, flush_folder
+from echoingecg.common import StoreError, UserError, fingerprint, flush_folder
 
 PACKAGES = ("echoingecg", "numpy", "scipy", "torch", "open_clip_torch", "zarr", "icechunk", "scikit-learn",
                    "opencv-python-headless", "pydicom", "wfdb", "pyarrow")  # fmt: skip
@@ -101,6 +102,45 @@ class Artefact:
 
 
 Inputs = Mapping[Stage, Artefact]  # the artefacts that a stage reads
+
+
+def results_of(artefact: Artefact) -> dict[str, str]:
+    """What a student or an evaluation has reached, read from its tables: name -> value, empty for other stages.
+
+    A student has the validation losses of its best epoch, an evaluation the AUROC of each endpoint by the protocol that
+    answers. Artefacts whose files are elsewhere, damaged or of another release's tables have none.
+    """
+    try:
+        if artefact.is_here and artefact.stage == "student":
+            return _losses(artefact)
+        if artefact.is_here and artefact.stage == "evaluation":
+            return _discrimination(artefact)
+    except (UserError, OSError, KeyError):
+        pass
+    return {}
+
+
+def _losses(artefact: Artefact) -> dict[str, str]:
+    rows = student.HISTORY.read(artefact.folder).to_pylist()
+    best = [row for row in rows if row["best"]][-1]
+    losses = {name.removeprefix("validation_loss_"): value for name, value in best.items() if "validation_loss" in name}
+    shown = {f"validation loss {kind}": f"{value:.4g}" for kind, value in losses.items() if value is not None}
+    return {"best epoch": f"{best['epoch']} of {rows[-1]['epoch']}", **shown}
+
+
+def _discrimination(artefact: Artefact) -> dict[str, str]:
+    table = evaluation.METRICS.read(artefact.folder)
+    protocol = artefact.manifest.recipe.get("answer_by", "zero_shot")
+    rows = [row for row in table.to_pylist() if (row["group"], row["metric"]) == ("all", "auroc")]
+    return {
+        f"AUROC {row['endpoint']}": f"{row['value']:.3f}{_interval(row['low'], row['high'])}, {protocol}"
+        for row in rows
+        if row["protocol"] == protocol and row["value"] is not None
+    }
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
 
 
 def read_manifest(text: bytes, stage: Stage, version: str, mend: str) -> Manifest:

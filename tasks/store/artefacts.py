@@ -13,11 +13,13 @@ from filelock import FileLock
 
 from data_contracts.conventions import NOT_STATED, STAGES, Stage, merged_origins
 from data_contracts.manifest import FILENAME, Manifest, PoolSnapshot, mend_of
+from data_contracts.monitoring import MoveKind
 from echoingecg.common import VERSION_LENGTH, StoreError, flush_names, flush_to_disk, write_atomically
 from tasks.base.workspace import Workspace, writing_to
 from tasks.store import leases
 from tasks.store.artefact import Artefact, Built, Plan, complete, manifest_of, read_manifest
-from tasks.store.shared import Aliases, SharedStore, joined, unshareable
+from tasks.store.moves import write_move
+from tasks.store.shared import Aliases, SharedStore, check_alias, joined, unshareable
 
 _BUILDING = ".building-"
 _FETCHING = ".fetching-"
@@ -311,8 +313,10 @@ class ArtefactStore:
             return False
         return not artefact.faults()
 
-    def set_alias(self, name: str, artefact: Artefact) -> None:
+    def set_alias(self, name: str, artefact: Artefact, kind: MoveKind = "by hand", why: str = "") -> None:
         """Points an alias at an artefact, atomically. In a shared store, the artefact is uploaded first.
+
+        The move is written down before.
 
         Raises:
             StoreError: not a name for an alias; the artefact cannot be shared; the disk or S3 refuses.
@@ -321,6 +325,8 @@ class ArtefactStore:
             if why := unshareable(artefact):
                 raise StoreError(f"alias '{name}' stays as it is: {why}")
             self.share(artefact)
+        check_alias(name)
+        write_move(self.workspace, name, self.aliases().get(name, ""), str(artefact), kind, why)
         self._aliases.set(name, str(artefact))
 
     def remove_alias(self, name: str) -> None:

@@ -49,6 +49,7 @@ class Job:
         needed: `build` and all stages that it depends on; other stages are skipped.
         site: name of the site of `export`; empty where it states sites itself, or stands alone.
         more: further exports.
+        series: names exports that follow each other, such as an inbox; empty where the exports' own folders do.
     """
 
     recipe: Recipe
@@ -59,6 +60,7 @@ class Job:
     needed: frozenset[Stage] = frozenset(STAGES)
     site: str = ""
     more: tuple[SitedExport, ...] = ()
+    series: str = ""
 
     @property
     def exports(self) -> tuple[SitedExport, ...]:

@@ -21,6 +21,8 @@ BY_COMMAND = {
     "serve": "test_services_run.py",
     "teach": "half an hour: tests/teacher",
     "evaluate": "needs another cohort: tests/tasks/operations/test_evaluate.py",
+    "notify": "needs a block: tests/flows/test_notices.py",
+    "rollback": "moves the alias that the others name: tests/tasks/store/test_moves.py",
     "import-released": "tests/student",
     "export-released": "tests/student",
 }

@@ -29,6 +29,7 @@ WITHOUT_SUCCESS = {  # what a command needs to end with 0 that this test does no
     "import-released": "tests/student/released",
     "serve": "it ends when it is stopped",
     "crashed": "tests/flows/distil/test_server_faults.py",
+    "notify": "tests/flows/test_notices.py",
 }
 WITHOUT_FAULT = {"deployments"}
 
@@ -56,6 +57,8 @@ def place(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     shutil.copytree(finished.job.workspace.root, root / "workspace")
     store = ArtefactStore(type(finished.job.workspace)(root / "workspace"))
     store.set_alias("production", finished.artefacts["evaluation"])
+    for moved in ("student", "evaluation"):
+        store.set_alias("moved", finished.artefacts[moved])  # type: ignore[index]
     (root / "empty").mkdir()
     (root / "full").mkdir()
     (root / "full" / "notes.txt").write_text("no ECG")

@@ -68,10 +68,10 @@ def test_one_retrain_for_each_export(tmp_path: Path) -> None:
         (inbox / "broken").mkdir()
         (inbox / "broken" / "_COMPLETE").touch()
         announce(server)
-        wait_for(lambda: runs(server, "Failed"), "the refusal")
+        wait_for(lambda: runs(server, "SetAside"), "the refusal")
         wait_for(lambda: any("1 refused" in says(one) for one in runs(server, "NothingNew")), "a look after it")
 
-        trained, refused = runs(server, "Completed"), runs(server, "Failed")
+        trained, refused = runs(server, "Completed"), runs(server, "SetAside")
         print(*(says(one) for one in [*trained, *refused]), sep="\n")  # noqa: T201 - seen with pytest -s
         assert len(trained) == len(SIZES)
         assert len(refused) == 1, "a refused export is not tried again"

@@ -289,9 +289,13 @@ def test_validation_smaller_than_a_batch(tmp_path):
 
 def test_stops_early_and_keeps_the_best_weights(tmp_path):
     changes = {"learning_rate": 0.2, "epochs": 40, "patience": 2}
-    trained = train(training_data(), settings(**changes), ONE_THREAD, tmp_path)
+    reports: list[tuple[int, int, str]] = []
+    trained = train(training_data(), settings(**changes), ONE_THREAD, tmp_path, lambda *report: reports.append(report))
     rows = trained.history.to_pylist()
     assert len(rows) - 1 == trained.best_epoch + 2 < 40
+    done, total, note = reports[-1]
+    assert done == total > trained.steps
+    assert note == f"stopped early at epoch {len(rows) - 1}: none was better than epoch {trained.best_epoch}"
     losses = [row["validation_loss_ecg_echo"] + row["validation_loss_ecg_text"] for row in rows]
     assert trained.best_epoch == 1 + int(np.argmin(losses[1:]))
     best = train(training_data(), settings(**changes), ONE_THREAD, tmp_path)  # done already: reads, does not train

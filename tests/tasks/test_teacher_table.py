@@ -18,7 +18,7 @@ from echoingecg.simulator.export import simulate
 from flows.request import find_recipe
 from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import Run, run_stages
-from tasks.operations.embeddings import write_embeddings
+from tasks.operations.teachers import write_embeddings
 from tasks.operations.verify_and_collect import faults
 from tasks.store import Job
 from tasks.student import training_data

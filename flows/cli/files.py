@@ -1,12 +1,16 @@
-"""Commands on exports: `list-ecgs` lists a folder's ECG files, `check-export` says what an export holds,
-`export-embeddings` writes its echo embeddings as a table."""
+"""Commands on files: `list-ecgs` lists a folder's ECGs, `check-export` says what an export holds, `export-embeddings`
+writes its echo embeddings as a table, `plot` and `echo` draw one ECG or one echo clip, `simulate` writes an export.
+"""
 
+import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from data_contracts.conventions import UserError
 from flows.cli import options
 
 if TYPE_CHECKING:
@@ -62,7 +66,7 @@ def export_embeddings(
     """Write the teacher's vectors of every echo frame, for `teacher.model: table:FILE`. It names the export's files."""
     from flows.cli.output import progress_line
     from flows.request import find_recipe, make_job
-    from tasks.operations.embeddings import write_embeddings
+    from tasks.operations.teachers import write_embeddings
 
     options.check_output(output, "Parquet", workspace)
     options.open_store(workspace)  # an absent one is not made
@@ -105,3 +109,86 @@ def forget(
         options.say(line)
     if not delete:
         typer.echo("nothing has changed: --delete does it")
+
+
+def plot(
+    file: Annotated[Path, typer.Argument(help="An ECG of any accepted format; a WFDB record with or without .hea.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.")] = Path("ecg.png"),
+    recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose ecg section is used.")] = "demo",
+    unit: options.Unit = "",
+    sampling_frequency: options.SamplingFrequency = 0.0,
+    leads: options.Leads = "",
+    overrides: Annotated[
+        list[str], typer.Option("--set", help="Replace a field: ecg.min_duration=5. Repeatable.")
+    ] = [],  # noqa: B006
+) -> None:
+    """Draw the 12-lead page of one ECG, before and after filtering, with what was found. No names on it."""
+    from echoingecg.ecg.plot import draw, pages_of_file
+    from flows.request import find_recipe
+
+    settings = find_recipe(recipe, overrides).ecg
+    stated = options.stated(unit, sampling_frequency, leads)
+    _write(file, output, lambda: draw(pages_of_file(file, settings, stated)))
+
+
+def echo(
+    file: Annotated[Path, typer.Argument(help="An echo clip of any accepted format.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.")] = Path("echo.png"),
+    recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose teacher section is used.")] = "demo",
+    overrides: Annotated[
+        list[str], typer.Option("--set", help="Replace a field: teacher.min_frames=10. Repeatable.")
+    ] = [],  # noqa: B006
+) -> None:
+    """Draw frames of one clip as decoded, with the outline of the sector found, and as the teacher sees them.
+
+    A clip that a run would refuse is drawn, too, with the reason and what may be set. The upper row shows what the
+    scanner printed, a name included: keep the picture where the clip may be.
+    """
+    from echoingecg.teacher.pictures import contact_sheet
+    from flows.request import find_recipe
+
+    settings = find_recipe(recipe, overrides).teacher
+    remarks: list[str] = []
+
+    def picture() -> bytes:
+        sheet = contact_sheet(file, settings)
+        remarks.extend(sheet.remarks)
+        return sheet.png
+
+    _write(file, output, picture)
+    for remark in remarks:
+        options.say(remark)
+
+
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="New folder for the export.")],
+    recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose simulator section is used.")] = "demo",
+    overrides: options.Overrides = [],  # noqa: B006
+) -> None:
+    """Write a paired hospital export of simulated patients, in the MIMIC-IV layout."""
+    from echoingecg.simulator.export import simulate as write
+    from flows.cli.output import progress_line
+    from flows.request import find_recipe
+    from tasks.base.workspace import writing_to
+
+    settings = find_recipe(recipe, overrides).simulator
+    if settings is None:
+        raise UserError(f"recipe '{recipe}' has no simulator section: try --recipe demo")
+    with writing_to(folder), progress_line("patients") as progress:
+        write(settings, folder, progress, workers=os.cpu_count() or 1)
+    options.say(folder)
+
+
+def _write(file: Path, output: Path, picture: Callable[[], bytes]) -> None:
+    """Writes the picture of a file and prints its path. Raises UserError when the file cannot be read."""
+    from echoingecg.common import replace_atomically
+    from tasks.base.workspace import writing_to
+
+    options.check_output(output, "PNG")
+    try:
+        content = picture()
+    except OSError as fault:
+        raise UserError(f"{file}: cannot be read: {fault.strerror}") from fault
+    with writing_to(output.parent), replace_atomically(output) as beside:
+        beside.write_bytes(content)
+    options.say(output)
