@@ -40,7 +40,7 @@ def check_export(
 
 
 def list_ecgs(
-    folder: Annotated[Path, typer.Argument(help="Folder of MUSE, Philips, aECG, DICOM or SCP-ECG files.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of MUSE, CardioSoft, Philips, aECG, DICOM or SCP-ECG files.")],
     reports: Annotated[
         bool, typer.Option("--reports", help="Write the statements, too. They may name who confirmed them.")
     ] = False,
