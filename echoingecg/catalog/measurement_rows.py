@@ -183,6 +183,9 @@ class MeasurementRows:
         refuse(np.isnan(time), TIME_RULE)
         if source.with_words:
             refuse(_which(texts["value"], lambda text: text.lower() in _NOT_FINITE), "the value is not a finite number")
+            if source.with_letters:
+                bare = _which(texts["value"], lambda text: not any(map(str.isalpha, text)))
+                refuse(np.isnan(value) & bare, "the value is neither a number nor words")
         else:
             refuse(np.isnan(value), "the value is not a number")
         bad_type = _which(texts["exam_type"], lambda text: not _EXAM_TYPE.fullmatch(text))

@@ -51,6 +51,13 @@ def test_labels_by_endpoint_are_those_of_the_exams(tmp_path: Path) -> None:
     assert "  LVEF < 40 %: 0 positive, 0 negative\n" in CliRunner().invoke(app, unnamed).output
 
 
+def test_findings_in_words_of_a_hospitals_own_table_are_labels(tmp_path: Path) -> None:
+    export = generic_export(tmp_path)
+    append_row(export / "measurements.csv", measurement="mitral_regurg", value="Severe", unit="")
+    answer = CliRunner().invoke(app, ["check-export", str(export), "--recipe", "findings"])
+    assert "  MR: moderate or greater mitral regurgitation: 1 positive, 0 negative\n" in answer.output, answer.output
+
+
 def test_the_command_prints_no_identifier(tmp_path: Path) -> None:
     export = Release(rows=[*Release().rows, row(0, "lvef", 50, "%", measurement_datetime="x")]).write(tmp_path)
     next(export.rglob("*_0001.dcm")).unlink()
