@@ -7,6 +7,7 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.states import Completed, Failed, State
 
+from echoingecg.common import UserError
 from echoingecg.recipe import ExecutionSettings, Recipe
 from flows import faults, request
 from tasks import catalog, ecg
@@ -136,7 +137,7 @@ def evaluate(
         public_data: patients of the export may be named by anybody, as those of simulated and published data are.
         overrides: recipe fields to replace.
     """
-    job, judged = evaluate_job(export, student, recipe_file, new_card, workspace, overrides, public_data)
+    job, judged = evaluate_job(export, student, recipe_file, new_card, workspace, overrides, public_data, output)
     cataloged = catalog.catalog.submit(job)
     signals = ecg.ecg.submit(job, catalog=cataloged)
     if fault := faults.first_fault([cataloged, signals]):
@@ -154,6 +155,7 @@ def evaluate_job(
     workspace: str,
     overrides: Sequence[request.Override | str],
     public_data: bool = False,
+    output: str = "",
 ) -> tuple[Job, judge_task.JudgedStudent]:
     """Checks a request for an evaluation before anything runs.
 
@@ -161,12 +163,17 @@ def evaluate_job(
         The job that builds catalog and ecg of the cohort, and the student with the recipe that it is judged by.
 
     Raises:
-        UserError: no such export, student or recipe.
+        UserError: no such export, student or recipe; or a folder for what is published in the workspace.
     """
     store = request.open_store(workspace)
     recipe = request.find_recipe(recipe_file, overrides) if recipe_file else None
     base, assignments = request.find_recipe("demo", []), [str(override) for override in overrides]
     judged = judge_task.student_to_judge(store, student, recipe, base, new_card, assignments)
+    if output and judged.evaluation is None:
+        raise UserError(
+            "output: an evaluation with a new card is published in the workspace; "
+            "'echoingecg artefacts report EVALUATION --out DIR' writes its pages elsewhere"
+        )
     return request.make_job(judged.recipe, export, workspace, only=["catalog", "ecg"], public_data=public_data), judged
 
 

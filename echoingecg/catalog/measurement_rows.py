@@ -1,7 +1,7 @@
 """Reads the measurements of an export as numbers: codes of texts in memory, never the texts of each row."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -83,20 +83,19 @@ class MeasurementRows:
         Raises:
             ExportError: the table cannot be read, or over three million of its rows.
         """
-        parts: dict[str, list[np.ndarray]] = {}
-        for batch in self.batches(names):
-            for name, values in batch.items():
-                parts.setdefault(name, []).append(values)
-        return {name: np.concatenate(parts.pop(name)) for name in list(parts)} or no_rows()
+        return joined(self.batches(names))
 
     def batches(self, names: tuple[str, ...]) -> Iterator[Columns]:
         """Yields the rows batch by batch, as `read` returns them."""
-        chosen, pairs = set(names), self.source.upper_ends.items()
-        chosen |= {name for pair in pairs for name in pair if chosen & set(pair)}  # a range needs both its ends
-        malformed: list[str] = []
+        chosen, malformed = self.with_both_ends(names), list[str]()
         for batch in self.source.batches(malformed):
-            yield self._columns(batch, frozenset(chosen))
+            yield self._columns(batch, chosen)
         self.refused.add_rows(malformed, "more or fewer values than the header has columns")
+
+    def with_both_ends(self, names: Iterable[str]) -> frozenset[str]:
+        """Returns the names, with both ends of each range of which they name one."""
+        chosen, pairs = set(names), self.source.upper_ends.items()
+        return frozenset(chosen | {name for pair in pairs for name in pair if chosen & set(pair)})
 
     @property
     def first_events(self) -> pd.Series:
@@ -193,6 +192,9 @@ class MeasurementRows:
         refuse(np.isnan(time), TIME_RULE)
         if source.with_words:
             refuse(_which(texts["value"], lambda text: text.lower() in _NOT_FINITE), "the value is not a finite number")
+            if source.with_letters:
+                bare = _which(texts["value"], lambda text: not any(map(str.isalpha, text)))
+                refuse(np.isnan(value) & bare, "the value is neither a number nor words")
         else:
             refuse(np.isnan(value), "the value is not a number")
         bad_type = _which(texts["exam_type"], lambda text: not _EXAM_TYPE.fullmatch(text))
@@ -205,6 +207,15 @@ class MeasurementRows:
         for code, value in zip(codes.tolist(), time[order][first].tolist(), strict=True):
             if value < self.first_seconds.get(code, np.inf):
                 self.first_seconds[code] = value
+
+
+def joined(parts: Iterable[Columns]) -> Columns:
+    """Returns the rows of all parts, in their order, as `MeasurementRows.read` gives them."""
+    lists: dict[str, list[np.ndarray]] = {}
+    for part in parts:
+        for name, values in part.items():
+            lists.setdefault(name, []).append(values)
+    return {name: np.concatenate(lists.pop(name)) for name in list(lists)} or no_rows()
 
 
 def no_rows() -> Columns:

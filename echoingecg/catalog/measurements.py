@@ -41,7 +41,11 @@ def usable_rows(rows: MeasurementRows, names: tuple[str, ...]) -> Columns:
     Raises:
         ExportError: see `MeasurementRows.read`.
     """
-    columns = rows.read(names)
+    return made_usable(rows, rows.read(names))
+
+
+def made_usable(rows: MeasurementRows, columns: Columns) -> Columns:
+    """Does what `usable_rows` does with rows that are read already."""
     columns = _without(rows, columns, _repeats(columns), "repeats an earlier row")
     columns = _without_free_text(rows, columns)
     columns = _with_ranges(rows, columns)

@@ -3,10 +3,12 @@
 Signals are decoded without these (`decode`), so that no stage holds a name. They are read here alone, to list a folder
 of files that has no table. Times are local, as the cart wrote them: an offset from UTC is dropped, not applied.
 
-Sources: GE MUSE XML (restecg.dtd: dates are MM-DD-YYYY); Philips ECG XML 1.03 and 1.04 (dates are YYYY-MM-DD); HL7
-aECG Implementation Guide, 2005; DICOM PS3.3 C.7.1, C.10.8 and C.10.10; SCP-ECG EN 1064, sections 1 and 8.
+Sources: GE MUSE XML (restecg.dtd: dates are MM-DD-YYYY); GE CardioSoft XML, of which there is no public schema (public
+readers of UK Biobank's files); Philips ECG XML 1.03 and 1.04 (dates are YYYY-MM-DD); HL7 aECG Implementation Guide,
+2005; DICOM PS3.3 C.7.1, C.10.8 and C.10.10; SCP-ECG EN 1064, sections 1 and 8.
 """
 
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
 _OLDEST_YEARS = 130
+_UK_BIOBANK_NAME = re.compile(r"(?P<participant>\d{7})_\d+_\d+_\d+\.xml", re.IGNORECASE)  # field, visit, number
 _DICOM_TAGS = ("PatientID", "PatientSex", "PatientAge", "PatientBirthDate", "AcquisitionDateTime")
 # Section 1 of SCP-ECG: tag, length; the tags that are read.
 _SCP_TAG = struct.Struct("<BH")
@@ -55,7 +58,10 @@ class EcgHeader:
 
 
 def read_header(path: Path) -> EcgHeader:
-    """Reads what a MUSE, Philips, aECG, DICOM or SCP-ECG file states beside its signal.
+    """Reads what a MUSE, CardioSoft, Philips, aECG, DICOM or SCP-ECG file states beside its signal.
+
+    A CardioSoft file that has the name of UK Biobank's bulk files, as 1234567_20205_2_0.xml, is of that participant,
+    whatever number it states: UK Biobank's tables have that one.
 
     Raises:
         Refusal: unknown_format for a file of another format, which names no patient; bad_row where the patient's number
@@ -70,11 +76,17 @@ def read_header(path: Path) -> EcgHeader:
         case "SCP-ECG":
             return _of_scp(read_whole(path))
     if not xml.starts_as_xml(head):
-        raise Refusal("unknown_format", "no MUSE, Philips, aECG, DICOM or SCP-ECG file: it names no patient")
+        raise Refusal(
+            "unknown_format", "no MUSE, CardioSoft, Philips, aECG, DICOM or SCP-ECG file: it names no patient"
+        )
     root = xml.parse_xml(read_whole(path))
+    if xml.local(root) == "CardiologyXML":
+        return _of_cardiosoft(root, path.name)
     read = _XML_READERS.get(xml.local(root))
     if read is None:
-        raise Refusal("unknown_format", "an XML document that is no MUSE, Philips or HL7 ECG: it names no patient")
+        raise Refusal(
+            "unknown_format", "an XML document that is no MUSE, CardioSoft, Philips or HL7 ECG: it names no patient"
+        )
     return read(root)
 
 
@@ -135,6 +147,33 @@ def _of_muse(root: "Element") -> EcgHeader:
         "%m-%d-%Y",
         lines,
     )
+
+
+def _of_cardiosoft(root: "Element", name: str) -> EcgHeader:
+    patient, interpretation = xml.child(root, "PatientInfo"), xml.child(root, "Interpretation")
+    age, match = xml.child(patient, "Age"), _UK_BIOBANK_NAME.fullmatch(name)
+    has_years = _attribute(age, "units").lower() in ("", "years")
+    recorded, birth = xml.child(root, "ObservationDateTime"), xml.child(patient, "BirthDateTime")
+    read, confirmed = (
+        [xml.text(line) for kind in xml.children(interpretation, whose) for line in xml.children(kind, f"{whose}Text")]
+        for whose in ("Diagnosis", "Conclusion")
+    )
+    return _header(
+        xml.text(xml.child(patient, "PID")) if match is None else match["participant"],
+        f"{_joined(recorded, '-', 'Year', 'Month', 'Day')} {_joined(recorded, ':', 'Hour', 'Minute', 'Second')}",
+        "%Y-%m-%d %H:%M:%S",
+        xml.text(xml.child(patient, "Gender")),
+        xml.text(age) if has_years else "",
+        _joined(birth, "-", "Year", "Month", "Day"),
+        "%Y-%m-%d",
+        confirmed or read,
+    )
+
+
+def _joined(element: "Element | None", mark: str, *names: str) -> str:
+    """The texts of children; empty where none of them has one."""
+    texts = [xml.text(xml.child(element, name)) for name in names]
+    return mark.join(texts) if any(texts) else ""
 
 
 def _of_philips(root: "Element") -> EcgHeader:

@@ -24,20 +24,27 @@ def check_export(
     recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose catalog section is used.")] = "demo",
     overrides: options.Overrides = [],  # noqa: B006
 ) -> None:
-    """Print what an export holds: layout, counts, measurements, refusals. Builds nothing, prints no identifier."""
+    """Print what an export holds: layout, counts, labels, refusals. Builds nothing, prints no identifier."""
     from echoingecg.catalog.check import check_export as summarise
+    from echoingecg.evaluation.protocols.label_check import count_labels
     from flows.cli.output import progress_line
     from flows.request import find_recipe
 
-    settings = find_recipe(recipe, overrides).catalog
+    chosen = find_recipe(recipe, overrides)
+    asked = (*chosen.evaluation.endpoints, *chosen.evaluation.regressions)
+    kept = {name for endpoint in asked for name in endpoint.measurements}
     with progress_line("files") as progress:
-        summary = summarise(export, settings, progress)
+        summary = summarise(export, chosen.catalog, progress, kept)
     for line in lines_of(summary):
         options.say(line)
+    if asked and summary.counts["ECGs"]:
+        options.say(f"labels of ECGs by the recipe {recipe}, if every ECG can be used:")
+        for counts in count_labels(chosen.evaluation, chosen.pairs, summary.tables):
+            options.say(f"  {counts}")
 
 
 def list_ecgs(
-    folder: Annotated[Path, typer.Argument(help="Folder of MUSE, Philips, aECG, DICOM or SCP-ECG files.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of MUSE, CardioSoft, Philips, aECG, DICOM or SCP-ECG files.")],
     reports: Annotated[
         bool, typer.Option("--reports", help="Write the statements, too. They may name who confirmed them.")
     ] = False,

@@ -205,7 +205,7 @@ def evaluate(
     if not export:
         raise UserError("give --export DIR: the cohort to judge on")
     # Fail before a server starts.
-    operations.evaluate_job(export, student, recipe, new_card, workspace, overrides, public_data)
+    operations.evaluate_job(export, student, recipe, new_card, workspace, overrides, public_data, output)
     state = _ended(
         operations.evaluate,
         export,

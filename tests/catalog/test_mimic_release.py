@@ -1,19 +1,29 @@
 """The layout of the releases: exams of studies, ranges, words, sex and age, wherever a download leaves them."""
 
+import csv
 import gzip
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from echoingecg.catalog.build import Catalog, build_catalog
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.catalog.scan import scan
 from echoingecg.common import ExportError
+from echoingecg.evaluation.protocols.labels import NO_LABEL, label_ecgs
+from echoingecg.pairs.match import build
 from echoingecg.recipe import CatalogSettings
+from echoingecg.simulator.export import simulate
+from flows.request import find_recipe
 from helpers.cases.hospital import KEY, append_row, mimic_export, read_csv, rows, write_csv
 from helpers.cases.mimic_release import PATIENTS, Release, exam, person, row, study, subject
+from helpers.cases.tables_for_pairs import record_table, study_table
+from helpers.paths import CASES
 
 NAMES = Pseudonyms(KEY)
 
@@ -221,3 +231,46 @@ def test_a_row_twice_counts_once(tmp_path: Path) -> None:
     ((name, path),) = [(one["source_id"], one["path"]) for one in rows(catalog.refused_rows)]
     assert path == f"mimic-iv-echo/1.0.1/structured-measurement.csv#{1 + 6 * PATIENTS + 1}"
     assert catalog.tables["quarantine"]["source_id"].to_pylist() == [name]
+
+
+@pytest.mark.slow
+def test_the_generated_release_gives_the_labels_of_its_truth_row_by_row(tmp_path: Path) -> None:
+    """A release written by a script that is not part of this project, around simulated hearts whose state is known."""
+    script = CASES / "layouts/make_mimic_iv.py"
+    if not script.is_file():
+        pytest.skip("needs 'cases' in a folder 'shared' beside the checkout, or ECHOINGECG_SHARED")
+    settings = find_recipe("smoke", []).simulator
+    assert settings is not None
+    simulate(settings.model_copy(update={"patients": 12, "seed": 5, "real_recordings": False}), tmp_path / "simulated")
+    export = tmp_path / "release"
+    subprocess.run([sys.executable, script, tmp_path / "simulated", export], check=True, capture_output=True)
+    recipe = find_recipe("paper", [])
+    catalog = catalog_of(export, **recipe.catalog.model_dump())
+    assert catalog.tables["quarantine"].num_rows == 0
+    with (tmp_path / "simulated/simulated_truth.csv").open() as file:
+        hearts = {NAMES.patient(row["subject_id"]): row for row in csv.DictReader(file)}
+    ecgs = [(row["record_id"], row["patient_id"], row["hours"]) for row in rows(catalog.tables["ecgs"])]
+    clips = {row["study_id"]: row["patient_id"] for row in rows(catalog.tables["echoes"])}
+    tables = build(
+        *(catalog.tables[name] for name in ("ecgs", "echoes", "reports", "measurements")), record_table(ecgs),
+        study_table([(study_id, patient, 0.0) for study_id, patient in clips.items()]), recipe.pairs,
+    )  # fmt: skip
+    records = np.sort(np.array([record for record, *_ in ecgs]))
+    owner = {record: patient for record, patient, _ in ecgs}
+    expected = {
+        "LVEF < 40 %": lambda heart: round(float(heart["lvef"]) / 5) * 5 < 40,
+        "SLVH: septal or posterior wall >= 15 mm": lambda heart: (
+            round(float(heart["septal_wall_thickness"]) / 10, 1) >= 1.5
+        ),
+        "DVH: LV diameter >= 60 mm": lambda heart: round(float(heart["lv_end_diastolic_diameter"]) / 10, 1) >= 6,
+    }
+    labelled_patients = set()
+    for endpoint in recipe.evaluation.endpoints:
+        if endpoint.name not in expected:
+            continue
+        label = label_ecgs(endpoint, tables["labels"], records).label
+        for record, value in zip(records.tolist(), label.tolist(), strict=True):
+            if value != NO_LABEL:
+                labelled_patients.add(owner[record])
+                assert value == expected[endpoint.name](hearts[owner[record]]), (endpoint.name, record)
+    assert labelled_patients == set(clips.values())

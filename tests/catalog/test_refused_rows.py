@@ -18,7 +18,7 @@ FILES = {
     "ecgs.csv": {"ecg_id": "2", "time": "x"},
     "echoes.csv": {"study_id": ""},
     "reports.csv": {"report_id": "X", "method": "MRI"},
-    "measurements.csv": {"value": "x"},
+    "measurements.csv": {"value": "35,5"},
 }
 
 

@@ -13,12 +13,12 @@ import pytest
 from pydicom.data import get_testdata_file
 from typer.testing import CliRunner
 
-from echoingecg.common import Refusal, UserError
+from echoingecg.common import Refusal, UserError, result_or_refusal
 from echoingecg.ecg.file_header import EcgHeader, read_header
 from echoingecg.ecg.file_list import list_ecgs, write_list
 from flows.cli.main import app
 from helpers.cases.hospital import tables_of
-from helpers.ecg.ecg_files import ecg_steps, write_aecg
+from helpers.ecg.ecg_files import ecg_steps, write_aecg, write_cardiosoft
 from helpers.ecg.scp_files import record, write_scp
 from helpers.paths import Recording
 
@@ -123,6 +123,44 @@ def test_a_stated_default_age_is_no_age(recording: Recording, tmp_path: Path) ->
     header = read_header(path)
     assert (header.patient, header.sex, header.age) == ("P5", "", 69)
     assert header.statements[0] == "Sinus rhythm normal P axis, V-rate 50-99"
+
+
+CARDIOSOFT = """<ObservationDateTime><Hour>9</Hour><Minute>5</Minute><Second>7</Second><Day>3</Day><Month>11</Month>
+<Year>2014</Year></ObservationDateTime><PatientInfo><PID>{pid}</PID><Age units="{units}">{age}</Age><BirthDateTime>
+<Day>4</Day><Month>11</Month><Year>1950</Year></BirthDateTime><Gender>FEMALE</Gender></PatientInfo><Interpretation>
+<Diagnosis><DiagnosisText>Sinus rhythm</DiagnosisText></Diagnosis>{more}</Interpretation>"""
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("a.xml", {"pid": "C77"}, ("C77", 61, "Sinus rhythm")),
+        ("1234567_20205_2_0.xml", {"pid": ""}, ("1234567", 61, "Sinus rhythm")),
+        ("1234567_20205_3_0.XML", {"pid": "C77"}, ("1234567", 61, "Sinus rhythm")),
+        ("12345_1.xml", {"pid": ""}, None),
+        ("a.xml", {"pid": "C77", "age": ""}, ("C77", 63, "Sinus rhythm")),  # a day before the birthday
+        ("a.xml", {"pid": "C77", "units": "months"}, ("C77", 63, "Sinus rhythm")),
+        (
+            "a.xml",
+            {"pid": "C77", "more": "<Conclusion><ConclusionText>Normal</ConclusionText></Conclusion>"},
+            ("C77", 61, "Normal"),
+        ),
+    ],
+)
+def test_a_cardiosoft_file(
+    tmp_path: Path, name: str, values: dict[str, str], expected: tuple[str, int, str] | None
+) -> None:
+    """No real file is at hand: fields as public readers of UK Biobank's files read them."""
+    plain = write_cardiosoft(tmp_path, ecg_steps(seconds=2.0)).read_text(encoding="latin-1")
+    stated = CARDIOSOFT.format(**{"units": "years", "age": "61", "more": ""} | values)
+    (tmp_path / name).write_text(plain.replace("<RestingECG", f"{stated}<RestingECG", 1), encoding="latin-1")
+    outcome = result_or_refusal(lambda: read_header(tmp_path / name))
+    if expected is None:
+        assert isinstance(outcome, Refusal)
+        assert (outcome.reason, outcome.detail) == ("bad_row", "the file states no patient number, or a placeholder")
+    else:
+        patient, age, statement = expected
+        assert outcome == EcgHeader(patient, datetime(2014, 11, 3, 9, 5, 7), "F", age, (statement,))
 
 
 def test_files_that_name_no_patient(tmp_path: Path) -> None:

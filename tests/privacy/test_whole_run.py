@@ -103,7 +103,7 @@ def test_every_format_was_read_and_every_fault_refused(run: Finished) -> None:
     assert tables["ecg/records.parquet"].num_rows >= 24 > len(FORMATS)
     assert tables["teacher/clips.parquet"].num_rows >= 20
     assert set(tables["catalog/quarantine.parquet"]["reason"].to_pylist()) == {
-        "bad_row", "missing_file", "outside_export"
+        "bad_row", "free_text", "missing_file", "outside_export"
     }  # fmt: skip
     assert len(set(tables["ecg/quarantine.parquet"]["reason"].to_pylist())) >= 4
     assert tables["catalog/subgroups.parquet"].num_rows >= 20

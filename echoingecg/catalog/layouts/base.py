@@ -109,6 +109,7 @@ class MeasurementSource:
         batches: yields the rows; its list receives the names of rows that do not fit their table's header.
         links: LINK_COLUMNS, text: the studies whose exam is known. An exam may be that of two studies.
         with_words: whether a result may be words; otherwise it must be a number.
+        with_letters: whether words need a letter; otherwise `35,5` and `> 55`, too, are words.
         with_gaps: whether a row without a result is left out and counted; otherwise it is refused.
         upper_ends: measurement that is the upper end of another one's range -> that one.
     """
@@ -116,6 +117,7 @@ class MeasurementSource:
     batches: Callable[[list[str]], Iterator[MeasurementBatch]] = no_batches
     links: pd.DataFrame = field(default_factory=lambda: no_rows(LINK_COLUMNS))
     with_words: bool = False
+    with_letters: bool = False
     with_gaps: bool = False
     upper_ends: Mapping[str, str] = field(default_factory=dict)
 

@@ -61,7 +61,8 @@ def _clinical_tables(tables: Tables) -> base.ClinicalTables:
     if table := tables.get(_MEASUREMENTS):
         if has_sites and not table.has_column(_SITE):
             raise _mixed(table, has_sites)
-        measurements = base.MeasurementSource(partial(_measurements, table, has_sites))
+        batches = partial(_measurements, table, has_sites)
+        measurements = base.MeasurementSource(batches, with_words=True, with_letters=True)
     return base.ClinicalTables(reports, measurements, subgroups, tuple(malformed))
 
 

@@ -16,11 +16,19 @@ from echoingecg.common import RecipeError, no_progress
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.data.models import read_models
 from echoingecg.evaluation.protocols.classification import ScoredEndpoint, score_endpoint
-from echoingecg.evaluation.protocols.labels import NO_LABEL, OUTCOMES, ecg_values, label_ecgs, sex_of_patients
+from echoingecg.evaluation.protocols.labels import (
+    NO_LABEL,
+    OUTCOMES,
+    ecg_values,
+    label_ecgs,
+    label_rows,
+    sex_of_patients,
+)
 from echoingecg.evaluation.protocols.trust import CohortTrust
 from echoingecg.evaluation.report.tables import question
 from echoingecg.recipe import Endpoint, EvaluationSettings, Recipe, read_recipe, write_recipe
 from echoingecg.recipe.evaluation import ThresholdBySex
+from flows.request import find_recipe
 from helpers.cases.evaluation_case import LVEF, NO_FEW_SHOT, lvef_below, make_inputs
 
 
@@ -112,6 +120,29 @@ def test_findings_in_words() -> None:
     assert question(endpoint) == "mitral_regurg: Moderate (2+) or severe (3+)"
     with pytest.raises(RecipeError, match="both hold 'none'"):
         Recipe.parse({"evaluation": {"endpoints": [REGURGITATION | {"positive_words": ["NONE"]}]}}, "recipe")
+
+
+@pytest.mark.parametrize(
+    ("measurement", "words", "label"),
+    [
+        ("lv_wall_thickness", "Mod symmetric LVH (1.5-1.7cm)", 1),
+        ("lv_wall_thickness", "Mild symmetric LVH", NO_LABEL),
+        ("mitral_regurg", "Mild (1+)", 0),
+        ("tricuspid_regurg", "Trivial", 0),
+        ("aortic_regurg", "Trace", 0),
+        ("rv_function", "Nl RV function", 0),
+        ("pericardial_effusion", "Trivial", 0),
+    ],
+)
+def test_words_that_users_of_the_release_report_are_known_to_the_shipped_findings(
+    measurement: str, words: str, label: int
+) -> None:
+    (endpoint,) = [one for one in find_recipe("findings", []).evaluation.endpoints if measurement in one.measurements]
+    rows = pa.table(
+        {"value": [None], "upper": [None], "words": [words], "unit": [""]},
+        schema=pa.schema([LABELS.schema.field(name) for name in ("value", "upper", "words", "unit")]),
+    )
+    assert label_rows(endpoint, rows).label.tolist() == [label]
 
 
 def test_a_flag_needs_its_name_alone() -> None:

@@ -12,6 +12,7 @@ from data_contracts.prediction import GAUSSIANS, READINGS
 from echoingecg.common import StoreError, UserError
 from echoingecg.evaluation.data.embed import GaussianTable, sampled_distances
 from echoingecg.recipe import EcgSettings
+from flows.operations import evaluate_job
 from flows.request import find_recipe
 from helpers.cases.command_line import call
 from helpers.cases.released_files import write_case
@@ -88,6 +89,12 @@ def test_a_finding_is_among_the_doubts(imported: Artefact, store: ArtefactStore,
     (row,) = predicted.readings.to_pylist()
     assert row["doubts"] == ["finding", "not calibrated"]
     assert "flat" in row["findings"]
+
+
+def test_a_folder_for_what_is_published_in_the_workspace_is_refused(imported: Artefact, store: ArtefactStore) -> None:
+    """A student without a card gets one, which the workspace keeps: a folder given with it would stay empty."""
+    with pytest.raises(UserError, match="output: an evaluation with a new card is published in the workspace"):
+        evaluate_job("/nowhere", str(imported), "", False, str(store.workspace.root), [], output="out")
 
 
 @pytest.mark.slow
