@@ -75,10 +75,10 @@ def count_labels(
         pairing: which exam labels which ECG.
         tables: `ecgs`, `echoes`, `measurements` and `subgroups` of a catalog.
     """
-    from echoingecg.pairs.filters import FilterSteps
     from echoingecg.pairs.labels import COLUMNS
     from echoingecg.pairs.labels import label_ecgs as labels_of_exams
     from echoingecg.pairs.match import list_studies, to_frame  # pandas: not for a cached run
+    from echoingecg.pairs.split import FilterSteps
 
     ecgs = tables["ecgs"].select(["record_id", "patient_id", "hours"])
     record = np.array(ecgs["record_id"].to_pylist(), dtype=np.str_)
