@@ -141,6 +141,6 @@ def coarse_gaps(gaps: pd.Series, step_hours: float) -> pd.Series:
 def _table(contract: TableContract, frame: pd.DataFrame) -> pa.Table:
     """Returns the contract's columns as a checked table, sorted by the columns that are unique, the nearest first."""
     first, *others = contract.unique
-    order = [first, "distance", *others] if "distance" in frame else list(contract.unique)
+    order = [first, "distance", *others] if contract is ECG_ECHO else list(contract.unique)
     rows = frame.sort_values(order)[contract.schema.names]
     return contract.check(pa.Table.from_pandas(rows, schema=contract.schema, preserve_index=False))

@@ -171,11 +171,10 @@ class ArtefactStore:
 
     def trained_on(self, student: Artefact) -> str:
         """Whose ECGs a student, and the one that it began from, learned from: of data_contracts.conventions.ORIGINS."""
-        origins = [self.stated("catalog", self.lineage(student).get("catalog"), "origin")]
-        if (before := student.manifest.source.get("warm_start")) is not None:
-            parents = [other for other in self.published("student") if other.manifest.content == before]
-            origins += [self.trained_on(parent) for parent in parents] or [NOT_STATED]
-        return merged_origins(origins)
+        own = self.stated("catalog", self.lineage(student).get("catalog"), "origin")
+        content, start = self.warm_start_of(student)
+        before = self.trained_on(start) if start else NOT_STATED
+        return merged_origins([own, before] if content else [own])
 
     def stated(self, stage: Stage, version: str | None, source: str) -> str:
         """An entry of `source` in a manifest; `not stated` where that is gone, or of an earlier release."""

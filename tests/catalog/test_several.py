@@ -142,12 +142,10 @@ def test_two_exports_of_one_site_share_its_patients(tmp_path: Path) -> None:
 
 
 def test_layouts_keep_their_rules(tmp_path: Path) -> None:
-    """Words are results in MIMIC-IV-ECHO, and bad rows in plain tables; refused rows name the export."""
+    """Numbers with a comma are bad rows in plain tables; refused rows name the export."""
     plain = generic_export(tmp_path / "a")
     measured = read_csv(plain / "measurements.csv")
-    write_csv(
-        plain / "measurements.csv", [measured[0] | {"value": "Mild (1+)"}, measured[1] | {"value": ""}, measured[2]]
-    )
+    write_csv(plain / "measurements.csv", [measured[0] | {"value": "35,5"}, measured[1] | {"value": ""}, measured[2]])
     both = built(SitedExport(plain, "North"), SitedExport(mimic_export(tmp_path / "b"), "South"))
     details = sorted(row["detail"] for row in rows(both.tables["quarantine"]) if row["reason"] == "bad_row")
     assert details == ["no value", "the value is not a number"]

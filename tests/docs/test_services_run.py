@@ -42,7 +42,6 @@ NOT_RUN = {  # by the words a line begins with
     ("make", "bench-stress"): "hours",
     ("python", "-m", "benchmarks"): "minutes",
     ("torchrun",): "the script is the reader's",
-    ("cat",): "the files are the reader's",
 }
 STAYS = {  # by what they begin with: what a program that runs until it is stopped says once it is ready
     ("make", "stack"): "a client's shell",

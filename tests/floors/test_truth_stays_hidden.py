@@ -1,11 +1,11 @@
-"""The simulator's truth is for its own tests and for the proof of distillation; the pipeline never sees it."""
+"""The simulator's truth is for its own tests, for that of MIMIC's labels and for the proof of distillation."""
 
 import ast
 from pathlib import Path
 
 from helpers.paths import ROOT
 
-MAY_KNOW = ("echoingecg/simulator", "tests/simulator", "experiments")
+MAY_KNOW = ("echoingecg/simulator", "tests/simulator", "experiments", "tests/catalog/test_mimic_release.py")
 FOLDERS = ("data_contracts", "echoingecg", "tasks", "flows", "benchmarks", "experiments", "tests")
 FILE, NAME = "simulated_truth", "TRUTH"
 

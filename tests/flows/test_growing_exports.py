@@ -55,7 +55,7 @@ class Hospital:
 
     def __init__(self, source: Path, inbox: Path) -> None:
         self.source, self.inbox = source, inbox
-        self.patients = [row["subject_id"] for row in self.rows("simulated_truth.csv")]
+        self.patients = list(dict.fromkeys(row["subject_id"] for row in self.rows(ECGS)))
 
     def rows(self, table: str) -> list[Row]:
         with (self.source / table).open(newline="", encoding="utf-8") as file:

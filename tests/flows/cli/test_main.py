@@ -99,8 +99,8 @@ def test_predict_is_told_what_files_do_not_state(tmp_path: Path) -> None:
         (["simulate", "/tmp/x", "--recipe", "paper"], "no simulator section"),
         (["teach", "/tmp/x", "--recipe", "smoke"], "no teaching section"),
         (["serve", "nonsense"], "no recipe 'nonsense'"),
-        (["serve", "smoke"], "PREFECT_API_URL names no server that answers"),
-        (["crashed"], "PREFECT_API_URL names no server that answers"),
+        (["serve", "smoke"], "PREFECT_API_URL names no server: start one with `prefect server start`"),
+        (["crashed"], "PREFECT_API_URL names no server: start one with `prefect server start`"),
     ],
 )
 def test_faults_are_one_line_and_exit_code_2(arguments: list[str], says: str, tmp_path: Path) -> None:

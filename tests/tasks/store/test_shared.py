@@ -177,7 +177,7 @@ print([name for name in ("obstore", "prefect") if name in sys.modules])
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock") == [
-        "file", "manifest.json", "production",
+        "alias_moves.jsonl", "file", "manifest.json", "production",
     ]  # fmt: skip
 
 
