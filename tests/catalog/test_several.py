@@ -148,7 +148,7 @@ def test_layouts_keep_their_rules(tmp_path: Path) -> None:
     write_csv(plain / "measurements.csv", [measured[0] | {"value": "35,5"}, measured[1] | {"value": ""}, measured[2]])
     both = built(SitedExport(plain, "North"), SitedExport(mimic_export(tmp_path / "b"), "South"))
     details = sorted(row["detail"] for row in rows(both.tables["quarantine"]) if row["reason"] == "bad_row")
-    assert details == ["no value", "the value is not a number"]
+    assert details == ["no value", "the value is neither a number nor words"]
     named = [row["path"] for row in rows(both.refused_rows)]
     assert sorted(named) == ["North//measurements.csv#2", "North//measurements.csv#3"]
 
