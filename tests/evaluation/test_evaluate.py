@@ -297,6 +297,7 @@ def test_no_pair_at_all_ends_well(inputs: EvaluationInputs, settings: Evaluation
     assert (FEW_SHOT.read(tmp_path).num_rows, REGRESSION_METRICS.read(tmp_path).num_rows) == (0, 0)
 
 
+@pytest.mark.slow
 def test_labels_need_no_echo_study(inputs: EvaluationInputs, settings: EvaluationSettings, tmp_path: Path) -> None:
     """Without a study there is no target: what learns from targets is left out, everything else is as it was."""
     (tmp_path / "with").mkdir()

@@ -177,7 +177,9 @@ def some_referred() -> EvaluationInputs:
     return replace(inputs, records=records)
 
 
-@pytest.mark.parametrize("calibration", ["validation", "platt", "isotonic", "none"])
+@pytest.mark.parametrize(
+    "calibration", ["validation", *(pytest.param(one, marks=pytest.mark.slow) for one in ("platt", "isotonic", "none"))]
+)
 def test_the_evaluation_gives_the_answers_of_its_card(
     some_referred: EvaluationInputs, calibration: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -18,6 +18,7 @@ def again(run: Run, *overrides: str) -> Run:
     return run_stages(make_job(recipe, str(run.job.export), str(run.job.workspace.root)))
 
 
+@pytest.mark.slow
 def test_models_by_name_and_path(copied: Run) -> None:
     first = copied.artefacts["evaluation"]
     tuned = {"fine_tune", "lora", "scratch", "zero_shot_teacher", "zero_shot_teacher_centred", "ecg_measurements"}

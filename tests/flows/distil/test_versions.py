@@ -80,13 +80,14 @@ def test_a_deleted_version_comes_back_with_the_same_bytes(stage: Stage, copied: 
     assert run.content == copied.content
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_an_evaluations_bytes_do_not_depend_on_threads(threads: int, copied: Run) -> None:
     shutil.rmtree(copied.job.store.folder("evaluation", copied.versions["evaluation"]))
     with threadpool_limits(threads):
         assert run_stages(job_like(copied)).content == copied.content
 
 
+@pytest.mark.slow
 def test_from_an_empty_workspace_the_same_bytes(finished: Run, tmp_path: Path) -> None:
     job = make_job(finished.job.recipe, str(finished.job.export), str(tmp_path / "elsewhere"))
     assert run_stages(job).content == finished.content
@@ -106,7 +107,7 @@ def test_two_dask_processes_give_the_same_version_and_bytes(finished: Run, tmp_p
     [
         pytest.param("ecg", 15, marks=pytest.mark.slow),
         pytest.param("teacher", 20, marks=pytest.mark.slow),
-        ("student", 5),
+        pytest.param("student", 5, marks=pytest.mark.slow),
     ],
 )
 def test_kill_9_and_run_again(stage: Stage, after: int, finished: Run, tmp_path: Path) -> None:

@@ -229,6 +229,7 @@ def sides_in(folder: Path) -> dict[str, str]:
     return {row["record_id"]: row["split"] for row in evaluation_details.UNCERTAINTY.read(folder).to_pylist()}
 
 
+@pytest.mark.slow
 def test_a_new_card_is_chosen_on_the_published_validation_side(copied: Run, cohort: Path, tmp_path: Path) -> None:
     sides = with_published_split(cohort, tmp_path / "labels.csv")
     key = "of another hospital"
