@@ -43,13 +43,15 @@ NOT_RUN = {  # by the words a line begins with
     ("python", "-m", "benchmarks"): "minutes",
     ("torchrun",): "the script is the reader's",
 }
+SERVE = ("echoingecg", "serve")
+UMASK = 0o022  # of a terminal; a command of the same process may have made files private
 STAYS = {  # by what they begin with: what a program that runs until it is stopped says once it is ready
     ("make", "stack"): "a client's shell",
     ("prefect", "server", "start"): "Check out the dashboard",
     ("prefect", "worker", "start"): "started!",
     ("dask", "worker"): "Registered to",
     ("python", "-m", "http.server"): "Serving HTTP",
-    ("echoingecg", "serve"): "Ctrl-C ends it",
+    SERVE: "Ctrl-C ends it",
 }
 MAKE = (("make", "docs"), ("make", "sbom"), ("make", ".env"), ("make", "flow"))
 ALONE = (  # want no server
@@ -109,6 +111,8 @@ class Shell:
         """Runs a line; returns at its end, or when it says that it is ready. Fails if it fails."""
         typed = [self._here(word) for word in words]
         if ready := begins(words, *STAYS):
+            if ready == SERVE and "--name" not in words:  # a server refuses a second one of the same names
+                self._stop(SERVE)
             self._stay(typed, STAYS[ready])
         elif words[0] in (".", "export"):
             self.variables = dict(
@@ -118,13 +122,19 @@ class Shell:
             self._run(typed)
 
     def close(self) -> None:
-        for one, _ in reversed(self.running):
-            one.send_signal(signal.SIGINT)
-            try:
-                one.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(one.pid, signal.SIGKILL)
-                one.wait()
+        self._stop(())
+
+    def _stop(self, start: Line) -> None:
+        """Ends what began with these words, the last first."""
+        for one, log in reversed(self.running):
+            if tuple(one.args[: len(start)]) == start:
+                one.send_signal(signal.SIGINT)
+                try:
+                    one.wait(20)
+                except subprocess.TimeoutExpired:
+                    os.killpg(one.pid, signal.SIGKILL)
+                    one.wait()
+                self.running.remove((one, log))
 
     def _here(self, word: str) -> str:
         for pattern, here in self.names.items():
@@ -133,7 +143,7 @@ class Shell:
 
     def _run(self, words: list[str]) -> str:
         done = subprocess.run(words, cwd=self.folder, env=self.variables, capture_output=True, text=True, check=False,
-                              stdin=subprocess.DEVNULL)  # fmt: skip
+                              stdin=subprocess.DEVNULL, umask=UMASK)  # fmt: skip
         assert done.returncode == 0, f"{words}: {done.stdout[-1000:]} {done.stderr[-2000:]}"
         return done.stdout
 
@@ -141,7 +151,7 @@ class Shell:
         log = self.folder / f"log-{len(self.running)}"
         with log.open("w") as out:
             one = subprocess.Popen(words, cwd=self.folder, env=self.variables, stdout=out, stderr=out,
-                                   start_new_session=True)  # fmt: skip
+                                   start_new_session=True, umask=UMASK)  # fmt: skip
         self.running.append((one, log))
         wait_for(lambda: ready in log.read_text() or one.poll() is not None, " ".join(words))
         if words[:2] == ["prefect", "server"]:  # it says so before it listens

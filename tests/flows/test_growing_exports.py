@@ -67,6 +67,7 @@ class Hospital:
     def deliver(self, name: str, patients: int) -> Path:
         """An export of the first patients, complete."""
         folder, chosen = self.inbox / f"{name}.partial", set(self.patients[:patients])
+        folder.mkdir(parents=True)
         for path in sorted(self.source.rglob("*")):
             target = folder / path.relative_to(self.source)
             if path.is_dir():
