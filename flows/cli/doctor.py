@@ -13,6 +13,7 @@ from typing import Literal
 from packaging.requirements import Requirement
 from rich import console, table, text
 
+_EXTRAS = ("", "pipeline", "teacher")  # what commands need
 _MIN_FREE_GB = 5.0
 _SERVER_SECONDS = 30.0  # a server's first answer on a busy machine
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -52,7 +53,7 @@ def _packages() -> Iterator[Finding]:
     wrong = []
     for line in requires("echoingecg") or []:
         needed = Requirement(line)
-        if needed.marker and not needed.marker.evaluate({"extra": ""}):
+        if needed.marker and not any(needed.marker.evaluate({"extra": extra}) for extra in _EXTRAS):
             continue
         try:
             installed = version(needed.name)
