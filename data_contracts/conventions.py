@@ -20,13 +20,13 @@ UPSTREAM: dict[Stage, tuple[Stage, ...]] = {
 }
 
 # Whose data something was made of. An export states it in ORIGIN_FILE; a teacher's weights may have one beside them.
+NOT_STATED = "not stated"
 ORIGINS: dict[str, str] = {
     "simulated": "simulated patients",
     "public": "patients of public data",
     "hospital": "patients of a hospital",
-    "not stated": "patients that are not stated",
+    NOT_STATED: "patients that are not stated",
 }
-NOT_STATED = "not stated"
 ORIGIN_FILE = "data_origin.json"  # {"origin": one of ORIGINS}
 _AND = " and "
 

@@ -109,7 +109,7 @@ def test_a_list_that_is_missing_is_refused(known: Job) -> None:
 
 
 def test_growth_under_new_names_hides_no_loss(known: Job) -> None:
-    """As many new ECGs as lost ones: a count alone would see no change."""
+    """Refuses an export that lost as many ECGs as it gained, in which a count alone would see no change."""
     export, job = later(known, "june")
     without(export, {f"PAT{number:04d}" for number in range(4)}, "ecgs")
     for number in range(4):

@@ -257,17 +257,11 @@ def _refined(
 ) -> np.ndarray:
     """Moves the apex to the best of the places around it, in each search: how many to a side, and the step, px."""
     for count, step in searches:
-        places = place + _around(count, step)
+        steps = np.arange(-count, count + 1) * step
+        places = place + np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
         gains, *_ = best_fans(weight, places, reach_of(corners, places), downwards, _SEARCH)
         place = places[gains.argmax()]
     return place
-
-
-@lru_cache(maxsize=8)
-def _around(count: int, step: float) -> np.ndarray:
-    """Returns the places of a square, by rows, about its middle: float64 (place, 2), x and y."""
-    steps = np.arange(-count, count + 1) * step
-    return np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
 
 
 def _stretch(gains: np.ndarray) -> tuple[int, int]:
