@@ -14,7 +14,7 @@ from echoingecg.recipe import Recipe, read_recipe, with_overrides
 from tasks.base.workspace import Workspace, check_access
 from tasks.store import ArtefactStore, Job, stages_to_run, upstream_of
 
-ShippedRecipe = Literal["demo", "findings", "paper", "smoke"]
+ShippedRecipe = Literal["demo", "ecg_findings", "echonext", "findings", "paper", "smoke"]
 FirstStage = Literal["", Stage]  # not `Stage | None`: for that the form asks for the type before the value
 
 

@@ -35,6 +35,8 @@ _NUMERIC_KINDS = "fiub"
 _IMPORTED = {"ecg": "echoingecg.ecg.process", "clip": "echoingecg.teacher.frames"}  # by kind: what decoders import
 _LATE = 0.9  # of the time limit: a decoder's clock starts before its word of that arrives
 _FAULTS = {"StoreError": StoreError, "RecipeError": RecipeError}
+# Settings of arithmetic, by how their names begin: with another kernel of OpenBLAS the last bits of a signal are others.
+_KEPT_PREFIXES = ("OPENBLAS_", "MKL_", "OMP_", "GOTO_", "NPY_", "BLIS_", "DNNL_", "ONEDNN_", "ATEN_", "KMP_")
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ", "LD_LIBRARY_PATH")
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _ROOT = Path(__file__).resolve().parents[2]
@@ -186,7 +188,8 @@ class _Origin:
 
     def __init__(self, kind: str) -> None:
         self._control, far = socket.socketpair()
-        kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+        names = (name for name in os.environ if name in _KEPT_VARIABLES or name.startswith(_KEPT_PREFIXES))
+        kept = {name: os.environ[name] for name in names}
         paths = [str(_ROOT), *(path or os.getcwd() for path in sys.path)]  # noqa: PTH109
         environment = kept | _ONE_THREAD | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
         with far:

@@ -19,7 +19,7 @@ from flows.request import find_recipe, shipped_recipes
 
 
 def test_shipped_recipes_come_back_from_yaml(tmp_path: Path) -> None:
-    assert set(shipped_recipes()) == {"demo", "findings", "paper", "smoke", "teacher"}
+    assert set(shipped_recipes()) == {"demo", "ecg_findings", "echonext", "findings", "paper", "smoke", "teacher"}
     for name in shipped_recipes():
         recipe = find_recipe(name, [])
         path = tmp_path / "recipe.yaml"

@@ -58,6 +58,23 @@ def test_rows_are_the_bytes_that_this_process_makes(tmp_path: Path) -> None:
     }
 
 
+def test_settings_of_arithmetic_reach_the_decoders(tmp_path: Path) -> None:
+    """In a run of its own, with another kernel of OpenBLAS, whose last bits differ from those of most processors."""
+    (file,) = ecgs(tmp_path, 1)
+    code = f"""
+from pathlib import Path
+from echoingecg.recipe import EcgSettings
+from tasks.ingest import blocks
+from tasks.ingest.supervised import Limits, SourceFile, ecg_block
+files = [SourceFile(Path({str(file.path)!r}), {file.content_hash!r}, {file.sha256!r})]
+ours, alone = ecg_block(EcgSettings(), Limits(120.0, 2048), files), blocks.ecg_block(EcgSettings(), files)
+assert ours.rows["signal"].tobytes() == alone.rows["signal"].tobytes()
+"""
+    for kernel in ("Nehalem", "Haswell"):
+        environment = {**os.environ, "OPENBLAS_CORETYPE": kernel, "PYTHONPATH": str(ROOT)}
+        subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
 def test_a_clip_is_the_bytes_that_this_process_makes(recording: Recording) -> None:
     file = source(recording("echo_dicom/go-dicom/I_000003.dcm"))
     ours = decode_clip(TeacherSettings(), 112, USUAL, file)
