@@ -35,7 +35,7 @@ _NUMERIC_KINDS = "fiub"
 _IMPORTED = {"ecg": "echoingecg.ecg.process", "clip": "echoingecg.teacher.frames"}  # by kind: what decoders import
 _LATE = 0.9  # of the time limit: a decoder's clock starts before its word of that arrives
 _FAULTS = {"StoreError": StoreError, "RecipeError": RecipeError}
-# Settings of arithmetic, by how their names begin: with another kernel of OpenBLAS the last bits of a signal are others.
+# Settings of arithmetic, by how their names begin: with another kernel of OpenBLAS a signal's last bits are others.
 _KEPT_PREFIXES = ("OPENBLAS_", "MKL_", "OMP_", "GOTO_", "NPY_", "BLIS_", "DNNL_", "ONEDNN_", "ATEN_", "KMP_")
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ", "LD_LIBRARY_PATH")
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
