@@ -13,6 +13,7 @@ import pyarrow as pa
 from data_contracts import catalog, conventions, quarantine, tables
 from data_contracts.quarantine import WITHDRAWN
 from echoingecg.catalog.layouts.base import ECG, ECHO
+from echoingecg.catalog.layouts.quoting import MALFORMED
 from echoingecg.catalog.layouts.times import TIME_RULE, first_events, hours_since, seconds
 from echoingecg.catalog.measurement_rows import Columns, MeasurementRows
 from echoingecg.catalog.measurements import build_table, usable_rows
@@ -70,9 +71,7 @@ def build_catalog(
     pseudonyms = Pseudonyms(key)
     refused = Refusals(pseudonyms)
     clinical = scan.layout.clinical_tables(scan.tables)
-    refused.add_rows(
-        (*scan.file_tables.malformed, *clinical.malformed), "more or fewer values than the header has columns"
-    )
+    refused.add_rows((*scan.file_tables.malformed, *clinical.malformed), MALFORMED)
     for (reason, detail), names in _by_cause(scan.file_tables.refused).items():
         refused.add_rows(names, detail, reason)
     refused.add_rows(clinical.unlinked, "no study names this report")

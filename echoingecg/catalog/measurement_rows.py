@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from echoingecg.catalog.layouts import base
+from echoingecg.catalog.layouts.quoting import MALFORMED
 from echoingecg.catalog.layouts.times import TIME_RULE, seconds
 from echoingecg.catalog.pseudonyms import NOBODY, Withdrawn
 from echoingecg.catalog.refusals import Refusals
@@ -90,7 +91,7 @@ class MeasurementRows:
         chosen, malformed = self.with_both_ends(names), list[str]()
         for batch in self.source.batches(malformed):
             yield self._columns(batch, chosen)
-        self.refused.add_rows(malformed, "more or fewer values than the header has columns")
+        self.refused.add_rows(malformed, MALFORMED)
 
     def with_both_ends(self, names: Iterable[str]) -> frozenset[str]:
         """Returns the names, with both ends of each range of which they name one."""

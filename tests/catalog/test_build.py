@@ -233,6 +233,15 @@ def test_notes_without_the_list_that_links_them(tmp_path: Path) -> None:
         tables_of(tmp_path)
 
 
+@pytest.mark.parametrize("make", [generic_export, mimic_export])
+def test_a_table_of_a_header_alone_is_empty(tmp_path: Path, make: Callable[..., Path]) -> None:
+    for path in sorted(make(tmp_path).rglob("*.csv")):
+        content = path.read_bytes()
+        path.write_bytes(content[: content.index(b"\n") + 1])
+        assert tables_of(tmp_path)["ecgs"].num_rows == (0 if path.name in ("ecgs.csv", "record_list.csv") else 3)
+        path.write_bytes(content)
+
+
 def test_a_table_that_changes_between_scan_and_build(tmp_path: Path) -> None:
     found = scan(generic_export(tmp_path), CatalogSettings(), KEY)
     append_row(tmp_path / "reports.csv", report_id="X")

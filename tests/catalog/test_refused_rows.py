@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from echoingecg.catalog.build import build_catalog
+from echoingecg.catalog.layouts.quoting import MALFORMED
 from echoingecg.catalog.layouts.times import seconds
 from echoingecg.catalog.pseudonyms import Pseudonyms, source_ids, source_numbers
 from echoingecg.catalog.refusals import Refusals
@@ -39,7 +40,7 @@ def test_a_row_is_named_by_its_number_in_the_file(tmp_path: Path, table: str) ->
     append = good.splitlines()[-1]
     path.write_text(path.read_text() + append + "\n")  # repeats an earlier row
     found = refusals(tmp_path)
-    assert found[f"{table}#{last + 1}"] == "more or fewer values than the header has columns"
+    assert found[f"{table}#{last + 1}"] == MALFORMED
     if not append.startswith("as far"):  # the last line of a report is not a row
         assert found[f"{table}#{last + 2}"] == "repeats an earlier row"
     path.write_text(good)

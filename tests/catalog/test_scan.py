@@ -257,7 +257,7 @@ def _empty(export: Path) -> None:
         (lambda export: (export / "ecgs.csv").write_bytes(b"\xff\xfe\x00\n"), "ecgs.csv: not a UTF-8"),
         (
             lambda export: (export / "ecgs.csv").write_bytes(b"patient_id,ecg_id,time,path\n\xff,1,2,3\n"),
-            "ecgs.csv: not a UTF-8",
+            "its lists name no file",
         ),
         (lambda export: shutil.rmtree(export), "no such folder"),
     ],

@@ -17,6 +17,7 @@ import pandas as pd
 from data_contracts.catalog import SEXES
 from data_contracts.conventions import Method
 from echoingecg.catalog.layouts import base
+from echoingecg.catalog.layouts.quoting import MALFORMED
 from echoingecg.catalog.layouts.tables import ExportTable, Tables
 from echoingecg.catalog.layouts.times import seconds
 from echoingecg.common import ExportError
@@ -125,7 +126,8 @@ def _echo_notes(tables: Tables) -> tuple[pd.DataFrame, list[str], tuple[str, ...
     unlinked = joined["study_id"].isna()
     joined["method"] = _ECHO
     # A note on two studies becomes two reports; each needs a row name of its own.
-    joined["row"] = joined["row"] + joined.groupby("row").cumcount().map(lambda count: f"/{count}" if count else "")
+    counts = joined.groupby("row").cumcount()
+    joined["row"] = joined["row"] + counts.map(lambda count: f"/{count}" if count else "").astype("str")
     reports = base.with_columns(
         joined[~unlinked], base.REPORT_COLUMNS,
         patient="subject_id", subject="study_id", report="note_id", time="charttime",
@@ -197,7 +199,7 @@ def _with_sex_and_age(
 def _people(table: ExportTable) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     """Returns `patient`, `sex`, `anchor_age`, `anchor_year` of the patients, and refused rows with a reason."""
     frame, malformed = table.read(("subject_id", "gender", "anchor_age", "anchor_year"))
-    refused = [(row, "more or fewer values than the header has columns") for row in malformed]
+    refused = [(row, MALFORMED) for row in malformed]
     age, year = (
         pd.to_numeric(frame[name], errors="coerce").astype("float64") for name in ("anchor_age", "anchor_year")
     )

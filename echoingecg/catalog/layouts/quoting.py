@@ -2,13 +2,14 @@
 
 A parser that trusts a missing quotation mark reads the following rows, of other patients, into one value. Here a record
 whose quotation marks do not fit is replaced by one of too many values, which the parser refuses by its number, and
-reading goes on at the next line.
+reading goes on at the next line. So is a record that is not UTF-8, for which the parser would give up the whole table.
 """
 
 import re
 from functools import cache
 from typing import NamedTuple, Protocol
 
+MALFORMED = "more or fewer values than the header has columns, a lone quotation mark, or not UTF-8"  # of a record
 _LINE = re.compile(rb"[^\r\n]*+(?:\r\n|\n|\r|\Z)")
 _QUOTED = re.compile(rb'"((?:[^"]++|"")*+)"')
 
@@ -57,7 +58,7 @@ class Source(Protocol):
 
 
 class StrictCsv:
-    """A readable stream of a CSV table without its badly quoted records. The first line, the header, is not judged.
+    """A readable stream of a CSV table without records that are badly quoted or not UTF-8. The header is not judged.
 
     Args:
         source: the table.
@@ -92,14 +93,18 @@ class StrictCsv:
             self._ready += text[:position]
         if b'"' in text or text.count(b"\r") != text.count(b"\r\n"):
             end = _end_of(self._patterns.records, text, position)
-            if not self._patterns.several_lines.search(text, max(position - 1, 0), end):
+            is_plain = not self._patterns.several_lines.search(text, max(position - 1, 0), end)
+            if is_plain and _is_utf8(text[position:end]):
                 self._ready += text[position:end]
                 position = end
             position = self._judge(text, position)
         else:  # most parts of most tables
             end = len(text) if self._ended else max(text.rfind(b"\n") + 1, position)
-            self._ready += text[position:end]
-            position = end
+            if _is_utf8(text[position:end]):
+                self._ready += text[position:end]
+                position = end
+            else:
+                position = self._judge(text, position)
         self._pending = text[position:]
 
     def _judge(self, text: bytes, position: int) -> int:
@@ -109,14 +114,15 @@ class StrictCsv:
             record = self._patterns.record.match(text, position) or (
                 self._patterns.last_record.match(text, position) if self._ended else None
             )
-            if record is not None and not self._holds_another(record[0]):
+            is_one = record is not None and not self._holds_another(record[0])
+            if record is not None and is_one and _is_utf8(record[0]):
                 position = record.end()
                 continue
             may_go_on = record is None and not self._ended and len(text) - position < self._most_bytes
             if may_go_on and self._patterns.unfinished.match(text, position):
                 break
             self._ready += text[start:position] + self._refused
-            start = position = _end_of(_LINE, text, position)
+            start = position = record.end() if record is not None and is_one else _end_of(_LINE, text, position)
         self._ready += text[start:position]
         return position
 
@@ -129,6 +135,13 @@ class StrictCsv:
         return any(
             line.count(self._separator) >= self._columns - 1 and self._patterns.time.search(line) for line in lines
         )
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        return text.isascii() or bool(text.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def _end_of(pattern: re.Pattern[bytes], text: bytes, position: int) -> int:

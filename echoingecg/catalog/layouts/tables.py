@@ -104,7 +104,7 @@ class ExportTable:
 
         Returns:
             A frame with these columns and `row`, the name of each row; and the names of rows with too many or too few
-            values, or with a lone quotation mark.
+            values, with a lone quotation mark, or that are not UTF-8.
 
         Raises:
             ExportError: a needed column is missing, the file is not UTF-8, or it changed since `find_tables`.

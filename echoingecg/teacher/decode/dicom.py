@@ -17,7 +17,7 @@ import cv2
 from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import read_file_meta_info
+from pydicom.filereader import _read_file_meta_info
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from echoingecg.common import Refusal, is_dicom, silence_libraries
@@ -168,7 +168,7 @@ def read_dicom_header(path: Path) -> DicomClip:
         if not is_dicom(file.read(_HEAD_BYTES)):
             raise Refusal("unknown_format", "no DICOM prefix")
         # A deflated file can unpack to a thousand times its size at once.
-        if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        if _read_file_meta_info(file).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
             raise Refusal("unsupported_pixels", "deflated transfer syntax")
         file.seek(0)
         dataset = dcmread(file, stop_before_pixels=True, specific_tags=list(_ATTRIBUTES))

@@ -12,12 +12,14 @@ from itertools import accumulate
 import cv2
 import numpy as np
 from pydicom import uid
+from pydicom.filereader import data_element_generator
 from pydicom.pixels import apply_color_lut
 
 from echoingecg.common import Refusal
 from echoingecg.teacher.decode import codecs, dicom
 
 _JPEG_2000_COLOURS = ("YBR_ICT", "YBR_RCT")
+_PIXEL_DATA, _GROUPS_BEHIND = 0x7FE00010, (0xFFFA, 0xFFFC)
 _ITEM_TAG = b"\xfe\xff\x00\xe0"
 _END_TAG = b"\xfe\xff\xdd\xe0"
 _ITEM_HEAD_BYTES = 8  # tag and length
@@ -148,7 +150,29 @@ def _plain_streams(file: dicom.WholeFile, clip: dicom.DicomClip, wanted: Sequenc
             f"{clip.pixels_length} bytes of pixels: "
             f"{clip.frames} frames in {clip.photometric} take {clip.frames * size}",
         )
+    with dicom.parsing("what follows the pixel data"):
+        _check_rest(file, clip.pixels_offset + clip.pixels_length, clip.transfer_syntax.is_implicit_VR)
     return (_read_parts(file, [(clip.pixels_offset + index * size, size)]) for index in wanted)
+
+
+def _check_rest(file: dicom.WholeFile, offset: int, is_implicit: bool) -> None:
+    """Refuses a file whose pixel data are not followed by elements up to its last byte, as where bytes were put in.
+
+    Behind the pixels stand private groups, signatures and padding alone (PS3.5 7.1, PS3.6).
+
+    Raises:
+        Refusal: `unreadable`.
+    """
+    file.seek(offset)
+    tag = _PIXEL_DATA
+    for element in data_element_generator(file, is_implicit, is_little_endian=True):
+        value = element.value
+        is_whole = element.tag > tag and (not isinstance(value, bytes) or len(value) == element.length)
+        if not is_whole or not (element.tag.is_private or element.tag.group in _GROUPS_BEHIND):
+            break
+        tag, offset = element.tag, file.tell()
+    if offset != file.size:
+        raise Refusal("unreadable", f"{file.size - offset} bytes behind the pixel data are no DICOM elements")
 
 
 def _encapsulated_streams(file: dicom.WholeFile, clip: dicom.DicomClip, wanted: Sequence[int]) -> Iterator[bytes]:

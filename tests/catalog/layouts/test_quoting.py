@@ -98,6 +98,17 @@ def test_by_hand(tmp_path: Path, texts: list[str], kept: set[int], refused: list
     assert all(name in ("P2",) or "\n" not in text for name, text in frame.items())
 
 
+@pytest.mark.parametrize("texts", [["One.", "Two\xff.", "Three."], ["One.", '"Two\xff.\nMore, of two."', "Three."]])
+def test_a_byte_that_is_no_text_costs_its_own_row(tmp_path: Path, texts: list[str]) -> None:
+    """Three values too many as well: Arrow, which reports such a row, would print a traceback."""
+    for more in ("", ",,,"):
+        content = (
+            ",".join(HEADER) + "\n" + "".join(row(at + 1, text + more * (at == 1)) for at, text in enumerate(texts))
+        )
+        frame, malformed = read(tmp_path, content.encode("latin-1"))
+        assert (frame, malformed) == ({"P1": "One.", "P3": "Three."}, ["reports.csv#3"])
+
+
 def test_carriage_returns_alone_end_rows(tmp_path: Path) -> None:
     content = (",".join(HEADER) + "\n" + row(1, "One.") + row(2, '"Two, too."')).replace("\n", "\r")
     assert read(tmp_path, content.encode()) == ({"P1": "One.", "P2": "Two, too."}, [])
