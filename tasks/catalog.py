@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from filelock import FileLock
 
 from data_contracts import catalog as contract
@@ -14,13 +13,13 @@ from data_contracts import conventions, quarantine
 from data_contracts.tables import TableContract
 from echoingecg import simulator
 from echoingecg.catalog import CODE_VERSION
-from echoingecg.common import Progress, StoreError, fingerprint, read_origin, replace_atomically
+from echoingecg.common import Progress, StoreError, fingerprint, read_origin
 from echoingecg.recipe import Recipe
 from tasks import known_exports, stage
 from tasks.base import progress
 from tasks.base.workspace import Workspace, writing_to
 from tasks.label_check import check_measurements
-from tasks.store import Artefact, Built, Inputs, Job, key_digest, private_folder
+from tasks.store import Artefact, Built, Inputs, Job, key_digest, private_folder, read_private, write_private
 
 _TIMED = (contract.ECGS, contract.ECHOES, contract.REPORTS, contract.MEASUREMENTS)
 
@@ -94,8 +93,7 @@ def _keep_hours(job: Job, tables: Mapping[str, pa.Table]) -> None:
         private_folder(folder.parent)
         private_folder(folder)
         for table in _TIMED:
-            with replace_atomically(folder / table.filename, 0o600) as beside:
-                pq.write_table(tables[table.name].select(["hours"]), beside)
+            write_private(folder / table.filename, tables[table.name].select(["hours"]))
 
 
 def hours_folder(workspace: Workspace, version: str) -> Path:
@@ -105,24 +103,25 @@ def hours_folder(workspace: Workspace, version: str) -> Path:
 
 def with_exact_hours(workspace: Workspace, listed: Artefact, table: pa.Table, name: str) -> pa.Table:
     """A catalog's table with exact hours where this workspace has them; as it is where it has not."""
-    path = hours_folder(workspace, listed.version) / f"{name}.parquet"
-    if not listed.manifest.recipe.get("interval_hours") or not path.exists():
+    if not listed.manifest.recipe.get("interval_hours"):
+        return table
+    if (exact := read_private(hours_folder(workspace, listed.version) / f"{name}.parquet")) is None:
         return table
     from echoingecg.catalog.build import with_hours
 
-    return with_hours(table, pq.read_table(path)["hours"])
+    return with_hours(table, exact["hours"])
 
 
 def read_exact(job: Job, listed: Artefact, table: TableContract) -> pa.Table:
     """A table of a catalog with exact hours: who is nearest, and who is within a window, must not follow the rounding.
 
-    Where another workspace has built the catalog, the hours are read from the export again.
+    Where another workspace has built the catalog, or the hours are damaged, they are read from the export again.
 
     Raises:
         StoreError: the export is not the one that the catalog was made from.
     """
     is_coarse = bool(listed.manifest.recipe.get("interval_hours"))
-    if is_coarse and not (hours_folder(job.workspace, listed.version) / table.filename).exists():
+    if is_coarse and read_private(hours_folder(job.workspace, listed.version) / table.filename) is None:
         from echoingecg.catalog.build import build_catalog
 
         if WORK.plan(job, {}).version != listed.version:

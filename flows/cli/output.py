@@ -130,13 +130,13 @@ def print_artefact(store: ArtefactStore, name: str) -> None:
 
 
 def _private_paths(store: ArtefactStore) -> dict[str, str]:
-    import pyarrow.parquet as pq
+    from tasks.store import read_private
 
     paths: dict[str, str] = {}
     private = store.workspace.private
     for index in sorted([*private.glob("sources-*.parquet"), *private.glob("rows-*.parquet")]):
-        table = pq.read_table(index, columns=["source_id", "path"])
-        paths |= dict(zip(table["source_id"].to_pylist(), table["path"].to_pylist(), strict=True))
+        if (table := read_private(index)) is not None:
+            paths |= dict(zip(table["source_id"].to_pylist(), table["path"].to_pylist(), strict=True))
     return paths
 
 

@@ -24,11 +24,11 @@ import pyarrow.parquet as pq
 from data_contracts import ecg, pairs, quarantine, tables
 from data_contracts.manifest import FILENAME, checked_file
 from echoingecg.catalog.pseudonyms import Pseudonyms
-from echoingecg.common import StoreError, UserError, replace_atomically, write_atomically
+from echoingecg.common import StoreError, UserError, write_atomically
 from tasks.base.workspace import Bucket, Workspace, is_s3, writing_to
 from tasks.operations.verify_and_collect import DELETING, LEFTOVERS
 from tasks.pools import pool as pools
-from tasks.store import Artefact, ArtefactStore, leases, seals
+from tasks.store import Artefact, ArtefactStore, leases, read_private, seals, write_private
 from tasks.store.job import add_withdrawn, key_digest, key_file, secret_key, withdrawn_patients
 
 OWNERS = tables.TableContract(
@@ -318,23 +318,17 @@ def _plan_private(store: ArtefactStore, plan: _Plan, holdings: _Holdings) -> Non
         if pruned.num_rows < table.num_rows:
             plan.add(
                 f"remove {table.num_rows - pruned.num_rows} of {table.num_rows} rows from private/{path.name}",
-                partial(_write, path, pruned),
+                partial(write_private, path, pruned),
             )
     place, others = _owners_file(store.workspace), holdings.others
     if holdings.catalogs or holdings.rows.num_rows:
-        plan.add("note in private/owners.parquet whose the other files are", lambda: _write(place, others))
+        plan.add("note in private/owners.parquet whose the other files are", lambda: write_private(place, others))
 
 
 def _read(path: Path) -> pa.Table:
-    try:
-        return pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as fault:
-        raise StoreError(f"{path}: damaged: delete it, or bring it back from a backup") from fault
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    with replace_atomically(path, 0o600) as beside:
-        pq.write_table(table, beside)
+    if (table := read_private(path)) is None:
+        raise StoreError(f"{path}: damaged: delete it, or bring it back from a backup")
+    return table
 
 
 def _owners_file(workspace: Workspace) -> Path:

@@ -17,7 +17,15 @@ from filelock import FileLock
 from data_contracts.conventions import STAGES, UPSTREAM, Stage
 from echoingecg.catalog.exports import SitedExport
 from echoingecg.catalog.pseudonyms import NOBODY, Withdrawn
-from echoingecg.common import StoreError, UserError, fingerprint, flush_names, replace_atomically, write_atomically
+from echoingecg.common import (
+    StoreError,
+    UserError,
+    fingerprint,
+    flush_names,
+    hash_files,
+    replace_atomically,
+    write_atomically,
+)
 from echoingecg.recipe import Recipe
 from tasks.base.workspace import Workspace, writing_to
 from tasks.store.artefacts import ArtefactStore
@@ -27,6 +35,7 @@ if TYPE_CHECKING:
 
 _KEY_BYTES = 32
 _CHECK = ".check"
+_DIGEST = ".sha256"  # of a private table
 _CHECKED_TEXT = b"echoingecg: the pseudonym key of this workspace"
 _MEND_KEY = (
     "bring it back from a backup. Without it the pseudonyms of this workspace cannot be made again; a new workspace "
@@ -109,8 +118,7 @@ class Job:
         """
         with writing_to(self.workspace.root):
             private_folder(self.refused_rows_file.parent)
-            with replace_atomically(self.refused_rows_file, 0o600) as beside:
-                pq.write_table(rows, beside)
+            write_private(self.refused_rows_file, rows)
 
     @cached_property
     def scan(self) -> "Scan":
@@ -118,14 +126,13 @@ class Job:
         from echoingecg.catalog.several import scan_exports  # keeps pandas out of `echoingecg --help`
         from tasks.base.progress import Reporter
 
-        previous = [_index(file) for file in self.index_files]
+        previous = [read_private(file) for file in self.index_files]
         settings, report = self.recipe.catalog, Reporter("catalog")
         result, indexes = scan_exports(self.exports, settings, self.key, previous, report, self.withdrawn)
         with writing_to(self.workspace.root):
             private_folder(self.workspace.private)
             for file, index in zip(self.index_files, indexes, strict=True):
-                with replace_atomically(file, 0o600) as beside:
-                    pq.write_table(index, beside)
+                write_private(file, index)
         return result
 
     def forget_scan(self) -> None:
@@ -142,7 +149,7 @@ class Job:
         """
         tables = []
         for export, file in zip(self.exports, self.index_files, strict=True):
-            if (index := _index(file)) is None:
+            if (index := read_private(file)) is None:
                 raise StoreError(f"export {export.folder} has no index in {self.workspace.root}: run the catalog stage")
             table = index.select(["source_id", "path", "content_hash"])
             if self.more:
@@ -266,11 +273,25 @@ def upstream_of(stage: Stage) -> frozenset[Stage]:
     return frozenset(direct).union(*(upstream_of(name) for name in direct))
 
 
-def _index(file: Path) -> pa.Table | None:
-    """A private index; None where there is none, or a damaged one: all files of the export are read again."""
+def write_private(path: Path, table: pa.Table) -> None:
+    """Writes a table of the workspace's private part, and beside it the SHA-256 of its bytes. Raises OSError."""
+    with replace_atomically(path, 0o600) as beside:
+        pq.write_table(table, beside)
+        digest = hash_files([beside])
+    write_atomically(path.with_suffix(_DIGEST), f"{digest}\n", 0o600)
+
+
+def read_private(path: Path) -> pa.Table | None:
+    """Reads a table of the workspace's private part; None where there is none, or a damaged one: it is made again.
+
+    Tables of earlier releases have no digest beside them.
+    """
+    digest = path.with_suffix(_DIGEST)
     try:
-        return pq.read_table(file)
-    except (OSError, pa.ArrowInvalid):
+        if digest.exists() and digest.read_bytes().strip() != hash_files([path]).encode():
+            return None
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException):
         return None
 
 

@@ -259,7 +259,8 @@ class Aliases:
     def local(self) -> dict[str, str]:
         """Alias -> artefact name, as this workspace last set them."""
         paths = sorted(self._folder.glob("[!.]*")) if self._folder.is_dir() else []
-        return {path.name: path.read_text(encoding="utf-8").strip() for path in paths}
+        texts = {path.name: path.read_text(encoding="utf-8", errors="replace") for path in paths}
+        return {name: " ".join(text.split()) for name, text in texts.items()}
 
     def target(self, name: str) -> str | None:
         """The artefact name that an alias stands for; None where there is no such alias."""

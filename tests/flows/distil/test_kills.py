@@ -105,7 +105,7 @@ def what_is_left(run: Run) -> list[str]:
     list(garbage_collect(run.job.store, delete=True))
     root = run.job.workspace.root
     names = (str(path.relative_to(root)) for path in root.rglob("*") if path.suffix != ".lock")
-    return sorted(re.sub(r"((?:sources|last)-)\w+|(pools/.*/)\w+$", r"\1\2*", name) for name in names)
+    return sorted(re.sub(r"((?:sources|last|rows)-)\w+|(pools/.*/)\w+$", r"\1\2*", name) for name in names)
 
 
 @pytest.mark.slow

@@ -14,12 +14,13 @@ import pytest
 
 import echoingecg
 from data_contracts import catalog, ecg, evaluation, pairs, student, teacher
-from data_contracts.conventions import UserError
+from data_contracts.conventions import Stage, UserError
 from data_contracts.evaluation import MODEL_CARD
-from data_contracts.manifest import DamagedError, checked_file
+from data_contracts.manifest import DamagedError, Manifest, checked_file
 from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
 from flows.cli.output import print_run
 from helpers.cases.command_line import call
+from helpers.cases.damage import damaged_once
 from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import Run, run_stages
 from tasks.evaluation import rebuild_report
@@ -94,6 +95,80 @@ def test_one_bit_in_a_manifest_is_refused(copied: Run) -> None:
                 checked_file(artefact.folder, next(iter(artefact.manifest.files)))
             undo()
         assert copied.job.store.get(str(artefact)) == artefact.__class__(artefact.folder, artefact.manifest)
+
+
+def is_the_same(text: bytes, manifest: Manifest) -> bool:
+    try:
+        return Manifest.from_json(text) == manifest
+    except ValueError:
+        return False
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.slow)])
+def test_damage_of_any_kind_to_any_file_is_refused(copied: Run, count: int) -> None:
+    """Bytes changed, put in, taken out or cut off, in manifests too; never another answer, never a traceback."""
+    files = [
+        (artefact, name) for artefact in copied.job.store.here() for name in ("manifest.json", *artefact.manifest.files)
+    ]
+    for number in range(count):
+        artefact, name = files[number % len(files)]
+        path = artefact.folder / name
+        content = path.read_bytes()
+        spoilt, _ = damaged_once(content, np.random.default_rng((22, number)))
+        if spoilt == content or name in UNREAD:
+            continue
+        if (is_manifest := name == "manifest.json") and is_the_same(spoilt, artefact.manifest):
+            continue  # a blank more or less
+        path.write_bytes(spoilt)
+        with pytest.raises(UserError) as fault:
+            copied.job.store.get(str(artefact)) if is_manifest else read(copied, artefact, name)
+        assert "\n" not in str(fault.value)
+        assert f"delete {artefact.folder} and run again" in str(fault.value), (name, number)
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("count", [6, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("pattern", "stages", "again"),
+    [
+        ("hours/*/ecgs.parquet", ("catalog", "ecg", "teacher", "pairs"), "pairs"),
+        ("hours/*/echoes.parquet", ("catalog", "ecg", "teacher", "pairs"), "pairs"),
+        ("sources-*.parquet", ("catalog", "ecg"), "catalog"),
+        ("rows-*.parquet", ("catalog",), "catalog"),
+    ],
+)
+def test_a_damaged_private_table_is_made_again(
+    copied: Run, pattern: str, stages: tuple[Stage, ...], again: str, count: int
+) -> None:
+    """Times of another hour would make other pairs, a wrong hash of a file another row; Parquet notices neither."""
+    root, recipe = copied.job.workspace.root, copied.job.recipe
+    job = make_job(recipe, str(copied.job.export), str(root), start_from=again)
+    sound = run_stages(job, *stages).content
+    for number in range(count):
+        (path,) = (root / "private").glob(pattern)
+        spoilt, _ = damaged_once(path.read_bytes(), np.random.default_rng((7, number)))
+        path.write_bytes(spoilt)
+        assert (
+            run_stages(make_job(recipe, str(copied.job.export), str(root), start_from=again), *stages).content == sound
+        )
+
+
+def outcome_of(work: Callable[[], str]) -> str:
+    try:
+        return work()
+    except UserError as fault:
+        return str(fault)
+
+
+def test_a_damaged_alias_is_one_line(copied: Run) -> None:
+    store = copied.job.store
+    store.set_alias("best", copied.artefacts["student"])
+    path = copied.job.workspace.artefacts / "aliases/best"
+    content = path.read_bytes()
+    for number in range(60):
+        path.write_bytes(damaged_once(content, np.random.default_rng((8, number)))[0])
+        named = outcome_of(lambda: str(store.get("best")))
+        assert named == str(copied.artefacts["student"]) or len(named.splitlines()) == 1, number
 
 
 def test_a_file_is_hashed_once_in_a_process_and_again_when_it_changes(
