@@ -17,6 +17,7 @@ import pytest
 
 from echoingecg.recipe import TeacherSettings
 from echoingecg.simulator.export import simulate
+from echoingecg.teacher.frames import read_clip
 from echoingecg.teacher.pictures import contact_sheet
 from flows.request import find_recipe
 from helpers.privacy.personal_export import (
@@ -25,6 +26,7 @@ from helpers.privacy.personal_export import (
     FORMATS,
     GIVEN,
     PATIENT,
+    PRINTED,
     REPORT,
     STUDY,
     SURNAME,
@@ -33,7 +35,7 @@ from helpers.privacy.personal_export import (
     printed,
     write_export,
 )  # fmt: skip
-from helpers.privacy.searching import Words, as_numbers, contents, likeness, numbers, pictures
+from helpers.privacy.searching import NEEDS_OCR, Words, as_numbers, contents, is_legible, likeness, numbers, pictures
 
 WORDS = (SURNAME, GIVEN, WARD, TELEPHONE, *BIRTHS, PATIENT, STUDY, ECG, REPORT)
 SETTINGS = ('catalog.public_key=""', *(f"{one}.max_refused_share=0.9" for one in ("catalog", "ecg", "teacher")))
@@ -125,6 +127,23 @@ def test_no_picture_shows_the_burned_in_line(run: Finished) -> None:
     assert any("contact" in name for name in shown)
     assert any("prefect.db" in name for name in shown)
     assert {name: like for name, one in shown.items() if (like := likeness(one, LINES)) > ALIKE} == {}
+
+
+@NEEDS_OCR
+@pytest.mark.slow
+def test_no_picture_lets_a_program_read_the_name_on_the_heart(run: Finished) -> None:
+    shown = {one.tobytes(): (name, one) for root in (run.workspace, run.prefect) for name, one in pictures(root)}
+    assert len(shown) > 10
+    assert [name for name, one in shown.values() if is_legible(PRINTED, one)] == []
+
+
+@NEEDS_OCR
+@pytest.mark.slow
+def test_a_program_reads_the_name_where_the_print_is_not_taken_out(run: Finished) -> None:
+    """What the teacher sees, which nobody is shown."""
+    clips = [next(run.export.rglob(f"*_000{number}.dcm")) for number in (1, 2)]
+    frames = [read_clip(clip, TeacherSettings(), 120) for clip in clips]
+    assert all(is_legible(PRINTED, clip.min(axis=0).min(axis=-1)) for clip in frames)
 
 
 @pytest.mark.slow

@@ -12,6 +12,8 @@ from echoingecg.teacher.frames import frame_indices, read_clip
 from echoingecg.teacher.pictures import contact_sheet, draw_embedding_map, masked_contact_sheet, without_print
 from helpers.echo.screens import printed_on, simulated
 from helpers.echo.ultrasound_files import PACKAGED, WriteClip
+from helpers.privacy.personal_export import PRINTED, write_on_heart
+from helpers.privacy.searching import NEEDS_OCR, is_legible
 
 
 def pixels(png: bytes | None) -> np.ndarray:
@@ -83,6 +85,20 @@ def test_little_of_a_real_heart_is_taken_for_print() -> None:
     body = seen.any(axis=(0, 3))
     changed = (without_print(seen, False) != seen).any(axis=(0, 3))
     assert (changed & body).sum() < 0.05 * body.sum()
+
+
+@NEEDS_OCR
+@pytest.mark.parametrize("seed", [16, 17, 18])
+def test_a_program_that_reads_print_finds_none(seed: int) -> None:
+    frames, _ = simulated("apical", seed)
+    named = np.stack([cv2.resize(frame, (120, 120), interpolation=cv2.INTER_AREA) for frame in frames])
+    for frame in named:
+        write_on_heart(frame)
+    assert is_legible(PRINTED, named.min(axis=0).min(axis=-1))
+    for coarse in (False, True):
+        kept = without_print(named.copy(), coarse)
+        assert not is_legible(PRINTED, kept.min(axis=0).min(axis=-1))
+        assert not is_legible(PRINTED, kept[0].max(axis=-1))
 
 
 @pytest.mark.parametrize("name", ["MRS DOE", "12/03/1961"])

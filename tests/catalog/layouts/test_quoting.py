@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from echoingecg.catalog.layouts.quoting import StrictCsv
 from echoingecg.catalog.layouts.tables import find_tables
+from helpers.cases.hospital import tables_of
+from helpers.paths import CASES
 
 HEADER = ["patient_id", "report_id", "time", "text"]
 TEXT = st.text(alphabet='ab",\n é', max_size=30)
@@ -107,6 +109,18 @@ def test_a_byte_that_is_no_text_costs_its_own_row(tmp_path: Path, texts: list[st
         )
         frame, malformed = read(tmp_path, content.encode("latin-1"))
         assert (frame, malformed) == ({"P1": "One.", "P3": "Three."}, ["reports.csv#3"])
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="needs '../shared/cases'")
+def test_the_cases_of_a_lone_mark_and_of_a_date_without_sense() -> None:
+    tables = tables_of(CASES / "safe/csv_quote/export")
+    assert (tables["ecgs"].num_rows, tables["quarantine"].num_rows) == (6, 1)
+    assert sorted(tables["reports"]["text"].to_pylist()) == [
+        "Atrial fibrillation. Call 555-0199.", "Left bundle branch block.", "Sinus bradycardia.", "Sinus rhythm.",
+        "Sinus rhythm.",
+    ]  # fmt: skip
+    tables = tables_of(CASES / "safe/csv_dates")
+    assert (tables["ecgs"].num_rows, tables["quarantine"]["reason"].to_pylist()) == (1, ["bad_row"])
 
 
 def test_carriage_returns_alone_end_rows(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """Looks for words in everything that a run leaves behind, however it is packed."""
 
 import base64
+import os
 import re
+import shutil
 import sqlite3
+import subprocess
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +15,7 @@ import icechunk
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import zarr
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -104,6 +108,30 @@ def pictures(root: Path) -> Iterator[tuple[str, np.ndarray]]:
             picture = cv2.imdecode(np.frombuffer(one, np.uint8), cv2.IMREAD_GRAYSCALE)
             if picture is not None:  # in a database's bytes it lies in pieces; its rows have it whole
                 yield name, picture
+
+
+NEEDS_OCR = pytest.mark.skipif(
+    shutil.which("tesseract") is None, reason="needs tesseract: apt-get install tesseract-ocr"
+)
+_FRAGMENT, _ENLARGED, _LIMITS = 5, 4, (120, 170, 210)  # letters in a row; times; grey levels of print
+
+
+def is_legible(word: str, picture: np.ndarray) -> bool:
+    """Whether Tesseract reads five letters of a word in a row, as it is or in what is bright; uint8 (height, width)."""
+    views = [picture, *(np.where(picture > limit, 0, 255).astype(np.uint8) for limit in _LIMITS)]
+    fragments = {word[at : at + _FRAGMENT].lower() for at in range(len(word) - _FRAGMENT + 1)}
+    for view in views:
+        large = cv2.resize(view, None, fx=_ENLARGED, fy=_ENLARGED, interpolation=cv2.INTER_CUBIC)
+        for layout in ("6", "11"):  # a block of text, and scattered text
+            call = ["tesseract", "-", "-", "--psm", layout]
+            png = cv2.imencode(".png", large)[1].tobytes()
+            done = subprocess.run(
+                call, input=png, capture_output=True, check=True, env=os.environ | {"OMP_THREAD_LIMIT": "1"}
+            )
+            text = "".join(letter for letter in done.stdout.decode().lower() if letter.isalpha())
+            if any(fragment in text for fragment in fragments):
+                return True
+    return False
 
 
 def likeness(picture: np.ndarray, lines: Iterable[np.ndarray]) -> float:
