@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 WORKSPACE ?= workspace
 TORCH := torch==2.14.1 torchvision==0.29.1
 SBOM := cyclonedx-bom==7.5.0
+UV := uv==0.13.9
 
 .PHONY: demo test test-docs test-all lint bench teacher pictures bench-science bench-stress stack stack-down flow tutorial docs sbom lock clean
 
@@ -94,12 +95,16 @@ sbom: $(VENV)/.demo
 	build/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
 		--output-file build/sbom.json $(BIN)/python
 
-# Renews constraints.txt from the ranges, in an environment of its own.
+# Renews constraints.txt from the ranges, in an environment of its own, and the hashes of what an installation needs.
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet $(TORCH) '.[all,test,ui,docs]'
 	(echo '# Every version of a tested environment. Renew with: make lock'; \
 		build/lock/bin/pip freeze --exclude echoingecg --exclude pip --exclude setuptools) > constraints.txt
+	build/lock/bin/pip install --quiet $(UV)
+	(head -1 requirements.hashes.txt; build/lock/bin/uv pip compile pyproject.toml --extra all --quiet \
+		--constraint constraints.txt --generate-hashes --universal --python-version 3.11 --no-annotate --no-header) \
+		> build/lock/hashes && mv build/lock/hashes requirements.hashes.txt
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Licences of everything that an installation brings: of known families, or named with its duty in NOTICE.
+"""Licences of everything that an installation brings: of known families, or named with its duty in NOTICE; and hashes.
 
 The closure starts at pyproject.toml and follows the metadata of what is installed here.
 """
@@ -110,6 +110,22 @@ def test_the_silent_ones_say_it_in_their_wheel() -> None:
     for name, licence in SILENT.items():
         files = [one for one in distribution(name).files or [] if "LICENSE" in one.name.upper()]
         assert any(licence in one.read_text(encoding="utf-8") for one in files), name
+
+
+def test_every_dependency_has_its_version_and_hashes_in_the_lock_files() -> None:
+    """`pip install --require-hashes` fails on a package that is not there, and on a file of another hash."""
+    pinned = dict(
+        re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    pinned = {name_of(name): version for name, version in pinned.items()}
+    entry = re.compile(
+        r"^([\w.-]+)(?:\[[\w,]+\])?==(\S+)[^\\\n]*((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", re.MULTILINE
+    )
+    entries = entry.findall((ROOT / "requirements.hashes.txt").read_text(encoding="utf-8"))
+    hashed = {name_of(name): version for name, version, _ in entries}
+    assert len(hashed) == len(entries) > 150
+    assert {name: version for name, version in hashed.items() if pinned.get(name, version) != version} == {}
+    assert set(closure()) - set(hashed) - {"setuptools"} == set()
 
 
 @pytest.mark.parametrize(

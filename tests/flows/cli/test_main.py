@@ -1,6 +1,7 @@
 """The command line as a person types it, in processes of its own."""
 
 import json
+import resource
 import tarfile
 import time
 from importlib.metadata import version
@@ -155,9 +156,14 @@ def test_the_whole_dag_with_its_own_server(tmp_path: Path) -> None:
     report = Path(first.stdout.splitlines()[-1])
     assert report.name == "report.html"
     assert report.is_file()
-    start = time.perf_counter()
+    start, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     second = call(*arguments, home=tmp_path / "prefect")
-    assert time.perf_counter() - start < 30  # 9 s on an idle machine; the goal is 15
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+    assert (
+        processor < 12
+    )  # s, the server's own 3 s included: it starts beside the command, so under 10 s pass when idle
+    assert time.perf_counter() - start < 30
     assert second.stderr.count("Cached(") >= 6
     assert second.stdout.splitlines()[-1] == str(report)
     only = call(*arguments, "--only", "evaluation", "--set", "student.seed=9", home=tmp_path / "prefect")
