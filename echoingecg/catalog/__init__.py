@@ -3,4 +3,4 @@
 Folders, uppermost first: layouts.
 """
 
-CODE_VERSION = 6  # raise when the same export and key give other tables
+CODE_VERSION = 7  # raise when the same export and key give other tables
