@@ -155,7 +155,7 @@ def garbage_collect(store: ArtefactStore, delete: bool, force: bool = False) -> 
         _remove(root, path, delete)
         yield f"{verb} {name}"
     listed = {made.version for made in store.here("catalog")}
-    hours = [path for path in root.glob("private/hours/*/") if path.name not in listed and path.stat().st_mtime < old]
+    hours = [path for path in root.glob("private/hours/*/") if path.name not in listed and _is_older(path, old)]
     for path in [*_leftovers(store.workspace, old), *hours]:
         _remove(root, path, delete)
         yield f"{verb} {path.relative_to(root)}"
@@ -194,9 +194,16 @@ def _surplus(store: ArtefactStore, before: float | None, delete: bool) -> list[t
 
 
 def _remove(root: Path, path: Path, delete: bool) -> None:
-    if delete:
-        with writing_to(root):
+    while delete and path.exists():
+        with writing_to(root), suppress(FileNotFoundError):  # another collector is at it, too
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _is_older(path: Path, before: float) -> bool:
+    try:
+        return path.stat().st_mtime < before
+    except FileNotFoundError:  # another collector was quicker
+        return False
 
 
 def garbage_collect_shared(store: ArtefactStore, delete: bool) -> Iterator[str]:
@@ -245,7 +252,7 @@ def _leftovers(workspace: Workspace, before: float) -> list[Path]:
     """What killed runs have left, older than a time, and not of a version or an export that somebody is making."""
     busy = set(_held(workspace))
     paths = (path for pattern in LEFTOVERS for path in workspace.root.glob(pattern))
-    return sorted(path for path in paths if path.stat().st_mtime < before and not busy & _makers(path))
+    return sorted(path for path in paths if _is_older(path, before) and not busy & _makers(path))
 
 
 def _makers(path: Path) -> set[str]:
