@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,20 @@ def test_leftovers_go_once_they_are_a_day_old(store: ArtefactStore, seconds: flo
     assert len(listed) == len(LEFT) - len(left)
     assert [line.replace("deleted", "would delete") for line in garbage_collect(store, delete=True)] == listed
     assert {str(path.relative_to(root)) for path in files(root)} == left | set(KEPT)
+
+
+def test_two_collectors_at_once_remove_everything_and_neither_fails(store: ArtefactStore) -> None:
+    root = store.workspace.root
+    for number in range(40):
+        folder = root / f"artefacts/ecg/.building-{number:016x}-{number}"
+        folder.mkdir(parents=True)
+        for file in range(40):
+            (folder / str(file)).touch()
+    age(root, A_DAY)
+    with ThreadPoolExecutor(4) as threads:
+        lists = list(threads.map(lambda _: list(garbage_collect(ArtefactStore(store.workspace), True)), range(4)))
+    assert len({line for lines in lists for line in lines}) == 40
+    assert list(files(root)) == []
 
 
 def test_chunks_of_a_killed_commit_go_and_every_commit_stays(store: ArtefactStore, workspace: Workspace) -> None:
