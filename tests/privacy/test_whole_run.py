@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from echoingecg.common import hash_files
+from echoingecg.ecg.decode import source_files
 from echoingecg.recipe import TeacherSettings
 from echoingecg.simulator.export import simulate
 from echoingecg.teacher.frames import read_clip
@@ -111,6 +113,19 @@ def test_every_format_was_read_and_every_fault_refused(run: Finished) -> None:
     assert tables["catalog/subgroups.parquet"].num_rows >= 20
     log_lines = [line for line in run.log.splitlines() if "refused" in line]
     assert len(log_lines) > 5
+
+
+@pytest.mark.slow
+def test_nobody_finds_a_source_file_by_its_hash(run: Finished) -> None:
+    """SHA-256 of each file, and of a record's files together, as text and as bytes."""
+    files = [path for path in run.export.rglob("*") if path.is_file()]
+    hashes = {hash_files([path]) for path in files}
+    hashes |= {hash_files(source_files(path)) for path in files if path.suffix == ".hea" and "spoilt" not in path.parts}
+    assert len(hashes) > 60
+    starts = {digest[:16].encode() for digest in hashes} | {bytes.fromhex(digest)[:8] for digest in hashes}
+    assert [name for name, data in left_behind(run) if any(start in data for start in starts)] == []
+    private = b"".join(data for _, data in contents(run.workspace / "private"))
+    assert sum(digest.encode() in private for digest in hashes) > 30, "the search finds them where they are"
 
 
 @pytest.mark.slow

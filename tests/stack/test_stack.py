@@ -117,7 +117,7 @@ def test_the_smoke_recipe_runs_on_a_worker_decodes_on_dask_and_keeps_its_pools_o
     with Client(stack.client["ECHOINGECG_DASK"]) as dask:
         done = dask.run_on_scheduler(lambda dask_scheduler: [*dask_scheduler.task_prefixes])
         assert len(dask.scheduler_info()["workers"]) == 2
-    assert {"process_block", "decode"} <= {*done}
+    assert {"ecg_block", "decode_clip"} <= {*done}
 
 
 def test_nothing_listens_beyond_loopback(stack: Stack) -> None:

@@ -30,6 +30,8 @@ _START_OF_SCAN = b"\xff\xda"
 _SEQUENTIAL, _LOSSLESS = (0xC0, 0xC1), (0xC3,)  # markers of a frame: Huffman, in one pass (ISO/IEC 10918-1, table B.1)
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _RGB_MARKER = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0"  # Adobe's, with transform 0: no YCbCr (ISO/IEC 10918-6, 6.5.3)
+_HUFFMAN_TABLES = 0xC4
+_HOLE = bytes(64)  # in coded data; the real clips at hand have up to 4 zero bytes in a row
 _START_OF_IMAGE = b"\xff\xd8\xff"  # with the first byte of a marker
 _NO_MARKER = "three components without a colour marker"
 _JPEG_COLOURS = {
@@ -42,7 +44,8 @@ _JPEG_COLOURS = {
 
 def _jpeg(stream: bytes, clip: DicomClip) -> np.ndarray:
     scan = stream.find(_START_OF_SCAN) + len(_START_OF_SCAN)
-    size, components, colours, process = _jpeg_header(stream[: scan + int.from_bytes(stream[scan : scan + 2])])
+    header = stream[: scan + int.from_bytes(stream[scan : scan + 2])]
+    size, components, colours, process = _jpeg_header(header)
     _check_end(stream)
     _check_header(clip, size, components)
     if _holds_another(stream, scan):
@@ -51,6 +54,8 @@ def _jpeg(stream: bytes, clip: DicomClip) -> np.ndarray:
         raise Refusal(
             "unsupported_pixels", f"a JPEG stream of process {process:#x}, not {clip.transfer_syntax.keyword}"
         )
+    if _HOLE in stream[scan:].rstrip(b"\0") and any(_codes_of_zeros(header)):
+        raise Refusal("unreadable", f"{len(_HOLE)} zero bytes or more within the coded data, which no picture gives")
     if stream.count(_START_OF_SCAN, scan) >= components:
         raise Refusal("unreadable", f"more scans than the {components} components of the JPEG stream")
     if colours not in _JPEG_COLOURS.get(clip.photometric, ()):
@@ -88,6 +93,22 @@ def _jpeg_process(header: bytes) -> int:
             processes.append(header[marker + 1])
         marker += 1 if header[marker + 1] == 0xFF else 2 + int.from_bytes(header[marker + 2 : marker + 4])
     return processes[0] if len(processes) == 1 else 0
+
+
+def _codes_of_zeros(header: bytes) -> list[int]:
+    """Reads what zero bits mean in each Huffman table: its first symbol (ISO/IEC 10918-1, annex C).
+
+    If that is 0 in all of them, no difference and end of block, zeros are a flat area; otherwise a pattern without end.
+    """
+    marker, symbols = 2, []
+    while marker + 4 <= len(header):
+        end = marker + 2 + int.from_bytes(header[marker + 2 : marker + 4])
+        table = marker + 4 if header[marker + 1] == _HUFFMAN_TABLES else end
+        while table + 17 < min(end, len(header)):  # class and number, 16 counts by length, then the symbols
+            symbols.append(header[table + 17])
+            table += 17 + sum(header[table + 1 : table + 17])
+        marker = marker + 1 if header[marker + 1] == 0xFF else end
+    return symbols
 
 
 def _jpeg_colours(image: JpegImageFile) -> str:

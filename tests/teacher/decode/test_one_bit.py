@@ -18,6 +18,7 @@ from helpers.echo.ultrasound_files import WriteClip, jpeg, video
 from helpers.paths import Recording
 
 ECHOES = ("go-dicom/I_000003.dcm", "go-dicom/I_000027.dcm", "pydicom/color3d_jpeg_baseline.dcm")
+HOLE_BYTES = 512
 LEAST_REFUSED_SHARE = 0.15  # of single bits; 25 % in docs/echo_formats.md, from 1,000
 
 
@@ -49,6 +50,37 @@ def test_a_bit_is_refused_where_the_codec_warns(
             assert not warned
             np.testing.assert_array_equal(frames[0], next(decode_frames(clip, [number - 1])))
     assert refused >= LEAST_REFUSED_SHARE * flips
+
+
+@pytest.mark.parametrize("holes", [15, pytest.param(60, marks=pytest.mark.slow)])
+def test_a_hole_in_a_frame_is_refused(holes: int, recording: Recording, tmp_path: Path) -> None:
+    """A lost sector of a disk, as zeros; the frame before it is read."""
+    random = np.random.default_rng(23)
+    for trial in range(holes):
+        source = recording(f"echo_dicom/{ECHOES[trial % len(ECHOES)]}")
+        clip = read_header(source)
+        number = int(random.integers(1, clip.frames))
+        with dicom.WholeFile(source) as file:
+            ((offset, length),) = pixels._locate_frames(file, clip)[number]
+        content = bytearray(source.read_bytes())
+        place = int(random.integers(content.index(b"\xff\xda", offset) + 14, offset + length - HOLE_BYTES - 2))
+        content[place : place + HOLE_BYTES] = bytes(HOLE_BYTES)
+        (damaged := tmp_path / "clip.dcm").write_bytes(content)
+        holed = read_header(damaged)
+        with pytest.raises(Refusal, match=rf"unreadable: .*\(frame {number}\)"):
+            list(decode_frames(holed, [number]))
+        assert len(list(decode_frames(holed, [number - 1]))) == 1
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+def test_a_black_picture_is_no_hole(write_clip: WriteClip, optimize: bool) -> None:
+    """With tables of its own, a flat area is a run of zero bits: 64 zero bytes in a row."""
+    black = np.zeros((480, 640, 3), np.uint8)
+    black[200:240, 300:340] = 200
+    stream = jpeg(black, quality=90, subsampling=0, optimize=optimize)
+    assert (bytes(64) in stream) is optimize
+    clip = read_header(write_clip([stream] * 2, Rows=480, Columns=640, PhotometricInterpretation="YBR_FULL"))
+    assert len(list(decode_frames(clip, range(2)))) == 2
 
 
 def test_the_frame_is_named(case: Recording) -> None:
