@@ -49,23 +49,29 @@ def read(name: str, path: Path) -> tuple[np.ndarray, float]:
     return arrange(found), found.sampling_frequency
 
 
-def is_explained(original: tuple[np.ndarray, float], found: tuple[np.ndarray, float], touched: int) -> bool:
-    """Whether the change is none, confined to what was touched, or carries a finding or a refusal."""
+def explanation(original: tuple[np.ndarray, float], found: tuple[np.ndarray, float], touched: int) -> str:
+    """Whether the change is none, confined to what was touched, or carries a finding or a refusal; else empty."""
     if found[0].shape == original[0].shape and found[1] == original[1]:
         is_same = np.isclose(found[0], original[0], rtol=0, atol=MICROVOLT, equal_nan=True)
-        if np.count_nonzero(~is_same) <= touched + 1 or np.count_nonzero(~is_same.all(axis=1)) <= 1:
-            return True
+        if is_same.all():
+            return "as it was"
+        if np.count_nonzero(~is_same) <= touched + 1:
+            return "the samples that are hit"
+        if np.count_nonzero(~is_same.all(axis=1)) <= 1:
+            return "the lead that is hit"
     try:
         window = best_window(*found, SETTINGS)
     except Refusal:
-        return True
-    return bool(window.findings or window.quality.any())
+        return "refused as a signal"
+    return "read with a finding" if window.findings or window.quality.any() else ""
 
 
 @pytest.mark.parametrize(
     ("count", "seed"), [(280, 1), *[pytest.param(1000, seed, marks=pytest.mark.slow) for seed in range(10, 15)]]
 )
-def test_damage_is_read_refused_or_told(tmp_path: Path, recording: Recording, count: int, seed: int) -> None:
+def test_damage_is_read_refused_or_told(
+    tmp_path: Path, recording: Recording, count: int, seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     files = written(tmp_path, recording)
     originals = {name: read(name, path) for name, path in files.items()}
     outcomes: Counter[str] = Counter()
@@ -89,8 +95,12 @@ def test_damage_is_read_refused_or_told(tmp_path: Path, recording: Recording, co
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
             part.write_bytes(whole)
-        outcomes["refused" if found is None else "read"] += 1
-        assert found is None or is_explained(originals[name], found, touched), (name, seed, number)
+        outcome = "refused" if found is None else explanation(originals[name], found, touched)
+        outcomes[outcome] += 1
+        assert outcome, (name, seed, number)
         assert peak < MOST_MEMORY * size + FREE_MEMORY, (name, seed, number)
         assert monotonic() - start < MOST_SECONDS, (name, seed, number)
-    assert set(outcomes) == {"read", "refused"}
+    assert set(outcomes) >= {"as it was", "refused"}
+    if count > 500:
+        with capsys.disabled():
+            print(f"\n{dict(outcomes)}", end="")  # noqa: T201 - a run of minutes
