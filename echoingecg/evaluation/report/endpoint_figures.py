@@ -38,7 +38,7 @@ def roc(scores: EndpointScores, groups: Groups) -> Figure:
         name = f"{wording.protocol_name(protocol)}, AUROC {auroc.value:.2f}" + (f" ({interval})" if interval else "")
         # The first curves are wider, so that curves on top of each other stay visible.
         line = style.PROTOCOL_LINES[protocol]
-        axes.plot(false_positive, sensitivity, color=colour, linestyle=line, linewidth=4 - index, label=name)
+        axes.plot(false_positive, sensitivity, color=colour, linestyle=line, linewidth=4 - 0.7 * index, label=name)
         called = scores.decision[protocol] == 1
         axes.plot(
             called[label == 0].mean(),
@@ -235,7 +235,7 @@ def risk_coverage(endpoint: str, table: pa.Table) -> Figure:
                 [row["risk"] for row in points],
                 color=colour,
                 linestyle=line,
-                linewidth=4 - index,  # the first curves are wider, so that curves on top of each other stay visible
+                linewidth=4 - 0.7 * index,  # wider at first, so that curves on top of each other stay visible
                 label=label,
             )
     axes.set(xlim=(0, 1), ylim=(0, None), ylabel="Error rate among those kept")
