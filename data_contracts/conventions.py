@@ -51,7 +51,9 @@ SAMPLES = 1000  # 10 s at 100 Hz
 SIGNAL_UNIT = "mV"
 
 # Quality findings on one lead and on a whole recording (docs/ecg_quality.md).
-LeadFinding = Literal["flat", "clipped", "nan", "baseline", "amplitude", "disconnected", "mains", "flat_seconds"]
+LeadFinding = Literal[
+    "flat", "clipped", "nan", "baseline", "amplitude", "disconnected", "mains", "flat_seconds", "gain"
+]
 RecordFinding = Literal[
     "short",
     "no_qrs",
@@ -61,6 +63,7 @@ RecordFinding = Literal[
     "calibration_pulse",
     "chest_leads",
     "limb_electrodes",
+    "heart_rate",
 ]
 
 # What a finding does to its ECG, the mildest first: nothing; not used for training; not used for training and referred

@@ -186,13 +186,15 @@ def pages_of(workspace: Workspace, artefact: Artefact, record_ids: Sequence[str]
         raise StoreError(f"{artefact} holds no record '{missing[0]}': was it made again?")
     assert artefact.manifest.run.pool is not None
     group = pools.Pool.read(workspace, artefact.manifest.run.pool)
-    signal, quality, findings = (
-        pools.array_of(group, array) for array in (contract.SIGNAL, contract.QUALITY, contract.FINDINGS)
-    )
+    of_findings = contract.findings_contracts(artefact.manifest.contract_version)
+    signal, quality, findings = (pools.array_of(group, array) for array in (contract.SIGNAL, *of_findings))
     settings = EcgSettings.of_artefact(artefact.manifest.recipe)
     return [
         filtered_page(
-            pools.read_rows(signal, row), pools.read_rows(quality, row), int(pools.read_rows(findings, row)), settings
+            pools.read_rows(signal, row),
+            pools.read_rows(quality, row).astype(np.uint16),  # an earlier contract has eight bits
+            int(pools.read_rows(findings, row)),
+            settings,
         )
         for row in pools.rows_in_pool(group, [key[name] for name in record_ids])
     ]

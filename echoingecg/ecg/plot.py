@@ -75,7 +75,7 @@ def pages_of_file(path: Path, settings: EcgSettings, stated: Stated = NOTHING_ST
     """
     recording = decode(path, stated.unit, stated.sampling_frequency, stated.leads)
     stored, rate = arrange(recording), recording.sampling_frequency
-    window = process.best_window(stored, rate, settings)
+    window = process.best_window(stored, rate, settings, recording.heart_rate)
     raw = stored[:, window.start : window.start + int(np.ceil(SAMPLES / SAMPLING_FREQUENCY * rate))]
     source = f"{recording.format}, {rate:g} Hz, {stored.shape[1] / rate:.1f} s"
     source += f", from {window.start / rate:g} s" if window.start else ""
@@ -93,7 +93,7 @@ def filtered_page(
 
     Args:
         signal: float32 (12, 1000), mV at 100 Hz.
-        quality: uint8 (12,), bit mask of QUALITY_FLAGS.
+        quality: uint16 (12,), bit mask of QUALITY_FLAGS.
         findings: bit mask of RECORD_FLAGS.
         settings: the band to name.
         recorded: samples that are recorded, for the rate.

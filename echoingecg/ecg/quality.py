@@ -16,7 +16,13 @@ from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
 from echoingecg.common import Refusal
 from echoingecg.ecg import beats
 from echoingecg.ecg.decode.recording import limb_lead_error
-from echoingecg.ecg.electrodes import INDEPENDENT, gain_by_reversal
+from echoingecg.ecg.electrodes import (
+    INDEPENDENT,
+    LIMB_LEADS,
+    gain_against_neighbours,
+    gain_by_reversal,
+    limb_lead_of_other_gain,
+)
 from echoingecg.ecg.filter import median
 from echoingecg.ecg.stretches import BadBlocks, find_bad_blocks, find_pulses, find_repeats
 from echoingecg.recipe import EcgSettings
@@ -26,6 +32,7 @@ _MAX_MAINS_SHARE = 0.475  # of the sampling frequency: higher mains frequencies 
 _BREAK_A_LEAD = ("flat", "clipped", "amplitude", "disconnected", "flat_seconds")  # it no longer shows the heart's shape
 _CHEST = slice(LEADS.index("V1"), LEADS.index("V6") + 1)
 _INDEPENDENT = [LEADS.index(lead) for lead in INDEPENDENT]
+_LIMBS = [LEADS.index(lead) for lead in LIMB_LEADS]
 _AMPLITUDE_WINDOW_SECONDS = 2.0  # holds a beat at 30 a minute, and little of the baseline's wander
 
 
@@ -36,6 +43,7 @@ def assess_quality(
     sampling_frequency: float,
     settings: EcgSettings,
     blocks: BadBlocks | None = None,
+    stated_rate: np.ndarray | float = np.nan,
 ) -> tuple[np.ndarray, np.ndarray]:
     """What is wrong with each lead and with each recording.
 
@@ -46,9 +54,10 @@ def assess_quality(
         sampling_frequency: of `raw`, Hz.
         settings: thresholds.
         blocks: of `find_bad_blocks`, where they are known already.
+        stated_rate: (...,) heart rate that the file states, 1/min; NaN for none.
 
     Returns:
-        uint8 (..., 12), bit mask of data_contracts.ecg.QUALITY_FLAGS, and uint8 (...), of RECORD_FLAGS.
+        uint16 (..., 12), bit mask of data_contracts.ecg.QUALITY_FLAGS, and uint16 (...), of RECORD_FLAGS.
     """
     recorded = recorded_samples(raw.shape[-1], sampling_frequency)
     heart = filtered[..., :recorded]
@@ -74,12 +83,11 @@ def assess_quality(
         "flat_seconds": ~flat & blocks.flat.any(axis=-1),
     }
     error, share = limb_lead_error(heart)
-    is_cut = np.any(
-        [lead_findings[name] for name in ("flat", "clipped", "amplitude", "disconnected", "flat_seconds")], axis=0
-    )
+    is_cut = np.any([lead_findings[name] for name in _BREAK_A_LEAD], axis=0)
     gain = np.where(is_cut[..., _CHEST].any(axis=-1), 0, gain_by_exchange(heart[..., _CHEST, :]))
     contradict = (share > settings.limb_lead_share) & (error > settings.limb_lead_mv)
-    is_cut_anywhere = is_cut[..., _INDEPENDENT].any(axis=-1)
+    lead_findings["gain"] = _has_other_gain(heart, is_cut, contradict, settings.lead_gain)
+    is_cut_anywhere = (is_cut | lead_findings["gain"])[..., _INDEPENDENT].any(axis=-1)
     reversal = np.where(is_cut_anywhere | contradict, 0, gain_by_reversal(heart[..., _INDEPENDENT, :]))
     record_findings: dict[str, np.ndarray] = {
         "short": np.full(has_qrs.shape, recorded < SAMPLES),
@@ -90,8 +98,33 @@ def assess_quality(
         "no_signal": np.asarray(flat.all(axis=-1)),
         "repeated_block": find_repeats(raw, heart, sampling_frequency),
         "calibration_pulse": find_pulses(raw, heart, sampling_frequency),
+        "heart_rate": has_qrs & _is_other_rate(rate, stated_rate, settings),
     }
     return _bit_mask(lead_findings, QUALITY_FLAGS), _bit_mask(record_findings, RECORD_FLAGS)
+
+
+def _has_other_gain(heart: np.ndarray, is_cut: np.ndarray, contradict: np.ndarray, limit: float) -> np.ndarray:
+    """Which lead, at most one of a recording, has a gain unlike that of the others, bool (..., 12).
+
+    A limb lead is found by the identities where these are broken; else the lead whose size is least usual counts, and
+    only where it and the leads beside it show the heart.
+    """
+    has_gain = np.zeros(is_cut.shape, dtype=bool)
+    has_gain[..., _LIMBS] = (
+        limb_lead_of_other_gain(heart[..., _LIMBS, :]) & (contradict & ~is_cut.any(axis=-1))[..., None]
+    )
+    unusual = gain_against_neighbours(np.where(is_cut[..., None], 0, heart)[..., _INDEPENDENT, :])
+    unusual = np.where(np.isnan(unusual) | contradict[..., None], 0, unusual)
+    is_worst = (unusual > limit) & (unusual == unusual.max(axis=-1, keepdims=True))
+    has_gain[..., _INDEPENDENT] |= is_worst
+    return has_gain
+
+
+def _is_other_rate(rate: np.ndarray, stated_rate: np.ndarray | float, settings: EcgSettings) -> np.ndarray:
+    """Whether a believable stated heart rate is another than the measured one, bool (...,): so is the sampling rate."""
+    is_believable = (stated_rate >= settings.rate_low) & (stated_rate <= settings.rate_high)  # NaN is not
+    ratio = rate / np.where(is_believable, stated_rate, 1)
+    return is_believable & ((ratio > settings.heart_rate_factor) | (ratio * settings.heart_rate_factor < 1))
 
 
 def recorded_samples(time: int, sampling_frequency: float) -> int:
@@ -179,9 +212,9 @@ def _basis(samples: int, sampling_frequency: float, frequencies: tuple[float, ..
 
 
 def _bit_mask(findings: dict[str, np.ndarray], flags: dict) -> np.ndarray:
-    mask = np.zeros(next(iter(findings.values())).shape, dtype=np.uint8)
+    mask = np.zeros(next(iter(findings.values())).shape, dtype=np.uint16)
     for name, is_found in findings.items():
-        mask |= is_found.astype(np.uint8) * np.uint8(flags[name])
+        mask |= is_found.astype(np.uint16) * np.uint16(flags[name])
     return mask
 
 
@@ -194,7 +227,7 @@ def strictest_rule(quality: np.ndarray, findings: int, settings: EcgSettings) ->
     """The strictest rule of a recording's findings; `keep` where there are none. A finding on one lead is enough.
 
     Args:
-        quality: uint8 (12,), of `assess_quality`.
+        quality: uint16 (12,), of `assess_quality`.
         findings: of `assess_quality`.
         settings: `rules`.
     """
@@ -208,7 +241,7 @@ def strictest_rules(quality: np.ndarray, findings: np.ndarray, settings: EcgSett
     """The strictest rule of each of n recordings, see `strictest_rule`.
 
     Args:
-        quality: uint8 (n, 12).
+        quality: uint16 (n, 12).
         findings: integers (n,).
         settings: `rules`.
     """
@@ -230,7 +263,7 @@ def refusal_of_findings(quality: np.ndarray, findings: int, settings: EcgSetting
     """The refusal (poor_quality) of a recording whose strictest rule is `refuse`, with its first such finding.
 
     Args:
-        quality: uint8 (12,), of `assess_quality`.
+        quality: uint16 (12,), of `assess_quality`.
         findings: of `assess_quality`.
         settings: `rules`.
 

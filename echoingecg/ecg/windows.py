@@ -38,6 +38,7 @@ class Window:
         missing: (12,) share of samples that were missing.
         start: in the recording, samples of the source.
         before, after: float32 (12, samples), what the recording holds there, as far as the filter may use it.
+        heart_rate: that the file states, 1/min; NaN for none.
     """
 
     raw: np.ndarray
@@ -45,6 +46,7 @@ class Window:
     start: int
     before: np.ndarray = field(default_factory=_no_context)
     after: np.ndarray = field(default_factory=_no_context)
+    heart_rate: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Processed:
 
     Attributes:
         signal: float32 (12, 1000), mV at 100 Hz, leads in the order of data_contracts.conventions.LEADS.
-        quality: uint8 (12,), bit mask of data_contracts.ecg.QUALITY_FLAGS.
+        quality: uint16 (12,), bit mask of data_contracts.ecg.QUALITY_FLAGS.
         findings: bit mask of data_contracts.ecg.RECORD_FLAGS.
         bad_seconds: uint8 (12,), see data_contracts.ecg.BAD_SECONDS.
         start: of the window in the recording, samples of the source.
@@ -188,7 +190,8 @@ def _filter_batch(
         raw, filtered, blocks = raw[kept], filtered[kept], blocks.records(kept)
     if kept:
         missing = np.stack([windows[row].missing for row in kept])
-        flags = quality.assess_quality(raw, missing, filtered, sampling_frequency, settings, blocks)
+        rates = np.array([windows[row].heart_rate for row in kept])
+        flags = quality.assess_quality(raw, missing, filtered, sampling_frequency, settings, blocks, rates)
         if settings.short == "repeat" and recorded < SAMPLES:
             filtered = filtered[..., np.arange(SAMPLES) % recorded]
         rows = zip(kept, filtered, *flags, blocks.bad_seconds(), strict=True)

@@ -23,6 +23,9 @@ class FindingRules(Section):
     limb_electrodes: FindingRule = Field(
         "refer", description="the right arm's electrode is exchanged with another limb's"
     )
+    heart_rate: FindingRule = Field(
+        "refer", description="the heart rate that the file states is not the one that is measured: wrong sampling rate"
+    )
     repeated_block: FindingRule = Field("refer", description="a part of the recording is stored twice")
     calibration_pulse: FindingRule = Field("refer", description="a calibration pulse stands in the window")
     short: FindingRule = Field("refer", description="less than 10 s recorded")
@@ -31,6 +34,7 @@ class FindingRules(Section):
     clipped: FindingRule = Field("refer", description="a lead is cut off at a highest or lowest value")
     amplitude: FindingRule = Field("refer", description="a lead has a voltage that no heart gives")
     disconnected: FindingRule = Field("refer", description="a lead does not show the beats of the others")
+    gain: FindingRule = Field("refer", description="a lead's gain is unlike that of the others")
     baseline: FindingRule = Field("keep", description="a lead stands far from 0 mV: the filter removes it")
     mains: FindingRule = Field("keep", description="mains hum: the filter removes most of it")
     nan: FindingRule = Field("keep", description="missing samples, interpolated: `max_nan_share` bounds them")
@@ -119,6 +123,14 @@ class EcgSettings(Section):
         0.05,
         description="flag a recording that one heart vector explains better with the right arm's electrode exchanged: "
         "by this logarithm of the ratio of what it leaves unexplained; 98 of 100 real recordings stay below",
+    )
+    lead_gain: NotNegative = Field(
+        2.1,
+        description="flag a lead whose size beside its neighbours' is this many times as unusual (logarithm of the "
+        "ratio) as what 95 of 100 real leads stay within",
+    )
+    heart_rate_factor: Annotated[float, Field(gt=1)] = Field(
+        1.5, description="flag a recording whose stated heart rate and measured one differ by more than this factor"
     )
     typical_low_mv: NotNegative = Field(
         0.3,

@@ -7,7 +7,7 @@ before memory is allocated.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import isfinite, nan
 from os import fstat
 from pathlib import Path
 
@@ -50,6 +50,7 @@ class Recording:
         sampling_frequency: Hz, positive.
         derived: those of `leads` that were computed from other leads and not read from the file.
         others: names of the file's signals that are no leads, and not in `signal`.
+        heart_rate: that the file states for the whole recording, 1/min; NaN for none.
         format: the kind of file, for example `SCP-ECG`; `decode` fills it in.
     """
 
@@ -58,6 +59,7 @@ class Recording:
     sampling_frequency: float
     derived: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    heart_rate: float = nan
     format: str = ""
 
 
@@ -207,6 +209,15 @@ def number(spelling: str | None) -> float | None:
     if not isfinite(value):
         raise Refusal("unreadable", "a number without bound")
     return value
+
+
+def stated_rate(spelling: str | None) -> float:
+    """A heart rate or interval as the characters spell it; NaN for none, and for what is no number above 0."""
+    try:
+        rate = number(spelling)
+    except Refusal:  # a dash, or words, where nothing was measured
+        return nan
+    return rate if rate is not None and rate > 0 else nan
 
 
 def whole_number(spelling: str | None) -> int | None:
