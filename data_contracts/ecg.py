@@ -26,6 +26,7 @@ QUALITY_FLAGS: dict[LeadFinding, int] = {
     "mains": 64,
     "flat_seconds": 128,
     "gain": 256,
+    "absent": 512,
 }
 RECORD_FLAGS: dict[RecordFinding, int] = {
     "short": 1,
@@ -45,7 +46,7 @@ SIGNAL = ArrayContract(
     ("record", "lead", "time"),
     "float32",
     SIGNAL_UNIT,
-    f"filtered ECG, leads in the order {', '.join(LEADS)}, not standardised",
+    f"filtered ECG, leads in the order {', '.join(LEADS)}, not standardised; 0 in a lead that is not there",
     (("lead", len(LEADS)), ("time", SAMPLES)),
 )
 QUALITY = ArrayContract(

@@ -74,7 +74,7 @@ def pages_of_file(path: Path, settings: EcgSettings, stated: Stated = NOTHING_ST
         OSError: the file cannot be read.
     """
     recording = decode(path, stated.unit, stated.sampling_frequency, stated.leads)
-    stored, rate = arrange(recording), recording.sampling_frequency
+    stored, rate = arrange(recording, settings.lead_sets), recording.sampling_frequency
     window = process.best_window(stored, rate, settings, recording.heart_rate)
     raw = stored[:, window.start : window.start + int(np.ceil(SAMPLES / SAMPLING_FREQUENCY * rate))]
     source = f"{recording.format}, {rate:g} Hz, {stored.shape[1] / rate:.1f} s"

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data_contracts.conventions import FINDING_RULES, LEADS
+from data_contracts.conventions import FINDING_RULES, LEADS, LeadSet
 from echoingecg.common import Refusal, one_blas_thread, result_or_refusal
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import Stated, arrange
+from echoingecg.ecg.decode.recording.leads import largest_set, without_leads
 from echoingecg.ecg.decode.wfdb_fast import PlainRecord, decode_plain, read_plain
 from echoingecg.ecg.filter import longest_context
 from echoingecg.ecg.quality import refusal_of_findings, strictest_rule
@@ -114,7 +115,7 @@ def load(
     if plain is not None and (decoded := decode_plain(plain, stated)) is not None:
         return cut_windows(*decoded, settings)
     recording = decode(path, stated_unit, stated_sampling_frequency, stated_leads)
-    signal = np.clip(arrange(recording), -_LIMIT_MV, _LIMIT_MV).astype(np.float32)
+    signal = np.clip(arrange(recording, settings.lead_sets), -_LIMIT_MV, _LIMIT_MV).astype(np.float32)
     return cut_windows(signal, recording.sampling_frequency, settings, recording.heart_rate)
 
 
@@ -212,15 +213,18 @@ def cut_windows(
     """The candidate windows of one ECG, their gaps filled. A window whose gaps are too large is left out.
 
     Args:
-        signal: float32 (12, time), mV, NaN where missing.
+        signal: float32 (12, time), mV, NaN where missing; a lead without a sample is not there.
         sampling_frequency: Hz.
         settings: the recipe's section `ecg`.
         heart_rate: that the file states, 1/min; NaN for none.
 
     Raises:
-        Refusal: the recording is too short, or every window has too large gaps: what is wrong with the first.
+        Refusal: the leads are no admitted set, the recording is too short, or every window has too large gaps: what is
+            wrong with the first.
     """
     check_length(signal.shape[1], sampling_frequency, settings)
+    if settings.admits_fewer:
+        signal = keep_admitted_leads(signal, settings.lead_sets)
     slices = window_slices(signal.shape[1], sampling_frequency, settings)
     windows: list[Window] = []
     refusals: list[Refusal] = []
@@ -240,6 +244,26 @@ def cut_windows(
     return Loaded(tuple(windows), sampling_frequency)
 
 
+def keep_admitted_leads(signal: np.ndarray, lead_sets: Sequence[LeadSet]) -> np.ndarray:
+    """The leads of the largest admitted set that is there, 0 in all others.
+
+    A lead that is missing or 0 throughout is not there: several cohorts store absent leads so.
+
+    Args:
+        signal: float (12, time), mV, NaN where missing.
+        lead_sets: that are admitted.
+
+    Raises:
+        Refusal: missing_leads, the leads are no admitted set.
+    """
+    there = [lead for lead, row in zip(LEADS, np.nan_to_num(signal), strict=True) if row.any()]
+    kept = largest_set(there, lead_sets)
+    if kept is None and there:
+        raise without_leads(there, [lead for lead in LEADS if lead not in there], lead_sets)
+    is_kept = np.isin(LEADS, kept or ())
+    return np.where(is_kept[:, None], signal, signal.dtype.type(0))
+
+
 def _window(
     signal: np.ndarray, part: slice, sampling_frequency: float, settings: EcgSettings, heart_rate: float
 ) -> Window | Refusal:
@@ -248,6 +272,8 @@ def _window(
         raw, missing = fill_gaps(np.ascontiguousarray(signal[:, part]), settings.max_nan_share)
     except Refusal as refusal:
         return refusal
+    if settings.admits_fewer:
+        missing = np.where(signal.any(axis=1), missing, 1.0)
     window = Window(raw, missing, part.start, heart_rate=heart_rate)
     return with_context(window, signal, sampling_frequency, settings)
 

@@ -29,7 +29,14 @@ from echoingecg.recipe import EcgSettings
 
 _MIN_QRS_LEADS = 3  # leads that must show the QRS complexes: whatever electrode is off, more than these see the heart
 _MAX_MAINS_SHARE = 0.475  # of the sampling frequency: higher mains frequencies are not seen
-_BREAK_A_LEAD = ("flat", "clipped", "amplitude", "disconnected", "flat_seconds")  # it no longer shows the heart's shape
+_BREAK_A_LEAD = (
+    "flat",
+    "clipped",
+    "amplitude",
+    "disconnected",
+    "flat_seconds",
+    "absent",
+)  # it does not show the heart's shape
 _CHEST = slice(LEADS.index("V1"), LEADS.index("V6") + 1)
 _INDEPENDENT = [LEADS.index(lead) for lead in INDEPENDENT]
 _LIMBS = [LEADS.index(lead) for lead in LIMB_LEADS]
@@ -49,7 +56,7 @@ def assess_quality(
 
     Args:
         raw: float (..., 12, time), mV, unfiltered, gaps interpolated; the window's recorded part.
-        missing: (..., 12) share of missing samples.
+        missing: (..., 12) share of missing samples; a lead of 1 is not there, and is judged in nothing.
         filtered: float (..., 12, 1000), mV at 100 Hz, with what fills it up after `raw`.
         sampling_frequency: of `raw`, Hz.
         settings: thresholds.
@@ -66,7 +73,10 @@ def assess_quality(
     clarity = beats.contrast(energy, peaks)
     rate = beats.heart_rate(peaks)
     has_qrs = (rate >= settings.rate_low) & (rate <= settings.rate_high)
-    has_qrs &= np.sort(clarity, axis=-1)[..., -_MIN_QRS_LEADS] >= settings.qrs_contrast
+    absent = missing == 1
+    place = len(LEADS) - np.minimum(_MIN_QRS_LEADS, len(LEADS) - np.count_nonzero(absent, axis=-1))
+    least = np.take_along_axis(np.sort(clarity, axis=-1), np.minimum(place, len(LEADS) - 1)[..., None], axis=-1)[..., 0]
+    has_qrs &= least >= settings.qrs_contrast
 
     blocks = blocks or find_bad_blocks(raw, sampling_frequency, settings)
     flat = blocks.height < settings.flat_mv
@@ -82,10 +92,12 @@ def assess_quality(
         "mains": ~flat & (mains > settings.mains_share * (mains + power)),
         "flat_seconds": ~flat & blocks.flat.any(axis=-1),
     }
+    lead_findings = {name: is_found & ~absent for name, is_found in lead_findings.items()} | {"absent": absent}
     error, share = limb_lead_error(heart)
     is_cut = np.any([lead_findings[name] for name in _BREAK_A_LEAD], axis=0)
     gain = np.where(is_cut[..., _CHEST].any(axis=-1), 0, gain_by_exchange(heart[..., _CHEST, :]))
     contradict = (share > settings.limb_lead_share) & (error > settings.limb_lead_mv)
+    contradict &= ~absent[..., _LIMBS].any(axis=-1)
     lead_findings["gain"] = _has_other_gain(heart, is_cut, contradict, settings.lead_gain)
     is_cut_anywhere = (is_cut | lead_findings["gain"])[..., _INDEPENDENT].any(axis=-1)
     reversal = np.where(is_cut_anywhere | contradict, 0, gain_by_reversal(heart[..., _INDEPENDENT, :]))
@@ -95,7 +107,7 @@ def assess_quality(
         "limb_leads": contradict,
         "chest_leads": gain > settings.chest_lead_gain,
         "limb_electrodes": reversal > settings.limb_electrode_gain,
-        "no_signal": np.asarray(flat.all(axis=-1)),
+        "no_signal": np.asarray((flat | absent).all(axis=-1)),
         "repeated_block": find_repeats(raw, heart, sampling_frequency),
         "calibration_pulse": find_pulses(raw, heart, sampling_frequency),
         "heart_rate": has_qrs & _is_other_rate(rate, stated_rate, settings),

@@ -164,8 +164,12 @@ class Reader:
         return prediction.GAUSSIANS.build([row for block in split_into_blocks(files) for row in self._embedded(block)])
 
     def read(self, files: Sequence[str], stated: Stated = NOTHING_STATED) -> ReadBlock:
-        """Reads and embeds one block of files, in memory; `stated` is what they may lack."""
-        outcomes = list(read_signals(files, self.settings, stated))
+        """Reads and embeds one block of files, in memory; `stated` is what they may lack.
+
+        Records of those sets of leads are read that the student was trained for.
+        """
+        settings = self.settings.model_copy(update={"lead_sets": self.student.settings.leads.trained})
+        outcomes = list(read_signals(files, settings, stated))
         return ReadBlock(files, outcomes, *self.student.embed_ecg_with_features(stack_signals(outcomes)))
 
     def is_referred(self, processed: Sequence[Processed]) -> np.ndarray:

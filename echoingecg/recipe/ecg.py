@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from data_contracts.conventions import FindingRule
+from data_contracts.conventions import FindingRule, LeadSet
 from echoingecg.recipe.stages import Count, NotNegative, Positive, Section, Share
 
 
@@ -34,6 +34,7 @@ class FindingRules(Section):
     clipped: FindingRule = Field("refer", description="a lead is cut off at a highest or lowest value")
     amplitude: FindingRule = Field("refer", description="a lead has a voltage that no heart gives")
     disconnected: FindingRule = Field("refer", description="a lead does not show the beats of the others")
+    absent: FindingRule = Field("refer", description="leads are not there: the record is of a smaller set of leads")
     gain: FindingRule = Field("refer", description="a lead's gain is unlike that of the others")
     baseline: FindingRule = Field("keep", description="a lead stands far from 0 mV: the filter removes it")
     mains: FindingRule = Field("keep", description="mains hum: the filter removes most of it")
@@ -42,6 +43,8 @@ class FindingRules(Section):
 
 class EcgSettings(Section):
     """Section `ecg`. Filter and resampling as in EchoingECG: a zero-phase Butterworth filter, then polyphase."""
+
+    later_fields = ("lead_sets",)
 
     band_low: Positive = Field(0.5, description="lower edge of the band-pass, Hz")
     band_high: Positive = Field(40.0, description="upper edge of the band-pass, Hz")
@@ -54,6 +57,12 @@ class EcgSettings(Section):
         "mirror",
         description="what stands for the signal beyond the ends of a window: 'mirror' the recording itself where it "
         "goes on, else 8 s of it mirrored; 'published' 27 samples, as the published weights were trained on",
+    )
+    lead_sets: tuple[LeadSet, ...] = Field(
+        ("twelve",),
+        min_length=1,
+        description="sets of leads that a record may hold: the largest that is there counts, and other leads are left "
+        "out; III, aVR, aVL and aVF are computed where I and II are there",
     )
     max_nan_share: Share = Field(
         0.0,
@@ -140,6 +149,11 @@ class EcgSettings(Section):
     typical_high_mv: Positive = Field(4.5, description="and one whose median lead has more, mV")
     rules: FindingRules = Field(FindingRules(), description="what each quality finding does to its ECG")
     max_refused_share: Share = Field(0.2, description="fail when more than this share of the ECGs is refused")
+
+    @property
+    def admits_fewer(self) -> bool:
+        """Whether records with fewer than twelve leads are admitted."""
+        return self.lead_sets != ("twelve",)
 
     @classmethod
     def of_artefact(cls, values: Mapping[str, Any]) -> Self:
