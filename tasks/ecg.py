@@ -191,10 +191,7 @@ def pages_of(workspace: Workspace, artefact: Artefact, record_ids: Sequence[str]
     settings = EcgSettings.of_artefact(artefact.manifest.recipe)
     return [
         filtered_page(
-            pools.read_rows(signal, row),
-            pools.read_rows(quality, row).astype(np.uint16),  # an earlier contract has eight bits
-            int(pools.read_rows(findings, row)),
-            settings,
+            pools.read_rows(signal, row), pools.read_rows(quality, row), int(pools.read_rows(findings, row)), settings
         )
         for row in pools.rows_in_pool(group, [key[name] for name in record_ids])
     ]

@@ -112,7 +112,7 @@ def findings_text(quality: np.ndarray, findings: int) -> str:
     """The findings in words, for example `limb_leads; mains: I, III`, or that nothing was found."""
     texts = list(finding_names(findings, RECORD_FLAGS))
     for name, bit in QUALITY_FLAGS.items():
-        if leads := [lead for lead, mask in zip(LEADS, quality, strict=True) if mask & bit]:
+        if leads := [lead for lead, mask in zip(LEADS, quality.tolist(), strict=True) if mask & bit]:
             texts.append(f"{name}: {', '.join(leads)}")
     return "; ".join(texts) or "nothing found"
 

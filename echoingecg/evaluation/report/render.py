@@ -22,7 +22,7 @@ from echoingecg.evaluation.data.inputs import Provenance
 from echoingecg.evaluation.protocols import retrieval
 from echoingecg.evaluation.report import endpoint_figures, example_ecgs, run_figures, tables
 from echoingecg.evaluation.report.results import EndpointScores, EvaluationResults
-from echoingecg.evaluation.report.transfer_tables import site_tables, teacher_table, transfer_tables
+from echoingecg.evaluation.report.transfer_tables import lead_set_tables, site_tables, teacher_table, transfer_tables
 from echoingecg.recipe import EvaluationSettings
 
 EXAMPLE_ECGS = "strips"  # topic of the report, and start of the file names
@@ -127,6 +127,7 @@ def render_report(
         transfer=transfer_tables(results),
         teacher_check=teacher_table(results),
         sites=site_tables(results),
+        lead_sets=lead_set_tables(results),
         endpoints=endpoints,
         few_shot=list(tables.few_shot_tables(results)),
         few_shot_draws=settings.few_shot.draws,
