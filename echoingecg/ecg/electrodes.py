@@ -149,18 +149,18 @@ _MIN_LIKENESS = 0.9  # correlation of a limb lead with what the five others make
 _MAX_REST = 0.25  # of what contradicts the six: what may still contradict the five
 
 
-def gain_against_neighbours(independent: np.ndarray) -> np.ndarray:
+def gain_against_neighbours(power: np.ndarray) -> np.ndarray:
     """How unusual the size of each lead is beside that of its neighbours, whose view of the heart is like its own.
 
     Args:
-        independent: float (..., 8, time), mV, leads in the order of `INDEPENDENT`, filtered.
+        power: float (..., 8), mean square of each filtered lead, mV², in the order of `INDEPENDENT`; 0 for a lead that
+            does not count.
 
     Returns:
         (..., 8) logarithm of the size's ratio to its usual one, without sign, in units of what 95 of 100 real leads
-        stay within; NaN beside a lead without amplitude.
+        stay within; NaN beside a lead that does not count.
     """
-    power = np.einsum("...lt,...lt->...l", independent, independent).astype(np.float64)
-    sizes = np.log(np.where(power > 0, power, 1)) / 2
+    sizes = np.log(np.where(power > 0, power, 1).astype(np.float64)) / 2
     unusual = np.abs(sizes @ _AGAINST_OTHERS.T - _USUAL) / _SPREAD
     return np.where((power == 0) @ (_AGAINST_OTHERS != 0).T, np.nan, unusual)
 

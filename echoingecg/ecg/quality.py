@@ -98,7 +98,7 @@ def assess_quality(
     gain = np.where(is_cut[..., _CHEST].any(axis=-1), 0, gain_by_exchange(heart[..., _CHEST, :]))
     contradict = (share > settings.limb_lead_share) & (error > settings.limb_lead_mv)
     contradict &= ~absent[..., _LIMBS].any(axis=-1)
-    lead_findings["gain"] = _has_other_gain(heart, is_cut, contradict, settings.lead_gain)
+    lead_findings["gain"] = _has_other_gain(heart, power, is_cut, contradict, settings.lead_gain)
     is_cut_anywhere = (is_cut | lead_findings["gain"])[..., _INDEPENDENT].any(axis=-1)
     reversal = np.where(is_cut_anywhere | contradict, 0, gain_by_reversal(heart[..., _INDEPENDENT, :]))
     record_findings: dict[str, np.ndarray] = {
@@ -115,20 +115,21 @@ def assess_quality(
     return _bit_mask(lead_findings, QUALITY_FLAGS), _bit_mask(record_findings, RECORD_FLAGS)
 
 
-def _has_other_gain(heart: np.ndarray, is_cut: np.ndarray, contradict: np.ndarray, limit: float) -> np.ndarray:
+def _has_other_gain(
+    heart: np.ndarray, power: np.ndarray, is_cut: np.ndarray, contradict: np.ndarray, limit: float
+) -> np.ndarray:
     """Which lead, at most one of a recording, has a gain unlike that of the others, bool (..., 12).
 
     A limb lead is found by the identities where these are broken; else the lead whose size is least usual counts, and
     only where it and the leads beside it show the heart.
     """
     has_gain = np.zeros(is_cut.shape, dtype=bool)
-    has_gain[..., _LIMBS] = (
-        limb_lead_of_other_gain(heart[..., _LIMBS, :]) & (contradict & ~is_cut.any(axis=-1))[..., None]
-    )
-    unusual = gain_against_neighbours(np.where(is_cut[..., None], 0, heart)[..., _INDEPENDENT, :])
+    is_limb = contradict & ~is_cut.any(axis=-1)
+    if is_limb.any():  # in few recordings
+        has_gain[..., _LIMBS] = limb_lead_of_other_gain(heart[..., _LIMBS, :]) & is_limb[..., None]
+    unusual = gain_against_neighbours(np.where(is_cut, 0, power)[..., _INDEPENDENT])
     unusual = np.where(np.isnan(unusual) | contradict[..., None], 0, unusual)
-    is_worst = (unusual > limit) & (unusual == unusual.max(axis=-1, keepdims=True))
-    has_gain[..., _INDEPENDENT] |= is_worst
+    has_gain[..., _INDEPENDENT] |= (unusual > limit) & (unusual == unusual.max(axis=-1, keepdims=True))
     return has_gain
 
 
