@@ -154,7 +154,7 @@ def provenance_of(
 
 
 def _origins(store: ArtefactStore, inputs: Inputs) -> "DataOrigins":
-    judged = next(filter(None, (store.lineage(artefact).get("catalog") for artefact in inputs.values())), None)
+    judged = store.lineage(inputs["ecg"]).get("catalog")  # the student's own may be another
     return {
         "trained_on": store.trained_on(inputs["student"]),
         "teacher_trained_on": store.stated("teacher", store.lineage(inputs["student"]).get("teacher"), TRAINED_ON),

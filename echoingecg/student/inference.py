@@ -48,7 +48,7 @@ class LoadedStudent:
         return tuple(named[leads] for leads in sorted(named, key=len, reverse=True) if leads != LEADS)
 
     def with_lead_set(self, name: LeadSet) -> Self:
-        """The same student, which sees no other leads of an ECG than those of the set."""
+        """Returns the student that sees no other leads of an ECG than those of the set."""
         return replace(self, lead_set=name)
 
     @property

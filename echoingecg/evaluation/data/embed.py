@@ -92,7 +92,7 @@ class StudentModel(Protocol):
         """Sets of fewer than twelve leads that it was trained for, the largest first."""
 
     def with_lead_set(self, name: LeadSet) -> Self:
-        """The same student, which sees no other leads of an ECG than those of the set."""
+        """Returns the student that sees no other leads of an ECG than those of the set."""
 
     def embed_ecg(self, signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and log_var of signals, (n, 12, 1000) float32 in mV."""

@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from data_contracts import catalog, evaluation, evaluation_details, pairs
-from data_contracts.conventions import UPSTREAM, Stage
+from data_contracts.conventions import ORIGIN_FILE, UPSTREAM, Stage, origin_in_words
 from echoingecg.catalog.pseudonyms import Pseudonyms
 from echoingecg.common import StoreError, UserError
 from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
@@ -37,13 +37,17 @@ def finished(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another simulated hospital, without any echo clip: its measurements name exams that have none."""
+    """Another hospital, without any echo clip: its measurements name exams that have none.
+
+    It is simulated, and does not say so: with a public key its data count as public.
+    """
     folder = tmp_path_factory.mktemp("cohort") / "export"
     settings = find_recipe("smoke", []).simulator
     assert settings is not None
     simulate(settings.model_copy(update={"patients": 16, "seed": 7}), folder)
     for name in ("echo-record-list.csv", "echo-study-list.csv", "echo_notes.csv"):
         (folder / "mimic-iv-echo" / name).unlink()
+    (folder / ORIGIN_FILE).unlink()
     return folder
 
 
@@ -150,6 +154,17 @@ def test_the_report_says_whose_thresholds_these_are(with_its_card: JudgedCohort,
     page = (with_its_card.folder / evaluation.REPORT).read_text(encoding="utf-8")
     assert f"are those of {find_student(finished.job.store, '').evaluation}, chosen on another cohort" in page
     assert "It is not known which patients" not in page
+
+
+def test_outputs_say_whose_ecgs_the_student_was_judged_on(with_its_card: JudgedCohort) -> None:
+    judged, learned = origin_in_words("public"), origin_in_words("simulated")
+    pages = {
+        name: " ".join((with_its_card.folder / name).read_text(encoding="utf-8").split())
+        for name in (evaluation.REPORT, evaluation.MODEL_CARD)
+    }
+    assert f"They are {judged}; the student learned from ECGs of {learned}" in pages[evaluation.REPORT]
+    assert f"Trained on ECGs of {learned}" in pages[evaluation.MODEL_CARD]
+    assert f"The results above are of {judged}." in pages[evaluation.MODEL_CARD]
 
 
 def test_patients_that_the_student_was_made_with_are_left_out(copied: Run, tmp_path: Path) -> None:

@@ -1,10 +1,14 @@
-"""What the report shows of TRANSFER, SITES, LEAD_SETS and TEACHER_CHECK: how student and teacher hold here."""
+"""What the report compares: student and baseline, thresholds and sites with this cohort, teacher and echoes."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from data_contracts import evaluation, evaluation_details
+import numpy as np
+import pyarrow.compute as pc
+
+from data_contracts import conventions, evaluation, evaluation_details
 from data_contracts.tables import TableContract
+from echoingecg.evaluation.data import names
 from echoingecg.evaluation.metrics import bootstrap, classification, transfer
 from echoingecg.evaluation.protocols import teacher_check
 from echoingecg.evaluation.report import wording
@@ -34,6 +38,89 @@ def transfer_tables(results: EvaluationResults) -> list[dict[str, Any]]:
         for endpoint in results.settings.endpoints
         if (rows := results.rows(evaluation_details.TRANSFER, endpoint=endpoint.name)) and rows[0]["records"]
     ]
+
+
+_BASELINE = "ECG measurements without a network"
+
+
+def verdict(results: EvaluationResults, endpoint: str, protocol: str) -> str:
+    """Says in one sentence whether a protocol beats the baseline on the test ECGs that both have scored.
+
+    The difference of both AUROCs has a 95 % interval from the same resamples of the same patients
+    (`bootstrap.paired_differences`); without 0 inside it one of them is better.
+
+    Args:
+        endpoint: name of a question.
+        protocol: whose scores are compared with those of `names.ECG_MEASUREMENTS`.
+    """
+    table = results.tables[evaluation.PREDICTIONS.name]
+    table = table.filter(pc.and_(pc.equal(table["endpoint"], endpoint), pc.equal(table["split"], "test")))
+    sides = [
+        table.filter(pc.equal(table["protocol"], name)).select(
+            ["record_id", "patient_id", "label", "score", "decision"]
+        )
+        for name in (protocol, names.ECG_MEASUREMENTS)
+    ]
+    rows = sides[0].join(
+        sides[1].drop_columns(["patient_id", "label"]), "record_id", join_type="inner", right_suffix="_of_baseline"
+    )
+    rows = rows.sort_by("record_id")
+    label = rows["label"].to_numpy().astype(np.int8)
+    if len(np.unique(label)) < 2:
+        return f"Not compared with {_BASELINE}: no score of it for ECGs of both classes."
+    patients = bootstrap.Patients.from_names(rows["patient_id"].to_numpy().astype(np.str_))
+    metrics = [
+        classification.binary_metrics(
+            label, rows["score" + suffix].to_numpy(), rows["decision" + suffix].to_numpy(), patients
+        )
+        for suffix in ("", "_of_baseline")
+    ]
+    first, second = ({classification.AUROC: side[classification.AUROC]} for side in metrics)
+    settings = results.settings
+    difference = bootstrap.paired_differences(first, second, patients, settings.bootstrap_draws, settings.seed)[
+        classification.AUROC
+    ]
+    if difference.difference is None or difference.low is None or difference.high is None:
+        return f"Not compared with {_BASELINE}: one class is of one patient."
+    estimate = bootstrap.Estimate(difference.difference, difference.low, difference.high)
+    size = f"AUROC difference {wording.value_text(estimate)} ({wording.interval_text(estimate)})"
+    if difference.low > 0:
+        return f"Better than {_BASELINE}: {size}."
+    if difference.high < 0:
+        return f"Worse than {_BASELINE}: {size}."
+    return f"Not shown to be better than {_BASELINE}: {size}."
+
+
+def shift_table(results: EvaluationResults) -> dict[str, Any]:
+    """Shares in training and test patients, and the distance of the embeddings as text."""
+    rows = results.tables[evaluation_details.SHIFT.name].to_pylist()
+    return {
+        "shares": [
+            {
+                "label": f"label 1: {row['name']}" if row["measure"] == "prevalence" else row["name"],
+                "reference": f"{100 * row['reference_value']:.1f} %",
+                "compared": f"{100 * row['compared_value']:.1f} %",
+                "difference": wording.percent_text(bootstrap.Estimate(row["value"], row["low"], row["high"])),
+            }
+            for row in rows
+            if row["reference_value"] is not None
+        ],
+        "embedding": [f"{row['value']:.4f} (p = {row['p']:.3f})" for row in rows if row["p"] is not None],
+        "studies": _study_shares(results),
+    }
+
+
+def _study_shares(results: EvaluationResults) -> list[str]:
+    """Share of typical echo studies in each split, as text; empty where too few tell what is typical."""
+    shares = []
+    for side in conventions.SPLITS:
+        rows = results.rows(evaluation_details.STUDY_TYPICALITY, split=side)
+        if any(row["distance"] is None for row in rows):
+            return []
+        if rows:
+            typical = sum(row["is_typical"] for row in rows)
+            shares.append(f"{side} {typical:,} of {len(rows):,} ({100 * typical / len(rows):.1f} %)")
+    return shares
 
 
 _METHODS = {teacher_check.PROMPTS: "Prompts", teacher_check.PROBE: "Probe on its vectors"}
