@@ -1,16 +1,19 @@
 """What the report compares: student and baseline, thresholds and sites with this cohort, teacher and echoes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 
 from data_contracts import conventions, evaluation, evaluation_details
+from data_contracts.tables import TableContract
 from echoingecg.evaluation.data import names
 from echoingecg.evaluation.metrics import bootstrap, classification, transfer
 from echoingecg.evaluation.protocols import teacher_check
 from echoingecg.evaluation.report import wording
 from echoingecg.evaluation.report.results import EvaluationResults
+from echoingecg.evaluation.tables import rows as table_rows
 
 _CORRECTED_TO = ", corrected to a share of"
 _LABELS = {
@@ -159,25 +162,46 @@ _SITE_METRICS = {
 }
 
 
+_LEAD_METRICS = {
+    classification.AUROC: "AUROC",
+    table_rows.ANSWERED_SHARE: "Answered",
+    f"{table_rows.COVERAGE}_1": "Sets that contain label 1",
+    f"{table_rows.COVERAGE}_0": "Sets that contain label 0",
+    f"{table_rows.WRONGLY_ANSWERED}_1": "Answered wrongly, of label 1",
+    f"{table_rows.WRONGLY_ANSWERED}_0": "Answered wrongly, of label 0",
+}
+
+
 def site_tables(results: EvaluationResults) -> dict[str, Any]:
     """Headings, and for each question and protocol a row for each site left out; without rows where none was."""
-    sites: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    for row in results.rows(evaluation.SITES):
-        of_site = sites.setdefault((row["endpoint"], row["protocol"]), {}).setdefault(
-            row["site"], {"site": row["site"], "patients": row["patients"], "cells": {}}
+    return _by_part(results, evaluation.SITES, "site", _SITE_METRICS)
+
+
+def lead_set_tables(results: EvaluationResults) -> dict[str, Any]:
+    """Headings, and for each question and protocol a row for each set of leads; none for a student of twelve alone."""
+    return _by_part(results, evaluation.LEAD_SETS, "leads", _LEAD_METRICS)
+
+
+def _by_part(
+    results: EvaluationResults, contract: TableContract, column: str, metrics: Mapping[str, str]
+) -> dict[str, Any]:
+    parts: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for row in results.rows(contract):
+        part = parts.setdefault((row["endpoint"], row["protocol"]), {}).setdefault(
+            row[column], {"part": row[column], "patients": row["patients"], "cells": {}}
         )
-        of_site["cells"][row["metric"]] = _cell(row)
+        part["cells"][row["metric"]] = _cell(row)
     return {
-        "headings": list(_SITE_METRICS.values()),
+        "headings": list(metrics.values()),
         "tables": [
             {
                 "name": f"{endpoint}, {wording.protocol_name(protocol)}",
                 "rows": [
-                    row | {"cells": [row["cells"].get(metric, _cell(None)) for metric in _SITE_METRICS]}
+                    row | {"cells": [row["cells"].get(metric, _cell(None)) for metric in metrics]}
                     for row in rows.values()
                 ],
             }
-            for (endpoint, protocol), rows in sites.items()
+            for (endpoint, protocol), rows in parts.items()
         ],
     }
 

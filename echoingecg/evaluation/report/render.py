@@ -126,6 +126,7 @@ def render_report(
         transfer=comparison_tables.transfer_tables(results),
         teacher_check=comparison_tables.teacher_table(results),
         sites=comparison_tables.site_tables(results),
+        lead_sets=comparison_tables.lead_set_tables(results),
         endpoints=endpoints,
         few_shot=list(tables.few_shot_tables(results)),
         few_shot_draws=settings.few_shot.draws,
