@@ -46,12 +46,36 @@ def origin_in_words(origin: str) -> str:
 # order. Always map leads by name.
 LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
 
+# Sets of leads that a record may hold: six, three and two as in the PhysioNet/CinC Challenge 2021 (Reyna et al.), eight
+# as electrocardiographs store them. III, aVR, aVL and aVF follow from I and II, so that two is read as six, and eight
+# as twelve.
+LeadSet = Literal["twelve", "eight", "six", "three", "two", "one"]
+LEAD_SETS: dict[LeadSet, tuple[str, ...]] = {
+    "twelve": LEADS,
+    "eight": ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6"),
+    "six": LEADS[:6],
+    "three": ("I", "II", "V2"),
+    "two": ("I", "II"),
+    "one": ("I",),
+}
+
 SAMPLING_FREQUENCY = 100.0  # Hz (EchoingECG, section 3)
 SAMPLES = 1000  # 10 s at 100 Hz
 SIGNAL_UNIT = "mV"
 
 # Quality findings on one lead and on a whole recording (docs/ecg_quality.md).
-LeadFinding = Literal["flat", "clipped", "nan", "baseline", "amplitude", "disconnected", "mains", "flat_seconds"]
+LeadFinding = Literal[
+    "flat",
+    "clipped",
+    "nan",
+    "baseline",
+    "amplitude",
+    "disconnected",
+    "mains",
+    "flat_seconds",
+    "gain",
+    "absent",
+]
 RecordFinding = Literal[
     "short",
     "no_qrs",
@@ -61,6 +85,7 @@ RecordFinding = Literal[
     "calibration_pulse",
     "chest_leads",
     "limb_electrodes",
+    "heart_rate",
 ]
 
 # What a finding does to its ECG, the mildest first: nothing; not used for training; not used for training and referred

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -11,8 +12,8 @@ from data_contracts.quarantine import QUARANTINE
 from data_contracts.tables import ArrayContract, TableContract, column
 
 # 1 had five findings of leads and none of whole recordings; 2 had one signal per recording; 3 had no column `use` and
-# no bad seconds; 4 did not know the finding `limb_electrodes`.
-CONTRACT_VERSION = 5
+# no bad seconds; 4 did not know the finding `limb_electrodes`; up to 5 findings had eight bits.
+CONTRACT_VERSION = 6
 
 # One bit per finding, for leads and for whole recordings; 0 means no finding. The bits of a finding never change.
 QUALITY_FLAGS: dict[LeadFinding, int] = {
@@ -24,6 +25,8 @@ QUALITY_FLAGS: dict[LeadFinding, int] = {
     "disconnected": 32,
     "mains": 64,
     "flat_seconds": 128,
+    "gain": 256,
+    "absent": 512,
 }
 RECORD_FLAGS: dict[RecordFinding, int] = {
     "short": 1,
@@ -34,6 +37,7 @@ RECORD_FLAGS: dict[RecordFinding, int] = {
     "calibration_pulse": 32,
     "chest_leads": 64,
     "limb_electrodes": 128,
+    "heart_rate": 256,
 }
 
 KEY = ArrayContract("key", ("record", "byte"), "uint8", "", "key of the signal, see window_key", (("byte", 32),))
@@ -42,13 +46,13 @@ SIGNAL = ArrayContract(
     ("record", "lead", "time"),
     "float32",
     SIGNAL_UNIT,
-    f"filtered ECG, leads in the order {', '.join(LEADS)}, not standardised",
+    f"filtered ECG, leads in the order {', '.join(LEADS)}, not standardised; 0 in a lead that is not there",
     (("lead", len(LEADS)), ("time", SAMPLES)),
 )
 QUALITY = ArrayContract(
     "quality",
     ("record", "lead"),
-    "uint8",
+    "uint16",
     "",
     "bit mask of findings: " + ", ".join(f"{bit} {name}" for name, bit in QUALITY_FLAGS.items()),
     (("lead", len(LEADS)),),
@@ -56,7 +60,7 @@ QUALITY = ArrayContract(
 FINDINGS = ArrayContract(
     "findings",
     ("record",),
-    "uint8",
+    "uint16",
     "",
     "bit mask of findings on the recording: " + ", ".join(f"{bit} {name}" for name, bit in RECORD_FLAGS.items()),
 )
@@ -72,6 +76,7 @@ DIGEST = ArrayContract(
     "sha256", ("record", "byte"), "uint8", "", "SHA-256 of the record's float32 signal bytes", (("byte", 32),)
 )
 ARRAYS = (KEY, SIGNAL, QUALITY, FINDINGS, BAD_SECONDS, DIGEST)
+_NARROW_FINDINGS_VERSION = 5  # the last contract version whose findings have eight bits
 
 
 def _checks(check: Any) -> Mapping[str, Any]:
@@ -139,6 +144,7 @@ _BY_VERSION = {
         unique=("record_id",),
     ),
     4: RECORDS,
+    5: RECORDS,
     CONTRACT_VERSION: RECORDS,
 }
 
@@ -154,6 +160,13 @@ def records_contract(contract_version: int) -> TableContract:
     if contract_version not in _BY_VERSION:
         raise ContractError(f"ecg contract version {contract_version}: this release reads 1 to {CONTRACT_VERSION}")
     return _BY_VERSION[contract_version]
+
+
+def findings_contracts(contract_version: int) -> tuple[ArrayContract, ArrayContract]:
+    """Returns the contracts of the pool's arrays `quality` and `findings` in one contract version."""
+    if contract_version > _NARROW_FINDINGS_VERSION:
+        return QUALITY, FINDINGS
+    return replace(QUALITY, dtype="uint8"), replace(FINDINGS, dtype="uint8")
 
 
 def window_key(content_hash: str, window: int) -> str:

@@ -13,8 +13,9 @@ from data_contracts.tables import TableContract, column
 
 # 1 had only `predictions` and `metrics`; 2 lacked some tables; 3 had no reading card; 4 had neither `answers` nor the
 # tables of `evaluation_details`, and another referral rule; 5 limits in scores instead of predictive deviations, and no
-# typicality: the `rules`, card and report of both are refused; 6 lacked `teacher_check`. The rest is read.
-CONTRACT_VERSION = 7
+# typicality: the `rules`, card and report of both are refused; 6 lacked `teacher_check`, 7
+# `lead_sets`. The rest is read.
+CONTRACT_VERSION = 8
 
 REPORT = "report.html"
 MODEL_CARD = "model_card.md"
@@ -191,6 +192,17 @@ SITES = TableContract(
     unique=("endpoint", "protocol", "site", "metric"),
 )
 
+LEAD_SETS = TableContract(
+    "lead_sets",
+    (
+        _ENDPOINT,
+        _PROTOCOL,
+        column("leads", pa.string(), "set of leads that the ECGs were cut down to, judged by rules of its own"),
+        *_ESTIMATE,
+    ),
+    unique=("endpoint", "protocol", "leads", "metric"),
+)
+
 RULES = TableContract(
     "rules",
     (
@@ -250,7 +262,7 @@ RISK_COVERAGE = TableContract(
 )
 
 TABLES = (
-    PREDICTIONS, ANSWERS, METRICS, FEW_SHOT, REGRESSIONS, INTERVALS, REGRESSION_METRICS, STRATA, SITES, RULES,
-    RELIABILITY, RISK_COVERAGE,
+    PREDICTIONS, ANSWERS, METRICS, FEW_SHOT, REGRESSIONS, INTERVALS, REGRESSION_METRICS, STRATA, SITES, LEAD_SETS,
+    RULES, RELIABILITY, RISK_COVERAGE,
     *evaluation_details.SPACE_TABLES, *evaluation_details.PAGE_TABLES,
 )  # fmt: skip

@@ -19,6 +19,7 @@ from data_contracts.quarantine import REASONS
 from data_contracts.tables import TableContract, column
 
 FILENAME = "reading_card.safetensors"
+FILENAME_OF_SET = "reading_card-{}.safetensors"  # beside it: the card of a set of fewer leads, by name of the set
 METADATA = "card"
 
 WEIGHT = "weight"  # (reading, dim) float64: logit = weight . mean embedding + bias

@@ -23,7 +23,7 @@ REASONS: dict[str, str] = {
     "missing_units": "the amplitude unit is not stated",
     "unknown_units": "the amplitude unit is stated but not one of volts",
     "missing_sampling_frequency": "the sampling frequency is not stated or not positive",
-    "missing_leads": "one or more of the twelve leads are absent, repeated or unnamed",
+    "missing_leads": "leads are absent, repeated or unnamed, and what is there is no set that the recipe admits",
     "too_short": "the recording is shorter than the recipe allows",
     "nan": "the share of missing samples in a lead is over the recipe's limit",
     "implausible": "amplitudes are outside what an ECG can be",

@@ -186,9 +186,8 @@ def pages_of(workspace: Workspace, artefact: Artefact, record_ids: Sequence[str]
         raise StoreError(f"{artefact} holds no record '{missing[0]}': was it made again?")
     assert artefact.manifest.run.pool is not None
     group = pools.Pool.read(workspace, artefact.manifest.run.pool)
-    signal, quality, findings = (
-        pools.array_of(group, array) for array in (contract.SIGNAL, contract.QUALITY, contract.FINDINGS)
-    )
+    of_findings = contract.findings_contracts(artefact.manifest.contract_version)
+    signal, quality, findings = (pools.array_of(group, array) for array in (contract.SIGNAL, *of_findings))
     settings = EcgSettings.of_artefact(artefact.manifest.recipe)
     return [
         filtered_page(

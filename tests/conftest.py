@@ -14,8 +14,9 @@ if TYPE_CHECKING:  # the fixtures import what they need, so that the tests of a 
     from helpers.cases.stage_runs import Run
 
 # `make test` draws the same examples every time, so that no test fails by chance; `make test-all` draws new ones.
-hypothesis.settings.register_profile("derandomized", derandomize=True, max_examples=50)  # the free ones: 100
-hypothesis.settings.register_profile("free", derandomize=False)
+# No deadline: how long an example takes says more of the machine's other work than of the code.
+hypothesis.settings.register_profile("derandomized", derandomize=True, max_examples=50, deadline=None)
+hypothesis.settings.register_profile("free", derandomize=False, deadline=None)  # 100 examples
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "derandomized"))
 
 CHROMIUM = Path("/usr/bin/chromium")

@@ -25,6 +25,7 @@ PROTOCOL_COLOURS = {
     "zero_shot": BLUE, "zero_shot_teacher": GREEN, "expected_echo": PURPLE, "linear_probe": VERMILION
 }  # fmt: skip
 PROTOCOL_MARKERS = {"zero_shot": "o", "zero_shot_teacher": "D", "expected_echo": "^", "linear_probe": "s"}
+PROTOCOL_LINES = {"zero_shot": "-", "zero_shot_teacher": "--", "expected_echo": "-.", "linear_probe": ":"}
 CLASS_COLOURS = {0: GREY, 1: PURPLE}
 
 WIDTH_INCHES = 4.9  # narrow, so that labels stay readable on a phone

@@ -74,8 +74,8 @@ def pages_of_file(path: Path, settings: EcgSettings, stated: Stated = NOTHING_ST
         OSError: the file cannot be read.
     """
     recording = decode(path, stated.unit, stated.sampling_frequency, stated.leads)
-    stored, rate = arrange(recording), recording.sampling_frequency
-    window = process.best_window(stored, rate, settings)
+    stored, rate = arrange(recording, settings.lead_sets), recording.sampling_frequency
+    window = process.best_window(stored, rate, settings, recording.heart_rate)
     raw = stored[:, window.start : window.start + int(np.ceil(SAMPLES / SAMPLING_FREQUENCY * rate))]
     source = f"{recording.format}, {rate:g} Hz, {stored.shape[1] / rate:.1f} s"
     source += f", from {window.start / rate:g} s" if window.start else ""
@@ -93,7 +93,7 @@ def filtered_page(
 
     Args:
         signal: float32 (12, 1000), mV at 100 Hz.
-        quality: uint8 (12,), bit mask of QUALITY_FLAGS.
+        quality: uint16 (12,), bit mask of QUALITY_FLAGS.
         findings: bit mask of RECORD_FLAGS.
         settings: the band to name.
         recorded: samples that are recorded, for the rate.
@@ -112,7 +112,7 @@ def findings_text(quality: np.ndarray, findings: int) -> str:
     """The findings in words, for example `limb_leads; mains: I, III`, or that nothing was found."""
     texts = list(finding_names(findings, RECORD_FLAGS))
     for name, bit in QUALITY_FLAGS.items():
-        if leads := [lead for lead, mask in zip(LEADS, quality, strict=True) if mask & bit]:
+        if leads := [lead for lead, mask in zip(LEADS, quality.tolist(), strict=True) if mask & bit]:
             texts.append(f"{name}: {', '.join(leads)}")
     return "; ".join(texts) or "nothing found"
 

@@ -5,6 +5,7 @@ filter, check the amplitude, assess the quality, choose the window by the recipe
 file. The bytes of an ECG are the same whichever way it goes and whatever is processed beside it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data_contracts.conventions import FINDING_RULES, LEADS
+from data_contracts.conventions import FINDING_RULES, LEADS, LeadSet
 from echoingecg.common import Refusal, one_blas_thread, result_or_refusal
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import Stated, arrange
+from echoingecg.ecg.decode.recording.leads import largest_set, without_leads
 from echoingecg.ecg.decode.wfdb_fast import PlainRecord, decode_plain, read_plain
 from echoingecg.ecg.filter import longest_context
 from echoingecg.ecg.quality import refusal_of_findings, strictest_rule
@@ -33,10 +35,12 @@ class LaterWindows:
     Attributes:
         signal: float32 (12, time), mV, NaN where missing.
         slices: of `signal`, in order.
+        heart_rate: that the file states, 1/min; NaN for none.
     """
 
     signal: np.ndarray
     slices: tuple[slice, ...]
+    heart_rate: float
 
 
 @dataclass(frozen=True)
@@ -111,8 +115,8 @@ def load(
     if plain is not None and (decoded := decode_plain(plain, stated)) is not None:
         return cut_windows(*decoded, settings)
     recording = decode(path, stated_unit, stated_sampling_frequency, stated_leads)
-    signal = np.clip(arrange(recording), -_LIMIT_MV, _LIMIT_MV).astype(np.float32)
-    return cut_windows(signal, recording.sampling_frequency, settings)
+    signal = np.clip(arrange(recording, settings.lead_sets), -_LIMIT_MV, _LIMIT_MV).astype(np.float32)
+    return cut_windows(signal, recording.sampling_frequency, settings, recording.heart_rate)
 
 
 def process_loaded_safely(loaded: Sequence[Loaded], settings: EcgSettings) -> list[Processed | Refusal]:
@@ -135,18 +139,22 @@ def _refused_by_recipe(outcome: Processed | Refusal, settings: EcgSettings) -> R
     return None if isinstance(outcome, Refusal) else refusal_of_findings(outcome.quality, outcome.findings, settings)
 
 
-def best_window(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> Processed:
+def best_window(
+    signal: np.ndarray, sampling_frequency: float, settings: EcgSettings, heart_rate: float = math.nan
+) -> Processed:
     """The window that the recipe would choose, filtered; findings that the recipe refuses are kept.
 
     Args:
         signal: float (12, time), mV, NaN where missing.
         sampling_frequency: Hz.
         settings: the recipe's section `ecg`.
+        heart_rate: that the file states, 1/min; NaN for none.
 
     Raises:
         Refusal: the recording is too short, or no window is usable: why the first is not.
     """
-    (chosen,) = _choose([cut_windows(signal.astype(np.float32), sampling_frequency, settings)], settings)
+    loaded = cut_windows(signal.astype(np.float32), sampling_frequency, settings, heart_rate)
+    (chosen,) = _choose([loaded], settings)
     if isinstance(chosen, Refusal):
         raise chosen
     return chosen
@@ -185,7 +193,7 @@ def _or_later(
     for part in later.slices:
         if _severity(mildest, settings) < _REFERRED:
             break
-        window = _window(later.signal, part, sampling_frequency, settings)
+        window = _window(later.signal, part, sampling_frequency, settings, later.heart_rate)
         if isinstance(window, Window):
             (outcome,) = filter_windows([(window, sampling_frequency)], settings)
             mildest = min(mildest, outcome, key=lambda other: _severity(other, settings))
@@ -199,23 +207,29 @@ def _severity(outcome: Processed | Refusal, settings: EcgSettings) -> int:
     return FINDING_RULES.index(strictest_rule(outcome.quality, outcome.findings, settings))
 
 
-def cut_windows(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> Loaded:
+def cut_windows(
+    signal: np.ndarray, sampling_frequency: float, settings: EcgSettings, heart_rate: float = math.nan
+) -> Loaded:
     """The candidate windows of one ECG, their gaps filled. A window whose gaps are too large is left out.
 
     Args:
-        signal: float32 (12, time), mV, NaN where missing.
+        signal: float32 (12, time), mV, NaN where missing; a lead without a sample is not there.
         sampling_frequency: Hz.
         settings: the recipe's section `ecg`.
+        heart_rate: that the file states, 1/min; NaN for none.
 
     Raises:
-        Refusal: the recording is too short, or every window has too large gaps: what is wrong with the first.
+        Refusal: the leads are no admitted set, the recording is too short, or every window has too large gaps: what is
+            wrong with the first.
     """
     check_length(signal.shape[1], sampling_frequency, settings)
+    if settings.admits_fewer:
+        signal = keep_admitted_leads(signal, settings.lead_sets)
     slices = window_slices(signal.shape[1], sampling_frequency, settings)
     windows: list[Window] = []
     refusals: list[Refusal] = []
     for number, part in enumerate(slices, start=1):
-        window = _window(signal, part, sampling_frequency, settings)
+        window = _window(signal, part, sampling_frequency, settings, heart_rate)
         if isinstance(window, Refusal):
             refusals.append(window)
             continue
@@ -223,19 +237,45 @@ def cut_windows(signal: np.ndarray, sampling_frequency: float, settings: EcgSett
         if settings.long == "first":
             rest = tuple(slices[number:])
             searched = signal[:, : slices[-1].stop + longest_context(sampling_frequency)]
-            return Loaded((window,), sampling_frequency, LaterWindows(searched.copy(), rest) if rest else None)
+            later = LaterWindows(searched.copy(), rest, heart_rate) if rest else None
+            return Loaded((window,), sampling_frequency, later)
     if not windows:
         raise refusals[0]
     return Loaded(tuple(windows), sampling_frequency)
 
 
-def _window(signal: np.ndarray, part: slice, sampling_frequency: float, settings: EcgSettings) -> Window | Refusal:
+def keep_admitted_leads(signal: np.ndarray, lead_sets: Sequence[LeadSet]) -> np.ndarray:
+    """The leads of the largest admitted set that is there, 0 in all others.
+
+    A lead that is missing or 0 throughout is not there: several cohorts store absent leads so.
+
+    Args:
+        signal: float (12, time), mV, NaN where missing.
+        lead_sets: that are admitted.
+
+    Raises:
+        Refusal: missing_leads, the leads are no admitted set.
+    """
+    there = [lead for lead, row in zip(LEADS, np.nan_to_num(signal), strict=True) if row.any()]
+    kept = largest_set(there, lead_sets)
+    if kept is None and there:
+        raise without_leads(there, [lead for lead in LEADS if lead not in there], lead_sets)
+    is_kept = np.isin(LEADS, kept or ())
+    return np.where(is_kept[:, None], signal, signal.dtype.type(0))
+
+
+def _window(
+    signal: np.ndarray, part: slice, sampling_frequency: float, settings: EcgSettings, heart_rate: float
+) -> Window | Refusal:
     """The window with its context, its gaps filled, or that these are too large."""
     try:
         raw, missing = fill_gaps(np.ascontiguousarray(signal[:, part]), settings.max_nan_share)
     except Refusal as refusal:
         return refusal
-    return with_context(Window(raw, missing, part.start), signal, sampling_frequency, settings)
+    if settings.admits_fewer:
+        missing = np.where(signal.any(axis=1), missing, 1.0)
+    window = Window(raw, missing, part.start, heart_rate=heart_rate)
+    return with_context(window, signal, sampling_frequency, settings)
 
 
 def fill_gaps(signal: np.ndarray, max_share: float) -> tuple[np.ndarray, np.ndarray]:

@@ -16,16 +16,30 @@ from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
 from echoingecg.common import Refusal
 from echoingecg.ecg import beats
 from echoingecg.ecg.decode.recording import limb_lead_error
-from echoingecg.ecg.electrodes import INDEPENDENT, gain_by_reversal
+from echoingecg.ecg.electrodes import (
+    INDEPENDENT,
+    LIMB_LEADS,
+    gain_against_neighbours,
+    gain_by_reversal,
+    limb_lead_of_other_gain,
+)
 from echoingecg.ecg.filter import median
 from echoingecg.ecg.stretches import BadBlocks, find_bad_blocks, find_pulses, find_repeats
 from echoingecg.recipe import EcgSettings
 
 _MIN_QRS_LEADS = 3  # leads that must show the QRS complexes: whatever electrode is off, more than these see the heart
 _MAX_MAINS_SHARE = 0.475  # of the sampling frequency: higher mains frequencies are not seen
-_BREAK_A_LEAD = ("flat", "clipped", "amplitude", "disconnected", "flat_seconds")  # it no longer shows the heart's shape
+_BREAK_A_LEAD = (
+    "flat",
+    "clipped",
+    "amplitude",
+    "disconnected",
+    "flat_seconds",
+    "absent",
+)  # it does not show the heart's shape
 _CHEST = slice(LEADS.index("V1"), LEADS.index("V6") + 1)
 _INDEPENDENT = [LEADS.index(lead) for lead in INDEPENDENT]
+_LIMBS = [LEADS.index(lead) for lead in LIMB_LEADS]
 _AMPLITUDE_WINDOW_SECONDS = 2.0  # holds a beat at 30 a minute, and little of the baseline's wander
 
 
@@ -36,19 +50,21 @@ def assess_quality(
     sampling_frequency: float,
     settings: EcgSettings,
     blocks: BadBlocks | None = None,
+    stated_rate: np.ndarray | float = np.nan,
 ) -> tuple[np.ndarray, np.ndarray]:
     """What is wrong with each lead and with each recording.
 
     Args:
         raw: float (..., 12, time), mV, unfiltered, gaps interpolated; the window's recorded part.
-        missing: (..., 12) share of missing samples.
+        missing: (..., 12) share of missing samples; a lead of 1 is not there, and is judged in nothing.
         filtered: float (..., 12, 1000), mV at 100 Hz, with what fills it up after `raw`.
         sampling_frequency: of `raw`, Hz.
         settings: thresholds.
         blocks: of `find_bad_blocks`, where they are known already.
+        stated_rate: (...,) heart rate that the file states, 1/min; NaN for none.
 
     Returns:
-        uint8 (..., 12), bit mask of data_contracts.ecg.QUALITY_FLAGS, and uint8 (...), of RECORD_FLAGS.
+        uint16 (..., 12), bit mask of data_contracts.ecg.QUALITY_FLAGS, and uint16 (...), of RECORD_FLAGS.
     """
     recorded = recorded_samples(raw.shape[-1], sampling_frequency)
     heart = filtered[..., :recorded]
@@ -57,7 +73,10 @@ def assess_quality(
     clarity = beats.contrast(energy, peaks)
     rate = beats.heart_rate(peaks)
     has_qrs = (rate >= settings.rate_low) & (rate <= settings.rate_high)
-    has_qrs &= np.sort(clarity, axis=-1)[..., -_MIN_QRS_LEADS] >= settings.qrs_contrast
+    absent = missing == 1
+    place = len(LEADS) - np.minimum(_MIN_QRS_LEADS, len(LEADS) - np.count_nonzero(absent, axis=-1))
+    least = np.take_along_axis(np.sort(clarity, axis=-1), np.minimum(place, len(LEADS) - 1)[..., None], axis=-1)[..., 0]
+    has_qrs &= least >= settings.qrs_contrast
 
     blocks = blocks or find_bad_blocks(raw, sampling_frequency, settings)
     flat = blocks.height < settings.flat_mv
@@ -73,13 +92,14 @@ def assess_quality(
         "mains": ~flat & (mains > settings.mains_share * (mains + power)),
         "flat_seconds": ~flat & blocks.flat.any(axis=-1),
     }
+    lead_findings = {name: is_found & ~absent for name, is_found in lead_findings.items()} | {"absent": absent}
     error, share = limb_lead_error(heart)
-    is_cut = np.any(
-        [lead_findings[name] for name in ("flat", "clipped", "amplitude", "disconnected", "flat_seconds")], axis=0
-    )
+    is_cut = np.any([lead_findings[name] for name in _BREAK_A_LEAD], axis=0)
     gain = np.where(is_cut[..., _CHEST].any(axis=-1), 0, gain_by_exchange(heart[..., _CHEST, :]))
     contradict = (share > settings.limb_lead_share) & (error > settings.limb_lead_mv)
-    is_cut_anywhere = is_cut[..., _INDEPENDENT].any(axis=-1)
+    contradict &= ~absent[..., _LIMBS].any(axis=-1)
+    lead_findings["gain"] = _has_other_gain(heart, power, is_cut, contradict, settings.lead_gain)
+    is_cut_anywhere = (is_cut | lead_findings["gain"])[..., _INDEPENDENT].any(axis=-1)
     reversal = np.where(is_cut_anywhere | contradict, 0, gain_by_reversal(heart[..., _INDEPENDENT, :]))
     record_findings: dict[str, np.ndarray] = {
         "short": np.full(has_qrs.shape, recorded < SAMPLES),
@@ -87,11 +107,37 @@ def assess_quality(
         "limb_leads": contradict,
         "chest_leads": gain > settings.chest_lead_gain,
         "limb_electrodes": reversal > settings.limb_electrode_gain,
-        "no_signal": np.asarray(flat.all(axis=-1)),
+        "no_signal": np.asarray((flat | absent).all(axis=-1)),
         "repeated_block": find_repeats(raw, heart, sampling_frequency),
         "calibration_pulse": find_pulses(raw, heart, sampling_frequency),
+        "heart_rate": has_qrs & _is_other_rate(rate, stated_rate, settings),
     }
     return _bit_mask(lead_findings, QUALITY_FLAGS), _bit_mask(record_findings, RECORD_FLAGS)
+
+
+def _has_other_gain(
+    heart: np.ndarray, power: np.ndarray, is_cut: np.ndarray, contradict: np.ndarray, limit: float
+) -> np.ndarray:
+    """Which lead, at most one of a recording, has a gain unlike that of the others, bool (..., 12).
+
+    A limb lead is found by the identities where these are broken; else the lead whose size is least usual counts, and
+    only where it and the leads beside it show the heart.
+    """
+    has_gain = np.zeros(is_cut.shape, dtype=bool)
+    is_limb = contradict & ~is_cut.any(axis=-1)
+    if is_limb.any():  # in few recordings
+        has_gain[..., _LIMBS] = limb_lead_of_other_gain(heart[..., _LIMBS, :]) & is_limb[..., None]
+    unusual = gain_against_neighbours(np.where(is_cut, 0, power)[..., _INDEPENDENT])
+    unusual = np.where(np.isnan(unusual) | contradict[..., None], 0, unusual)
+    has_gain[..., _INDEPENDENT] |= (unusual > limit) & (unusual == unusual.max(axis=-1, keepdims=True))
+    return has_gain
+
+
+def _is_other_rate(rate: np.ndarray, stated_rate: np.ndarray | float, settings: EcgSettings) -> np.ndarray:
+    """Whether a believable stated heart rate is another than the measured one, bool (...,): so is the sampling rate."""
+    is_believable = (stated_rate >= settings.rate_low) & (stated_rate <= settings.rate_high)  # NaN is not
+    ratio = rate / np.where(is_believable, stated_rate, 1)
+    return is_believable & ((ratio > settings.heart_rate_factor) | (ratio * settings.heart_rate_factor < 1))
 
 
 def recorded_samples(time: int, sampling_frequency: float) -> int:
@@ -179,9 +225,9 @@ def _basis(samples: int, sampling_frequency: float, frequencies: tuple[float, ..
 
 
 def _bit_mask(findings: dict[str, np.ndarray], flags: dict) -> np.ndarray:
-    mask = np.zeros(next(iter(findings.values())).shape, dtype=np.uint8)
+    mask = np.zeros(next(iter(findings.values())).shape, dtype=np.uint16)
     for name, is_found in findings.items():
-        mask |= is_found.astype(np.uint8) * np.uint8(flags[name])
+        mask |= is_found.astype(np.uint16) * np.uint16(flags[name])
     return mask
 
 
@@ -194,7 +240,7 @@ def strictest_rule(quality: np.ndarray, findings: int, settings: EcgSettings) ->
     """The strictest rule of a recording's findings; `keep` where there are none. A finding on one lead is enough.
 
     Args:
-        quality: uint8 (12,), of `assess_quality`.
+        quality: uint16 (12,), of `assess_quality`.
         findings: of `assess_quality`.
         settings: `rules`.
     """
@@ -208,7 +254,7 @@ def strictest_rules(quality: np.ndarray, findings: np.ndarray, settings: EcgSett
     """The strictest rule of each of n recordings, see `strictest_rule`.
 
     Args:
-        quality: uint8 (n, 12).
+        quality: uint16 (n, 12).
         findings: integers (n,).
         settings: `rules`.
     """
@@ -230,7 +276,7 @@ def refusal_of_findings(quality: np.ndarray, findings: int, settings: EcgSetting
     """The refusal (poor_quality) of a recording whose strictest rule is `refuse`, with its first such finding.
 
     Args:
-        quality: uint8 (12,), of `assess_quality`.
+        quality: uint16 (12,), of `assess_quality`.
         findings: of `assess_quality`.
         settings: `rules`.
 

@@ -35,9 +35,10 @@ class Window:
 
     Attributes:
         raw: float32 (12, time), mV, without NaN, leads in the order of data_contracts.conventions.LEADS.
-        missing: (12,) share of samples that were missing.
+        missing: (12,) share of samples that were missing; 1 for a lead that is not there, whose samples are 0.
         start: in the recording, samples of the source.
         before, after: float32 (12, samples), what the recording holds there, as far as the filter may use it.
+        heart_rate: that the file states, 1/min; NaN for none.
     """
 
     raw: np.ndarray
@@ -45,6 +46,7 @@ class Window:
     start: int
     before: np.ndarray = field(default_factory=_no_context)
     after: np.ndarray = field(default_factory=_no_context)
+    heart_rate: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Processed:
 
     Attributes:
         signal: float32 (12, 1000), mV at 100 Hz, leads in the order of data_contracts.conventions.LEADS.
-        quality: uint8 (12,), bit mask of data_contracts.ecg.QUALITY_FLAGS.
+        quality: uint16 (12,), bit mask of data_contracts.ecg.QUALITY_FLAGS.
         findings: bit mask of data_contracts.ecg.RECORD_FLAGS.
         bad_seconds: uint8 (12,), see data_contracts.ecg.BAD_SECONDS.
         start: of the window in the recording, samples of the source.
@@ -118,15 +120,17 @@ def with_context(window: Window, signal: np.ndarray, sampling_frequency: float, 
         return window
     most, stop = longest_context(sampling_frequency), window.start + window.raw.shape[1]
     before, after = signal[:, max(0, window.start - most) : window.start], signal[:, stop : stop + most]
-    reversed_raw = window.raw[:, ::-1]
+    reversed_raw, is_there = window.raw[:, ::-1], window.missing < 1
     return replace(
         window,
-        before=_sound_part(reversed_raw, before[:, ::-1], sampling_frequency, settings)[:, ::-1],
-        after=_sound_part(window.raw, after, sampling_frequency, settings),
+        before=_sound_part(reversed_raw, before[:, ::-1], is_there, sampling_frequency, settings)[:, ::-1],
+        after=_sound_part(window.raw, after, is_there, sampling_frequency, settings),
     )
 
 
-def _sound_part(raw: np.ndarray, beyond: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
+def _sound_part(
+    raw: np.ndarray, beyond: np.ndarray, is_there: np.ndarray, sampling_frequency: float, settings: EcgSettings
+) -> np.ndarray:
     """The part of `beyond`, (12, samples), that may be context; it begins where the window `raw` ends."""
     is_known = np.isfinite(beyond).all(axis=0)
     length = beyond.shape[1] if is_known.all() else int(is_known.argmin())
@@ -142,7 +146,7 @@ def _sound_part(raw: np.ndarray, beyond: np.ndarray, sampling_frequency: float, 
     if has_pulse(seam, sampling_frequency):
         return _no_context()
     blocks = find_bad_blocks(seam, sampling_frequency, settings)
-    is_held = blocks.flat.any() or blocks.clipped.any()
+    is_held = blocks.flat[is_there].any() or blocks.clipped[is_there].any()
     return _no_context() if is_held else part.copy()  # a view would keep the whole recording in memory
 
 
@@ -188,10 +192,12 @@ def _filter_batch(
         raw, filtered, blocks = raw[kept], filtered[kept], blocks.records(kept)
     if kept:
         missing = np.stack([windows[row].missing for row in kept])
-        flags = quality.assess_quality(raw, missing, filtered, sampling_frequency, settings, blocks)
+        rates = np.array([windows[row].heart_rate for row in kept])
+        flags = quality.assess_quality(raw, missing, filtered, sampling_frequency, settings, blocks, rates)
         if settings.short == "repeat" and recorded < SAMPLES:
             filtered = filtered[..., np.arange(SAMPLES) % recorded]
-        rows = zip(kept, filtered, *flags, blocks.bad_seconds(), strict=True)
+        bad_seconds = np.where(missing < 1, blocks.bad_seconds(), np.uint8(0))
+        rows = zip(kept, filtered, *flags, bad_seconds, strict=True)
         for row, signal, lead_flags, record_flags, seconds in rows:
             window, findings = windows[row], int(record_flags)
             lead_findings = sum(int(lead).bit_count() for lead in lead_flags)

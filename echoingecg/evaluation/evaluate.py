@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from data_contracts import evaluation, evaluation_details, prediction
+from data_contracts.conventions import LeadSet
 from echoingecg.common import Progress, UserError, no_progress, one_blas_thread
 from echoingecg.evaluation.data import names
 from echoingecg.evaluation.data.embed import GaussianTable, Signals, StudentModel
@@ -24,7 +25,7 @@ from echoingecg.evaluation.protocols.trust import CohortTrust
 from echoingecg.evaluation.report.render import write_report
 from echoingecg.evaluation.report.tables import question
 from echoingecg.evaluation.tables.build import build_tables
-from echoingecg.evaluation.tables.rows import protocol_scores, site_rows
+from echoingecg.evaluation.tables.rows import lead_set_rows, protocol_scores, site_rows
 from echoingecg.recipe import EvaluationSettings, FewShotSettings, TuningSettings
 
 _NOWHERE = ""  # a side of the split that nothing is learned from, chosen on or measured on
@@ -150,6 +151,9 @@ def evaluate(
         regressions = [regression.with_answers(result, said.numbers) for result in regressions]
     retrieved = _retrieval(inputs, pairs, ecgs)
     tables = build_tables(endpoints, regressions, retrieved, inputs, pairs, ecgs, trust, settings)
+    if inputs.student.lead_sets and given_card is None:
+        card, rows = _with_lead_sets(card, endpoints, inputs, pairs, models, settings, progress)
+        tables[evaluation.LEAD_SETS.name] = evaluation.LEAD_SETS.build(rows)
     tables[evaluation_details.STRESS.name] = evaluation_details.STRESS.build(
         _stress(card, inputs, pairs, endpoints, settings, progress)
     )
@@ -272,6 +276,56 @@ def _leave_sites_out(
             for endpoint in settings.endpoints
         ]
         yield name, classification.decide_endpoints(scored, trust, plain)
+
+
+def _with_lead_sets(
+    card: reading_card.LoadedReadingCard,
+    endpoints: list[classification.EndpointResult],
+    inputs: EvaluationInputs,
+    pairs: EvaluationPairs,
+    models: Models,
+    settings: EvaluationSettings,
+    progress: Progress,
+) -> tuple[reading_card.LoadedReadingCard, list[dict[str, Any]]]:
+    """The card with those of the sets of fewer leads that the student was trained for, and the rows of LEAD_SETS.
+
+    All ECGs are cut down to a set's leads, and everything that is learned or chosen from training and validation ECGs
+    is so anew: probes, thresholds, calibrators, conformal limits, predictive distributions and typicality. Few-shot,
+    tuning and other models are left out.
+
+    Args:
+        card, endpoints: of twelve leads.
+        inputs, pairs, models, settings, progress: of the same evaluation.
+    """
+    rows = list(_lead_set_rows("twelve", endpoints, models, settings))
+    fewer: dict[LeadSet, reading_card.LoadedReadingCard] = {}
+    plain = settings.model_copy(update={"few_shot": FewShotSettings(cases=()), "tuning": TuningSettings()})
+    for name in inputs.student.lead_sets:
+        progress(len(models.ecgs), len(models.ecgs), f"leads: {name}")
+        cut = replace(inputs, student=inputs.student.with_lead_set(name), compared={}, external={})
+        seen = read_models(cut, pairs, plain, no_progress)
+        trust = CohortTrust.from_models(cut, pairs, seen, plain)
+        scored = [
+            classification.score_endpoint(endpoint, cut, pairs, seen, trust, plain) for endpoint in settings.endpoints
+        ]
+        regressions = [
+            regression.evaluate_regression(number, cut, pairs, seen, trust, plain) for number in settings.regressions
+        ]
+        numbers = [result.number for result in regressions if result.number is not None]
+        decided = classification.decide_endpoints(scored, trust, plain, numbers)
+        fewer[name] = make_card(decided, cut, trust, plain, numbers)
+        rows += _lead_set_rows(name, decided, seen, settings)
+    return replace(card, fewer=fewer), rows
+
+
+def _lead_set_rows(
+    name: LeadSet, endpoints: list[classification.EndpointResult], models: Models, settings: EvaluationSettings
+) -> Iterator[dict[str, Any]]:
+    """Rows of LEAD_SETS, for the protocols that figures show."""
+    for result in endpoints:
+        for scores in protocol_scores(result, models.ecgs[result.record], {}):
+            if scores.protocol in classification.SHOWN_PROTOCOLS:
+                yield from lead_set_rows(scores, name, settings)
 
 
 def _retrieval(inputs: EvaluationInputs, pairs: EvaluationPairs, ecgs: GaussianTable) -> dict[str, retrieval.Retrieval]:

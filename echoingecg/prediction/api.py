@@ -114,8 +114,8 @@ def read_ecg(
     from echoingecg.ecg.process import best_window
 
     recording = decode(Path(file), unit, sampling_frequency, leads)
-    rate = recording.sampling_frequency
-    chosen = best_window(arrange(recording), rate, settings or EcgSettings())
+    rate, settings = recording.sampling_frequency, settings or EcgSettings()
+    chosen = best_window(arrange(recording, settings.lead_sets), rate, settings, recording.heart_rate)
     findings: dict[str, tuple[str, ...]] = {name: () for name, bit in ecg.RECORD_FLAGS.items() if chosen.findings & bit}
     for name, bit in ecg.QUALITY_FLAGS.items():
         if affected := tuple(lead for lead, mask in zip(conventions.LEADS, chosen.quality, strict=True) if mask & bit):

@@ -16,10 +16,12 @@ import numpy as np
 import pyarrow as pa
 
 from data_contracts import conventions, prediction
+from data_contracts.ecg import QUALITY_FLAGS
 from data_contracts.manifest import manifest_in
 from echoingecg.common import ContractError, Refusal, result_or_refusal
 from echoingecg.ecg import quality
 from echoingecg.ecg.decode.recording import NOTHING_STATED, Stated
+from echoingecg.ecg.decode.recording.leads import leads_of_set
 from echoingecg.ecg.decode.wfdb_fast import read_plain
 from echoingecg.ecg.process import Loaded, Processed, load, process_loaded_safely
 from echoingecg.evaluation.decision import reading_card
@@ -29,6 +31,8 @@ from echoingecg.recipe import EcgSettings
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.store import load as load_student
 
+Columns = list[list[dict[str, Any]]]  # of each ECG, for each question or number, the columns of its row
+_ABSENT = np.uint16(QUALITY_FLAGS["absent"])
 FILES_PER_BLOCK = 128  # files whose signals are held at once: 6 MB
 _FILES_PER_READ = 32  # files whose signals are held unfiltered: 8 MB at 500 Hz
 
@@ -151,12 +155,11 @@ class Reader:
         numbers: list[dict[str, Any]] = []
         for files_of_block in split_into_blocks(files):
             block = self.read(files_of_block, stated)
-            is_referred = self.is_referred(block.processed)
-            answers = answer_ecgs(self.card, protocol, block.mean, block.features, is_referred)
+            questions, values = self._answers(block, protocol)
             origin = {"trained_on": self.card.card.trained_on}
-            readings += block.rows(partial(_rows_of_ecg, answers.questions, {"protocol": protocol} | origin))
-            if answers.numbers:
-                numbers += block.rows(partial(_rows_of_ecg, answers.numbers, origin))
+            readings += block.rows(partial(_rows_of_ecg, questions, {"protocol": protocol} | origin))
+            if self.card.numbers:
+                numbers += block.rows(partial(_rows_of_ecg, values, origin))
         return Predicted(prediction.READINGS.build(readings), prediction.NUMBERS.build(numbers))
 
     def embed(self, files: Iterable[Path | str]) -> pa.Table:
@@ -164,14 +167,41 @@ class Reader:
         return prediction.GAUSSIANS.build([row for block in split_into_blocks(files) for row in self._embedded(block)])
 
     def read(self, files: Sequence[str], stated: Stated = NOTHING_STATED) -> ReadBlock:
-        """Reads and embeds one block of files, in memory; `stated` is what they may lack."""
-        outcomes = list(read_signals(files, self.settings, stated))
+        """Reads and embeds one block of files, in memory; `stated` is what they may lack.
+
+        Records of those sets of leads are read that the student was trained for.
+        """
+        settings = self.settings.model_copy(update={"lead_sets": self.student.settings.leads.trained})
+        outcomes = list(read_signals(files, settings, stated))
         return ReadBlock(files, outcomes, *self.student.embed_ecg_with_features(stack_signals(outcomes)))
 
-    def is_referred(self, processed: Sequence[Processed]) -> np.ndarray:
-        """Whether a finding refers each ECG, (k,) bool."""
-        masks = np.array([ecg.quality for ecg in processed]), np.array([ecg.findings for ecg in processed])
-        return quality.are_referred(*masks, self.settings)
+    def is_referred(self, processed: Sequence[Processed], has_card: Sequence[bool] = ()) -> np.ndarray:
+        """Whether a finding refers each ECG, (k,) bool; absent leads do not where there is a card for the others."""
+        masks = np.array([ecg.quality for ecg in processed])
+        if any(has_card):
+            masks[np.array(has_card)] &= ~_ABSENT
+        return quality.are_referred(masks, np.array([ecg.findings for ecg in processed]), self.settings)
+
+    def _answers(self, block: ReadBlock, protocol: str) -> tuple[Columns, Columns]:
+        """Questions and numbers of each of k ECGs, by the card of the leads that it holds, else by that of twelve."""
+        by_leads = {
+            leads_of_set(name): card
+            for name, card in self.card.fewer.items()
+            if protocol in {entry.reading.protocol for entry in card.readings}
+        }
+        cards = [by_leads.get(leads_there(ecg)) for ecg in block.processed]
+        is_referred = self.is_referred(block.processed, [card is not None for card in cards])
+        questions: Columns = [[] for _ in cards]
+        numbers: Columns = [[] for _ in cards]
+        for card in (None, *by_leads.values()):
+            members = np.array([index for index, of_ecg in enumerate(cards) if of_ecg is card], np.int64)
+            answers = answer_ecgs(
+                card or self.card, protocol, block.mean[members], block.features[members], is_referred[members]
+            )
+            for place, index in enumerate(members.tolist()):
+                for rows, said in ((questions, answers.questions), (numbers, answers.numbers)):
+                    rows[index] = [{name: values[place] for name, values in columns.items()} for columns in said]
+        return questions, numbers
 
     def _embedded(self, files: Sequence[str]) -> Iterator[dict[str, Any]]:
         block = self.read(files)
@@ -187,10 +217,9 @@ def _check_signals(student: Path, card: prediction.ReadingCard | None) -> None:
         locate.check_signals(f"student-{made.version}" if made else str(student), version)
 
 
-def _rows_of_ecg(answers: Sequence[dict[str, Any]], shared: dict[str, Any], index: int) -> Iterator[dict[str, Any]]:
+def _rows_of_ecg(answers: Columns, shared: dict[str, Any], index: int) -> Iterator[dict[str, Any]]:
     """A row for each question or number, of ECG `index`."""
-    for columns in answers:
-        yield shared | {name: values[index] for name, values in columns.items()}
+    yield from (shared | columns for columns in answers[index])
 
 
 def split_into_blocks(files: Iterable[Path | str]) -> Iterator[list[str]]:
@@ -219,6 +248,11 @@ def stack_signals(outcomes: Iterable[Processed | Refusal]) -> np.ndarray:
     """Signals of the ECGs that were not refused, float32 (k, 12, 1000), mV."""
     signals = [outcome.signal for outcome in outcomes if isinstance(outcome, Processed)]
     return np.stack(signals) if signals else np.empty((0, len(conventions.LEADS), conventions.SAMPLES), np.float32)
+
+
+def leads_there(processed: Processed) -> tuple[str, ...]:
+    """Names of the leads that the record holds."""
+    return tuple(lead for lead, mask in zip(conventions.LEADS, processed.quality, strict=True) if not mask & _ABSENT)
 
 
 def finding_names(processed: Processed) -> list[str]:

@@ -11,9 +11,9 @@ from echoingecg.common import RecipeError
 from echoingecg.recipe.ecg import EcgSettings
 from echoingecg.recipe.evaluation import DriftSettings, Endpoint, EvaluationSettings, FewShotSettings
 from echoingecg.recipe.evaluation import PromotionSettings, RegressionEndpoint, TuningSettings
-from echoingecg.recipe.execution import ExecutionSettings
+from echoingecg.recipe.execution import ExecutionSettings, TeachingSettings
 from echoingecg.recipe.stages import CatalogSettings, ModelSettings, PairsSettings, Section, SimulatorSettings
-from echoingecg.recipe.stages import StudentSettings, TeacherSettings, TeachingSettings
+from echoingecg.recipe.stages import StudentSettings, TeacherSettings
 
 
 class Recipe(Section):
@@ -95,7 +95,7 @@ def with_overrides(recipe: Recipe, assignments: list[str]) -> Recipe:
         *parents, last = name.strip().split(".")
         target = values
         for parent in parents:
-            if target.get(parent) is None and parent in ("simulator", "teaching", "split_by"):
+            if target.get(parent) is None and parent in ("simulator", "teaching", "split_by", "leads"):
                 target[parent] = {}
             if not isinstance(target.get(parent), dict):
                 raise RecipeError(f"--set {assignment}: the recipe has no section '{parent}'")

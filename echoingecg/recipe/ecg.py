@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from data_contracts.conventions import FindingRule
+from data_contracts.conventions import FindingRule, LeadSet
 from echoingecg.recipe.stages import Count, NotNegative, Positive, Section, Share
 
 
@@ -23,6 +23,9 @@ class FindingRules(Section):
     limb_electrodes: FindingRule = Field(
         "refer", description="the right arm's electrode is exchanged with another limb's"
     )
+    heart_rate: FindingRule = Field(
+        "refer", description="the heart rate that the file states is not the one that is measured: wrong sampling rate"
+    )
     repeated_block: FindingRule = Field("refer", description="a part of the recording is stored twice")
     calibration_pulse: FindingRule = Field("refer", description="a calibration pulse stands in the window")
     short: FindingRule = Field("refer", description="less than 10 s recorded")
@@ -31,6 +34,8 @@ class FindingRules(Section):
     clipped: FindingRule = Field("refer", description="a lead is cut off at a highest or lowest value")
     amplitude: FindingRule = Field("refer", description="a lead has a voltage that no heart gives")
     disconnected: FindingRule = Field("refer", description="a lead does not show the beats of the others")
+    absent: FindingRule = Field("refer", description="leads are not there: the record is of a smaller set of leads")
+    gain: FindingRule = Field("refer", description="a lead's gain is unlike that of the others")
     baseline: FindingRule = Field("keep", description="a lead stands far from 0 mV: the filter removes it")
     mains: FindingRule = Field("keep", description="mains hum: the filter removes most of it")
     nan: FindingRule = Field("keep", description="missing samples, interpolated: `max_nan_share` bounds them")
@@ -38,6 +43,8 @@ class FindingRules(Section):
 
 class EcgSettings(Section):
     """Section `ecg`. Filter and resampling as in EchoingECG: a zero-phase Butterworth filter, then polyphase."""
+
+    later_fields = ("lead_sets",)
 
     band_low: Positive = Field(0.5, description="lower edge of the band-pass, Hz")
     band_high: Positive = Field(40.0, description="upper edge of the band-pass, Hz")
@@ -50,6 +57,12 @@ class EcgSettings(Section):
         "mirror",
         description="what stands for the signal beyond the ends of a window: 'mirror' the recording itself where it "
         "goes on, else 8 s of it mirrored; 'published' 27 samples, as the published weights were trained on",
+    )
+    lead_sets: tuple[LeadSet, ...] = Field(
+        ("twelve",),
+        min_length=1,
+        description="sets of leads that a record may hold: the largest that is there counts, and other leads are left "
+        "out; III, aVR, aVL and aVF are computed where I and II are there",
     )
     max_nan_share: Share = Field(
         0.0,
@@ -120,6 +133,14 @@ class EcgSettings(Section):
         description="flag a recording that one heart vector explains better with the right arm's electrode exchanged: "
         "by this logarithm of the ratio of what it leaves unexplained; 98 of 100 real recordings stay below",
     )
+    lead_gain: NotNegative = Field(
+        2.1,
+        description="flag a lead whose size beside its neighbours' is this many times as unusual (logarithm of the "
+        "ratio) as what 95 of 100 real leads stay within",
+    )
+    heart_rate_factor: Annotated[float, Field(gt=1)] = Field(
+        1.5, description="flag a recording whose stated heart rate and measured one differ by more than this factor"
+    )
     typical_low_mv: NotNegative = Field(
         0.3,
         description="refuse a recording (implausible) whose median lead has less from peak to peak, mV: its gain must "
@@ -128,6 +149,11 @@ class EcgSettings(Section):
     typical_high_mv: Positive = Field(4.5, description="and one whose median lead has more, mV")
     rules: FindingRules = Field(FindingRules(), description="what each quality finding does to its ECG")
     max_refused_share: Share = Field(0.2, description="fail when more than this share of the ECGs is refused")
+
+    @property
+    def admits_fewer(self) -> bool:
+        """Whether records with fewer than twelve leads are admitted."""
+        return self.lead_sets != ("twelve",)
 
     @classmethod
     def of_artefact(cls, values: Mapping[str, Any]) -> Self:

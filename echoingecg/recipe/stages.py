@@ -5,11 +5,11 @@ Each parameter states its unit and source. The version of a stage's artefact dep
 """
 
 from math import isclose
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from data_contracts.conventions import Method
+from data_contracts.conventions import LeadSet, Method
 
 Share = Annotated[float, Field(ge=0, le=1)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
@@ -22,9 +22,22 @@ BUILT_IN_TEXT = "built-in"
 
 
 class Section(BaseModel):
-    """Base of all sections of a recipe: frozen, and unknown keys are refused."""
+    """Base of all sections of a recipe: frozen, and unknown keys are refused.
+
+    A field of `later_fields` is left out where it has its default: the section is then as it was before that field, and
+    so are the versions of its artefacts.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=False)
+    later_fields: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _leave_out_later_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialise(self)
+        for name in self.later_fields:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                values.pop(name, None)
+        return values
 
 
 class SimulatorSettings(Section):
@@ -222,6 +235,8 @@ class LabelSettings(Section):
 class PairsSettings(Section):
     """Section `pairs`: time windows, labels, texts and the split of patients."""
 
+    later_fields = ("split_by",)
+
     window_hours: NotNegative = Field(24.0 * 7, description="largest time between an echo study and its ECG, h")
     measurement_window_hours: NotNegative = Field(
         24.0, description="largest time between a study and a measurement that names no study, h"
@@ -235,14 +250,6 @@ class PairsSettings(Section):
     split_by: StatedSplit | None = Field(
         None, description="published split that the export states for its ECGs or studies; null for the keyed hash"
     )
-
-    @model_serializer(mode="wrap")
-    def _leave_out_what_is_not_used(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `split_by` the section is as it was before that field, and so are the versions of its artefacts."""
-        values: dict[str, Any] = serialise(self)
-        if self.split_by is None:
-            del values["split_by"]
-        return values
 
 
 class ModelSettings(Section):
@@ -299,8 +306,36 @@ class AugmentSettings(Section):
         return any(value > 0 for value in self.model_dump().values())
 
 
+class LeadMasking(Section):
+    """Training ECGs of which only some leads are left, drawn anew for each ECG and epoch. Off by default."""
+
+    share: Share = Field(0.0, description="probability that a training ECG is masked")
+    sets: tuple[LeadSet, ...] = Field(
+        (), description="sets of leads, of which a masked ECG keeps one, drawn; `predict` then reads records of these"
+    )
+    random: Share = Field(
+        0.0,
+        description="probability that a masked ECG keeps random leads instead, one to eleven, each number as likely",
+    )
+
+    @model_validator(mode="after")
+    def _check_sets(self) -> Self:
+        if self.share and self.random < 1 and not self.sets:
+            raise ValueError("sets: name at least one, or set random to 1")
+        if self.sets and not self.share:
+            raise ValueError("share: is above 0 where sets are named")
+        return self
+
+    @property
+    def trained(self) -> tuple[LeadSet, ...]:
+        """Sets of leads that the student learns from: twelve, and those that are named."""
+        return tuple(dict.fromkeys(("twelve", *self.sets)))
+
+
 class StudentSettings(Section):
     """Section `student`: training of the student. Loss: PCME++ (Chun, ICLR 2024) as METHOD states it."""
+
+    later_fields = ("leads",)
 
     model: ModelSettings = ModelSettings()
     warm_start: str = Field(
@@ -350,6 +385,7 @@ class StudentSettings(Section):
         False, description="use the running statistics as they are, for warm starts from small batches"
     )
     augment: AugmentSettings = AugmentSettings()
+    leads: LeadMasking = Field(LeadMasking(), description="fewer leads in training")
     precision: Literal["float32", "bfloat16"] = Field("bfloat16", description="autocast of the forward pass")
     patience: Count = Field(10, description="stop after this many epochs without a better validation loss")
     checkpoint_steps: Count = Field(200, description="optimiser steps between checkpoints")
@@ -362,29 +398,3 @@ class StudentSettings(Section):
         if self.variance == "likelihood" and (self.loss != "pcmepp" or self.echo_weight == 0):
             raise ValueError("variance likelihood needs loss pcmepp and an echo_weight above 0")
         return self
-
-
-class TeachingSettings(Section):
-    """Section `teaching`: how the demo teacher, a small CLIP of echo frames and report sentences, is trained.
-
-    Contrastive training as in Radford et al., ICML 2021.
-    """
-
-    frames_per_clip: Count = Field(12, description="frames taken of a clip, evenly spread")
-    held_out: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.1, description="share of patients kept apart, to measure on"
-    )
-    steps: Count = Field(1300, description="optimiser steps")
-    batch_size: Annotated[int, Field(ge=2)] = Field(
-        128, description="studies a batch: a frame and some sentences of each"
-    )
-    small_size: Count = Field(56, description="frame edge at the first step, px: four times the speed of 112")
-    growing_share: Share = Field(0.75, description="share of the steps over which frames grow to the model's own size")
-    learning_rate: Positive = Field(1e-3, description="AdamW peak learning rate")
-    weight_decay: NotNegative = Field(0.05, description="AdamW weight decay; none for norms, biases, temperature")
-    warmup_share: Share = Field(0.05, description="share of the steps spent on linear warm-up; then cosine to 0")
-    warmup_start: Share = Field(0.01, description="first learning rate as a share of the peak")
-    sorting_weight: NotNegative = Field(1.0, description="weight of sorting frames by their reports' sentences")
-    number_weight: NotNegative = Field(1.0, description="weight of ordering sentences that differ in a number")
-    gradient_clip: Positive = Field(1.0, description="largest gradient norm")
-    seed: int = Field(43, description="initialisation, order, frames, sentences")

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from data_contracts.conventions import LEADS
+from data_contracts.conventions import LEADS, LeadSet
 from echoingecg.common import ContractError, TrainingError, fingerprint, hash_array
+from echoingecg.ecg.decode.recording.leads import leads_of_set
 from echoingecg.recipe import ModelSettings, StudentSettings, TuningSettings
 from echoingecg.recipe.evaluation import TuningMethod
 from echoingecg.student import fine_tuning, loss
@@ -29,6 +31,7 @@ class LoadedStudent:
         tokenizer: of the text tower.
         scaler: standardises raw signals.
         device: of the networks.
+        lead_set: whose leads alone are seen; the others are 0 after standardisation.
     """
 
     settings: StudentSettings
@@ -36,6 +39,17 @@ class LoadedStudent:
     tokenizer: Tokenizer
     scaler: Scaler
     device: torch.device
+    lead_set: LeadSet = "twelve"
+
+    @property
+    def lead_sets(self) -> tuple[LeadSet, ...]:
+        """Sets of fewer than twelve leads that it was trained for, the largest first; none twice under two names."""
+        named = {leads_of_set(name): name for name in reversed(self.settings.leads.sets)}
+        return tuple(named[leads] for leads in sorted(named, key=len, reverse=True) if leads != LEADS)
+
+    def with_lead_set(self, name: LeadSet) -> Self:
+        """Returns the student that sees no other leads of an ECG than those of the set."""
+        return replace(self, lead_set=name)
 
     @property
     def dim(self) -> int:
@@ -177,7 +191,10 @@ class LoadedStudent:
         return fine_tuning.scores(classifier, lambda rows: self._standardised(signals[rows]), np.arange(len(signals)))
 
     def _standardised(self, signals: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(self.scaler.standardise(signals)).to(self.device)
+        standardised = self.scaler.standardise(signals)
+        if self.lead_set != "twelve":
+            standardised[:, ~np.isin(LEADS, leads_of_set(self.lead_set))] = 0
+        return torch.from_numpy(standardised).to(self.device)
 
     def _joined(self, parts: Iterable[gaussian_heads.GaussianTensor]) -> tuple[np.ndarray, np.ndarray]:
         empty = np.empty((0, self.dim), np.float32)

@@ -5,6 +5,7 @@ There is no pickle in it, and reading needs no network.
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def load(folder: Path, device: str = "cpu", ecg_alone: bool = False) -> inferenc
     """
     architecture = _read_json(checked_file(folder, ARCHITECTURE))
     settings = _settings(architecture)
-    scaler = Scaler.from_json(_read_json(checked_file(folder, SCALER)))
+    scaler = replace(Scaler.from_json(_read_json(checked_file(folder, SCALER))), fewer_leads=settings.leads.share > 0)
     weights = _read_weights(checked_file(folder, WEIGHTS))
     tokenizer = _read_tokenizer(checked_file(folder, TOKENIZER))
     config = _text_config(architecture)

@@ -5,10 +5,11 @@ A training that is killed at any step resumes exactly from its last checkpoint.
 
 import math
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import torch
 from tokenizers import Tokenizer
@@ -84,6 +85,7 @@ def train(
     if earlier is not None:
         inference.check_architecture(earlier, settings.model)
     scaler = earlier.scaler if earlier is not None else transforms.fit_scaler(data.signals, data.train.ecgs)
+    scaler = replace(scaler, fewer_leads=settings.leads.share > 0)
     fabric = distributed.make_fabric(settings, execution)
     if fabric.world_size > 1 and not distributed.started_by_torchrun():
         distributed.run_processes(fabric, _train, (data, settings, execution, scratch, earlier, scaler), progress)
@@ -231,6 +233,9 @@ class Training:
         self.optimizer.zero_grad()
         if self.settings.augment.used:
             signal = self._augmented(signal)
+        if self.settings.leads.share:
+            kept = transforms.draw_kept_leads(self.settings.leads, self._generators(len(signal), transforms.MASKS))
+            signal = signal * torch.from_numpy(kept).to(signal.device)
         total = self.wrapped(signal, partner, identity).total
         self.fabric.backward(self.weights[batch.kind] * total)
         norm = self.fabric.clip_gradients(
@@ -243,10 +248,12 @@ class Training:
         return loss
 
     def _augmented(self, signal: Tensor) -> Tensor:
-        position, places = self.position, self.share.positions(len(signal))
-        random = transforms.ecg_generators(self.settings.seed, position.epoch, position.batch, places)
-        changes = transforms.draw_changes(self.settings.augment, random, signal.shape[2])
+        changes = transforms.draw_changes(self.settings.augment, self._generators(len(signal)), signal.shape[2])
         return transforms.apply_changes(signal, changes, self.scaler.scale)
+
+    def _generators(self, ecgs: int, *stream: int) -> list[np.random.Generator]:
+        position, places = self.position, self.share.positions(ecgs)
+        return transforms.ecg_generators(self.settings.seed, position.epoch, position.batch, places, *stream)
 
     def _end_epoch(self) -> None:
         """Validates, keeps the weights if they are the best so far, and saves a checkpoint."""

@@ -103,8 +103,9 @@ class Reporter:
         self.reported = now
         share = 100.0 * done / total if total else 100.0
         rate = (done - self.first) / max(now - self.started, 1e-9)
+        speed = f", {rate:.3g}/s" if rate > 0 else ""
         left = f", {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
-        logger().info(f"{self.stage}: {done}/{total} ({share:.0f} %), {rate:.1f}/s{left}{', ' if note else ''}{note}")
+        logger().info(f"{self.stage}: {done}/{total} ({share:.0f} %){speed}{left}{', ' if note else ''}{note}")
         if in_run():
             only_shown(lambda: self._publish(share, note))
 

@@ -88,7 +88,7 @@ def _ecg_rows(attempts: list[Attempt]) -> dict[str, np.ndarray]:
         ecg.KEY.name: key_rows([attempt.content_hash for attempt in attempts]),
         ecg.SIGNAL.name: np.stack([attempt.value.signal for attempt in attempts]),
         ecg.QUALITY.name: np.stack([attempt.value.quality for attempt in attempts]),
-        ecg.FINDINGS.name: np.array([attempt.value.findings for attempt in attempts], dtype=np.uint8),
+        ecg.FINDINGS.name: np.array([attempt.value.findings for attempt in attempts], dtype=np.uint16),
         ecg.BAD_SECONDS.name: np.stack([attempt.value.bad_seconds for attempt in attempts]),
         ecg.DIGEST.name: key_rows([hash_array(attempt.value.signal) for attempt in attempts]),
     }

@@ -45,7 +45,7 @@ def test_before_and_after(tmp_path: Path) -> None:
 
 
 def test_what_the_caption_says() -> None:
-    quality = np.zeros(12, np.uint8)
+    quality = np.zeros(12, np.uint16)
     assert findings_text(quality, 0) == "nothing found"
     quality[[0, 2]] = QUALITY_FLAGS["flat"]
     quality[2] |= QUALITY_FLAGS["nan"]

@@ -31,7 +31,7 @@ def outcome(path: Path, recipe: EcgSettings = SETTINGS) -> str:
     assert done.signal.shape == (12, 1000)
     assert done.signal.dtype == np.float32
     assert np.isfinite(done.signal).all()
-    assert done.quality.dtype == np.uint8
+    assert done.quality.dtype == np.uint16
     return "flagged" if done.quality.any() else "clean"
 
 

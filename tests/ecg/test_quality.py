@@ -141,7 +141,7 @@ def test_a_batch_is_judged_as_its_records_are() -> None:
     filtered = np.stack([band_pass_and_resample(one, 500, SETTINGS) for one in signals])
     quality, findings = assess_quality(raw, np.zeros(raw.shape[:2]), filtered, 500, SETTINGS)
     assert quality.shape == (5, 12)
-    assert quality.dtype == findings.dtype == np.uint8
+    assert quality.dtype == findings.dtype == np.uint16
     for at, one in enumerate(signals):
         alone = assess_quality(one, np.zeros(12), filtered[at], 500, SETTINGS)
         np.testing.assert_array_equal(quality[at], alone[0])
@@ -153,7 +153,7 @@ def test_a_batch_is_judged_as_its_records_are() -> None:
 def test_the_rule_of_a_finding_applies_as_soon_as_one_lead_has_it(finding: str, rule: FindingRule) -> None:
     settings = EcgSettings(rules=FindingRules(**dict.fromkeys(FindingRules.model_fields, "keep") | {finding: rule}))
     for lead in ("I", "V6") if finding in QUALITY_FLAGS else ("",):
-        quality = np.array([QUALITY_FLAGS.get(finding, 0) * (lead == name) for name in LEADS], np.uint8)
+        quality = np.array([QUALITY_FLAGS.get(finding, 0) * (lead == name) for name in LEADS], np.uint16)
         assert strictest_rule(quality, RECORD_FLAGS.get(finding, 0), settings) == rule
         detail = f"poor_quality: {finding}: {lead}" if lead else f"poor_quality: {finding}"
         refusal = refusal_of_findings(quality, RECORD_FLAGS.get(finding, 0), settings)
@@ -161,7 +161,7 @@ def test_the_rule_of_a_finding_applies_as_soon_as_one_lead_has_it(finding: str, 
 
 
 def test_the_strictest_rule_counts() -> None:
-    quality = np.zeros(12, np.uint8)
+    quality = np.zeros(12, np.uint16)
     assert strictest_rule(quality, 0, SETTINGS) == "keep"
     quality[3] = QUALITY_FLAGS["baseline"] | QUALITY_FLAGS["mains"] | QUALITY_FLAGS["nan"]
     assert strictest_rule(quality, 0, SETTINGS) == "keep"

@@ -227,7 +227,7 @@ def test_an_ecg_with_two_studies_is_counted_once(inputs: EvaluationInputs, evalu
 def test_the_report_shows_the_stress_test_of_every_question(evaluated: Path, settings: EvaluationSettings) -> None:
     rows = STRESS.read(evaluated).to_pandas().query("step in (0, 1, 3, 5)")
     page = (evaluated / "report.html").read_text(encoding="utf-8")
-    section = page[page.index('<h2 id="stress">') :].partition("</section>")[0]
+    section = page[page.index('<h2 id="stress">') :].partition('<details class="section"')[0]
     tables = section.split('<div class="scroll"')
     assert len(tables) == 1 + len(settings.endpoints) > 2
     for before, table, endpoint in zip(tables, tables[1:], settings.endpoints, strict=False):

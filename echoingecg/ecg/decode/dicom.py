@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from echoingecg.common import Refusal, silence_libraries
-from echoingecg.ecg.decode.recording import MAX_BYTES, Recording, Stated, check_size, read_whole
+from echoingecg.ecg.decode.recording import MAX_BYTES, Recording, Stated, check_size, read_whole, stated_rate
 from echoingecg.ecg.decode.recording.leads import LEAD_NUMBERS, canonical_lead, canonical_leads, without_leads
 
 _MARK, _MARK_START = b"DICM", 128
@@ -28,12 +29,14 @@ _BARE_GROUPS = (b"\x02\0", b"\x08\0")
 _BARE_REPRESENTATIONS = (b"UL", b"OB", b"UI", b"CS", b"DA", b"TM", b"SH", b"LO")
 _MOST_BARE_BYTES = 64
 
-_TAGS = ["WaveformSequence"]  # names, birth dates and pixel data are not even parsed
+_TAGS = ["WaveformSequence", "WaveformAnnotationSequence"]  # names, birth dates and pixel data are not even parsed
 _ENCODINGS = {
     (8, "SB"): "i1", (8, "UB"): "u1", (16, "SS"): "<i2", (16, "US"): "<u2", (32, "SL"): "<i4", (32, "UL"): "<u4",
 }  # fmt: skip
 # SCP-ECG (prEN 1064) 5.6.3-9-n and ISO/IEEE 11073-10102 2:n share the leads' numbers.
 _LEAD_CODES = {f"{prefix}{number}": lead for prefix in ("5.6.3-9-", "2:") for number, lead in LEAD_NUMBERS.items()}
+_RR_INTERVAL = "5.10.2.1-3"  # SCP-ECG's code, PS3.16 CID 3228
+_MILLISECONDS_PER_MINUTE = 60_000
 _END_RUNS = 50  # of a recording's length: what a run at one end must reach, 0.2 s of 10 s
 # What pydicom, zlib and NumPy raise on damaged content.
 _FAULTS = (
@@ -143,7 +146,18 @@ def _decode(path: Path, stated: Stated) -> Recording:
         if not signals:
             raise without_leads([name for group in groups for name in group.names])
         signal = _without_padded_ends(np.stack(signals))
-        return Recording(signal, tuple(names), frequency, others=chosen[0].others)
+        rate = _heart_rate(dataset)
+        return Recording(signal, tuple(names), frequency, others=chosen[0].others, heart_rate=rate)
+
+
+def _heart_rate(dataset: Dataset) -> float:
+    """1/min, of the first mean RR interval in ms that an annotation states; NaN where none does."""
+    for note in dataset.get("WaveformAnnotationSequence") or []:
+        codes, units = note.get("ConceptNameCodeSequence"), note.get("MeasurementUnitsCodeSequence")
+        if codes and codes[0].get("CodeValue") == _RR_INTERVAL and units and units[0].get("CodeValue") == "ms":
+            interval = stated_rate(str(note.get("NumericValue") or ""))
+            return _MILLISECONDS_PER_MINUTE / interval
+    return nan
 
 
 @dataclass(frozen=True)

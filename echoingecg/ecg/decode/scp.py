@@ -8,6 +8,7 @@ import binascii
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,8 @@ _CODE = struct.Struct("<BBBhI")  # bits of the prefix and of the whole code, mod
 _DEFAULT_TABLE = 19999  # stands where a file of its own tables has their count
 _NANOVOLTS_PER_MILLIVOLT = 1e6
 _MICROSECONDS_PER_SECOND = 1_000_000
+_MILLISECONDS_PER_MINUTE = 60_000
+_NOT_MEASURED = 29999  # EN 1064, section 7: a measurement that was not computed
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,14 @@ def decode_scp(path: Path, _stated: Stated) -> Recording:
     signal = np.full((len(rows), last - first + 1), np.nan)
     for lead_signal, row, values in zip(signal, rows, stored, strict=True):
         lead_signal[leads[row].start - first :][: len(values)] = values
-    return Recording(signal, names, _MICROSECONDS_PER_SECOND * factor / rhythm.microseconds)
+    rate = _heart_rate(sections.get(7, b""))
+    return Recording(signal, names, _MICROSECONDS_PER_SECOND * factor / rhythm.microseconds, heart_rate=rate)
+
+
+def _heart_rate(measurements: bytes) -> float:
+    """1/min, of section 7's mean RR interval in ms, which follows two counts; NaN where it is not there."""
+    interval = int.from_bytes(measurements[2:4], "little")
+    return nan if interval in (0, _NOT_MEASURED) else _MILLISECONDS_PER_MINUTE / interval
 
 
 def _factor(rhythm: Samples, reference: Samples | None) -> int:

@@ -11,6 +11,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
+from data_contracts.conventions import LeadSet
 from echoingecg.common import ContractError, Progress, no_progress
 from echoingecg.recipe import TuningSettings
 from echoingecg.recipe.evaluation import TuningMethod
@@ -85,6 +86,13 @@ class StudentModel(Protocol):
     @property
     def shift(self) -> float:
         """Learned shift of the match logit."""
+
+    @property
+    def lead_sets(self) -> tuple[LeadSet, ...]:
+        """Sets of fewer than twelve leads that it was trained for, the largest first."""
+
+    def with_lead_set(self, name: LeadSet) -> Self:
+        """Returns the student that sees no other leads of an ECG than those of the set."""
 
     def embed_ecg(self, signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and log_var of signals, (n, 12, 1000) float32 in mV."""

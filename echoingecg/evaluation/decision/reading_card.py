@@ -6,7 +6,7 @@ Shape legend: n = ECGs, D = embedding width, F = features of the student's trunk
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from data_contracts import prediction as contract
-from data_contracts.conventions import NOT_STATED
+from data_contracts.conventions import LEAD_SETS, NOT_STATED, LeadSet
 from data_contracts.manifest import checked_file
 from data_contracts.prediction import Calibration, Predictive, Reading, ReadingCard, Referral
 from echoingecg.common import ContractError, StoreError, UserError
@@ -59,6 +59,7 @@ class LoadedReadingCard:
         typicality: None where too few training ECGs tell what is typical: then everything is referred.
         distances: (q,) float64, ascending: typicality of the validation ECGs.
         numbers: one for each number of the echo.
+        fewer: cards of sets of fewer leads, each chosen on ECGs of these leads.
     """
 
     card: ReadingCard
@@ -66,6 +67,7 @@ class LoadedReadingCard:
     typicality: Typicality | None
     distances: np.ndarray
     numbers: tuple[LoadedNumber, ...] = ()
+    fewer: Mapping[LeadSet, "LoadedReadingCard"] = field(default_factory=dict)
 
     @classmethod
     def without_readings(cls, ecg: EcgSettings, trained_on: str = NOT_STATED) -> Self:
@@ -87,8 +89,10 @@ class LoadedReadingCard:
             raise UserError(f"no endpoint was judged under protocol '{protocol}': this evaluation knows {known}")
         return chosen
 
-    def save(self, folder: Path) -> None:
-        """Writes the card to a folder; equal cards give equal bytes."""
+    def save(self, folder: Path, filename: str = contract.FILENAME) -> None:
+        """Writes the card, and those of fewer leads beside it, to a folder; equal cards give equal bytes."""
+        for name, card in self.fewer.items():
+            card.save(folder, contract.FILENAME_OF_SET.format(name))
         typicality = self.typicality
         features = 0 if typicality is None else len(typicality.centre)
         predictives = [entry.predictive for entry in self.readings] + [number.predictive for number in self.numbers]
@@ -107,11 +111,11 @@ class LoadedReadingCard:
             contract.DISTURBED: np.zeros(1) if typicality is None else typicality.disturbed,
             contract.DISTANCES: self.distances,
         }
-        save_file(arrays, folder / contract.FILENAME, {contract.METADATA: self.card.model_dump_json()})
+        save_file(arrays, folder / filename, {contract.METADATA: self.card.model_dump_json()})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Reads the card from the folder of an evaluation.
+        """Reads the card from the folder of an evaluation, with those of fewer leads.
 
         Raises:
             StoreError: there is no card, or it cannot be read.
@@ -121,6 +125,14 @@ class LoadedReadingCard:
         path = checked_file(folder, contract.FILENAME)
         if not path.is_file():
             raise StoreError(f"no {contract.FILENAME} in {folder}: run stage evaluation again with this release")
+        of_sets: dict[LeadSet, Path] = {
+            name: checked_file(folder, contract.FILENAME_OF_SET.format(name)) for name in LEAD_SETS
+        }
+        fewer = {name: cls._read(part) for name, part in of_sets.items() if part.is_file()}
+        return replace(cls._read(path), fewer=fewer)
+
+    @classmethod
+    def _read(cls, path: Path) -> Self:
         try:
             with safe_open(path, framework="numpy") as file:
                 card = ReadingCard.model_validate_json((file.metadata() or {}).get(contract.METADATA, ""))

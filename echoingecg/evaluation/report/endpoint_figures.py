@@ -37,7 +37,8 @@ def roc(scores: EndpointScores, groups: Groups) -> Figure:
         interval = wording.interval_text(auroc)
         name = f"{wording.protocol_name(protocol)}, AUROC {auroc.value:.2f}" + (f" ({interval})" if interval else "")
         # The first curves are wider, so that curves on top of each other stay visible.
-        axes.plot(false_positive, sensitivity, color=colour, linewidth=4 - index, label=name)
+        line = style.PROTOCOL_LINES[protocol]
+        axes.plot(false_positive, sensitivity, color=colour, linestyle=line, linewidth=4 - 0.7 * index, label=name)
         called = scores.decision[protocol] == 1
         axes.plot(
             called[label == 0].mean(),
@@ -158,9 +159,9 @@ def error_against_variance(scores: EndpointScores) -> Figure:
 
 
 _CALIBRATIONS = (
-    (RAW, "Score as it is", style.BLUE),
-    ("platt", "After Platt", style.VERMILION),
-    ("isotonic", "After isotonic", style.GREEN),
+    (RAW, "Score as it is", style.BLUE, "-"),
+    ("platt", "After Platt", style.VERMILION, "--"),
+    ("isotonic", "After isotonic", style.GREEN, ":"),
 )
 _DOUBTS = (
     (PREDICTIVE_DISTANCE, "distance in predictive deviations", "-"),
@@ -183,13 +184,13 @@ def reliability(endpoint: str, table: pa.Table) -> Figure:
     panels = figure.subplots(2 * len(protocols), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for axes, counts, protocol in zip(panels[::2], panels[1::2], protocols, strict=True):
         axes.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1, linestyle=(0, (4, 4)), label="Perfectly calibrated")
-        for calibration, name, colour in _CALIBRATIONS:
+        for calibration, name, colour, line in _CALIBRATIONS:
             bins = [row for row in rows if row["protocol"] == protocol and row["calibration"] == calibration]
             predicted = [row["mean_score"] for row in bins]
             true = [row["positives"] / row["records"] for row in bins]
             most = max((row["records"] for row in bins), default=1)
             area = [12 + 130 * row["records"] / most for row in bins]
-            axes.plot(predicted, true, color=colour, linewidth=1.2, label=name if bins else None)
+            axes.plot(predicted, true, color=colour, linestyle=line, linewidth=1.4, label=name if bins else None)
             axes.scatter(predicted, true, s=area, color=colour, alpha=0.7, linewidths=0, clip_on=False)
         axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="Share with label 1")
         axes.text(1.0, 1.03, wording.protocol_name(protocol), transform=axes.transAxes, ha="right", color=style.MUTED)
@@ -234,7 +235,7 @@ def risk_coverage(endpoint: str, table: pa.Table) -> Figure:
                 [row["risk"] for row in points],
                 color=colour,
                 linestyle=line,
-                linewidth=4 - index,  # the first curves are wider, so that curves on top of each other stay visible
+                linewidth=4 - 0.7 * index,  # wider at first, so that curves on top of each other stay visible
                 label=label,
             )
     axes.set(xlim=(0, 1), ylim=(0, None), ylabel="Error rate among those kept")

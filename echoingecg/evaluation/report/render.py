@@ -20,9 +20,8 @@ from data_contracts import conventions, evaluation, evaluation_details, quaranti
 from echoingecg.common import figure_style
 from echoingecg.evaluation.data.inputs import Provenance
 from echoingecg.evaluation.protocols import retrieval
-from echoingecg.evaluation.report import endpoint_figures, example_ecgs, run_figures, tables
+from echoingecg.evaluation.report import comparison_tables, endpoint_figures, example_ecgs, run_figures, tables
 from echoingecg.evaluation.report.results import EndpointScores, EvaluationResults
-from echoingecg.evaluation.report.transfer_tables import site_tables, teacher_table, transfer_tables
 from echoingecg.recipe import EvaluationSettings
 
 EXAMPLE_ECGS = "strips"  # topic of the report, and start of the file names
@@ -122,11 +121,12 @@ def render_report(
         settings=settings,
         strata=tables.strata_tables_with_metrics(results, endpoints),
         strata_metrics=tables.STRATA_METRICS,
-        shift=tables.shift_table(results),
+        shift=comparison_tables.shift_table(results),
         stress=tables.stress_tables(results),
-        transfer=transfer_tables(results),
-        teacher_check=teacher_table(results),
-        sites=site_tables(results),
+        transfer=comparison_tables.transfer_tables(results),
+        teacher_check=comparison_tables.teacher_table(results),
+        sites=comparison_tables.site_tables(results),
+        lead_sets=comparison_tables.lead_set_tables(results),
         endpoints=endpoints,
         few_shot=list(tables.few_shot_tables(results)),
         few_shot_draws=settings.few_shot.draws,
@@ -232,7 +232,7 @@ def render_model_card(results: EvaluationResults) -> str:
         trust=tables.trust_tables_with_metrics(results, endpoints),
         strata=[table for table in strata if table["first"]],
         strata_metrics=tables.STRATA_METRICS,
-        shift=tables.shift_table(results),
+        shift=comparison_tables.shift_table(results),
         quarantine=refusals(provenance["quarantine"]),
         findings=provenance["ecg_findings"],
     )

@@ -194,9 +194,11 @@ def stress(endpoint: str, rows: Sequence[dict[str, Any]]) -> Figure:
     for axes, kind in zip(panels, kinds, strict=False):
         of_kind = start + [row for row in rows if row["disturbance"] == kind]
         step = [row["step"] for row in of_kind]
-        for name, colour in (("answered", style.BLUE), ("wrong", style.VERMILION)):
-            label = {"answered": "Answered", "wrong": "Answered wrongly"}[name]
-            axes.plot(step, [row[name] for row in of_kind], "o-", color=colour, markersize=4, label=label)
+        for name, label, colour, line in (
+            ("answered", "Answered", style.BLUE, "o-"),
+            ("wrong", "Answered wrongly", style.VERMILION, "s--"),
+        ):
+            axes.plot(step, [row[name] for row in of_kind], line, color=colour, markersize=4, label=label)
         axes.set(xlim=(-0.2, 5.2), ylim=(0, 1), xticks=range(6))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.text(0.98, 0.95, kind, transform=axes.transAxes, ha="right", va="top", fontsize=9, color=style.INK)

@@ -1,6 +1,6 @@
-"""The report's tables as text: questions, numbers, referral, calibration, subgroups and shift."""
+"""The report's tables as text: questions, numbers, referral, calibration and subgroups."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from math import isfinite
 from typing import Any
 
@@ -9,7 +9,7 @@ from echoingecg.evaluation.data import names
 from echoingecg.evaluation.metrics import bootstrap, classification, selective
 from echoingecg.evaluation.protocols import regression
 from echoingecg.evaluation.protocols.classification import SHOWN_PROTOCOLS
-from echoingecg.evaluation.report import wording
+from echoingecg.evaluation.report import comparison_tables, wording
 from echoingecg.evaluation.report.results import EvaluationResults, GroupMetrics
 from echoingecg.evaluation.tables import rows as table_rows
 from echoingecg.recipe import Endpoint, RegressionEndpoint
@@ -111,38 +111,6 @@ def strata_tables(results: EvaluationResults) -> list[dict[str, Any]]:
     ]
 
 
-def shift_table(results: EvaluationResults) -> dict[str, Any]:
-    """Shares in training and test patients, and the distance of the embeddings as text."""
-    rows = results.tables[evaluation_details.SHIFT.name].to_pylist()
-    return {
-        "shares": [
-            {
-                "label": f"label 1: {row['name']}" if row["measure"] == "prevalence" else row["name"],
-                "reference": f"{100 * row['reference_value']:.1f} %",
-                "compared": f"{100 * row['compared_value']:.1f} %",
-                "difference": wording.percent_text(bootstrap.Estimate(row["value"], row["low"], row["high"])),
-            }
-            for row in rows
-            if row["reference_value"] is not None
-        ],
-        "embedding": [f"{row['value']:.4f} (p = {row['p']:.3f})" for row in rows if row["p"] is not None],
-        "studies": _study_shares(results),
-    }
-
-
-def _study_shares(results: EvaluationResults) -> list[str]:
-    """Share of typical echo studies in each split, as text; empty where too few tell what is typical."""
-    shares = []
-    for side in conventions.SPLITS:
-        rows = results.rows(evaluation_details.STUDY_TYPICALITY, split=side)
-        if any(row["distance"] is None for row in rows):
-            return []
-        if rows:
-            typical = sum(row["is_typical"] for row in rows)
-            shares.append(f"{side} {typical:,} of {len(rows):,} ({100 * typical / len(rows):.1f} %)")
-    return shares
-
-
 def stress_rows(results: EvaluationResults) -> dict[str, list[dict[str, Any]]]:
     """Rows of STRESS by question, in the recipe's order; empty without a stress test."""
     rows: dict[str, list[dict[str, Any]]] = {}
@@ -210,6 +178,8 @@ def _endpoint(results: EvaluationResults, endpoint: Endpoint, groups: Groups) ->
         for group in (wording.GROUP_NAMES if protocol in SHOWN_PROTOCOLS else (selective.ALL,))
         if groups[endpoint.name, protocol, group].records
     ]
+    asked_for = results.settings.answer_by
+    answering = asked_for if asked_for in ran else names.ZERO_SHOT
     no_metric = _no_metric(labelled["test"], _left_out(results, evaluation_details.QUESTION, endpoint))
     return {
         "name": endpoint.name,
@@ -221,7 +191,9 @@ def _endpoint(results: EvaluationResults, endpoint: Endpoint, groups: Groups) ->
         "few": not no_metric and min(labelled["test"]["positives"], _negatives(labelled["test"])) < FEW,
         "obstacles": no_metric + _obstacles(attempts),
         "rows": rows if not no_metric else [],
-        "headline": [row for row in rows if row["whole"] and row["drawn"]] if not no_metric else [],
+        "headline": [] if no_metric else _headline(groups, endpoint.name, answering, ran),
+        "verdict": "" if no_metric else comparison_tables.verdict(results, endpoint.name, answering),
+        "answered": "" if no_metric else _answered(groups, endpoint.name, answering),
         "results": [] if no_metric else [_result_row(groups, endpoint.name, protocol) for protocol in ran],
         "thresholds": [
             {
@@ -234,6 +206,28 @@ def _endpoint(results: EvaluationResults, endpoint: Endpoint, groups: Groups) ->
         "splits": {side: labelled[side] for side in conventions.SPLITS},
         "left_out": _left_out(results, evaluation_details.QUESTION, endpoint),
     }
+
+
+def _headline(groups: Groups, endpoint: str, answering: str, ran: Collection[str]) -> list[dict[str, Any]]:
+    """Rows of the tile: the protocol that answers, the published one, the probe, and last the baseline."""
+    shown = dict.fromkeys((answering, names.ZERO_SHOT, names.LINEAR_PROBE, names.ECG_MEASUREMENTS))
+    rows = ((protocol, groups[endpoint, protocol, selective.ALL]) for protocol in shown if protocol in ran)
+    return [
+        _metric_row(protocol, selective.ALL, metrics) | {"is_baseline": protocol == names.ECG_MEASUREMENTS}
+        for protocol, metrics in rows
+        if metrics.records
+    ]
+
+
+def _answered(groups: Groups, endpoint: str, protocol: str) -> str:
+    """Says how many test ECGs are answered and how many of these wrongly; empty where the protocol did not run."""
+    whole, answered = (groups.get((endpoint, protocol, group)) for group in (selective.ALL, table_rows.ANSWERED_GROUP))
+    if whole is None or whole.estimates.get(table_rows.ANSWERED_SHARE, NOTHING).value is None:
+        return ""
+    count, wrong = 0, 0
+    if answered is not None and (error_rate := answered.estimates[classification.ERROR_RATE].value) is not None:
+        count, wrong = answered.records, round(error_rate * answered.records)
+    return f"Answers {count} of {whole.records} ECGs, {wrong} of them wrongly; refers the others to echo."
 
 
 def _negatives(of_split: Mapping[str, int]) -> int:
@@ -298,7 +292,6 @@ def _result_row(groups: Groups, endpoint: str, protocol: str) -> dict[str, Any]:
 def _metric_row(protocol: str, group: str, metrics: GroupMetrics) -> dict[str, Any]:
     return {
         "protocol": wording.protocol_name(protocol),
-        "drawn": protocol in SHOWN_PROTOCOLS,
         "group": wording.GROUP_NAMES[group],
         "whole": group == selective.ALL,
         "auroc": cell(metrics.estimates[classification.AUROC]),

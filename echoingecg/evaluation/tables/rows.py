@@ -203,6 +203,13 @@ def site_rows(scores: ProtocolScores, site: str, settings: EvaluationSettings) -
     yield from _rows(scores, scores.decision, every, {"site": site}, settings, more)
 
 
+def lead_set_rows(scores: ProtocolScores, name: str, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
+    """Rows of LEAD_SETS: metrics of all test ECGs cut down to a set of leads."""
+    every = np.ones(len(scores.label), bool)
+    more = _metrics_of_all(scores, settings.reliability_bins)
+    yield from _rows(scores, scores.decision, every, {"leads": name}, settings, more)
+
+
 def transfer_rows(scores: ProtocolScores, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
     """Rows of TRANSFER: prevalence, predictive values, and for a calibrated score its line and decision curve.
 

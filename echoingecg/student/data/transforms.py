@@ -15,8 +15,9 @@ from torch import Tensor
 from data_contracts.conventions import LEADS, SAMPLING_FREQUENCY
 from data_contracts.student import check_scaler
 from echoingecg.common import ContractError
+from echoingecg.ecg.decode.recording.leads import leads_of_set
 from echoingecg.ecg.electrodes import ELECTRODES, LEADS_OF_ELECTRODES
-from echoingecg.recipe.stages import AugmentSettings
+from echoingecg.recipe.stages import AugmentSettings, LeadMasking
 from echoingecg.student.data.pairs import SignalReader
 
 PASS_BAND_HZ = (0.5, 40.0)  # of the published ECG filter: nothing else reaches a student
@@ -32,16 +33,23 @@ class Scaler:
     Attributes:
         mean: (12,) float64, mV, in the order of conventions.LEADS.
         scale: (12,) float64, population standard deviation, mV; 1 for a lead that never changes.
+        fewer_leads: of a student that was trained on fewer leads, too: a lead that is 0 mV throughout is not there.
     """
 
     mean: np.ndarray
     scale: np.ndarray
+    fewer_leads: bool = False
 
     def standardise(self, signal: np.ndarray) -> np.ndarray:
-        """Standardises (n, 12, T) mV to float32: each lead has mean 0 and deviation 1 over the training ECGs."""
+        """Standardises (n, 12, T) mV to float32: each lead has mean 0 and deviation 1 over the training ECGs.
+
+        With `fewer_leads` a lead that is not there is 0 afterwards, too, as it was in training.
+        """
         mean, scale = self.mean.astype(np.float32), self.scale.astype(np.float32)
         standardised = signal - mean[:, None]
         standardised /= scale[:, None]  # in place: a second new array would take as long as the rest
+        if self.fewer_leads:
+            standardised[~signal.any(axis=-1)] = 0
         return np.asarray(standardised, dtype=np.float32)
 
     def as_json(self) -> dict[str, Any]:
@@ -96,7 +104,7 @@ class SignalChanges(NamedTuple):
     kept: np.ndarray
 
 
-def ecg_generators(seed: int, epoch: int, batch: int, positions: range) -> list[np.random.Generator]:
+def ecg_generators(seed: int, epoch: int, batch: int, positions: range, *stream: int) -> list[np.random.Generator]:
     """Makes a random generator for each ECG of a batch, whatever the number of processes and the point of resumption.
 
     Args:
@@ -104,10 +112,11 @@ def ecg_generators(seed: int, epoch: int, batch: int, positions: range) -> list[
         epoch: from 1.
         batch: number within the epoch, from 0.
         positions: of the ECGs in the whole batch.
+        stream: numbers that make these draws differ from others of the same ECG.
     """
     # A spawn key makes these streams differ from those of the batches, which have no key.
-    sequences = (np.random.SeedSequence([seed % 2**64, epoch], spawn_key=(batch, position)) for position in positions)
-    return [np.random.default_rng(sequence) for sequence in sequences]
+    keys = ((batch, position, *stream) for position in positions)
+    return [np.random.default_rng(np.random.SeedSequence([seed % 2**64, epoch], spawn_key=key)) for key in keys]
 
 
 def draw_changes(settings: AugmentSettings, random: list[np.random.Generator], samples: int) -> SignalChanges:
@@ -126,6 +135,31 @@ def draw_changes(settings: AugmentSettings, random: list[np.random.Generator], s
         np.stack(added),
         np.stack(kept)[:, :, None],
     )
+
+
+MASKS = 1  # stream of the masks, beside that of the changes
+
+
+def draw_kept_leads(settings: LeadMasking, random: list[np.random.Generator]) -> np.ndarray:
+    """Which leads are left of each ECG: those of a named set, or random ones; float32 (B, 12, 1), 1 for a kept lead.
+
+    Multiply standardised signals by it, after augmentation: a lead that is not there is 0.
+
+    Args:
+        settings: how often, and which.
+        random: one generator for each ECG; every draw is made whatever the settings.
+    """
+    kept = np.ones((len(random), len(LEADS), 1), np.float32)
+    sets = settings.sets or ("twelve",)
+    for mask, generator in zip(kept, random, strict=True):
+        is_masked, is_random = generator.random() < settings.share, generator.random() < settings.random
+        count, order = generator.integers(1, len(LEADS)), generator.permutation(len(LEADS))
+        name = sets[generator.integers(len(sets))]
+        if is_masked and is_random:
+            mask[order[count:]] = 0
+        elif is_masked:
+            mask[~np.isin(LEADS, leads_of_set(name))] = 0
+    return kept
 
 
 def _draw_one(

@@ -1,5 +1,6 @@
 """The report in a real browser: it loads alone, every figure is seen, and no page is wider than the screen."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,25 @@ def test_the_report_reads_on_a_screen(browser: Any, report: str, width: int, req
         assert 0 <= figure["left"] < figure["right"] <= width, figure
     assert max(page.evaluate(WIDEST)) <= width
     page.close()
+
+
+def test_the_report_is_read_in_ten_screens_and_printed_on_fifteen_pages(browser: Any, evaluated: Path) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": HEIGHT}, color_scheme="dark")
+    page.goto((evaluated / REPORT).as_uri())
+    assert page.evaluate("document.documentElement.scrollHeight") < 10 * HEIGHT
+    paper, ink = page.evaluate(
+        "(() => { const style = getComputedStyle(document.body); return [style.backgroundColor, style.color]; })()"
+    )
+    assert brightness(paper) < 60 < 200 < brightness(ink)
+    page.goto(f"{(evaluated / REPORT).as_uri()}#strata")
+    assert page.locator("#strata").is_visible()
+    page.close()
+    assert 1 < len(re.findall(rb"/Type\s*/Page\b", page_of_paper(browser, evaluated))) <= 15
+
+
+def brightness(colour: str) -> float:
+    """Mean of the channels of `rgb(20, 25, 31)`."""
+    return sum(map(int, re.findall(r"\d+", colour)[:3])) / 3
 
 
 def test_the_report_prints_what_it_shows(browser: Any, evaluated: Path) -> None:

@@ -9,15 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import pandas as pd
+import pyarrow as pa
 import pytest
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 from data_contracts.catalog import SUBGROUPS
-from data_contracts.evaluation import MODEL_CARD
+from data_contracts.evaluation import MODEL_CARD, PREDICTIONS
 from data_contracts.evaluation_details import TRANSFER
 from data_contracts.student import HISTORY
 from echoingecg.common.figure_style import drawable, new_figure, png, set_title, styled
+from echoingecg.evaluation.data.names import ECG_MEASUREMENTS
 from echoingecg.evaluation.evaluate import EvaluationInputs, evaluate
+from echoingecg.evaluation.report.comparison_tables import verdict
+from echoingecg.evaluation.report.results import EvaluationResults
 from echoingecg.evaluation.report.wording import probability_text
 from echoingecg.recipe import EvaluationSettings
 from helpers.cases.evaluation_case import NO_FEW_SHOT, lvef_below, make_inputs
@@ -109,6 +115,38 @@ def test_the_reader_is_told_what_counts(evaluated: Path) -> None:
         "not a medical device",
     ):
         assert expected in words, expected
+
+
+def test_the_verdict_is_the_paired_difference_to_the_baseline(
+    evaluated: Path, inputs: EvaluationInputs, settings: EvaluationSettings
+) -> None:
+    """The difference by scikit-learn; then with a baseline that knows the labels, and with one that knows nothing."""
+    results = EvaluationResults.read(evaluated, settings, inputs.provenance)
+    table = results.tables[PREDICTIONS.name].to_pandas()
+    page, name = Page((evaluated / "report.html").read_text(encoding="utf-8")), settings.endpoints[1].name
+    test = table[(table["split"] == "test") & (table["endpoint"] == name)]
+    aurocs = {
+        protocol: roc_auc_score(rows["label"], rows["score"])
+        for protocol, rows in test.groupby("protocol")
+        if protocol in (settings.answer_by, ECG_MEASUREMENTS)
+    }
+    text = f"{aurocs[settings.answer_by] - aurocs[ECG_MEASUREMENTS]:.2f}".replace("-", "−")
+    said = verdict(results, name, settings.answer_by)
+    assert f"AUROC difference {text} (" in said
+    assert said in page.words
+    is_baseline = table["protocol"] == ECG_MEASUREMENTS
+    for scores, begins in (
+        (table["label"].astype(float), "Worse than ECG measurements"),
+        (pd.Series(0.5, table.index), "Better than ECG measurements"),
+        (table["score"], said[:8]),
+    ):
+        changed = table.assign(score=table["score"].where(~is_baseline, scores))
+        planted = pa.Table.from_pandas(changed, PREDICTIONS.schema, preserve_index=False)
+        tables = {**results.tables, PREDICTIONS.name: planted}
+        assert verdict(replace(results, tables=tables), name, settings.answer_by).startswith(begins)
+    alone = results.tables[PREDICTIONS.name].filter(pa.array(~is_baseline))
+    missing = replace(results, tables={**results.tables, PREDICTIONS.name: alone})
+    assert verdict(missing, name, settings.answer_by).startswith("Not compared")
 
 
 def test_no_name_of_the_code_stands_in_the_text(evaluated: Path) -> None:

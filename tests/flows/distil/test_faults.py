@@ -13,11 +13,13 @@ import pytest
 import wfdb
 
 from data_contracts.conventions import Stage
+from data_contracts.ecg import QUALITY_FLAGS, RECORDS
 from data_contracts.quarantine import QUARANTINE
 from echoingecg.common import StoreError, UserError
 from flows.request import find_recipe
 from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import Run, run_stages
+from tasks.ecg import finding_counts, pages_of
 
 
 def _truncate(header: Path) -> None:
@@ -105,6 +107,22 @@ def test_each_damage_has_its_row(stage: Stage, faults: dict, damaged: Run, finis
     assert len(found) == len(usual) + len(faults)
     counts = damaged.artefacts[stage].manifest.counts
     assert counts["refused"] == len(found)
+
+
+def test_a_recipe_may_admit_records_of_fewer_leads(damaged: Run, tmp_path: Path) -> None:
+    """The record without V6 is in the pool as six leads, and not for training; other faults are refused as before."""
+    recipe = find_recipe("smoke", ["ecg.max_refused_share=0.5", "ecg.lead_sets=[twelve, six]"])
+    job = make_job(recipe, str(damaged.job.export), str(tmp_path / "workspace"))
+    run = run_stages(job, "catalog", "ecg")
+    refused = set(reasons_by_file(damaged, "ecg").items()) - set(reasons_by_file(run, "ecg").items())
+    assert [reason for _, reason in refused] == ["missing_leads"]
+    rows = RECORDS.read(run.artefacts["ecg"].folder).to_pylist()
+    (fewer,) = [row for row in rows if row["lead_findings"] & QUALITY_FLAGS["absent"]]
+    assert (fewer["flagged_leads"], fewer["use"]) == (6, "refer")
+    assert finding_counts(run.artefacts["ecg"])["absent"] == 1
+    (page,) = pages_of(job.workspace, run.artefacts["ecg"], [fewer["record_id"]])
+    assert page.note == "absent: V1, V2, V3, V4, V5, V6"
+    assert [bool(lead.any()) for lead in page.signal] == [True] * 6 + [False] * 6
 
 
 def test_refusals_are_not_tried_again(damaged: Run) -> None:

@@ -2,18 +2,19 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from data_contracts.catalog import SUBGROUPS
-from data_contracts.conventions import SAMPLES, SAMPLING_FREQUENCY
+from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY, LeadSet
 from data_contracts.ecg import RECORDS
 from data_contracts.pairs import ECG_ECHO, FILTERS, LABELS, PATIENTS
 from data_contracts.student import HISTORY
 from data_contracts.teacher import STUDIES
+from echoingecg.ecg.decode.recording.leads import leads_of_set
 from echoingecg.ecg.plot import filtered_page
 from echoingecg.evaluation.data.inputs import EvaluationInputs
 from echoingecg.recipe import EcgSettings, Endpoint, FewShotSettings, RegressionEndpoint
@@ -72,9 +73,15 @@ class PlantedStudent:
     scale: float = 5.0
     shift: float = 5.0
     dim: int = DIM
+    lead_sets: tuple[LeadSet, ...] = ()
+    seen: LeadSet = "twelve"
+
+    def with_lead_set(self, name: LeadSet) -> "PlantedStudent":
+        return replace(self, seen=name)
 
     def embed_ecg(self, signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         number, vagueness = planted_numbers(signals)
+        number = number * np.isin(LEADS, leads_of_set(self.seen))
         planted = np.zeros((len(signals), DIM))
         planted[:, :12], planted[:, 12] = number, 1.0
         mean = planted / np.linalg.norm(planted, axis=1, keepdims=True)

@@ -16,7 +16,7 @@ def twelve_leads(fs: float = 500, seconds: float = 10.0, seed: int = 0, noise: f
         name: height * beat + generator.normal(0, noise, len(time))
         for name, height in zip(
             ("R", "L", "F", "V1", "V2", "V3", "V4", "V5", "V6"),
-            (-0.4, 0.2, 0.9, -0.6, 0.3, 0.9, 1.6, 1.4, 1.0),
+            (-0.4, 0.2, 0.9, -0.6, 0.9, 0.9, 1.6, 1.4, 1.0),
             strict=True,
         )
     }

@@ -1,5 +1,7 @@
 """Augmentation: what each change does, that it stays within its bounds, and that resuming repeats it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +13,15 @@ from data_contracts.conventions import LEADS
 from echoingecg.ecg.electrodes import LEADS_OF_ELECTRODES
 from echoingecg.ecg.filter import band_pass_and_resample
 from echoingecg.recipe.ecg import EcgSettings
-from echoingecg.recipe.stages import AugmentSettings
-from echoingecg.student.data.transforms import apply_changes, draw_changes, ecg_generators
+from echoingecg.recipe.stages import AugmentSettings, LeadMasking
+from echoingecg.student.data.transforms import (
+    MASKS,
+    Scaler,
+    apply_changes,
+    draw_changes,
+    draw_kept_leads,
+    ecg_generators,
+)
 from echoingecg.student.train import train
 from helpers.cases.student_data import ONE_THREAD, settings, training_data
 
@@ -161,3 +170,48 @@ def test_training_resumes_exactly_and_validation_is_not_augmented(tmp_path):
     first, rows = other[0], whole.history.to_pylist()
     assert rows[0]["validation_loss_ecg_echo"] == first["validation_loss_ecg_echo"]
     assert rows[1]["train_loss_ecg_echo"] != other[1]["train_loss_ecg_echo"]
+
+
+def test_masks_keep_what_the_recipe_names_as_often_as_it_says() -> None:
+    """Slow: one ECG after the other, from its own generator, in plain words."""
+    masking = LeadMasking(share=0.8, sets=("six", "three", "one"), random=0.25)
+    generators = [ecg_generators(3, 2, 5, range(4000), MASKS) for _ in range(2)]
+    kept = draw_kept_leads(masking, generators[0])
+    assert kept.shape == (4000, 12, 1)
+    limb = ["I", "II", "III", "aVR", "aVF", "aVL"]
+    sets = {"six": limb, "three": [*limb, "V2"], "one": ["I"]}
+    drawn = []
+    for mask, random in zip(kept, generators[1], strict=True):
+        masked, by_chance = random.random() < 0.8, random.random() < 0.25
+        count, order = random.integers(1, 12), random.permutation(12)
+        name = ("six", "three", "one")[random.integers(3)]
+        leads = {LEADS[row] for row in order[:count]} if by_chance else set(sets[name])
+        expected = leads if masked else set(LEADS)
+        assert {lead for lead, value in zip(LEADS, mask[:, 0], strict=True) if value == 1} == expected
+        assert set(mask.ravel().tolist()) <= {0.0, 1.0}
+        drawn.append("twelve" if not masked else "random" if by_chance else name)
+    shares = {name: drawn.count(name) / 4000 for name in ("twelve", "random", "six", "three", "one")}
+    assert shares == pytest.approx({"twelve": 0.2, "random": 0.2, "six": 0.2, "three": 0.2, "one": 0.2}, abs=0.03)
+
+
+def test_masks_are_drawn_beside_the_changes_and_off_by_default() -> None:
+    assert (draw_kept_leads(LeadMasking(), ecg_generators(3, 1, 1, range(50), MASKS)) == 1).all()
+    changes, masks = (ecg_generators(3, 1, 1, range(2), *stream)[0].random(4) for stream in ((), (MASKS,)))
+    assert not np.isclose(changes, masks).any()
+
+
+def test_a_lead_that_is_not_there_is_0_after_standardisation_of_a_student_of_fewer_leads() -> None:
+    signal = np.random.default_rng(0).normal(0, 1, (3, 12, 50)).astype(np.float32)
+    signal[1, 4:] = 0
+    scaler = Scaler(np.full(12, 0.5), np.full(12, 2.0))
+    plain, fewer = (replace(scaler, fewer_leads=value).standardise(signal) for value in (False, True))
+    assert (plain[1, 4:] == -0.25).all()
+    assert not fewer[1, 4:].any()
+    np.testing.assert_array_equal(fewer[[0, 2]], plain[[0, 2]])
+    np.testing.assert_array_equal(fewer[1, :4], plain[1, :4])
+
+
+@pytest.mark.parametrize("wrong", [{"share": 0.5}, {"sets": ("one",)}, {"share": 2.0, "sets": ("one",)}])
+def test_masking_that_masks_nothing_is_refused(wrong: dict) -> None:
+    with pytest.raises(ValueError, match=r"share|sets"):
+        LeadMasking(**wrong)

@@ -7,15 +7,15 @@ before memory is allocated.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import isfinite, nan
 from os import fstat
 from pathlib import Path
 
 import numpy as np
 
-from data_contracts.conventions import LEADS
+from data_contracts.conventions import LEADS, LeadSet
 from echoingecg.common import Refusal, canonical_json
-from echoingecg.ecg.decode.recording.leads import canonical_leads, without_leads
+from echoingecg.ecg.decode.recording.leads import FROM_I_AND_II, canonical_leads, largest_set, without_leads
 from echoingecg.ecg.decode.recording.units import multiples_per_millivolt, units_per_millivolt
 
 # All signals of a file together: 1 GB as float64, or more than three hours of twelve leads at 1 kHz.
@@ -27,8 +27,6 @@ MAX_BYTES = 1 << 26
 # Lossless compression of an ECG keeps fewer than four in a byte.
 _FREE_VALUES, _MOST_VALUES_A_BYTE = 1 << 21, 12
 
-# How the other limb leads follow from I and II (Einthoven 1912; Goldberger 1942): lead = a I + b II.
-_FROM_I_AND_II = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
 # Weighted sums of limb leads that are 0 in every true ECG (Einthoven 1912; Goldberger 1942).
 _LIMB_IDENTITIES = (
     {"I": 1.0, "III": 1.0, "II": -1.0},
@@ -50,6 +48,7 @@ class Recording:
         sampling_frequency: Hz, positive.
         derived: those of `leads` that were computed from other leads and not read from the file.
         others: names of the file's signals that are no leads, and not in `signal`.
+        heart_rate: that the file states for the whole recording, 1/min; NaN for none.
         format: the kind of file, for example `SCP-ECG`; `decode` fills it in.
     """
 
@@ -58,6 +57,7 @@ class Recording:
     sampling_frequency: float
     derived: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    heart_rate: float = nan
     format: str = ""
 
 
@@ -104,23 +104,32 @@ class Stated:
 NOTHING_STATED = Stated()
 
 
-def arrange(recording: Recording) -> np.ndarray:
-    """The twelve leads in the order of data_contracts.conventions.LEADS; other signals are left out.
+def arrange(recording: Recording, lead_sets: Sequence[LeadSet] = ("twelve",)) -> np.ndarray:
+    """The leads in the order of data_contracts.conventions.LEADS; other signals are left out.
 
     Leads that `complete` can derive may be absent.
 
+    Args:
+        recording: of any format.
+        lead_sets: that are admitted.
+
     Returns:
-        float64 (12, time), mV.
+        float64 (12, time), mV; NaN in the leads that are not there, where fewer than twelve are admitted.
 
     Raises:
-        Refusal: missing_leads when one of the twelve is absent or named twice.
+        Refusal: missing_leads when the leads hold no admitted set, or one is named twice.
     """
     completed = complete(recording)
     rows = _rows(completed)
-    absent = [lead for lead in LEADS if lead not in rows]
-    if absent:
-        raise without_leads([*recording.leads, *recording.others], absent)
-    return completed.signal[[rows[lead] for lead in LEADS]]
+    if largest_set(rows, lead_sets) is None:
+        absent = [lead for lead in LEADS if lead not in rows]
+        raise without_leads([*recording.leads, *recording.others], absent, lead_sets)
+    if len(rows) == len(LEADS):
+        return completed.signal[[rows[lead] for lead in LEADS]]
+    arranged = np.full((len(LEADS), completed.signal.shape[1]), np.nan)
+    for lead, row in rows.items():
+        arranged[LEADS.index(lead)] = completed.signal[row]
+    return arranged
 
 
 def complete(recording: Recording) -> Recording:
@@ -130,11 +139,11 @@ def complete(recording: Recording) -> Recording:
         Refusal: missing_leads when a lead is named twice.
     """
     rows = _rows(recording)
-    absent = [lead for lead in _FROM_I_AND_II if lead not in rows]
+    absent = [lead for lead in FROM_I_AND_II if lead not in rows]
     if not absent or "I" not in rows or "II" not in rows:
         return recording
     pair = recording.signal[[rows["I"], rows["II"]]]
-    added = np.array([_FROM_I_AND_II[lead] for lead in absent]) @ pair
+    added = np.array([FROM_I_AND_II[lead] for lead in absent]) @ pair
     return replace(
         recording,
         signal=np.concatenate([recording.signal, added]),
@@ -207,6 +216,15 @@ def number(spelling: str | None) -> float | None:
     if not isfinite(value):
         raise Refusal("unreadable", "a number without bound")
     return value
+
+
+def stated_rate(spelling: str | None) -> float:
+    """A heart rate or interval as the characters spell it; NaN for none, and for what is no number above 0."""
+    try:
+        rate = number(spelling)
+    except Refusal:  # a dash, or words, where nothing was measured
+        return nan
+    return rate if rate is not None and rate > 0 else nan
 
 
 def whole_number(spelling: str | None) -> int | None:

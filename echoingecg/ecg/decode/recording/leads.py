@@ -1,10 +1,13 @@
-"""Names of the twelve leads, by which files name them in many spellings."""
+"""Names of the twelve leads, by which files name them in many spellings, and sets of leads."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
-from data_contracts.conventions import LEADS
+from data_contracts.conventions import LEAD_SETS, LEADS, LeadSet
 from echoingecg.common import Refusal
+
+# How the other limb leads follow from I and II (Einthoven 1912; Goldberger 1942): lead = a I + b II.
+FROM_I_AND_II = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
 
 _CANONICAL = {lead.lower(): lead for lead in LEADS} | {
     f"d{name}": lead for lead in ("I", "II", "III") for name in (lead.lower(), str(len(lead)))
@@ -48,7 +51,22 @@ def canonical_leads(spellings: Sequence[str]) -> list[str | None]:
     return [lead or other for lead, other in zip(leads, chest, strict=True)]
 
 
-def without_leads(spellings: Sequence[str], absent: Sequence[str] = LEADS) -> Refusal:
+def leads_of_set(name: LeadSet) -> tuple[str, ...]:
+    """The leads of a set, with those that follow from I and II, in the order of data_contracts.conventions.LEADS."""
+    stored = LEAD_SETS[name]
+    computed = tuple(FROM_I_AND_II) if {"I", "II"} <= set(stored) else ()
+    return tuple(lead for lead in LEADS if lead in stored or lead in computed)
+
+
+def largest_set(leads: Container[str], lead_sets: Sequence[LeadSet]) -> tuple[str, ...] | None:
+    """The leads of the largest of some sets that is there; None where there is none."""
+    sets = sorted(map(leads_of_set, lead_sets), key=len, reverse=True)
+    return next((chosen for chosen in sets if all(lead in leads for lead in chosen)), None)
+
+
+def without_leads(
+    spellings: Sequence[str], absent: Sequence[str] = LEADS, lead_sets: Sequence[LeadSet] = ("twelve",)
+) -> Refusal:
     """The refusal of a file whose signals, called by these names, are not all of the leads that are needed.
 
     Names that a person might have are counted, not quoted.
@@ -58,6 +76,9 @@ def without_leads(spellings: Sequence[str], absent: Sequence[str] = LEADS) -> Re
     names = [*quoted, f"{others} other name{'s' * (others != 1)}"] if others else quoted
     missing = f"no lead named {', '.join(absent)}" if len(absent) < len(LEADS) else "no signal has the name of a lead"
     expected = f"{', '.join(LEADS[:6])}, V1 to V6"
+    if smaller := [name for name in lead_sets if name != "twelve"]:
+        sets = "; or ".join(f"{name} ({', '.join(LEAD_SETS[name])})" for name in smaller)
+        expected = f"{expected}; or {sets}" if "twelve" in lead_sets else sets
     return Refusal("missing_leads", f"{missing}; found {', '.join(names) or 'no signal'}; expected {expected}")
 
 

@@ -1,5 +1,6 @@
 """HL7 annotated ECG XML (`AnnotatedECG`, HL7 V3 PORT_MT020001; aECG Implementation Guide, 2005)."""
 
+import math
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
 _TIMES = ("TIME_ABSOLUTE", "TIME_RELATIVE")
 _SECONDS = {"s": Fraction(1), "ms": Fraction(1, 1000), "us": Fraction(1, 10**6)}
+_HEART_RATE = "MDC_ECG_HEART_RATE"
 _DIGITS = frozenset("0123456789+-. \t\r\n")
 
 
@@ -45,7 +47,15 @@ def decode_aecg(root: "Element", stated: recording.Stated) -> recording.Recordin
     if len(set(map(len, values))) != 1:
         raise Refusal("unreadable", "the leads differ in their count of samples")
     others = tuple(code for code in chosen if code not in _TIMES and canonical_lead(code) is None)
-    return recording.Recording(np.stack(values), tuple(lead for lead, _ in waves), frequency, others=others)
+    rates = [xml.child(note, "value") for note in xml.descendants(root, "annotation") if _code(note) == _HEART_RATE]
+    stated_rates = [recording.stated_rate(value.get("value")) for value in rates if value is not None]
+    return recording.Recording(
+        np.stack(values),
+        tuple(lead for lead, _ in waves),
+        frequency,
+        others=others,
+        heart_rate=next(iter(stated_rates), math.nan),
+    )
 
 
 def _code(element: "Element") -> str:

@@ -51,7 +51,8 @@ def decode_cardiosoft(root: "Element", stated: recording.Stated) -> recording.Re
         raise Refusal("truncated", f"leads of {promised} samples hold {counts.pop()}")
     signal = np.stack(values) * (step / _MICROVOLTS_PER_MILLIVOLT)
     others = tuple(name for row, name in enumerate(names) if row not in rows)
-    return recording.Recording(signal, tuple(names[row] for row in rows), frequency, others=others)
+    beats = recording.stated_rate(xml.text(xml.child(root, "RestingECGMeasurements", "VentricularRate")))
+    return recording.Recording(signal, tuple(names[row] for row in rows), frequency, others=others, heart_rate=beats)
 
 
 def _steps(wave: "Element") -> np.ndarray:

@@ -44,7 +44,8 @@ def decode_muse(root: "Element", stated: recording.Stated) -> recording.Recordin
         start = _start(lead) - first
         signal[row, start : start + len(samples_of_lead)] = samples_of_lead
     others = tuple(name for row, name in enumerate(names) if row not in rows)
-    return recording.Recording(signal, tuple(names[row] for row in rows), frequency, others=others)
+    rate = recording.stated_rate(xml.text(xml.child(root, "RestingECGMeasurements", "VentricularRate")))
+    return recording.Recording(signal, tuple(names[row] for row in rows), frequency, others=others, heart_rate=rate)
 
 
 def _preference(wave: "Element") -> tuple[int, int]:

@@ -61,7 +61,8 @@ def decode_philips(root: "Element", stated: recording.Stated) -> recording.Recor
     step = _resolution(waves, acquired) / _MICROVOLTS_PER_MILLIVOLT
     signal = _restored(stored, leads) * step
     _check_pulse(signal[:, -int(_PULSE_SECONDS * frequency) :], step)
-    return recording.Recording(signal, leads, frequency)
+    beats = recording.stated_rate(xml.text(next(xml.descendants(root, "heartrate"), None)))
+    return recording.Recording(signal, leads, frequency, heart_rate=beats)
 
 
 def _check_pulse(end: np.ndarray, step: float) -> None:
