@@ -29,14 +29,8 @@ from echoingecg.recipe import EcgSettings
 
 _MIN_QRS_LEADS = 3  # leads that must show the QRS complexes: whatever electrode is off, more than these see the heart
 _MAX_MAINS_SHARE = 0.475  # of the sampling frequency: higher mains frequencies are not seen
-_BREAK_A_LEAD = (
-    "flat",
-    "clipped",
-    "amplitude",
-    "disconnected",
-    "flat_seconds",
-    "absent",
-)  # it does not show the heart's shape
+# A lead with one of these does not show the heart's shape.
+_BREAK_A_LEAD = ("flat", "clipped", "amplitude", "disconnected", "flat_seconds", "absent")
 _CHEST = slice(LEADS.index("V1"), LEADS.index("V6") + 1)
 _INDEPENDENT = [LEADS.index(lead) for lead in INDEPENDENT]
 _LIMBS = [LEADS.index(lead) for lead in LIMB_LEADS]

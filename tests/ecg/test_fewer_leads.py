@@ -47,7 +47,7 @@ def names_of(quality: np.ndarray, finding: str) -> set[str]:
 
 
 def test_sets_are_written_out() -> None:
-    """As the Challenge 2021 has them, and what follows from I and II beside it."""
+    """Each set holds the leads that the PhysioNet Challenge 2021 gives it, and those that follow from I and II."""
     assert {name: set(leads_of_set(name)) for name in LEAD_SETS} == {
         "twelve": set(LEADS),
         "eight": set(LEADS),
@@ -157,7 +157,7 @@ def test_what_is_wrong_with_a_single_lead_is_found(change: object, expected: str
 
 
 def test_real_recordings_of_fewer_leads_have_few_findings(all_recordings: Path) -> None:
-    """Of the leads that are there; limb leads that were recorded as such. Low voltages of lead I may be refused."""
+    """Only leads that are there have findings. Limb leads are as recorded; a lead I of low voltage may be refused."""
     outcomes: dict[str, list[str]] = {"six": [], "one": []}
     for path in sorted((all_recordings / "ptbxl/records500").rglob("*.hea")):
         recording = decode(path)

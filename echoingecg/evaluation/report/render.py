@@ -72,8 +72,9 @@ def write_report(folder: Path, settings: EvaluationSettings, provenance: Provena
     (out / evaluation.FIGURES).mkdir(exist_ok=True)
     for figure in figures:
         (out / evaluation.FIGURES / figure.filename).write_bytes(figure.png)
-    (out / evaluation.REPORT).write_text(render_report(results, figures, examples), encoding="utf-8")
-    (out / evaluation.MODEL_CARD).write_text(render_model_card(results), encoding="utf-8")
+    endpoints = tables.endpoint_tables(results)  # with a bootstrap of each question
+    (out / evaluation.REPORT).write_text(render_report(results, endpoints, figures, examples), encoding="utf-8")
+    (out / evaluation.MODEL_CARD).write_text(render_model_card(results, endpoints), encoding="utf-8")
     return len(figures)
 
 
@@ -91,7 +92,10 @@ def _origins(provenance: Provenance) -> dict[str, Any]:
 
 
 def render_report(
-    results: EvaluationResults, figures: Iterable[DrawnFigure], examples: Sequence[example_ecgs.ExampleEcg]
+    results: EvaluationResults,
+    endpoints: list[dict[str, Any]],
+    figures: Iterable[DrawnFigure],
+    examples: Sequence[example_ecgs.ExampleEcg],
 ) -> str:
     """Report as HTML with inline style and figures; no script, no external link, text from outside escaped."""
     environment = Environment(
@@ -102,7 +106,6 @@ def render_report(
         lstrip_blocks=True,
     )
     provenance, settings = results.provenance, results.settings
-    endpoints = tables.endpoint_tables(results)
     by_topic = _by_topic(figures)
     return environment.get_template(TEMPLATE).render(
         **_origins(provenance),
@@ -202,7 +205,7 @@ _NUMBERS = (
 )
 
 
-def render_model_card(results: EvaluationResults) -> str:
+def render_model_card(results: EvaluationResults, endpoints: list[dict[str, Any]]) -> str:
     """Model card as Markdown; text from outside is escaped, so that it cannot become markup or HTML."""
     environment = Environment(
         loader=PackageLoader("echoingecg.evaluation.report"),
@@ -214,7 +217,6 @@ def render_model_card(results: EvaluationResults) -> str:
         keep_trailing_newline=True,
     )
     provenance = results.provenance
-    endpoints = tables.endpoint_tables(results)
     strata = tables.strata_tables_with_metrics(results, endpoints)
     page = environment.get_template(CARD_TEMPLATE).render(
         **_origins(provenance),

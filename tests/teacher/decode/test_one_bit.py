@@ -22,18 +22,25 @@ HOLE_BYTES = 512
 LEAST_REFUSED_SHARE = 0.15  # of single bits; 25 % in docs/echo_formats.md, from 1,000
 
 
+def drawn_frame(
+    recording: Recording, trial: int, random: np.random.Generator
+) -> tuple[dicom.DicomClip, int, bytearray, int, int]:
+    """A clip, the number of a frame after its first, the file's bytes, and where in them the frame's stream stands."""
+    source = recording(f"echo_dicom/{ECHOES[trial % len(ECHOES)]}")
+    clip = read_header(source)
+    number = int(random.integers(1, clip.frames))
+    with dicom.WholeFile(source) as file:
+        ((offset, length),) = pixels._locate_frames(file, clip)[number]
+    return clip, number, bytearray(source.read_bytes()), offset, length
+
+
 @pytest.mark.parametrize("flips", [60, pytest.param(400, marks=pytest.mark.slow)])
 def test_a_bit_is_refused_where_the_codec_warns(
     flips: int, recording: Recording, tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
     random, refused = np.random.default_rng(22), 0
     for trial in range(flips):
-        source = recording(f"echo_dicom/{ECHOES[trial % len(ECHOES)]}")
-        clip = read_header(source)
-        number = int(random.integers(1, clip.frames))
-        with dicom.WholeFile(source) as file:
-            ((offset, length),) = pixels._locate_frames(file, clip)[number]
-        content = bytearray(source.read_bytes())
+        clip, number, content, offset, length = drawn_frame(recording, trial, random)
         first = content.index(b"\xff\xda", offset) + 14  # behind the head of a scan of three components
         bit = int(random.integers(8 * first, 8 * (offset + length - 3)))
         content[bit // 8] ^= 1 << bit % 8
@@ -57,12 +64,7 @@ def test_a_hole_in_a_frame_is_refused(holes: int, recording: Recording, tmp_path
     """A lost sector of a disk, as zeros; the frame before it is read."""
     random = np.random.default_rng(23)
     for trial in range(holes):
-        source = recording(f"echo_dicom/{ECHOES[trial % len(ECHOES)]}")
-        clip = read_header(source)
-        number = int(random.integers(1, clip.frames))
-        with dicom.WholeFile(source) as file:
-            ((offset, length),) = pixels._locate_frames(file, clip)[number]
-        content = bytearray(source.read_bytes())
+        _, number, content, offset, length = drawn_frame(recording, trial, random)
         place = int(random.integers(content.index(b"\xff\xda", offset) + 14, offset + length - HOLE_BYTES - 2))
         content[place : place + HOLE_BYTES] = bytes(HOLE_BYTES)
         (damaged := tmp_path / "clip.dcm").write_bytes(content)
