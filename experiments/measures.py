@@ -141,15 +141,20 @@ class Interval:
         return self.low is not None and self.low > 0
 
 
-def t_interval(values: Sequence[float | None]) -> Interval:
-    """Student's t interval of the mean of one value a seed; seeds without a value (None) are left out."""
+def t_interval(values: Sequence[float | None], comparisons: int = 1) -> Interval:
+    """Student's t interval of the mean of one value a seed; seeds without a value (None) are left out.
+
+    Args:
+        values: one a seed.
+        comparisons: how many intervals are to hold together at the level (Bonferroni).
+    """
     known = np.array([one for one in values if one is not None], np.float64)
     if len(known) == 0:
         return Interval(None, None, None, 0)
     mean = float(known.mean())
     if len(known) < 2:
         return Interval(mean, None, None, len(known))
-    half = float(t.ppf((1 + LEVEL) / 2, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known)))
+    half = float(t.ppf(1 - (1 - LEVEL) / (2 * comparisons), len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known)))
     return Interval(mean, mean - half, mean + half, len(known))
 
 

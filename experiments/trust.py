@@ -81,6 +81,12 @@ def measures(workspace: Any, artefacts: dict[str, Artefact]) -> dict[str, Any]:
     numbers |= _halves(error, decision, distance, deviation)
     probability = np.clip(expected["probability"].to_numpy(float), 1e-3, 1 - 1e-3)
     if np.isfinite(probability).all():
+        expected_error = np.where(decision == 1, 1 - probability, probability)
+        numbers["halves by deviation, expected"] = _halves(expected_error, decision, distance, deviation)[
+            "halves by deviation"
+        ]
+        numbers["spread of log deviation"] = float(np.log(deviation).std())
+        numbers["spread of log distance"] = float(np.log(distance * deviation).std())
         slope = LogisticRegression(C=np.inf, max_iter=1000).fit(logit(probability)[:, None], label).coef_[0, 0]
         numbers["calibration slope"] = float(slope)
     numbers |= _against_echo(workspace, artefacts, expected["record_id"].tolist(), label) | lvef_measures(folder)
@@ -108,7 +114,7 @@ def _ranking(name: str, error: np.ndarray, distance: np.ndarray, deviation: np.n
 
 
 def _halves(error: np.ndarray, decision: np.ndarray, distance: np.ndarray, deviation: np.ndarray) -> dict[str, float]:
-    """Accuracy of the surer half less that of the other, within each decision, mean of both, in points."""
+    """Errors of the less sure half above those of the other, within each decision, mean of both, in points."""
     numbers = {}
     for name, doubt in (("deviation", deviation), ("doubt", -distance)):
         gains = []
