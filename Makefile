@@ -7,7 +7,7 @@ TORCH := torch==2.14.1 torchvision==0.29.1
 SBOM := cyclonedx-bom==7.5.0
 UV := uv==0.13.9
 
-.PHONY: demo test test-docs test-all lint bench teacher pictures bench-science bench-stress stack stack-down flow tutorial docs sbom lock clean
+.PHONY: demo test test-docs test-all lint bench teacher filters pictures bench-science bench-stress stack stack-down flow tutorial docs sbom lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/echoingecg run demo --workspace $(WORKSPACE)
@@ -67,6 +67,10 @@ $(VENV)/.test: $(VENV)/.demo
 # The demo teacher that the package ships, made anew: half an hour on 2 cores.
 teacher: $(VENV)/.demo
 	$(BIN)/echoingecg teach echoingecg/teacher/configs/demo --workspace build/teach
+
+# The filter's matrices for 500 Hz that the package ships, measured anew on the filter itself.
+filters: $(VENV)/.demo
+	$(BIN)/python -c 'from echoingecg.ecg.fast_filter import ship; ship()'
 
 # The pictures of docs/simulator.md.
 pictures: $(VENV)/.demo

@@ -9,7 +9,6 @@ duration, axes, voltages, ST level and T wave from the median beat; not P wave a
 """
 
 import numpy as np
-from scipy import ndimage
 
 from data_contracts.conventions import LEADS, SAMPLING_FREQUENCY
 from echoingecg.ecg.filter import median
@@ -75,9 +74,9 @@ def find_beats(energy: np.ndarray) -> np.ndarray:
     mean = energy.mean(axis=-1)
     weight = np.where(mean > _SILENT_MV**2, 1 / np.maximum(mean, _SILENT_MV**2), 0).astype(energy.dtype)
     summed = (weight[..., None, :] @ energy)[..., 0, :]
-    summed = ndimage.uniform_filter1d(summed, _QRS_WIDTH_SAMPLES, axis=-1, mode="nearest")
+    summed = moving_mean(summed, _QRS_WIDTH_SAMPLES)
     needed = _PEAK_SHARE * median(_peaks(summed))[..., None]
-    highest = ndimage.maximum_filter1d(summed, 2 * _REFRACTORY_SAMPLES + 1, axis=-1, mode="nearest")
+    highest = moving_maximum(summed, _REFRACTORY_SAMPLES)
     return (summed == highest) & (summed > needed)
 
 
@@ -100,12 +99,53 @@ def contrast(energy: np.ndarray, beats: np.ndarray) -> np.ndarray:
     Returns:
         (..., lead); 0 without beats and in a lead without slope.
     """
-    near = ndimage.maximum_filter1d(beats.view(np.uint8), 2 * _QRS_HALF_WIDTH_SAMPLES + 1, axis=-1).astype(energy.dtype)
+    near = moving_maximum(beats.view(np.uint8), _QRS_HALF_WIDTH_SAMPLES).astype(energy.dtype)
     edge = min(_EDGE_SAMPLES, energy.shape[-1] // 8)
     masks = np.stack([near, 1 - near], axis=-1)  # (..., time, 2)
     masks[..., :edge, :] = masks[..., near.shape[-1] - edge :, :] = 0
-    at_beats, between = np.moveaxis(energy @ masks / np.maximum(masks.sum(axis=-2), 1)[..., None, :], -1, 0)
+    inner = near[..., edge : near.shape[-1] - edge]
+    beat_samples = inner.sum(axis=-1)
+    samples = np.stack([beat_samples, inner.shape[-1] - beat_samples], axis=-1)
+    at_beats, between = np.moveaxis(energy @ masks / np.maximum(samples, 1)[..., None, :], -1, 0)
     return np.where(at_beats > _SILENT_MV**2, at_beats / np.maximum(between, _SILENT_MV**2), 0)
+
+
+# The two filters give the numbers of scipy.ndimage, whose import takes a decoder longer than a thousand ECGs.
+
+
+def moving_mean(values: np.ndarray, width: int) -> np.ndarray:
+    """Mean of `width` values around each, of an even width one more before it; the values at the ends are repeated.
+
+    Bit for bit scipy.ndimage.uniform_filter1d (mode nearest): the sum moves on in float64.
+
+    Args:
+        values: float (..., time).
+        width: at least 1.
+
+    Returns:
+        the shape and type of `values`.
+    """
+    before = width // 2
+    padded = _with_ends_repeated(values, before, width - before - 1).astype(np.float64)
+    first = np.cumsum(padded[..., :width], axis=-1)[..., -1:]
+    moves = padded[..., width:] - padded[..., :-width]
+    return (np.cumsum(np.concatenate([first, moves], axis=-1), axis=-1) / width).astype(values.dtype)
+
+
+def moving_maximum(values: np.ndarray, reach: int) -> np.ndarray:
+    """Largest of the values up to `reach` before and after each, (..., time)."""
+    width, known = 2 * reach + 1, 1
+    highest = _with_ends_repeated(values, reach, reach)
+    while known < width:  # windows of `known` values each; two that overlap or touch make a larger one
+        step = min(known, width - known)
+        highest = np.maximum(highest[..., :-step], highest[..., step:])
+        known += step
+    return highest
+
+
+def _with_ends_repeated(values: np.ndarray, before: int, after: int) -> np.ndarray:
+    ends = (np.repeat(values[..., :1], before, axis=-1), values, np.repeat(values[..., -1:], after, axis=-1))
+    return np.concatenate(ends, axis=-1)
 
 
 def heart_rate(beats: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ has the gain of the others.
 import numpy as np
 
 from data_contracts.conventions import LEADS
-from echoingecg.ecg.filter import median
 
 ELECTRODES = ("RA", "LA", "LL", "V1", "V2", "V3", "V4", "V5", "V6")
 INDEPENDENT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -104,7 +103,7 @@ _UNEXPLAINED = (np.eye(len(INDEPENDENT)) - DOWER @ np.linalg.pinv(DOWER)) @ _REC
 _ENERGY, _REMAINDER = (np.swapaxes(leads, -1, -2) @ leads for leads in (_RECORDED, _UNEXPLAINED))  # quadratic forms
 
 
-def gain_by_reversal(independent: np.ndarray) -> np.ndarray:
+def gain_by_reversal(centred: np.ndarray) -> np.ndarray:
     """How much better one heart vector explains a recording when a reversal of the right arm's electrode is undone.
 
     The heart vector is fitted to the eight leads at each sample by least squares on Dower's matrix. Compared is the
@@ -112,13 +111,12 @@ def gain_by_reversal(independent: np.ndarray) -> np.ndarray:
     method of Kors and van Herpen (J Electrocardiol 2001;34 Suppl:125).
 
     Args:
-        independent: float (..., 8, time), mV, leads in the order of `INDEPENDENT`, filtered.
+        centred: float (..., 8, time), mV, leads in the order of `INDEPENDENT`, filtered, free of their medians.
 
     Returns:
         (...,) natural logarithm of the ratio of the shares, as recorded to the best reversal undone; 0 or less where
         the recording is explained best as it is.
     """
-    centred = independent - median(independent)[..., None]
     products = (centred @ np.swapaxes(centred, -1, -2)).astype(np.float64)
     unexplained, energy = (np.einsum("kij,...ij->...k", form, products) for form in (_REMAINDER, _ENERGY))
     tiny = np.finfo(np.float32).tiny

@@ -10,14 +10,16 @@ matrix (1000, time). It is never formed. Input and result are cut into blocks of
 - the first and the last block, where the ends of the recording bend the response, are kept sample by sample.
 
 The matrices are measured on `band_pass` and `resample` themselves and proved against them once for each rate and
-recipe. Where they do not agree, or cannot be made, `band_pass_and_resample` does the work. Every product has a shape
-that depends on the rate alone, so that a record's bytes do not depend on the records beside it. They do depend on
+recipe; those of the default band at 500 Hz, of both edges, lie beside this file (`make filters`), so that their records
+need no SciPy. Where they do not agree, or cannot be made, `band_pass_and_resample` does the work. Every product has a
+shape that depends on the rate alone, so that a record's bytes do not depend on the records beside it. They do depend on
 the number of threads that a product is split over: callers hold `echoingecg.common.one_blas_thread`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from operator import attrgetter
+from pathlib import Path
 
 import numpy as np
 
@@ -31,6 +33,9 @@ _BLOCK = SAMPLES // _BLOCKS  # samples of the result in a block: 20
 _DEGREES = 5  # Legendre polynomials a block
 _RESPONSES_PER_BATCH = 64  # measured together: bounds memory
 _MAX_HERTZ = 2000
+_SHIPPED_HERTZ = 500.0
+SHIPPED = Path(__file__).with_name("filter_500_hertz.npz")
+EDGES = ("mirror", "published")
 _MAX_MV = 1e6  # beyond it the work needs float64
 _TOLERANCE_MV = 0.0005  # on probes of about 1 mV
 
@@ -123,6 +128,9 @@ _band = attrgetter(*_BAND)
 def _blocked_filter(sampling_frequency: float, *band: float | str) -> BlockedFilter | None:
     """None where blocks do not hold whole samples, the filter refuses, or the matrices do not agree with it."""
     settings = EcgSettings(**dict(zip(_BAND, band, strict=True)))
+    if sampling_frequency == _SHIPPED_HERTZ and band == _band(EcgSettings(edge=settings.edge)):
+        with np.load(SHIPPED, allow_pickle=False) as arrays:
+            return BlockedFilter(*(arrays[f"{settings.edge}_{part.name}"] for part in fields(BlockedFilter)))
     size = sampling_frequency / _BLOCKS * SAMPLES / SAMPLING_FREQUENCY
     if size != int(size) or not SAMPLING_FREQUENCY <= sampling_frequency <= _MAX_HERTZ:
         return None
@@ -133,6 +141,14 @@ def _blocked_filter(sampling_frequency: float, *band: float | str) -> BlockedFil
     except Refusal:
         return None
     return blocked if np.abs(blocked.linear(probe) - exact).max() < _TOLERANCE_MV else None
+
+
+def ship() -> None:
+    """Measures the filters that lie beside this file and writes them, float32."""
+    size = int(_SHIPPED_HERTZ / _BLOCKS * SAMPLES / SAMPLING_FREQUENCY)
+    filters = {edge: measure_filter(size, _SHIPPED_HERTZ, EcgSettings(edge=edge)) for edge in EDGES}
+    parts = [part.name for part in fields(BlockedFilter)]
+    np.savez(SHIPPED, **{f"{edge}_{part}": getattr(filters[edge], part) for edge in EDGES for part in parts})
 
 
 def measure_filter(size: int, sampling_frequency: float, settings: EcgSettings) -> BlockedFilter:

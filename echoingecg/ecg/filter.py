@@ -5,7 +5,6 @@ from functools import lru_cache
 from math import ceil
 
 import numpy as np
-from scipy import signal as dsp
 
 from data_contracts.conventions import SAMPLES, SAMPLING_FREQUENCY
 from echoingecg.common import Refusal
@@ -97,6 +96,8 @@ def band_pass(signal: np.ndarray, sampling_frequency: float, settings: EcgSettin
     The upper edge is at most `edge_limit` of both the target's and the source's rate, so that it stays
     under the source's Nyquist frequency.
     """
+    from scipy import signal as dsp  # most of a second, which decoders of most recordings do without
+
     high = min(settings.band_high, settings.edge_limit * min(SAMPLING_FREQUENCY, sampling_frequency))
     if high <= settings.band_low:
         raise Refusal("missing_sampling_frequency", f"{sampling_frequency:g} Hz is too low for the filter's band")
@@ -116,6 +117,8 @@ def _ratio(sampling_frequency: float) -> Fraction:
 
 def resample(signal: np.ndarray, sampling_frequency: float, settings: EcgSettings) -> np.ndarray:
     """Rational polyphase resampling to 100 Hz; each lead's median pads its ends. float64 (lead, time)."""
+    from scipy import signal as dsp
+
     ratio = _ratio(sampling_frequency)
     if ratio == 1:
         return signal
@@ -127,12 +130,16 @@ def resample(signal: np.ndarray, sampling_frequency: float, settings: EcgSetting
 
 @lru_cache(maxsize=16)
 def _sections(order: int, low: float, high: float, sampling_frequency: float) -> np.ndarray:
+    from scipy import signal as dsp
+
     return dsp.butter(order, (low, high), btype="bandpass", fs=sampling_frequency, output="sos")
 
 
 @lru_cache(maxsize=4)
 def _window(rate: int, kaiser_beta: float) -> np.ndarray:
     """The low-pass that scipy.signal.resample_poly designs anew on every call, designed once."""
+    from scipy import signal as dsp
+
     return dsp.firwin(2 * _ZERO_CROSSINGS * rate + 1, 1 / rate, window=("kaiser", kaiser_beta))
 
 

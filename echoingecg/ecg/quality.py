@@ -89,12 +89,16 @@ def assess_quality(
     lead_findings = {name: is_found & ~absent for name, is_found in lead_findings.items()} | {"absent": absent}
     error, share = limb_lead_error(heart)
     is_cut = np.any([lead_findings[name] for name in _BREAK_A_LEAD], axis=0)
-    gain = np.where(is_cut[..., _CHEST].any(axis=-1), 0, gain_by_exchange(heart[..., _CHEST, :]))
+    independent = heart[..., _INDEPENDENT, :]
+    independent -= median(independent)[..., None]
+    gain = np.where(
+        is_cut[..., _CHEST].any(axis=-1), 0, gain_by_exchange(independent[..., INDEPENDENT.index("V1") :, :])
+    )
     contradict = (share > settings.limb_lead_share) & (error > settings.limb_lead_mv)
     contradict &= ~absent[..., _LIMBS].any(axis=-1)
     lead_findings["gain"] = _has_other_gain(heart, power, is_cut, contradict, settings.lead_gain)
     is_cut_anywhere = (is_cut | lead_findings["gain"])[..., _INDEPENDENT].any(axis=-1)
-    reversal = np.where(is_cut_anywhere | contradict, 0, gain_by_reversal(heart[..., _INDEPENDENT, :]))
+    reversal = np.where(is_cut_anywhere | contradict, 0, gain_by_reversal(independent))
     record_findings: dict[str, np.ndarray] = {
         "short": np.full(has_qrs.shape, recorded < SAMPLES),
         "no_qrs": ~has_qrs,
@@ -139,7 +143,7 @@ def recorded_samples(time: int, sampling_frequency: float) -> int:
     return min(SAMPLES, int((time + 1) * SAMPLING_FREQUENCY / sampling_frequency))
 
 
-def gain_by_exchange(chest: np.ndarray) -> np.ndarray:
+def gain_by_exchange(centred: np.ndarray) -> np.ndarray:
     """How much more alike neighbouring chest leads become when the best pair of leads is exchanged.
 
     From V1 to V6 the heart is seen from angles that follow each other, so that each lead resembles the next one most;
@@ -147,16 +151,15 @@ def gain_by_exchange(chest: np.ndarray) -> np.ndarray:
     the CSE database, rules on these correlations were 95 % sensitive and 91 % specific (Jekova et al., CinC 2013).
 
     Args:
-        chest: float (..., 6, time), mV, V1 to V6, filtered.
+        centred: float (..., 6, time), mV, V1 to V6, filtered, free of their medians.
 
     Returns:
         (...,), 0 or less where no exchange of two leads helps.
     """
-    centred = chest - median(chest)[..., None]
     products = centred @ np.swapaxes(centred, -1, -2)
     norms = np.sqrt(np.diagonal(products, axis1=-2, axis2=-1))
     alike = products / np.maximum(norms[..., None] * norms[..., None, :], np.finfo(np.float32).tiny)
-    orders = _exchanges(chest.shape[-2])
+    orders = _exchanges(centred.shape[-2])
     sums = alike[..., orders[:, :-1], orders[:, 1:]].sum(axis=-1)
     return sums[..., 1:].max(axis=-1) - sums[..., 0]
 

@@ -10,7 +10,6 @@ from itertools import combinations
 from math import ceil
 
 import numpy as np
-from scipy import signal as dsp
 
 from data_contracts.conventions import LEADS, SAMPLING_FREQUENCY
 from echoingecg.recipe import EcgSettings
@@ -305,7 +304,7 @@ def _has_copy(raw: np.ndarray, sampling_frequency: float) -> bool:
     """Whether (12, time) holds a block twice: the likeliest lags are tried. A rhythm of equal beats does not count."""
     factor = ceil(_SHARPEST_HERTZ / sampling_frequency)
     rate = factor * sampling_frequency
-    fine = raw if factor == 1 else dsp.resample_poly(raw, factor, 1, axis=1, padtype="line")
+    fine = _finer(raw, factor)
     time, spread = fine.shape[1], round(rate / SAMPLING_FREQUENCY)
     overlap = np.maximum(time - np.arange(time), rate)
     likeness = _sign_likeness(_SIGNS @ fine, 2 * time)[:time] * time / overlap
@@ -322,6 +321,15 @@ def _has_copy(raw: np.ndarray, sampling_frequency: float) -> bool:
             return of_beats > _RHYTHM_DIFFERENCE * difference + _EXACT_DIFFERENCE
         likeness[max(0, lag - spread) : lag + spread + 1] = 0
     return False
+
+
+def _finer(raw: np.ndarray, factor: int) -> np.ndarray:
+    """The recording, (12, time), at a multiple of its sampling frequency."""
+    if factor == 1:
+        return raw
+    from scipy import signal as dsp  # most of a second, which decoders of most recordings do without
+
+    return dsp.resample_poly(raw, factor, 1, axis=1, padtype="line")
 
 
 def _least_difference(curvature: np.ndarray, lag: int, rate: float) -> float:

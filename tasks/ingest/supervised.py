@@ -7,11 +7,14 @@ has taken over must not reach the run.
 """
 
 import atexit
+import fcntl
 import json
+import mmap
 import os
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,14 +29,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_contracts.quarantine import STOPPED
-from echoingecg.common import RecipeError, StoreError, UserError
+from echoingecg.common import RecipeError, StoreError, UserError, one_blas_thread
 from echoingecg.recipe import EcgSettings, ExecutionSettings, TeacherSettings
 
 _LENGTH_BYTES = 8  # of a message's head
 _MOST_HEAD_BYTES = 1 << 26
 _NUMERIC_KINDS = "fiub"
 _IMPORTED = {"ecg": "echoingecg.ecg.process", "clip": "echoingecg.teacher.frames"}  # by kind: what decoders import
-_LATE = 0.9  # of the time limit: a decoder's clock starts before its word of that arrives
+_PLACE = struct.Struct("qd")
 _FAULTS = {"StoreError": StoreError, "RecipeError": RecipeError}
 # Settings of arithmetic, by how their names begin: with another kernel of OpenBLAS a signal's last bits are others.
 _KEPT_PREFIXES = ("OPENBLAS_", "MKL_", "OMP_", "GOTO_", "NPY_", "BLIS_", "DNNL_", "ONEDNN_", "ATEN_", "KMP_")
@@ -117,8 +120,9 @@ def ecg_block(settings: EcgSettings, limits: Limits, files: Sequence[SourceFile]
         else:  # it died over several at once
             waiting[:0] = [[file] for file in group]
     filled = [block.rows for block in done if block.rows]
-    rows = {name: np.concatenate([some[name] for some in filled]) for name in filled[0]} if filled else {}
-    return Block(len(files), rows, {key: cause for block in done for key, cause in block.refused.items()})
+    rows = {name: [some[name] for some in filled] for name in filled[0]} if filled else {}
+    whole = {name: parts[0] if len(parts) == 1 else np.concatenate(parts) for name, parts in rows.items()}
+    return Block(len(files), whole, {key: cause for block in done for key, cause in block.refused.items()})
 
 
 def decode_clip(settings: TeacherSettings, size: int, limits: Limits, file: SourceFile) -> Attempt:
@@ -162,20 +166,21 @@ def _ask(request: dict[str, Any], limits: Limits, files: Sequence[SourceFile]) -
         [str(f.path), f.content_hash, f.sha256, f.stated_unit, f.stated_sampling_frequency, f.stated_leads]
         for f in files
     ]
-    current, began = None, monotonic()
-    with _decoder(request["kind"]) as connection:
+    with _decoder(request["kind"]) as decoder:
         try:
-            _send(connection, request | {"files": rows, "limits": limits})
-            while (message := _receive(connection)) is not None and "file" in message.head:
-                current, began = message.head["file"], monotonic()
+            _begin(decoder.place, None)
+            _send(decoder.connection, request | {"files": rows, "limits": limits})
+            message = _receive(decoder.connection)
         except OSError:
             message = None
+        number, began = _PLACE.unpack_from(decoder.place)
         if message is None or message.head.get("stopped"):
-            connection.close()
+            decoder.close()
+    current = number if 0 <= number < len(files) else None
     if message is None:
-        is_late = monotonic() - began > _LATE * limits.seconds
-        cause = f"over {limits.seconds:g} s (execution.decode_seconds)" if is_late else "its decoder crashed"
-        return _Stopped(current, cause)
+        is_late = monotonic() - began >= limits.seconds
+        detail = f"over {limits.seconds:g} s (execution.decode_seconds)" if is_late else "its decoder crashed"
+        return _Stopped(current, detail)
     if message.head.get("stopped"):
         return _Stopped(current, f"over {limits.megabytes} MB (execution.decode_megabytes)")
     if "fault" in message.head:
@@ -183,8 +188,29 @@ def _ask(request: dict[str, Any], limits: Limits, files: Sequence[SourceFile]) -
     return message
 
 
+class _Decoder(NamedTuple):
+    """The run's side of a process that decodes.
+
+    Attributes:
+        connection: for requests and answers.
+        place: memory that both share: the number of the file that is being read, -1 for none, and since when by
+            `monotonic`, which is one clock for the machine. A message a file would wake the run too often.
+    """
+
+    connection: socket.socket
+    place: mmap.mmap
+
+    def close(self) -> None:
+        self.connection.close()
+        self.place.close()
+
+
+def _begin(place: mmap.mmap, number: int | None) -> None:
+    _PLACE.pack_into(place, 0, -1 if number is None else number, monotonic())
+
+
 class _Origin:
-    """The process that forks decoders of a kind, and the connections of those that wait for work."""
+    """The process that forks decoders of a kind, and those decoders that wait for work."""
 
     def __init__(self, kind: str) -> None:
         self._control, far = socket.socketpair()
@@ -197,36 +223,43 @@ class _Origin:
                 [sys.executable, "-P", "-c", f"from {__name__} import main; main({kind!r})"],
                 stdin=far.fileno(), stdout=subprocess.DEVNULL, env=environment,
             )  # fmt: skip
-        self._idle: list[socket.socket] = []
+        self._idle: list[_Decoder] = []
         self._lock = Lock()
 
-    def connection(self) -> socket.socket:
-        """A decoder that waits for work, or a new one. Raises StoreError if none can be started."""
+    def decoder(self) -> _Decoder:
+        """One that waits for work, or a new one. Raises StoreError if none can be started."""
         with self._lock:
             if self._idle:
                 return self._idle.pop()
             near, far = socket.socketpair()
+            descriptor = os.memfd_create("place", os.MFD_ALLOW_SEALING)
+            os.ftruncate(descriptor, _PLACE.size)
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+            decoder = _Decoder(near, mmap.mmap(descriptor, _PLACE.size))
             try:
                 with far:
-                    socket.send_fds(self._control, [b"+"], [far.fileno()])
+                    socket.send_fds(self._control, [b"+"], [far.fileno(), descriptor])
                 if _receive(near) is not None:
-                    return near
+                    return decoder
             except OSError:
                 pass
-            near.close()
+            finally:
+                os.close(descriptor)
+            decoder.close()
             raise StoreError("the process that decodes files does not start")
 
-    def give_back(self, connection: socket.socket) -> None:
+    def give_back(self, decoder: _Decoder) -> None:
         with self._lock:
-            self._idle.append(connection)
+            self._idle.append(decoder)
 
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
     def close(self) -> None:
         """Ends the process and the decoders that wait."""
-        for connection in (self._control, *self._idle):
-            connection.close()
+        self._control.close()
+        for decoder in self._idle:
+            decoder.close()
         self._process.wait()
 
 
@@ -236,22 +269,22 @@ _origins_lock = Lock()
 
 
 @contextmanager
-def _decoder(kind: str) -> Iterator[socket.socket]:
-    """The connection of a decoder; one that is closed, or in use when a fault is raised, is not used again."""
+def _decoder(kind: str) -> Iterator[_Decoder]:
+    """A decoder; one that is closed, or in use when a fault is raised, is not used again."""
     with _origins_lock:
         origin = _origins.get(key := (os.getpid(), kind))
         if origin is None or origin.has_ended():
             if origin is None:
                 atexit.register(_end, key)
             _origins[key] = origin = _Origin(kind)
-    connection = origin.connection()
+    decoder = origin.decoder()
     try:
-        yield connection
+        yield decoder
     except BaseException:
-        connection.close()
+        decoder.close()
         raise
-    if connection.fileno() >= 0:
-        origin.give_back(connection)
+    if decoder.connection.fileno() >= 0:
+        origin.give_back(decoder)
 
 
 def _end(key: tuple[int, str]) -> None:
@@ -270,10 +303,10 @@ def _send(connection: socket.socket, head: dict[str, Any], arrays: Mapping[str, 
 
 def _receive(connection: socket.socket) -> _Message | None:
     """The next message; None at the end. Raises OSError where it is none."""
-    if (length := _exactly(connection, _LENGTH_BYTES)) is None:
+    if (length := _fill(connection, memoryview(bytearray(_LENGTH_BYTES)))) is None:
         return None
     size = int.from_bytes(length, "little")
-    text = _exactly(connection, size) if size <= _MOST_HEAD_BYTES else None
+    text = _fill(connection, memoryview(bytearray(size))) if size <= _MOST_HEAD_BYTES else None
     if text is None:
         return None
     head, arrays = json.loads(bytes(text)), {}
@@ -285,10 +318,6 @@ def _receive(connection: socket.socket) -> _Message | None:
             return None
         arrays[name] = values
     return _Message(head, arrays)
-
-
-def _exactly(connection: socket.socket, size: int) -> memoryview | None:
-    return _fill(connection, memoryview(bytearray(size)))
 
 
 def _fill(connection: socket.socket, place: memoryview) -> memoryview | None:
@@ -310,25 +339,27 @@ def main(kind: str) -> None:
 
     control = socket.socket(fileno=0)
     while True:
-        asked, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        asked, descriptors, _, _ = socket.recv_fds(control, 1, 2)
         if not asked:
             return
         if os.fork() == 0:
             control.close()
-            _serve(socket.socket(fileno=descriptors[0]))
+            _serve(socket.socket(fileno=descriptors[0]), mmap.mmap(descriptors[1], _PLACE.size))
             os._exit(0)
-        os.close(descriptors[0])
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
-def _serve(connection: socket.socket) -> None:
+@one_blas_thread()
+def _serve(connection: socket.socket, place: mmap.mmap) -> None:
     """Answers requests until there are no more. A file that takes too long ends the process (SIGALRM)."""
     _send(connection, {"ready": True})
     while (request := _receive(connection)) is not None:
         limits = Limits(*request.head["limits"])
 
         def begin(number: int | None, seconds: float = limits.seconds) -> None:
+            _begin(place, number)
             signal.setitimer(signal.ITIMER_REAL, seconds)
-            _send(connection, {"file": number})
 
         _limit_memory(limits.megabytes)
         try:

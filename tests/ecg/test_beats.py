@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import wfdb
+from scipy import ndimage
 from wfdb.processing import XQRS
 
 from data_contracts.conventions import LEADS
-from echoingecg.ecg.beats import contrast, find_beats, heart_rate, slope_energy
+from echoingecg.ecg.beats import contrast, find_beats, heart_rate, moving_maximum, moving_mean, slope_energy
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import arrange
 from echoingecg.ecg.filter import band_pass_and_resample
@@ -91,3 +92,23 @@ def test_counts_agree_with_xqrs(all_recordings: Path) -> None:
     assert len(differences) >= 20
     assert max(differences) <= 2
     assert np.mean(np.array(differences) <= 1) > 0.9
+
+
+@pytest.mark.parametrize("width", [1, 2, 12, 13])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("time", [13, 37, 1000])
+def test_the_moving_mean_is_scipys_bit_for_bit(width: int, dtype: type, time: int) -> None:
+    values = (10 ** np.random.default_rng(time).normal(0, 2, (3, time))).astype(dtype)
+    expected = ndimage.uniform_filter1d(values, width, axis=-1, mode="nearest")
+    mean = moving_mean(values, width)
+    assert mean.dtype == expected.dtype
+    np.testing.assert_array_equal(mean, expected)
+
+
+@pytest.mark.parametrize("reach", [0, 1, 8, 20])
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+@pytest.mark.parametrize("time", [1, 5, 37, 1000])
+def test_the_moving_maximum_is_scipys(reach: int, dtype: type, time: int) -> None:
+    values = np.random.default_rng(time).integers(0, 50, (3, time)).astype(dtype)
+    expected = ndimage.maximum_filter1d(values, 2 * reach + 1, axis=-1, mode="nearest")
+    np.testing.assert_array_equal(moving_maximum(values, reach), expected)

@@ -1,5 +1,6 @@
 """The filter as a matrix against the filter, on signals and on real recordings; its bytes whatever is beside."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.fast_filter import filter_records, measure_filter
+from echoingecg.ecg.fast_filter import EDGES, SHIPPED, BlockedFilter, filter_records, measure_filter
 from echoingecg.ecg.filter import band_pass_and_resample, median
 from echoingecg.ecg.process import Loaded, Processed, Window, load, process_loaded
 from echoingecg.recipe import EcgSettings
@@ -34,6 +35,16 @@ def microvolts(raw: np.ndarray, fs: float, recipe: EcgSettings = SETTINGS) -> np
 def beats(fs: float = 500, seed: int = 0) -> np.ndarray:
     wander = np.cumsum(np.random.default_rng(seed).normal(0, 0.3 / fs**0.5, (round(10 * fs), 12)), axis=0)
     return (heartbeats(fs, seed=seed) + wander).T.astype(np.float32)
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_the_shipped_matrices_are_those_that_the_filter_gives(edge: str) -> None:
+    measured = measure_filter(100, 500.0, EcgSettings.model_validate({"edge": edge}))
+    with np.load(SHIPPED, allow_pickle=False) as shipped:
+        for part in fields(BlockedFilter):
+            np.testing.assert_allclose(
+                shipped[f"{edge}_{part.name}"], getattr(measured, part.name), rtol=1e-6, atol=1e-7
+            )
 
 
 def test_golden(golden: Path) -> None:

@@ -10,12 +10,35 @@ from dataclasses import replace
 from pathlib import Path
 
 from echoingecg.common import Refusal, hash_files
-from echoingecg.ecg.decode import dicom, edf, scp, wfdb, wfdb_header
+from echoingecg.ecg.decode import edf, scp, wfdb, wfdb_header
 from echoingecg.ecg.decode.arrays import mat, members, npy, table
 from echoingecg.ecg.decode.recording import Recording, Stated, read_whole
 from echoingecg.ecg.decode.vendor_xml import aecg, cardiosoft, mortara, muse, philips, xml
 
 __all__ = ["HEAD_BYTES", "binary_format", "content_hash", "decode", "entry_file", "source_files"]
+
+_DICOM_MARK, _DICOM_MARK_START = b"DICM", 128
+# A DICOM file without preamble begins with an element of group 2 or 8, whose value is short.
+_BARE_GROUPS = (b"\x02\0", b"\x08\0")
+_BARE_REPRESENTATIONS = (b"UL", b"OB", b"UI", b"CS", b"DA", b"TM", b"SH", b"LO")
+_MOST_BARE_BYTES = 64
+
+
+def _starts_as_dicom(head: bytes) -> bool:
+    """Whether the first 132 bytes of a file are those of DICOM, with a preamble or without."""
+    if head.startswith(_DICOM_MARK, _DICOM_MARK_START) or head.startswith(_DICOM_MARK):
+        return True
+    if len(head) < 8 or head[:2] not in _BARE_GROUPS or head[3]:  # group, and an element under 256
+        return False
+    length = int.from_bytes(head[4:8], "little")  # where no representation is written
+    return head[4:6] in _BARE_REPRESENTATIONS or 0 < length <= _MOST_BARE_BYTES
+
+
+def _decode_dicom(path: Path, stated: Stated) -> Recording:
+    from echoingecg.ecg.decode import dicom  # pydicom: most exports hold no DICOM waveforms
+
+    return dicom.decode_dicom(path, stated)
+
 
 # By format: whether the first bytes are those of it, and the decoder of (path, stated).
 _BINARY_FORMATS = {
@@ -24,7 +47,7 @@ _BINARY_FORMATS = {
     "BDF": (lambda head: head.startswith(edf.BDF_SIGNATURE), edf.decode_edf),
     "SCP-ECG": (lambda head: head.startswith(b"SCPECG", 16), scp.decode_scp),
     "MATLAB": (lambda head: head.startswith(mat.SIGNATURE), mat.decode_mat),
-    "DICOM": (dicom.starts_as_dicom, dicom.decode_dicom),
+    "DICOM": (_starts_as_dicom, _decode_dicom),
 }
 # By the document's root element: format, and the decoder of (root, stated).
 _XML_FORMATS = {

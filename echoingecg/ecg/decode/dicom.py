@@ -23,12 +23,7 @@ from echoingecg.common import Refusal, silence_libraries
 from echoingecg.ecg.decode.recording import MAX_BYTES, Recording, Stated, check_size, read_whole, stated_rate
 from echoingecg.ecg.decode.recording.leads import LEAD_NUMBERS, canonical_lead, canonical_leads, without_leads
 
-_MARK, _MARK_START = b"DICM", 128
-# A file without preamble begins with an element of group 2 or 8, whose value is short.
-_BARE_GROUPS = (b"\x02\0", b"\x08\0")
-_BARE_REPRESENTATIONS = (b"UL", b"OB", b"UI", b"CS", b"DA", b"TM", b"SH", b"LO")
-_MOST_BARE_BYTES = 64
-
+_MARK = b"DICM"
 _TAGS = ["WaveformSequence", "WaveformAnnotationSequence"]  # names, birth dates and pixel data are not even parsed
 _ENCODINGS = {
     (8, "SB"): "i1", (8, "UB"): "u1", (16, "SS"): "<i2", (16, "US"): "<u2", (32, "SL"): "<i4", (32, "UL"): "<u4",
@@ -44,16 +39,6 @@ _FAULTS = (
     BytesLengthException, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError,
     NotImplementedError, RecursionError, struct.error, zlib.error,
 )  # fmt: skip
-
-
-def starts_as_dicom(head: bytes) -> bool:
-    """Returns whether the first 132 bytes of a file are those of DICOM, with a preamble or without."""
-    if head.startswith(_MARK, _MARK_START) or head.startswith(_MARK):
-        return True
-    if len(head) < 8 or head[:2] not in _BARE_GROUPS or head[3]:  # group, and an element under 256
-        return False
-    length = int.from_bytes(head[4:8], "little")  # where no representation is written
-    return head[4:6] in _BARE_REPRESENTATIONS or 0 < length <= _MOST_BARE_BYTES
 
 
 def decode_dicom(path: Path, stated: Stated) -> Recording:

@@ -1,5 +1,9 @@
 """A block of ECGs: what one record does to the others."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,6 +11,8 @@ from echoingecg.common import Refusal
 from echoingecg.ecg.process import Loaded, Processed, Window, process_loaded, process_loaded_safely
 from echoingecg.recipe import EcgSettings
 from helpers.ecg.synthetic_hearts import twelve_leads
+from helpers.ecg.wfdb_files import heartbeats, write_record
+from helpers.paths import ROOT
 
 
 def loaded(raw: np.ndarray) -> Loaded:
@@ -26,3 +32,14 @@ def test_a_record_that_surprises_the_filter_stops_no_other() -> None:
     for one in (first, last):
         assert isinstance(one, Processed)
         assert one.signal.tobytes() == alone.signal.tobytes()
+
+
+def test_common_recordings_need_none_of_the_libraries_that_take_long_to_import(tmp_path: Path) -> None:
+    record = write_record(tmp_path / "record", heartbeats())
+    code = (
+        "import sys; from pathlib import Path; from echoingecg.ecg.process import process; "
+        "from echoingecg.recipe import EcgSettings; process(Path(sys.argv[1]), EcgSettings()); "
+        "print([m for m in ('scipy', 'pydicom', 'wfdb', 'edfio', 'h5py') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code, str(record)], capture_output=True, text=True, cwd=ROOT)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "[]\n", "")
