@@ -1,7 +1,7 @@
 # Locked install, no root. A CPU image, or one with CUDA:
 #   docker build -t echoingecg:cpu .
 #   docker build -t echoingecg:cuda --build-arg VARIANT=cuda .
-FROM python:3.11.14-slim-bookworm AS build
+FROM python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d AS build
 ARG VARIANT=cpu
 WORKDIR /src
 RUN python -m venv /opt/echoingecg
@@ -20,7 +20,7 @@ COPY tasks tasks
 COPY flows flows
 RUN /opt/echoingecg/bin/pip install --no-cache-dir --constraint constraints.txt '.[all]'
 
-FROM python:3.11.14-slim-bookworm
+FROM python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d
 RUN useradd --create-home --uid 10001 echoingecg && install --directory --owner echoingecg /workspace
 COPY --from=build /opt/echoingecg /opt/echoingecg
 COPY prefect.yaml /opt/project/

@@ -8,7 +8,6 @@ everything that is written is safe against a kill, so the next run goes on from 
 import logging
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,12 +23,6 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _POLL_SECONDS = 0.1
 _STDERR = 2  # file descriptor: a buffer's lock may be held by the code that the signal has met
 _OVER_128 = 128  # a shell's exit code of a process that a signal has ended is higher by this
-_SERVER_CODE = """
-import os, runpy, sys, threading
-threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(0)), daemon=True).start()
-runpy.run_module("uvicorn", run_name="__main__", alter_sys=True)
-"""
-
 
 _is_command = False  # one line on stderr; elsewhere, as in a worker's run, the log goes to the server
 
@@ -127,29 +120,3 @@ def _is_alive(process: psutil.Process) -> bool:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-
-
-def keep_server_until_the_end() -> None:
-    """Starts a run's own Prefect server in a session of its own, so that Ctrl-C at a terminal does not reach it.
-
-    It would end before the run could tell it how the run ended. It ends with this process, even if that is killed.
-    """
-    from prefect.server.api.server import SubprocessASGIServer
-
-    start = SubprocessASGIServer._run_uvicorn_command
-
-    def apart(server: SubprocessASGIServer) -> "subprocess.Popen[bytes]":
-        real = subprocess.Popen
-
-        def popen(args: list[str], env: dict[str, str]) -> "subprocess.Popen[bytes]":
-            assert args[1:3] == ["-m", "uvicorn"]
-            command = [args[0], "-c", _SERVER_CODE, *args[3:]]
-            return real(command, env=env, stdin=subprocess.PIPE, start_new_session=True)
-
-        subprocess.Popen = popen  # type: ignore[assignment,misc]
-        try:
-            return start(server)
-        finally:
-            subprocess.Popen = real  # type: ignore[misc]
-
-    SubprocessASGIServer._run_uvicorn_command = apart  # type: ignore[assignment,method-assign]

@@ -68,11 +68,8 @@ def run(
     first, more = _split(export)
     full_recipe = find_recipe(recipe, overrides)
     make_job(full_recipe, first, workspace, start_from, only, force, more, public_data)  # before a server starts
-    from flows.cli.output import print_run
-    from flows.distil import distil
-
     state = _ended(
-        distil,
+        _distil,
         **_recipe_field(recipe),
         export=first,
         workspace=workspace,
@@ -83,6 +80,8 @@ def run(
         public_data=public_data,
         overrides=typed_overrides(overrides),
     )
+    from flows.cli.output import print_run
+
     print_run(cast("dict[Stage, Artefact]", _outcome(state)))
 
 
@@ -145,10 +144,10 @@ def teach(
     from flows.request import find_recipe, make_teaching_job
 
     make_teaching_job(find_recipe(recipe, overrides), export, workspace, public_data)  # fail before a server starts
-    from flows.operations import teach as flow
+    from flows import operations
 
     arguments = {"recipe": recipe, "export": export, "workspace": workspace, "overrides": overrides}
-    typer.echo(_outcome(_ended(flow, folder, **arguments, public_data=public_data)))
+    typer.echo(_outcome(_ended(lambda: operations.teach, folder, **arguments, public_data=public_data)))
 
 
 @app.command()
@@ -169,7 +168,7 @@ def drift(
     # Fail before a server starts.
     _, judged = operations.drift_job(find_recipe(recipe, overrides), export, student, workspace, public_data)
     state = _ended(
-        operations.drift,
+        lambda: operations.drift,
         export,
         **_recipe_field(recipe),
         student=str(judged.evaluation),
@@ -207,7 +206,7 @@ def evaluate(
     # Fail before a server starts.
     operations.evaluate_job(export, student, recipe, new_card, workspace, overrides, public_data, output)
     state = _ended(
-        operations.evaluate,
+        lambda: operations.evaluate,
         export,
         student=student,
         recipe_file=recipe,
@@ -330,15 +329,22 @@ def _check_server() -> None:
         raise UserError(f"PREFECT_API_URL: {server.message}")
 
 
-def _ended(flow: Callable[..., Any], *values: Any, **parameters: Any) -> "State":
-    """A flow's final state. Without a Prefect server it has one of its own for its duration."""
+def _distil() -> Callable[..., Any]:
+    from flows.distil import distil  # seconds, in which the server starts
+
+    return distil
+
+
+def _ended(load: Callable[[], Callable[..., Any]], *values: Any, **parameters: Any) -> "State":
+    """The final state of the flow that is loaded. Without a Prefect server it has one of its own for its duration."""
     _check_server()
+    wait_for_server = prefect_settings.start_own_server()
+    flow = load()
     from prefect.exceptions import TerminationSignal
 
-    stopping.keep_server_until_the_end()
+    wait_for_server()
     try:
-        with prefect_settings.own_server_locked():
-            return cast("State", flow(*values, **parameters, return_state=True))
+        return cast("State", flow(*values, **parameters, return_state=True))
     except TerminationSignal as end:
         raise stopping.Interrupted(end.signal) from end
 
