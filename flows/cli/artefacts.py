@@ -1,5 +1,6 @@
 """`echoingecg artefacts ...`: show, compare, verify and tidy published artefacts."""
 
+import logging
 from typing import Annotated
 
 import typer
@@ -76,7 +77,7 @@ def verify(
     by_artefact = verify_artefacts(open_store(workspace, "artefacts"), names or [], shared, no_progress)
     faults = [fault for lines in by_artefact.values() for fault in lines]
     for fault in faults:
-        typer.echo(fault, err=True)
+        options.say(fault, err=True, level=logging.ERROR)
     typer.echo(f"{len(by_artefact)} artefacts, {len(faults)} faults")
     if faults:
         raise typer.Exit(2)

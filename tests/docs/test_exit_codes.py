@@ -26,6 +26,7 @@ WITHOUT_SUCCESS = {  # what a command needs to end with 0 that this test does no
     "train": "tests/student/test_distributed.py",
     "teach": "tests/teacher/demo_training",
     "list-ecgs": "tests/ecg/test_file_header.py",
+    "compare": "tests/tasks/operations/test_promote.py",
     "import-released": "tests/student/released",
     "serve": "it ends when it is stopped",
     "crashed": "tests/flows/distil/test_server_faults.py",
