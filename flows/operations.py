@@ -1,11 +1,12 @@
 """Flows around a published student and its workspace, from predict to gc; and teach."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.states import Completed, Failed, State
+from pydantic import Field
 
 from echoingecg.common import UserError
 from echoingecg.recipe import ExecutionSettings, PromotionSettings, Recipe
@@ -273,7 +274,14 @@ def verify(
 
 @flow(name="gc", flow_run_name="gc {workspace}", persist_result=False)
 @faults.one_line_faults
-def gc(workspace: str = "workspace", delete: bool = False, shared: bool = False, force: bool = False) -> State:
+def gc(
+    workspace: str = "workspace",
+    delete: bool = False,
+    shared: bool = False,
+    force: bool = False,
+    keep_last: Annotated[int, Field(ge=1)] = 1,
+    unused_days: Annotated[float, Field(ge=0)] = 0,
+) -> State:
     """List, or delete, artefacts that no alias and no newest evaluation needs, and leftovers of killed runs.
 
     Args:
@@ -281,12 +289,14 @@ def gc(workspace: str = "workspace", delete: bool = False, shared: bool = False,
         delete: delete them; without it, they are only listed.
         shared: in the shared store that the workspace has joined, for all machines.
         force: artefacts of the workspace that are younger than a day, too.
+        keep_last: newest evaluations to keep, each with its student and all that it was made of.
+        unused_days: also the private indexes of exports that no run has looked at for so many days; 0 for none.
     """
     store = request.open_store(workspace, "artefacts")
     removed = (
         verify_and_collect.garbage_collect_shared(store, delete)
         if shared
-        else verify_and_collect.garbage_collect(store, delete, force)
+        else verify_and_collect.garbage_collect(store, delete, force, keep_last, unused_days)
     )
     lines = list(removed)
     create_table_artifact([{"folder": line} for line in lines], key="gc-folders", description=f"{len(lines)} folders")

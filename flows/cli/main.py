@@ -34,7 +34,7 @@ app.add_typer(artefacts.app, name="artefacts")
 for command in (
     files.list_ecgs, files.check_export, files.export_embeddings, files.forget, files.plot, files.echo, files.simulate,
     students.predict, students.stress, students.embed, students.search, students.compare, students.promote,
-    students.rollback, students.import_released, students.export_released,
+    students.rollback, students.import_released, students.export_released, artefacts.backup, artefacts.restore,
 ):  # fmt: skip
     app.command()(command)
 

@@ -14,6 +14,7 @@ from flows.cli.main import app, main
 from helpers.cases.command_line import call
 from helpers.cases.stage_runs import Run
 from helpers.paths import ROOT
+from tasks.operations.backup import back_up
 from tasks.store import ArtefactStore
 
 ROWS = re.findall(
@@ -60,6 +61,7 @@ def place(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     store.set_alias("production", finished.artefacts["evaluation"])
     for moved in ("student", "evaluation"):
         store.set_alias("moved", finished.artefacts[moved])  # type: ignore[index]
+    back_up(store, root / "backup")
     (root / "empty").mkdir()
     (root / "full").mkdir()
     (root / "full" / "notes.txt").write_text("no ECG")
@@ -72,6 +74,7 @@ def place(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "workspace": str(root / "workspace"),
         "PATIENT": "10000001",
         "EXPORT": str(export),
+        "BACKUP": str(root / "backup"),
         "EMPTY": str(root / "empty"),
         "FULL": str(root / "full"),
         "DAMAGED": f"{pairs} -w {root / 'damaged'}",

@@ -9,7 +9,14 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from data_contracts.monitoring import EndpointComparison
 from echoingecg.common import UserError
-from echoingecg.evaluation.compare import HEADLINE, compare_any, compare_students, decide_promotion, frozen, shared_labels
+from echoingecg.evaluation.compare import (
+    HEADLINE,
+    compare_any,
+    compare_students,
+    decide_promotion,
+    frozen,
+    shared_labels,
+)
 from echoingecg.recipe.evaluation import PromotionSettings
 from helpers.cases.predictions import predictions
 
@@ -159,7 +166,9 @@ def test_any_students_are_compared_on_the_labels_that_all_share() -> None:
     third = third.set_column(third.column_names.index("label"), "label", pa.array(turned, pa.int8()))
     second = without(second, {"r0", "r3"})
     rows = compare_any({"a": first, "b": second.take(np.arange(second.num_rows)[::-1]), "c": third}, rule)
-    assert [(row["student"], row["metric"]) for row in rows] == [(name, metric) for name in "abc" for metric in HEADLINE]
+    assert [(row["student"], row["metric"]) for row in rows] == [
+        (name, metric) for name in "abc" for metric in HEADLINE
+    ]
     kept = [index for index in range(120) if index not in {0, 3, 10}]
     label, owner = first["label"].to_numpy()[kept], first["patient_id"].to_numpy(zero_copy_only=False)[kept]
     names, owner = np.unique(owner.astype(str), return_inverse=True)
@@ -191,5 +200,5 @@ def test_students_that_share_nothing_are_not_compared() -> None:
     strangers = predictions(1.0, record_id=[f"x{number}" for number in range(120)])
     with pytest.raises(UserError, match="a, b share no test label"):
         compare_any({"a": one, "b": strangers}, rule)
-    with pytest.raises(UserError, match="^b: no test prediction under protocol 'zero_shot'"):
+    with pytest.raises(UserError, match=r"^b: no test prediction under protocol 'zero_shot'"):
         compare_any({"a": one, "b": predictions(1.0, split="train")}, rule)
