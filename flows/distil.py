@@ -32,7 +32,7 @@ def run_name(parameters: dict[str, Any]) -> str:
 def recipe_and_export(parameters: dict[str, Any]) -> str:
     """Recipe and export of a run: `demo on its simulated export`."""
     exports = [parameters["export"] or "its simulated export", *parameters.get("more_exports", ())]
-    return f"{parameters['recipe_file'] or parameters['recipe']} on {', '.join(exports)}"
+    return f"{parameters['recipe_file'] or parameters['recipe'] or 'demo'} on {', '.join(exports)}"
 
 
 @flow(
@@ -44,7 +44,7 @@ def recipe_and_export(parameters: dict[str, Any]) -> str:
 @faults.one_line_faults
 @faults.with_lease
 def distil(
-    recipe: request.ShippedRecipe = "demo",
+    recipe: request.RecipeChoice = "",
     recipe_file: str = "",
     export: str = "",
     workspace: str = "workspace",
@@ -60,8 +60,8 @@ def distil(
     Stages whose version exists are shown as cached and cost nothing.
 
     Args:
-        recipe: a recipe that comes with the package; paper needs an export.
-        recipe_file: path of your own YAML recipe, used instead.
+        recipe: a recipe that comes with the package; paper needs an export; empty for recipe_file, or for demo.
+        recipe_file: path of your own YAML recipe, instead of recipe; with both, the run is refused.
         export: folder of the hospital export, or SITE=FOLDER; empty for the recipe's simulated one.
         workspace: folder that holds pools and artefacts.
         start_from: redo this stage and all that depend on it; empty to build only what is missing.
@@ -71,7 +71,7 @@ def distil(
         public_data: patients of the export may be named by anybody, as those of simulated and published data are.
         overrides: recipe fields to replace.
     """
-    full_recipe = request.find_recipe(recipe_file or recipe, overrides)
+    full_recipe = request.chosen_recipe(recipe, recipe_file, overrides)
     job = request.make_job(
         full_recipe, export, workspace, start_from, list(only), force, more_exports, public_data=public_data
     )
@@ -132,7 +132,7 @@ def stage_run_name(parameters: dict[str, Any]) -> str:
 def one_stage(
     stage: Stage,
     again: bool = False,
-    recipe: request.ShippedRecipe = "demo",
+    recipe: request.RecipeChoice = "",
     recipe_file: str = "",
     export: str = "",
     workspace: str = "workspace",
@@ -145,15 +145,15 @@ def one_stage(
     Args:
         stage: what to build.
         again: build it even if its version is there.
-        recipe: a recipe that comes with the package; paper needs an export.
-        recipe_file: path of your own YAML recipe, used instead.
+        recipe: a recipe that comes with the package; paper needs an export; empty for recipe_file, or for demo.
+        recipe_file: path of your own YAML recipe, instead of recipe; with both, the run is refused.
         export: folder of the hospital export; empty for the recipe's simulated one.
         workspace: folder that holds pools and artefacts.
         more_exports: further exports of the same run, each SITE=FOLDER.
         public_data: patients of the export may be named by anybody, as those of simulated and published data are.
         overrides: recipe fields to replace.
     """
-    full_recipe = request.find_recipe(recipe_file or recipe, overrides)
+    full_recipe = request.chosen_recipe(recipe, recipe_file, overrides)
     job = request.make_job(
         full_recipe, export, workspace, only=[stage], force=again, more_exports=more_exports, public_data=public_data
     )
@@ -166,8 +166,9 @@ def one_stage(
     task_runner=ThreadPoolTaskRunner(max_workers=len(STAGES)),  # type: ignore[arg-type]
     persist_result=False,
 )
+@faults.one_line_faults
 def distil_on_work_pools(
-    recipe: request.ShippedRecipe = "demo",
+    recipe: request.RecipeChoice = "",
     recipe_file: str = "",
     export: str = "",
     workspace: str = "workspace",
@@ -182,8 +183,8 @@ def distil_on_work_pools(
     worker that takes it must be allowed two runs at once.
 
     Args:
-        recipe: a recipe that comes with the package; paper needs an export.
-        recipe_file: path of your own YAML recipe, used instead.
+        recipe: a recipe that comes with the package; paper needs an export; empty for recipe_file, or for demo.
+        recipe_file: path of your own YAML recipe, instead of recipe; with both, the run is refused.
         export: folder of the hospital export; empty for the recipe's simulated one.
         workspace: folder that holds pools and artefacts.
         gpu_stages: stages that run on the work pool of machines with a GPU; the others run on that of CPUs.
@@ -191,6 +192,7 @@ def distil_on_work_pools(
         public_data: patients of the export may be named by anybody, as those of simulated and published data are.
         overrides: recipe fields to replace.
     """
+    request.chosen_recipe(recipe, recipe_file, overrides)  # fail before a stage does
     parameters = {
         "recipe": recipe,
         "recipe_file": recipe_file,

@@ -1,21 +1,23 @@
 """Flows around a published student and its workspace, from predict to gc; and teach."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from prefect import flow
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.states import Completed, Failed, State
+from pydantic import Field
 
 from echoingecg.common import UserError
-from echoingecg.recipe import ExecutionSettings, Recipe
+from echoingecg.recipe import ExecutionSettings, PromotionSettings, Recipe
 from flows import faults, request
 from tasks import catalog, ecg
 from tasks.base.progress import Reporter
 from tasks.operations import drift as drift_task
 from tasks.operations import evaluate as judge_task
 from tasks.operations import retrain as champions
-from tasks.operations import students, teachers, verify_and_collect
+from tasks.operations import students as student_tasks
+from tasks.operations import teachers, verify_and_collect
 from tasks.store import Job
 
 
@@ -26,7 +28,7 @@ def predict(
     files: list[str],
     output: str,
     student: str = "production",
-    protocol: str = "",
+    protocol: request.Protocol = "",
     recipe: request.ShippedRecipe = "paper",
     workspace: str = "workspace",
     workers: int = 1,
@@ -38,8 +40,8 @@ def predict(
         files: ECG files of any accepted format, WFDB records, or folders of them.
         output: Parquet file to write: a row for each ECG and endpoint, one for a refused file.
         student: student or evaluation, by STAGE-VERSION or alias.
-        protocol: how scores are computed, expected_echo, zero_shot, zero_shot_teacher or linear_probe; empty for the
-            choice of the evaluation's recipe.
+        protocol: how scores are computed; empty for the choice of the evaluation's recipe, which also decides which of
+            them its students know.
         recipe: whose questions a student without a reading card is asked, by zero_shot alone.
         workspace: folder that holds pools and artefacts.
         workers: processes that read; 1 means two threads of this process.
@@ -48,7 +50,9 @@ def predict(
     execution = ExecutionSettings(workers=workers, dask=dask)
     store, target = request.open_store(workspace), request.folder_of(output)
     questions = request.find_recipe(recipe, []).evaluation.endpoints
-    return faults.final_state(students.predict.submit(store, student, files, target, protocol, execution, questions))
+    return faults.final_state(
+        student_tasks.predict.submit(store, student, files, target, protocol, execution, questions)
+    )
 
 
 @flow(name="drift", flow_run_name="{export} against {student}", persist_result=False)
@@ -57,7 +61,7 @@ def predict(
 def drift(
     export: str,
     student: str = "production",
-    recipe: request.ShippedRecipe = "demo",
+    recipe: request.RecipeChoice = "",
     recipe_file: str = "",
     workspace: str = "workspace",
     public_data: bool = False,
@@ -70,13 +74,13 @@ def drift(
     Args:
         export: folder of the new export; what the student's own export held is left out.
         student: student or evaluation, by STAGE-VERSION or alias; empty for production, or the only one.
-        recipe: a recipe that comes with the package; its section drift is the rule.
-        recipe_file: path of your own YAML recipe, used instead.
+        recipe: a recipe that comes with the package; its section drift is the rule; empty for recipe_file, or for demo.
+        recipe_file: path of your own YAML recipe, instead of recipe; with both, the run is refused.
         workspace: folder that holds pools and artefacts.
         public_data: patients of the export may be named by anybody, as those of simulated and published data are.
         overrides: recipe fields to replace.
     """
-    full_recipe = request.find_recipe(recipe_file or recipe, overrides)
+    full_recipe = request.chosen_recipe(recipe, recipe_file, overrides)
     job, judged = drift_job(full_recipe, export, student, workspace, public_data)
     cataloged = catalog.catalog.submit(job)
     signals = ecg.ecg.submit(job, catalog=cataloged)
@@ -92,7 +96,7 @@ def drift(
 
 def drift_job(
     recipe: Recipe, export: str, student: str, workspace: str, public_data: bool = False
-) -> tuple[Job, students.StudentWithCard]:
+) -> tuple[Job, student_tasks.StudentWithCard]:
     """Checks a request for drift before anything runs.
 
     Returns:
@@ -102,8 +106,8 @@ def drift_job(
         UserError: no such export or student, or what the student was trained on is gone or made in another way.
     """
     store = request.open_store(workspace)
-    judged = students.find_student(store, student)
-    students.check_signals(store, judged.student)
+    judged = student_tasks.find_student(store, student)
+    student_tasks.check_signals(store, judged.student)
     own_recipe = drift_task.recipe_as_trained(recipe, store, judged)
     return request.make_job(own_recipe, export, workspace, only=["catalog", "ecg"], public_data=public_data), judged
 
@@ -183,7 +187,7 @@ def evaluate_job(
 def promote(
     challenger: str,
     alias: str = "production",
-    recipe: request.ShippedRecipe = "demo",
+    recipe: request.RecipeChoice = "",
     recipe_file: str = "",
     workspace: str = "workspace",
     overrides: list[request.Override] = [],  # noqa: B006 - see drift
@@ -193,12 +197,13 @@ def promote(
     Args:
         challenger: student or evaluation, by STAGE-VERSION or alias.
         alias: names the champion; made if it is not there.
-        recipe: a recipe that comes with the package; its section promotion is the rule.
-        recipe_file: path of your own YAML recipe, used instead.
+        recipe: a recipe that comes with the package, its section promotion is the rule; empty for recipe_file, or for
+            demo.
+        recipe_file: path of your own YAML recipe, instead of recipe; with both, the run is refused.
         workspace: folder that holds pools and artefacts.
         overrides: recipe fields to replace.
     """
-    rule = request.find_recipe(recipe_file or recipe, overrides).promotion
+    rule = request.chosen_recipe(recipe, recipe_file, overrides).promotion
     decision, _ = champions.promote(request.open_store(workspace), challenger, alias, rule)
     rows = [endpoint.model_dump() for endpoint in decision.compared]
     create_table_artifact(rows, key="promotion", description=f"{decision.verdict}: {decision.says}")
@@ -206,6 +211,27 @@ def promote(
     if decision.verdict == "frozen":
         return Failed(name="Frozen", message=message)
     return Completed(name="Promoted" if decision.verdict == "promote" else "Kept", message=message)
+
+
+@flow(name="compare", flow_run_name="{students}", persist_result=False)
+@faults.one_line_faults
+@faults.with_lease
+def compare(
+    students: list[str],
+    protocol: request.TestedProtocol = "zero_shot",
+    workspace: str = "workspace",
+) -> State:
+    """Compare two or more students on the test labels that they share: metrics, paired differences, a figure.
+
+    Args:
+        students: students or evaluations, by STAGE-VERSION or alias; others are compared with the first.
+        protocol: how scores are computed.
+        workspace: folder that holds pools and artefacts.
+    """
+    compared = student_tasks.compare(request.open_store(workspace), students, PromotionSettings(protocol=protocol))
+    title = f"{len(compared.students)} students, compared with {students[0]}"
+    create_markdown_artifact(compared.page(as_markdown=True), key="comparison", description=title)
+    return Completed(message=f"{title}: {', '.join(students[1:])}")
 
 
 @flow(name="rollback", flow_run_name="{alias} as it was", persist_result=False)
@@ -248,7 +274,14 @@ def verify(
 
 @flow(name="gc", flow_run_name="gc {workspace}", persist_result=False)
 @faults.one_line_faults
-def gc(workspace: str = "workspace", delete: bool = False, shared: bool = False, force: bool = False) -> State:
+def gc(
+    workspace: str = "workspace",
+    delete: bool = False,
+    shared: bool = False,
+    force: bool = False,
+    keep_last: Annotated[int, Field(ge=1)] = 1,
+    unused_days: Annotated[float, Field(ge=0)] = 0,
+) -> State:
     """List, or delete, artefacts that no alias and no newest evaluation needs, and leftovers of killed runs.
 
     Args:
@@ -256,12 +289,14 @@ def gc(workspace: str = "workspace", delete: bool = False, shared: bool = False,
         delete: delete them; without it, they are only listed.
         shared: in the shared store that the workspace has joined, for all machines.
         force: artefacts of the workspace that are younger than a day, too.
+        keep_last: newest evaluations to keep, each with its student and all that it was made of.
+        unused_days: also the private indexes of exports that no run has looked at for so many days; 0 for none.
     """
     store = request.open_store(workspace, "artefacts")
     removed = (
         verify_and_collect.garbage_collect_shared(store, delete)
         if shared
-        else verify_and_collect.garbage_collect(store, delete, force)
+        else verify_and_collect.garbage_collect(store, delete, force, keep_last, unused_days)
     )
     lines = list(removed)
     create_table_artifact([{"folder": line} for line in lines], key="gc-folders", description=f"{len(lines)} folders")

@@ -15,6 +15,12 @@ from tasks.base.workspace import Workspace, check_access
 from tasks.store import ArtefactStore, Job, stages_to_run, upstream_of
 
 ShippedRecipe = Literal["demo", "ecg_findings", "echonext", "findings", "paper", "smoke"]
+RecipeChoice = Literal["", ShippedRecipe]
+TestedProtocol = Literal[
+    "zero_shot", "expected_echo", "zero_shot_teacher", "zero_shot_centred", "zero_shot_teacher_centred", "linear_probe"
+]
+Protocol = Literal["", TestedProtocol]  # empty: the choice of the evaluation's recipe
+_DEFAULT_RECIPE = "demo"
 FirstStage = Literal["", Stage]  # not `Stage | None`: for that the form asks for the type before the value
 
 
@@ -61,6 +67,24 @@ def find_recipe(name: str, overrides: Sequence[Override | str]) -> Recipe:
     if not Path(name).is_file():
         raise UserError(f"no recipe '{name}': give a YAML file, or one of {', '.join(shipped_recipes())}")
     return with_overrides(read_recipe(Path(name)), assignments)
+
+
+def chosen_recipe(recipe: RecipeChoice, recipe_file: str, overrides: Sequence[Override | str]) -> Recipe:
+    """The recipe that a form asks for: a shipped one, or a file; demo where both fields are empty.
+
+    Args:
+        recipe: name; empty for none.
+        recipe_file: path; empty for none.
+        overrides: as for `find_recipe`.
+
+    Raises:
+        UserError: both are given, or as `find_recipe`.
+    """
+    if recipe and recipe_file:
+        raise UserError(
+            f"recipe is '{recipe}' and recipe_file is '{recipe_file}': a run has one recipe, leave one of the two empty"
+        )
+    return find_recipe(recipe_file or recipe or _DEFAULT_RECIPE, overrides)
 
 
 def folder_of(text: str) -> Path:

@@ -1,14 +1,23 @@
 """Retraining on exports as they arrive: one at a time, each once, by a schedule or an event."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import UUID
 
-from prefect import flow
+from prefect import flow, get_client
 from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterState,
+    FlowRunFilterStateName,
+)
 from prefect.events import emit_event
-from prefect.exceptions import TerminationSignal
+from prefect.exceptions import ObjectNotFound, TerminationSignal
+from prefect.runtime import deployment as served_as
 from prefect.states import Completed, Failed, State
 
 from data_contracts.conventions import Stage
@@ -17,10 +26,13 @@ from echoingecg.common import StoreError, TrainingError, UserError
 from echoingecg.recipe import Recipe, with_overrides
 from flows import distil, faults, request
 from tasks import known_exports
+from tasks.base.progress import only_shown
 from tasks.base.workspace import Workspace
 from tasks.operations import retrain as retraining
 from tasks.store import Artefact, ArtefactStore, Job
 
+_NOTHING_NEW = "NothingNew"  # state of a run that trained nothing
+_IDLE = "no finished export waits"  # start of its message where it found no export
 _SET_ASIDE = "SetAside"  # state of a run that leaves an export until its marker is renewed
 
 
@@ -28,7 +40,7 @@ _SET_ASIDE = "SetAside"  # state of a run that leaves an export until its marker
 @faults.one_line_faults
 @faults.with_lease
 def retrain(
-    recipe: request.ShippedRecipe = "demo",
+    recipe: request.RecipeChoice = "",
     recipe_file: str = "",
     inbox: str = "inbox",
     workspace: str = "workspace",
@@ -42,8 +54,8 @@ def retrain(
     """Retrain on the newest finished export of the inbox that is not recorded yet; without one, end at once.
 
     Args:
-        recipe: a recipe that comes with the package.
-        recipe_file: path of your own YAML recipe, used instead.
+        recipe: a recipe that comes with the package; empty for recipe_file, or for demo.
+        recipe_file: path of your own YAML recipe, instead of recipe; with both, the run is refused.
         inbox: folder whose folders are exports, each holding all that the one before it held.
         workspace: folder that holds pools and artefacts.
         marker: name of the file that the hospital writes into an export last.
@@ -53,7 +65,7 @@ def retrain(
         public_data: patients of the exports may be named by anybody, as those of simulated and published data are.
         overrides: recipe fields to replace.
     """
-    full_recipe = request.find_recipe(recipe_file or recipe, overrides)
+    full_recipe = request.chosen_recipe(recipe, recipe_file, overrides)
     place = Workspace(request.folder_of(workspace))
     with retraining.retrain_lock(place) as alone:
         if not alone:
@@ -61,9 +73,27 @@ def retrain(
         records = retraining.ExportRecords(place)
         exports = retraining.finished_exports(request.folder_of(inbox), marker, quiet_minutes)
         if not (waiting := records.waiting(exports)):
-            return Completed(name="NothingNew", message=f"no finished export waits: {records.summary(exports)}")
+            only_shown(_delete_idle_runs)
+            return Completed(name=_NOTHING_NEW, message=f"{_IDLE}: {records.summary(exports)}")
         job = partial(_job, full_recipe, place, alias if warm_start else "", request.folder_of(inbox), public_data)
         return _train_on_newest(records, waiting, job, alias)
+
+
+def _delete_idle_runs() -> None:
+    """Deletes the earlier runs of this deployment that found no export: the newest says all, and the others fill the
+    server's database. Runs that came to anything else stay.
+    """
+    if not (deployment := served_as.id):
+        return
+    idle = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[UUID(deployment)]),
+        state=FlowRunFilterState(name=FlowRunFilterStateName(any_=[_NOTHING_NEW])),
+    )
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(flow_run_filter=idle):
+            if run.state is not None and (run.state.message or "").startswith(_IDLE):
+                with suppress(ObjectNotFound):  # a person was quicker
+                    client.delete_flow_run(run.id)
 
 
 def _train_on_newest(
@@ -109,7 +139,7 @@ def _train_on_newest(
         _say_set_aside(export, set_aside[-1])
         create_table_artifact([{"refused": line} for line in set_aside], key="retrain-refused")
     if not set_aside:
-        return Completed(name="NothingNew", message="; ".join(known))
+        return Completed(name=_NOTHING_NEW, message="; ".join(known))
     message = f"{'; '.join([*set_aside, *known])}; mend it, then renew its marker"
     return Failed(name=_SET_ASIDE, message=message, data=UserError(set_aside[0]))
 

@@ -17,6 +17,8 @@ from typing import NoReturn
 
 import psutil
 
+from flows.prefect_settings import json_line, logs_as_json
+
 GRACE_SECONDS = 7.0  # from the signal to the end; Docker kills after 10, others later
 SERVE_GRACE_SECONDS = 8.5  # `serve` waits for its runs, then says good-bye to the server
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -100,7 +102,8 @@ def _end_after(seconds: float, number: int) -> None:
 def end_now(number: int) -> NoReturn:
     """Ends the process, with a line on stderr. What it has started ends with it: each child watches for that."""
     end = Interrupted(number)
-    os.write(_STDERR, f"{end}\n".encode())
+    line = json_line(str(end), logging.ERROR) if logs_as_json() else str(end)
+    os.write(_STDERR, f"{line}\n".encode())
     os._exit(end.exit_code)
 
 

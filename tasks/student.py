@@ -3,13 +3,14 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data_contracts import conventions, pairs
 from data_contracts import student as contract
 from echoingecg.common import Progress, StoreError, hash_files, no_progress
 from echoingecg.student import CODE_VERSION
 from tasks import stage
+from tasks.base.progress import REPORT_SECONDS, Page, in_run
 from tasks.base.workspace import writing_to
 from tasks.pairs import check_sides_of_student
 from tasks.pools import PoolSignals
@@ -62,8 +63,7 @@ def train_student(job: Job, inputs: Inputs, progress: Progress = no_progress) ->
     from echoingecg.student.store import load
     from echoingecg.student.train import train
 
-    versions = {name: artefact.version for name, artefact in inputs.items()}
-    scratch = job.workspace.scratch("student", WORK.plan(job, versions).version)
+    scratch = _scratch(job, inputs)
     scratch.mkdir(parents=True, exist_ok=True)
     start = earlier_student(job)
     if start is not None:
@@ -72,13 +72,84 @@ def train_student(job: Job, inputs: Inputs, progress: Progress = no_progress) ->
     return train(training_data(job, inputs), job.recipe.student, job.recipe.execution, scratch, progress, earlier)
 
 
+def _scratch(job: Job, inputs: Inputs) -> Path:
+    """Folder of the training's checkpoint."""
+    versions = {name: artefact.version for name, artefact in inputs.items()}
+    return job.workspace.scratch("student", WORK.plan(job, versions).version)
+
+
 def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     from echoingecg.student.store import save
 
-    trained = train_student(job, inputs, progress)
+    curves = _Curves(job, inputs, progress)
+    trained = train_student(job, inputs, curves)
     save(trained, folder)
+    curves.show(trained.history.to_pylist())
     history = contract.HISTORY.read(folder).to_pylist()
     return Built({"epochs": history[-1]["epoch"], "steps": history[-1]["steps"]})
+
+
+_SHOWN_SHARE = 0.02  # of the time of training that drawing its curves may take
+_PAGE_DPI = 110  # the page lies in Prefect's database
+_LAST_EPOCHS = 8  # rows of the table below the curves
+
+
+class _Curves:
+    """Shows losses and recall in the UI while the student trains: one page of a run, renewed after each epoch.
+
+    The numbers are those of the checkpoint, which every epoch leaves: so it is the same with several processes, and a
+    run that goes on from a checkpoint shows the epochs before it.
+
+    Args:
+        job: what is trained.
+        inputs: of the stage.
+        progress: told the steps first.
+    """
+
+    def __init__(self, job: Job, inputs: Inputs, progress: Progress) -> None:
+        self.progress = progress
+        self.scratch = _scratch(job, inputs)
+        self.epochs = job.recipe.student.epochs
+        self.page = Page("student-curves")
+        self.next_look = 0.0  # time.monotonic()
+        self.shown = 0  # epochs on the page
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        self.progress(done, total, note)
+        if not in_run() or (now := time.monotonic()) < self.next_look:
+            return
+        from echoingecg.student.checkpoint import history_so_far
+
+        self.show(history_so_far(self.scratch))
+        end = time.monotonic()
+        self.next_look = end + max(REPORT_SECONDS, (end - now) / _SHOWN_SHARE)
+
+    def show(self, history: list[dict[str, Any]]) -> None:
+        """Renews the page where there are more epochs than it has."""
+        if in_run() and len(history) > max(self.shown, 1):  # the first row is before training
+            self.shown = len(history)
+            best = max((row["epoch"] for row in history if row["best"]), default=0)
+            self.page.show(_curves_page(history), f"epoch {history[-1]['epoch']} of {self.epochs}, best {best}")
+
+
+def _curves_page(history: list[dict[str, Any]]) -> str:
+    """Losses and recall of the epochs so far, as a drawing and a table, in Markdown."""
+    from echoingecg.common import figure_style
+    from echoingecg.evaluation.report.run_figures import training_history
+
+    with figure_style.styled():
+        figure = training_history(contract.HISTORY.build(history))
+        figure.set_dpi(_PAGE_DPI)
+        drawing = figure_style.png(figure)
+    names = [name for name in history[-1] if name not in {"steps", "best"} and history[-1][name] is not None]
+    best = [row["epoch"] for row in history if row["best"]][-1]
+    rows = [row for row in history if row["epoch"] == best or row in history[-_LAST_EPOCHS:]]
+    lines = [f"| {' | '.join(name.replace('_', ' ') for name in names)} |", f"|{' ---: |' * len(names)}"]
+    for row in rows:
+        cells = ["" if row[name] is None else f"{row[name]:.4g}" for name in names]
+        cells[0] += " (best)" if row["epoch"] == best else ""
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([stage.png_in_markdown("losses and recall by epoch", drawing), "", *lines])
 
 
 def earlier_student(job: Job) -> Artefact | None:

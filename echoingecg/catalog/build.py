@@ -14,7 +14,7 @@ from data_contracts import catalog, conventions, quarantine, tables
 from data_contracts.quarantine import WITHDRAWN
 from echoingecg.catalog.layouts.base import ECG, ECHO
 from echoingecg.catalog.layouts.quoting import MALFORMED
-from echoingecg.catalog.layouts.times import TIME_RULE, first_events, hours_since, seconds
+from echoingecg.catalog.layouts.tables import TIME_RULE, first_events, hours_since, seconds
 from echoingecg.catalog.measurement_rows import Columns, MeasurementRows
 from echoingecg.catalog.measurements import build_table, usable_rows
 from echoingecg.catalog.pseudonyms import Pseudonyms

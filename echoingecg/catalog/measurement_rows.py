@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from echoingecg.catalog.layouts import base
 from echoingecg.catalog.layouts.quoting import MALFORMED
-from echoingecg.catalog.layouts.times import TIME_RULE, seconds
+from echoingecg.catalog.layouts.tables import TIME_RULE, seconds
 from echoingecg.catalog.pseudonyms import NOBODY, Withdrawn
 from echoingecg.catalog.refusals import Refusals
 from echoingecg.common import ExportError

@@ -1,6 +1,7 @@
-"""Comparisons: a challenger with the champion on the same test patients, a new export with the training export.
+"""Comparisons: a challenger with the champion or any students on the same test ECGs, a new export with an earlier one.
 
-Both give measures with intervals, and a decision by the recipe's rule: whether to promote, whether the export drifted.
+All give measures with intervals, two of them a decision by the recipe's rule: whether to promote, whether the export
+drifted.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -133,6 +134,90 @@ def _compared(endpoint: str, rows: pd.DataFrame, rule: PromotionSettings) -> End
         patients=rows["patient_id"].nunique(),
         positives=int(label.sum()),
     )
+
+
+HEADLINE = (
+    classification.AUROC,
+    classification.AUPRC,
+    classification.BALANCED_ACCURACY,
+    classification.SENSITIVITY,
+    classification.SPECIFICITY,
+)
+
+_NO_DIFFERENCE = bootstrap.Difference(None, None, None, None, None, None)  # of the first student
+
+
+def compare_any(predictions: Mapping[str, pa.Table], rule: PromotionSettings) -> list[dict[str, Any]]:
+    """Headline metrics of two or more students on the test labels that they share, and differences from the first.
+
+    A label is shared where all of them were tested on the ECG, and their exports agree on the label.
+
+    Args:
+        predictions: evaluation.PREDICTIONS of each student, by name; the others are compared with the first.
+        rule: protocol, draws, seed.
+
+    Returns:
+        A row for each endpoint that all have, student and metric: endpoint, student, metric, value, low and high (95 %
+        over patients); difference, difference_low, difference_high and p against the first, None for the first itself;
+        records, patients and positives that are shared, changed (labels on which the exports differ) and alone (test
+        labels of this student that are not shared). The differences are of the same resamples of patients.
+
+    Raises:
+        UserError: fewer than two students, one without test predictions under the protocol, or no shared label.
+    """
+    if len(predictions) < 2:
+        raise UserError("name two or more different students")
+    frames = {name: _test(table, rule.protocol) for name, table in predictions.items()}
+    if missing := [name for name, frame in frames.items() if frame.empty]:
+        raise UserError(f"{', '.join(missing)}: no test prediction under protocol '{rule.protocol}'")
+    asked = [list(dict.fromkeys(frame["endpoint"])) for frame in frames.values()]
+    rows: list[dict[str, Any]] = []
+    for endpoint in (name for name in asked[0] if all(name in names for names in asked[1:])):
+        rows += _compared_at(
+            endpoint, {name: frame[frame["endpoint"] == endpoint] for name, frame in frames.items()}, rule
+        )
+    if not rows:
+        raise UserError(f"{', '.join(frames)} share no test label: their endpoints or their test ECGs differ")
+    return rows
+
+
+def _compared_at(endpoint: str, frames: Mapping[str, pd.DataFrame], rule: PromotionSettings) -> list[dict[str, Any]]:
+    """Rows of `compare_any` for one endpoint; none where no label is shared."""
+    indexed = {name: frame.set_index(["record_id", "patient_id"]) for name, frame in frames.items()}
+    first, *others = indexed.values()
+    common = first.index
+    for frame in others:
+        common = common.intersection(frame.index)
+    common = common.sort_values()
+    labels = np.stack([frame.loc[common, "label"].to_numpy() for frame in indexed.values()])
+    agreed = (labels == labels[0]).all(axis=0)
+    shared = common[agreed]
+    if shared.empty:
+        return []
+    label = labels[0, agreed].astype(np.int8)
+    patients = bootstrap.Patients.from_names(shared.get_level_values("patient_id").to_numpy().astype(np.str_))
+    counts = {
+        "records": len(shared),
+        "patients": patients.count,
+        "positives": int(label.sum()),
+        "changed": int((~agreed).sum()),
+    }
+    metrics: dict[str, dict[str, bootstrap.Metric]] = {}
+    for name, frame in indexed.items():
+        score, decision = (frame.loc[shared, column].to_numpy() for column in ("score", "decision"))
+        judged = classification.binary_metrics(label, score, decision, patients)
+        metrics[name] = {metric: judged[metric] for metric in HEADLINE}
+    reference, rows = next(iter(metrics)), []
+    for name, of_student in metrics.items():
+        estimates = bootstrap.estimate_metrics(of_student, patients, rule.draws, rule.seed)
+        pairs = bootstrap.paired_differences(of_student, metrics[reference], patients, rule.draws, rule.seed)
+        for metric, estimate in estimates.items():
+            pair = pairs[metric] if name != reference else _NO_DIFFERENCE
+            row: dict[str, Any] = {"endpoint": endpoint, "student": name, "metric": metric, "value": estimate.value}
+            row |= {"low": estimate.low, "high": estimate.high, "difference": pair.difference}
+            row |= {"difference_low": pair.low, "difference_high": pair.high, "p": pair.p}
+            rows.append(row | counts | {"alone": len(indexed[name]) - len(common)})
+    return rows
 
 
 def _test(table: pa.Table, protocol: str) -> pd.DataFrame:

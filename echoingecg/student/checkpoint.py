@@ -107,5 +107,18 @@ def load_checkpoint(folder: Path, run: str) -> Checkpoint | None:
     return Checkpoint(Position(**json.loads(metadata["position"])), tensors)
 
 
+def history_so_far(folder: Path) -> list[dict[str, Any]]:
+    """Rows of data_contracts.student.HISTORY of the checkpoint in a folder, read from its header alone.
+
+    Empty where there is no checkpoint, or a damaged one.
+    """
+    try:
+        with safe_open(folder / FILENAME, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (FileNotFoundError, SafetensorError):
+        return []
+    return list(json.loads(metadata["position"])["history"]) if "position" in metadata else []
+
+
 def _under(prefix: str, tensors: Weights) -> Weights:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,5 +1,6 @@
-"""`echoingecg artefacts ...`: show, compare, verify and tidy published artefacts."""
+"""`echoingecg artefacts ...`: show, compare, verify and tidy published artefacts; `backup` and `restore`."""
 
+import logging
 from typing import Annotated
 
 import typer
@@ -76,7 +77,7 @@ def verify(
     by_artefact = verify_artefacts(open_store(workspace, "artefacts"), names or [], shared, no_progress)
     faults = [fault for lines in by_artefact.values() for fault in lines]
     for fault in faults:
-        typer.echo(fault, err=True)
+        options.say(fault, err=True, level=logging.ERROR)
     typer.echo(f"{len(by_artefact)} artefacts, {len(faults)} faults")
     if faults:
         raise typer.Exit(2)
@@ -115,12 +116,19 @@ def gc(
     delete: Annotated[bool, typer.Option("--delete", help="Delete; without it, only list.")] = False,
     shared: Annotated[bool, typer.Option("--shared", help="In the shared store instead, for all machines.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Artefacts younger than a day, too.")] = False,
+    keep_last: Annotated[
+        int, typer.Option("--keep-last", min=1, help="Newest evaluations to keep, with their students.")
+    ] = 1,
+    unused_days: Annotated[
+        float, typer.Option("--unused-days", min=0, help="Private indexes of exports not looked at for so long, too.")
+    ] = 0,
 ) -> None:
-    """Artefacts that no alias, no newest evaluation and no live run needs, and leftovers of killed runs."""
+    """What no alias, newest evaluation or live run needs: artefacts, leftovers, old indexes. Lists, or deletes."""
     from tasks.operations.verify_and_collect import garbage_collect, garbage_collect_shared
 
     store = open_store(workspace, "artefacts")
-    for line in garbage_collect_shared(store, delete) if shared else garbage_collect(store, delete, force):
+    own = garbage_collect(store, delete, force, keep_last, unused_days)
+    for line in garbage_collect_shared(store, delete) if shared else own:
         typer.echo(line)
 
 
@@ -140,3 +148,32 @@ def share(
     lines = leave(place) if none else join(place, address) if address else iter([f"artefacts: {sharing(place)}"])
     for line in lines:
         typer.echo(line)
+
+
+def backup(
+    folder: Annotated[str, typer.Argument(help="New, or an earlier backup, which is brought up to date.")],
+    workspace: options.Workspace = "workspace",
+) -> None:
+    """Copy a workspace, while runs go on, to a folder elsewhere. It holds the pseudonym key: keep it as secret."""
+    from flows.cli.output import progress_line
+    from flows.request import folder_of
+    from tasks.operations.backup import back_up
+
+    with progress_line("files") as progress:
+        files, copied = back_up(open_store(workspace, "artefacts"), folder_of(folder), progress)
+    typer.echo(f"{files:,} files, {copied:,} of them copied now")
+
+
+def restore(
+    folder: Annotated[str, typer.Argument(help="A backup.")],
+    workspace: Annotated[str, typer.Option("--workspace", "-w", help="New folder of the workspace.")],
+) -> None:
+    """Make a workspace of a backup; every byte is compared with the backup's list."""
+    from flows.cli.output import progress_line
+    from flows.request import folder_of
+    from tasks.base.workspace import Workspace
+    from tasks.operations.backup import restore as make
+
+    with progress_line("files") as progress:
+        made = make(folder_of(folder), Workspace(folder_of(workspace)), progress)
+    typer.echo(f"{len(made.files):,} files as of {made.made}, by version {made.software}")

@@ -1,5 +1,6 @@
 """The command line. Heavy libraries are imported by the command that needs them: `--help` stays quick."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from data_contracts.conventions import UPSTREAM, UserError
-from flows import prefect_settings, stopping
+from flows import own_server, prefect_settings, stopping
 from flows.cli import artefacts, files, options, students
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ app = typer.Typer(
 app.add_typer(artefacts.app, name="artefacts")
 for command in (
     files.list_ecgs, files.check_export, files.export_embeddings, files.forget, files.plot, files.echo, files.simulate,
-    students.predict, students.stress, students.embed, students.search, students.promote, students.rollback,
-    students.import_released, students.export_released,
+    students.predict, students.stress, students.embed, students.search, students.compare, students.promote,
+    students.rollback, students.import_released, students.export_released, artefacts.backup, artefacts.restore,
 ):  # fmt: skip
     app.command()(command)
 
@@ -41,8 +42,14 @@ for command in (
 @app.callback()
 def options_of_all(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    json_logs: Annotated[
+        bool,
+        typer.Option("--json-logs", envvar=prefect_settings.JSON_LOGS, help="Logs on stderr, a JSON object a line."),
+    ] = False,
 ) -> None:
     """Train a probabilistic ECG encoder from echocardiograms, and evaluate it."""
+    if json_logs:
+        prefect_settings.log_as_json()
     if version:
         from importlib.metadata import version as installed
 
@@ -225,7 +232,7 @@ def serve(
     recipe: options.Recipe = "demo",
     workspace: options.Workspace = "workspace",
     inbox: Annotated[str, typer.Option("--inbox", help="Folder in which exports arrive, for retrain.")] = "inbox",
-    cron: Annotated[str, typer.Option("--cron", help="When retrain looks for exports; default: every 15 min.")] = "",
+    cron: Annotated[str, typer.Option("--cron", help="When retrain looks for exports; default: every hour.")] = "",
     name: Annotated[str, typer.Option("--name", help="Of this `serve`, where the server has several.")] = "",
 ) -> None:
     """Offer the pipeline in the UI of the Prefect server at PREFECT_API_URL, and run what is started there."""
@@ -338,7 +345,7 @@ def _distil() -> Callable[..., Any]:
 def _ended(load: Callable[[], Callable[..., Any]], *values: Any, **parameters: Any) -> "State":
     """The final state of the flow that is loaded. Without a Prefect server it has one of its own for its duration."""
     _check_server()
-    wait_for_server = prefect_settings.start_own_server()
+    wait_for_server = own_server.start()
     flow = load()
     from prefect.exceptions import TerminationSignal
 
@@ -356,7 +363,7 @@ def _outcome(state: "State") -> Any:
         return outcome
     if isinstance(outcome, UserError):
         raise outcome
-    typer.echo(f"error: a stage failed, see the traceback above: {state.message}", err=True)
+    options.say(f"error: a stage failed, see the traceback above: {state.message}", True, logging.ERROR)
     raise typer.Exit(1)
 
 
@@ -370,15 +377,16 @@ def main() -> None:
         with stopping.interruptible():
             app()
     except UserError as fault:
-        options.say(f"error: {' '.join(str(fault).split())}", err=True)
+        options.say(f"error: {' '.join(str(fault).split())}", True, logging.ERROR)
         sys.exit(2)
     except ModuleNotFoundError as fault:
         if (fault.name or "").partition(".")[0] in _OWN:
             raise
-        options.say(f"error: this command needs {fault.name}: pip install 'echoingecg[pipeline]'", err=True)
+        options.say(f"error: this command needs {fault.name}: pip install 'echoingecg[pipeline]'", True, logging.ERROR)
         sys.exit(2)
     except PermissionError as fault:
-        options.say(f"error: {fault.filename}: permission denied: check its owner, or choose another place", err=True)
+        line = f"error: {fault.filename}: permission denied: check its owner, or choose another place"
+        options.say(line, True, logging.ERROR)
         sys.exit(2)
     except stopping.Interrupted as end:
         sys.stdout.flush()

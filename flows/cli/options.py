@@ -1,11 +1,13 @@
 """Arguments and options that several commands have, and the store that they open."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from data_contracts.conventions import UserError
+from flows import prefect_settings
 
 if TYPE_CHECKING:
     from echoingecg.ecg.decode.recording import Stated
@@ -49,7 +51,13 @@ Leads = Annotated[
 
 
 # By kind of output: its first bytes, and the folders of a workspace in which nobody but a run may write.
-_STARTS = {"Parquet": b"PAR1", "PNG": b"\x89PNG"}
+_COMPARED = b"<!-- EchoingECG: students compared -->"
+_STARTS = {
+    "Parquet": b"PAR1",
+    "PNG": b"\x89PNG",
+    "comparison as HTML": b"<!doctype html>" + _COMPARED,
+    "comparison as Markdown": _COMPARED,
+}
 _OF_RUNS = (
     "artefacts",
     "pools",
@@ -67,7 +75,7 @@ _OF_RUNS = (
 def check_output(path: Path, kind: str, workspace: str = "workspace") -> Path:
     """Returns the path of an output, before anything is computed for it.
 
-    Only a file of the same kind is ever replaced, so never an input: no ECG, clip, recipe or key is PNG or Parquet.
+    Only a file of the same kind is ever replaced, so never an input: no ECG, clip, recipe or key begins like these.
 
     Raises:
         UserError: something else is there, or the place belongs to published artefacts or to a run.
@@ -87,9 +95,16 @@ def check_output(path: Path, kind: str, workspace: str = "workspace") -> Path:
     return path
 
 
-def say(text: Any, err: bool = False) -> None:
-    """Prints a line. Control characters, which a file's name may hold, are shown as text: terminals would obey them."""
-    typer.echo(shown(str(text)), err=err)
+def say(text: Any, err: bool = False, level: int = logging.INFO) -> None:
+    """Prints a line. Control characters, which a file's name may hold, are shown as text: terminals would obey them.
+
+    Args:
+        text: the line.
+        err: to stderr, which holds JSON lines where the user has asked for them.
+        level: of the JSON line.
+    """
+    line = shown(str(text))
+    typer.echo(prefect_settings.json_line(line, level) if err and prefect_settings.logs_as_json() else line, err=err)
 
 
 def shown(text: str) -> str:

@@ -59,11 +59,43 @@ def print_judged(judged: "JudgedCohort") -> None:
     print(checked_file(judged.folder, evaluation.REPORT))  # noqa: T201 - plain, so that scripts can read it
 
 
-def _with_interval(row: dict[str, Any] | None) -> str:
+def _with_interval(row: Mapping[str, Any] | None) -> str:
     if row is None or row["value"] is None:
         return ""
     interval = "" if row["low"] is None else f" ({row['low']:.2f} to {row['high']:.2f})"
     return f"{row['value']:.2f}{interval}"
+
+
+def print_comparison(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Prints several students by endpoint: metrics, and below them the difference from the first, with 95 % intervals.
+
+    Args:
+        rows: of echoingecg.evaluation.compare.compare_any.
+    """
+    from echoingecg.evaluation.report.wording import METRIC_NAMES
+
+    metrics = [name for name in ("auroc", "balanced_accuracy") if any(row["metric"] == name for row in rows)]
+    table = Table("student", *(METRIC_NAMES[name] for name in metrics), title_justify="left")
+    for endpoint, of_endpoint in groupby(rows, key=lambda row: row["endpoint"]):
+        cells: dict[str, list[str]] = {}
+        for row in of_endpoint:
+            if row["metric"] in metrics:
+                line = _with_interval(row)
+                if row["difference"] is not None:
+                    span = (
+                        "no interval"
+                        if row["difference_low"] is None
+                        else (f"{row['difference_low']:+.2f} to {row['difference_high']:+.2f}")
+                    )
+                    line += f"\n{row['difference']:+.2f} ({span})"
+                cells.setdefault(row["student"], []).append(line)
+        left_out = f", {row['changed']} left out: their labels differ" if row["changed"] else ""
+        counts = f"{row['records']} ECGs of {row['patients']} patients, {row['positives']} positive{left_out}"
+        table.add_row(f"{as_text(endpoint)}\n{counts}")
+        for student, lines in cells.items():
+            table.add_row(f"  {as_text(student)}", *lines)
+        table.add_section()
+    _console.print(table)
 
 
 def print_drift(result: "DriftResult") -> None:

@@ -1,4 +1,4 @@
-"""Commands on students: predict, stress, embed, search, promote, rollback, import-released and export-released."""
+"""Commands on students: predict, stress, embed, search, compare, promote, rollback, and those on released weights."""
 
 import sys
 from pathlib import Path
@@ -45,7 +45,7 @@ def predict(
         options.check_output(path, "Parquet", workspace)
     model, ecgs = find_reader(open_store(workspace), student), list_ecgs(files)
     questions = find_recipe(recipe, []).evaluation.endpoints if isinstance(model, StudentAlone) else ()
-    typer.echo(NOTICE, err=True)
+    options.say(NOTICE, err=True)
     tally = ReadingCounts()
     with progress_line("ECGs") as progress:
         predicted = predict_files(model, ecgs, protocol, progress=progress, stated=stated, questions=questions)
@@ -126,7 +126,7 @@ def embed(
         refused = 0
         for table in write_parquet(GAUSSIANS, embed_files(model, ecgs, progress), parquet):
             refused += table.num_rows - table["reason"].null_count
-    typer.echo(f"{len(ecgs) - refused} ECGs embedded, {refused} files refused", err=True)
+    options.say(f"{len(ecgs) - refused} ECGs embedded, {refused} files refused", err=True)
     options.say(parquet)
     check_some_read(len(ecgs) - refused, len(ecgs))
 
@@ -158,10 +158,10 @@ def search(
             hits = hits_like(searched, file, k)
         else:
             hits = ecgs_like(searched, searched.study(study) if study else searched.sentence(text), k)
-    typer.echo(NOTICE, err=True)
+    options.say(NOTICE, err=True)
     if not searched.has_studies:
         reason = "" if cohort else ": the echo studies of this student's teacher are not known"
-        typer.echo(f"nearest ECGs of {searched.signals}{reason}", err=True)
+        options.say(f"nearest ECGs of {searched.signals}{reason}", err=True)
     for hit in hits:
         options.say(f"{hit.distance:.4f}  {hit.name}  {hit.report}".rstrip())
 
@@ -200,6 +200,43 @@ def promote(
         raise UserError(f"{over} is frozen: {decision.says}")
 
 
+def compare(
+    names: Annotated[
+        list[str], typer.Argument(help="Two or more students or evaluations; the first is compared with.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Page to write: PAGE.html, or PAGE.md with PAGE.png.")
+    ] = None,
+    protocol: Annotated[str, typer.Option("--protocol", help="How scores are computed.")] = "zero_shot",
+    workspace: options.Workspace = "workspace",
+) -> None:
+    """Compare two or more students on the test labels that they share: metrics, paired differences, a figure."""
+    from echoingecg.common import replace_atomically
+    from echoingecg.recipe import PromotionSettings
+    from flows.cli.output import print_comparison
+    from tasks.base.workspace import writing_to
+    from tasks.operations.students import compare as of_students
+
+    as_markdown = output is not None and output.suffix == ".md"
+    if output is not None and output.suffix not in {".html", ".md"}:
+        raise UserError(f"{output}: the page is .html or .md")
+    drawing = output.with_suffix(".png") if output is not None and as_markdown else None
+    for path, kind in ((output, f"comparison as {'Markdown' if as_markdown else 'HTML'}"), (drawing, "PNG")):
+        if path:
+            options.check_output(path, kind, workspace)
+    compared = of_students(open_store(workspace), names, PromotionSettings(protocol=protocol))
+    print_comparison(compared.rows)
+    if output is None:
+        return
+    with writing_to(output.parent):
+        if drawing:
+            with replace_atomically(drawing) as beside:
+                beside.write_bytes(compared.figure())
+        with replace_atomically(output) as beside:
+            beside.write_text(compared.page(drawing.name if drawing else "", as_markdown), encoding="utf-8")
+    options.say(output)
+
+
 def rollback(
     alias: Annotated[str, typer.Argument(help="Alias that is put back, such as production.")],
     workspace: options.Workspace = "workspace",
@@ -230,7 +267,7 @@ def import_released(
 
     artefact = make(open_store(workspace, "nothing"), ReleasedFiles(weights, scaler, text, text_config))
     recipe = artefact.manifest.recipe
-    typer.echo(
+    options.say(
         f"{artefact.manifest.counts['tensors']} tensors; the released layout holds no scale and shift of the match "
         f"logit: the published starts, {recipe['scale_start']:g} and {recipe['shift_start']:g}, stand in",
         err=True,

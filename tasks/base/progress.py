@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, ParamSpec
 from uuid import UUID
 
 import httpx
-from prefect import Task, artifacts, task
+from prefect import Task, artifacts, get_client, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed, State
@@ -78,6 +79,31 @@ def only_shown(show: Callable[[], object]) -> None:
     except httpx.HTTPError as fault:
         _next_attempt = time.monotonic() + _SERVER_RETRY_SECONDS
         logger().warning(f"not shown in the UI: {' '.join(str(fault).split())}")
+
+
+class Page:
+    """A page of Markdown in the UI that is renewed as the work goes on: one artifact of the run, not one each time.
+
+    Args:
+        key: the artifact's name in the UI.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.artifact: UUID | None = None
+
+    def show(self, markdown: str, description: str) -> None:
+        """Makes the page, or renews it. Needs a Prefect run."""
+        only_shown(lambda: self._publish(markdown, description))
+
+    def _publish(self, markdown: str, description: str) -> None:
+        if self.artifact is None:
+            artifact = artifacts.create_markdown_artifact(markdown, key=self.key, description=description)
+            assert isinstance(artifact, UUID)
+            self.artifact = artifact
+        else:
+            with get_client(sync_client=True) as client:
+                client.update_artifact(self.artifact, ArtifactUpdate(data=markdown, description=description))
 
 
 class Reporter:

@@ -16,7 +16,7 @@ from echoingecg.common import Progress, StoreError, no_progress
 from echoingecg.ecg.decode.recording import NOTHING_STATED, Stated
 from echoingecg.prediction import locate
 from echoingecg.prediction.files import ReadingCounts, list_ecgs, write_predicted
-from echoingecg.recipe import EcgSettings, ExecutionSettings
+from echoingecg.recipe import EcgSettings, ExecutionSettings, PromotionSettings
 from echoingecg.recipe.evaluation import Endpoint
 from tasks.base import workers
 from tasks.base.progress import Outcome, Reporter, as_task
@@ -143,6 +143,62 @@ def find_student(store: ArtefactStore, name: str) -> StudentWithCard:
 def _with_card(store: ArtefactStore) -> list[Artefact]:
     """Evaluations with a reading card; evaluations of early releases have none."""
     return [item for item in store.published("evaluation") if prediction.FILENAME in item.manifest.files]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several students on the test labels that they share.
+
+    Attributes:
+        rows: of echoingecg.evaluation.compare.compare_any.
+        students: by the name in the rows: student, evaluation, trained_on.
+        protocol: of the compared predictions.
+    """
+
+    rows: list[dict[str, Any]]
+    students: dict[str, dict[str, str]]
+    protocol: str
+
+    def page(self, figure: str = "", as_markdown: bool = False) -> str:
+        """The page: see echoingecg.evaluation.report.render.render_comparison."""
+        from echoingecg.evaluation.report.render import render_comparison
+
+        return render_comparison(self.rows, self.students, self.protocol, figure, as_markdown)
+
+    def figure(self) -> bytes:
+        """The drawing, PNG."""
+        from echoingecg.evaluation.report.render import draw_comparison
+
+        return draw_comparison(self.rows)
+
+
+def compare(store: ArtefactStore, names: Sequence[str], rule: PromotionSettings) -> Comparison:
+    """Compares two or more students, all with the first, on the test labels that they share.
+
+    Args:
+        store: holds them.
+        names: students or evaluations, by STAGE-VERSION or alias.
+        rule: protocol, draws and seed.
+
+    Raises:
+        UserError: no such student, the same one twice, or nothing to compare.
+    """
+    from echoingecg.evaluation.compare import compare_any  # scikit-learn
+
+    models = {name: find_student(store, name) for name in dict.fromkeys(names)}
+    evaluations = [model.evaluation.version for model in models.values()]
+    if twice := [name for name, version in zip(models, evaluations, strict=True) if evaluations.count(version) > 1]:
+        raise StoreError(f"{' and '.join(twice)} are the same evaluation: name different ones")
+    tables = {name: evaluation.PREDICTIONS.read(model.evaluation.folder) for name, model in models.items()}
+    about = {
+        name: {
+            "student": str(model.student),
+            "evaluation": str(model.evaluation),
+            "trained_on": store.trained_on(model.student),
+        }
+        for name, model in models.items()
+    }
+    return Comparison(compare_any(tables, rule), about, rule.protocol)
 
 
 def predict_files(

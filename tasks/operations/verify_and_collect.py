@@ -134,10 +134,12 @@ LEFTOVERS = (
 )
 
 
-def garbage_collect(store: ArtefactStore, delete: bool, force: bool = False) -> Iterator[str]:
+def garbage_collect(
+    store: ArtefactStore, delete: bool, force: bool = False, keep_last: int = 1, unused_days: float = 0
+) -> Iterator[str]:
     """Lists artefacts outside every kept lineage, old leftovers and lost chunks of pools; removes them with `delete`.
 
-    The lineage of the newest evaluation, of every alias and of what live runs hold is kept. What any commit of a pool
+    The lineage of the newest evaluations, of every alias and of what live runs hold is kept. What any commit of a pool
     holds is kept too: versions share pools, and their content was costly. Pools on S3 are not touched, since other
     machines may write to them.
 
@@ -145,18 +147,21 @@ def garbage_collect(store: ArtefactStore, delete: bool, force: bool = False) -> 
         store: of a workspace in which runs may be going on.
         delete: remove them.
         force: artefacts that are younger than a day, too; never what a live run holds.
+        keep_last: number of newest evaluations that are kept, each with its student and all that it was made of.
+        unused_days: private indexes of exports that no run has looked at for so long, too; 0 for none. They are made
+            again from the export.
 
     Yields:
         one line for every folder.
     """
     root, old = store.workspace.root, time.time() - _LEFTOVER_AGE_SECONDS
     verb = "deleted" if delete else "would delete"
-    for name, path in _surplus(store, None if force else old, delete):
+    for name, path in _surplus(store, None if force else old, delete, keep_last):
         _remove(root, path, delete)
         yield f"{verb} {name}"
     listed = {made.version for made in store.here("catalog")}
     hours = [path for path in root.glob("private/hours/*/") if path.name not in listed and _is_older(path, old)]
-    for path in [*_leftovers(store.workspace, old), *hours]:
+    for path in [*_leftovers(store.workspace, old), *hours, *_unused_indexes(store.workspace, unused_days)]:
         _remove(root, path, delete)
         yield f"{verb} {path.relative_to(root)}"
     for pool in sorted(store.workspace.pools.glob("*/*/")):
@@ -168,12 +173,20 @@ def garbage_collect(store: ArtefactStore, delete: bool, force: bool = False) -> 
                 yield f"{verb} {lost:,} bytes that no commit holds in {place}"
 
 
-def _surplus(store: ArtefactStore, before: float | None, delete: bool) -> list[tuple[str, Path]]:
+def _unused_indexes(workspace: Workspace, days: float) -> list[Path]:
+    """Private indexes of exports, and of their refused rows, that no run has written for so many days; none for 0."""
+    before = time.time() - days * 24 * 3600
+    patterns = ("sources-*", "rows-*") if days else ()
+    return sorted(path for pattern in patterns for path in workspace.private.glob(pattern) if _is_older(path, before))
+
+
+def _surplus(store: ArtefactStore, before: float | None, delete: bool, keep_last: int) -> list[tuple[str, Path]]:
     """Artefacts that nothing needs and no live run holds, by name and folder; with `delete`, renamed out of the way.
 
     Args:
         before: time of publication after which all are kept; None for any age.
         delete: rename them; no run can take one while this happens.
+        keep_last: as for `garbage_collect`.
     """
     surplus: list[tuple[str, Path]] = []
     with leases.all_held(store.workspace) as held:
@@ -181,7 +194,9 @@ def _surplus(store: ArtefactStore, before: float | None, delete: bool) -> list[t
             return []
         listed = store.here()
         live = [item for item in listed if str(item) in held]
-        kept = _kept(store, store.here) | {version for item in live for version in store.lineage(item).items()}
+        kept = _kept(store, store.here, keep_last) | {
+            version for item in live for version in store.lineage(item).items()
+        }
         for item in listed:
             is_young = before is not None and (item.folder / FILENAME).stat().st_mtime >= before
             if (item.stage, item.version) in kept or is_young:
@@ -226,9 +241,11 @@ def garbage_collect_shared(store: ArtefactStore, delete: bool) -> Iterator[str]:
         yield f"{'deleted' if delete else 'would delete'} {what}"
 
 
-def _kept(store: ArtefactStore, listed: Callable[..., list[Artefact]]) -> set[tuple[conventions.Stage, str]]:
-    """(stage, version) of everything behind the newest listed evaluation and what an alias names or named last."""
-    newest = [artefacts[-1] for stage in reversed(conventions.STAGES) if (artefacts := listed(stage))][:1]
+def _kept(
+    store: ArtefactStore, listed: Callable[..., list[Artefact]], keep_last: int = 1
+) -> set[tuple[conventions.Stage, str]]:
+    """(stage, version) of everything behind the newest listed evaluations and what an alias names or named last."""
+    newest = next((made[-keep_last:] for stage in reversed(conventions.STAGES) if (made := listed(stage))), [])
     aliases = store.aliases()
     roots = newest + [store.named(name) for name in aliases]
     for alias, target in aliases.items():

@@ -69,6 +69,15 @@ def seal(root: Path, place: str) -> None:
     write_atomically(_place(folder), Seal(files=files, heads=heads).model_dump_json())
 
 
+def sealed_files(folder: Path) -> tuple[Path, Seal] | None:
+    """The seal of a pool and the file that holds it: what the pool consists of, whatever is being written to it.
+
+    None for a pool of an earlier release. Raises StoreError where the seal is damaged.
+    """
+    known = _read(folder)
+    return None if known is None else (_place(folder), known)
+
+
 def unseal(folder: Path) -> None:
     """Removes the seal of a pool whose files are about to be deleted. Needs the pool's lock."""
     _place(folder).unlink(missing_ok=True)

@@ -8,7 +8,7 @@ import pytest
 
 from echoingecg.catalog.build import build_catalog
 from echoingecg.catalog.layouts.quoting import MALFORMED
-from echoingecg.catalog.layouts.times import seconds
+from echoingecg.catalog.layouts.tables import seconds
 from echoingecg.catalog.pseudonyms import Pseudonyms, source_ids, source_numbers
 from echoingecg.catalog.refusals import Refusals
 from echoingecg.catalog.scan import scan

@@ -14,6 +14,7 @@ from flows.cli.main import app, main
 from helpers.cases.command_line import call
 from helpers.cases.stage_runs import Run
 from helpers.paths import ROOT
+from tasks.operations.backup import back_up
 from tasks.store import ArtefactStore
 
 ROWS = re.findall(
@@ -26,6 +27,7 @@ WITHOUT_SUCCESS = {  # what a command needs to end with 0 that this test does no
     "train": "tests/student/test_distributed.py",
     "teach": "tests/teacher/demo_training",
     "list-ecgs": "tests/ecg/test_file_header.py",
+    "compare": "tests/tasks/operations/test_promote.py",
     "import-released": "tests/student/released",
     "serve": "it ends when it is stopped",
     "crashed": "tests/flows/distil/test_server_faults.py",
@@ -59,6 +61,7 @@ def place(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     store.set_alias("production", finished.artefacts["evaluation"])
     for moved in ("student", "evaluation"):
         store.set_alias("moved", finished.artefacts[moved])  # type: ignore[index]
+    back_up(store, root / "backup")
     (root / "empty").mkdir()
     (root / "full").mkdir()
     (root / "full" / "notes.txt").write_text("no ECG")
@@ -71,6 +74,7 @@ def place(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "workspace": str(root / "workspace"),
         "PATIENT": "10000001",
         "EXPORT": str(export),
+        "BACKUP": str(root / "backup"),
         "EMPTY": str(root / "empty"),
         "FULL": str(root / "full"),
         "DAMAGED": f"{pairs} -w {root / 'damaged'}",

@@ -9,7 +9,14 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from data_contracts.monitoring import EndpointComparison
 from echoingecg.common import UserError
-from echoingecg.evaluation.compare import compare_students, decide_promotion, frozen, shared_labels
+from echoingecg.evaluation.compare import (
+    HEADLINE,
+    compare_any,
+    compare_students,
+    decide_promotion,
+    frozen,
+    shared_labels,
+)
 from echoingecg.recipe.evaluation import PromotionSettings
 from helpers.cases.predictions import predictions
 
@@ -148,3 +155,50 @@ def test_one_class_gives_no_interval() -> None:
     (found,) = compare_students(predictions(0.5, label=few), predictions(1.0, label=few), PromotionSettings())
     assert found.gain is not None
     assert (found.low, found.high) == (None, None)
+
+
+def test_any_students_are_compared_on_the_labels_that_all_share() -> None:
+    """The values are scikit-learn's on the shared labels, the intervals those of one resample for all."""
+    rule = PromotionSettings(draws=100, seed=5)
+    first, second, third = predictions(0.5), predictions(1.0), predictions(1.5)
+    turned = third["label"].to_numpy().copy()
+    turned[10] = 1 - turned[10]  # the third's export has another label for r10
+    third = third.set_column(third.column_names.index("label"), "label", pa.array(turned, pa.int8()))
+    second = without(second, {"r0", "r3"})
+    rows = compare_any({"a": first, "b": second.take(np.arange(second.num_rows)[::-1]), "c": third}, rule)
+    assert [(row["student"], row["metric"]) for row in rows] == [
+        (name, metric) for name in "abc" for metric in HEADLINE
+    ]
+    kept = [index for index in range(120) if index not in {0, 3, 10}]
+    label, owner = first["label"].to_numpy()[kept], first["patient_id"].to_numpy(zero_copy_only=False)[kept]
+    names, owner = np.unique(owner.astype(str), return_inverse=True)
+    picks = np.random.default_rng(5).integers(0, len(names), (100, len(names)))
+    weights = [np.bincount(row, minlength=len(names))[owner] for row in picks]
+    for name, skill in (("a", 0.5), ("b", 1.0), ("c", 1.5)):
+        (row,) = (row for row in rows if (row["student"], row["metric"]) == (name, "auroc"))
+        score, base = (predictions(of)["score"].to_numpy()[kept] for of in (skill, 0.5))
+        assert row["value"] == pytest.approx(roc_auc_score(label, score))
+        assert (row["records"], row["patients"], row["positives"], row["changed"]) == (117, 60, label.sum(), 1)
+        assert row["alone"] == (0 if name == "b" else 2)
+        if name == "a":
+            assert row["difference"] is row["difference_low"] is row["p"] is None
+            continue
+        drawn = [
+            roc_auc_score(label, score, sample_weight=weight) - roc_auc_score(label, base, sample_weight=weight)
+            for weight in weights
+        ]
+        assert row["difference"] == pytest.approx(roc_auc_score(label, score) - roc_auc_score(label, base))
+        np.testing.assert_allclose(
+            [row["difference_low"], row["difference_high"]], np.percentile(drawn, [2.5, 97.5]), atol=1e-9
+        )
+
+
+def test_students_that_share_nothing_are_not_compared() -> None:
+    one, rule = predictions(0.5), PromotionSettings(draws=50)
+    with pytest.raises(UserError, match="two or more"):
+        compare_any({"a": one}, rule)
+    strangers = predictions(1.0, record_id=[f"x{number}" for number in range(120)])
+    with pytest.raises(UserError, match="a, b share no test label"):
+        compare_any({"a": one, "b": strangers}, rule)
+    with pytest.raises(UserError, match=r"^b: no test prediction under protocol 'zero_shot'"):
+        compare_any({"a": one, "b": predictions(1.0, split="train")}, rule)

@@ -1,5 +1,6 @@
 """What the UI offers: the forms, the names of runs, and prefect.yaml as the description's copy."""
 
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -7,7 +8,7 @@ import yaml
 from prefect.flows import load_flow_from_entrypoint
 
 from data_contracts.conventions import STAGES
-from flows import distil
+from flows import distil, operations, retrain
 from flows.deployments import DEPLOYMENTS, Deployment, prefect_yaml
 from flows.request import ShippedRecipe, find_recipe, shipped_recipes, typed_overrides
 from helpers.paths import ROOT
@@ -62,11 +63,26 @@ def test_retrain_alone_starts_by_itself_and_never_beside_itself() -> None:
 
 def test_recipes_and_stages_are_choices() -> None:
     form = fields(BY_NAME["distil"])
-    assert form["recipe"]["enum"] == list(get_args(ShippedRecipe))
+    assert form["recipe"]["enum"] == ["", *get_args(ShippedRecipe)]
+    assert "expected_echo" in fields(BY_NAME["predict"])["protocol"]["enum"]
     assert {*get_args(ShippedRecipe), "teacher"} == set(shipped_recipes()), "teacher is for `echoingecg teach`"
     assert form["start_from"]["enum"] == ["", *STAGES]
     assert form["only"]["items"]["enum"] == list(STAGES)
     assert fields(BY_NAME["stage"])["stage"]["enum"] == list(STAGES)
+
+
+@pytest.mark.parametrize(
+    "flow", [distil.distil, distil.one_stage, distil.distil_on_work_pools, retrain.retrain, operations.promote]
+)
+def test_two_recipes_at_once_are_refused(flow: Any, tmp_path: Path) -> None:
+    both = {"recipe": "smoke", "recipe_file": str(tmp_path / "own.yaml"), "workspace": str(tmp_path)}
+    given = {"stage": "ecg", "challenger": "x"}
+    needed = {name: value for name, value in given.items() if name in flow.parameters.properties}
+    state = flow.fn(**both, **needed)
+    assert state.type.value == "FAILED"
+    assert state.message == (
+        f"recipe is 'smoke' and recipe_file is '{tmp_path}/own.yaml': a run has one recipe, leave one of the two empty"
+    )
 
 
 def test_an_override_typed_in_a_form_is_that_of_the_command_line() -> None:
@@ -84,7 +100,7 @@ def test_an_override_typed_in_a_form_is_that_of_the_command_line() -> None:
         (distil.run_name, {"recipe_file": "mine.yaml", "export": "/e"}, "mine.yaml on /e"),
         (distil.run_name, {"start_from": "student"}, "demo on its simulated export, from student"),
         (distil.run_name, {"only": ["ecg", "pairs"]}, "demo on its simulated export, only ecg pairs"),
-        (distil.recipe_and_export, {"export": "/e"}, "demo on /e"),
+        (distil.recipe_and_export, {"export": "/e", "recipe": ""}, "demo on /e"),
         (distil.stage_run_name, {"stage": "ecg"}, "ecg alone: demo on its simulated export"),
         (distil.stage_run_name, {"stage": "ecg", "again": True}, "ecg alone, again: demo on its simulated export"),
     ],

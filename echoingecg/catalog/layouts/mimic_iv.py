@@ -18,8 +18,7 @@ from data_contracts.catalog import SEXES
 from data_contracts.conventions import Method
 from echoingecg.catalog.layouts import base
 from echoingecg.catalog.layouts.quoting import MALFORMED
-from echoingecg.catalog.layouts.tables import ExportTable, Tables
-from echoingecg.catalog.layouts.times import seconds
+from echoingecg.catalog.layouts.tables import ExportTable, Tables, seconds
 from echoingecg.common import ExportError
 
 _ECGS = "record_list.csv"

@@ -3,6 +3,7 @@
 Every function returns a Figure; render it inside `figure_style.styled`.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from echoingecg.evaluation.report import wording
 from echoingecg.evaluation.report.results import EndpointScores, GroupMetrics
 from echoingecg.evaluation.tables.rows import MEAN_LOG_VAR, PREDICTIVE_DISTANCE, RAW, SCORE_DISTANCE
 
+_STUDENT_COLOURS = (style.BLUE, style.VERMILION, style.GREEN, style.PURPLE, style.INK)
+_STUDENT_MARKERS = ("o", "s", "^", "D", "v")
 Groups = dict[tuple[str, str, str], GroupMetrics]
 
 
@@ -244,4 +247,52 @@ def risk_coverage(endpoint: str, table: pa.Table) -> Figure:
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
     style.set_title(axes, endpoint)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left")
+    return figure
+
+
+def students_compared(rows: Sequence[Mapping[str, Any]], metric: str) -> Figure:
+    """Each student's metric at every endpoint, and its difference from the first student, both with 95 % intervals.
+
+    Endpoints at which the metric has no value, as with one class, are left out.
+
+    Args:
+        rows: of echoingecg.evaluation.compare.compare_any.
+        metric: to draw, such as `auroc`.
+    """
+    students = list(dict.fromkeys(row["student"] for row in rows))
+    chosen = [row for row in rows if row["metric"] == metric and row["value"] is not None]
+    endpoints = list(dict.fromkeys(row["endpoint"] for row in chosen))
+    rows_each = len(students) + 1  # one is free between endpoints
+    figure = style.new_figure(1.3 + 0.22 * len(students) + 0.3 * rows_each * len(endpoints))
+    figure.set_size_inches(2 * style.WIDTH_INCHES, figure.get_figheight())
+    panels = figure.subplots(1, 2, sharey=True)
+    looks = [
+        {
+            "color": _STUDENT_COLOURS[index % len(_STUDENT_COLOURS)],
+            "marker": _STUDENT_MARKERS[index % len(_STUDENT_MARKERS)],
+        }
+        for index in range(len(students))
+    ]
+    for axes, value, suffix in ((panels[0], "value", ""), (panels[1], "difference", "difference_")):
+        for row in chosen:
+            index = students.index(row["student"])
+            place = endpoints.index(row["endpoint"]) * rows_each + index
+            low, high = row[f"{suffix}low"], row[f"{suffix}high"]
+            if low is not None:
+                axes.plot([low, high], [place] * 2, color=looks[index]["color"], solid_capstyle="round")
+            if row[value] is not None:
+                axes.plot(row[value], place, markersize=8, linestyle="", clip_on=False, **looks[index])
+    middles = [number * rows_each + (len(students) - 1) / 2 for number in range(len(endpoints))]
+    panels[0].set_yticks(middles, [style.drawable(endpoint) for endpoint in endpoints])
+    panels[0].set_ylim(rows_each * max(len(endpoints), 1) - 1, -1)
+    panels[0].grid(axis="y", visible=False)
+    panels[1].grid(axis="y", visible=False)
+    for axes in panels:
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+    panels[0].set_xlabel(f"{wording.METRIC_NAMES[metric]}, 95 % interval")
+    panels[1].axvline(0, color=style.MUTED, linewidth=1.2, linestyle=":")
+    panels[1].set_xlabel(f"Difference from {style.drawable(students[0])}")
+    for index, student in enumerate(students):
+        panels[0].plot([], [], markersize=8, label=style.drawable(student), **looks[index])
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
     return figure

@@ -14,13 +14,15 @@ from typing import Any, TypeVar
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from data_contracts import conventions, evaluation, evaluation_details, quarantine
 from echoingecg.common import figure_style
 from echoingecg.evaluation.data.inputs import Provenance
+from echoingecg.evaluation.metrics import bootstrap
 from echoingecg.evaluation.protocols import retrieval
-from echoingecg.evaluation.report import comparison_tables, endpoint_figures, example_ecgs, run_figures, tables
+from echoingecg.evaluation.report import comparison_tables, endpoint_figures, example_ecgs, run_figures, tables, wording
 from echoingecg.evaluation.report.results import EndpointScores, EvaluationResults
 from echoingecg.recipe import EvaluationSettings
 
@@ -98,13 +100,7 @@ def render_report(
     examples: Sequence[example_ecgs.ExampleEcg],
 ) -> str:
     """Report as HTML with inline style and figures; no script, no external link, text from outside escaped."""
-    environment = Environment(
-        loader=PackageLoader("echoingecg.evaluation.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = _html_environment()
     provenance, settings = results.provenance, results.settings
     by_topic = _by_topic(figures)
     return environment.get_template(TEMPLATE).render(
@@ -145,6 +141,28 @@ def render_report(
     )
 
 
+def _html_environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("echoingecg.evaluation.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _markdown_environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("echoingecg.evaluation.report"),
+        autoescape=False,  # HTML's escapes are not Markdown's: `finalize` escapes instead
+        finalize=markdown_text,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
 def _pictures(results: EvaluationResults) -> dict[str, bytes | None]:
     provenance = results.provenance
     return {
@@ -182,6 +200,65 @@ def in_stage_order(of_stages: Mapping[str, Value]) -> dict[str, Value]:
     return {stage: of_stages[stage] for stage in [*known, *sorted(set(of_stages) - set(known))]}
 
 
+def render_comparison(
+    rows: Sequence[Mapping[str, Any]],
+    students: Mapping[str, Mapping[str, str]],
+    protocol: str,
+    figure: str = "",
+    as_markdown: bool = False,
+) -> str:
+    """Several students compared, as one HTML page or as Markdown: tables and a figure.
+
+    Args:
+        rows: of echoingecg.evaluation.compare.compare_any.
+        students: by the name in the rows: student, evaluation, trained_on (a data origin).
+        protocol: of the compared predictions.
+        figure: address of the drawing, such as a file beside the page; empty to put it into the page.
+        as_markdown: Markdown instead of HTML.
+    """
+    metrics = list(dict.fromkeys(row["metric"] for row in rows))
+    endpoints = {
+        endpoint: {
+            "counts": next(row for row in rows if row["endpoint"] == endpoint),
+            "students": {
+                name: [_compared_cell(row) for row in rows if (row["endpoint"], row["student"]) == (endpoint, name)]
+                for name in students
+            },
+        }
+        for endpoint in dict.fromkeys(row["endpoint"] for row in rows)
+    }
+    environment = _markdown_environment() if as_markdown else _html_environment()
+    page = environment.get_template(f"comparison.{'md' if as_markdown else 'html'}.j2").render(
+        endpoints=endpoints,
+        metrics=[wording.METRIC_NAMES[metric] for metric in metrics],
+        students={
+            name: {**about, "origin": conventions.origin_in_words(about["trained_on"])}
+            for name, about in students.items()
+        },
+        first=next(iter(students)),
+        protocol=wording.protocol_name(protocol),
+        simulated=any("simulated" in about["trained_on"] for about in students.values()),
+        figure=figure or Markup(_data_url(draw_comparison(rows))),
+    )
+    return re.sub(r"\n{3,}", "\n\n", page)
+
+
+def draw_comparison(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """The figure of `render_comparison` as PNG."""
+    with figure_style.styled():
+        return figure_style.png(endpoint_figures.students_compared(rows, "auroc"))
+
+
+def _compared_cell(row: Mapping[str, Any]) -> dict[str, str]:
+    """A metric and its difference from the first student as text; empty where there is none."""
+    value, gain = (
+        bootstrap.Estimate(row[name], row[low], row[high])
+        for name, low, high in (("value", "low", "high"), ("difference", "difference_low", "difference_high"))
+    )
+    difference = "" if gain.value is None else f"{gain.value:+.2f} ({wording.interval_text(gain) or 'no interval'})"
+    return {"value": wording.value_text(value), "interval": wording.interval_text(value), "difference": difference}
+
+
 CARD_TEMPLATE = "model_card.md.j2"
 _SPECIAL = re.compile(r"([\\`*_{}\[\]|#~$])")
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
@@ -207,15 +284,7 @@ _NUMBERS = (
 
 def render_model_card(results: EvaluationResults, endpoints: list[dict[str, Any]]) -> str:
     """Model card as Markdown; text from outside is escaped, so that it cannot become markup or HTML."""
-    environment = Environment(
-        loader=PackageLoader("echoingecg.evaluation.report"),
-        autoescape=False,  # HTML's escapes are not Markdown's: `finalize` escapes instead
-        finalize=markdown_text,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = _markdown_environment()
     provenance = results.provenance
     strata = tables.strata_tables_with_metrics(results, endpoints)
     page = environment.get_template(CARD_TEMPLATE).render(
@@ -242,7 +311,9 @@ def render_model_card(results: EvaluationResults, endpoints: list[dict[str, Any]
 
 
 def markdown_text(value: Any) -> str:
-    """Escapes a value to one line of text that Markdown shows unchanged."""
+    """Escapes a value to one line of text that Markdown shows unchanged; what is marked as markup stays."""
+    if isinstance(value, Markup):
+        return str(value)
     text = " ".join(str(value).split())
     text = "".join(_HTML.get(letter, letter) for letter in text)
     return _SPECIAL.sub(r"\\\1", text)

@@ -24,6 +24,13 @@ GROUP_NAMES = {
     selective.LOW: "More certain half",
     selective.HIGH: "Less certain half",
 }
+METRIC_NAMES = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "balanced_accuracy": "Balanced accuracy",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+}
 PAIR_NAMES = {
     "split": "Patient on a side of the published split",
     "ecg_echo": "ECG with echo study",

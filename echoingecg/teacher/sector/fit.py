@@ -10,8 +10,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from echoingecg.teacher.sector.evidence import UNSEEN, disc
-from echoingecg.teacher.sector.polar import best_fans, intervals, reach_of
+from echoingecg.teacher.sector.evidence import UNSEEN, best_fans, disc, intervals, reach_of
 
 _COARSE_PX, _MIDDLE_PX = 64, 160  # longer edge of the maps on which a fan is looked for
 _GAP = 1 / 12  # of the shorter edge: dark gaps that are closed, and strips that are cut off the body

@@ -2,6 +2,9 @@
 
 import json
 import resource
+import sqlite3
+import subprocess
+import sys
 import tarfile
 import time
 from importlib.metadata import version
@@ -12,6 +15,7 @@ import pytest
 import typer
 
 from data_contracts.conventions import STAGES
+from data_contracts.student import HISTORY
 from flows.cli.main import app
 from helpers.cases.command_line import call
 from helpers.cases.reading_cards import renew_card
@@ -35,6 +39,49 @@ def test_version_and_short_help() -> None:
     root = typer.main.get_command(app).make_context("echoingecg", ["doctor"])
     assert root.help_option_names == ["-h", "--help"], "the commands below inherit it"
     assert "--workspace" in call("doctor", "-h").stdout
+
+
+def test_logs_as_json_are_lines_of_objects(tmp_path: Path) -> None:
+    for environment in ({}, {"ECHOINGECG_JSON_LOGS": "1"}):
+        option = [] if environment else ["--json-logs"]
+        done = call(*option, "artefacts", "list", "-w", str(tmp_path / "typo"), **environment)
+        (line,) = map(json.loads, done.stderr.splitlines())
+        assert (done.returncode, line["level"], line["logger"]) == (2, "ERROR", "echoingecg")
+        assert line["message"].startswith("error: no workspace at")
+    code = "from flows import prefect_settings as p; p.log_as_json(); import warnings; warnings.warn('w'); 1 / 0"
+    bug = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert bug.returncode == 1
+    (last,) = map(json.loads, bug.stderr.splitlines()[-1:])
+    assert (last["level"], last["message"]) == ("CRITICAL", "ZeroDivisionError: division by zero")
+    assert "1 / 0" in last["traceback"] or "ZeroDivisionError" in last["traceback"]
+
+
+@pytest.mark.slow
+def test_a_run_logs_json_and_shows_one_page_of_curves_that_it_renews(copied: Run, tmp_path: Path) -> None:
+    """The server's database is read by SQLite: one artifact, renewed while the student trains, with its history."""
+    root, home = copied.job.workspace.root, tmp_path / "home"
+    arguments = ("run", "smoke", "-e", str(copied.job.export), "--public-data", "-w", str(root), "--only", "student")
+    done = call("--json-logs", *arguments, "--set", "student.epochs=30", "--set", "student.patience=30", home=home)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert {line["level"] for line in lines} <= {"INFO", "WARNING"}
+    assert any(line.get("task_run") == "student" and line["flow"] == "distil" for line in lines)
+    (made,) = (item for item in copied.job.store.here("student") if item.version != copied.versions["student"])
+    history = HISTORY.read(made.folder).to_pylist()
+    with sqlite3.connect(home / "prefect.db") as database:
+        pages = database.execute(
+            "select created, updated, description, data from artifact where key = 'student-curves'"
+        ).fetchall()
+    ((created, updated, description, data),) = pages
+    assert created < updated, "never renewed"
+    best = max(row["epoch"] for row in history if row["best"])
+    assert description == f"epoch {history[-1]['epoch']} of 30, best {best}"
+    page = json.loads(data)
+    assert page.startswith("![losses and recall by epoch](data:image/png;base64,")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")]
+    assert [row[0].split()[0] for row in rows[1:]][-8:] == [str(row["epoch"]) for row in history[-8:]]
+    loss = rows[0].index("validation loss ecg echo")
+    assert float(rows[-1][loss]) == pytest.approx(history[-1]["validation_loss_ecg_echo"], rel=1e-3)
 
 
 def test_prefect_yaml_is_printed() -> None:

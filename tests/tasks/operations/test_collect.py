@@ -92,6 +92,31 @@ def test_nothing_younger_than_a_day_goes_without_force(store: ArtefactStore, pla
     assert sorted(garbage_collect(store, delete=True, force=True)) == gone
 
 
+def test_as_many_of_the_newest_as_asked_for_stay(store: ArtefactStore, plan: Plan) -> None:
+    made = [publish(store, plan, number) for number in range(4)]
+    store.set_alias("production", made[0])
+    assert list(garbage_collect(store, delete=True, force=True, keep_last=2)) == [
+        f"deleted artefacts/pairs/{made[1].version}"
+    ]
+    assert list(garbage_collect(store, delete=True, force=True, keep_last=9)) == []
+    assert {one.version for one in store.here()} == {made[0].version, made[2].version, made[3].version}
+
+
+def test_indexes_of_exports_that_nobody_looks_at_any_more_go_where_asked_for(store: ArtefactStore) -> None:
+    private = store.workspace.private
+    private.mkdir(parents=True)
+    for name in ("sources-old.parquet", "sources-old.sha256", "rows-old.parquet", "pseudonym.key", "withdrawn"):
+        (private / name).touch()
+    age(private, 3 * A_DAY)
+    (private / "sources-new.parquet").touch()
+    assert list(garbage_collect(store, delete=True)) == []
+    assert list(garbage_collect(store, delete=True, unused_days=4)) == []
+    assert sorted(garbage_collect(store, delete=True, unused_days=2)) == [
+        f"deleted private/{name}" for name in ("rows-old.parquet", "sources-old.parquet", "sources-old.sha256")
+    ]
+    assert sorted(path.name for path in private.iterdir()) == ["pseudonym.key", "sources-new.parquet", "withdrawn"]
+
+
 HOLDER = """
 import dataclasses, sys, time
 from pathlib import Path

@@ -15,7 +15,7 @@ from echoingecg.recipe.evaluation import PromotionSettings
 from helpers.cases.predictions import predictions
 from tasks.operations import retrain as promoting
 from tasks.operations.retrain import promote
-from tasks.operations.students import find_student
+from tasks.operations.students import compare, find_student
 from tasks.store import Artefact, ArtefactStore, Built, Plan
 
 RULE = PromotionSettings(draws=50)
@@ -55,6 +55,23 @@ def test_the_alias_moves_to_the_better_and_stays_otherwise(store: ArtefactStore)
     assert len(list(store.workspace.decisions.iterdir())) == 3
     with pytest.raises(UserError, match="is 'production' already"):
         promote(store, f"student-{better.manifest.inputs['student']}", "production", RULE)
+
+
+def test_a_comparison_is_a_page_with_its_figure_whatever_students_are_called(store: ArtefactStore) -> None:
+    first, second = judged(store, "a", 0.5), judged(store, "b", 1.5)
+    store.set_alias("production", first)
+    compared = compare(store, ["production", str(second)], RULE)
+    page = compared.page()
+    assert page.count("<img ") == 1
+    assert "data:image/png;base64," in page
+    assert f"<td>{second}</td>" in page
+    markdown = compared.page("beside.png", as_markdown=True)
+    assert "](beside.png)" in markdown
+    (gain,) = (row["difference"] for row in compared.rows if (row["student"], row["metric"]) == (str(second), "auroc"))
+    assert f"{gain:+.2f} (" in markdown
+    assert f"{gain:+.2f} (" in page
+    with pytest.raises(StoreError, match=f"production and {first} are the same evaluation"):
+        compare(store, ["production", str(first)], RULE)
 
 
 def test_a_champion_that_cannot_be_compared_is_frozen_with_a_way_out(store: ArtefactStore) -> None:
