@@ -12,6 +12,7 @@ from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from data_contracts.conventions import STAGES, UPSTREAM, Stage
+from echoingecg.common import UserError
 from flows import faults, request
 from tasks import catalog, ecg, evaluation, known_exports, pairs, student, teacher
 from tasks.base.workspace import Workspace
@@ -32,7 +33,11 @@ def run_name(parameters: dict[str, Any]) -> str:
 def recipe_and_export(parameters: dict[str, Any]) -> str:
     """Recipe and export of a run: `demo on its simulated export`."""
     exports = [parameters["export"] or "its simulated export", *parameters.get("more_exports", ())]
-    return f"{parameters['recipe_file'] or parameters['recipe'] or 'demo'} on {', '.join(exports)}"
+    try:
+        recipe = request.chosen_recipe(parameters["recipe"], parameters["recipe_file"])
+    except UserError:
+        recipe = "two recipes"
+    return f"{recipe} on {', '.join(exports)}"
 
 
 @flow(
@@ -60,8 +65,8 @@ def distil(
     Stages whose version exists are shown as cached and cost nothing.
 
     Args:
-        recipe: a recipe that comes with the package; paper needs an export; empty for recipe_file, or for demo.
-        recipe_file: path of your own YAML recipe, instead of recipe; with both, the run is refused.
+        recipe: a recipe that comes with the package (paper needs an export); empty for recipe_file, or for demo.
+        recipe_file: path of your own YAML recipe, instead of recipe.
         export: folder of the hospital export, or SITE=FOLDER; empty for the recipe's simulated one.
         workspace: folder that holds pools and artefacts.
         start_from: redo this stage and all that depend on it; empty to build only what is missing.
@@ -71,7 +76,7 @@ def distil(
         public_data: patients of the export may be named by anybody, as those of simulated and published data are.
         overrides: recipe fields to replace.
     """
-    full_recipe = request.chosen_recipe(recipe, recipe_file, overrides)
+    full_recipe = request.find_recipe(request.chosen_recipe(recipe, recipe_file), overrides)
     job = request.make_job(
         full_recipe, export, workspace, start_from, list(only), force, more_exports, public_data=public_data
     )
@@ -145,15 +150,15 @@ def one_stage(
     Args:
         stage: what to build.
         again: build it even if its version is there.
-        recipe: a recipe that comes with the package; paper needs an export; empty for recipe_file, or for demo.
-        recipe_file: path of your own YAML recipe, instead of recipe; with both, the run is refused.
+        recipe: a recipe that comes with the package (paper needs an export); empty for recipe_file, or for demo.
+        recipe_file: path of your own YAML recipe, instead of recipe.
         export: folder of the hospital export; empty for the recipe's simulated one.
         workspace: folder that holds pools and artefacts.
         more_exports: further exports of the same run, each SITE=FOLDER.
         public_data: patients of the export may be named by anybody, as those of simulated and published data are.
         overrides: recipe fields to replace.
     """
-    full_recipe = request.chosen_recipe(recipe, recipe_file, overrides)
+    full_recipe = request.find_recipe(request.chosen_recipe(recipe, recipe_file), overrides)
     job = request.make_job(
         full_recipe, export, workspace, only=[stage], force=again, more_exports=more_exports, public_data=public_data
     )
@@ -183,8 +188,8 @@ def distil_on_work_pools(
     worker that takes it must be allowed two runs at once.
 
     Args:
-        recipe: a recipe that comes with the package; paper needs an export; empty for recipe_file, or for demo.
-        recipe_file: path of your own YAML recipe, instead of recipe; with both, the run is refused.
+        recipe: a recipe that comes with the package (paper needs an export); empty for recipe_file, or for demo.
+        recipe_file: path of your own YAML recipe, instead of recipe.
         export: folder of the hospital export; empty for the recipe's simulated one.
         workspace: folder that holds pools and artefacts.
         gpu_stages: stages that run on the work pool of machines with a GPU; the others run on that of CPUs.
@@ -192,10 +197,10 @@ def distil_on_work_pools(
         public_data: patients of the export may be named by anybody, as those of simulated and published data are.
         overrides: recipe fields to replace.
     """
-    request.chosen_recipe(recipe, recipe_file, overrides)  # fail before a stage does
+    chosen = request.chosen_recipe(recipe, recipe_file)
+    request.find_recipe(chosen, overrides)  # fail before a stage does
     parameters = {
-        "recipe": recipe,
-        "recipe_file": recipe_file,
+        **request.recipe_field(chosen),
         "export": export,
         "workspace": workspace,
         "more_exports": list(more_exports),

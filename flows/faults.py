@@ -6,6 +6,7 @@ crashed when its heartbeat stays away. `echoingecg serve` and `echoingecg crashe
 """
 
 import json
+import logging
 import signal
 from collections.abc import Callable
 from datetime import timedelta
@@ -17,7 +18,7 @@ from prefect import get_client
 from prefect.automations import Automation, ChangeFlowRunState, EventTrigger, Posture
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import CallWebhook, SendNotification
-from prefect.exceptions import ObjectNotFound, TerminationSignal
+from prefect.exceptions import FailedRun, ObjectNotFound, TerminationSignal
 from prefect.futures import PrefectFuture, wait
 from prefect.states import Completed, Failed, State
 
@@ -32,6 +33,19 @@ AUTOMATION = "echoingecg: a run without heartbeat has crashed"
 MAX_SILENCE = timedelta(minutes=3)  # a server or database that is away for a minute must not cost a run
 
 Parameters = ParamSpec("Parameters")
+
+
+def _is_a_bug(record: logging.LogRecord) -> bool:
+    """Whether a record of Prefect's engine is worth its traceback: a run that has ended with one line is not.
+
+    Where a deployment runs, Prefect raises the fault once more after the run's state is known, and would show it so.
+    """
+    fault = record.exc_info[1] if record.exc_info else None
+    return not isinstance(fault, UserError | FailedRun)
+
+
+for name in ("prefect.flow_runs", "prefect.engine"):
+    logging.getLogger(name).addFilter(_is_a_bug)
 
 
 def one_line_faults(body: Callable[Parameters, State]) -> Callable[Parameters, State]:

@@ -75,12 +75,12 @@ def drift(
         export: folder of the new export; what the student's own export held is left out.
         student: student or evaluation, by STAGE-VERSION or alias; empty for production, or the only one.
         recipe: a recipe that comes with the package; its section drift is the rule; empty for recipe_file, or for demo.
-        recipe_file: path of your own YAML recipe, instead of recipe; with both, the run is refused.
+        recipe_file: path of your own YAML recipe, instead of recipe.
         workspace: folder that holds pools and artefacts.
         public_data: patients of the export may be named by anybody, as those of simulated and published data are.
         overrides: recipe fields to replace.
     """
-    full_recipe = request.chosen_recipe(recipe, recipe_file, overrides)
+    full_recipe = request.find_recipe(request.chosen_recipe(recipe, recipe_file), overrides)
     job, judged = drift_job(full_recipe, export, student, workspace, public_data)
     cataloged = catalog.catalog.submit(job)
     signals = ecg.ecg.submit(job, catalog=cataloged)
@@ -199,11 +199,11 @@ def promote(
         alias: names the champion; made if it is not there.
         recipe: a recipe that comes with the package, its section promotion is the rule; empty for recipe_file, or for
             demo.
-        recipe_file: path of your own YAML recipe, instead of recipe; with both, the run is refused.
+        recipe_file: path of your own YAML recipe, instead of recipe.
         workspace: folder that holds pools and artefacts.
         overrides: recipe fields to replace.
     """
-    rule = request.chosen_recipe(recipe, recipe_file, overrides).promotion
+    rule = request.find_recipe(request.chosen_recipe(recipe, recipe_file), overrides).promotion
     decision, _ = champions.promote(request.open_store(workspace), challenger, alias, rule)
     rows = [endpoint.model_dump() for endpoint in decision.compared]
     create_table_artifact(rows, key="promotion", description=f"{decision.verdict}: {decision.says}")

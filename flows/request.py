@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -69,22 +69,45 @@ def find_recipe(name: str, overrides: Sequence[Override | str]) -> Recipe:
     return with_overrides(read_recipe(Path(name)), assignments)
 
 
-def chosen_recipe(recipe: RecipeChoice, recipe_file: str, overrides: Sequence[Override | str]) -> Recipe:
-    """The recipe that a form asks for: a shipped one, or a file; demo where both fields are empty.
+def chosen_recipe(recipe: str, recipe_file: str) -> str:
+    """The recipe that a form asks for, as `find_recipe` takes it; demo where both fields are empty.
+
+    A form holds its deployment's own recipe as well, which Prefect puts back where a person empties the field. So of
+    two the one that differs from the deployment's is meant.
 
     Args:
-        recipe: name; empty for none.
+        recipe: name of a shipped one; empty for none.
         recipe_file: path; empty for none.
-        overrides: as for `find_recipe`.
 
     Raises:
-        UserError: both are given, or as `find_recipe`.
+        UserError: both are given, and neither is the deployment's own.
     """
-    if recipe and recipe_file:
-        raise UserError(
-            f"recipe is '{recipe}' and recipe_file is '{recipe_file}': a run has one recipe, leave one of the two empty"
-        )
-    return find_recipe(recipe_file or recipe or _DEFAULT_RECIPE, overrides)
+    if not (recipe and recipe_file):
+        return recipe_file or recipe or _DEFAULT_RECIPE
+    own = _parameters_of_deployment()
+    if recipe == own.get("recipe"):
+        return recipe_file
+    if recipe_file == own.get("recipe_file"):
+        return recipe
+    raise UserError(
+        f"recipe is '{recipe}' and recipe_file is '{recipe_file}': a run has one recipe, give one of the two"
+    )
+
+
+def recipe_field(recipe: str) -> dict[str, str]:
+    """The flows' field for a recipe: a shipped one has a field of its own, for the choice in the form."""
+    return {"recipe" if recipe in shipped_recipes() else "recipe_file": recipe}
+
+
+def _parameters_of_deployment() -> dict[str, Any]:
+    """Default parameters of the deployment that this run is of; empty for a run without one."""
+    from prefect import get_client  # not for a list of artefacts
+    from prefect.runtime import deployment
+
+    if not deployment.id:
+        return {}
+    with get_client(sync_client=True) as client:
+        return dict(client.read_deployment(deployment.id).parameters)
 
 
 def folder_of(text: str) -> Path:

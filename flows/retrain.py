@@ -55,7 +55,7 @@ def retrain(
 
     Args:
         recipe: a recipe that comes with the package; empty for recipe_file, or for demo.
-        recipe_file: path of your own YAML recipe, instead of recipe; with both, the run is refused.
+        recipe_file: path of your own YAML recipe, instead of recipe.
         inbox: folder whose folders are exports, each holding all that the one before it held.
         workspace: folder that holds pools and artefacts.
         marker: name of the file that the hospital writes into an export last.
@@ -65,7 +65,7 @@ def retrain(
         public_data: patients of the exports may be named by anybody, as those of simulated and published data are.
         overrides: recipe fields to replace.
     """
-    full_recipe = request.chosen_recipe(recipe, recipe_file, overrides)
+    full_recipe = request.find_recipe(request.chosen_recipe(recipe, recipe_file), overrides)
     place = Workspace(request.folder_of(workspace))
     with retraining.retrain_lock(place) as alone:
         if not alone:

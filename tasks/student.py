@@ -89,7 +89,8 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     return Built({"epochs": history[-1]["epoch"], "steps": history[-1]["steps"]})
 
 
-_SHOWN_SHARE = 0.02  # of the time of training that drawing its curves may take
+_SHOWN_SHARE = 0.05  # of the time of training that drawing its curves may take
+_MOST_SECONDS = 10.0  # between two drawings, where epochs are shorter: the first one loads matplotlib
 _PAGE_DPI = 110  # the page lies in Prefect's database
 _LAST_EPOCHS = 8  # rows of the table below the curves
 
@@ -122,7 +123,7 @@ class _Curves:
 
         self.show(history_so_far(self.scratch))
         end = time.monotonic()
-        self.next_look = end + max(REPORT_SECONDS, (end - now) / _SHOWN_SHARE)
+        self.next_look = end + max(REPORT_SECONDS, min((end - now) / _SHOWN_SHARE, _MOST_SECONDS))
 
     def show(self, history: list[dict[str, Any]]) -> None:
         """Renews the page where there are more epochs than it has."""

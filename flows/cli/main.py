@@ -70,14 +70,14 @@ def run(
 ) -> None:
     """Run the whole pipeline; stages whose version exists are skipped."""
     prefect_settings.set_defaults()
-    from flows.request import find_recipe, make_job, typed_overrides
+    from flows.request import find_recipe, make_job, recipe_field, typed_overrides
 
     first, more = _split(export)
     full_recipe = find_recipe(recipe, overrides)
     make_job(full_recipe, first, workspace, start_from, only, force, more, public_data)  # before a server starts
     state = _ended(
         _distil,
-        **_recipe_field(recipe),
+        **recipe_field(recipe),
         export=first,
         workspace=workspace,
         start_from=start_from,
@@ -170,14 +170,14 @@ def drift(
     prefect_settings.set_defaults()
     from flows import operations
     from flows.cli.output import print_drift
-    from flows.request import find_recipe, typed_overrides
+    from flows.request import find_recipe, recipe_field, typed_overrides
 
     # Fail before a server starts.
     _, judged = operations.drift_job(find_recipe(recipe, overrides), export, student, workspace, public_data)
     state = _ended(
         lambda: operations.drift,
         export,
-        **_recipe_field(recipe),
+        **recipe_field(recipe),
         student=str(judged.evaluation),
         workspace=workspace,
         public_data=public_data,
@@ -237,7 +237,7 @@ def serve(
 ) -> None:
     """Offer the pipeline in the UI of the Prefect server at PREFECT_API_URL, and run what is started there."""
     prefect_settings.set_defaults()
-    from flows.request import find_recipe, folder_of, shipped_recipes
+    from flows.request import find_recipe, folder_of, recipe_field, shipped_recipes
 
     find_recipe(recipe, [])
     _need_server()
@@ -245,7 +245,7 @@ def serve(
     from flows.faults import watch_for_crashes
 
     watch_for_crashes()
-    fields = _recipe_field(recipe if recipe in shipped_recipes() else str(folder_of(recipe)))
+    fields = recipe_field(recipe if recipe in shipped_recipes() else str(folder_of(recipe)))
     with stopping.interruptible(stopping.end_runs_first, stopping.SERVE_GRACE_SECONDS):
         serve_all(fields | {"workspace": str(folder_of(workspace)), "inbox": str(folder_of(inbox))}, cron, name)
 
@@ -312,13 +312,6 @@ def recipe(
 def _split(exports: list[str]) -> tuple[str, list[str]]:
     """The first export, empty without any, and the others."""
     return (exports[0], exports[1:]) if exports else ("", [])
-
-
-def _recipe_field(recipe: str) -> dict[str, Any]:
-    """The flows' field for a recipe: a shipped one has a field of its own, for the choice in the form."""
-    from flows.request import shipped_recipes
-
-    return {"recipe": recipe} if recipe in shipped_recipes() else {"recipe_file": recipe}
 
 
 def _need_server() -> None:

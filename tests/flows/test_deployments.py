@@ -81,7 +81,7 @@ def test_two_recipes_at_once_are_refused(flow: Any, tmp_path: Path) -> None:
     state = flow.fn(**both, **needed)
     assert state.type.value == "FAILED"
     assert state.message == (
-        f"recipe is 'smoke' and recipe_file is '{tmp_path}/own.yaml': a run has one recipe, leave one of the two empty"
+        f"recipe is 'smoke' and recipe_file is '{tmp_path}/own.yaml': a run has one recipe, give one of the two"
     )
 
 
@@ -97,9 +97,10 @@ def test_an_override_typed_in_a_form_is_that_of_the_command_line() -> None:
     ("name", "given", "says"),
     [
         (distil.run_name, {}, "demo on its simulated export"),
-        (distil.run_name, {"recipe_file": "mine.yaml", "export": "/e"}, "mine.yaml on /e"),
+        (distil.run_name, {"recipe": "", "recipe_file": "mine.yaml", "export": "/e"}, "mine.yaml on /e"),
         (distil.run_name, {"start_from": "student"}, "demo on its simulated export, from student"),
         (distil.run_name, {"only": ["ecg", "pairs"]}, "demo on its simulated export, only ecg pairs"),
+        (distil.recipe_and_export, {"export": "/e", "recipe_file": "x"}, "two recipes on /e"),
         (distil.recipe_and_export, {"export": "/e", "recipe": ""}, "demo on /e"),
         (distil.stage_run_name, {"stage": "ecg"}, "ecg alone: demo on its simulated export"),
         (distil.stage_run_name, {"stage": "ecg", "again": True}, "ecg alone, again: demo on its simulated export"),
