@@ -2,7 +2,8 @@
 
 A command ends at once. A flow cannot: its stages run in threads, which a signal does not reach. It asks the stages to
 stop, which they do with their next report of progress, the student with a checkpoint. Whatever takes longer is cut off:
-everything that is written is safe against a kill, so the next run goes on from there. `serve` ends after its runs.
+everything that is written is safe against a kill, so the next run goes on from there. `serve` and `worker` end after
+their runs.
 """
 
 import logging
@@ -19,7 +20,7 @@ from typing import NoReturn
 import psutil
 
 GRACE_SECONDS = 7.0  # from the signal to the end; Docker kills after 10, others later
-SERVE_GRACE_SECONDS = 8.5  # `serve` waits for its runs, then says good-bye to the server
+SERVE_GRACE_SECONDS = 8.5  # `serve` and `worker` wait for their runs, then say good-bye to the server
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _POLL_SECONDS = 0.1
 _STDERR = 2  # file descriptor: a buffer's lock may be held by the code that the signal has met
@@ -104,6 +105,17 @@ def _end_after(seconds: float, number: int) -> None:
     watch.start()
 
 
+def end_at_once_from_now_on() -> None:
+    """Lets a signal end this process at once, in a line: for the seconds in which it still ends its own server."""
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        end_now(number)
+
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, answer)
+
+
 def end_now(number: int) -> NoReturn:
     """Ends the process, with a line on stderr. What it has started ends with it: each child watches for that."""
     end = Interrupted(number)
@@ -112,7 +124,7 @@ def end_now(number: int) -> NoReturn:
 
 
 def end_runs_first(number: int) -> None:
-    """Sends SIGTERM to the runs that this process has started, and waits until they have ended. For `serve`."""
+    """Sends SIGTERM to the runs that this process has started; waits until they end. For `serve` and `worker`."""
     runs = psutil.Process().children()
     for run in runs:
         with suppress(psutil.NoSuchProcess):

@@ -231,10 +231,11 @@ def serve(
 ) -> None:
     """Offer the pipeline in the UI of the Prefect server at PREFECT_API_URL, and run what is started there."""
     prefect_settings.set_defaults()
+    from flows.cli.doctor import need_server
     from flows.request import find_recipe, folder_of, shipped_recipes
 
     find_recipe(recipe, [])
-    _need_server()
+    need_server()
     from flows.deployments import serve_all
     from flows.faults import watch_for_crashes
 
@@ -245,10 +246,29 @@ def serve(
 
 
 @app.command()
+def worker(
+    pool: Annotated[str, typer.Argument(help="Work pool, such as cpu.")],
+    limit: Annotated[int, typer.Option("--limit", help="Runs at once; 0 for any number.")] = 0,
+    with_healthcheck: Annotated[bool, typer.Option("--with-healthcheck", help="Offer the page /health.")] = False,
+) -> None:
+    """Run what is started in a work pool of the Prefect server at PREFECT_API_URL; stopped, it ends its runs first."""
+    prefect_settings.set_defaults()
+    from flows.cli.doctor import need_server
+
+    need_server()
+    from flows.deployments import run_worker
+
+    with stopping.interruptible(stopping.end_runs_first, stopping.SERVE_GRACE_SECONDS):
+        run_worker(pool, limit, with_healthcheck)
+
+
+@app.command()
 def crashed() -> None:
     """Make the Prefect server mark killed runs as crashed; `serve` does this, too. Needed once for a server."""
     prefect_settings.set_defaults()
-    _need_server()
+    from flows.cli.doctor import need_server
+
+    need_server()
     from flows.faults import watch_for_crashes
 
     watch_for_crashes()
@@ -265,7 +285,9 @@ def notify(
     prefect_settings.set_defaults()
     if bool(block) == none:
         raise UserError("give a block or --none")
-    _need_server()
+    from flows.cli.doctor import need_server
+
+    need_server()
     from flows.faults import notify_by
 
     for name in notify_by(block):
@@ -315,24 +337,11 @@ def _recipe_field(recipe: str) -> dict[str, Any]:
     return {"recipe": recipe} if recipe in shipped_recipes() else {"recipe_file": recipe}
 
 
-def _need_server() -> None:
-    """Raises UserError unless PREFECT_API_URL names a Prefect server that answers to this user."""
-    if not os.environ.get("PREFECT_API_URL"):
-        raise UserError("PREFECT_API_URL names no server: start one with `prefect server start`")
-    _check_server()
-
-
-def _check_server() -> None:
-    """Raises UserError if PREFECT_API_URL names a server that does not answer, or not to this user."""
-    from flows.cli.doctor import check_server
-
-    if (server := check_server()).state == "fail":
-        raise UserError(f"PREFECT_API_URL: {server.message}")
-
-
 def _ended(flow: Callable[..., Any], *values: Any, **parameters: Any) -> "State":
     """A flow's final state. Without a Prefect server it has one of its own for its duration."""
-    _check_server()
+    from flows.cli.doctor import need_answer
+
+    need_answer()
     from prefect.exceptions import TerminationSignal
 
     stopping.keep_server_until_the_end()
@@ -355,7 +364,7 @@ def _outcome(state: "State") -> Any:
 
 
 def main() -> None:
-    """Entry point. A fault that the user can mend is one line on stderr and exit code 2; a signal's is 130 or 143.
+    """Runs the command. A fault that the user can mend is one line on stderr and exit code 2; a signal's is 130 or 143.
 
     What it writes, its owner alone can read: exports, workspaces, Prefect's database.
     """
@@ -379,5 +388,13 @@ def main() -> None:
         stopping.end_now(end.number)
 
 
+def program() -> None:
+    """Entry point of the installed program: `main`, and a signal's line until the last moment."""
+    try:
+        main()
+    finally:
+        stopping.end_at_once_from_now_on()
+
+
 if __name__ == "__main__":
-    main()
+    program()

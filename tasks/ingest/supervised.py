@@ -7,15 +7,17 @@ has taken over must not reach the run.
 """
 
 import atexit
+import ctypes
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -27,10 +29,13 @@ import numpy as np
 
 from data_contracts.quarantine import STOPPED
 from echoingecg.common import RecipeError, StoreError, UserError
+from echoingecg.common.running import check_stop
 from echoingecg.recipe import EcgSettings, ExecutionSettings, TeacherSettings
 
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 _LENGTH_BYTES = 8  # of a message's head
 _MOST_HEAD_BYTES = 1 << 26
+_STOP_MILLISECONDS = 300  # until a wait for a decoder notices that the run is to stop
 _NUMERIC_KINDS = "fiub"
 _IMPORTED = {"ecg": "echoingecg.ecg.process", "clip": "echoingecg.teacher.frames"}  # by kind: what decoders import
 _LATE = 0.9  # of the time limit: a decoder's clock starts before its word of that arrives
@@ -224,9 +229,10 @@ class _Origin:
         return self._process.poll() is not None
 
     def close(self) -> None:
-        """Ends the process and the decoders that wait."""
+        """Ends the process, even while it imports, and the decoders that wait."""
         for connection in (self._control, *self._idle):
             connection.close()
+        self._process.kill()
         self._process.wait()
 
 
@@ -292,9 +298,12 @@ def _exactly(connection: socket.socket, size: int) -> memoryview | None:
 
 
 def _fill(connection: socket.socket, place: memoryview) -> memoryview | None:
-    """Fills a place with what comes; None where it ends before."""
-    begun = 0
+    """Fills a place with what comes; None where it ends before. Raises Stopped once the run is asked to stop."""
+    begun, waiting = 0, select.poll()
+    waiting.register(connection, select.POLLIN)
     while begun < len(place):
+        while not waiting.poll(_STOP_MILLISECONDS):
+            check_stop()
         if not (count := connection.recv_into(place[begun:])):
             return None
         begun += count
@@ -308,16 +317,26 @@ def main(kind: str) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     import_module(_IMPORTED[kind])
 
-    control = socket.socket(fileno=0)
+    control, origin = socket.socket(fileno=0), os.getpid()
     while True:
         asked, descriptors, _, _ = socket.recv_fds(control, 1, 1)
         if not asked:
             return
         if os.fork() == 0:
             control.close()
-            _serve(socket.socket(fileno=descriptors[0]))
+            _end_with(origin)
+            with suppress(OSError):  # a run that stops does not wait for its answer
+                _serve(socket.socket(fileno=descriptors[0]))
             os._exit(0)
         os.close(descriptors[0])
+
+
+def _end_with(parent: int) -> None:
+    """Has the kernel kill this process when its parent ends, so that no file is decoded for a run that is gone."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
 
 
 def _serve(connection: socket.socket) -> None:
