@@ -19,8 +19,9 @@ from typing import NoReturn
 
 import psutil
 
-GRACE_SECONDS = 7.0  # from the signal to the end; Docker kills after 10, others later
-SERVE_GRACE_SECONDS = 8.5  # `serve` and `worker` wait for their runs, then say good-bye to the server
+GRACE_SECONDS = 6.5  # from the signal until work is cut off; Docker kills after 10, others later
+_LAST_WORDS_SECONDS = 1.5  # for telling the server of that
+SERVE_GRACE_SECONDS = 9.0  # `serve` and `worker` wait for their runs, then say good-bye to the server
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _POLL_SECONDS = 0.1
 _STDERR = 2  # file descriptor: a buffer's lock may be held by the code that the signal has met
@@ -32,6 +33,7 @@ runpy.run_module("uvicorn", run_name="__main__", alter_sys=True)
 """
 
 
+_last_words: Callable[[], object] | None = None  # tells the server that this run was cut off
 _is_command = False  # one line on stderr; elsewhere, as in a worker's run, the log goes to the server
 
 
@@ -89,10 +91,17 @@ def interruptible(first: Callable[[int], None] = lambda number: None, grace: flo
             signal.signal(number, handler)
 
 
-def ask_stages_to_stop(number: int) -> None:
-    """Asks the stages of this process to stop, after a signal of that number. When the time is over, it ends."""
+def ask_stages_to_stop(number: int, last_words: Callable[[], object]) -> None:
+    """Asks the stages of this process to stop, after a signal of that number. When the time is over, it ends.
+
+    Args:
+        number: of the signal.
+        last_words: called in that case, in another thread, for a moment: Prefect then cannot say how the run ended.
+    """
+    global _last_words
     from echoingecg.common import running  # NumPy: not for --help
 
+    _last_words = last_words
     running.ask_to_stop()
     _end_after(GRACE_SECONDS, number)
 
@@ -100,9 +109,28 @@ def ask_stages_to_stop(number: int) -> None:
 def _end_after(seconds: float, number: int) -> None:
     if _is_command:
         logging.disable(logging.ERROR)
-    watch = threading.Timer(seconds, end_now, [number])
+    watch = threading.Timer(seconds, _cut_off, [number])
     watch.daemon = True
     watch.start()
+
+
+def _cut_off(number: int) -> None:
+    speaker = threading.Thread(target=_last_words, daemon=True)
+    speaker.start()
+    speaker.join(_LAST_WORDS_SECONDS)
+    end_now(number)
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Ignores further signals inside the block: for what a process that ends must still write."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS} if is_main else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def end_at_once_from_now_on() -> None:
@@ -129,7 +157,7 @@ def end_runs_first(number: int) -> None:
     for run in runs:
         with suppress(psutil.NoSuchProcess):
             run.send_signal(signal.SIGTERM)
-    end = time.monotonic() + GRACE_SECONDS
+    end = time.monotonic() + GRACE_SECONDS + _LAST_WORDS_SECONDS
     while time.monotonic() < end and any(map(_is_alive, runs)):
         time.sleep(_POLL_SECONDS)
 

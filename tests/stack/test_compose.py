@@ -98,7 +98,8 @@ def test_a_secret_that_is_not_set_stops_everything(secret: str) -> None:
 
 def test_variables_keep_the_containers_values_unless_set() -> None:
     assert service("scheduler", GIVEN).command == (
-        "dask", "scheduler", "--protocol=tls", "--host=0.0.0.0", "--port=8786", "--dashboard-address=127.0.0.1:8787",
+        "dask", "scheduler", "--protocol=tls", "--host=0.0.0.0", "--port=8786", "--no-dashboard",
+        "--dashboard-address=127.0.0.1:8787",
     )  # fmt: skip
     worker = service("worker-cpu", GIVEN | {"SERVER_HOST": "127.0.0.1", "SERVER_PORT": "1"})
     assert worker.environment["PREFECT_API_URL"] == "http://127.0.0.1:1/api"
