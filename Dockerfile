@@ -21,7 +21,8 @@ COPY flows flows
 RUN /opt/echoingecg/bin/pip install --no-cache-dir --constraint constraints.txt '.[all]'
 
 FROM python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d
-RUN useradd --create-home --uid 10001 echoingecg && install --directory --owner echoingecg /workspace
+RUN useradd --create-home --uid 10001 echoingecg && install --directory --owner echoingecg /workspace \
+    && install --directory --owner echoingecg --mode 0700 /tls
 COPY --from=build /opt/echoingecg /opt/echoingecg
 COPY prefect.yaml /opt/project/
 COPY flows /opt/project/flows

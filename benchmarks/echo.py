@@ -13,7 +13,8 @@ from benchmarks.measure import Row, at_least, seconds
 from echoingecg.common import hash_files
 from echoingecg.recipe import ExecutionSettings, TeacherSettings
 from tasks.base.workers import mapper
-from tasks.ingest.supervised import Limits, SourceFile, decode_clip
+from tasks.ingest.blocks import SourceFile
+from tasks.ingest.supervised import Limits, decode_clip
 
 SIZE = 224
 CLIPS = 24  # as many as fill two threads evenly

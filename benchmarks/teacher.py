@@ -24,8 +24,8 @@ from echoingecg.teacher.embed import embed_clips
 from echoingecg.teacher.networks.frozen import FrozenTeacher, Preprocessing
 from tasks.all_stages import WORKS
 from tasks.base.workers import mapper
-from tasks.ingest.blocks import clip_blocks
-from tasks.ingest.supervised import Limits, SourceFile, decode_clip
+from tasks.ingest.blocks import SourceFile, clip_blocks
+from tasks.ingest.supervised import Limits, decode_clip
 from tasks.store import Job
 
 SIZE, BATCH = 224, 15

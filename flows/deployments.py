@@ -25,6 +25,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.flows import EntrypointType
 from prefect.runner import Runner
 from prefect.variables import Variable
+from prefect.workers.process import ProcessWorker
 
 from echoingecg.common import UserError
 from flows import distil, operations, retrain
@@ -42,7 +43,7 @@ _PLACES = {"workspace": "{{ $ECHOINGECG_WORKSPACE }}", "inbox": "{{ $ECHOINGECG_
 _HEAD = """\
 # Written by `echoingecg deployments`; a test compares. Deployments for a process worker:
 #   for pool in cpu gpu; do prefect work-pool create $pool --type process; done
-#   prefect deploy --all; prefect worker start --pool cpu
+#   prefect deploy --all; echoingecg worker cpu
 # `deploy` needs ECHOINGECG_HOME (this folder), ECHOINGECG_WORKSPACE and ECHOINGECG_INBOX set; a worker the first.
 """
 
@@ -175,6 +176,20 @@ def serve_all(defaults: dict[str, str], cron: str = "", place: str = "") -> None
         names = ", ".join(deployment.served_name(place) for deployment in DEPLOYMENTS)
         print(f"serving {names}; Ctrl-C ends it")  # noqa: T201
         asyncio.run(runner.start())
+
+
+def run_worker(pool: str, limit: int, is_probed: bool) -> None:
+    """Runs what is started in a work pool, until interrupted.
+
+    Prefect's own command ends before its runs when it is stopped, so that the server shows them as running.
+
+    Args:
+        pool: of the type `process`; made if it is not there.
+        limit: runs at once; 0 for any number.
+        is_probed: offer a page that says whether the worker still asks for runs.
+    """
+    worker = ProcessWorker(work_pool_name=pool, limit=limit or None)
+    asyncio.run(worker.start(with_healthcheck=is_probed))
 
 
 @contextmanager

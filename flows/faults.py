@@ -9,10 +9,13 @@ import json
 import logging
 import signal
 from collections.abc import Callable
+from contextlib import suppress
+from contextvars import copy_context
 from datetime import timedelta
-from functools import wraps
+from functools import partial, wraps
 from inspect import signature
 from typing import Any, ParamSpec, cast
+from uuid import UUID
 
 from prefect import get_client
 from prefect.automations import Automation, ChangeFlowRunState, EventTrigger, Posture
@@ -20,7 +23,8 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import CallWebhook, SendNotification
 from prefect.exceptions import FailedRun, ObjectNotFound, TerminationSignal
 from prefect.futures import PrefectFuture, wait
-from prefect.states import Completed, Failed, State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Crashed, Failed, State
 
 from echoingecg.common import UserError, running
 from flows import stopping
@@ -63,10 +67,19 @@ def one_line_faults(body: Callable[Parameters, State]) -> Callable[Parameters, S
         except UserError as fault:
             return Failed(message=str(fault), data=fault)
         except (KeyboardInterrupt, stopping.Interrupted, TerminationSignal) as end:
-            stopping.ask_stages_to_stop(signal.SIGTERM if isinstance(end, TerminationSignal) else signal.SIGINT)
+            number = signal.SIGTERM if isinstance(end, TerminationSignal) else signal.SIGINT
+            stopping.ask_stages_to_stop(number, partial(copy_context().run, _say_crashed, flow_run.id))
             raise
 
     return guarded
+
+
+def _say_crashed(run: str | None) -> None:
+    """Tells the server that this run has crashed: its process ends before its stages do."""
+    if run:
+        with suppress(Exception), get_client(sync_client=True) as client:  # the process ends anyhow
+            message = "stopped by a signal; a stage was cut off: run it again, it goes on from its last commit"
+            client.set_flow_run_state(UUID(run), Crashed(message=message))  # none over Cancelling
 
 
 def with_lease(body: Callable[Parameters, State]) -> Callable[Parameters, State]:

@@ -15,6 +15,7 @@ RUN_SETTINGS = {  # of every process that executes a flow, a worker's too
 _COMMAND_SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
+    "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",  # Prefect's own default is every interface
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # Prefect's own 20 s are too short on a busy machine
 }
 

@@ -24,7 +24,7 @@ from data_contracts.conventions import Stage
 from data_contracts.monitoring import ExportRecord
 from echoingecg.common import StoreError, TrainingError, UserError
 from echoingecg.recipe import Recipe, with_overrides
-from flows import distil, faults, request
+from flows import distil, faults, request, stopping
 from tasks import known_exports
 from tasks.base.progress import only_shown
 from tasks.base.workspace import Workspace
@@ -114,7 +114,8 @@ def _train_on_newest(
         try:
             brought = _run_stages(job)
         except (KeyboardInterrupt, TerminationSignal):  # whoever stops a retrain does not use up its tries
-            records.keep(export, record.model_copy(update={"tries": record.tries - 1}))
+            with stopping.deaf():  # Ctrl-C at a terminal comes from there and, as SIGTERM, from `serve`
+                records.keep(export, record.model_copy(update={"tries": record.tries - 1}))
             raise
         state = brought.state
         if brought.nothing_new:

@@ -2,7 +2,8 @@
 
 A command ends at once. A flow cannot: its stages run in threads, which a signal does not reach. It asks the stages to
 stop, which they do with their next report of progress, the student with a checkpoint. Whatever takes longer is cut off:
-everything that is written is safe against a kill, so the next run goes on from there. `serve` ends after its runs.
+everything that is written is safe against a kill, so the next run goes on from there. `serve` and `worker` end after
+their runs.
 """
 
 import logging
@@ -19,13 +20,15 @@ import psutil
 
 from flows.prefect_settings import json_line, logs_as_json
 
-GRACE_SECONDS = 7.0  # from the signal to the end; Docker kills after 10, others later
-SERVE_GRACE_SECONDS = 8.5  # `serve` waits for its runs, then says good-bye to the server
+GRACE_SECONDS = 6.5  # from the signal until work is cut off; Docker kills after 10, others later
+_LAST_WORDS_SECONDS = 1.5  # for telling the server of that
+SERVE_GRACE_SECONDS = 9.0  # `serve` and `worker` wait for their runs, then say good-bye to the server
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _POLL_SECONDS = 0.1
 _STDERR = 2  # file descriptor: a buffer's lock may be held by the code that the signal has met
 _OVER_128 = 128  # a shell's exit code of a process that a signal has ended is higher by this
 
+_last_words: Callable[[], object] | None = None  # tells the server that this run was cut off
 _is_command = False  # one line on stderr; elsewhere, as in a worker's run, the log goes to the server
 
 
@@ -83,10 +86,17 @@ def interruptible(first: Callable[[int], None] = lambda number: None, grace: flo
             signal.signal(number, handler)
 
 
-def ask_stages_to_stop(number: int) -> None:
-    """Asks the stages of this process to stop, after a signal of that number. When the time is over, it ends."""
+def ask_stages_to_stop(number: int, last_words: Callable[[], object]) -> None:
+    """Asks the stages of this process to stop, after a signal of that number. When the time is over, it ends.
+
+    Args:
+        number: of the signal.
+        last_words: called in that case, in another thread, for a moment: Prefect then cannot say how the run ended.
+    """
+    global _last_words
     from echoingecg.common import running  # NumPy: not for --help
 
+    _last_words = last_words
     running.ask_to_stop()
     _end_after(GRACE_SECONDS, number)
 
@@ -94,9 +104,39 @@ def ask_stages_to_stop(number: int) -> None:
 def _end_after(seconds: float, number: int) -> None:
     if _is_command:
         logging.disable(logging.ERROR)
-    watch = threading.Timer(seconds, end_now, [number])
+    watch = threading.Timer(seconds, _cut_off, [number])
     watch.daemon = True
     watch.start()
+
+
+def _cut_off(number: int) -> None:
+    speaker = threading.Thread(target=_last_words, daemon=True)
+    speaker.start()
+    speaker.join(_LAST_WORDS_SECONDS)
+    end_now(number)
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Ignores further signals inside the block: for what a process that ends must still write."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS} if is_main else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end_at_once_from_now_on() -> None:
+    """Lets a signal end this process at once, in a line: for the seconds in which it still ends its own server."""
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        end_now(number)
+
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, answer)
 
 
 def end_now(number: int) -> NoReturn:
@@ -108,12 +148,12 @@ def end_now(number: int) -> NoReturn:
 
 
 def end_runs_first(number: int) -> None:
-    """Sends SIGTERM to the runs that this process has started, and waits until they have ended. For `serve`."""
+    """Sends SIGTERM to the runs that this process has started; waits until they end. For `serve` and `worker`."""
     runs = psutil.Process().children()
     for run in runs:
         with suppress(psutil.NoSuchProcess):
             run.send_signal(signal.SIGTERM)
-    end = time.monotonic() + GRACE_SECONDS
+    end = time.monotonic() + GRACE_SECONDS + _LAST_WORDS_SECONDS
     while time.monotonic() < end and any(map(_is_alive, runs)):
         time.sleep(_POLL_SECONDS)
 

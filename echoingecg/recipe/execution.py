@@ -11,7 +11,7 @@ class ExecutionSettings(Section):
     """Section `execution`: how to run. No version depends on it."""
 
     workers: Count = Field(1, description="processes for decoding; above 1 a local Dask cluster is started")
-    dask: str = Field("", description="address of an existing Dask scheduler, for example tcp://host:8786")
+    dask: str = Field("", description="address of an existing Dask scheduler, for example tls://host:8786")
     pools: str = Field(
         "",
         pattern=r"^(s3://[^/\s]+(/\S*)?)?$",

@@ -7,6 +7,8 @@ import contextvars
 import multiprocessing.connection
 import os
 import signal
+import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +28,7 @@ from echoingecg.student.model.gaussian_heads import GaussianTensor
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric  # for training alone: a quarter of what a prediction would import
+    from lightning_fabric.strategies import DDPStrategy
 
 PRECISION = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 
@@ -184,8 +187,11 @@ def run_processes(fabric: "Fabric", work: Work, arguments: tuple[Any, ...], prog
         # The context holds the caller's Prefect run, which shows the progress.
         listener = thread.submit(contextvars.copy_context().run, listen)
         try:
-            # A partial: Fabric searches plain arguments for modules and fails on frozen dataclasses.
-            fabric.launch(partial(_run, work=work, arguments=arguments, reports=reports, stop=stop))
+            with tempfile.TemporaryDirectory() as folder:
+                meet = partial(_meet, fabric.strategy, f"{folder}/meeting")
+                fabric.strategy._setup_distributed = meet
+                # A partial: Fabric searches plain arguments for modules and fails on frozen dataclasses.
+                fabric.launch(partial(_run, work=work, arguments=arguments, reports=reports, stop=stop))
         except (ProcessRaisedException, ProcessExitedException) as fault:
             ended = fault
         finally:
@@ -200,6 +206,19 @@ def run_processes(fabric: "Fabric", work: Work, arguments: tuple[Any, ...], prog
         ) from ended
     if ended is not None:
         raise ended
+
+
+def _meet(strategy: "DDPStrategy", file: str) -> None:
+    """Has the processes of this machine find each other by a file and talk on loopback.
+
+    By torch's own way the first one listens on every interface of the machine, and trusts whoever comes.
+    """
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        os.environ.setdefault(name, "lo" if sys.platform == "linux" else "lo0")
+    strategy._set_world_ranks()
+    backend = strategy._get_process_group_backend()
+    dist.init_process_group(backend, f"file://{file}", rank=strategy.global_rank, world_size=strategy.world_size)
+    type(strategy)._setup_distributed(strategy)
 
 
 def _run(fabric: "Fabric", work: Work, arguments: tuple[Any, ...], reports: Any, stop: Any) -> None:

@@ -13,6 +13,8 @@ from typing import Literal
 from packaging.requirements import Requirement
 from rich import console, table, text
 
+from data_contracts.conventions import UserError
+
 _EXTRAS = ("", "pipeline", "teacher")  # what commands need
 _MIN_FREE_GB = 5.0
 _SERVER_SECONDS = 30.0  # a server's first answer on a busy machine
@@ -138,6 +140,19 @@ def check_server() -> Finding:
     except (httpx.HTTPError, httpx.InvalidURL) as fault:
         return Finding("prefect", "fail", f"{url} ({type(fault).__name__}): start it or unset PREFECT_API_URL")
     return Finding("prefect", "ok", f"{url} answers")
+
+
+def need_answer() -> None:
+    """Raises UserError if PREFECT_API_URL names a server that does not answer, or not to this user."""
+    if (server := check_server()).state == "fail":
+        raise UserError(f"PREFECT_API_URL: {server.message}")
+
+
+def need_server() -> None:
+    """Raises UserError unless PREFECT_API_URL names a Prefect server that answers to this user."""
+    if not os.environ.get("PREFECT_API_URL"):
+        raise UserError("PREFECT_API_URL names no server: start one with `prefect server start`")
+    need_answer()
 
 
 def _crashed() -> Finding:

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -72,11 +73,11 @@ def run(
     prefect_settings.set_defaults()
     from flows.request import find_recipe, make_job, recipe_field, typed_overrides
 
-    first, more = _split(export)
+    first, more = options.split(export)
     full_recipe = find_recipe(recipe, overrides)
     make_job(full_recipe, first, workspace, start_from, only, force, more, public_data)  # before a server starts
     state = _ended(
-        _distil,
+        lambda: import_module("flows.distil").distil,  # seconds, in which the server starts
         **recipe_field(recipe),
         export=first,
         workspace=workspace,
@@ -106,7 +107,7 @@ def train(
     from tasks.student import train_student
 
     options.open_store(workspace)  # an absent one is not made
-    first, more = _split(export)
+    first, more = options.split(export)
     # Nothing is published, so nobody is named anew.
     job = make_job(find_recipe(recipe, overrides), first, workspace, more_exports=more, public_data=True)
     with leases.held(job.workspace):
@@ -133,7 +134,7 @@ def status(
     from flows.request import find_recipe, make_job
 
     options.open_store(workspace)  # an absent one is not made
-    first, more = _split(export)
+    first, more = options.split(export)
     print_status(make_job(find_recipe(recipe, overrides), first, workspace, more_exports=more, public_data=True))
 
 
@@ -237,10 +238,11 @@ def serve(
 ) -> None:
     """Offer the pipeline in the UI of the Prefect server at PREFECT_API_URL, and run what is started there."""
     prefect_settings.set_defaults()
+    from flows.cli.doctor import need_server
     from flows.request import find_recipe, folder_of, recipe_field, shipped_recipes
 
     find_recipe(recipe, [])
-    _need_server()
+    need_server()
     from flows.deployments import serve_all
     from flows.faults import watch_for_crashes
 
@@ -251,10 +253,29 @@ def serve(
 
 
 @app.command()
+def worker(
+    pool: Annotated[str, typer.Argument(help="Work pool, such as cpu.")],
+    limit: Annotated[int, typer.Option("--limit", help="Runs at once; 0 for any number.")] = 0,
+    with_healthcheck: Annotated[bool, typer.Option("--with-healthcheck", help="Offer the page /health.")] = False,
+) -> None:
+    """Run what is started in a work pool of the Prefect server at PREFECT_API_URL; stopped, it ends its runs first."""
+    prefect_settings.set_defaults()
+    from flows.cli.doctor import need_server
+
+    need_server()
+    from flows.deployments import run_worker
+
+    with stopping.interruptible(stopping.end_runs_first, stopping.SERVE_GRACE_SECONDS):
+        run_worker(pool, limit, with_healthcheck)
+
+
+@app.command()
 def crashed() -> None:
     """Make the Prefect server mark killed runs as crashed; `serve` does this, too. Needed once for a server."""
     prefect_settings.set_defaults()
-    _need_server()
+    from flows.cli.doctor import need_server
+
+    need_server()
     from flows.faults import watch_for_crashes
 
     watch_for_crashes()
@@ -271,7 +292,9 @@ def notify(
     prefect_settings.set_defaults()
     if bool(block) == none:
         raise UserError("give a block or --none")
-    _need_server()
+    from flows.cli.doctor import need_server
+
+    need_server()
     from flows.faults import notify_by
 
     for name in notify_by(block):
@@ -309,35 +332,11 @@ def recipe(
     typer.echo(write_recipe(find_recipe(name, overrides)), nl=False)
 
 
-def _split(exports: list[str]) -> tuple[str, list[str]]:
-    """The first export, empty without any, and the others."""
-    return (exports[0], exports[1:]) if exports else ("", [])
-
-
-def _need_server() -> None:
-    """Raises UserError unless PREFECT_API_URL names a Prefect server that answers to this user."""
-    if not os.environ.get("PREFECT_API_URL"):
-        raise UserError("PREFECT_API_URL names no server: start one with `prefect server start`")
-    _check_server()
-
-
-def _check_server() -> None:
-    """Raises UserError if PREFECT_API_URL names a server that does not answer, or not to this user."""
-    from flows.cli.doctor import check_server
-
-    if (server := check_server()).state == "fail":
-        raise UserError(f"PREFECT_API_URL: {server.message}")
-
-
-def _distil() -> Callable[..., Any]:
-    from flows.distil import distil  # seconds, in which the server starts
-
-    return distil
-
-
 def _ended(load: Callable[[], Callable[..., Any]], *values: Any, **parameters: Any) -> "State":
     """The final state of the flow that is loaded. Without a Prefect server it has one of its own for its duration."""
-    _check_server()
+    from flows.cli.doctor import need_answer
+
+    need_answer()
     wait_for_server = own_server.start()
     flow = load()
     from prefect.exceptions import TerminationSignal
@@ -361,7 +360,7 @@ def _outcome(state: "State") -> Any:
 
 
 def main() -> None:
-    """Entry point. A fault that the user can mend is one line on stderr and exit code 2; a signal's is 130 or 143.
+    """Runs the command. A fault that the user can mend is one line on stderr and exit code 2; a signal's is 130 or 143.
 
     What it writes, its owner alone can read: exports, workspaces, Prefect's database.
     """
@@ -386,5 +385,13 @@ def main() -> None:
         stopping.end_now(end.number)
 
 
+def program() -> None:
+    """Entry point of the installed program: `main`, and a signal's line until the last moment."""
+    try:
+        main()
+    finally:
+        stopping.end_at_once_from_now_on()
+
+
 if __name__ == "__main__":
-    main()
+    program()

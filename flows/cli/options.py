@@ -136,3 +136,8 @@ def stated(unit: str, sampling_frequency: float, leads: str) -> "Stated":
     if names is not None and (not known or len(set(known)) != len(known)):
         raise UserError(f"--leads: names no lead, or one twice; write {','.join(LEADS[:3])},...")
     return Stated(unit or None, sampling_frequency or None, names)
+
+
+def split(exports: list[str]) -> tuple[str, list[str]]:
+    """The first export, empty without any, and the others."""
+    return (exports[0], exports[1:]) if exports else ("", [])

@@ -1,15 +1,17 @@
 """Which processors do the work: threads, processes or Dask workers for blocks, CPU or GPUs for networks."""
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from echoingecg.common import StoreError, UserError, one_blas_thread
+from echoingecg.common import StoreError, UserError, one_blas_thread, write_atomically
 from echoingecg.common.running import check_stop, spared_from_ctrl_c
 from echoingecg.recipe import ExecutionSettings
 
@@ -24,6 +26,7 @@ _BLOCKS_IN_FLIGHT = 2  # for each worker: bounds memory and still hides latency
 _THREADS = 2  # NumPy, hashing and reading let others run; a third thread would wait for the interpreter
 _MIN_BLOCKS_PER_WORKER = 4  # from here on a local cluster is quicker, with the seconds that it takes to start
 _STOP_SECONDS = 1.0  # until a wait for a worker notices that it is to stop
+_CERTIFICATE_SECONDS = 300 * 86400.0  # of the 365 days for which Dask makes them valid
 _RESULT_TIMEOUT_SECONDS = 60.0  # a multiple of that; without a result for so long, ask whether there are workers
 
 
@@ -73,6 +76,25 @@ def local_cluster(workers: int) -> Iterator["LocalCluster"]:
         LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, security=True) as cluster,
     ):
         yield cluster
+
+
+def write_certificate(folder: str) -> None:
+    """Makes certificate and key that the scheduler, workers and clients of a lasting cluster show each other.
+
+    They are valid for a year. Those that are there stay until two months before their end.
+
+    Args:
+        folder: receives `certificate.pem` and `key.pem`, which their owner alone can read.
+    """
+    from distributed.security import Security
+
+    place = Path(folder)
+    if (key := place / "key.pem").is_file() and time.time() - key.stat().st_mtime < _CERTIFICATE_SECONDS:
+        return
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = Security.temporary()
+    write_atomically(place / "certificate.pem", made.tls_ca_file, mode=0o600)
+    write_atomically(key, made.tls_scheduler_key, mode=0o600)
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """What becomes of a block of files: rows for a pool, and refusals. Workers import this file, and little with it."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from data_contracts import ecg, teacher
 from echoingecg.common import Refusal, StoreError, hash_array, key_rows, result_or_refusal
 from echoingecg.ecg.decode import content_hash
 from echoingecg.recipe import EcgSettings, TeacherSettings
-from tasks.ingest.supervised import Attempt, Block, SourceFile
 
 if TYPE_CHECKING:
     from echoingecg.ecg.process import Loaded, Processed
@@ -21,6 +21,51 @@ if TYPE_CHECKING:
     from tasks.base.workers import Map
 
 _ECGS_PER_BATCH = 32  # files whose signals are held unfiltered: 8 MB at 500 Hz
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of the export, and what it must hold. Its path is not shown: it may hold a name, and Dask logs arguments.
+
+    Attributes:
+        path: where it is.
+        content_hash: under which its results are kept: a keyed digest, which no decoder can make.
+        sha256: of its content when the catalog was made, from the private index.
+        stated_unit, stated_sampling_frequency, stated_leads: what the export states about it, if anything.
+    """
+
+    path: Path = field(repr=False)
+    content_hash: str
+    sha256: str
+    stated_unit: str | None = None
+    stated_sampling_frequency: float | None = None
+    stated_leads: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What became of one file, or of a part of it: a value, or a refusal (reason, detail).
+
+    Attributes:
+        content_hash: of the file.
+        value: what it became.
+        refusal: reason and detail, or None.
+        sector: of a clip, one of data_contracts.teacher.SECTORS.
+    """
+
+    content_hash: str
+    value: Any = None
+    refusal: tuple[str, str] | None = None
+    sector: str = "none"
+
+
+@dataclass(frozen=True)
+class Block:
+    """What became of some files: their number, rows for the pool's arrays, and refusals by content hash."""
+
+    files: int
+    rows: Mapping[str, np.ndarray]
+    refused: Mapping[str, tuple[str, str]]
 
 
 def ecg_block(

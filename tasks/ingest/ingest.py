@@ -15,7 +15,7 @@ from data_contracts.quarantine import STOPPED
 from data_contracts.tables import ArrayContract
 from echoingecg.common import Progress, StoreError, hexadecimal, prefetched
 from tasks.base.progress import logger
-from tasks.ingest.supervised import Block, SourceFile
+from tasks.ingest.blocks import Block, SourceFile
 from tasks.pools import Pool, rows_by_key, rows_of
 from tasks.store import Job
 

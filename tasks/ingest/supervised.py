@@ -7,19 +7,21 @@ has taken over must not reach the run.
 """
 
 import atexit
+import ctypes
 import fcntl
 import json
 import mmap
 import os
 import resource
+import select
 import signal
 import socket
 import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
@@ -30,10 +32,15 @@ import numpy as np
 
 from data_contracts.quarantine import STOPPED
 from echoingecg.common import RecipeError, StoreError, UserError, one_blas_thread
+from echoingecg.common.running import check_stop
 from echoingecg.recipe import EcgSettings, ExecutionSettings, TeacherSettings
+from tasks.ingest import blocks
+from tasks.ingest.blocks import Attempt, Block, SourceFile
 
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 _LENGTH_BYTES = 8  # of a message's head
 _MOST_HEAD_BYTES = 1 << 26
+_STOP_MILLISECONDS = 300  # until a wait for a decoder notices that the run is to stop
 _NUMERIC_KINDS = "fiub"
 _IMPORTED = {"ecg": "echoingecg.ecg.process", "clip": "echoingecg.teacher.frames"}  # by kind: what decoders import
 _PLACE = struct.Struct("qd")
@@ -43,51 +50,6 @@ _KEPT_PREFIXES = ("OPENBLAS_", "MKL_", "OMP_", "GOTO_", "NPY_", "BLIS_", "DNNL_"
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ", "LD_LIBRARY_PATH")
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _ROOT = Path(__file__).resolve().parents[2]
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """A file of the export, and what it must hold. Its path is not shown: it may hold a name, and Dask logs arguments.
-
-    Attributes:
-        path: where it is.
-        content_hash: under which its results are kept: a keyed digest, which no decoder can make.
-        sha256: of its content when the catalog was made, from the private index.
-        stated_unit, stated_sampling_frequency, stated_leads: what the export states about it, if anything.
-    """
-
-    path: Path = field(repr=False)
-    content_hash: str
-    sha256: str
-    stated_unit: str | None = None
-    stated_sampling_frequency: float | None = None
-    stated_leads: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What became of one file, or of a part of it: a value, or a refusal (reason, detail).
-
-    Attributes:
-        content_hash: of the file.
-        value: what it became.
-        refusal: reason and detail, or None.
-        sector: of a clip, one of data_contracts.teacher.SECTORS.
-    """
-
-    content_hash: str
-    value: Any = None
-    refusal: tuple[str, str] | None = None
-    sector: str = "none"
-
-
-@dataclass(frozen=True)
-class Block:
-    """What became of some files: their number, rows for the pool's arrays, and refusals by content hash."""
-
-    files: int
-    rows: Mapping[str, np.ndarray]
-    refused: Mapping[str, tuple[str, str]]
 
 
 class Limits(NamedTuple):
@@ -256,10 +218,11 @@ class _Origin:
         return self._process.poll() is not None
 
     def close(self) -> None:
-        """Ends the process and the decoders that wait."""
+        """Ends the process, even while it imports, and the decoders that wait."""
         self._control.close()
         for decoder in self._idle:
             decoder.close()
+        self._process.kill()
         self._process.wait()
 
 
@@ -321,9 +284,12 @@ def _receive(connection: socket.socket) -> _Message | None:
 
 
 def _fill(connection: socket.socket, place: memoryview) -> memoryview | None:
-    """Fills a place with what comes; None where it ends before."""
-    begun = 0
+    """Fills a place with what comes; None where it ends before. Raises Stopped once the run is asked to stop."""
+    begun, waiting = 0, select.poll()
+    waiting.register(connection, select.POLLIN)
     while begun < len(place):
+        while not waiting.poll(_STOP_MILLISECONDS):
+            check_stop()
         if not (count := connection.recv_into(place[begun:])):
             return None
         begun += count
@@ -337,17 +303,27 @@ def main(kind: str) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     import_module(_IMPORTED[kind])
 
-    control = socket.socket(fileno=0)
+    control, origin = socket.socket(fileno=0), os.getpid()
     while True:
         asked, descriptors, _, _ = socket.recv_fds(control, 1, 2)
         if not asked:
             return
         if os.fork() == 0:
             control.close()
-            _serve(socket.socket(fileno=descriptors[0]), mmap.mmap(descriptors[1], _PLACE.size))
+            _end_with(origin)
+            with suppress(OSError):  # a run that stops does not wait for its answer
+                _serve(socket.socket(fileno=descriptors[0]), mmap.mmap(descriptors[1], _PLACE.size))
             os._exit(0)
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _end_with(parent: int) -> None:
+    """Has the kernel kill this process when its parent ends, so that no file is decoded for a run that is gone."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
 
 
 @one_blas_thread()
@@ -383,8 +359,6 @@ def _limit_memory(megabytes: int) -> None:
 
 def _answer(request: dict[str, Any], begin: Callable[[int | None], None]) -> tuple[dict[str, Any], Mapping[str, Any]]:
     """Head and arrays of the answer. Raises MemoryError, and UserError for a fault of the run."""
-    from tasks.ingest import blocks
-
     files = [
         SourceFile(Path(path), key, sha256, unit, frequency, None if leads is None else tuple(leads))
         for path, key, sha256, unit, frequency, leads in request["files"]

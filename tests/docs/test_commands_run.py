@@ -19,6 +19,7 @@ from helpers.docs.shell_blocks import ROOT, Command, commands
 FAST = "test_commands.py proves that it names what exists"
 BY_COMMAND = {
     "serve": "test_services_run.py",
+    "worker": "test_services_run.py",
     "teach": "half an hour: tests/teacher",
     "evaluate": "needs another cohort: tests/tasks/operations/test_evaluate.py",
     "notify": "needs a block: tests/flows/test_notices.py",

@@ -30,6 +30,7 @@ WITHOUT_SUCCESS = {  # what a command needs to end with 0 that this test does no
     "compare": "tests/tasks/operations/test_promote.py",
     "import-released": "tests/student/released",
     "serve": "it ends when it is stopped",
+    "worker": "it ends when it is stopped",
     "crashed": "tests/flows/distil/test_server_faults.py",
     "notify": "tests/flows/test_notices.py",
 }

@@ -48,7 +48,7 @@ UMASK = 0o022  # of a terminal; a command of the same process may have made file
 STAYS = {  # by what they begin with: what a program that runs until it is stopped says once it is ready
     ("make", "stack"): "a client's shell",
     ("prefect", "server", "start"): "Check out the dashboard",
-    ("prefect", "worker", "start"): "started!",
+    ("echoingecg", "worker"): "started!",
     ("dask", "worker"): "Registered to",
     ("python", "-m", "http.server"): "Serving HTTP",
     SERVE: "Ctrl-C ends it",
@@ -59,7 +59,7 @@ ALONE = (  # want no server
 )  # fmt: skip
 STACK = (("make", "stack"), ("make", "stack-down"), (".",))
 SERVER = (
-    ("prefect",), ("dask",), ("export",), ("echoingecg", "serve"), ("echoingecg", "crashed"),
+    ("prefect",), ("dask",), ("export",), ("echoingecg", "serve"), ("echoingecg", "worker"), ("echoingecg", "crashed"),
     ("python", "-m", "http.server"),
 )  # fmt: skip
 ORDER = {
@@ -82,7 +82,7 @@ def place(one: Command) -> str:
     return next((name for name, beginnings in places.items() if begins(one.words, *beginnings)), "")
 
 
-LINES = [one for one in commands() if one.words[0] != "echoingecg" or one.words[1:2] == ("serve",)]
+LINES = [one for one in commands() if one.words[0] != "echoingecg" or one.words[1:2] in (("serve",), ("worker",))]
 
 
 def lines(where: str) -> list[Line]:
@@ -264,7 +264,7 @@ def test_it_runs_with_the_stack(words: Line, by_stack: Shell) -> None:
     by_stack.type(words)
     if words[0] == ".":
         known = {"http://SERVER:4200/api": "PREFECT_API_URL", "user:password": "PREFECT_API_AUTH_STRING"}
-        known |= {"tcp://SCHEDULER:8786": "ECHOINGECG_DASK"}
+        known |= {"tls://SCHEDULER:8786": "ECHOINGECG_DASK"}
         by_stack.names |= {docs: by_stack.variables[here] for docs, here in known.items()} | {"ADDRESS": "127.0.0.1"}
     if words == ("make", "stack-down"):
         keeper, log = by_stack.running[0]

@@ -22,7 +22,7 @@ from echoingecg.simulator.export import simulate
 from flows.request import find_recipe
 from helpers.servers.prefect_server import Server, served, wait_for
 from tasks.base.workspace import Workspace
-from tasks.store import ArtefactStore
+from tasks.store import ArtefactStore, read_moves
 
 Row = dict[str, str]
 MOST_PATIENTS = 30
@@ -39,8 +39,12 @@ SETTINGS = [
     "student.batch_size=4",
     "evaluation.bootstrap_draws=10",
     "evaluation.tuning.methods=[]",
-    "promotion={least_gain: -0.3, most_loss: 1.0, draws: 50}",
+    "promotion={least_gain: 0.3, most_loss: 1.0, draws: 50}",  # of so few patients, the champion stays
 ]
+
+
+REPLACE = {"promotion.least_gain": "-1.01"}  # whatever the new student is like
+LET_GO = {"execution.max_gone_share": "0.9"}  # who has lost so many patients says so
 
 
 def with_one_question(recipe: Recipe) -> Recipe:
@@ -127,17 +131,20 @@ def turn_label(hospital: Hospital, patient: str) -> None:
     hospital.change(MEASURED, edit)
 
 
-def ended(server: Server, export: str) -> dict[str, Any]:
-    """The state of the retrain on an export, once it has ended."""
+def ended(server: Server, export: str, **how: Any) -> dict[str, Any]:
+    """The state of the retrain on an export, once it has ended: started by the hospital's event, or by a call."""
     endings: list[dict[str, Any]] = []
 
     def is_there() -> bool:
         runs = server.post("flow_runs/filter", {"flows": {"name": {"any_": ["retrain"]}}})
-        states = [run["state"] for run in runs if run["state"]["type"] in ("COMPLETED", "FAILED")]
+        states = [run["state"] for run in runs if run["state"]["type"] in ("COMPLETED", "FAILED", "CRASHED")]
         endings.extend(state for state in states if str(state["message"]).startswith(f"{export}"))
         return bool(endings)
 
-    server.prefect("event", "emit", "echoingecg.export.landed", "--resource-id", "echoingecg.export.hospital")
+    if how:
+        server.start_run("retrain/retrain", **how)
+    else:
+        server.prefect("event", "emit", "echoingecg.export.landed", "--resource-id", "echoingecg.export.hospital")
     wait_for(is_there, f"the retrain on {export}", 400)
     return endings[0]
 
@@ -197,78 +204,100 @@ def test_a_changing_hospital_needs_no_hand(tmp_path: Path) -> None:
     arguments = (str(file), "--workspace", str(place.root), "--inbox", str(inbox), "--cron", "0 3 1 1 *")
     states: dict[str, dict[str, Any]] = {}
     decisions: dict[str, Decision] = {}
-    champions: list[str] = []
+    champions: dict[str, str] = {}
 
-    def run(server: Server, name: str) -> str:
+    def run(server: Server, name: str, **overrides: str) -> str:
         known = set(place.decisions.glob("*.json"))
-        states[name] = ended(server, name)
+        asked = {"overrides": [{"field": field, "value": value} for field, value in overrides.items()]}
+        states[name] = ended(server, name, **(asked if overrides else {}))
         new = set(place.decisions.glob("*.json")) - known
         print(name, states[name]["name"], states[name]["message"], sep="\n  ")  # noqa: T201 - seen with pytest -s
         if new:
             (path,) = new
             decisions[name] = Decision.model_validate_json(path.read_bytes())
-        champions.append(store.aliases()["production"])
+        champions[name] = store.aliases()["production"]
         return str(states[name]["message"])
 
     with served(tmp_path, *arguments) as server:
-        hospital.finish(hospital.deliver("1-first", 24))
-        run(server, "1-first")
+        hospital.finish(hospital.deliver("01-first", 24))
+        run(server, "01-first")
         sides = sides_of(store.published("pairs")[0].folder)
         by_side = {raw: sides.get(Pseudonyms(KEY).patient(raw)) for raw in hospital.patients[:24]}
-        nearer, gone, corrected = [raw for raw, side in by_side.items() if side == "test"][:3]
+        nearer, gone, corrected, *others = [raw for raw, side in by_side.items() if side == "test"]
 
         add_ecg_near_the_echo(hospital, nearer)
-        hospital.finish(hospital.deliver("2-nearer", 25))
-        assert " gone)" not in run(server, "2-nearer").partition("patients in pairs")[0]
+        hospital.finish(hospital.deliver("02-nearer", 25))
+        assert " gone)" not in run(server, "02-nearer").partition("patients in pairs")[0]
         withdraw(hospital, gone)
         hospital.patients.remove(gone)
-        hospital.finish(hospital.deliver("3-withdrawn", 25))
-        assert "1 gone" in run(server, "3-withdrawn")
+        hospital.finish(hospital.deliver("03-withdrawn", 25))
+        assert "1 gone" in run(server, "03-withdrawn", **REPLACE)
         turn_label(hospital, corrected)
-        hospital.finish(hospital.deliver("4-corrected", 26))
-        run(server, "4-corrected")
-        hospital.finish(hospital.deliver("5-renamed", 26))
-        assert "0 new and " in run(server, "5-renamed")
-        shrunk = hospital.deliver("6-shrunk", 27)
+        hospital.finish(hospital.deliver("04-corrected", 26))
+        run(server, "04-corrected")
+        hospital.finish(hospital.deliver("05-renamed", 26))
+        assert "0 new and " in run(server, "05-renamed")
+        shrunk = hospital.deliver("06-shrunk", 27)
         ecgs = hospital.rows(ECGS)
         write(shrunk / ECGS, [row for row in ecgs if row["subject_id"] in set(hospital.patients[:27])][:-15])
         hospital.finish(shrunk)
-        run(server, "6-shrunk")
-        half = hospital.deliver("7-half", 27)
+        run(server, "06-shrunk")
+        half = hospital.deliver("07-half", 27)
         for header in sorted((half / "mimic-iv-ecg").rglob("*.dat"))[::3]:
             header.unlink()
         hospital.finish(half)
-        run(server, "7-half")
-        (broken := inbox / "8-broken.partial").mkdir()
+        run(server, "07-half")
+        (broken := inbox / "08-broken.partial").mkdir()
         hospital.finish(broken)
-        run(server, "8-broken")
-        hospital.finish(hospital.deliver("9-whole", 28))
-        run(server, "9-whole")
+        run(server, "08-broken")
+        hospital.finish(hospital.deliver("09-whole", 28))
+        run(server, "09-whole", **REPLACE)
+        for patient in (leaving := [nearer, corrected, *others][: len(others)]):
+            withdraw(hospital, patient)
+            hospital.patients.remove(patient)
+        hospital.finish(hospital.deliver("10-exodus", 28))
+        run(server, "10-exodus", **LET_GO)
 
-    trained = ["1-first", "2-nearer", "3-withdrawn", "4-corrected", "9-whole"]
-    assert {name: state["name"] for name, state in states.items()} == {
-        **dict.fromkeys(states, "Completed"),
-        "5-renamed": "NothingNew",
-        **dict.fromkeys(["6-shrunk", "7-half", "8-broken"], "SetAside"),
-    }
-    assert "execution.max_gone_share=0.1" in states["6-shrunk"]["message"]
-    assert "ECGs refused, over the recipe's catalog.max_refused_share" in states["7-half"]["message"]
-    assert len(store.published("student")) == len(trained)
-    assert list(decisions) == trained
+    # The UI colours a state by its type: COMPLETED green, FAILED red.
+    completed, nothing, aside = ("Completed", "COMPLETED"), ("NothingNew", "COMPLETED"), ("SetAside", "FAILED")
+    assert {name: (state["name"], state["type"]) for name, state in states.items()} == {
+        "01-first": completed, "02-nearer": completed, "03-withdrawn": completed, "04-corrected": completed,
+        "05-renamed": nothing, "06-shrunk": aside, "07-half": aside, "08-broken": aside, "09-whole": completed,
+        "10-exodus": ("Frozen", "FAILED"),
+    }  # fmt: skip
+    assert "execution.max_gone_share=0.1" in states["06-shrunk"]["message"]
+    assert "ECGs refused, over the recipe's catalog.max_refused_share" in states["07-half"]["message"]
+    assert "puts the new student in its place" in states["10-exodus"]["message"], "the way out"
+    assert {name: decision.verdict for name, decision in decisions.items()} == {
+        "01-first": "promote", "02-nearer": "keep", "03-withdrawn": "promote", "04-corrected": "keep",
+        "09-whole": "promote", "10-exodus": "frozen",
+    }  # fmt: skip
+    for before, (name, after) in pairwise([("", ""), *champions.items()]):
+        decision = decisions.get(name)
+        assert after == (decision.challenger if decision and decision.verdict == "promote" else before[1]), name
+    assert len(set(champions.values())) == len(read_moves(place, "production")) == 3
+    check_starts(store, champions, decisions)
 
-    first = decisions.pop("1-first")
-    assert (first.verdict, first.champion) == ("promote", "")
+    assert decisions.pop("01-first").champion == ""
     for decision in decisions.values():
         check_decision(store, decision)
-    for before, after, name in zip(champions, champions[1:], list(states)[1:], strict=False):
-        decision = decisions.get(name)
-        assert after == (decision.challenger if decision and decision.verdict == "promote" else before)
     lvef = {name: decision.labels[0] for name, decision in decisions.items()}
-    assert (lvef["2-nearer"].vanished, lvef["2-nearer"].absent_patients) == (1, 0), "its label is another ECG's now"
-    assert lvef["3-withdrawn"].absent_patients >= 1
-    assert lvef["4-corrected"].changed >= 1
+    assert (lvef["02-nearer"].vanished, lvef["02-nearer"].absent_patients) == (1, 0), "its label is another ECG's now"
+    assert lvef["03-withdrawn"].absent_patients >= 1
+    assert lvef["04-corrected"].changed >= 1
+    assert lvef["10-exodus"].absent_patients == len(leaving)
 
-    placed = [sides_of(artefact.folder) for artefact in store.published("pairs")]
-    for before, after in pairwise(placed):
-        assert all(after[patient] == side for patient, side in before.items() if patient in after)
-        assert len(before.keys() - after.keys()) <= 1
+    placed: dict[str, str] = {}
+    for artefact in store.published("pairs"):
+        for patient, side in sides_of(artefact.folder).items():
+            assert placed.setdefault(patient, side) == side
+
+
+def check_starts(store: ArtefactStore, champions: dict[str, str], decisions: dict[str, Decision]) -> None:
+    """Each student but the first has started from the weights of the one that was champion when it was trained."""
+    assert len(store.published("student")) == len(decisions)
+    for before, (name, _) in pairwise(champions.items()):
+        if name in decisions:
+            student = store.get(f"student-{decisions[name].lineage[decisions[name].challenger]['student']}")
+            champion = store.get(f"student-{store.lineage(store.get(before[1]))['student']}")
+            assert student.manifest.source["warm_start"] == champion.manifest.content

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import httpx
+import boto3
 from filelock import FileLock, Timeout
 
 from echoingecg.common import UserError
@@ -49,7 +49,7 @@ def up(data: Path, any_ports: bool, say: Callable[[str], None]) -> None:
         variables = _variables(data, any_ports)
         everything = _start_all(data, variables, running, say)
         client = service("pipeline", variables).environment
-        _keep(data / CLIENT, {**client, "ECHOINGECG_DASK": f"tcp://127.0.0.1:{variables['SCHEDULER_PORT']}"})
+        _keep(data / CLIENT, {**client, "ECHOINGECG_DASK": f"tls://127.0.0.1:{variables['SCHEDULER_PORT']}"})
         say(f"ready: {client['PREFECT_API_URL'].removesuffix('/api')}, user and password in {data / '.env'}")
         say(f"a client's shell: . {data / CLIENT}; end with Ctrl-C or `make stack-down`")
         while True:
@@ -102,12 +102,18 @@ def _start_all(
     started(start_postgres(postgres, variables["POSTGRES_PORT"], data / "postgres", log, base))
     started(_start_storage(data, variables))
     say("postgres, storage: up")
+
+    def finish(name: str) -> None:
+        """Runs a service that ends."""
+        one = _start(service(name, variables), name, data)
+        running.callback(end, one)
+        if code := one.process.wait():
+            raise UserError(f"{name}: ended with {code}; see {one.log}")
+
+    finish("certificates")
     begin("server", "scheduler")
     begin("dask-worker")
-    deployments = _start(service("deployments", variables), "deployments", data)
-    running.callback(end, deployments)
-    if code := deployments.process.wait():
-        raise UserError(f"deployments could not be registered ({code}); see {deployments.log}")
+    finish("deployments")
     begin("worker-cpu", "worker-gpu")
     return found
 
@@ -118,14 +124,15 @@ def _start(described: Service, name: str, data: Path) -> Running:
 
 
 def _start_storage(data: Path, variables: Mapping[str, str]) -> Running:
-    """moto in place of SeaweedFS: an S3 server that keeps everything in memory and takes any password."""
+    """moto in place of SeaweedFS: an S3 server that keeps everything in memory."""
     port, url = variables["STORAGE_PORT"], variables["AWS_ENDPOINT_URL"]
-    command = ("moto_server", "--host", "127.0.0.1", "--port", port)
-    probe = (sys.executable, "-c", f"import urllib.request as r; r.urlopen({url!r}, timeout=5)")
-    running = start("storage", command, data / "logs" / "storage.log", _environment(data, {}), data / "scratch", probe)
+    told = service("storage", variables).environment
+    command = (sys.executable, "-m", "tests.stack.storage", port)
+    probe = (sys.executable, "-c", f"import socket; socket.create_connection(('127.0.0.1', {port}), 5)")
+    running = start("storage", command, data / "logs" / "storage.log", _environment(data, told), ROOT, probe)
     running.wait_until_ready()
-    bucket = service("storage", variables).environment["S3_BUCKET"]
-    httpx.put(f"{url}/{bucket}", timeout=30).raise_for_status()
+    keys = {"aws_access_key_id": told["AWS_ACCESS_KEY_ID"], "aws_secret_access_key": told["AWS_SECRET_ACCESS_KEY"]}
+    boto3.client("s3", endpoint_url=url, region_name="us-east-1", **keys).create_bucket(Bucket=told["S3_BUCKET"])
     return running
 
 
@@ -144,7 +151,8 @@ def _variables(data: Path, any_ports: bool) -> dict[str, str]:
     ports = _free_ports(any_ports)
     known = kept_passwords(data / ".env") | {name: str(port) for name, port in ports.items()}
     hosts = dict.fromkeys(("BIND", "SERVER_HOST", "POSTGRES_HOST", "SCHEDULER_HOST"), "127.0.0.1")
-    places = {"SCRATCH": data / "scratch", "WORKSPACE": data / "workspace", "INBOX": data / "inbox", "PROJECT": ROOT}
+    places = {"SCRATCH": data / "scratch", "TLS": data / "scratch" / "tls", "PROJECT": ROOT}
+    places |= {"WORKSPACE": data / "workspace", "INBOX": data / "inbox"}
     storage = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['STORAGE_PORT']}"}
     return known | hosts | {name: str(path) for name, path in places.items()} | storage
 

@@ -20,7 +20,7 @@ from tests.stack.passwords import EXAMPLE, kept_passwords, random_passwords
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text())["services"]
 SECRETS = ("POSTGRES_PASSWORD", "PREFECT_AUTH", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 GIVEN = dict.fromkeys(SECRETS, "given")
-ENDS = ("deployments", "pipeline")  # the others stay up
+ENDS = ("deployments", "certificates", "pipeline")  # the others stay up
 IS_PINNED = re.compile(r":[\w.-]+@sha256:[0-9a-f]{64}$")  # a tag, and what it was
 each = pytest.mark.parametrize("name", SERVICES)
 
@@ -105,7 +105,8 @@ def test_a_secret_that_is_not_set_stops_everything(secret: str) -> None:
 
 def test_variables_keep_the_containers_values_unless_set() -> None:
     assert service("scheduler", GIVEN).command == (
-        "dask", "scheduler", "--host=0.0.0.0", "--port=8786", "--dashboard-address=127.0.0.1:8787",
+        "dask", "scheduler", "--protocol=tls", "--host=0.0.0.0", "--port=8786", "--no-dashboard",
+        "--dashboard-address=127.0.0.1:8787",
     )  # fmt: skip
     worker = service("worker-cpu", GIVEN | {"SERVER_HOST": "127.0.0.1", "SERVER_PORT": "1"})
     assert worker.environment["PREFECT_API_URL"] == "http://127.0.0.1:1/api"

@@ -4,23 +4,37 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 import httpx
-import psutil
 import pytest
-from distributed import Client
+from botocore.exceptions import ClientError
+from distributed import Client, Security
 from dotenv import dotenv_values
 
 from data_contracts.manifest import Manifest
 from echoingecg.common import UserError
 from helpers.servers.prefect_server import ROOT, wait_for
+from helpers.servers.sockets import (
+    DASK_AS_NOBODY,
+    NO_CERTIFICATE,
+    PLAIN_CLIENT,
+    Listening,
+    listening,
+    outside_addresses,
+    strangers_answers,
+    told_to_strangers,
+    tree,
+)
 from tests.stack.postgres import programs
 from tests.stack.processes import marked
 from tests.stack.stack import CLIENT
@@ -84,6 +98,7 @@ def stack() -> Iterator[Stack]:
     up = bring_up(data)
     yield up
     subprocess.run([sys.executable, "-m", "tests.stack", "down", "--data", str(data)], cwd=ROOT, check=True)
+    up.keeper.wait(60)
     shutil.rmtree(data)
 
 
@@ -114,22 +129,76 @@ def test_the_smoke_recipe_runs_on_a_worker_decodes_on_dask_and_keeps_its_pools_o
         assert pool is None or pool.path.startswith("s3://echoingecg/pools/")
     kept = {one["key"] for one in stack.ask("POST", "artifacts/latest/filter", {}).json()}
     assert kept >= {"catalog-result", "ecg-result", "student-result", "evaluation-report", "evaluation-figures"}
-    with Client(stack.client["ECHOINGECG_DASK"]) as dask:
+    folder = stack.data / "scratch" / "tls"
+    ours = {name: str(folder / "certificate.pem") for name in ("tls_ca_file", "tls_client_cert")}
+    security = Security(require_encryption=True, tls_client_key=str(folder / "key.pem"), **ours)
+    with Client(stack.client["ECHOINGECG_DASK"], security=security) as dask:
         done = dask.run_on_scheduler(lambda dask_scheduler: [*dask_scheduler.task_prefixes])
         assert len(dask.scheduler_info()["workers"]) == 2
     assert {"ecg_block", "decode_clip"} <= {*done}
 
 
+def sockets_of(stack: Stack) -> set[Listening]:
+    """Where the stack listens. Postgres hides its environment, so the keeper's descendants count, too."""
+    return listening([*marked(stack.data), *tree(stack.keeper.pid)])
+
+
 def test_nothing_listens_beyond_loopback(stack: Stack) -> None:
     """Whoever reaches a Dask worker or scheduler runs code on it."""
-    listening = {
-        (" ".join(process.cmdline()[1:4]), connection.laddr.ip)
-        for process in marked(stack.data)
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
-    assert any("worker" in command for command, _ in listening)
-    assert {(command, host) for command, host in listening if host not in ("127.0.0.1", "::1")} == set()
+    sockets = sockets_of(stack)
+    for service in ("postgres", "prefect server", "dask scheduler", "dask worker", "tests.stack.storage", "worker cpu"):
+        assert any(service in each.command for each in sockets), service
+    assert [each for each in sockets if not each.is_on_loopback] == []
+    for host in outside_addresses():
+        for port in {each.port for each in sockets}:
+            with pytest.raises(OSError, match=r"refused|timed out"):
+                socket.create_connection((host, port), 2)
+
+
+def test_another_user_of_the_machine_gets_nothing(stack: Stack) -> None:
+    answers = strangers_answers(each.port for each in sockets_of(stack))
+    assert told_to_strangers(answers) == []
+    assert {re.findall(r"HTTP/1\.\d (\d+)", answer)[0] for _, _, answer in answers if answer.startswith("HTTP")} >= {
+        "200",
+        "401",
+        "403",
+        "404",
+    }  # fmt: skip - UI and health, API, S3, Dask's web servers
+    bucket = f"{stack.client['AWS_ENDPOINT_URL']}/echoingecg"
+    assert httpx.get(bucket).status_code == 403
+    own = {name: stack.client[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    key, password = own.values()
+    for secret, is_let_in in ((password, True), (password[:-1], False)):
+        s3 = boto3.client("s3", endpoint_url=stack.client["AWS_ENDPOINT_URL"], region_name="us-east-1",
+                          aws_access_key_id=key, aws_secret_access_key=secret)  # fmt: skip
+        with nullcontext() if is_let_in else pytest.raises(ClientError, match="AccessDenied"):
+            s3.list_objects_v2(Bucket="echoingecg")
+    database = next(each.port for each in sockets_of(stack) if "postgres" in each.command)
+    typed = [
+        str(programs() / "psql"),
+        "-w",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(database),
+        "-U",
+        "prefect",
+        "-c",
+        "select 1",
+        "prefect",
+    ]
+    asked = subprocess.run(typed, capture_output=True, text=True, check=False)
+    assert (asked.returncode, "no password supplied" in asked.stderr) == (2, True), asked.stderr
+    assert (stack.data / "scratch" / "tls" / "key.pem").stat().st_mode & 0o077 == 0
+    web = {port for port, _, answer in answers if answer.startswith("HTTP")}
+    dask = {each.port for each in sockets_of(stack) if "dask" in each.command} - web
+    assert dask
+    for attack, refusal in ((PLAIN_CLIENT, "Timed out|reset by peer|Closed|TLS"), (NO_CERTIFICATE, "ALERT|EOF|reset")):
+        for port in dask:
+            typed = [sys.executable, "-c", DASK_AS_NOBODY + attack, f"tls://127.0.0.1:{port}"]
+            done = subprocess.run(typed, capture_output=True, text=True, check=False, timeout=120)
+            assert "reached" not in done.stdout, attack
+            assert re.search(refusal, done.stderr), done.stderr
 
 
 def test_spread_gives_each_stage_to_the_pool_that_is_made_for_it(stack: Stack) -> None:

@@ -27,7 +27,8 @@ from helpers.echo.echo_encoders import jpeg_2000
 from helpers.echo.ultrasound_files import PACKAGED
 from helpers.paths import ROOT, Recording
 from tasks.ingest import blocks
-from tasks.ingest.supervised import Limits, SourceFile, decode_clip, ecg_block
+from tasks.ingest.blocks import SourceFile
+from tasks.ingest.supervised import Limits, decode_clip, ecg_block
 
 USUAL = Limits(120.0, 2048)
 NOISY = TeacherSettings(mask=False)
@@ -65,7 +66,8 @@ def test_settings_of_arithmetic_reach_the_decoders(tmp_path: Path) -> None:
 from pathlib import Path
 from echoingecg.recipe import EcgSettings
 from tasks.ingest import blocks
-from tasks.ingest.supervised import Limits, SourceFile, ecg_block
+from tasks.ingest.blocks import SourceFile
+from tasks.ingest.supervised import Limits, ecg_block
 files = [SourceFile(Path({str(file.path)!r}), {file.content_hash!r}, {file.sha256!r})]
 ours, alone = ecg_block(EcgSettings(), Limits(120.0, 2048), files), blocks.ecg_block(EcgSettings(), files)
 assert ours.rows["signal"].tobytes() == alone.rows["signal"].tobytes()
@@ -154,7 +156,8 @@ def test_decoders_hold_no_keys(tmp_path: Path) -> None:
 import os
 from pathlib import Path
 from echoingecg.recipe import EcgSettings
-from tasks.ingest.supervised import Limits, SourceFile, ecg_block
+from tasks.ingest.blocks import SourceFile
+from tasks.ingest.supervised import Limits, ecg_block
 file = SourceFile(Path({str(file.path)!r}), {file.content_hash!r}, {file.sha256!r})
 assert not ecg_block(EcgSettings(), Limits(60.0, 1024), [file]).refused
 import psutil
