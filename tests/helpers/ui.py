@@ -17,7 +17,7 @@ def shoot(page: Any, name: str) -> None:
 
 def field(page: Any, name: str) -> Any:
     """A field of a deployment's form."""
-    label = page.locator(".schema-form-property__label", has_text=re.compile(rf"^{name} "))
+    label = page.locator(".schema-form-property__label", has_text=re.compile(rf"^{name}( |$)"))
     return page.locator(".schema-form-property").filter(has=label)
 
 
