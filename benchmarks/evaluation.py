@@ -14,7 +14,7 @@ from sklearn.metrics import (
 )
 
 from benchmarks.measure import Row, below, in_fresh_process, once, peak_mb
-from echoingecg.evaluation.data.embed import GaussianTable
+from echoingecg.evaluation.data.embed import GaussianTable, find_nearest, split_into_chunks
 from echoingecg.evaluation.decision.calibration import CalibrationEcgs
 from echoingecg.evaluation.decision.predictive import ExpectedEcho
 from echoingecg.evaluation.decision.reading_card import choose_on_validation
@@ -22,7 +22,6 @@ from echoingecg.evaluation.metrics.bootstrap import Patients, resample_metrics
 from echoingecg.evaluation.metrics.classification import binary_metrics, log_odds
 from echoingecg.evaluation.protocols.retrieval import retrieve
 from echoingecg.evaluation.tables.rows import ProtocolScores, metric_rows, strata_rows
-from echoingecg.prediction.search import find_nearest, split_into_chunks
 from echoingecg.recipe import EvaluationSettings
 
 PREDICTIONS, PATIENTS, DRAWS = 50_000, 30_000, 1000

@@ -177,3 +177,16 @@ def restore(
     with progress_line("files") as progress:
         made = make(folder_of(folder), Workspace(folder_of(workspace)), progress)
     typer.echo(f"{len(made.files):,} files as of {made.made}, by version {made.software}")
+
+
+def reports(
+    workspace: options.Workspace = "workspace",
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on.")] = 4201,
+) -> None:
+    """Offer reports, and nothing else, to browsers, behind the password in ECHOINGECG_REPORTS_AUTH (user:password)."""
+    from flows.report_server import report_server
+
+    server = report_server(open_store(workspace, "artefacts").workspace.artefacts, host, port)
+    options.say(f"reports on http://{host}:{server.server_port}; Ctrl-C ends it", err=True)
+    server.serve_forever()

@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 
 from data_contracts import catalog, conventions, pairs, teacher
 from echoingecg.common import Progress, Refusal, StoreError, UserError, no_progress, replace_atomically
-from echoingecg.evaluation.data.embed import GaussianTable, embed_ecgs
-from echoingecg.prediction.search import ROWS_PER_CHUNK, find_nearest, split_into_chunks
+from echoingecg.evaluation.data.embed import ROWS_PER_CHUNK, GaussianTable, embed_ecgs, find_nearest, split_into_chunks
 from echoingecg.recipe import EcgSettings
 from tasks.base.workspace import writing_to
 from tasks.operations.students import Student

@@ -29,6 +29,7 @@ WITHOUT_SUCCESS = {  # what a command needs to end with 0 that this test does no
     "list-ecgs": "tests/ecg/test_file_header.py",
     "compare": "tests/tasks/operations/test_promote.py",
     "import-released": "tests/student/released",
+    "reports": "it ends when it is stopped",
     "serve": "it ends when it is stopped",
     "worker": "it ends when it is stopped",
     "crashed": "tests/flows/distil/test_server_faults.py",

@@ -7,8 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoingecg.evaluation.data.embed import GaussianTable
-from echoingecg.prediction.search import find_nearest, split_into_chunks
+from echoingecg.evaluation.data.embed import GaussianTable, find_nearest, split_into_chunks
 
 
 def gaussians(count: int, dim: int, seed: int) -> tuple[GaussianTable, np.ndarray, np.ndarray]:

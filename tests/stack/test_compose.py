@@ -90,7 +90,10 @@ def test_prefect_asks_for_a_password_and_tells_nobody() -> None:
     for name in ("server", "worker-cpu", "worker-gpu", "deployments", "pipeline"):
         told = service(name, GIVEN).environment
         assert (told["PREFECT_SERVER_ANALYTICS_ENABLED"], told["DO_NOT_TRACK"]) == ("false", "1")
-    assert [name for name, told in SERVICES.items() if "ports" in told] == ["server"]
+    assert [name for name, told in SERVICES.items() if "ports" in told] == ["server", "reports"]
+    reports = SERVICES["reports"]
+    assert service("reports", GIVEN).environment["ECHOINGECG_REPORTS_AUTH"] == "given"
+    assert (reports["profiles"], reports["volumes"]) == (["reports"], ["workspace:/workspace:ro"])
 
 
 @pytest.mark.parametrize("secret", SECRETS)
