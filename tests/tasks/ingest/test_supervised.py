@@ -26,6 +26,7 @@ from helpers.ecg.ecg_files import ecg_steps, write_wfdb
 from helpers.echo.echo_encoders import jpeg_2000
 from helpers.echo.ultrasound_files import PACKAGED
 from helpers.paths import ROOT, Recording
+from helpers.servers.prefect_server import wait_for
 from tasks.ingest import blocks
 from tasks.ingest.blocks import SourceFile
 from tasks.ingest.supervised import Limits, decode_clip, ecg_block
@@ -170,8 +171,8 @@ for process in below:
 """
     environment = os.environ | {"AWS_SECRET_ACCESS_KEY": secret, "PREFECT_API_KEY": secret, "PYTHONPATH": str(ROOT)}
     run = subprocess.run([sys.executable, "-c", code], env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    for pid in run.stdout.split():
-        assert not Path(f"/proc/{pid}").exists(), "it ends with the run"
+    decoders = [Path("/proc") / pid for pid in run.stdout.split()]
+    wait_for(lambda: not any(decoder.exists() for decoder in decoders), "they end with the run", 10)
 
 
 def test_threads_share_no_decoder(tmp_path: Path) -> None:
