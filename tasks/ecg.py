@@ -45,10 +45,13 @@ LAYOUT = (
 
 
 def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
+    execution = job.recipe.execution
+    if execution.workers == 1 and not execution.dask:
+        supervised.prepare("ecg")  # while the pool is opened and the list is read
     listed = catalog.ECGS.read(inputs["catalog"].folder)
     settings = job.recipe.ecg
     key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, settings.model_dump(exclude={"max_refused_share"})])
-    pool = pools.Pool(job.workspace, f"ecg/{key}", LAYOUT, job.recipe.execution.pools)
+    pool = pools.Pool(job.workspace, f"ecg/{key}", LAYOUT, execution.pools)
     with pool.writing(thorough="ecg" in job.redo):
         new = _ingest(pool, ingest.missing_files(pool, job, listed), job, progress)
         snapshot, refused = pool.snapshot(), ingest.refused_files(pool)

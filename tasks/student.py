@@ -89,14 +89,14 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     return Built({"epochs": history[-1]["epoch"], "steps": history[-1]["steps"]})
 
 
-_SHOWN_SHARE = 0.05  # of the time of training that drawing its curves may take
-_MOST_SECONDS = 10.0  # between two drawings, where epochs are shorter: the first one loads matplotlib
+_SHOWN_SHARE = 0.02  # of the time of training that drawing its curves may take
+_MOST_SECONDS = 30.0  # between two drawings, where epochs are shorter: the first one loads matplotlib
 _PAGE_DPI = 110  # the page lies in Prefect's database
 _LAST_EPOCHS = 8  # rows of the table below the curves
 
 
 class _Curves:
-    """Shows losses and recall in the UI while the student trains: one page of a run, renewed after each epoch.
+    """Shows losses and recall in the UI while the student trains: one page of a run, renewed as epochs end.
 
     The numbers are those of the checkpoint, which every epoch leaves: so it is the same with several processes, and a
     run that goes on from a checkpoint shows the epochs before it.

@@ -231,15 +231,25 @@ _origins: dict[tuple[int, str], _Origin] = {}
 _origins_lock = Lock()
 
 
-@contextmanager
-def _decoder(kind: str) -> Iterator[_Decoder]:
-    """A decoder; one that is closed, or in use when a fault is raised, is not used again."""
+def prepare(kind: str) -> None:
+    """Starts the process that forks decoders of this kind: it imports them while the caller does something else."""
+    _origin(kind)
+
+
+def _origin(kind: str) -> _Origin:
     with _origins_lock:
         origin = _origins.get(key := (os.getpid(), kind))
         if origin is None or origin.has_ended():
             if origin is None:
                 atexit.register(_end, key)
             _origins[key] = origin = _Origin(kind)
+        return origin
+
+
+@contextmanager
+def _decoder(kind: str) -> Iterator[_Decoder]:
+    """A decoder; one that is closed, or in use when a fault is raised, is not used again."""
+    origin = _origin(kind)
     decoder = origin.decoder()
     try:
         yield decoder
