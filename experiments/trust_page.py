@@ -164,8 +164,8 @@ def _halves_by_deviation(over: Callable[[Callable[[dict[str, Any]], float | None
     """Errors of the half with the larger deviations above those of the other: 5 points, or what explains fewer.
 
     The explanation is measured: the predictive distribution states how often each answer is wrong, so it states this
-    difference as well. Where it states fewer than 5 points and the difference seen agrees, the deviation does its part,
-    and the distance to the threshold, which varies far more, decides most errors.
+    difference as well. Where it states fewer than 5 points, and no fewer are seen than it states, the deviation does
+    its part, and the distance to the threshold, which varies far more, decides most errors.
     """
     halves = over(lambda result: result["halves by deviation"])
     stated = over(lambda result: result["halves by deviation, expected"])
@@ -176,7 +176,7 @@ def _halves_by_deviation(over: Callable[[Callable[[dict[str, Any]], float | None
         f"{exp(spreads[0].mean or 0):.2f} (one standard deviation), the distance to the threshold by "
         f"{exp(spreads[1].mean or 0):.1f}"
     )
-    explained = gap.low is not None and gap.high is not None and gap.low <= 0 <= gap.high and (stated.mean or 0) < 5
+    explained = (stated.mean or 0) < 5 and gap.high is not None and gap.high >= 0
     claim = (
         "Surer half by deviation, within the predicted class: at least 5 points fewer errors, or the measured reason"
     )

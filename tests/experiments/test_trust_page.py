@@ -52,6 +52,7 @@ def test_a_share_that_falls_at_every_step_holds_and_one_that_rises_does_not() ->
 def test_few_points_by_deviation_need_a_reason_that_agrees() -> None:
     assert holds(hospitals(FALLING, deviation=6.0), "or the measured reason") == {True}
     assert holds(hospitals(FALLING, deviation=2.0, stated=2.02), "or the measured reason") == {True}
+    assert holds(hospitals(FALLING, deviation=3.0, stated=1.0), "or the measured reason") == {True}
     assert holds(hospitals(FALLING, deviation=2.0, stated=4.0), "or the measured reason") == {False}
     assert holds(hospitals(FALLING, deviation=3.0, stated=8.0), "or the measured reason") == {False}
 
