@@ -84,8 +84,8 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     curves = _Curves(job, inputs, progress)
     trained = train_student(job, inputs, curves)
     save(trained, folder)
-    curves.show(trained.history.to_pylist())
     history = contract.HISTORY.read(folder).to_pylist()
+    curves.show(history)
     return Built({"epochs": history[-1]["epoch"], "steps": history[-1]["steps"]})
 
 

@@ -210,9 +210,12 @@ def _compared_at(endpoint: str, frames: Mapping[str, pd.DataFrame], rule: Promot
     reference, rows = next(iter(metrics)), []
     for name, of_student in metrics.items():
         estimates = bootstrap.estimate_metrics(of_student, patients, rule.draws, rule.seed)
-        pairs = bootstrap.paired_differences(of_student, metrics[reference], patients, rule.draws, rule.seed)
+        if name == reference:
+            pairs = dict.fromkeys(of_student, _NO_DIFFERENCE)
+        else:
+            pairs = bootstrap.paired_differences(of_student, metrics[reference], patients, rule.draws, rule.seed)
         for metric, estimate in estimates.items():
-            pair = pairs[metric] if name != reference else _NO_DIFFERENCE
+            pair = pairs[metric]
             row: dict[str, Any] = {"endpoint": endpoint, "student": name, "metric": metric, "value": estimate.value}
             row |= {"low": estimate.low, "high": estimate.high, "difference": pair.difference}
             row |= {"difference_low": pair.low, "difference_high": pair.high, "p": pair.p}

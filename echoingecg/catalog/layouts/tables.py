@@ -327,10 +327,8 @@ def _header(path: Path, name: str, separator: str) -> list[str]:
     return header
 
 
-_YEARS = (
-    1800,
-    2499,
-)  # de-identified dates lie in the future; 0001, 1753 and 9999 are markers of software for "unknown"
+# De-identified dates lie in the future; 0001, 1753 and 9999 are markers of software for "unknown".
+_YEARS = (1800, 2499)
 TIME_RULE = (
     f"no date and time of the form 2180-07-23 08:44:00, year {_YEARS[0]} to {_YEARS[1]}; "
     "an offset from UTC, a bare date and another order of day and month are refused, since reading them needs a guess"
