@@ -51,8 +51,6 @@ ARMS = (
     _arm("both", "ECG-echo and ECG-text"),
     _arm("text", "ECG-text alone", "student.echo_weight=0", towers=("student",)),
     _arm("echo", "ECG-echo alone", *_NO_TEXT, towers=("teacher",)),
-    # The weight was chosen on a hospital of another seed.
-    Arm("light_text", "light_text", "both, text weight 0.1 for 1", ("student.text_weight=0.1",)),
     *(
         Arm(f"both_shuffled_{number}", "both_shuffled", "both, shuffled", (), number)
         for number in range(1, SHUFFLES + 1)
@@ -67,12 +65,18 @@ ARMS = (
         "student.augment.noise_mv=0.2",
         "student.augment.wander_mv=0.6",
     ),
-    _arm("regularised", "both, KL weight 0.01 for 0.0001", "student.kl_weight=0.01"),
+    _arm("likelihood", "both, likelihood of the study's mean", "student.variance=likelihood"),
+    _arm(
+        "likelihood_augmented",
+        "both, likelihood, noise in training (white 0.4 mV, wander to 0.6 mV)",
+        "student.variance=likelihood",
+        "student.augment.noise_mv=0.4",
+        "student.augment.wander_mv=0.6",
+    ),
     _arm("start_published", "both, log-variance starts near 0 (published)", "student.model.log_var_start=null"),
-    _arm("start_low", "both, log-variance starts at -7", "student.model.log_var_start=-7"),
 )
 SAYS = {arm.family: arm.says for arm in ARMS}
-REMEDIES = ("augmented", "regularised", "start_published", "start_low")
+REMEDIES = ("augmented", "likelihood", "likelihood_augmented", "start_published")
 STUDIED = ("both", *REMEDIES)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from echoingecg.common.figure_style import BLUE, GREEN, GREY, INK, MUTED, VERMILION, new_figure, set_title
+from echoingecg.evaluation.metrics.classification import log_odds
 from echoingecg.evaluation.metrics.selective import selective_risk, threshold_nearness
 from experiments.arms import SAYS, STUDIED
 from experiments.noise import KINDS, LEVELS
@@ -74,21 +75,27 @@ def risk(results: Results) -> Figure:
     """Error rate among the least doubtful cases, mean over seeds, for each way to rank them."""
     figure = new_figure(3.9)
     axes = figure.add_subplot()
-    curves: dict[str, list[np.ndarray]] = {"variance": [], "distance to the threshold": [], "random order": []}
+    curves: dict[str, list[np.ndarray]] = {}
+
+    def keep(name: str, error: np.ndarray, doubt: np.ndarray) -> None:
+        coverage = np.arange(1, len(error) + 1) / len(error)
+        curves.setdefault(name, []).append(np.interp(_COVERAGES, coverage, selective_risk(error, doubt)))
+
     for one in results.of("both"):
-        by_student = one["zero_shot"]["student"]
-        score, label = np.array(by_student["score"]), np.array(one["label"])
-        error = ((score >= by_student["threshold"]) != label).astype(float)
-        doubts = (
-            np.array(one["uncertainty"]),
-            threshold_nearness(score, by_student["threshold"]),
-            np.zeros(len(error)),
-        )
-        for name, doubt in zip(curves, doubts, strict=True):
-            coverage = np.arange(1, len(error) + 1) / len(error)
-            curves[name].append(np.interp(_COVERAGES, coverage, selective_risk(error, doubt)))
-    for (name, found), colour in zip(curves.items(), (BLUE, VERMILION, GREY), strict=True):
-        axes.plot(_COVERAGES, np.mean(found, axis=0), color=colour, label=f"Ranked by {name}")
+        label = np.array(one["label"])
+        zero_shot, predictive = one["zero_shot"]["student"], one["predictive"]
+        for protocol, of_protocol in (("zero-shot", zero_shot), ("expected echo", predictive)):
+            score, threshold = np.array(of_protocol["score"]), of_protocol["threshold"]
+            error = ((score >= threshold) != label).astype(float)
+            keep(f"{protocol}, by distance to the threshold", error, threshold_nearness(score, threshold))
+            if protocol == "zero-shot":
+                keep("zero-shot, by published variance", error, np.array(one["uncertainty"]))
+                keep("zero-shot, in random order", error, np.zeros(len(error)))
+            else:
+                distance = np.abs(log_odds(score) - log_odds(np.array(threshold)))
+                keep("expected echo, by doubt", error, -distance / np.array(predictive["deviation"]))
+    for (name, found), colour in zip(curves.items(), (VERMILION, BLUE, GREY, INK, GREEN), strict=True):
+        axes.plot(_COVERAGES, np.mean(found, axis=0), color=colour, label=name[0].upper() + name[1:])
     axes.set(xlim=(0, 1), ylim=(0, None), xlabel="Share of test ECGs kept (most certain first)", ylabel="Error rate")
     axes.legend(loc="best")
     return figure

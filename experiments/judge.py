@@ -12,11 +12,16 @@ from echoingecg.evaluation.data.embed import GaussianTable, embed_ecgs, embed_pr
 from echoingecg.evaluation.data.names import Skipped
 from echoingecg.evaluation.decision.threshold_and_referral import choose_threshold
 from echoingecg.evaluation.protocols.retrieval import retrieve
-from echoingecg.evaluation.protocols.zero_shot_and_probe import linear_probe_scores, zero_shot_scores
+from echoingecg.evaluation.protocols.zero_shot_and_probe import (
+    linear_probe_scores,
+    zero_shot_linear_score,
+    zero_shot_scores,
+)
 from echoingecg.student.fine_tuning import balanced_loss
 from echoingecg.student.inference import LoadedStudent
 from experiments.arms import Arm, Tower
 from experiments.cases import DRAWS, labelled
+from experiments.doubt import predictive_measures
 from experiments.hospital import Hospital
 from experiments.measures import crowding, expected_matches
 from experiments.noise import under_noise
@@ -50,6 +55,8 @@ def judge(hospital: Hospital, arm: Arm, student: LoadedStudent) -> dict[str, Any
         studies = hospital.targets[cases.study[cases.split == "train"]]
         found["matches"] = expected_matches(ecgs[test], studies, student.scale, student.shift, batch)
         found |= noise_measures(hospital, student, studies.mean)
+        by_teacher = zero_shot_linear_score(*prompts(hospital, student, "teacher"), student.scale)
+        found |= predictive_measures(hospital, student, by_teacher)
         found["log_var_bias"] = float(student.objective.student.ecg_encoder.std_linear.bias.detach().mean())
     return found
 

@@ -13,6 +13,7 @@ Shape legend: n = test cases or ECGs, m = studies, D = shared embedding width.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, logsumexp
@@ -20,7 +21,7 @@ from scipy.stats import rankdata, t
 from sklearn.metrics import balanced_accuracy_score
 
 from echoingecg.evaluation.data.embed import GaussianTable, sampled_distances
-from echoingecg.evaluation.metrics.classification import BALANCED_ACCURACY
+from echoingecg.evaluation.metrics.classification import BALANCED_ACCURACY, log_odds
 from echoingecg.evaluation.metrics.selective import HIGH, LOW, aurc, threshold_nearness, uncertainty_halves
 
 
@@ -72,6 +73,41 @@ def companion_measures(
         found[f"rho_{name}_in_0"] = spearman(uncertainty[label == 0], values[label == 0])
         found[f"rho_label_given_{name}"] = partial_spearman(uncertainty, label, values)
     return found
+
+
+def doubt_measures(label: np.ndarray, found: Mapping[str, Any]) -> dict[str, float | None]:
+    """What the predictive distribution tells of the errors of its own decisions.
+
+    Args:
+        label: (n,) 0 or 1.
+        found: of `experiments.doubt`.
+
+    Returns:
+        aurc_doubt, aurc_distance, aurc_deviation, aurc_random: areas under the risk-coverage curve, ranked by the
+        distance to the threshold in deviations, by the distance, by the deviation and at random;
+        rho_residual: rank correlation of deviation and residual.
+    """
+    score, deviation, threshold = np.array(found["score"]), np.array(found["deviation"]), found["threshold"]
+    error = ((score >= threshold) != label).astype(np.float64)
+    distance = np.abs(log_odds(score) - log_odds(np.array(threshold)))
+    return {
+        "aurc_doubt": aurc(error, -distance / deviation),
+        "aurc_distance": aurc(error, -distance),
+        "aurc_deviation": aurc(error, deviation),
+        "aurc_random": float(error.mean()),
+        "rho_residual": spearman(deviation, np.array(found["residual"])),
+    }
+
+
+def follows(variance: Mapping[str, Sequence[float]], auroc: Mapping[str, Sequence[float]]) -> float | None:
+    """Rank correlation of the mean variance with the AUROC lost, over all kinds and levels of noise.
+
+    Args:
+        variance: by kind, a mean logarithm a level, the clean ECGs first.
+        auroc: likewise, of the same ECGs.
+    """
+    lost = [values[0] - value for values in auroc.values() for value in values]
+    return spearman(np.concatenate([variance[kind] for kind in auroc]), np.array(lost))
 
 
 RARE = 1e-12  # probabilities below are the same to a logarithm

@@ -73,6 +73,7 @@ def render(order: Order, results: Results) -> str:
         same_way=same_way(results),
         matches={name: str(results.mean("both", f"matches.{name}")) for name in MATCHES},
         halves=tables.half_rows(results),
+        doubt=tables.doubt_rows(results),
         correlations=tables.correlation_rows(results),
         companions=tables.companion_rows(results),
         remedies=tables.remedy_rows(results),

@@ -12,7 +12,15 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from echoingecg.evaluation.decision.threshold_and_referral import DEFAULT_THRESHOLD
 from echoingecg.evaluation.metrics.classification import AUROC, BALANCED_ACCURACY
 from experiments.arms import ARMS
-from experiments.measures import Interval, companion_measures, paired, t_interval, uncertainty_measures
+from experiments.measures import (
+    Interval,
+    companion_measures,
+    doubt_measures,
+    follows,
+    paired,
+    t_interval,
+    uncertainty_measures,
+)
 from experiments.order import Order
 
 Measures = dict[str, float | None]
@@ -23,7 +31,8 @@ def measures(result: dict[str, Any]) -> Measures:
     """Every number of one result, by `protocol.name`.
 
     Protocols: zero_shot_student, zero_shot_teacher, probe (all labels), few (mean over draws), recall, noise,
-    noise_crowding, noise_auroc, matches, variance (zero-shot by the student's text tower), companion, log_var_bias.
+    noise_crowding, noise_auroc, predictive_noise, predictive_auroc, matches, variance (zero-shot by the student's text
+    tower), follows (the AUROC lost to noise: published and predictive variance), predictive, companion, log_var_bias.
     """
     label = np.array(result["label"])
     found: Measures = {}
@@ -40,9 +49,17 @@ def measures(result: dict[str, Any]) -> Measures:
         if what in result.get("recall", {}):
             found[f"recall.{what}"] = result["recall"][what][1]
             found[f"recall.{what}_chance"] = result["recall"][f"{what}_chance"][1]
-    for what in ("noise", "noise_crowding", "noise_auroc"):
+    for what in ("noise", "noise_crowding", "noise_auroc", "predictive_noise", "predictive_auroc"):
         for kind, values in result.get(what, {}).items():
             found |= {f"{what}.{kind}_{at}": value for at, value in enumerate(values)}
+    for name, variance, auroc in (
+        ("published", "noise", "noise_auroc"),
+        ("predictive", "predictive_noise", "predictive_auroc"),
+    ):
+        if variance in result:
+            found[f"follows.{name}"] = follows(result[variance], result[auroc])
+    if "predictive" in result:
+        found |= _named("predictive", doubt_measures(label, result["predictive"]))
     found |= _named("matches", result.get("matches", {}))
     if "log_var_bias" in result:
         found["log_var_bias"] = result["log_var_bias"]

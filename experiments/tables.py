@@ -32,10 +32,10 @@ def recall_rows(results: Results) -> Rows:
 
 
 def noise_rows(results: Results) -> Rows:
-    """Of each studied arm: seeds in which the log-variance rises, and what the strongest noise costs in AUROC."""
+    """Of each studied arm: seeds in which the published log-variance rises, and what the strongest noise costs."""
     rows = []
     for name in STUDIED:
-        held = (rising(results, name, kind) for kind in KINDS)
+        held = (rising(results, name, "noise", kind) for kind in KINDS)
         lost = (
             results.difference((name, f"noise_auroc.{kind}_0"), (name, f"noise_auroc.{kind}_{len(LEVELS) - 1}"))
             for kind in KINDS
@@ -57,6 +57,14 @@ def noise_change_rows(results: Results) -> Rows:
         )
         rows.append([f"{level:g} mV", *cells])
     return rows
+
+
+_DOUBT = ("aurc_doubt", "aurc_distance", "aurc_deviation", "aurc_random", "rho_residual")
+
+
+def doubt_rows(results: Results) -> Rows:
+    """Of each studied arm: how the expected echo ranks its own errors and residuals, and its accuracy."""
+    return [[SAYS[name], *(str(results.mean(name, f"predictive.{one}")) for one in _DOUBT)] for name in STUDIED]
 
 
 def half_rows(results: Results) -> Rows:
@@ -101,8 +109,9 @@ REMEDY_MEASURES = {
     "zero_shot_student.balanced_accuracy": "zero-shot balanced accuracy",
     "variance.low_minus_high": "the halves",
     "variance.aurc_variance": "the area by variance",
-    "variance.rho_error_called_0": "errors among those called normal",
-    "variance.rho_error_called_1": "errors among those called reduced",
+    "zero_shot_teacher.auroc": "AUROC by the teacher's texts",
+    "follows.published": "how the published variance follows the information lost",
+    "predictive.aurc_doubt": "the area by doubt",
 }
 
 

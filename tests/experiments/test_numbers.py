@@ -18,7 +18,9 @@ from experiments.arms import shuffled
 from experiments.cases import OF_EACH, labelled
 from experiments.measures import (
     crowding,
+    doubt_measures,
     expected_matches,
+    follows,
     paired,
     partial_spearman,
     spearman,
@@ -36,6 +38,23 @@ def test_halves_hold_every_case_once() -> None:
     assert found["low_positives"] + found["low_negatives"] == 16
     assert found["rho_error_called_0"] == pytest.approx(
         scipy_stats.spearmanr(score[score < 0.5], label[score < 0.5]).statistic
+    )
+
+
+def test_doubt_is_the_distance_in_deviations() -> None:
+    label, score = np.array([1, 1, 0, 0]), np.array([0.9, 0.6, 0.2, 0.7])
+    found = {"score": score, "deviation": [1.0, 1.0, 1.0, 9.0], "threshold": 0.5, "residual": [1.0, 2.0, 3.0, 4.0]}
+    measured = doubt_measures(label, found)
+    assert measured["aurc_doubt"] == pytest.approx(1 / 16)  # the one error comes last
+    assert measured["aurc_distance"] == pytest.approx((1 / 3 + 1 / 4) / 4)  # third: logit(0.7) is above logit(0.6)
+    assert measured["rho_residual"] == pytest.approx(scipy_stats.spearmanr([1, 1, 1, 9], [1, 2, 3, 4]).statistic)
+
+
+def test_variance_follows_the_auroc_lost_over_all_kinds_and_levels() -> None:
+    auroc = {"muscle": [0.9, 0.8, 0.6], "wander": [0.9, 0.7, 0.5]}
+    assert follows({"wander": [0.0, 2.0, 4.0], "muscle": [0.0, 1.0, 3.0]}, auroc) == pytest.approx(1)
+    assert follows({"wander": [0.0, 3.0, 1.0], "muscle": [0.0, 4.0, 2.0]}, auroc) == pytest.approx(
+        scipy_stats.spearmanr([0, 4, 2, 0, 3, 1], [0, 0.1, 0.3, 0, 0.2, 0.4]).statistic
     )
 
 

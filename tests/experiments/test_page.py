@@ -23,11 +23,16 @@ def verdicts(results: Results, group: str) -> list[str]:
 def test_a_student_that_knows_is_met_and_one_that_does_not_is_missed() -> None:
     knows = results_of(dict.fromkeys(STUDIED, 4.0))
     assert verdicts(knows, "A")[0] == MET
-    assert verdicts(knows, "D") == [MET] * 10
+    assert verdicts(knows, "D") == [MET] * 12
     blind = results_of({"text": 4.0, "echo": 4.0, "both_shuffled_1": 4.0})
     assert verdicts(blind, "A")[0] == MISSED
-    assert verdicts(blind, "C") == [MISSED] * 12
-    assert verdicts(blind, "D") == [MISSED] * 10
+    assert verdicts(blind, "C") == [MISSED] * 8
+    assert MET not in verdicts(blind, "D")
+
+
+def test_doubt_that_knows_the_errors_is_met_and_doubt_that_does_not_is_missed() -> None:
+    assert verdicts(results_of({"both": 1.5}, seeds=10), "E") == [MET] * 8
+    assert MET not in verdicts(results_of({}, seeds=10), "E")
 
 
 def test_controls_are_met_at_chance_and_missed_above() -> None:

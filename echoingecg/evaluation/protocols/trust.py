@@ -12,7 +12,7 @@ import numpy as np
 
 from echoingecg.ecg.disturbance import DISTURBANCES, process_disturbed
 from echoingecg.evaluation.data import names
-from echoingecg.evaluation.data.embed import CHUNK
+from echoingecg.evaluation.data.embed import CHUNK, Signals, StudentModel
 from echoingecg.evaluation.data.inputs import EvaluationInputs, EvaluationPairs
 from echoingecg.evaluation.data.models import LinearScore, Models
 from echoingecg.evaluation.decision.predictive import (
@@ -24,7 +24,7 @@ from echoingecg.evaluation.decision.predictive import (
     fit_predictive,
 )
 from echoingecg.evaluation.decision.typicality import Typicality, fit_distance, fit_typicality, mahalanobis, share_limit
-from echoingecg.recipe import EvaluationSettings
+from echoingecg.recipe import EcgSettings, EvaluationSettings
 
 _NOISE = ("muscle noise", "baseline wander", "motion bursts")  # kinds that leave an ECG readable, but less surely
 _FAULTS = ("electrode reversal", "gain")  # kinds that make it tell something else
@@ -81,7 +81,13 @@ class CohortTrust:
         """Disturbs training ECGs, and fits the typicality on them and on undisturbed ECGs without findings."""
         is_referred = _is_referred(inputs, pairs)
         of_side = {side: (pairs.split == side) & ~is_referred for side in ("train", "validation")}
-        copies = _disturbed_copies(inputs, pairs, np.flatnonzero(of_side["train"]), settings.seed)
+        training = np.flatnonzero(of_side["train"])
+        of_student = (inputs.student, inputs.signals, pairs.signal_row)
+        copies = (
+            disturbed_copies(*of_student, training, inputs.ecg, settings.seed)
+            if len(training)
+            else _no_copies(inputs.dim)
+        )
         nearest = pairs.nearest(np.ones(len(pairs.record), bool))
         target = np.full((len(pairs.record_id), inputs.dim), np.nan, np.float32)
         target[pairs.record[nearest]] = inputs.target_mean[pairs.target_row[pairs.study[nearest]]]
@@ -186,10 +192,19 @@ def _is_referred(inputs: EvaluationInputs, pairs: EvaluationPairs) -> np.ndarray
     return np.array([use[name] == "refer" for name in pairs.record_id.tolist()], dtype=bool)
 
 
-def _disturbed_copies(
-    inputs: EvaluationInputs, pairs: EvaluationPairs, training: np.ndarray, seed: int
+def disturbed_copies(
+    student: StudentModel, signals: Signals, signal_row: np.ndarray, training: np.ndarray, ecg: EcgSettings, seed: int
 ) -> DisturbedCopies:
-    """Copies of at most MAX_COPIED training ECGs, one of each kind, at a level drawn among the kind's."""
+    """Copies of at most MAX_COPIED training ECGs, one of each kind, at a level drawn among the kind's.
+
+    Args:
+        student: embeds the copies.
+        signals: of all ECGs.
+        signal_row: (r,) int64, row of each paired ECG among the signals.
+        training: (t,) int64, the paired ECGs to choose from, at least one.
+        ecg: settings of the stage `ecg`, which filters the copies.
+        seed: of the choice and of the disturbances.
+    """
     random = np.random.default_rng(seed)
     chosen = np.sort(random.permutation(training)[:MAX_COPIED])
     parts = []
@@ -197,16 +212,11 @@ def _disturbed_copies(
         kind = DISTURBANCES[name]
         for first in range(0, len(chosen), CHUNK):
             rows = chosen[first : first + CHUNK]
-            signals = inputs.signals.read(pairs.signal_row[rows])
             levels = kind.draw_levels(len(rows), random)
-            outcome = process_disturbed(signals, kind, levels, (seed, number, first), inputs.ecg)
-            mean, _, features = inputs.student.embed_ecg_with_features(outcome.signals)
+            outcome = process_disturbed(signals.read(signal_row[rows]), kind, levels, (seed, number, first), ecg)
+            mean, _, features = student.embed_ecg_with_features(outcome.signals)
             parts.append((rows[outcome.kept], mean, features, np.full(len(mean), name in _NOISE)))
-    return (
-        DisturbedCopies(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-        if parts
-        else _no_copies(inputs.dim)
-    )
+    return DisturbedCopies(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def _no_copies(dim: int) -> DisturbedCopies:

@@ -51,7 +51,14 @@ def one_result(name: str, seed: int, skill: float) -> dict[str, Any]:
         found["companions"] = {"crowding": random.normal(0, 1, CASES).tolist()}
         rise = [-5 + 0.1 * skill * at for at in range(len(LEVELS))]
         found["noise"] = found["noise_crowding"] = {"muscle": rise, "wander": rise}
-        found["noise_auroc"] = {kind: [0.9 - 0.01 * at for at in range(len(LEVELS))] for kind in KINDS}
+        found["predictive_noise"] = found["noise"]
+        found["predictive"] = by_one | {
+            "deviation": np.exp(random.normal(0, 0.5, CASES) + skill * wrong).tolist(),
+            "residual": np.exp(random.normal(0, 0.5, CASES) + skill * wrong).tolist(),
+        }
+        found["predictive_auroc"] = found["noise_auroc"] = {
+            kind: [0.9 - 0.01 * at for at in range(len(LEVELS))] for kind in KINDS
+        }
         found["log_var_bias"] = -4.0
         found["matches"] = {"own_mean": 1.1, "own_spread": 0.2, "same_spread": 0.4}
     return found
