@@ -10,7 +10,7 @@ from data_contracts.ecg import CONTRACT_VERSION, RECORDS
 from echoingecg.common import hash_array, key_rows
 from tasks.base.workspace import Workspace
 from tasks.ecg import LAYOUT
-from tasks.pools import Pool, PoolSignals
+from tasks.pools import Pool, PoolSignals, write_pool_content
 from tasks.store import Artefact, ArtefactStore, Built, Plan
 
 COMMIT = 1000
@@ -34,22 +34,17 @@ def published(workspace: Workspace, records: int) -> Artefact:
             rows = {"key": key_rows(keys), "signal": signal, "quality": quality, "sha256": key_rows(digests)}
             pool.append(rows | {"findings": np.zeros(COMMIT, np.uint8), "bad_seconds": quality}, {})
             table += [
-                {
-                    "record_id": key,
-                    "patient_id": key,
-                    "content_hash": key,
-                    "recording_id": key,
-                    "signal_sha256": one,
-                    "use": "keep",
-                }
+                dict.fromkeys(("record_id", "patient_id", "content_hash", "recording_id"), key)
                 | dict.fromkeys(("flagged_leads", "lead_findings", "record_findings"), 0)
-                for key, one in zip(keys, digests, strict=True)
+                | {"use": "keep"}
+                for key in keys
             ]
         snapshot = pool.snapshot()
     store = ArtefactStore(workspace)
     plan = Plan("ecg", CONTRACT_VERSION, 1, {"records": records}, {}, {})
     with store.locked(plan), store.building(plan) as folder:
         RECORDS.write(RECORDS.build(table), folder)
+        write_pool_content(folder, Pool.read(workspace, snapshot), np.arange(records))
         return store.publish(plan, folder, Built({"records": records}, snapshot), time.monotonic())
 
 

@@ -12,8 +12,10 @@ from data_contracts.quarantine import QUARANTINE
 from data_contracts.tables import ArrayContract, TableContract, column
 
 # 1 had five findings of leads and none of whole recordings; 2 had one signal per recording; 3 had no column `use` and
-# no bad seconds; 4 did not know the finding `limb_electrodes`; up to 5 findings had eight bits.
-CONTRACT_VERSION = 6
+# no bad seconds; 4 did not know the finding `limb_electrodes`; up to 5 findings had eight bits; up to 6 the table held
+# a SHA-256 of each signal, by which who held an ECG could find its row.
+CONTRACT_VERSION = 7
+POOL_VERSION = 6  # the contract version that last changed an array of the pool
 
 # One bit per finding, for leads and for whole recordings; 0 means no finding. The bits of a finding never change.
 QUALITY_FLAGS: dict[LeadFinding, int] = {
@@ -98,12 +100,16 @@ def _checks_with_use(check: Any) -> Mapping[str, Any]:
     return {**_checks_with_findings(check), "use": check.isin(USES)}
 
 
-_COLUMNS = (
+_NAMES = (
     column("record_id", pa.string(), "pseudonym of the signal: the recording's, for a later window with its number"),
     column("patient_id", pa.string(), "keyed pseudonym of the patient"),
     column("content_hash", pa.string(), "key of the signal in the pool"),
+)
+_FLAGGED = column("flagged_leads", pa.int8(), "leads with at least one quality finding")
+_UP_TO_6 = (
+    *_NAMES,
     column("signal_sha256", pa.string(), "SHA-256 of the float32 signal's bytes: proves the content"),
-    column("flagged_leads", pa.int8(), "leads with at least one quality finding"),
+    _FLAGGED,
 )
 _FINDINGS = (
     column("lead_findings", pa.int16(), "bit mask of QUALITY_FLAGS: what was found on any lead"),
@@ -113,38 +119,18 @@ _RECORDING = column("recording_id", pa.string(), "keyed pseudonym of the recordi
 _USE = column("use", pa.string(), "keep, leave_out or refer: the strictest rule of the findings, see FindingRule")
 RECORDS = TableContract(
     "records",
-    (
-        *_COLUMNS,
-        *_FINDINGS,
-        _RECORDING,
-        _USE,
-    ),
+    (*_NAMES, _FLAGGED, *_FINDINGS, _RECORDING, _USE),
     _checks_with_use,
     unique=("record_id",),
 )
+_WITH_USE = TableContract("records", (*_UP_TO_6, *_FINDINGS, _RECORDING, _USE), _checks_with_use, unique=("record_id",))
 _BY_VERSION = {
-    1: TableContract("records", _COLUMNS, _checks, unique=("record_id",)),
-    2: TableContract(
-        "records",
-        (
-            *_COLUMNS,
-            *_FINDINGS,
-        ),
-        _checks_with_findings,
-        unique=("record_id",),
-    ),
-    3: TableContract(
-        "records",
-        (
-            *_COLUMNS,
-            *_FINDINGS,
-            _RECORDING,
-        ),
-        _checks_with_findings,
-        unique=("record_id",),
-    ),
-    4: RECORDS,
-    5: RECORDS,
+    1: TableContract("records", _UP_TO_6, _checks, unique=("record_id",)),
+    2: TableContract("records", (*_UP_TO_6, *_FINDINGS), _checks_with_findings, unique=("record_id",)),
+    3: TableContract("records", (*_UP_TO_6, *_FINDINGS, _RECORDING), _checks_with_findings, unique=("record_id",)),
+    4: _WITH_USE,
+    5: _WITH_USE,
+    6: _WITH_USE,
     CONTRACT_VERSION: RECORDS,
 }
 
@@ -152,7 +138,7 @@ TABLES = (RECORDS, QUARANTINE)
 
 
 def records_contract(contract_version: int) -> TableContract:
-    """Returns the contract of the table `records` in one contract version. All versions have the columns of version 1.
+    """Returns the contract of the table `records` in one contract version. All have the names and `flagged_leads`.
 
     Raises:
         ContractError: this release does not know the version.

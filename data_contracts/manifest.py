@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_contracts.conventions import Stage, UserError
 
 FILENAME = "manifest.json"
+# File of an artefact whose arrays are in a pool: SHA-256 over the keys and digests of all its rows. One digest of all,
+# and none of a row in its tables, so that nobody who holds one patient's file finds the patient's row by it.
+POOL_CONTENT = "pool.sha256"
 _BLOCK_BYTES = 1 << 20
 _VERSION_DIGITS = 16
 _CAUSES = {"stage", "contract_version", "code_version", "recipe", "source", "inputs"}  # what a version follows from

@@ -9,7 +9,10 @@ from data_contracts.conventions import ContractError
 from data_contracts.quarantine import QUARANTINE
 from data_contracts.tables import ArrayContract, TableContract, column
 
-CONTRACT_VERSION = 2
+# 1 had no column `sector`; up to 2 the clips held a SHA-256 of their embeddings, by which who held a clip could find
+# its row.
+CONTRACT_VERSION = 3
+POOL_VERSION = 2  # the contract version that last changed an array of the pool
 
 KEY = ArrayContract("key", ("clip", "byte"), "uint8", "", "SHA-256 of the source file", (("byte", 32),))
 CLIP_START = ArrayContract("clip_start", ("clip",), "int64", "", "first vector of the clip in `embedding`")
@@ -50,7 +53,6 @@ CLIPS = TableContract(
         column("study_id", pa.string(), "keyed pseudonym of the echo study"),
         column("content_hash", pa.string(), "key of the embeddings in the pool"),
         column("frames", pa.int32(), "vectors: embedded frames, or windows of a video teacher"),
-        column("embedding_sha256", pa.string(), "SHA-256 of the float16 embeddings' bytes"),
         column("sector", pa.string(), "none (no mask), sure, or doubtful: to be looked at"),
     ),
     _clip_checks,
@@ -71,7 +73,13 @@ STUDIES = TableContract(
 
 TABLES = (CLIPS, STUDIES, QUARANTINE)
 
-_SINCE_2 = ("sector",)
+_DIGEST = column("embedding_sha256", pa.string(), "SHA-256 of the float16 embeddings' bytes")
+*_BEFORE, _SECTOR = CLIPS.columns
+_BY_VERSION = {
+    1: TableContract(CLIPS.name, (*_BEFORE, _DIGEST), _checks, unique=CLIPS.unique),
+    2: TableContract(CLIPS.name, (*_BEFORE, _DIGEST, _SECTOR), _clip_checks, unique=CLIPS.unique),
+    CONTRACT_VERSION: CLIPS,
+}
 
 
 def clips_contract(contract_version: int) -> TableContract:
@@ -80,9 +88,6 @@ def clips_contract(contract_version: int) -> TableContract:
     Raises:
         ContractError: this release does not know the version.
     """
-    if contract_version not in (1, CONTRACT_VERSION):
+    if contract_version not in _BY_VERSION:
         raise ContractError(f"teacher contract version {contract_version}: this release reads 1 to {CONTRACT_VERSION}")
-    if contract_version == CONTRACT_VERSION:
-        return CLIPS
-    columns = tuple(field for field in CLIPS.columns if field.name not in _SINCE_2)
-    return TableContract(CLIPS.name, columns, _checks, unique=CLIPS.unique)
+    return _BY_VERSION[contract_version]

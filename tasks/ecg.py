@@ -13,7 +13,7 @@ import zarr
 
 from data_contracts import catalog, conventions, quarantine
 from data_contracts import ecg as contract
-from echoingecg.common import Progress, StoreError, UserError, fingerprint, hexadecimal
+from echoingecg.common import Progress, StoreError, UserError, fingerprint
 from echoingecg.ecg import CODE_VERSION
 from echoingecg.ecg.quality import strictest_rules
 from echoingecg.recipe import EcgSettings
@@ -50,19 +50,20 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         supervised.prepare("ecg")  # while the pool is opened and the list is read
     listed = catalog.ECGS.read(inputs["catalog"].folder)
     settings = job.recipe.ecg
-    key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, settings.model_dump(exclude={"max_refused_share"})])
+    key = fingerprint([contract.POOL_VERSION, CODE_VERSION, settings.model_dump(exclude={"max_refused_share"})])
     pool = pools.Pool(job.workspace, f"ecg/{key}", LAYOUT, execution.pools)
     with pool.writing(thorough="ecg" in job.redo):
         new = _ingest(pool, ingest.missing_files(pool, job, listed), job, progress)
         snapshot, refused = pool.snapshot(), ingest.refused_files(pool)
     group = pools.Pool.read(job.workspace, snapshot)
-    records = _records(group, listed, settings)
+    records, rows = _records(group, listed, settings)
     _check_units(listed, refused)
     refusals = quarantine.QUARANTINE.build(ingest.quarantine_rows(listed, refused))
     stage.check_refusals(job, "ecg", refusals, listed.num_rows, settings.max_refused_share)
     for array in contract.ARRAYS:
         pools.array_of(group, array)
     contract.RECORDS.write(records, folder)
+    pools.write_pool_content(folder, group, rows)
     quarantine.QUARANTINE.write(refusals, folder)
     flagged = int(np.count_nonzero(records["flagged_leads"].to_numpy() | records["record_findings"].to_numpy()))
     unused = records.num_rows - records["use"].to_pylist().count("keep")
@@ -99,8 +100,8 @@ def _check_units(listed: pa.Table, refused: Mapping[str, tuple[str, str]]) -> No
             )
 
 
-def _records(group: zarr.Group, listed: pa.Table, settings: EcgSettings) -> pa.Table:
-    """RECORDS: every signal in the pool of every listed recording, of which a recording may have several."""
+def _records(group: zarr.Group, listed: pa.Table, settings: EcgSettings) -> tuple[pa.Table, np.ndarray]:
+    """(RECORDS, their rows in the pool): all signals in the pool of every listed recording, which may have several."""
     several = settings.long == "several"
     row_of = pools.rows_by_key(group)
     recordings = (listed[name].to_pylist() for name in ("record_id", "patient_id", "content_hash"))
@@ -110,19 +111,16 @@ def _records(group: zarr.Group, listed: pa.Table, settings: EcgSettings) -> pa.T
         for window, key in enumerate(_keys(content_hash, row_of, several))
     ]
     rows = np.array([row_of[key] for _, _, key, _ in signals], dtype=np.int64)
-    quality, findings, digests = (
-        pools.rows_of(group, array)[rows] for array in (contract.QUALITY, contract.FINDINGS, contract.DIGEST)
-    )
+    quality, findings = (pools.rows_of(group, array)[rows] for array in (contract.QUALITY, contract.FINDINGS))
     names = ("record_id", "patient_id", "content_hash", "recording_id")
     columns: dict[str, Any] = {name: [signal[index] for signal in signals] for index, name in enumerate(names)}
     columns |= {
-        "signal_sha256": hexadecimal(digests),
         "flagged_leads": np.count_nonzero(quality, axis=1),
         "lead_findings": np.bitwise_or.reduce(quality, axis=1),
         "record_findings": findings,
         "use": strictest_rules(quality, findings, settings),
     }
-    return pa.table(columns, schema=contract.RECORDS.schema)
+    return pa.table(columns, schema=contract.RECORDS.schema), rows
 
 
 def _keys(content_hash: str, known: Container[str], several: bool) -> Iterator[str]:
@@ -133,7 +131,7 @@ def _keys(content_hash: str, known: Container[str], several: bool) -> Iterator[s
 
 def finding_counts(artefact: Artefact) -> dict[str, int]:
     """Number of ECGs with each finding, on a lead or on the recording; only findings that occur, in order of bits."""
-    table = _read_records(artefact)
+    table = read_records(artefact)
     counts: dict[str, int] = {}
     for column, flags in (("record_findings", contract.RECORD_FLAGS), ("lead_findings", contract.QUALITY_FLAGS)):
         masks = table[column].to_numpy()
@@ -141,7 +139,7 @@ def finding_counts(artefact: Artefact) -> dict[str, int]:
     return counts
 
 
-def _read_records(artefact: Artefact) -> pa.Table:
+def read_records(artefact: Artefact) -> pa.Table:
     """The records of an artefact, as its contract version has them."""
     return contract.records_contract(artefact.manifest.contract_version).read(artefact.folder)
 
@@ -158,7 +156,7 @@ def sample_page(workspace: Workspace, artefact: Artefact) -> bytes | None:
     """
     from echoingecg.ecg.plot import draw  # matplotlib: not for a cached run
 
-    table = _read_records(artefact).select(["record_id", "flagged_leads", "record_findings"])
+    table = read_records(artefact).select(["record_id", "flagged_leads", "record_findings"])
     records = sorted(table.to_pylist(), key=lambda row: row["record_id"])
     if not records:
         return None
@@ -183,7 +181,7 @@ def pages_of(workspace: Workspace, artefact: Artefact, record_ids: Sequence[str]
     """
     from echoingecg.ecg.plot import filtered_page
 
-    table = _read_records(artefact)
+    table = read_records(artefact)
     key = dict(zip(table["record_id"].to_pylist(), table["content_hash"].to_pylist(), strict=True))
     if missing := [name for name in record_ids if name not in key]:
         raise StoreError(f"{artefact} holds no record '{missing[0]}': was it made again?")

@@ -73,24 +73,23 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     for array in contract.ARRAYS:
         pools.array_of(group, array)
     frames, sectors = pools.rows_of(group, contract.CLIP_FRAMES), pools.rows_of(group, contract.SECTOR)
-    indexed = ingest.index_rows(group, filled.listed, contract.DIGEST)
+    indexed = ingest.index_rows(group, filled.listed)
     clips = [
         {
             "clip_id": file["clip_id"],
             "study_id": file["study_id"],
             "content_hash": file["content_hash"],
             "frames": int(frames[row]),
-            "embedding_sha256": digest,
             "sector": contract.SECTORS[sectors[row]],
         }
-        for file, row, digest in indexed
+        for file, row in indexed
     ]
     contract.CLIPS.write(contract.CLIPS.build(clips), folder)
     quarantine.QUARANTINE.write(filled.refusals, folder)
     if path is None:
         write_sheet(job, clips, listed, folder)
-    rows, thorough = [(file, row) for file, row, _ in indexed], "teacher" in job.redo
-    studies = write_targets(filled.pool, group, rows, settings, folder, thorough)
+    pools.write_pool_content(folder, group, np.array([row for _, row in indexed], np.int64))
+    studies = write_targets(filled.pool, group, indexed, settings, folder, "teacher" in job.redo)
     counts = {"clips": len(clips), "frames": sum(clip["frames"] for clip in clips), "studies": studies}
     if path is None:
         counts["doubtful_sectors"] = sum(clip["sector"] == "doubtful" for clip in clips)
@@ -121,7 +120,7 @@ def _from_clips(job: Job, listed: pa.Table, progress: Progress) -> _Filled:
     settings, execution = job.recipe.teacher, job.recipe.execution
     teachers = [load_teacher(settings, device, execution.compile_teacher) for device in replicas(execution)]
     embedded_by = settings.model_dump(exclude=_NOT_EMBEDDED)
-    key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, embedded_by, teacher_identity(settings)])
+    key = fingerprint([contract.POOL_VERSION, CODE_VERSION, embedded_by, teacher_identity(settings)])
     pool = pools.Pool(job.workspace, f"teacher/{key}", _layout(teachers[0].dim), execution.pools)
     with pool.writing(thorough="teacher" in job.redo):
         # The clips of a study are stored side by side, so that its target is made from one read.
@@ -137,7 +136,7 @@ def _from_table(job: Job, catalog_version: str, listed: pa.Table, path: Path, pr
     from tasks.ingest.embedding_table import add_vectors, match_table  # pandas: not for a cached run
 
     matched = match_table(path, job, listed)
-    key = fingerprint([contract.CONTRACT_VERSION, CODE_VERSION, teacher_identity(job.recipe.teacher), catalog_version])
+    key = fingerprint([contract.POOL_VERSION, CODE_VERSION, teacher_identity(job.recipe.teacher), catalog_version])
     pool = pools.Pool(job.workspace, f"teacher/{key}", _layout(matched.dim), job.recipe.execution.pools)
     with pool.writing(thorough="teacher" in job.redo):
         new = add_vectors(pool, matched, job.recipe.execution.commit_every, progress)

@@ -12,11 +12,10 @@ import pyarrow.compute as pc
 import zarr
 
 from data_contracts.quarantine import STOPPED
-from data_contracts.tables import ArrayContract
-from echoingecg.common import Progress, StoreError, hexadecimal, prefetched
+from echoingecg.common import Progress, StoreError, prefetched
 from tasks.base.progress import logger
 from tasks.ingest.blocks import Block, SourceFile
-from tasks.pools import Pool, rows_by_key, rows_of
+from tasks.pools import Pool, rows_by_key
 from tasks.store import Job
 
 _COLUMNS = ("content_hash", "sha256", "path", "stated_unit", "stated_sampling_frequency", "stated_leads")
@@ -207,12 +206,10 @@ class BlockWriter:
         self._begin()
 
 
-def index_rows(group: zarr.Group, listed: pa.Table, digest: ArrayContract) -> list[tuple[dict[str, Any], int, str]]:
-    """(catalog row, row in the pool, SHA-256 of the content) for every listed file that the pool holds."""
+def index_rows(group: zarr.Group, listed: pa.Table) -> list[tuple[dict[str, Any], int]]:
+    """(catalog row, row in the pool) for every listed file that the pool holds."""
     row_of = rows_by_key(group)
-    digests = hexadecimal(rows_of(group, digest))
-    files = ((file, row_of[file["content_hash"]]) for file in listed.to_pylist() if file["content_hash"] in row_of)
-    return [(file, row, digests[row]) for file, row in files]
+    return [(file, row_of[file["content_hash"]]) for file in listed.to_pylist() if file["content_hash"] in row_of]
 
 
 def quarantine_rows(listed: pa.Table, refused: Mapping[str, tuple[str, str]]) -> list[dict[str, str]]:

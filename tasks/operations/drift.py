@@ -17,6 +17,7 @@ from echoingecg.evaluation.data.embed import embed_with_features
 from echoingecg.recipe import CatalogSettings, DriftSettings, EcgSettings, EvaluationSettings, Recipe
 from tasks.base import progress
 from tasks.base.workspace import Workspace, writing_to
+from tasks.ecg import read_records
 from tasks.operations.students import StudentWithCard
 from tasks.pools import PoolSignals
 from tasks.store import Artefact, ArtefactStore
@@ -74,7 +75,7 @@ def compare_export(
     upstream: dict[conventions.Stage, Artefact] = {
         stage: _upstream(store, model, stage) for stage in ("catalog", "ecg", "pairs")
     }
-    known = ecg.RECORDS.read(upstream["ecg"].folder)
+    known = read_records(upstream["ecg"])
     paired = [table.read(upstream["pairs"].folder) for table in (pairs.ECG_ECHO, pairs.ECG_TEXT)]
     learned = {row["record_id"] for table in paired for row in table.to_pylist() if row["split"] == "train"}
     measured, measured_now = (
@@ -86,7 +87,7 @@ def compare_export(
         catalog.SUBGROUPS.read(upstream["catalog"].folder),
         _where(measured, "patient_id", {row["patient_id"] for row in split if row["split"] == "train"}),
     )
-    everything = ecg.RECORDS.read(signals.folder)
+    everything = read_records(signals)
     fresh = everything.filter(pc.invert(pc.is_in(everything["content_hash"], known["content_hash"].combine_chunks())))
     new = DriftSide(
         fresh,
@@ -129,7 +130,7 @@ def _upstream(store: ArtefactStore, model: StudentWithCard, stage: conventions.S
     if artefact is None:
         raise StoreError(f"{model.student}: its {stage} artefact is not in this workspace: nothing to compare with")
     version = artefact.manifest.contract_version
-    current = {"catalog": catalog.CONTRACT_VERSION, "ecg": ecg.CONTRACT_VERSION}.get(stage, 0)
+    current = {"catalog": catalog.CONTRACT_VERSION, "ecg": ecg.POOL_VERSION}.get(stage, 0)
     if version < current:
         raise StoreError(f"{artefact} is of contract {version}, not {current}: train again first")
     return artefact

@@ -12,9 +12,9 @@ from filelock import FileLock, Timeout
 
 from data_contracts import conventions, ecg, tables, teacher
 from data_contracts.manifest import FILENAME, PoolSnapshot
-from echoingecg.common import Progress, StoreError, UserError, hash_array
+from echoingecg.common import Progress, StoreError, UserError, hash_array, hexadecimal
 from tasks.base.workspace import Workspace, is_s3, writing_to
-from tasks.pools import Pool, array_of, read_rows, rows_by_key, rows_of, sweep
+from tasks.pools import Pool, array_of, published_digests, read_rows, rows_in_pool, rows_of, sweep
 from tasks.store import Artefact, ArtefactStore, SharedStore, before_it, leases, read_moves, seals
 
 
@@ -91,27 +91,31 @@ def _shared_store(store: ArtefactStore) -> SharedStore:
 
 def _ecg(artefact: Artefact, group: zarr.Group) -> Iterator[str]:
     signal = array_of(group, ecg.SIGNAL)
-    for record, row in _pool_rows(artefact, ecg.records_contract(artefact.manifest.contract_version), group):
-        if row is None or hash_array(read_rows(signal, row)) != record["signal_sha256"]:
+    for record, row, digest in _pool_rows(artefact, ecg.records_contract(artefact.manifest.contract_version), group):
+        if hash_array(read_rows(signal, row)) != digest:
             yield f"{artefact}: signal of {record['record_id']} is not in the pool as it was"
 
 
 def _teacher(artefact: Artefact, group: zarr.Group) -> Iterator[str]:
     starts, frames = rows_of(group, teacher.CLIP_START), rows_of(group, teacher.CLIP_FRAMES)
     embedding = array_of(group, teacher.EMBEDDING)
-    for clip, row in _pool_rows(artefact, teacher.clips_contract(artefact.manifest.contract_version), group):
-        rows = None if row is None else slice(starts[row], starts[row] + frames[row])
-        if rows is None or hash_array(read_rows(embedding, rows)) != clip["embedding_sha256"]:
+    for clip, row, digest in _pool_rows(artefact, teacher.clips_contract(artefact.manifest.contract_version), group):
+        if hash_array(read_rows(embedding, slice(starts[row], starts[row] + frames[row]))) != digest:
             yield f"{artefact}: embeddings of {clip['clip_id']} are not in the pool as they were"
 
 
 def _pool_rows(
     artefact: Artefact, contract: tables.TableContract, group: zarr.Group
-) -> Iterator[tuple[dict, int | None]]:
-    """Yields each row of the artefact's table, and its row in the pool; None where the pool lacks it."""
-    row_of = rows_by_key(group)
-    for item in contract.read(artefact.folder).to_pylist():
-        yield item, row_of.get(item["content_hash"])
+) -> Iterator[tuple[dict, int, str]]:
+    """Yields each row of the artefact's table, its row in the pool, and the SHA-256 of what was published.
+
+    Raises:
+        StoreError: the pool lacks one of them, or its digests are not those that were published.
+    """
+    table = contract.read(artefact.folder)
+    rows = rows_in_pool(group, table["content_hash"].to_pylist())
+    digests = hexadecimal(published_digests(artefact, table, group, rows))
+    yield from zip(table.to_pylist(), rows.tolist(), digests, strict=True)
 
 
 _LEFTOVER_AGE_SECONDS = 24 * 3600.0  # younger files may be in use: on shared disks a lock may not show

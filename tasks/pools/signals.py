@@ -19,11 +19,12 @@ import zarr
 from filelock import FileLock
 
 from data_contracts import conventions, ecg
+from data_contracts.manifest import POOL_CONTENT, checked_file
 from echoingecg.common import Progress, StoreError, key_rows, no_progress
 from tasks.base.progress import Reporter, logger
 from tasks.base.workspace import Workspace, writing_to
-from tasks.pools.pool import Pool, array_of, rows_of
-from tasks.pools.transaction import read_rows
+from tasks.pools.pool import Pool, array_of
+from tasks.pools.transaction import content_digest, named_array, read_rows
 from tasks.store import Artefact
 
 RECORD_SHAPE = (len(conventions.LEADS), conventions.SAMPLES)
@@ -135,9 +136,10 @@ class PoolSignals:
         self._workspace = workspace
         self._artefact = artefact
         self._path = workspace.scratch(artefact.stage, artefact.version) / "signals.f32"
-        pool_rows = rows_in_pool(_open_pool(workspace, artefact), self.content_hashes)
+        group = _open_pool(workspace, artefact)
+        pool_rows = rows_in_pool(group, self.content_hashes)
         self._pool_rows, self._place = np.unique(pool_rows, return_inverse=True)
-        self._sha256 = key_rows(records["signal_sha256"].to_pylist())
+        self._sha256 = published_digests(artefact, records, group, pool_rows)
         self._is_checked = np.zeros(len(self.record_ids), dtype=bool)
 
     def __len__(self) -> int:
@@ -161,16 +163,8 @@ class PoolSignals:
             self._file = self._open(anew=True)
             signals = self._checked_signals(rows)
         if signals is None:
-            raise StoreError(
-                f"{self._artefact}: its pool no longer holds the signals that were published: delete "
-                f"{self._pool_place} and run again with --from ecg, which makes it anew from the source files"
-            )
+            raise _other_content(self._artefact)
         return signals
-
-    @property
-    def _pool_place(self) -> str:
-        assert self._artefact.manifest.run.pool is not None
-        return self._artefact.manifest.run.pool.path
 
     @cached_property
     def _file(self) -> SignalFile:
@@ -206,11 +200,54 @@ def _open_pool(workspace: Workspace, artefact: Artefact) -> zarr.Group:
     return Pool.read(workspace, artefact.manifest.run.pool)
 
 
+_OLD_DIGESTS = ("signal_sha256", "embedding_sha256")  # columns of earlier contract versions
+
+
+def write_pool_content(folder: Path, group: zarr.Group, rows: np.ndarray) -> None:
+    """Writes into an artefact's folder the one digest of its content in a pool, which `published_digests` compares.
+
+    Args:
+        folder: of an artefact of stage ecg or teacher.
+        group: arrays of the pool.
+        rows: int64, rows of the artefact's signals or clips.
+    """
+    (folder / POOL_CONTENT).write_text(f"{content_digest(group, rows)}\n", encoding="ascii")
+
+
+def published_digests(artefact: Artefact, table: pa.Table, group: zarr.Group, rows: np.ndarray) -> np.ndarray:
+    """SHA-256 that the content of each row of an artefact's table had when it was published, uint8 (n, 32).
+
+    Args:
+        artefact: of stage ecg or teacher.
+        table: with a row for each signal or clip.
+        group: arrays of the artefact's pool.
+        rows: (n,) int64, their rows in the pool.
+
+    Raises:
+        StoreError: the pool's digests are not those of which the artefact holds the digest.
+    """
+    for name in _OLD_DIGESTS:
+        if name in table.column_names:
+            return key_rows(table[name].to_pylist())
+    expected = checked_file(artefact.folder, POOL_CONTENT).read_text(encoding="ascii").strip()
+    if content_digest(group, rows) != expected:
+        raise _other_content(artefact)
+    return read_rows(named_array(group, "sha256"))[rows]
+
+
+def _other_content(artefact: Artefact) -> StoreError:
+    assert artefact.manifest.run.pool is not None
+    return StoreError(
+        f"{artefact}: its pool no longer holds what was published: delete {artefact.manifest.run.pool.path} and run "
+        f"again with --from {artefact.stage}, which makes it anew from the source files"
+    )
+
+
 def rows_in_pool(group: zarr.Group, content_hashes: list[str]) -> np.ndarray:
-    """Row of each content hash in an ECG pool, (n,) int64. Raises StoreError where the pool lacks one."""
-    rows = pc.index_in(_binary(key_rows(content_hashes)), value_set=_binary(rows_of(group, ecg.KEY)))
+    """Row of each content hash in a pool, (n,) int64. Raises StoreError where the pool lacks one."""
+    rows = pc.index_in(_binary(key_rows(content_hashes)), value_set=_binary(read_rows(named_array(group, "key"))))
     if rows.null_count:
-        raise StoreError(f"the pool lacks {rows.null_count} signals of its artefact: run again with --from ecg")
+        raise StoreError(f"the pool lacks {rows.null_count} contents of its artefact: run its stage again with --from")
     return rows.to_numpy().astype(np.int64)
 
 

@@ -1,5 +1,6 @@
 """Rows and refusals of the next commit to a pool. A commit that another writer's came before is done again."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -186,6 +187,19 @@ def copy_rows(source: zarr.Group, target: zarr.Group, rows: np.ndarray) -> None:
             made[first : first + len(part)] = around[part - part[0]]
     if chosen:
         named_array(target, teacher.CLIP_START.name)[:] = firsts
+
+
+def content_digest(group: zarr.Group, rows: np.ndarray) -> str:
+    """SHA-256 over the keys of some rows and the digests of their content: the same in whatever order they stand.
+
+    Args:
+        group: arrays of a pool.
+        rows: int64, in any order; one that is there twice counts once.
+    """
+    rows = np.unique(rows)
+    keys, digests = (read_rows(named_array(group, name))[rows] for name in ("key", "sha256"))
+    order = np.lexsort(keys.view(">u8").T[::-1])
+    return hashlib.sha256(np.concatenate([keys, digests], axis=1)[order].tobytes()).hexdigest()
 
 
 def opened(session: icechunk.Session, place: str, mode: Literal["r", "a"] = "r") -> zarr.Group:

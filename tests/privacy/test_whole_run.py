@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from echoingecg.common import hash_files
+from data_contracts import ecg, teacher
+from echoingecg.common import hash_array, hash_files, hexadecimal
 from echoingecg.ecg.decode import source_files
 from echoingecg.recipe import TeacherSettings
 from echoingecg.simulator.export import simulate
@@ -38,6 +39,9 @@ from helpers.privacy.personal_export import (
     write_export,
 )  # fmt: skip
 from helpers.privacy.searching import NEEDS_OCR, Words, as_numbers, contents, is_legible, likeness, numbers, pictures
+from tasks.base.workspace import Workspace
+from tasks.pools import Pool, array_of, read_rows, rows_of
+from tasks.store import ArtefactStore
 
 WORDS = (SURNAME, GIVEN, WARD, TELEPHONE, *BIRTHS, PATIENT, STUDY, ECG, REPORT)
 SETTINGS = ('catalog.public_key=""', *(f"{one}.max_refused_share=0.9" for one in ("catalog", "ecg", "teacher")))
@@ -126,6 +130,31 @@ def test_nobody_finds_a_source_file_by_its_hash(run: Finished) -> None:
     assert [name for name, data in left_behind(run) if any(start in data for start in starts)] == []
     private = b"".join(data for _, data in contents(run.workspace / "private"))
     assert sum(digest.encode() in private for digest in hashes) > 30, "the search finds them where they are"
+
+
+@pytest.mark.slow
+def test_nobody_finds_a_row_by_a_hash_of_its_signal_or_embeddings(run: Finished) -> None:
+    """What who holds a patient's file can compute of it is in the pools, beside the signals themselves, alone."""
+    digests: dict[str, set[str]] = {}
+    for artefact in ArtefactStore(Workspace(run.workspace)).here():
+        if (pool := artefact.manifest.run.pool) is None:
+            continue
+        group = Pool.read(Workspace(run.workspace), pool)
+        if artefact.stage == "ecg":
+            parts, kept = list(read_rows(array_of(group, ecg.SIGNAL))), ecg.DIGEST
+        else:
+            starts, kept = rows_of(group, teacher.CLIP_START), teacher.DIGEST
+            parts = np.split(read_rows(array_of(group, teacher.EMBEDDING)), starts[1:])
+        digests[artefact.stage] = {hash_array(part) for part in parts}
+        assert digests[artefact.stage] == set(hexadecimal(rows_of(group, kept)))
+    assert len(digests["ecg"]) >= 24
+    assert len(digests["teacher"]) >= 20
+    every = set.union(*digests.values())
+    starts_of = {digest[:16].encode() for digest in every} | {bytes.fromhex(digest)[:8] for digest in every}
+    outside = (
+        (name, data) for name, data in left_behind(run) if not name.removeprefix("path of ").startswith("pools/")
+    )
+    assert [name for name, data in outside if any(start in data for start in starts_of)] == []
 
 
 @pytest.mark.slow

@@ -233,7 +233,7 @@ def make_subgroups(record_ids: list[str]) -> pa.Table:
 
 def make_records(record_ids: list[str]) -> pa.Table:
     """Every fourth ECG has a flagged lead."""
-    row = {"patient_id": "p", "content_hash": "0" * 64, "signal_sha256": "", "lead_findings": 0, "record_findings": 0}
+    row = {"patient_id": "p", "content_hash": "0" * 64, "lead_findings": 0, "record_findings": 0}
     row["use"] = "keep"
     return RECORDS.build(
         [

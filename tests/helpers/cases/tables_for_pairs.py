@@ -46,7 +46,6 @@ def record_table(rows: Iterable[Ecg], uses: Mapping[str, str] | None = None) -> 
                 "record_id": record,
                 "patient_id": patient,
                 "content_hash": _hash(record),
-                "signal_sha256": _hash(record),
                 "flagged_leads": 0,
                 "lead_findings": 0,
                 "record_findings": 0,

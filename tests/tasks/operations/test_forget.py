@@ -11,15 +11,15 @@ from pathlib import Path
 
 import icechunk
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import zarr
 
-from data_contracts import catalog, ecg, pairs, quarantine
+from data_contracts import catalog, ecg, pairs, quarantine, teacher
+from data_contracts.conventions import Stage
 from echoingecg.catalog.exports import SitedExport
 from echoingecg.catalog.layouts.base import patient_of_site
 from echoingecg.catalog.pseudonyms import Pseudonyms
-from echoingecg.common import StoreError
+from echoingecg.common import StoreError, hexadecimal
 from flows.request import find_recipe
 from helpers.cases.hospital import generic_export, read_csv, write_csv
 from helpers.cases.public_jobs import make_job
@@ -28,6 +28,8 @@ from helpers.paths import ROOT
 from helpers.privacy.searching import Words, contents
 from tasks.operations.forget import forget
 from tasks.operations.verify_and_collect import faults
+from tasks.pools import Pool, read_rows, rows_in_pool
+from tasks.pools.transaction import named_array
 from tasks.store import ArtefactStore, Built, Job, Plan, leases
 from tasks.store.job import secret_key, withdrawn_patients
 
@@ -65,6 +67,14 @@ def arrays(workspace: Path) -> Iterator[tuple[str, np.ndarray]]:
                 yield f"{pool.name} {snapshot.id} {name}", np.asarray(array[:])
 
 
+def digests_in_pool(run: Run, stage: Stage, keys: list[str]) -> list[str]:
+    """SHA-256 of the content under each key."""
+    pool = run.artefacts[stage].manifest.run.pool
+    assert pool is not None
+    group = Pool.read(run.job.workspace, pool)
+    return hexadecimal(read_rows(named_array(group, "sha256"))[rows_in_pool(group, keys)])
+
+
 class Traces:
     """What there is to know of a patient, taken from a finished run: words for the search, and numbers."""
 
@@ -89,8 +99,9 @@ class Traces:
         assert plain
         self.words = Words({number, *ids, *hashes, *texts, *plain})
         self.binary = [bytes.fromhex(value) for value in hashes | plain]
-        records = {row["record_id"]: row for row in rows(run, "ecg", ecg.RECORDS) if row["patient_id"] == name}
-        self.digests = {row["signal_sha256"] for row in records.values()}
+        records = rows(run, "ecg", ecg.RECORDS)
+        digests = digests_in_pool(run, "ecg", [row["content_hash"] for row in records if row["patient_id"] == name])
+        self.digests = set(digests)
         assert self.digests
 
     def found(self, workspace: Path) -> list[str]:
@@ -317,15 +328,18 @@ def test_a_damaged_list_stops_every_run(export: Path, tmp_path: Path) -> None:
 def test_vectors_of_clips_keep_their_places(copied: Run) -> None:
     """The other studies have their vectors as they were, and their targets are made of them again."""
     number = one_of(copied, "train")
-    before = {row["clip_id"]: row["embedding_sha256"] for row in _clips(copied)}
+    before = _digests(copied)
     list(forget(copied.job.store, number, delete=True))
     job = make_job(copied.job.recipe, str(copied.job.export), str(copied.job.workspace.root))
     again = run_stages(job, "catalog", "teacher")
-    after = {row["clip_id"]: row["embedding_sha256"] for row in _clips(again)}
+    after = _digests(again)
     assert set(after) < set(before)
     assert all(before[clip] == digest for clip, digest in after.items())
     assert list(faults(job.store, again.artefacts["teacher"])) == []
 
 
-def _clips(run: Run) -> list[dict]:
-    return pq.read_table(run.artefacts["teacher"].folder / "clips.parquet").to_pylist()  # type: ignore[no-any-return]
+def _digests(run: Run) -> dict[str, str]:
+    """SHA-256 of each clip's vectors in the pool."""
+    clips = rows(run, "teacher", teacher.CLIPS)
+    digests = digests_in_pool(run, "teacher", [row["content_hash"] for row in clips])
+    return dict(zip([row["clip_id"] for row in clips], digests, strict=True))

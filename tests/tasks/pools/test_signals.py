@@ -1,6 +1,7 @@
 """Signals of an artefact: what the pool holds, in any order, with flat memory; damage is mended or told."""
 
 import errno
+import hashlib
 import os
 import shutil
 import subprocess
@@ -18,11 +19,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_contracts.ecg import CONTRACT_VERSION, RECORDS
+from data_contracts.manifest import POOL_CONTENT
 from echoingecg.common import StoreError, hash_array, key_rows
 from helpers.cases.republished import republish
 from tasks.base.workspace import Workspace
 from tasks.ecg import LAYOUT
-from tasks.pools import Pool, PoolArray, PoolSignals
+from tasks.pools import Pool, PoolArray, PoolSignals, write_pool_content
 from tasks.pools import signals as signal_cache
 from tasks.store import Artefact, ArtefactStore, Built, Plan
 
@@ -59,7 +61,6 @@ def publish(workspace: Workspace, held: int, listed: list[int], layout: tuple[Po
             "record_id": f"r{at}",
             "patient_id": "p",
             "content_hash": f"{row:064x}",
-            "signal_sha256": digests[row],
             "flagged_leads": 0,
             "lead_findings": 0,
             "record_findings": 0,
@@ -70,6 +71,7 @@ def publish(workspace: Workspace, held: int, listed: list[int], layout: tuple[Po
     ]
     with store.locked(plan), store.building(plan) as folder:
         RECORDS.write(RECORDS.build(rows_of_table), folder)
+        write_pool_content(folder, Pool.read(workspace, snapshot), np.array(listed))
         return store.publish(plan, folder, Built({"records": len(listed)}, snapshot), time.monotonic())
 
 
@@ -161,16 +163,31 @@ def test_a_file_cut_short_under_a_reader_that_has_checked_it(case: tuple[Workspa
 
 def test_what_the_pool_no_longer_holds_is_one_line(case: tuple[Workspace, Artefact, Path]) -> None:
     workspace, artefact, _ = case
-    table = RECORDS.read(artefact.folder).to_pylist()
-    RECORDS.write(RECORDS.build([{**row, "signal_sha256": "0" * 64} for row in table]), artefact.folder)
+    table, content = RECORDS.read(artefact.folder).to_pylist(), artefact.folder / POOL_CONTENT
+    sound = content.read_text()
+    content.write_text("0" * 64 + "\n")
     republish(artefact.folder)
     with pytest.raises(StoreError, match="no longer holds") as fault:
-        PoolSignals(workspace, artefact).read(np.array([0]))
+        PoolSignals(workspace, artefact)
     assert "\n" not in str(fault.value)
+    content.write_text(sound)
     RECORDS.write(RECORDS.build([{**row, "content_hash": "f" * 64} for row in table]), artefact.folder)
     republish(artefact.folder)
-    with pytest.raises(StoreError, match="lacks 7 signals"):
+    with pytest.raises(StoreError, match="lacks 7 contents"):
         PoolSignals(workspace, artefact)
+
+
+def test_one_digest_of_all_content_in_whatever_order(published: tuple[Workspace, Artefact], tmp_path: Path) -> None:
+    workspace, artefact = published
+    assert artefact.manifest.run.pool is not None
+    group = Pool.read(workspace, artefact.manifest.run.pool)
+    pairs = sorted((f"{row:064x}", hash_array(signals_of(range(row, row + 1))[0])) for row in set(LISTED))
+    slowly = hashlib.sha256(b"".join(bytes.fromhex(part) for pair in pairs for part in pair)).hexdigest()
+    for order in (LISTED, LISTED[::-1]):
+        write_pool_content(tmp_path, group, np.array(order))
+        assert (tmp_path / POOL_CONTENT).read_text() == f"{slowly}\n"
+    write_pool_content(tmp_path, group, np.array(LISTED[1:]))
+    assert (tmp_path / POOL_CONTENT).read_text() != f"{slowly}\n"
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(
