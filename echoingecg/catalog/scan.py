@@ -27,7 +27,7 @@ from echoingecg.common.running import check_stop
 from echoingecg.ecg.decode import content_hash
 from echoingecg.ecg.decode.arrays.members import check_member, split_member
 from echoingecg.ecg.decode.arrays.standardised import UNIT, unit_of
-from echoingecg.ecg.decode.recording.units import multiples_per_millivolt
+from echoingecg.ecg.decode.recording import multiples_per_millivolt
 from echoingecg.ecg.decode.wfdb_header import HEADER_SUFFIX, files_of_record, header_of_signals
 from echoingecg.recipe import CatalogSettings
 

@@ -144,9 +144,8 @@ def _first_of(folder: Path, names: Sequence[str]) -> Path:
 
 def _fetched(name: str) -> Path:
     """The folder of a Hugging Face repository, at `@COMMIT` if that is given; downloaded if it is not in the cache."""
-    from httpx import HTTPError
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 
     repository, _, revision = name.partition("@")
     try:

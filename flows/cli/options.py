@@ -55,6 +55,7 @@ _COMPARED = b"<!-- EchoingECG: students compared -->"
 _STARTS = {
     "Parquet": b"PAR1",
     "PNG": b"\x89PNG",
+    "ONNX": b"\x08",  # the field that each file of torch and onnx begins with
     "comparison as HTML": b"<!doctype html>" + _COMPARED,
     "comparison as Markdown": _COMPARED,
 }
@@ -125,9 +126,8 @@ def open_store(workspace: str, need: Literal["nothing", "folder", "artefacts"] =
 def stated(unit: str, sampling_frequency: float, leads: str) -> "Stated":
     """What a user states about files that do not state it themselves. Raises UserError for a fault in it."""
     from data_contracts.conventions import LEADS
-    from echoingecg.ecg.decode.recording import Stated
+    from echoingecg.ecg.decode.recording import Stated, multiples_per_millivolt
     from echoingecg.ecg.decode.recording.leads import canonical_leads
-    from echoingecg.ecg.decode.recording.units import multiples_per_millivolt
 
     if unit:
         multiples_per_millivolt(unit)

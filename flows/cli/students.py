@@ -285,3 +285,37 @@ def export_released(
 
     for path in export(open_store(workspace), student, folder):
         options.say(path)
+
+
+def export_hub(
+    student: options.Name,
+    folder: Annotated[Path, typer.Argument(help="New folder.")],
+    licence: Annotated[str, typer.Option("--licence", help="Of the weights, in the hub's short form: cc-by-nc-4.0.")],
+    workspace: options.Workspace = "workspace",
+    push: Annotated[str, typer.Option("--push", help="OWNER/NAME to upload it to; needs HF_TOKEN.")] = "",
+    public: Annotated[bool, typer.Option("--public", help="With --push: a repository that everybody sees.")] = False,
+) -> None:
+    """Write a student, its reading card and a model card as Hugging Face's hub takes them; upload if told to."""
+    from echoingecg import load
+    from echoingecg.prediction import hub
+
+    model = load(student, workspace=workspace)
+    if push:
+        options.say(hub.push_to_hub(model, push, licence=licence, private=not public, folder=folder))
+        return
+    for path in hub.export_hub(model, folder, name=folder.resolve().name, licence=licence):
+        options.say(path)
+
+
+def export_onnx(
+    student: options.Name,
+    file: Annotated[Path, typer.Argument(help="New file, FILE.onnx.")],
+    workspace: options.Workspace = "workspace",
+) -> None:
+    """Write a student's ECG encoder as ONNX: filtered signals in mV in, mean, log-variance and features out."""
+    from echoingecg import load
+    from echoingecg.student.onnx import export_onnx as export
+
+    options.check_output(file, "ONNX", workspace)
+    export(load(student, workspace=workspace).reader.student, file)
+    options.say(file)

@@ -75,6 +75,7 @@ def as_here(words: tuple[str, ...], run: Run, folder: Path) -> list[str]:
         r"^(.*\.dcm|CLIP)$": str(clip),
         r"^(FILE(\.\.\.)?|.*\.hea|.*/signals/\w+|.*\.scp|scp_ecg/.*|.*\.xml)$": str(ecg),
         r"^(page|sheet|out)\.png$": str(folder / "page.png"),
+        r"^encoder\.onnx$": str(folder / "encoder.onnx"),
         r"^s-[0-9a-f]+$": STUDIES.read(run.artefacts["teacher"].folder)["study_id"][0].as_py(),
         r"^(CHALLENGER|STUDENT)$": str(run.artefacts["evaluation"]),
         r"^(catalog|ecg|teacher|pairs|student|evaluation)-[\w.]+$": "",

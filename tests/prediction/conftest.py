@@ -1,5 +1,6 @@
-"""A tiny student that was trained, judged and published as files, and the ECG files it was judged on."""
+"""A tiny student that was trained, judged and published as files, with its ECG files; and a stored workspace."""
 
+import tarfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+import echoingecg
 from echoingecg.common import no_progress
 from echoingecg.ecg.process import process
 from echoingecg.ecg.quality import strictest_rule
@@ -27,7 +29,9 @@ from echoingecg.simulator.population.patient import sample_heart
 from echoingecg.student.store import load, save
 from echoingecg.student.train import train
 from helpers.cases.evaluation_case import LVEF, NO_FEW_SHOT, ArraySignals, lvef_below, make_inputs
+from helpers.cases.reading_cards import STORED_STUDENT, renew_card
 from helpers.cases.student_data import ONE_THREAD, settings, training_data
+from helpers.paths import ROOT
 
 PATIENTS = 40
 ECG = EcgSettings(band_high=35.0)  # not the default: a reader must take the card's
@@ -46,6 +50,35 @@ class Judgement:
 
     def reader(self) -> Reader:
         return Reader.load(self.student, self.evaluation)
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stored workspace, with an alias. Read only."""
+    root = tmp_path_factory.mktemp("api") / "work [old]"
+    with tarfile.open(ROOT / "tests/data/pinned_workspace.tar.xz") as archive:
+        archive.extractall(root, filter="data")
+    aliases = root / "artefacts" / "aliases"
+    aliases.mkdir()
+    (aliases / "production").write_text(f"{STORED_STUDENT}\n")
+    renew_card(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """WFDB headers of eight simulated ECGs."""
+    folder = tmp_path_factory.mktemp("ecgs")
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        heart = sample_heart(random)
+        write_wfdb(folder / str(seed), simulate_ecg(heart, draw_beats(heart, DURATION, random), random))
+    return [folder / f"{seed}.hea" for seed in range(8)]
+
+
+@pytest.fixture(scope="session")
+def model(workspace: Path) -> echoingecg.EcgModel:
+    return echoingecg.load("production", workspace=workspace)
 
 
 @pytest.fixture(scope="session")

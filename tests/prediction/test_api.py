@@ -15,9 +15,7 @@ from data_contracts.prediction import GAUSSIANS, READINGS, SCORES
 from echoingecg.common import ContractError, StoreError
 from echoingecg.ecg.process import process
 from echoingecg.recipe import EcgSettings, TuningSettings
-from echoingecg.simulator.ecg.heart_vector import draw_beats
-from echoingecg.simulator.ecg.record import DURATION, simulate_ecg, write_wfdb
-from echoingecg.simulator.population.patient import sample_heart
+from echoingecg.simulator.ecg.record import write_wfdb
 from echoingecg.student.released.layout import export_released
 from echoingecg.student.store import load as load_student
 from helpers.cases.reading_cards import STORED_EVALUATION as EVALUATION
@@ -25,35 +23,6 @@ from helpers.cases.reading_cards import STORED_STUDENT as STUDENT
 from helpers.cases.reading_cards import renew_card
 from helpers.cases.republished import republish, version_of
 from helpers.paths import ROOT
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The stored workspace, with an alias. Read only."""
-    root = tmp_path_factory.mktemp("api") / "work [old]"
-    with tarfile.open(ROOT / "tests/data/pinned_workspace.tar.xz") as archive:
-        archive.extractall(root, filter="data")
-    aliases = root / "artefacts" / "aliases"
-    aliases.mkdir()
-    (aliases / "production").write_text(f"{STUDENT}\n")
-    renew_card(root)
-    return root
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """WFDB headers of eight simulated ECGs."""
-    folder = tmp_path_factory.mktemp("ecgs")
-    for seed in range(8):
-        random = np.random.default_rng(seed)
-        heart = sample_heart(random)
-        write_wfdb(folder / str(seed), simulate_ecg(heart, draw_beats(heart, DURATION, random), random))
-    return [folder / f"{seed}.hea" for seed in range(8)]
-
-
-@pytest.fixture(scope="module")
-def model(workspace: Path) -> echoingecg.EcgModel:
-    return echoingecg.load("production", workspace=workspace)
 
 
 def test_a_student_is_found_by_folder_alias_version_and_evaluation(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from echoingecg.common import Refusal, hash_files
 from echoingecg.ecg.decode import edf, scp, wfdb, wfdb_header
-from echoingecg.ecg.decode.arrays import mat, members, npy, table
+from echoingecg.ecg.decode.arrays import matrix, members, table
 from echoingecg.ecg.decode.recording import Recording, Stated, read_whole
-from echoingecg.ecg.decode.vendor_xml import aecg, cardiosoft, mortara, muse, philips, xml
+from echoingecg.ecg.decode.vendor_xml import aecg, cardiosoft_mortara, muse, philips, xml
 
 __all__ = ["HEAD_BYTES", "binary_format", "content_hash", "decode", "entry_file", "source_files"]
 
@@ -42,11 +42,11 @@ def _decode_dicom(path: Path, stated: Stated) -> Recording:
 
 # By format: whether the first bytes are those of it, and the decoder of (path, stated).
 _BINARY_FORMATS = {
-    "NumPy": (lambda head: head.startswith(b"\x93NUMPY"), npy.decode_npy),
+    "NumPy": (lambda head: head.startswith(b"\x93NUMPY"), matrix.decode_npy),
     "EDF": (lambda head: head.startswith(edf.EDF_SIGNATURE), edf.decode_edf),
     "BDF": (lambda head: head.startswith(edf.BDF_SIGNATURE), edf.decode_edf),
     "SCP-ECG": (lambda head: head.startswith(b"SCPECG", 16), scp.decode_scp),
-    "MATLAB": (lambda head: head.startswith(mat.SIGNATURE), mat.decode_mat),
+    "MATLAB": (lambda head: head.startswith(matrix.MATLAB_SIGNATURE), matrix.decode_mat),
     "DICOM": (_starts_as_dicom, _decode_dicom),
 }
 # By the document's root element: format, and the decoder of (root, stated).
@@ -54,8 +54,8 @@ _XML_FORMATS = {
     "RestingECG": ("GE MUSE", muse.decode_muse),
     "restingecgdata": ("Philips", philips.decode_philips),
     "AnnotatedECG": ("HL7 aECG", aecg.decode_aecg),
-    "CardiologyXML": ("CardioSoft", cardiosoft.decode_cardiosoft),
-    "ECG": ("Mortara", mortara.decode_mortara),
+    "CardiologyXML": ("CardioSoft", cardiosoft_mortara.decode_cardiosoft),
+    "ECG": ("Mortara", cardiosoft_mortara.decode_mortara),
 }
 HEAD_BYTES = 132  # of a file, that show its format
 

@@ -137,9 +137,8 @@ def _hub_folder(name: str) -> Path:
     Args:
         name: OWNER/NAME, or OWNER/NAME@REVISION: a commit, which stays what it is, or a tag or branch.
     """
-    from httpx import HTTPError
     from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 
     repository, at_sign, revision = name.partition("@")
     if at_sign and not re.fullmatch(r"[\w.-]+", revision):

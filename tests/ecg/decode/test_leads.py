@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from data_contracts.conventions import LEADS
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode.recording import Recording, arrange, complete
+from echoingecg.ecg.decode.recording import Recording, arrange, complete, units_per_millivolt
 from echoingecg.ecg.decode.recording.leads import canonical_lead, canonical_leads, without_leads
-from echoingecg.ecg.decode.recording.units import units_per_millivolt
 from echoingecg.ecg.quality import check_plausible, typical_amplitude
 from echoingecg.recipe import EcgSettings
 from helpers.ecg.wfdb_files import CLINICAL

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from echoingecg.ecg.decode.arrays import hdf5, npy
+from echoingecg.ecg.decode.arrays import hdf5, matrix
 from echoingecg.ecg.decode.recording import Recording, Stated
 
 _NUMBER = r"[0-9]{1,18}"
@@ -38,14 +38,14 @@ def member_of(path: Path) -> tuple[Path, str] | None:
 def check_member(path: Path, name: str) -> None:
     """Looks whether a file holds an ECG, without reading all of it. Raises Refusal, OSError."""
     if _is_array(path):
-        npy.read_row(path, *_row(name))
+        matrix.read_row(path, *_row(name))
     else:
         hdf5.check_tracing(path, name)
 
 
 def hash_member(path: Path, name: str) -> str:
     """Returns the SHA-256 (64 hexadecimal digits) of one ECG's values and shape. Raises as `check_member`."""
-    stored = npy.read_row(path, *_row(name)) if _is_array(path) else hdf5.read_tracing(path, name)
+    stored = matrix.read_row(path, *_row(name)) if _is_array(path) else hdf5.read_tracing(path, name)
     stored = np.ascontiguousarray(stored)
     digest = hashlib.sha256(f"{stored.dtype.str}{stored.shape}".encode())
     digest.update(stored.data)
@@ -53,9 +53,9 @@ def hash_member(path: Path, name: str) -> str:
 
 
 def decode_member(path: Path, name: str, stated: Stated) -> tuple[str, Recording]:
-    """Reads one ECG; returns its format, too. Raises Refusal, OSError: see `hdf5.decode_tracing`, `npy.decode_row`."""
+    """Reads one ECG; returns its format, too. Raises as `hdf5.decode_tracing` and `matrix.decode_row` do."""
     if _is_array(path):
-        return "NumPy", npy.decode_row(path, *_row(name), stated)
+        return "NumPy", matrix.decode_row(path, *_row(name), stated)
     return "HDF5", hdf5.decode_tracing(path, name, stated)
 
 

@@ -11,8 +11,7 @@ import numpy as np
 
 from data_contracts.conventions import LEADS
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode.recording import Recording, arrange, limb_lead_error
-from echoingecg.ecg.decode.recording.units import multiples_per_millivolt
+from echoingecg.ecg.decode.recording import Recording, arrange, limb_lead_error, multiples_per_millivolt
 
 UNIT = "standardised"  # what an export states, without constants
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from echoingecg.common import Refusal
-from echoingecg.ecg.decode.arrays import npy
+from echoingecg.ecg.decode.arrays import matrix
 from echoingecg.ecg.decode.recording import MAX_VALUES, Recording, Stated, read_whole
 from echoingecg.ecg.decode.recording.leads import canonical_leads, without_leads
 
@@ -48,12 +48,12 @@ def decode_table(path: Path, stated: Stated) -> Recording:
     names = None if all(_is_number(value) for value in first if value.strip()) else [name.strip() for name in first]
     values = _numbers(lines[1:] if names else lines, delimiter)
     if names is None:
-        return npy.as_stated(values, stated)
+        return matrix.as_stated(values, stated)
     if values.shape[1] != len(names):
         raise Refusal("unreadable", f"{len(names)} names for {values.shape[1]} columns")
     rows = [row for row, lead in enumerate(canonical_leads(names)) if lead is not None]
     if not rows and stated.leads and len(stated.leads) == len(names):
-        return npy.as_stated(values, stated)
+        return matrix.as_stated(values, stated)
     if not rows:
         raise without_leads(names)
     frequency, per_millivolt = stated.frequency(None), stated.units_per_millivolt(None)

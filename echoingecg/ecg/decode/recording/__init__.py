@@ -5,6 +5,7 @@ before memory is allocated.
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite, nan
@@ -16,7 +17,6 @@ import numpy as np
 from data_contracts.conventions import LEADS, LeadSet
 from echoingecg.common import Refusal, canonical_json
 from echoingecg.ecg.decode.recording.leads import FROM_I_AND_II, canonical_leads, largest_set, without_leads
-from echoingecg.ecg.decode.recording.units import multiples_per_millivolt, units_per_millivolt
 
 # All signals of a file together: 1 GB as float64, or more than three hours of twelve leads at 1 kHz.
 MAX_VALUES = 1 << 27
@@ -36,6 +36,17 @@ _LIMB_IDENTITIES = (
 )
 _IDENTITY_MATRIX = np.array([[sums.get(lead, 0.0) for lead in LEADS] for sums in _LIMB_IDENTITIES], dtype=np.float32)
 _LIMB_ROWS = [LEADS.index(lead) for lead in ("I", "II", "III", "aVR", "aVL", "aVF")]
+
+# Spellings seen in WFDB and EDF headers, the UCUM codes of DICOM and aECG, the words of GE MUSE; compared
+# without regard to case: mega- and gigavolts do not occur in an ECG.
+_PER_MILLIVOLT = {
+    "v": 1e-3, "mv": 1.0, "uv": 1e3, "µv": 1e3, "μv": 1e3, "nv": 1e6,
+    "volt": 1e-3, "millivolt": 1.0, "microvolt": 1e3, "nanovolt": 1e6,
+    "volts": 1e-3, "millivolts": 1.0, "microvolts": 1e3, "nanovolts": 1e6,
+}  # fmt: skip
+
+# A unit that an export states may be a multiple: "0.1 mV", "4.88 uV".
+_MULTIPLE = re.compile(r"\s*(?P<factor>\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*(?P<unit>[^\d\s]\S*)\s*")
 
 
 @dataclass(frozen=True)
@@ -235,3 +246,32 @@ def whole_number(spelling: str | None) -> int | None:
     if value < 0 or value != int(value):
         raise Refusal("unreadable", "a count that is no whole number")
     return int(value)
+
+
+def multiples_per_millivolt(spelling: str) -> float:
+    """How many of a unit, or of a multiple of it, make one millivolt: 10 for `0.1 mV`.
+
+    Raises:
+        Refusal: see `units_per_millivolt`; unknown_units for a multiple of 0.
+    """
+    match = _MULTIPLE.fullmatch(spelling)
+    if match is None:
+        return units_per_millivolt(spelling)
+    factor = float(match["factor"])
+    if not isfinite(factor) or factor == 0:
+        raise Refusal("unknown_units", "a unit of no size")
+    return units_per_millivolt(match["unit"]) / factor
+
+
+def units_per_millivolt(spelling: str) -> float:
+    """How many of the unit make one millivolt, for example 1000 for `uV`.
+
+    Raises:
+        Refusal: missing_units for an empty spelling, unknown_units for a unit that is not of volts.
+    """
+    plain = spelling.strip().lower()
+    if not plain:
+        raise Refusal("missing_units", "the amplitude unit is not stated")
+    if plain not in _PER_MILLIVOLT:
+        raise Refusal("unknown_units", "the amplitude unit is not V, mV, uV or nV")
+    return _PER_MILLIVOLT[plain]

@@ -1,18 +1,31 @@
-"""NumPy arrays (.npy), as in EchoNext and research exports: numbers only, the export must state the rest."""
+"""One ECG as a bare matrix of numbers, of which the export or the user must state the rest.
 
+NumPy arrays (.npy), as in EchoNext and research exports, and MATLAB files of version 5 to 7.
+"""
+
+import zlib
 from pathlib import Path
+from struct import error
 from tokenize import TokenError
 
 import numpy as np
 
 from echoingecg.common import Refusal
 from echoingecg.ecg.decode.arrays import standardised
-from echoingecg.ecg.decode.recording import Recording, Stated, check_size
+from echoingecg.ecg.decode.recording import MAX_BYTES, Recording, Stated, check_expansion, check_size
 
 _NUMERIC_KINDS = "fiu"  # never objects: no pickle is read
 # What NumPy raises on a damaged header.
-_FAULTS = (
+_NUMPY_FAULTS = (
     ValueError, TypeError, KeyError, SyntaxError, TokenError, EOFError, OverflowError, MemoryError, RecursionError,
+)  # fmt: skip
+MATLAB_SIGNATURE = b"MATLAB "
+_NEWEST_MATLAB = b"MATLAB 7.3"
+_MATLAB_CLASSES = ("double", "single", "int8", "int16", "int32", "uint8", "uint16", "uint32")
+# What SciPy raises on damaged content.
+_SCIPY_FAULTS = (
+    ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError, MemoryError,
+    NotImplementedError, UnicodeError, zlib.error, error, OSError,
 )  # fmt: skip
 
 
@@ -57,7 +70,7 @@ def _mapped(path: Path) -> np.ndarray:
     """The array on the disk, of numbers alone."""
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
-    except _FAULTS as fault:
+    except _NUMPY_FAULTS as fault:
         raise Refusal("unreadable", f"NumPy fails with {type(fault).__name__}") from fault
     if stored.dtype.kind not in _NUMERIC_KINDS or stored.dtype.itemsize > 8:
         raise Refusal("unknown_format", "an array that is not of numbers")
@@ -65,6 +78,50 @@ def _mapped(path: Path) -> np.ndarray:
     if (promised := stored.offset + stored.nbytes) != held:  # bytes that were put in shift all that follow
         raise Refusal("unreadable", f"the array promises {promised} bytes, the file holds {held}")
     return stored
+
+
+def decode_mat(path: Path, stated: Stated) -> Recording:
+    """Reads the only matrix that has the stated leads along an axis; other variables do not matter.
+
+    Raises:
+        Refusal: see `decode_npy`; unreadable when no matrix has them, or several.
+        OSError: the file cannot be read.
+    """
+    from scipy import io
+
+    if not stated.leads:
+        raise Refusal("missing_leads", "the export does not state which lead stands where in an array")
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        if file.read(len(_NEWEST_MATLAB)) == _NEWEST_MATLAB:
+            raise Refusal("unknown_format", "a MATLAB file of version 7.3: save it as version 7")
+        if size > MAX_BYTES:
+            raise Refusal("unreadable", f"over {MAX_BYTES} bytes: no resting ECG")
+        try:
+            file.seek(0)
+            matrices = [
+                (name, shape)
+                for name, shape, kind in io.whosmat(file)
+                if kind in _MATLAB_CLASSES
+                and len(stated.leads) in shape
+                and np.prod(shape, dtype=float) > len(stated.leads)
+            ]
+            if len(matrices) != 1:
+                detail = f"{len(matrices) or 'no'} matrices have {len(stated.leads)} leads along an axis, one must"
+                raise Refusal("unreadable", detail)
+            name, shape = matrices[0]
+            check_expansion(int(np.prod(shape, dtype=float)), size)
+            file.seek(0)
+            stored = np.asarray(io.loadmat(file, variable_names=[name])[name])
+        except Refusal:
+            raise
+        except _SCIPY_FAULTS as fault:
+            if isinstance(fault, OSError) and fault.errno is not None:  # the disk's fault
+                raise
+            raise Refusal("unreadable", f"SciPy fails with {type(fault).__name__}") from fault
+    if stored.dtype.kind not in "fiu":
+        raise Refusal("unreadable", "a matrix that is not of real numbers")
+    return as_stated(stored, stated)
 
 
 def as_stated(stored: np.ndarray, stated: Stated) -> Recording:
