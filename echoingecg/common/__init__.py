@@ -15,6 +15,7 @@ from echoingecg.common.files import (
     flush_folder,
     flush_names,
     hexadecimal,
+    DICOM_MARK,
     is_dicom,
     key_rows,
     open_regular,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 VERSION_LENGTH = 16  # hexadecimal digits: 64 bits, no collision expected before billions of versions
-_DICOM_PREFIX = slice(128, 132)
+DICOM_MARK = b"DICM"  # behind a preamble of 128 bytes
 
 
 def read_origin(folder: Path) -> str | None:
@@ -151,7 +151,7 @@ def open_regular(path: str | Path) -> io.FileIO:
 
 def is_dicom(head: bytes) -> bool:
     """Returns whether a file that begins with these bytes is a DICOM file (PS3.10, 7.1). Needs its first 132 bytes."""
-    return head[_DICOM_PREFIX] == b"DICM"
+    return head.startswith(DICOM_MARK, 128)
 
 
 def fingerprint(value: Any) -> str:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -35,7 +36,7 @@ _RESPONSES_PER_BATCH = 64  # measured together: bounds memory
 _MAX_HERTZ = 2000
 _SHIPPED_HERTZ = 500.0
 SHIPPED = Path(__file__).with_name("filter_500_hertz.npz")
-EDGES = ("mirror", "published")
+EDGES: tuple[str, ...] = get_args(EcgSettings.model_fields["edge"].annotation)
 _MAX_MV = 1e6  # beyond it the work needs float64
 _TOLERANCE_MV = 0.0005  # on probes of about 1 mV
 

@@ -1,5 +1,8 @@
 """All parameters of all stages in one frozen, validated object, read from YAML and written to YAML."""
 
+import json
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, Self
 
@@ -105,6 +108,28 @@ def with_overrides(recipe: Recipe, assignments: list[str]) -> Recipe:
         except yaml.YAMLError as fault:
             raise RecipeError(f"--set {assignment}: the value is not YAML") from fault
     return Recipe.parse(values, "--set " + " ".join(assignments))
+
+
+def combinations(fields: Sequence[str]) -> list[tuple[str, ...]]:
+    """Returns every combination of some fields' values, as assignments for `with_overrides`. The last changes first.
+
+    Args:
+        fields: `section.field=value,value,...`, values as in a list of YAML.
+
+    Raises:
+        RecipeError: a field without values, or values that are no list.
+    """
+    choices = []
+    for field in fields:
+        name, _, text = field.partition("=")
+        try:
+            values = yaml.safe_load(f"[{text}]")
+        except yaml.YAMLError:
+            values = None
+        if not isinstance(values, list) or not values:
+            raise RecipeError(f"--over {field}: write section.field=value,value")
+        choices.append([f"{name.strip()}={value if isinstance(value, str) else json.dumps(value)}" for value in values])
+    return list(product(*choices))
 
 
 def _first_line(fault: ValidationError) -> str:

@@ -34,10 +34,9 @@ app = typer.Typer(
 app.add_typer(artefacts.app, name="artefacts")
 for command in (
     files.list_ecgs, files.check_export, files.export_embeddings, files.forget, files.plot, files.echo, files.simulate,
-    students.predict, students.stress, students.embed, students.search, students.compare, students.promote,
-    students.rollback, students.import_released, students.export_released, students.export_hub,
-    students.export_onnx, artefacts.backup, artefacts.restore,
-    artefacts.reports,
+    students.predict, students.stress, students.embed, students.search, students.compare, students.sweep,
+    students.promote, students.rollback, students.import_released, students.export_released, students.export_hub,
+    students.export_onnx, artefacts.backup, artefacts.restore, artefacts.reports,
 ):  # fmt: skip
     app.command()(command)
 

@@ -1,5 +1,6 @@
-"""Commands on students: predict, stress, embed, search, compare, promote, rollback, and those on released weights."""
+"""Commands on students: predict, stress, embed, search, compare, sweep, promote, rollback, exports, imports."""
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -235,6 +236,42 @@ def compare(
         with replace_atomically(output) as beside:
             beside.write_text(compared.page(drawing.name if drawing else "", as_markdown), encoding="utf-8")
     options.say(output)
+
+
+def sweep(
+    recipe: options.Recipe,
+    over: Annotated[list[str], typer.Option("--over", help="FIELD=VALUE,VALUE,... Repeatable: every combination.")],
+    export: options.Exports = [],  # noqa: B006
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="As of `compare`.")] = None,
+    protocol: Annotated[str, typer.Option("--protocol", help="How scores are computed.")] = "zero_shot",
+    workspace: options.Workspace = "workspace",
+    public_data: options.PublicData = False,
+    overrides: options.Overrides = [],  # noqa: B006
+) -> None:
+    """Run a recipe with every combination of some fields' values, one after another, and compare the students."""
+    from echoingecg.recipe import combinations
+    from flows.request import find_recipe, make_job
+    from tasks.all_stages import plans
+
+    chosen = combinations(over)
+    first, more = options.split(export)
+    # Every recipe is checked before the first run.
+    recipes = {" ".join(assigned): find_recipe(recipe, [*overrides, *assigned]) for assigned in chosen}
+    names: list[str] = []
+    for (title, whole), assigned in zip(recipes.items(), chosen, strict=True):
+        options.say(f"{len(names) + 1} of {len(recipes)}: {title}", err=True)
+        settings = [part for text in [*overrides, *assigned] for part in ("--set", text)]
+        places = [part for path in export for part in ("--export", path)] + ["--workspace", workspace]
+        command = [sys.executable, "-m", "flows.cli.main", "run", recipe, *places, *settings]
+        ended = subprocess.run([*command, *(["--public-data"] if public_data else [])], check=False).returncode
+        if ended:
+            raise typer.Exit(ended)
+        job = make_job(whole, first, workspace, more_exports=more, public_data=public_data)
+        names.append(next(f"{plan.stage}-{plan.version}" for plan in plans(job) if plan.stage == "evaluation"))
+    for name, title in zip(names, recipes, strict=True):
+        options.say(f"{name}: {title}")
+    if len(set(names)) > 1:
+        compare(list(dict.fromkeys(names)), output, protocol, workspace)
 
 
 def rollback(

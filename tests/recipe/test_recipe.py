@@ -11,7 +11,16 @@ from pydantic import ValidationError
 
 from data_contracts.conventions import STAGES
 from echoingecg.common import RecipeError
-from echoingecg.recipe import EcgSettings, Recipe, ecg, evaluation, read_recipe, with_overrides, write_recipe
+from echoingecg.recipe import (
+    EcgSettings,
+    Recipe,
+    combinations,
+    ecg,
+    evaluation,
+    read_recipe,
+    with_overrides,
+    write_recipe,
+)
 from echoingecg.recipe import stages as sections
 from echoingecg.recipe import stages as teaching
 from echoingecg.recipe.ecg import FindingRules
@@ -155,3 +164,20 @@ def test_a_rule_is_set_by_name() -> None:
     assert Recipe.parse(yaml.safe_load(write_recipe(recipe)), "written") == recipe
     with pytest.raises(RecipeError, match=r"ecg\.rules\.mains"):
         with_overrides(Recipe(), ["ecg.rules.mains=ignore"])
+
+
+def test_every_combination_is_a_list_of_assignments() -> None:
+    rates = "student.learning_rate=1e-4, 0.001"
+    found = combinations([rates, "student.model.blocks=[1, 1],[2, 1]", "student.freeze_batch_norm=true"])
+    assert len(found) == 4
+    assert found[1] == (
+        "student.learning_rate=1e-4", "student.model.blocks=[2, 1]", "student.freeze_batch_norm=true"
+    )  # fmt: skip
+    two = with_overrides(find_recipe("demo", []), list(combinations([rates])[0]))
+    assert two.student.learning_rate == 1e-4
+
+
+@pytest.mark.parametrize("field", ["student.seed", "student.seed=", "student.seed=[1", "student.seed=1]"])
+def test_a_field_without_values_has_no_combinations(field: str) -> None:
+    with pytest.raises(RecipeError, match=r"write section\.field=value,value"):
+        combinations([field])

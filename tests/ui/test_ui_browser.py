@@ -5,27 +5,11 @@ from typing import Any
 
 import pytest
 
-from helpers.servers.prefect_server import LIMIT, ROOT
+from helpers.servers.prefect_server import LIMIT
+from helpers.ui import choose, shoot, tab
 
-SHOTS = ROOT / "build" / "ui"
 REUSED = ("catalog", "ecg", "teacher", "pairs")
 MADE = ("student", "evaluation")
-
-
-def shoot(page: Any, name: str) -> None:
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    page.wait_for_timeout(1500)  # lists and graphs are drawn after the page is there
-    page.screenshot(path=SHOTS / f"{name}.png")
-
-
-def choose(page: Any, field: str, value: str) -> None:
-    label = page.locator(".schema-form-property__label", has_text=re.compile(rf"^{field} "))
-    page.locator(".schema-form-property").filter(has=label).locator(".p-select-button__control").press("ArrowDown")
-    page.get_by_role("option", name=value, exact=True).click()
-
-
-def tab(page: Any, name: str) -> None:
-    page.locator(".p-tab", has_text=re.compile(rf"^{name}$")).click()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from echoingecg.common import Refusal, hash_files
+from echoingecg.common import DICOM_MARK, Refusal, hash_files, is_dicom
 from echoingecg.ecg.decode import edf, scp, wfdb, wfdb_header
 from echoingecg.ecg.decode.arrays import matrix, members, table
 from echoingecg.ecg.decode.recording import Recording, Stated, read_whole
@@ -17,7 +17,6 @@ from echoingecg.ecg.decode.vendor_xml import aecg, cardiosoft_mortara, muse, phi
 
 __all__ = ["HEAD_BYTES", "binary_format", "content_hash", "decode", "entry_file", "source_files"]
 
-_DICOM_MARK, _DICOM_MARK_START = b"DICM", 128
 # A DICOM file without preamble begins with an element of group 2 or 8, whose value is short.
 _BARE_GROUPS = (b"\x02\0", b"\x08\0")
 _BARE_REPRESENTATIONS = (b"UL", b"OB", b"UI", b"CS", b"DA", b"TM", b"SH", b"LO")
@@ -26,7 +25,7 @@ _MOST_BARE_BYTES = 64
 
 def _starts_as_dicom(head: bytes) -> bool:
     """Whether the first 132 bytes of a file are those of DICOM, with a preamble or without."""
-    if head.startswith(_DICOM_MARK, _DICOM_MARK_START) or head.startswith(_DICOM_MARK):
+    if is_dicom(head) or head.startswith(DICOM_MARK):
         return True
     if len(head) < 8 or head[:2] not in _BARE_GROUPS or head[3]:  # group, and an element under 256
         return False

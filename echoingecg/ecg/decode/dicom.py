@@ -19,11 +19,10 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from echoingecg.common import Refusal, silence_libraries
+from echoingecg.common import DICOM_MARK, Refusal, silence_libraries
 from echoingecg.ecg.decode.recording import MAX_BYTES, Recording, Stated, check_size, read_whole, stated_rate
 from echoingecg.ecg.decode.recording.leads import LEAD_NUMBERS, canonical_lead, canonical_leads, without_leads
 
-_MARK = b"DICM"
 _TAGS = ["WaveformSequence", "WaveformAnnotationSequence"]  # names, birth dates and pixel data are not even parsed
 _ENCODINGS = {
     (8, "SB"): "i1", (8, "UB"): "u1", (16, "SS"): "<i2", (16, "US"): "<u2", (32, "SL"): "<i4", (32, "UL"): "<u4",
@@ -83,7 +82,7 @@ def _in_memory(path: Path) -> io.BytesIO:
 
     A deflated file (PS3.5 A.5) is unpacked once to see that it is no larger than any file may be: pydicom has no limit.
     """
-    file = io.BytesIO(read_whole(path).removeprefix(_MARK))
+    file = io.BytesIO(read_whole(path).removeprefix(DICOM_MARK))
     filereader.read_preamble(file, force=True)
     meta = filereader._read_file_meta_info(file)  # leaves the file at the end of it, where pydicom unpacks from
     if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:

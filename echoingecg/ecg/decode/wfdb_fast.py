@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from data_contracts.conventions import LEADS
-from echoingecg.common import Refusal, open_regular
+from echoingecg.common import Refusal, is_dicom, open_regular
 from echoingecg.ecg.decode import recording, wfdb_signals
 from echoingecg.ecg.decode.recording.leads import canonical_leads
 from echoingecg.ecg.decode.wfdb_header import HEADER_SUFFIX, NO_FILE, Header, Signal, parse_header
 
 _MAX_HEADER_BYTES = 1 << 14
-_DICOM = slice(128, 132)  # where DICOM has its signature
 
 Scaling = tuple[list[int], np.ndarray, np.ndarray]  # rows, baselines, digital units a millivolt
 
@@ -70,7 +69,7 @@ def read_plain(path: Path) -> PlainRecord | None:
 
 def _plain_header(content: bytes) -> Header | None:
     """The parsed header of a record of the plain kind; None for anything else."""
-    if len(content) >= _MAX_HEADER_BYTES or not content.isascii() or content[_DICOM] == b"DICM":
+    if len(content) >= _MAX_HEADER_BYTES or not content.isascii() or is_dicom(content):
         return None
     try:
         header = parse_header(content.decode("ascii"))

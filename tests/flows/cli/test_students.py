@@ -208,3 +208,25 @@ def test_embed_writes_every_gaussian(finished: Run, tmp_path: Path) -> None:
     embed([file], output, workspace=str(finished.job.workspace.root))
     (row,) = GAUSSIANS.check(pq.read_table(output)).to_pylist()
     assert (row["file"], len(row["mean"])) == (file, 128)
+
+
+@pytest.mark.slow
+def test_a_sweep_runs_every_combination_and_compares_the_students(copied: Run, tmp_path: Path) -> None:
+    page = tmp_path / "sweep.html"
+    arguments = ("smoke", "--over", "student.seed=43,1", "--export", str(copied.job.export), "--public-data")
+    done = call("sweep", *arguments, "-o", str(page), "--workspace", str(copied.job.workspace.root))
+    assert done.returncode == 0, done.stderr
+    first = str(copied.artefacts["evaluation"])
+    assert f"{first}: student.seed=43" in done.stdout, "the first is there already"
+    other = next(line.partition(":")[0] for line in done.stdout.splitlines() if line.endswith(": student.seed=1"))
+    made = copied.job.store.get(other)
+    student = copied.job.store.get(f"student-{made.manifest.inputs['student']}")
+    assert student.manifest.recipe["seed"] == 1
+    assert made.manifest.inputs["teacher"] == copied.artefacts["teacher"].version
+    assert other in page.read_text()
+
+
+def test_a_sweep_checks_every_recipe_before_the_first_run(finished: Run) -> None:
+    done = call("sweep", "smoke", "--over", "student.epochs=1,-1", "--workspace", str(finished.job.workspace.root))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "student.epochs" in done.stderr
