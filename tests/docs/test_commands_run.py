@@ -24,6 +24,7 @@ BY_COMMAND = {
     "evaluate": "needs another cohort: tests/tasks/operations/test_evaluate.py",
     "notify": "needs a block: tests/flows/test_notices.py",
     "rollback": "moves the alias that the others name: tests/tasks/store/test_moves.py",
+    "sweep": "several trainings: tests/flows/cli/test_students.py",
     "import-released": "tests/student",
     "export-released": "tests/student",
 }
