@@ -12,7 +12,7 @@ no harm. Large libraries are imported by the function that needs them.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from os import PathLike
+from os import PathLike, fsdecode
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -395,4 +395,4 @@ class FineTuned:
 def _listed(files: "Files") -> list[str]:
     from echoingecg.prediction.files import list_ecgs
 
-    return list_ecgs([str(file) for file in ([files] if isinstance(files, str | PathLike) else files)])
+    return list_ecgs([fsdecode(file) for file in ([files] if isinstance(files, str | PathLike) else files)])

@@ -44,6 +44,15 @@ def test_a_folder_is_read_whole_and_a_refused_file_is_a_row(files: list[Path], m
     assert table["reason"].to_pylist() == [None] * 8 + ["missing_file"]
 
 
+def test_what_names_no_file_is_a_type_error_never_a_row(model: echoingecg.EcgModel, files: list[Path]) -> None:
+    one = model.embed(files[0])
+    for named in (str(files[0]), [files[0]], (str(files[0]),), np.array([str(files[0])]), iter([files[0]])):
+        assert model.embed(named).equals(one)
+    for wrong in (np.zeros((2, 12, 5000)), [1], 3, None, [None]):
+        with pytest.raises(TypeError):
+            model.embed(wrong)  # type: ignore[arg-type]
+
+
 def test_a_question_of_ones_own_is_asked_in_sentences(files: list[Path], model: echoingecg.EcgModel) -> None:
     yes, no = ["LVEF is 20 %.", "LVEF is 25 %."], "LVEF is 60 %."
     table = SCORES.check(model.zero_shot([*files, "nowhere.hea"], yes, no))

@@ -197,7 +197,8 @@ def stays_paused(person: Person) -> None:
     schedule(person).wait_for()
     shoot(person.page, "day-6-after-restart")
     assert _active(person) == [False]
-    assert not person.server.get("deployments/name/retrain/retrain")["paused"]
+    wait_for(lambda: not person.server.get("deployments/name/retrain/retrain")["paused"], "the deployment")
+    assert _active(person) == [False], "the person's pause stays, the one of the `serve` that ended is lifted"
 
 
 def _active(person: Person) -> list[bool]:
