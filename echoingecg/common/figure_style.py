@@ -54,6 +54,7 @@ _STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 9.5,
     "lines.linewidth": 2,
+    "svg.hashsalt": "echoingecg",  # else its identifiers are random
 }
 
 
@@ -71,10 +72,19 @@ def new_figure(height: float) -> Figure:
     return figure
 
 
+# By the kind of file, what would differ between equal drawings: dates and versions of software.
+_LEFT_OUT = {"png": ("Software",), "svg": ("Date",), "pdf": ("CreationDate", "Creator", "Producer")}
+
+
 def png(figure: Figure) -> bytes:
     """Returns the figure as PNG. Equal drawings give equal bytes: no date, no software version."""
+    return rendered(figure, "png")
+
+
+def rendered(figure: Figure, kind: str) -> bytes:
+    """Returns the figure as `png`, `svg` or `pdf`. Equal drawings give equal bytes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    figure.savefig(buffer, format=kind, metadata=dict.fromkeys(_LEFT_OUT[kind]))
     return buffer.getvalue()
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from data_contracts.conventions import LEADS, SAMPLES, SAMPLING_FREQUENCY
 from data_contracts.ecg import QUALITY_FLAGS, RECORD_FLAGS
-from echoingecg.common.figure_style import INK, png, styled
+from echoingecg.common.figure_style import INK, rendered, styled
 from echoingecg.ecg import beats, process
 from echoingecg.ecg.decode import decode
 from echoingecg.ecg.decode.recording import NOTHING_STATED, Stated, arrange
@@ -50,15 +50,15 @@ class Page:
     note: str = ""
 
 
-def draw(pages: Sequence[Page], dpi: int = 110) -> bytes:
-    """Draws the pages beneath each other as PNG; equal pages give equal bytes."""
+def draw(pages: Sequence[Page], dpi: int = 110, kind: str = "png") -> bytes:
+    """Draws the pages beneath each other as `png`, `svg` or `pdf`; equal pages give equal bytes."""
     figure = Figure(figsize=(_WIDTH / _MM_PER_INCH, len(pages) * _HEIGHT / _MM_PER_INCH), dpi=dpi, facecolor="white")
     FigureCanvasAgg(figure)
     with styled():
         for number, page in enumerate(reversed(pages)):
             axes = figure.add_axes((0, number / len(pages), 1, 1 / len(pages)))
             _draw_page(axes, page)
-        return png(figure)
+        return rendered(figure, kind)
 
 
 def pages_of_file(path: Path, settings: EcgSettings, stated: Stated = NOTHING_STATED) -> list[Page]:

@@ -120,7 +120,7 @@ def forget(
 
 def plot(
     file: Annotated[Path, typer.Argument(help="An ECG of any accepted format; a WFDB record with or without .hea.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.")] = Path("ecg.png"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="PAGE.png, PAGE.pdf or PAGE.svg.")] = Path("ecg.png"),
     recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose ecg section is used.")] = "demo",
     unit: options.Unit = "",
     sampling_frequency: options.SamplingFrequency = 0.0,
@@ -135,7 +135,10 @@ def plot(
 
     settings = find_recipe(recipe, overrides).ecg
     stated = options.stated(unit, sampling_frequency, leads)
-    _write(file, output, lambda: draw(pages_of_file(file, settings, stated)))
+    kind = output.suffix.removeprefix(".").lower()
+    if kind not in ("png", "pdf", "svg"):
+        raise UserError(f"{output}: the page is .png, .pdf or .svg")
+    _write(file, output, lambda: draw(pages_of_file(file, settings, stated), kind=kind), kind.upper())
 
 
 def echo(
@@ -186,12 +189,12 @@ def simulate(
     options.say(folder)
 
 
-def _write(file: Path, output: Path, picture: Callable[[], bytes]) -> None:
+def _write(file: Path, output: Path, picture: Callable[[], bytes], kind: str = "PNG") -> None:
     """Writes the picture of a file and prints its path. Raises UserError when the file cannot be read."""
     from echoingecg.common import replace_atomically
     from tasks.base.workspace import writing_to
 
-    options.check_output(output, "PNG")
+    options.check_output(output, kind)
     try:
         content = picture()
     except OSError as fault:

@@ -55,6 +55,8 @@ _COMPARED = b"<!-- EchoingECG: students compared -->"
 _STARTS = {
     "Parquet": b"PAR1",
     "PNG": b"\x89PNG",
+    "PDF": b"%PDF",
+    "SVG": b'<?xml version="1.0" encoding="utf-8" standalone="no"?>\n<!DOCTYPE svg',
     "ONNX": b"\x08",  # the field that each file of torch and onnx begins with
     "comparison as HTML": b"<!doctype html>" + _COMPARED,
     "comparison as Markdown": _COMPARED,

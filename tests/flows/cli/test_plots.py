@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import defusedxml.ElementTree
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,6 +22,22 @@ def test_a_page_of_a_dicom_ecg(tmp_path: Path) -> None:
         assert image.format == "PNG"
         assert image.width > 1000
         assert image.info.keys() <= {"dpi"}
+
+
+@pytest.mark.parametrize("kind", ["pdf", "svg"])
+def test_a_page_to_print_or_to_scale_is_the_same_again(tmp_path: Path, kind: str) -> None:
+    target, file = tmp_path / f"page.{kind}", str(get_testdata_file("waveform_ecg.dcm"))
+    assert call("plot", file, "-o", str(target)).returncode == 0
+    first = target.read_bytes()
+    assert call("plot", file, "-o", str(target)).returncode == 0, "its own kind is replaced"
+    assert target.read_bytes() == first
+    if kind == "svg":
+        assert defusedxml.ElementTree.fromstring(first).tag == "{http://www.w3.org/2000/svg}svg"
+    else:
+        assert first.startswith(b"%PDF-1.")
+        assert b"CreationDate" not in first
+    refused = call("plot", file, "-o", str(tmp_path / "page.gif"))
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
 
 
 def test_what_cannot_be_drawn_is_one_line(tmp_path: Path) -> None:
