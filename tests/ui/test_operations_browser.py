@@ -14,7 +14,7 @@ from helpers.cases.stage_runs import Run, run_stages
 from helpers.servers.prefect_server import LIMIT, Server, server_at, serving, started, wait_for
 from helpers.ui import choose, field, shoot, tab
 
-EPOCHS = 20
+EPOCHS = 80  # long enough to be cancelled in the middle
 
 
 class Person:
@@ -53,7 +53,7 @@ class Person:
     def press(self, name: str) -> None:
         """A button above the run, and the question that it asks."""
         self.page.get_by_role("button", name=name).first.click()
-        self.page.locator(".p-modal__footer button").last.click()
+        self.page.locator(".p-modal__footer button:not(.p-modal__close-button)").first.click()
 
     def see_state(self, name: str, limit: float = LIMIT) -> None:
         """Waits, at most so many seconds, until the page shows a state."""
