@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -106,9 +106,8 @@ class ECGEmbedder(TransformerMixin, BaseEstimator):
         return stack_signals(outcomes)
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array, tags.input_tags.three_d_array, tags.input_tags.string = False, True, True
-        tags.requires_fit, tags.no_validation = True, True
+        tags = _takes_ecgs(super().__sklearn_tags__())
+        tags.requires_fit = True
         return tags
 
 
@@ -119,29 +118,17 @@ class EchoFindingClassifier(ClassifierMixin, BaseEstimator):
     does.
 
     Args:
-        student, workspace, sampling_frequency, features, device: as `ECGEmbedder`.
+        embedder: makes the features; None for those of the trunk of the student `production`.
         C: inverse strength of the L2 penalty.
     """
 
-    def __init__(
-        self,
-        student: str = "production",
-        workspace: str | None = None,
-        sampling_frequency: float | None = None,
-        features: str = "trunk",
-        device: str = "cpu",
-        C: float = 0.1,
-    ) -> None:
-        self.student = student
-        self.workspace = workspace
-        self.sampling_frequency = sampling_frequency
-        self.features = features
-        self.device = device
+    def __init__(self, embedder: ECGEmbedder | None = None, C: float = 0.1) -> None:
+        self.embedder = embedder
         self.C = C
 
     def fit(self, X: Ecgs, y: Sequence[Any] | np.ndarray) -> Self:
         """Learns from n ECGs, see `ECGEmbedder.transform`, and their labels, (n,)."""
-        embedder = ECGEmbedder(self.student, self.workspace, self.sampling_frequency, self.features, self.device)
+        embedder = ECGEmbedder(features="trunk") if self.embedder is None else clone(self.embedder)
         probe = LogisticRegression(C=self.C, class_weight="balanced", max_iter=2000)
         self.pipeline_: Pipeline = make_pipeline(embedder, StandardScaler(), probe).fit(X, y)
         self.classes_: np.ndarray = self.pipeline_.classes_
@@ -158,7 +145,11 @@ class EchoFindingClassifier(ClassifierMixin, BaseEstimator):
         return np.asarray(self.pipeline_.predict(X))
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array, tags.input_tags.three_d_array, tags.input_tags.string = False, True, True
-        tags.no_validation = True
-        return tags
+        return _takes_ecgs(super().__sklearn_tags__())
+
+
+def _takes_ecgs(tags: Any) -> Any:
+    """scikit-learn's tags of what takes recordings or names of files, no tables of numbers."""
+    tags.input_tags.two_d_array, tags.input_tags.three_d_array, tags.input_tags.string = False, True, True
+    tags.no_validation = True
+    return tags
