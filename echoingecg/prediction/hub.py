@@ -25,7 +25,7 @@ def export_hub(model: EcgModel, folder: Path | str, *, name: str, licence: str) 
     Args:
         model: of `echoingecg.load`, from a student's artefact.
         folder: new or empty.
-        name: of the model, for its card.
+        name: of the model, for its card: NAME or OWNER/NAME.
         licence: of the weights, in the hub's short form, such as `cc-by-nc-4.0`; the teacher's licence may bind them.
 
     Returns:
@@ -66,7 +66,7 @@ def push_to_hub(model: EcgModel, repository: str, *, licence: str, private: bool
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 
-    export_hub(model, folder, name=repository.rpartition("/")[2], licence=licence)
+    export_hub(model, folder, name=repository, licence=licence)
     try:
         hub = HfApi()
         hub.create_repo(repository, private=private, exist_ok=True)
@@ -79,6 +79,7 @@ def _card(model: EcgModel, name: str, licence: str) -> str:
     """The evaluation's model card behind the front matter that the hub reads."""
     from huggingface_hub import EvalResult, ModelCardData
 
+    address, name = name if "/" in name else f"OWNER/{name}", name.rpartition("/")[2]
     results = [
         EvalResult(
             task_type="binary-classification", task_name=f"{row['endpoint']} by {row['protocol']}",
@@ -94,7 +95,7 @@ def _card(model: EcgModel, name: str, licence: str) -> str:
     body = f"# {name}\n\n{prediction.NOTICE} {model.no_card}\n"
     if model.evaluation is not None and (model.evaluation / evaluation.MODEL_CARD).is_file():
         body = manifest.checked_file(model.evaluation, evaluation.MODEL_CARD).read_text(encoding="utf-8")
-    use = f'```python\nimport echoingecg\n\nmodel = echoingecg.load("hf-hub:OWNER/{name}")\n```\n'
+    use = f'```python\nimport echoingecg\n\nmodel = echoingecg.load("hf-hub:{address}")\n```\n'
     return f"---\n{data.to_yaml()}\n---\n\n{body}\n## Use\n\n{use}"
 
 

@@ -26,7 +26,7 @@ def judged(finished: Run) -> echoingecg.EcgModel:
 @pytest.fixture(scope="module")
 def folder(judged: echoingecg.EcgModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hub") / "heart"
-    echoingecg.export_hub(judged, folder, name="heart", licence=LICENCE)
+    echoingecg.export_hub(judged, folder, name="owner/heart", licence=LICENCE)
     return folder
 
 
@@ -54,6 +54,7 @@ def test_the_card_is_one_that_the_hub_reads(judged: echoingecg.EcgModel, folder:
     assert {result.metric_type for result in card.data.eval_results} == {"roc_auc", "balanced_accuracy"}
     assert all("simulated patients" in result.dataset_name for result in card.data.eval_results)
     assert "**Simulated.**" in card.text, "the evaluation's own card follows"
+    assert 'echoingecg.load("hf-hub:owner/heart")' in card.text
     assert not {path.suffix for path in folder.iterdir()} - {".safetensors", ".json", ".md"}
 
 
