@@ -57,7 +57,7 @@ def noise(results: Results) -> Figure:
     """Mean log-variance less that of the clean ECGs, over the noise's standard deviation; a panel a kind."""
     figure = new_figure(5.6)
     panels = figure.subplots(len(KINDS), 1, sharex=True)
-    colours = (BLUE, VERMILION, GREEN, GREY, INK)
+    colours = (BLUE, VERMILION, GREEN, INK)
     for axes, kind in zip(panels, KINDS, strict=True):
         axes.axhline(0, color=MUTED, linewidth=1)
         for name, colour in zip(STUDIED, colours, strict=True):

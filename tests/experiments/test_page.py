@@ -23,7 +23,7 @@ def verdicts(results: Results, group: str) -> list[str]:
 def test_a_student_that_knows_is_met_and_one_that_does_not_is_missed() -> None:
     knows = results_of(dict.fromkeys(STUDIED, 4.0))
     assert verdicts(knows, "A")[0] == MET
-    assert verdicts(knows, "D") == [MET] * 12
+    assert verdicts(knows, "D") == [MET] * 10
     blind = results_of({"text": 4.0, "echo": 4.0, "both_shuffled_1": 4.0})
     assert verdicts(blind, "A")[0] == MISSED
     assert verdicts(blind, "C") == [MISSED] * 8
@@ -37,7 +37,7 @@ def test_doubt_that_knows_the_errors_is_met_and_doubt_that_does_not_is_missed() 
 
 def test_controls_are_met_at_chance_and_missed_above() -> None:
     assert verdicts(results_of({}, seeds=8), "B") == [MET, MET]
-    assert verdicts(results_of({f"both_shuffled_{one}": 4.0 for one in (1, 2, 3)}), "B")[0] == MISSED
+    assert verdicts(results_of({f"both_shuffled_{one}": 4.0 for one in (1,)}), "B")[0] == MISSED
 
 
 def test_the_page_renders_every_arm_and_verdict() -> None:
