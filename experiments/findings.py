@@ -57,12 +57,14 @@ def within(value: Interval, low: float, high: float) -> str:
 
 
 def _accuracy(results: Results) -> list[Claim]:
-    zero_shot = results.mean("both", f"zero_shot_student.{ACCURACY}")
-    found = [
-        Claim(
-            "A", f"Zero-shot balanced accuracy ≥ {GOAL} from the ECG alone", str(zero_shot), within(zero_shot, GOAL, 1)
-        )
-    ]
+    found = []
+    for protocol, says in (
+        ("zero_shot_student", "Zero-shot, student's text tower"),
+        ("predictive", "Expected echo, the default answer"),
+    ):
+        value = results.mean("both", f"{protocol}.{ACCURACY}")
+        says = f"{says}: balanced accuracy ≥ {GOAL} from the ECG alone"
+        found.append(Claim("A", says, str(value), within(value, GOAL, 1)))
     for measure, name in ((ACCURACY, "balanced accuracy"), (AREA, "AUROC")):
         few, scratch = (results.mean(family, f"few.{measure}") for family in ("both", "scratch"))
         gain = results.difference(("both", f"few.{measure}"), ("scratch", f"few.{measure}"))

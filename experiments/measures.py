@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logsumexp
 from scipy.stats import rankdata, t
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from echoingecg.evaluation.data.embed import GaussianTable, sampled_distances
-from echoingecg.evaluation.metrics.classification import BALANCED_ACCURACY, log_odds
+from echoingecg.evaluation.metrics.classification import AUROC, BALANCED_ACCURACY, log_odds
 from echoingecg.evaluation.metrics.selective import HIGH, LOW, aurc, threshold_nearness, uncertainty_halves
 
 
@@ -85,17 +85,29 @@ def doubt_measures(label: np.ndarray, found: Mapping[str, Any]) -> dict[str, flo
     Returns:
         aurc_doubt, aurc_distance, aurc_deviation, aurc_random: areas under the risk-coverage curve, ranked by the
         distance to the threshold in deviations, by the distance, by the deviation and at random;
-        rho_residual: rank correlation of deviation and residual.
+        within_doubt, within_deviation: mean of the areas of those called 0 and of those called 1;
+        error_called_0, error_called_1: shares that are wrong;
+        rho_residual: rank correlation of deviation and residual;
+        auroc, balanced_accuracy: of the score.
     """
     score, deviation, threshold = np.array(found["score"]), np.array(found["deviation"]), found["threshold"]
     error = ((score >= threshold) != label).astype(np.float64)
     distance = np.abs(log_odds(score) - log_odds(np.array(threshold)))
+    doubt, called = -distance / deviation, [score < threshold, score >= threshold]
     return {
-        "aurc_doubt": aurc(error, -distance / deviation),
+        **{
+            f"error_called_{value}": float(error[rows].mean()) if rows.any() else None
+            for value, rows in enumerate(called)
+        },
+        "within_doubt": float(np.mean([aurc(error[rows], doubt[rows]) for rows in called if rows.any()])),
+        "within_deviation": float(np.mean([aurc(error[rows], deviation[rows]) for rows in called if rows.any()])),
+        "aurc_doubt": aurc(error, doubt),
         "aurc_distance": aurc(error, -distance),
         "aurc_deviation": aurc(error, deviation),
         "aurc_random": float(error.mean()),
         "rho_residual": spearman(deviation, np.array(found["residual"])),
+        AUROC: float(roc_auc_score(label, score)),
+        BALANCED_ACCURACY: float(balanced_accuracy_score(label, score >= threshold)),
     }
 
 

@@ -74,6 +74,7 @@ def render(order: Order, results: Results) -> str:
         matches={name: str(results.mean("both", f"matches.{name}")) for name in MATCHES},
         halves=tables.half_rows(results),
         doubt=tables.doubt_rows(results),
+        wrong=[str(results.mean("both", f"predictive.error_called_{value}")) for value in (0, 1)],
         correlations=tables.correlation_rows(results),
         companions=tables.companion_rows(results),
         remedies=tables.remedy_rows(results),

@@ -59,12 +59,21 @@ def noise_change_rows(results: Results) -> Rows:
     return rows
 
 
-_DOUBT = ("aurc_doubt", "aurc_distance", "aurc_deviation", "aurc_random", "rho_residual")
+_DOUBT = (
+    "aurc_doubt", "aurc_distance", "aurc_deviation", "aurc_random", "within_doubt", "within_deviation", "rho_residual",
+)  # fmt: skip
 
 
 def doubt_rows(results: Results) -> Rows:
     """Of each studied arm: how the expected echo ranks its own errors and residuals, and its accuracy."""
-    return [[SAYS[name], *(str(results.mean(name, f"predictive.{one}")) for one in _DOUBT)] for name in STUDIED]
+    return [
+        [
+            SAYS[name],
+            _accuracy(results, name, "predictive"),
+            *(str(results.mean(name, f"predictive.{one}")) for one in _DOUBT),
+        ]
+        for name in STUDIED
+    ]
 
 
 def half_rows(results: Results) -> Rows:

@@ -47,6 +47,8 @@ def test_doubt_is_the_distance_in_deviations() -> None:
     measured = doubt_measures(label, found)
     assert measured["aurc_doubt"] == pytest.approx(1 / 16)  # the one error comes last
     assert measured["aurc_distance"] == pytest.approx((1 / 3 + 1 / 4) / 4)  # third: logit(0.7) is above logit(0.6)
+    assert (measured["error_called_0"], measured["error_called_1"]) == (0, pytest.approx(1 / 3))
+    assert measured["within_doubt"] == pytest.approx((1 / 3) / 3 / 2)  # the error is the last of three, and nobody else
     assert measured["rho_residual"] == pytest.approx(scipy_stats.spearmanr([1, 1, 1, 9], [1, 2, 3, 4]).statistic)
 
 
