@@ -191,7 +191,7 @@ def test_open_formats(finished: Run) -> None:
 
 def test_no_pickle_anywhere(finished: Run) -> None:
     suffixes = {path.suffix for path in finished.job.workspace.artefacts.rglob("*") if path.is_file()}
-    assert suffixes <= {".parquet", ".json", ".safetensors", ".png", ".html", ".md", ".lock", ""}
+    assert suffixes <= {".parquet", ".json", ".safetensors", ".png", ".html", ".md", ".sha256", ".lock", ""}
 
 
 def test_no_identifier_leaves_the_private_folder(finished: Run) -> None:

@@ -16,7 +16,7 @@ import echoingecg
 from data_contracts import catalog, ecg, evaluation, pairs, student, teacher
 from data_contracts.conventions import Stage, UserError
 from data_contracts.evaluation import MODEL_CARD
-from data_contracts.manifest import DamagedError, Manifest, checked_file
+from data_contracts.manifest import POOL_CONTENT, DamagedError, Manifest, checked_file
 from echoingecg.evaluation.decision.reading_card import LoadedReadingCard
 from flows.cli.output import print_run
 from helpers.cases.command_line import call
@@ -27,7 +27,7 @@ from tasks.evaluation import rebuild_report
 from tasks.operations.search import Cohort
 from tasks.operations.students import find_student
 from tasks.operations.verify_and_collect import faults, verify_artefacts
-from tasks.pools import Pool, PoolSignals, array_of, read_rows, rows_by_key
+from tasks.pools import Pool, PoolSignals, array_of, published_digests, read_rows, rows_by_key, rows_in_pool
 from tasks.store import Artefact
 from tasks.teacher import contact_sheet, read_targets
 
@@ -50,6 +50,11 @@ def read(run: Run, artefact: Artefact, name: str) -> None:
     """Reads a file of an artefact by the function of the program that reads it."""
     if name.endswith(".parquet"):
         next(table for table in STAGES[artefact.stage].TABLES if table.filename == name).read(artefact.folder)
+    elif name == POOL_CONTENT:
+        assert artefact.manifest.run.pool is not None
+        group = Pool.read(run.job.workspace, artefact.manifest.run.pool)
+        table = (ecg.RECORDS if artefact.stage == "ecg" else teacher.CLIPS).read(artefact.folder)
+        published_digests(artefact, table, group, rows_in_pool(group, table["content_hash"].to_pylist()))
     elif artefact.stage == "teacher":
         read_targets(artefact)
         contact_sheet(artefact)
