@@ -73,7 +73,7 @@ def noise(results: Results) -> Figure:
 
 def risk(results: Results) -> Figure:
     """Error rate among the least doubtful cases, mean over seeds, for each way to rank them."""
-    figure = new_figure(3.9)
+    figure = new_figure(4.8)
     axes = figure.add_subplot()
     curves: dict[str, list[np.ndarray]] = {}
 
@@ -97,7 +97,7 @@ def risk(results: Results) -> Figure:
     for (name, found), colour in zip(curves.items(), (VERMILION, BLUE, GREY, INK, GREEN), strict=True):
         axes.plot(_COVERAGES, np.mean(found, axis=0), color=colour, label=name[0].upper() + name[1:])
     axes.set(xlim=(0, 1), ylim=(0, None), xlabel="Share of test ECGs kept (most certain first)", ylabel="Error rate")
-    axes.legend(loc="best")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", fontsize=8)
     return figure
 
 

@@ -153,6 +153,9 @@ def _variance(results: Results) -> list[Claim]:
             gain = results.difference(("both", f"{protocol}.aurc_{rival}"), ("both", f"{protocol}.aurc_{measure}"))
             says = f"Referring by {ranked} beats {order} (area under risk-coverage)"
             found.append(Claim("E", says, f"area smaller by {gain}", better(gain)))
+    gain = results.difference(("both", "variance.aurc_distance"), ("both", "predictive.aurc_doubt"))
+    says = "The expected echo, referred by doubt, beats zero-shot, referred by distance (area under risk-coverage)"
+    found.append(Claim("E", says, f"area smaller by {gain}", better(gain)))
     for says, measure in (
         ("Published variance ranks errors among ECGs called normal", "variance.rho_error_called_0"),
         ("Published variance ranks errors among ECGs called reduced", "variance.rho_error_called_1"),

@@ -37,7 +37,8 @@ def noise_rows(results: Results) -> Rows:
     for name in STUDIED:
         held = (rising(results, name, "noise", kind) for kind in KINDS)
         lost = (
-            results.difference((name, f"noise_auroc.{kind}_0"), (name, f"noise_auroc.{kind}_{len(LEVELS) - 1}"))
+            results.difference((name, f"{auroc}.{kind}_0"), (name, f"{auroc}.{kind}_{len(LEVELS) - 1}"))
+            for auroc in ("noise_auroc", "predictive_auroc")
             for kind in KINDS
         )
         clean = str(results.mean(name, f"noise.{KINDS[0]}_0"))
@@ -120,6 +121,7 @@ REMEDY_MEASURES = {
     "variance.aurc_variance": "the area by variance",
     "zero_shot_teacher.auroc": "AUROC by the teacher's texts",
     "follows.published": "how the published variance follows the information lost",
+    "predictive.balanced_accuracy": "the default answer's balanced accuracy",
     "predictive.aurc_doubt": "the area by doubt",
 }
 
