@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from echoingecg.common.figure_style import BLUE, GREEN, GREY, INK, MUTED, VERMILION, new_figure, set_title
-from echoingecg.evaluation.metrics.classification import log_odds
 from echoingecg.evaluation.metrics.selective import selective_risk, threshold_nearness
 from experiments.arms import SAYS, STUDIED
+from experiments.measures import doubts
 from experiments.noise import KINDS, LEVELS
 from experiments.results import Results
 
@@ -92,8 +92,7 @@ def risk(results: Results) -> Figure:
                 keep("zero-shot, by published variance", error, np.array(one["uncertainty"]))
                 keep("zero-shot, in random order", error, np.zeros(len(error)))
             else:
-                distance = np.abs(log_odds(score) - log_odds(np.array(threshold)))
-                keep("expected echo, by doubt", error, -distance / np.array(predictive["deviation"]))
+                keep("expected echo, by doubt", error, doubts(predictive)[0])
     for (name, found), colour in zip(curves.items(), (VERMILION, BLUE, GREY, INK, GREEN), strict=True):
         axes.plot(_COVERAGES, np.mean(found, axis=0), color=colour, label=name[0].upper() + name[1:])
     axes.set(xlim=(0, 1), ylim=(0, None), xlabel="Share of test ECGs kept (most certain first)", ylabel="Error rate")

@@ -75,6 +75,16 @@ def companion_measures(
     return found
 
 
+def doubts(found: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Doubt about each decision, and the distance of its log-odds to the threshold: (n,) each.
+
+    Args:
+        found: of `experiments.doubt`.
+    """
+    distance = np.abs(log_odds(np.array(found["score"])) - log_odds(np.array(found["threshold"])))
+    return -distance / np.array(found["deviation"]), distance
+
+
 def doubt_measures(label: np.ndarray, found: Mapping[str, Any]) -> dict[str, float | None]:
     """What the predictive distribution tells of the errors of its own decisions.
 
@@ -92,8 +102,8 @@ def doubt_measures(label: np.ndarray, found: Mapping[str, Any]) -> dict[str, flo
     """
     score, deviation, threshold = np.array(found["score"]), np.array(found["deviation"]), found["threshold"]
     error = ((score >= threshold) != label).astype(np.float64)
-    distance = np.abs(log_odds(score) - log_odds(np.array(threshold)))
-    doubt, called = -distance / deviation, [score < threshold, score >= threshold]
+    doubt, distance = doubts(found)
+    called = [score < threshold, score >= threshold]
     return {
         **{
             f"error_called_{value}": float(error[rows].mean()) if rows.any() else None

@@ -32,7 +32,7 @@ def recall_rows(results: Results) -> Rows:
 
 
 def noise_rows(results: Results) -> Rows:
-    """Of each studied arm: seeds in which the published log-variance rises, and what the strongest noise costs."""
+    """Makes a row of each studied arm: where the published log-variance rises, and the AUROC that noise costs."""
     rows = []
     for name in STUDIED:
         held = (rising(results, name, "noise", kind) for kind in KINDS)
@@ -66,7 +66,7 @@ _DOUBT = (
 
 
 def doubt_rows(results: Results) -> Rows:
-    """Of each studied arm: how the expected echo ranks its own errors and residuals, and its accuracy."""
+    """Makes a row of each studied arm: accuracy of the expected echo, and how its doubt ranks its own errors."""
     return [
         [
             SAYS[name],

@@ -253,7 +253,7 @@ def sweep(
     from flows.request import find_recipe, make_job
     from tasks.all_stages import plans
 
-    chosen = combinations(over)
+    chosen = list(dict.fromkeys(combinations(over)))  # a value that is typed twice runs once
     first, more = options.split(export)
     # Every recipe is checked before the first run.
     recipes = {" ".join(assigned): find_recipe(recipe, [*overrides, *assigned]) for assigned in chosen}

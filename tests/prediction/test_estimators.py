@@ -63,7 +63,7 @@ def test_a_classifier_learns_its_labels_and_keeps_their_names(chosen: dict[str, 
 
 
 def test_scikit_learns_own_checks(chosen: dict[str, Any]) -> None:
-    """Those that do not ask for tables of numbers: ECGs have three dimensions."""
+    """check_estimator skips its checks on tables of numbers, since ECGs have three dimensions."""
     embedder = echoingecg.ECGEmbedder(**chosen)
     classifier = echoingecg.EchoFindingClassifier(embedder)
     for estimator in (embedder, classifier, echoingecg.EchoFindingClassifier()):
