@@ -29,6 +29,7 @@ _STDERR = 2  # file descriptor: a buffer's lock may be held by the code that the
 _OVER_128 = 128  # a shell's exit code of a process that a signal has ended is higher by this
 
 _last_words: Callable[[], object] | None = None  # tells the server that this run was cut off
+_ending = threading.Lock()  # held by the first of the watches whose time is over: signals may have set several
 _is_command = False  # one line on stderr; elsewhere, as in a worker's run, the log goes to the server
 
 
@@ -110,6 +111,8 @@ def _end_after(seconds: float, number: int) -> None:
 
 
 def _cut_off(number: int) -> None:
+    if not _ending.acquire(blocking=False):
+        return
     speaker = threading.Thread(target=_last_words, daemon=True)
     speaker.start()
     speaker.join(_LAST_WORDS_SECONDS)

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from echoingecg.common import StoreError, UserError
 from flows.request import find_recipe
 from helpers.cases.public_jobs import make_job
 from helpers.cases.stage_runs import Run, run_stages
+from helpers.paths import ROOT
 from tasks.ecg import finding_counts, pages_of
 
 
@@ -199,3 +201,27 @@ def test_a_read_only_workspace_is_one_line(finished: Run, tmp_path: Path) -> Non
         job = make_job(finished.job.recipe, str(finished.job.export), str(tmp_path / "fixed" / "workspace"))
         with pytest.raises(StoreError, match=r"read-only: choose another folder"):
             run_stages(job)
+
+
+_CUT_OFF = """
+import os, signal, time
+from contextvars import copy_context
+from functools import partial
+from echoingecg.common import running
+from flows import stopping
+stopping.GRACE_SECONDS = 0.2
+with stopping.interruptible(grace=0.2):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(9)
+    except stopping.Interrupted as end:
+        stopping.ask_stages_to_stop(end.number, partial(copy_context().run, time.sleep, 1))
+        time.sleep(9)
+"""
+
+
+def test_a_stage_that_does_not_stop_is_cut_off_in_one_line() -> None:
+    """The command and the flow each set a watch; both are over while the server is being told."""
+    ended = subprocess.run([sys.executable, "-c", _CUT_OFF], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 143
+    assert ended.stderr == "stopped by SIGTERM: run again, it goes on from its last commit or checkpoint\n"
