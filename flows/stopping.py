@@ -132,7 +132,7 @@ def deaf() -> Iterator[None]:
 
 
 def end_at_once_from_now_on() -> None:
-    """Lets a signal end this process at once, in a line: for the seconds in which it still ends its own server."""
+    """Lets a signal end this process at once, in a line: while it starts, and while it still ends its own server."""
 
     def answer(number: int, frame: FrameType | None) -> None:
         end_now(number)
@@ -140,6 +140,12 @@ def end_at_once_from_now_on() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, answer)
+
+
+def ignore_from_now_on() -> None:
+    """Ignores signals: when Python itself ends, it would give them back their deadly meaning, with all work done."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def end_now(number: int) -> NoReturn:

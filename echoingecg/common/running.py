@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from threading import Event, Lock, RLock
 from typing import Any, Protocol, TypeVar
 
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import OpenBLASController, ThreadpoolController
 
 from echoingecg.common.errors import Stopped
 
@@ -68,16 +68,22 @@ def one_blas_thread() -> Iterator[None]:
     bytes. The last of overlapping callers lifts the limit.
     """
     with _BLAS_LOCK:
-        _blas_limits.append(
-            _blas_limits[0] if _blas_limits else ThreadpoolController().limit(limits=1, user_api="blas")
-        )
+        _blas_limits.append(_blas_limits[0] if _blas_limits else _limited_blas())
     try:
         yield
     finally:
         with _BLAS_LOCK:
             limit = _blas_limits.pop()
             if not _blas_limits:
+                OpenBLASController.clear_controlling_thread(force=True)
                 limit.restore_original_limits()
+                OpenBLASController.clear_controlling_thread(force=True)
+
+
+def _limited_blas() -> Any:
+    """Sets the limit. threadpoolctl hears one thread alone until that thread ends, and drops what others set."""
+    OpenBLASController.clear_controlling_thread(force=True)
+    return ThreadpoolController().limit(limits=1, user_api="blas")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The command line. Heavy libraries are imported by the command that needs them: `--help` stays quick."""
 
+import atexit
 import logging
 import os
 import sys
@@ -388,10 +389,9 @@ def main() -> None:
 
 def program() -> None:
     """Entry point of the installed program: `main`, and a signal's line until the last moment."""
-    try:
-        main()
-    finally:
-        stopping.end_at_once_from_now_on()
+    atexit.register(stopping.ignore_from_now_on)  # called last
+    stopping.end_at_once_from_now_on()  # before `main` listens, and after
+    main()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -225,3 +226,18 @@ def test_a_stage_that_does_not_stop_is_cut_off_in_one_line() -> None:
     ended = subprocess.run([sys.executable, "-c", _CUT_OFF], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 143
     assert ended.stderr == "stopped by SIGTERM: run again, it goes on from its last commit or checkpoint\n"
+
+
+def test_a_signal_when_all_is_done_does_not_kill() -> None:
+    """A command that has said its last line ends well, or with the code of a signal: never killed by it."""
+    codes = set()
+    for number in range(12):
+        words = (sys.executable, "-m", "flows.cli.main", "--version")
+        with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+            assert running.stdout is not None
+            running.stdout.readline()
+            time.sleep(number / 400)
+            running.terminate()
+            _, said = running.communicate()
+        codes.add((running.returncode, said.count(b"\n")))
+    assert codes <= {(0, 0), (143, 1)}
