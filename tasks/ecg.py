@@ -1,9 +1,9 @@
 """Stage ecg: every ECG of the catalog as a filtered 12-lead signal in the pool; and pages that show some of them."""
 
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import count, takewhile
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from echoingecg.ecg.plot import Page
 
 _FILES_PER_BLOCK = 128  # what a worker is given at once, and returns as 6 MB
+_FEWEST_FILES_PER_BLOCK, _SHARES = 16, 8
 _IMPLAUSIBLE = "implausible"
 _LEAST_IMPLAUSIBLE = 10  # fewer say nothing about a unit
 _WRONG_UNIT_SHARE = 0.5
@@ -75,7 +76,8 @@ def _ingest(pool: pools.Pool, missing: ingest.SourceFiles, job: Job, progress: P
     if not missing:
         return 0
     execution = job.recipe.execution
-    block_size = min(_FILES_PER_BLOCK, execution.commit_every)
+    # A few new files are shared out evenly, too.
+    block_size = min(_FILES_PER_BLOCK, execution.commit_every, max(_FEWEST_FILES_PER_BLOCK, len(missing) // _SHARES))
     with mapper(execution, -(-len(missing) // block_size)) as run:
         blocks = partial(run, partial(supervised.ecg_block, job.recipe.ecg, supervised.Limits.of(execution)))
         return ingest.ingest_blocks(pool, missing, blocks, block_size, execution.commit_every, progress)
@@ -102,15 +104,8 @@ def _check_units(listed: pa.Table, refused: Mapping[str, tuple[str, str]]) -> No
 
 def _records(group: zarr.Group, listed: pa.Table, settings: EcgSettings) -> tuple[pa.Table, np.ndarray]:
     """(RECORDS, their rows in the pool): all signals in the pool of every listed recording, which may have several."""
-    several = settings.long == "several"
-    row_of = pools.rows_by_key(group)
-    recordings = (listed[name].to_pylist() for name in ("record_id", "patient_id", "content_hash"))
-    signals = [
-        (contract.window_name(recording, window), patient, key, recording)
-        for recording, patient, content_hash in zip(*recordings, strict=True)
-        for window, key in enumerate(_keys(content_hash, row_of, several))
-    ]
-    rows = np.array([row_of[key] for _, _, key, _ in signals], dtype=np.int64)
+    signals = list(_signals(listed, pools.rows_by_key(group), settings.long == "several"))
+    rows = np.array([signal[-1] for signal in signals], dtype=np.int64)
     quality, findings = (pools.rows_of(group, array)[rows] for array in (contract.QUALITY, contract.FINDINGS))
     names = ("record_id", "patient_id", "content_hash", "recording_id")
     columns: dict[str, Any] = {name: [signal[index] for signal in signals] for index, name in enumerate(names)}
@@ -123,10 +118,15 @@ def _records(group: zarr.Group, listed: pa.Table, settings: EcgSettings) -> tupl
     return pa.table(columns, schema=contract.RECORDS.schema), rows
 
 
-def _keys(content_hash: str, known: Container[str], several: bool) -> Iterator[str]:
-    """Keys of a file's signals in the pool."""
-    windows = count() if several else range(1)
-    return takewhile(known.__contains__, (contract.window_key(content_hash, window) for window in windows))
+def _signals(listed: pa.Table, row_of: Mapping[str, int], several: bool) -> Iterator[tuple[str, str, str, str, int]]:
+    """Yields name, patient, key and recording of every signal in the pool, and its row there."""
+    recordings = (listed[name].to_pylist() for name in ("record_id", "patient_id", "content_hash"))
+    for recording, patient, content_hash in zip(*recordings, strict=True):
+        for window in count() if several else range(1):
+            row = row_of.get(key := contract.window_key(content_hash, window))
+            if row is None:
+                break
+            yield contract.window_name(recording, window), patient, key, recording, row
 
 
 def finding_counts(artefact: Artefact) -> dict[str, int]:

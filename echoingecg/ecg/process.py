@@ -6,7 +6,7 @@ file. The bytes of an ECG are the same whichever way it goes and whatever is pro
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -94,6 +94,7 @@ def load(
     stated_sampling_frequency: float | None = None,
     stated_leads: Sequence[str] | None = None,
     plain: PlainRecord | None = None,
+    new: Callable[[tuple[int, int]], np.ndarray] | None = None,
 ) -> Loaded:
     """Reads one ECG, arranges its leads and cuts its windows.
 
@@ -106,13 +107,14 @@ def load(
         stated_sampling_frequency: Hz, for a file that states none.
         stated_leads: the leads' names in stored order, for an array, which names none.
         plain: the file's content, where `read_plain` has read it already.
+        new: makes the array for its signal, see `decode_plain`.
 
     Raises:
         Refusal: see data_contracts.quarantine.REASONS.
         OSError: the file cannot be read.
     """
     stated = Stated(stated_unit, stated_sampling_frequency, stated_leads)
-    if plain is not None and (decoded := decode_plain(plain, stated)) is not None:
+    if plain is not None and (decoded := decode_plain(plain, stated, new)) is not None:
         return cut_windows(*decoded, settings)
     recording = decode(path, stated_unit, stated_sampling_frequency, stated_leads)
     signal = np.clip(arrange(recording, settings.lead_sets), -_LIMIT_MV, _LIMIT_MV).astype(np.float32)

@@ -22,7 +22,7 @@ _WINDOW_SECONDS = SAMPLES / SAMPLING_FREQUENCY
 # Beyond this the gain must be wrong: surface ECGs stay under 10 mV, pacing spikes included (filtered).
 _MAX_MV = 50.0
 _SEARCH_SECONDS = 300.0  # of a long recording that may have to be held until its first window is judged
-_WINDOWS_PER_BATCH = 16  # 4 MB at 500 Hz
+WINDOWS_PER_BATCH = 16  # 4 MB at 500 Hz
 
 
 def _no_context() -> np.ndarray:
@@ -69,6 +69,30 @@ class Processed:
     bad_seconds: np.ndarray
     start: int
     defects: tuple[int, int, float]
+
+
+class Rows:
+    """Arrays that are asked for one after another, as rows of arrays of `WINDOWS_PER_BATCH`: `stacked` copies none."""
+
+    def __init__(self) -> None:
+        self._free: list[np.ndarray] = []
+
+    def __call__(self, shape: tuple[int, int]) -> np.ndarray:
+        """The next row, float32; of a new array where none is left or where the shape is another."""
+        if not self._free or self._free[0].shape != shape:
+            self._free = list(np.empty((WINDOWS_PER_BATCH, *shape), np.float32))
+        return self._free.pop(0)
+
+
+def stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays of equal shape as one: a copy, or the array of `Rows` whose rows they are, all of them and in order."""
+    whole = rows[0].base
+    if whole is not None and whole.shape == (len(rows), *rows[0].shape):
+        places = (row.__array_interface__ for row in rows)
+        own = (row.__array_interface__ for row in whole)
+        if all(place == mine for place, mine in zip(places, own, strict=True)):
+            return whole
+    return np.stack(rows)
 
 
 def check_length(time: int, sampling_frequency: float, settings: EcgSettings) -> None:
@@ -163,8 +187,8 @@ def filter_windows(windows: list[tuple[Window, float]], settings: EcgSettings) -
         lengths = (part.shape[1] for part in (window.raw, window.before, window.after))
         groups.setdefault((frequency, *lengths), []).append(number)
     for (frequency, *_), members in groups.items():
-        for start in range(0, len(members), _WINDOWS_PER_BATCH):
-            batch = members[start : start + _WINDOWS_PER_BATCH]
+        for start in range(0, len(members), WINDOWS_PER_BATCH):
+            batch = members[start : start + WINDOWS_PER_BATCH]
             processed = _filter_batch([windows[number][0] for number in batch], frequency, settings)
             outcomes.update(zip(batch, processed, strict=True))
     return [outcomes[number] for number in range(len(windows))]
@@ -174,7 +198,7 @@ def _filter_batch(
     windows: Sequence[Window], sampling_frequency: float, settings: EcgSettings
 ) -> Sequence[Processed | Refusal]:
     """One outcome for each window; all have one rate and length, of context too. What follows a short one is filled."""
-    raw = np.stack([window.raw for window in windows])
+    raw = stacked([window.raw for window in windows])
     context = windows[0].before.shape[1], windows[0].after.shape[1]
     whole = raw
     if context != (0, 0):

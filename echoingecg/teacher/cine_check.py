@@ -70,8 +70,8 @@ def is_strip(frames: np.ndarray) -> bool:
     """Says whether frames show a strip: a narrow band of change that advances, or a picture that moves to the left."""
     start = max(len(frames) - _COMPARED_NEIGHBOURS, 0) // 2
     small = [
-        cv2.resize(green, _STRIP_SIZE_PX, interpolation=cv2.INTER_AREA)
-        for green in frames[start:][:_COMPARED_NEIGHBOURS, ..., 1]
+        cv2.resize(cv2.extractChannel(frame, 1), _STRIP_SIZE_PX, interpolation=cv2.INTER_AREA)
+        for frame in frames[start:][:_COMPARED_NEIGHBOURS]
     ]
     return _is_swept(small) or any(_scrolls(small, lag) for lag in _LAGS_FRAMES if lag < len(small))
 

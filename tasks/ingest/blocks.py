@@ -16,6 +16,7 @@ from echoingecg.recipe import EcgSettings, TeacherSettings
 
 if TYPE_CHECKING:
     from echoingecg.ecg.process import Loaded, Processed
+    from echoingecg.ecg.windows import Rows
     from echoingecg.teacher.embed import Teacher
     from echoingecg.teacher.frames import SeenClip
     from tasks.base.workers import Map
@@ -81,24 +82,26 @@ def ecg_block(
     Raises:
         StoreError: a file cannot be read, or has changed since the catalog was made.
     """
+    from echoingecg.ecg.windows import Rows  # not for a worker that decodes clips
+
     attempts: list[Attempt] = []
     for start in range(0, len(files), _ECGS_PER_BATCH):
-        loaded = []
+        loaded, new = [], Rows()
         for number, file in enumerate(files[start : start + _ECGS_PER_BATCH], start):
             begin(number)
-            loaded.append(_guarded(partial(_load_ecg, settings, file), file))
+            loaded.append(_guarded(partial(_load_ecg, settings, file, new), file))
         begin(None)
         attempts += _filtered(loaded, settings)
     return replace(_block_of(attempts, _ecg_rows), files=len(files))
 
 
-def _load_ecg(settings: EcgSettings, file: SourceFile) -> "Loaded":
+def _load_ecg(settings: EcgSettings, file: SourceFile, new: "Rows") -> "Loaded":
     from echoingecg.ecg.decode.wfdb_fast import read_plain
     from echoingecg.ecg.process import load  # SciPy: not for a worker that decodes clips
 
     plain = read_plain(file.path)
     _check_unchanged(file, plain.content_hash() if plain else content_hash(file.path))
-    return load(file.path, settings, file.stated_unit, file.stated_sampling_frequency, file.stated_leads, plain)
+    return load(file.path, settings, file.stated_unit, file.stated_sampling_frequency, file.stated_leads, plain, new)
 
 
 def _filtered(attempts: list[Attempt], settings: EcgSettings) -> Iterator[Attempt]:

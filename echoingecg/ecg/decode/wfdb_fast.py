@@ -6,6 +6,7 @@ the same numbers at eight times the cost.
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -79,8 +80,15 @@ def _plain_header(content: bytes) -> Header | None:
     return header if is_plain and not any(signal.offset for signal in header.signals) else None
 
 
-def decode_plain(record: PlainRecord, stated: recording.Stated) -> tuple[np.ndarray, float] | None:
+def decode_plain(
+    record: PlainRecord, stated: recording.Stated, new: Callable[[tuple[int, int]], np.ndarray] | None = None
+) -> tuple[np.ndarray, float] | None:
     """The twelve leads in the order of data_contracts.conventions.LEADS, and their rate.
+
+    Args:
+        record: from `read_plain`.
+        stated: what the export states about it.
+        new: makes the array for the signal, float32, from its shape.
 
     Returns:
         float32 (12, time), mV, NaN where missing, and Hz; None when `decode_wfdb` must do it: a lead or a unit is not
@@ -95,7 +103,8 @@ def decode_plain(record: PlainRecord, stated: recording.Stated) -> tuple[np.ndar
     frequency = stated.frequency(record.header.sampling_frequency)
     rows, baseline, scale = scaling
     digital = np.ascontiguousarray(wfdb_signals.frames_16(np.frombuffer(record.data, "<i2"), record.header).T)[rows]
-    signal = digital.astype(np.float32)
+    signal = np.empty(digital.shape, np.float32) if new is None else new(digital.shape)
+    signal[:] = digital
     if baseline.any():
         signal -= baseline
     signal /= scale

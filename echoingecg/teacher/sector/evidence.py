@@ -24,6 +24,7 @@ _NEUTRAL, _STRONG_COLOUR = 128, 14  # chroma without colour; levels of chroma be
 _FLOW, _FLOW_SHARE = 1 / 12, 0.35  # of the shorter edge: areas of flow; share of a window that is coloured there
 _STROKE = 1 / 20  # of the shorter edge: coloured areas that are narrower are print, not flow
 _HALO_PX, _HALO = 8, 1 / 30  # a block of JPEG; of the shorter edge at most
+_PART_PX, _PART_FILLED, _PART_EDGE_PX = 64, 0.35, 5  # of the map of parts: longer edge; share that moves; least edge
 _EVERY = np.s_[::3, ::3]  # pixels enough for a median
 UNSEEN, SOMETIMES_SEEN, PRINTED = -0.5, 0.15, -1.0  # weights beside 1 of the body, and 0 of coloured strokes
 
@@ -81,15 +82,30 @@ def collect(frames: Sequence[np.ndarray]) -> Evidence | None:
     seen = often & (grey > _DARK_LEVEL)
     if not seen.any():
         return None
-    bright = float(np.percentile(grey[_EVERY][seen[_EVERY]], 90)) if seen[_EVERY].any() else float(grey[seen].max())
+    body = _largest_part(seen)
+    bright = float(np.percentile(grey[_EVERY][body[_EVERY]], 90)) if body[_EVERY].any() else float(grey[seen].max())
     still = times < max(pairs * _SOMETIMES, 1)
-    stroke, halo = _coloured_print(high, low, seen, still.astype(np.uint8), edge)
+    stroke, halo = _coloured_print(high, low, body, still.astype(np.uint8), edge)
     weight = np.where(still, np.float32(UNSEEN), np.float32(SOMETIMES_SEEN))
     weight[still & (grey > _BRIGHT * bright)] = PRINTED
     weight[often & (grey >= max(_DARK_LEVEL, _FAINT * bright))] = 1
     weight[halo] = 0
     weight[stroke & ~often] = PRINTED
     return Evidence(weight, high, low, steady, stroke, bright)
+
+
+def _largest_part(seen: np.ndarray) -> np.ndarray:
+    """Keeps the largest area of what is seen to move: bool (h, w). Print that moves must not change what is bright."""
+    height, width = seen.shape
+    share = _PART_PX / max(seen.shape)
+    size = max(round(width * share), 4), max(round(height * share), 4)
+    parts = (cv2.resize(seen.astype(np.float32), size, interpolation=cv2.INTER_AREA) > _PART_FILLED).astype(np.uint8)
+    parts = cv2.morphologyEx(parts, cv2.MORPH_OPEN, np.ones((_PART_EDGE_PX, _PART_EDGE_PX), np.uint8))
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(parts, connectivity=4)
+    if len(statistics) < 2:
+        return seen
+    largest = (labels == 1 + statistics[1:, cv2.CC_STAT_AREA].argmax()).astype(np.uint8)
+    return seen & (cv2.resize(largest, (width, height), interpolation=cv2.INTER_NEAREST) > 0)
 
 
 def _extremes(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -116,10 +132,10 @@ def _extremes(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def _coloured_print(
-    high: np.ndarray, low: np.ndarray, seen: np.ndarray, still: np.ndarray, edge: int
+    high: np.ndarray, low: np.ndarray, body: np.ndarray, still: np.ndarray, edge: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Finds strokes, and still areas, of a strong colour; and the same with the pixels that their coding disturbs."""
-    some = seen[_EVERY]
+    some = body[_EVERY]
     tints = [np.median(extreme[_EVERY][some], axis=0) if some.any() else [_NEUTRAL] * 3 for extreme in (high, low)]
     strength = np.zeros(still.shape, np.uint8)
     for channel in (1, 2):

@@ -23,7 +23,9 @@ _NET_PX = 0.5  # weight that a cut must gain, in coarse px
 _SIDE = 0.17  # of a unit normal, across and along: the side of a fan leans by at least 10 degrees
 _LONGEST = 3  # edges of the hull that may be a side of the fan
 _APEX_SHARES = ((0.0, 0.5), (-0.3, 0.5), (-0.8, 0.5))  # of the hull's height and width, beside what its edges give
+_TIP, _TIP_SHARES = 0.1, (0.0, -0.15, -0.4)  # of the hull's height: its tip, which the picture's side may set off
 _SEARCHES = ((2, 2.0), (1, 1.0)), ((1, 1.0),)  # for the apex, on the coarse and the middle map: places to a side, px
+_FOLLOWED = 2  # places for the apex
 _WIDER = 1.3  # times, that a third of a fan is wider than the opposite one
 _SEARCH, _FINAL = (60, 24), (180, 64)  # angles and radii
 _CUT_SHARE = 0.005  # of a fan's weight, that a straight cut must gain
@@ -180,27 +182,30 @@ def _trimmed(weight: np.ndarray, hull: np.ndarray) -> np.ndarray:
 
 
 def _fan(weight: np.ndarray, grey: np.ndarray, body: np.ndarray) -> Shape | None:
-    """Fits the best fan, on finer and finer maps; None where no fan holds anything."""
+    """Fits the best fan, on finer and finer maps; None where no fan holds anything.
+
+    The best places of the coarse map are all followed: print beside the sector changes their order.
+    """
     corners = _corners(body)
     (_, top), (_, bottom) = corners.min(axis=0), corners.max(axis=0)
-    best = None
+    maps, starts = {}, []
     for downwards in _openings(body):
         faded = _faded(weight, top, bottom, downwards)
         coarse = _reduced(faded, _COARSE_PX)
         there = _rescaled(corners, weight, coarse)
         places = _apexes(there, downwards)
         gains, *_ = best_fans(coarse, places, reach_of(there, places), downwards, _SEARCH)
-        if best is None or gains.max() > best[0]:
-            best = gains.max(), places[gains.argmax()], downwards, faded, coarse, there
-    assert best is not None
-    gain, place, downwards, faded, coarse, there = best
-    if gain <= 0:
-        return None
-    place = _refined(coarse, there, place, downwards, _SEARCHES[0])
-    middle = _reduced(faded, _MIDDLE_PX)
-    place = _rescaled(place, coarse, middle)
-    place = _refined(middle, _rescaled(corners, weight, middle), place, downwards, _SEARCHES[1])
-    return _drawn_fan(faded, weight, grey, corners, _rescaled(place, middle, weight), downwards)
+        maps[downwards] = faded, coarse, there
+        starts += [(gain, downwards, place) for gain, place in zip(gains, places, strict=True) if gain > 0]
+    fans = []
+    for _, downwards, place in sorted(starts, key=lambda start: -start[0])[:_FOLLOWED]:
+        faded, coarse, there = maps[downwards]
+        place = _refined(coarse, there, place, downwards, _SEARCHES[0])
+        middle = _reduced(faded, _MIDDLE_PX)
+        place = _rescaled(place, coarse, middle)
+        place = _refined(middle, _rescaled(corners, weight, middle), place, downwards, _SEARCHES[1])
+        fans.append(_drawn_fan(faded, weight, grey, corners, _rescaled(place, middle, weight), downwards))
+    return max(fans, key=lambda fan: fan.weight, default=None)
 
 
 def _openings(body: np.ndarray) -> tuple[bool, ...]:
@@ -222,7 +227,7 @@ def _faded(weight: np.ndarray, top: float, bottom: float, downwards: bool) -> np
 
 
 def _apexes(corners: np.ndarray, downwards: bool) -> np.ndarray:
-    """Lists where the lines may meet: the crossings of the hull's longest edges, and some places above the hull."""
+    """Lists where the lines may meet: crossings of the hull's longest edges, places above it and its tip."""
     corners = cv2.approxPolyDP(corners.astype(np.float32)[:, None], 1.0, True)[:, 0].astype(float)
     edges = np.roll(corners, -1, axis=0) - corners
     lengths = np.maximum(np.hypot(*edges.T), 1e-9)
@@ -241,6 +246,9 @@ def _apexes(corners: np.ndarray, downwards: bool) -> np.ndarray:
         np.array([left + across * width, top + down * height if downwards else bottom - down * height])
         for down, across in _APEX_SHARES
     ]
+    tip = corners[corners[:, 1] < top + _TIP * height if downwards else corners[:, 1] > bottom - _TIP * height, 0]
+    middle = (tip.min() + tip.max()) / 2
+    places += [np.array([middle, top + down * height if downwards else bottom - down * height]) for down in _TIP_SHARES]
     for first in sides[0][:_LONGEST]:
         for second in sides[1][:_LONGEST]:
             lines = np.stack([edges[first], -edges[second]], axis=1)
