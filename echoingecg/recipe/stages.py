@@ -1,7 +1,6 @@
-"""Parameters of the simulator, of stages catalog, teacher, pairs and student, of teaching and of execution.
+"""Parameters of stages catalog, teacher, pairs and student.
 
-Each parameter states its unit and source. The version of a stage's artefact depends on the stage's section. Section
-`execution` states how to run, not what to compute: no version depends on it.
+Each parameter states its unit and source. The version of a stage's artefact depends on the stage's section.
 """
 
 from math import isclose
@@ -38,21 +37,6 @@ class Section(BaseModel):
             if getattr(self, name) == type(self).model_fields[name].default:
                 values.pop(name, None)
         return values
-
-
-class SimulatorSettings(Section):
-    """Section `simulator`: the simulated export that is used if no export is given."""
-
-    patients: Annotated[int, Field(ge=0)] = Field(300, description="simulated patients")
-    seed: int = Field(43, description="the same seed gives the same bytes; patient i does not depend on `patients`")
-    clip_beats: Annotated[float, Field(ge=1)] = Field(1.0, description="length of an echo clip, beats of its patient")
-    frame_rate: Positive = Field(30.0, description="echo frames a second, 1/s")
-    frame_height: Annotated[int, Field(ge=64)] = Field(240, description="echo image height, px")
-    frame_width: Annotated[int, Field(ge=64)] = Field(320, description="echo image width, px")
-    parasternal_share: Share = Field(0.0, description="share of studies with a parasternal long-axis clip beside")
-    colour_share: Share = Field(0.0, description="share of studies with a colour Doppler clip beside")
-    lead_fault_rate: Share = Field(0.02, description="share of ECG recordings with a fault of an electrode or a lead")
-    real_recordings: bool = Field(True, description="add the echo clip and the 12-lead ECG that pydicom ships")
 
 
 class StandardisedSettings(Section):
