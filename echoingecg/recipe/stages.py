@@ -18,6 +18,8 @@ Count = Annotated[int, Field(ge=1)]
 
 DEMO_TEACHER = "demo"
 BUILT_IN_TEXT = "built-in"
+PAPER_ENCODER = "paper"
+EncoderTuning = Literal["full", "frozen", "lora"]
 
 
 class Section(BaseModel):
@@ -319,9 +321,18 @@ class LeadMasking(Section):
 class StudentSettings(Section):
     """Section `student`: training of the student. Loss: PCME++ (Chun, ICLR 2024) as METHOD states it."""
 
-    later_fields = ("leads",)
+    later_fields = ("leads", "encoder", "encoder_weights", "encoder_tuning", "lora_rank")
 
     model: ModelSettings = ModelSettings()
+    encoder: str = Field(
+        PAPER_ENCODER,
+        pattern=r"^([\w-]+|[\w.]+:\w+)$",
+        description="ECG encoder under the heads: 'paper' (the published one, by `model`), 'ecgfounder', 'ecg-fm', "
+        "'hubert-ecg', 'merl', or 'package.module:Class', which is code of yours that runs",
+    )
+    encoder_weights: str = Field("", description="file or folder of another encoder's weights")
+    encoder_tuning: EncoderTuning = Field("full", description="what of another encoder learns: all, nothing, adapters")
+    lora_rank: Count = Field(8, description="encoder_tuning lora: rank of the adapters beside its layers")
     warm_start: str = Field(
         "", description="artefact name or alias of an earlier student to start from; empty starts from nothing"
     )
@@ -381,4 +392,8 @@ class StudentSettings(Section):
             raise ValueError("echo_weight and text_weight are both 0: nothing to learn from")
         if self.variance == "likelihood" and (self.loss != "pcmepp" or self.echo_weight == 0):
             raise ValueError("variance likelihood needs loss pcmepp and an echo_weight above 0")
+        if self.encoder == PAPER_ENCODER and (self.encoder_weights or self.encoder_tuning != "full"):
+            raise ValueError("encoder_weights and encoder_tuning are for another encoder than 'paper'")
+        if self.encoder_tuning != "full" and not (self.encoder_weights or self.warm_start):
+            raise ValueError(f"encoder_tuning {self.encoder_tuning} keeps the encoder's weights: set encoder_weights")
         return self
