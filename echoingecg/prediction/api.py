@@ -161,7 +161,7 @@ def load(
             student's folder, else the student's newest evaluation in the workspace.
         settings: how signals are made; by default as the student's own were, for released weights as published.
         device: 'cpu' or 'cuda'.
-        allow_encoder: `package.module:Class`, an encoder that is code; it runs where the student names it.
+        allow_encoder: `package.module:Class` that may run; a student whose encoder it is, is else refused (UserError).
 
     Raises:
         StoreError: there is no such student, or a file is absent or unreadable.
