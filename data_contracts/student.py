@@ -11,7 +11,8 @@ from data_contracts.tables import TableContract, column
 CONTRACT_VERSION = 1
 
 WEIGHTS = "model.safetensors"
-ARCHITECTURE = "architecture.json"  # {"student": recipe section, "text_config": transformers configuration}
+# {"student": recipe section, "text_config": transformers configuration, "encoder": of another ECG encoder, its sizes}
+ARCHITECTURE = "architecture.json"
 SCALER = "scaler.json"  # {"leads": [...], "mean": [...], "scale": [...]}, mV
 TOKENIZER = "tokenizer.json"  # Hugging Face `tokenizers` format
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from data_contracts.conventions import LEADS
-from echoingecg.recipe.stages import SimulatorSettings
+from echoingecg.recipe.execution import SimulatorSettings
 from echoingecg.simulator.ecg import electrodes, heart_vector, record
 from echoingecg.simulator.echo import apical, beating_heart, colour_doppler, parasternal
 from echoingecg.simulator.echo.view import place

@@ -41,7 +41,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     from echoingecg.evaluation.evaluate import evaluate  # torch, matplotlib: not for a cached run
     from echoingecg.student.store import load
 
-    settings, where = job.recipe.evaluation, device(job.recipe.execution)
+    settings, where, own = job.recipe.evaluation, device(job.recipe.execution), job.recipe.student.encoder
     signals = PoolSignals(job.workspace, inputs["ecg"])
     studies, mean, log_var = teacher_stage.read_targets(inputs["teacher"])
     patients, ecg_echo, labels = (
@@ -50,7 +50,7 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     is_table = table_file(job.recipe.teacher) is not None
     tower = None if is_table else load_teacher(job.recipe.teacher, where)
     evaluated = EvaluationInputs(
-        student=load(inputs["student"].folder, where),
+        student=load(inputs["student"].folder, where, allow_encoder=own),
         signals=signals,
         ecg=EcgSettings.of_artefact(inputs["ecg"].manifest.recipe),
         ecg_code_version=inputs["ecg"].manifest.code_version,
@@ -66,7 +66,10 @@ def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
         provenance=provenance_of(job.workspace, inputs, job.recipe.part("evaluation")),
         teacher=tower if tower is not None and tower.has_text_tower else None,
         training_texts=_training_texts(inputs["pairs"]) if settings.centre else (),
-        compared={name: load(_checked(job, name, inputs["pairs"]).folder, where) for name in settings.compare},
+        compared={
+            name: load(_checked(job, name, inputs["pairs"]).folder, where, allow_encoder=own)
+            for name in settings.compare
+        },
         external={name: read_external(name, Path(path)) for name, path in settings.external.items()},
         content_hashes=signals.content_hashes,
         study_vectors=teacher_stage.vector_reader(job.workspace, inputs["teacher"]),

@@ -9,6 +9,7 @@ from data_contracts import conventions, pairs
 from data_contracts import student as contract
 from echoingecg.common import Progress, StoreError, hash_files, no_progress
 from echoingecg.student import CODE_VERSION
+from echoingecg.student.encoders.kind import encoder_identity
 from tasks import stage
 from tasks.base.progress import REPORT_SECONDS, Page, in_run
 from tasks.base.workspace import writing_to
@@ -68,7 +69,7 @@ def train_student(job: Job, inputs: Inputs, progress: Progress = no_progress) ->
     start = earlier_student(job)
     if start is not None:
         check_sides_of_student(job.store, start, inputs["pairs"])
-    earlier = load(start.folder) if start else None
+    earlier = load(start.folder, allow_encoder=job.recipe.student.encoder) if start else None
     return train(training_data(job, inputs), job.recipe.student, job.recipe.execution, scratch, progress, earlier)
 
 
@@ -188,8 +189,9 @@ def named_student(job: Job, name: str, field: str) -> Artefact:
 
 
 def _source(job: Job) -> dict[str, str]:
-    earlier = earlier_student(job)
-    return {"warm_start": earlier.manifest.content} if earlier else {}
+    settings, earlier = job.recipe.student, earlier_student(job)
+    contents = {"warm_start": earlier.manifest.content} if earlier else {}
+    return contents | encoder_identity(settings.encoder, settings.encoder_weights)
 
 
 @dataclass(frozen=True)

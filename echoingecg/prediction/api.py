@@ -148,6 +148,7 @@ def load(
     evaluation: "File | None" = None,
     settings: EcgSettings | None = None,
     device: str = "cpu",
+    allow_encoder: str = "",
 ) -> "EcgModel":
     """Loads a trained student.
 
@@ -160,6 +161,7 @@ def load(
             student's folder, else the student's newest evaluation in the workspace.
         settings: how signals are made; by default as the student's own were, for released weights as published.
         device: 'cpu' or 'cuda'.
+        allow_encoder: `package.module:Class` that may run; a student whose encoder it is, is else refused (UserError).
 
     Raises:
         StoreError: there is no such student, or a file is absent or unreadable.
@@ -182,7 +184,7 @@ def load(
     elif card_folder is None and place and own:
         card_folder = locate.newest_evaluation(place, own.version)
     locate.check_signals(str(folder), locate.signals_version(own, place))
-    opened, card, no_card = locate.open_student(folder, device), None, ""
+    opened, card, no_card = locate.open_student(folder, device, allow_encoder), None, ""
     if card_folder is None:
         no_card = f"{folder} has no evaluation here: give evaluation= to load, or use zero_shot"
     else:

@@ -119,12 +119,12 @@ def check_signals(student: str, version: int | None) -> None:
         )
 
 
-def open_student(place: Path, device: str) -> "LoadedStudent":
+def open_student(place: Path, device: str, allow_encoder: str = "") -> "LoadedStudent":
     """A student of its artefact's files, or of released weights with scaler and, it may be, tokenizer beside them."""
     from echoingecg.student import store
 
     if (place / student.ARCHITECTURE).is_file():
-        return store.load(place, device, ecg_alone=True)
+        return store.load(place, device, ecg_alone=True, allow_encoder=allow_encoder)
     from echoingecg.student.released import layout
 
     weights = place

@@ -14,8 +14,8 @@ from echoingecg.common import RecipeError
 from echoingecg.recipe.ecg import EcgSettings
 from echoingecg.recipe.evaluation import DriftSettings, Endpoint, EvaluationSettings, FewShotSettings
 from echoingecg.recipe.evaluation import PromotionSettings, RegressionEndpoint, TuningSettings
-from echoingecg.recipe.execution import ExecutionSettings, TeachingSettings
-from echoingecg.recipe.stages import CatalogSettings, ModelSettings, PairsSettings, Section, SimulatorSettings
+from echoingecg.recipe.execution import ExecutionSettings, SimulatorSettings, TeachingSettings
+from echoingecg.recipe.stages import CatalogSettings, ModelSettings, PairsSettings, Section
 from echoingecg.recipe.stages import StudentSettings, TeacherSettings
 
 

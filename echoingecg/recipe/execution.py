@@ -1,10 +1,28 @@
-"""Section `execution`: where, on what and within which limits a recipe runs; and section `teaching`."""
+"""Sections `simulator`, `teaching` and `execution`: what a run begins with, and where and within which limits it runs.
+
+No version depends on `execution`.
+"""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from echoingecg.recipe.stages import Count, NotNegative, Positive, Section, Share
+
+
+class SimulatorSettings(Section):
+    """Section `simulator`: the simulated export that is used if no export is given."""
+
+    patients: Annotated[int, Field(ge=0)] = Field(300, description="simulated patients")
+    seed: int = Field(43, description="the same seed gives the same bytes; patient i does not depend on `patients`")
+    clip_beats: Annotated[float, Field(ge=1)] = Field(1.0, description="length of an echo clip, beats of its patient")
+    frame_rate: Positive = Field(30.0, description="echo frames a second, 1/s")
+    frame_height: Annotated[int, Field(ge=64)] = Field(240, description="echo image height, px")
+    frame_width: Annotated[int, Field(ge=64)] = Field(320, description="echo image width, px")
+    parasternal_share: Share = Field(0.0, description="share of studies with a parasternal long-axis clip beside")
+    colour_share: Share = Field(0.0, description="share of studies with a colour Doppler clip beside")
+    lead_fault_rate: Share = Field(0.02, description="share of ECG recordings with a fault of an electrode or a lead")
+    real_recordings: bool = Field(True, description="add the echo clip and the 12-lead ECG that pydicom ships")
 
 
 class ExecutionSettings(Section):

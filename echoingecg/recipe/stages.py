@@ -1,7 +1,6 @@
-"""Parameters of the simulator, of stages catalog, teacher, pairs and student, of teaching and of execution.
+"""Parameters of stages catalog, teacher, pairs and student.
 
-Each parameter states its unit and source. The version of a stage's artefact depends on the stage's section. Section
-`execution` states how to run, not what to compute: no version depends on it.
+Each parameter states its unit and source. The version of a stage's artefact depends on the stage's section.
 """
 
 from math import isclose
@@ -19,6 +18,8 @@ Count = Annotated[int, Field(ge=1)]
 
 DEMO_TEACHER = "demo"
 BUILT_IN_TEXT = "built-in"
+PAPER_ENCODER = "paper"
+EncoderTuning = Literal["full", "frozen", "lora"]
 
 
 class Section(BaseModel):
@@ -38,21 +39,6 @@ class Section(BaseModel):
             if getattr(self, name) == type(self).model_fields[name].default:
                 values.pop(name, None)
         return values
-
-
-class SimulatorSettings(Section):
-    """Section `simulator`: the simulated export that is used if no export is given."""
-
-    patients: Annotated[int, Field(ge=0)] = Field(300, description="simulated patients")
-    seed: int = Field(43, description="the same seed gives the same bytes; patient i does not depend on `patients`")
-    clip_beats: Annotated[float, Field(ge=1)] = Field(1.0, description="length of an echo clip, beats of its patient")
-    frame_rate: Positive = Field(30.0, description="echo frames a second, 1/s")
-    frame_height: Annotated[int, Field(ge=64)] = Field(240, description="echo image height, px")
-    frame_width: Annotated[int, Field(ge=64)] = Field(320, description="echo image width, px")
-    parasternal_share: Share = Field(0.0, description="share of studies with a parasternal long-axis clip beside")
-    colour_share: Share = Field(0.0, description="share of studies with a colour Doppler clip beside")
-    lead_fault_rate: Share = Field(0.02, description="share of ECG recordings with a fault of an electrode or a lead")
-    real_recordings: bool = Field(True, description="add the echo clip and the 12-lead ECG that pydicom ships")
 
 
 class StandardisedSettings(Section):
@@ -335,9 +321,18 @@ class LeadMasking(Section):
 class StudentSettings(Section):
     """Section `student`: training of the student. Loss: PCME++ (Chun, ICLR 2024) as METHOD states it."""
 
-    later_fields = ("leads",)
+    later_fields = ("leads", "encoder", "encoder_weights", "encoder_tuning", "lora_rank")
 
     model: ModelSettings = ModelSettings()
+    encoder: str = Field(
+        PAPER_ENCODER,
+        pattern=r"^([\w-]+|[\w.]+:\w+)$",
+        description="ECG encoder under the heads: 'paper' (the published one, by `model`), 'ecgfounder', 'ecg-fm', "
+        "'hubert-ecg', 'merl', or 'package.module:Class', which is code of yours that runs",
+    )
+    encoder_weights: str = Field("", description="file or folder of another encoder's weights")
+    encoder_tuning: EncoderTuning = Field("full", description="what of another encoder learns: all, nothing, adapters")
+    lora_rank: Count = Field(8, description="encoder_tuning lora: rank of the adapters beside its layers")
     warm_start: str = Field(
         "", description="artefact name or alias of an earlier student to start from; empty starts from nothing"
     )
@@ -397,4 +392,8 @@ class StudentSettings(Section):
             raise ValueError("echo_weight and text_weight are both 0: nothing to learn from")
         if self.variance == "likelihood" and (self.loss != "pcmepp" or self.echo_weight == 0):
             raise ValueError("variance likelihood needs loss pcmepp and an echo_weight above 0")
+        if self.encoder == PAPER_ENCODER and (self.encoder_weights or self.encoder_tuning != "full"):
+            raise ValueError("encoder_weights and encoder_tuning are for another encoder than 'paper'")
+        if self.encoder_tuning != "full" and not (self.encoder_weights or self.warm_start):
+            raise ValueError(f"encoder_tuning {self.encoder_tuning} keeps the encoder's weights: set encoder_weights")
         return self

@@ -21,7 +21,7 @@ from pydicom.data import get_testdata_file
 
 from echoingecg.common import ExportError, Progress, flush_names, no_progress, write_origin
 from echoingecg.common.running import spared_from_ctrl_c
-from echoingecg.recipe.stages import SimulatorSettings
+from echoingecg.recipe.execution import SimulatorSettings
 from echoingecg.simulator.ecg import heart_vector, record
 from echoingecg.simulator.ecg.electrodes import Fault, draw_fault, frontal_axis
 from echoingecg.simulator.echo.study import EchoStreams, Visit, write_clips

@@ -1,6 +1,5 @@
 """Fine-tuning on labels: an ECG encoder with a yes/no head, stopped by its validation loss alone.
 
-Low-rank adapters beside frozen weights are LoRA (Hu et al., ICLR 2022), for 1-D convolutions and linear layers.
 Shapes: B ECGs of a batch, n labelled ECGs, D the width of the encoder's output.
 """
 
@@ -16,7 +15,8 @@ from torch.nn import functional as F
 
 from echoingecg.common import TrainingError
 from echoingecg.recipe import TuningSettings
-from echoingecg.student.model.student import EcgEncoder
+from echoingecg.student.encoders.trunk import add_low_rank
+from echoingecg.student.model.student import SignalEncoder
 
 ReadSignals = Callable[[np.ndarray], Tensor]  # (k,) int64 rows -> (k, 12, T) standardised
 _ECGS_AT_ONCE = 64
@@ -35,7 +35,7 @@ def held_out_fifth(label: np.ndarray, seed: int) -> np.ndarray:
 class Classifier(nn.Module):
     """An encoder and a linear layer on its mean, which has width `dim` and is scaled so that coordinates are near 1."""
 
-    def __init__(self, encoder: EcgEncoder, dim: int) -> None:
+    def __init__(self, encoder: SignalEncoder, dim: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = nn.Linear(dim, 1)
@@ -136,35 +136,6 @@ def scores(model: Classifier, read: ReadSignals, rows: np.ndarray) -> np.ndarray
     return torch.cat([torch.sigmoid(model(read(part)).double()) for part in parts]).cpu().numpy()
 
 
-class LowRank(nn.Module):
-    """A layer with a low-rank adapter: base(x) + up(down(x)). `up` starts at 0, so the sum starts as the base.
-
-    For a convolution `down` has the base's kernel and stride, and `up` is pointwise: together a kernel of rank r.
-    """
-
-    def __init__(self, base: nn.Conv1d | nn.Linear, rank: int) -> None:
-        super().__init__()
-        self.base = base
-        self.down: nn.Module
-        self.up: nn.Conv1d | nn.Linear
-        if isinstance(base, nn.Linear):
-            self.down = nn.Linear(base.in_features, rank, bias=False)
-            self.up = nn.Linear(rank, base.out_features, bias=False)
-        else:
-            shape = (base.kernel_size, base.stride, base.padding)
-            self.down = nn.Conv1d(base.in_channels, rank, *shape, bias=False)  # type: ignore[arg-type]
-            self.up = nn.Conv1d(rank, base.out_channels, 1, bias=False)
-        nn.init.zeros_(self.up.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.base(x) + self.up(self.down(x))
-        return y
-
-
-def add_adapters(encoder: EcgEncoder, rank: int) -> None:
-    """Freezes the encoder and puts an adapter beside every convolution and the mean's linear layer, in place."""
-    encoder.requires_grad_(False)
-    for name, module in list(encoder.named_modules()):
-        if isinstance(module, nn.Conv1d) or module is encoder.linear:
-            parent, _, child = name.rpartition(".")
-            encoder.get_submodule(parent).register_module(child, LowRank(module, rank))
+def add_adapters(encoder: SignalEncoder, rank: int) -> None:
+    """Freezes the encoder and puts an adapter beside each layer of the trunk and the mean's linear layer, in place."""
+    add_low_rank(encoder, rank, without=(encoder.std_linear, encoder.gpool.linear, encoder.std_gpool.linear))

@@ -12,10 +12,11 @@ from tokenizers import Tokenizer
 from data_contracts.conventions import LEADS, LeadSet
 from echoingecg.common import ContractError, TrainingError, fingerprint, hash_array
 from echoingecg.ecg.decode.recording.leads import leads_of_set
-from echoingecg.recipe import ModelSettings, StudentSettings, TuningSettings
+from echoingecg.recipe import StudentSettings, TuningSettings
 from echoingecg.recipe.evaluation import TuningMethod
 from echoingecg.student import fine_tuning, loss
 from echoingecg.student.data.transforms import Scaler
+from echoingecg.student.encoders.trunk import Trunk, trunk_of_recipe
 from echoingecg.student.model import gaussian_heads, student, text_encoder
 
 _ROWS_AT_ONCE = 64
@@ -50,6 +51,12 @@ class LoadedStudent:
     def with_lead_set(self, name: LeadSet) -> Self:
         """Returns the student that sees no other leads of an ECG than those of the set."""
         return replace(self, lead_set=name)
+
+    @property
+    def trunk(self) -> Trunk | None:
+        """Its ECG encoder under the heads, where that is not the paper's."""
+        encoder = self.objective.student.ecg_encoder
+        return encoder.trunk if isinstance(encoder, student.TrunkEncoder) else None  # type: ignore[return-value]
 
     @property
     def dim(self) -> int:
@@ -168,7 +175,7 @@ class LoadedStudent:
 
         def make() -> fine_tuning.Classifier:
             if method == "scratch":
-                return fine_tuning.Classifier(student.EcgEncoder(self.settings.model), self.dim)
+                return fine_tuning.Classifier(self._random_encoder(), self.dim)
             encoder = deepcopy(self.objective.student.ecg_encoder).requires_grad_(True)
             if method == "lora":
                 fine_tuning.add_adapters(encoder, settings.rank)
@@ -190,6 +197,12 @@ class LoadedStudent:
         """Scores ECGs, (n, 12, T) float32 mV, by a classifier of `fine_tune`: (n,) float64 in [0, 1]."""
         return fine_tuning.scores(classifier, lambda rows: self._standardised(signals[rows]), np.arange(len(signals)))
 
+    def _random_encoder(self) -> student.SignalEncoder:
+        """Makes an encoder of the student's sizes with random weights, all of which are trained."""
+        if (trunk := self.trunk) is None:
+            return student.EcgEncoder(self.settings.model)
+        return student.TrunkEncoder(trunk.fresh(), self.settings.model)
+
     def _standardised(self, signals: np.ndarray) -> torch.Tensor:
         standardised = self.scaler.standardise(signals)
         if self.lead_set != "twelve":
@@ -209,15 +222,40 @@ _NOT_COMPARED = {"log_var_start"}  # says how random weights begin, so it has no
 _LOSS_WEIGHTS = ("criterion.", ".std_")  # learned scale and shift; the log-variance heads under their released names
 
 
-def check_architecture(earlier: LoadedStudent, model: ModelSettings) -> None:
+def check_architecture(earlier: LoadedStudent, settings: StudentSettings) -> None:
     """Raises TrainingError, naming the field, unless the recipe's architecture is the earlier student's."""
-    old, new = (settings.model_dump(mode="json", exclude=_NOT_COMPARED) for settings in (earlier.settings.model, model))
+    old, new = (_architecture(section) for section in (earlier.settings, settings))
     for name, value in new.items():
         if old[name] != value:
             raise TrainingError(
-                f"student.warm_start: the earlier student has student.model.{name}={old[name]}, the recipe {value}: "
+                f"student.warm_start: the earlier student has student.{name}={old[name]}, the recipe {value}: "
                 f"set it to {old[name]}, or leave warm_start empty"
             )
+    if settings.encoder_weights:
+        raise TrainingError("student.warm_start brings the encoder's weights: leave student.encoder_weights empty")
+
+
+def _architecture(settings: StudentSettings) -> dict[str, object]:
+    """Returns what decides the names and shapes of all weights, by field."""
+    model = settings.model.model_dump(mode="json", exclude=_NOT_COMPARED)
+    tuning = "lora" if settings.encoder_tuning == "lora" else "full or frozen"  # those two have the same weights
+    encoder = {"encoder": settings.encoder, "encoder_tuning": tuning, "lora_rank": settings.lora_rank}
+    return {f"model.{name}": value for name, value in model.items()} | encoder
+
+
+def trunk_for(settings: StudentSettings, earlier: LoadedStudent | None) -> Trunk | None:
+    """Makes the trunk of a training: the recipe's with its weights; for a warm start, one like the earlier student's.
+
+    Args:
+        settings: of the training.
+        earlier: student of a warm start, whose weights `copy_weights` then copies.
+
+    Raises:
+        UserError: as trunk_of_recipe.
+    """
+    if earlier is None:
+        return trunk_of_recipe(settings)
+    return earlier.trunk and earlier.trunk.fresh(settings.encoder_tuning, settings.lora_rank)
 
 
 def text_tower_of(earlier: LoadedStudent) -> text_encoder.TextTower:

@@ -7,7 +7,7 @@ Shape legend: n = ECGs, T = samples, D = embedding width, F = features of the tr
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -91,13 +91,29 @@ def export_onnx(student: "LoadedStudent", path: Path) -> None:
         raise UserError(f"{fault.name} is not installed: pip install 'echoingecg[onnx]'") from fault
     example = torch.zeros(_EXAMPLES, len(LEADS), SAMPLES)
     program = torch.onnx.export(
-        TraceableEncoder(student).eval(), (example,), input_names=[INPUT], output_names=list(OUTPUTS),
+        TraceableEncoder(student).eval(), (example,), input_names=[INPUT], output_names=[*map(_answer, OUTPUTS)],
         dynamic_shapes=({0: torch.export.Dim("n")},), opset_version=_OPSET, dynamo=True, verbose=False,
     )  # fmt: skip
     assert program is not None
     model = program.model_proto
+    _name_outputs(model.graph)
     for key, value in {
         "unit": "mV", "sampling_frequency": f"{SAMPLING_FREQUENCY:g}", "leads": " ".join(LEADS),
     }.items():  # fmt: skip
         model.metadata_props.add(key=key, value=value)
     onnx.save_model(model, path)
+
+
+def _answer(name: str) -> str:
+    """Returns a name for an output that no operation has: torch calls the results of torch.mean `mean`."""
+    return f"answer.{name}"
+
+
+def _name_outputs(graph: Any) -> None:
+    """Gives the outputs their names, and results within the graph that have one of them another, in place."""
+    names = {name: f"inner.{name}" for name in OUTPUTS} | {_answer(name): name for name in OUTPUTS}
+    for node in graph.node:
+        for side in (node.input, node.output):
+            side[:] = [names.get(name, name) for name in side]
+    for value in (*graph.output, *graph.value_info, *graph.initializer):
+        value.name = names.get(value.name, value.name)

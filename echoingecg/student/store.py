@@ -23,7 +23,8 @@ from echoingecg.common import ContractError, StoreError, save_tensors, write_jso
 from echoingecg.recipe import StudentSettings
 from echoingecg.student import inference, loss, train
 from echoingecg.student.data.transforms import Scaler
-from echoingecg.student.model.student import Student
+from echoingecg.student.encoders.trunk import trunk_of_card
+from echoingecg.student.model.student import Student, TrunkEncoder
 from echoingecg.student.model.text_encoder import LaterBackbone, backbone_from_config, text_config
 
 _BACKBONE = "text_encoder.backbone."  # of stored names
@@ -40,28 +41,34 @@ def save(trained: train.TrainedStudent, folder: Path) -> None:
     objective = trained.objective
     weights = {stored_name(name): tensor for name, tensor in objective.state_dict().items()}
     save_tensors(weights, folder / WEIGHTS)
-    architecture = {
+    architecture: dict[str, Any] = {
         "student": trained.settings.model_dump(mode="json"),
         "text_config": text_config(objective.student.text_encoder.backbone),
     }
+    if isinstance(encoder := objective.student.ecg_encoder, TrunkEncoder):
+        architecture["encoder"] = encoder.trunk.card
     write_json(folder / ARCHITECTURE, architecture)
     write_json(folder / SCALER, trained.scaler.as_json())
     (folder / TOKENIZER).write_text(trained.tokenizer.to_str(pretty=True), encoding="utf-8")
     HISTORY.write(trained.history, folder)
 
 
-def load(folder: Path, device: str = "cpu", ecg_alone: bool = False) -> inference.LoadedStudent:
+def load(
+    folder: Path, device: str = "cpu", ecg_alone: bool = False, allow_encoder: str = ""
+) -> inference.LoadedStudent:
     """Reads a student artefact. Needs no network for any text tower.
 
     Args:
         folder: holds the artefact's files.
         device: 'cpu' or 'cuda'.
         ecg_alone: read the text tower's weights with the first text, if there is one. To train or to export, read all.
+        allow_encoder: `package.module:Class` that may be imported, where the student's card names it as its encoder.
 
     Raises:
         StoreError: a file is absent or unreadable.
         DamagedError: a file is not the one that was published.
         ContractError: weights, architecture or scaler are not those of a student.
+        UserError: the encoder is code that is not allowed, or needs a package that is not installed.
     """
     architecture = _read_json(checked_file(folder, ARCHITECTURE))
     settings = _settings(architecture)
@@ -74,7 +81,8 @@ def load(folder: Path, device: str = "cpu", ecg_alone: bool = False) -> inferenc
         backbone: nn.Module = LaterBackbone(config, partial(_read_backbone, architecture, later))
     else:
         backbone = _backbone(architecture)
-    objective = loss.Objective(Student(settings.model, backbone), settings)
+    trunk = trunk_of_card(settings, architecture.get("encoder"), allow_encoder)
+    objective = loss.Objective(Student(settings.model, backbone, trunk), settings)
     check_weights(objective, weights)
     objective.load_state_dict({name: weights[stored_name(name)] for name in objective.state_dict()})
     return inference.LoadedStudent(settings, objective.to(device).eval(), tokenizer, scaler, torch.device(device))

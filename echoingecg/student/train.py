@@ -22,6 +22,8 @@ from echoingecg.common.training_setup import learning_rate, reproducible
 from echoingecg.recipe import ExecutionSettings, StudentSettings
 from echoingecg.student import CODE_VERSION, checkpoint, checks, distributed, inference, validation
 from echoingecg.student.data import batches, pairs, transforms
+from echoingecg.student.encoders.kind import encoder_identity
+from echoingecg.student.encoders.trunk import takes_training_scale
 from echoingecg.student.loss import Objective
 from echoingecg.student.model.student import Student
 from echoingecg.student.model.text_encoder import text_tower
@@ -83,8 +85,12 @@ def train(
     """
     checks.usable_kinds(data, settings)
     if earlier is not None:
-        inference.check_architecture(earlier, settings.model)
-    scaler = earlier.scaler if earlier is not None else transforms.fit_scaler(data.signals, data.train.ecgs)
+        inference.check_architecture(earlier, settings)
+        scaler = earlier.scaler
+    elif takes_training_scale(settings):
+        scaler = transforms.fit_scaler(data.signals, data.train.ecgs)
+    else:
+        scaler = transforms.Scaler.millivolts()
     scaler = replace(scaler, fewer_leads=settings.leads.share > 0)
     fabric = distributed.make_fabric(settings, execution)
     if fabric.world_size > 1 and not distributed.started_by_torchrun():
@@ -138,6 +144,7 @@ class Training:
             settings.model_dump(mode="json"),
             data.fingerprint(),
             inference.weights_fingerprint(earlier),
+            *encoder_identity(settings.encoder, settings.encoder_weights).values(),
         ]
         self.identity = fingerprint(causes)
         kinds = checks.usable_kinds(data, settings)
@@ -154,7 +161,8 @@ class Training:
         self.held_out = batches.Feed(data, data.validation, scaler, tower, fabric.device)
         self.validation = batches.Planner(data.validation, kinds, settings.batch_size, settings.seed).all_batches()
 
-        self.objective = Objective(Student(settings.model, tower.backbone), settings)
+        trunk = inference.trunk_for(settings, earlier)
+        self.objective = Objective(Student(settings.model, tower.backbone, trunk), settings)
         if earlier is not None:
             inference.copy_weights(self.objective, earlier, settings.loss)
         if self.share.ranks > 1 and fabric.device.type == "cuda":

@@ -15,7 +15,7 @@ from pydicom.pixels import pixel_array
 
 from data_contracts.conventions import LEADS, ORIGIN_FILE
 from echoingecg.common import ExportError
-from echoingecg.recipe.stages import SimulatorSettings
+from echoingecg.recipe.execution import SimulatorSettings
 from echoingecg.simulator.ecg.record import write_wfdb
 from echoingecg.simulator.export import simulate
 from echoingecg.simulator.population.tables import REAL_SUBJECT, subject_id

@@ -12,7 +12,8 @@ from torch import nn
 from echoingecg.common import TrainingError
 from echoingecg.recipe import ModelSettings, TuningSettings
 from echoingecg.student.data.transforms import Scaler
-from echoingecg.student.fine_tuning import Classifier, LowRank, add_adapters, balanced_loss, fit_classifier
+from echoingecg.student.encoders.trunk import LowRank
+from echoingecg.student.fine_tuning import Classifier, add_adapters, balanced_loss, fit_classifier
 from echoingecg.student.inference import LoadedStudent
 from echoingecg.student.loss import Objective
 from echoingecg.student.model.student import EcgEncoder, Student

@@ -14,7 +14,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 
-from echoingecg.recipe.stages import SimulatorSettings
+from echoingecg.recipe.execution import SimulatorSettings
 from echoingecg.simulator.echo import beating_heart, colour_doppler
 from echoingecg.simulator.echo.apical import render_clip
 from echoingecg.simulator.echo.parasternal import place_parasternal, render_parasternal

@@ -52,6 +52,11 @@ class Scaler:
             standardised[~signal.any(axis=-1)] = 0
         return np.asarray(standardised, dtype=np.float32)
 
+    @classmethod
+    def millivolts(cls) -> "Scaler":
+        """Makes a scaler that leaves signals in mV, for encoders that scale them on their own."""
+        return cls(np.zeros(len(LEADS)), np.ones(len(LEADS)))
+
     def as_json(self) -> dict[str, Any]:
         """Returns the JSON values of the contract data_contracts.student.SCALER."""
         return {"leads": list(LEADS), "mean": self.mean.tolist(), "scale": self.scale.tolist()}

@@ -4,6 +4,8 @@ The ECG encoder is a 1-D residual network (EchoingECG, section 2.2). Modules hav
 Shapes: B ECGs, C channels, T time steps.
 """
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -36,10 +38,24 @@ class BasicBlock(nn.Module):
         return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
 
 
-class EcgEncoder(gaussian_heads.GaussianHeads):
-    """Encodes standardised 12-lead ECGs as Gaussians.
+class SignalEncoder(gaussian_heads.GaussianHeads):
+    """Encodes 12-lead ECGs as Gaussians: features of a trunk, pooled by the heads."""
 
-    Stages are called layer1, layer2, ...; the first keeps the length, each other stage halves it.
+    def forward(self, signal: Tensor) -> gaussian_heads.GaussianTensor:
+        """Encodes ECGs as Gaussians.
+
+        Args:
+            signal: (B, 12, T) float32, leads in the order of conventions.LEADS, scaled by the student's scaler.
+        """
+        return self.pool(self.features(signal))
+
+    @abstractmethod
+    def features(self, signal: Tensor) -> Tensor:
+        """Computes the trunk's features of ECGs, (B, 12, T) to (B, time, channel)."""
+
+
+class EcgEncoder(SignalEncoder):
+    """Encodes standardised 12-lead ECGs by the paper's trunk.
 
     Args:
         settings: init_dim, width_factors, blocks, embed_dim and gpo_dim are used.
@@ -48,30 +64,59 @@ class EcgEncoder(gaussian_heads.GaussianHeads):
     def __init__(self, settings: ModelSettings) -> None:
         widths = [settings.init_dim, *(settings.init_dim * factor for factor in settings.width_factors)]
         super().__init__(widths[-1], settings.embed_dim, settings.gpo_dim)
-        self.conv1 = nn.Conv1d(
-            len(LEADS), settings.init_dim, STEM_KERNEL, STEM_STRIDE, padding=STEM_KERNEL // 2, bias=False
-        )
-        self.bn1 = nn.BatchNorm1d(settings.init_dim)
-        self.stages = [f"layer{number}" for number in range(1, len(settings.blocks) + 1)]
-        for name, (channels_in, channels), blocks in zip(self.stages, pairwise(widths), settings.blocks, strict=True):
-            first = BasicBlock(channels_in, channels, stride=1 if name == "layer1" else 2)
-            others = (BasicBlock(channels, channels, stride=1) for _ in range(blocks - 1))
-            self.add_module(name, nn.Sequential(first, *others))
-
-    def forward(self, signal: Tensor) -> gaussian_heads.GaussianTensor:
-        """Encodes ECGs as Gaussians.
-
-        Args:
-            signal: (B, 12, T) float32, leads in the order of conventions.LEADS, standardised per lead.
-        """
-        return self.pool(self.features(signal))
+        self.stages = add_residual_net(self, widths, settings.blocks)
 
     def features(self, signal: Tensor) -> Tensor:
         """Computes the trunk's features of ECGs, (B, 12, T) to (B, time, channel)."""
-        x = F.relu(self.bn1(self.conv1(signal)))
-        for name in self.stages:
-            x = self.get_submodule(name)(x)
-        return x.transpose(1, 2)
+        return residual_features(self, self.stages, signal)
+
+
+def add_residual_net(module: nn.Module, widths: Sequence[int], blocks: Sequence[int]) -> list[str]:
+    """Adds the layers of a 1-D residual net to a module: conv1, bn1, layer1, layer2, ... for 12 leads.
+
+    Args:
+        module: which gets them.
+        widths: of the stem, then of each stage.
+        blocks: of each stage; the first stage keeps the length, each other one halves it.
+
+    Returns:
+        The names of the stages.
+    """
+    stem = widths[0]
+    module.conv1 = nn.Conv1d(len(LEADS), stem, STEM_KERNEL, STEM_STRIDE, padding=STEM_KERNEL // 2, bias=False)
+    module.bn1 = nn.BatchNorm1d(stem)
+    stages = [f"layer{number}" for number in range(1, len(blocks) + 1)]
+    for name, (channels_in, channels), count in zip(stages, pairwise(widths), blocks, strict=True):
+        first = BasicBlock(channels_in, channels, stride=1 if name == "layer1" else 2)
+        others = (BasicBlock(channels, channels, stride=1) for _ in range(count - 1))
+        module.add_module(name, nn.Sequential(first, *others))
+    return stages
+
+
+def residual_features(module: nn.Module, stages: Sequence[str], signal: Tensor) -> Tensor:
+    """Applies the layers of `add_residual_net`, (B, 12, T) to (B, time, channel)."""
+    x = F.relu(module.get_submodule("bn1")(module.get_submodule("conv1")(signal)))
+    for name in stages:
+        x = module.get_submodule(name)(x)
+    return x.transpose(1, 2)
+
+
+class TrunkEncoder(SignalEncoder):
+    """Encodes 12-lead ECGs by a trunk of others, under the student's own heads.
+
+    Args:
+        trunk: (B, 12, T) to (B, time, `trunk.width`).
+        settings: embed_dim and gpo_dim are used.
+    """
+
+    def __init__(self, trunk: nn.Module, settings: ModelSettings) -> None:
+        super().__init__(int(trunk.width), settings.embed_dim, settings.gpo_dim)  # type: ignore[arg-type]
+        self.trunk = trunk
+
+    def features(self, signal: Tensor) -> Tensor:
+        """Computes the trunk's features of ECGs, (B, 12, T) to (B, time, channel)."""
+        features: Tensor = self.trunk(signal)
+        return features
 
 
 class Student(nn.Module):
@@ -80,11 +125,12 @@ class Student(nn.Module):
     Args:
         settings: the architecture.
         backbone: transformers encoder of the text tower, from text_encoder.text_tower or backbone_from_config.
+        trunk: of the ECG encoder, from encoders.trunk; None for the paper's.
     """
 
-    def __init__(self, settings: ModelSettings, backbone: nn.Module) -> None:
+    def __init__(self, settings: ModelSettings, backbone: nn.Module, trunk: nn.Module | None = None) -> None:
         super().__init__()
-        self.ecg_encoder = EcgEncoder(settings)
+        self.ecg_encoder = EcgEncoder(settings) if trunk is None else TrunkEncoder(trunk, settings)
         self.text_encoder = text_encoder.TextEncoder(backbone, settings)
         if settings.log_var_start is not None:
             self.ecg_encoder.start_log_var(settings.log_var_start)

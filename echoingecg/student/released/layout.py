@@ -191,8 +191,10 @@ def export_released(student: inference.LoadedStudent, folder: Path) -> list[Path
 
     Raises:
         StoreError: the folder is not empty.
-        ContractError: the text tower is not a BERT.
+        ContractError: the text tower is not a BERT, or the ECG encoder not the paper's.
     """
+    if student.trunk is not None:
+        raise ContractError(f"the released layout holds the paper's encoder, not '{student.settings.encoder}'")
     towers = student.objective.student
     bert = text_tower.sizes_of(towers.text_encoder.backbone)
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from echoingecg.recipe.stages import SimulatorSettings
+from echoingecg.recipe.execution import SimulatorSettings
 from echoingecg.simulator.echo.apical import render_clip
 from echoingecg.simulator.echo.beating_heart import anatomy_of, course_of
 from echoingecg.simulator.echo.colour_doppler import render_colour

@@ -8,7 +8,7 @@ import pytest
 
 from data_contracts.conventions import LEADS
 from echoingecg.ecg.electrodes import ELECTRODES, INDEPENDENT
-from echoingecg.recipe.stages import SimulatorSettings
+from echoingecg.recipe.execution import SimulatorSettings
 from echoingecg.simulator.ecg.electrodes import Fault, draw_fault, frontal_axis
 from echoingecg.simulator.ecg.heart_vector import draw_beats
 from echoingecg.simulator.ecg.record import DURATION, simulate_ecg

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from echoingecg.recipe.stages import SimulatorSettings
+from echoingecg.recipe.execution import SimulatorSettings
 from echoingecg.simulator.echo.apical import Speckle, motion, render_clip, ventricle_masks
 from echoingecg.simulator.echo.beating_heart import Anatomy, Course, anatomy_of, course_of, half_width, left_ventricle
 from echoingecg.simulator.echo.screen import draw_cursor, overlay, sample_console

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from docs_reference.simulator_pictures import draw_echo
-from echoingecg.recipe.stages import SimulatorSettings, TeacherSettings
+from echoingecg.recipe.execution import SimulatorSettings
+from echoingecg.recipe.stages import TeacherSettings
 from echoingecg.simulator.echo.beating_heart import Anatomy, Course, anatomy_of, course_of, half_width
 from echoingecg.simulator.echo.colour_doppler import Box, render_colour
 from echoingecg.simulator.echo.parasternal import place_parasternal, render_parasternal

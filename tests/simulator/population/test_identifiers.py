@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from echoingecg.common import ExportError
-from echoingecg.recipe.stages import SimulatorSettings
+from echoingecg.recipe.execution import SimulatorSettings
 from echoingecg.simulator.export import simulate
 from echoingecg.simulator.population.tables import MAX_PATIENTS, ecg_id, echo_id, subject_id
 
