@@ -70,6 +70,15 @@ class Way:
             (first,) = psutil.Process(running.pid).children() if self.container else [psutil.Process(running.pid)]
             first.send_signal(self.number)
 
+    @contextmanager
+    def ended(self, running: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+        """A process that is told to end with the block: `unshare` hands no signal on to what it has started."""
+        try:
+            yield running
+        finally:
+            if running.poll() is None:
+                self.send(running)
+
 
 WAYS = {
     "Ctrl-C": Way(signal.SIGINT, is_group=True),
@@ -129,7 +138,7 @@ class Place:
         words += ["--export", self.export, "--public-data"] if self.export else []
         self.log.unlink(missing_ok=True)
         command = (*way.container, *PROGRAM, "run", "smoke", "--workspace", str(self.workspace), *words)
-        with process(*command, log=self.log, environment=environment, group=True) as running:
+        with process(*command, log=self.log, environment=environment, group=True) as running, way.ended(running):
             yield running
 
     def content(self) -> Run:
@@ -258,7 +267,8 @@ def offered(kind: str, server: Server, root: Path, way: Way) -> Iterator[subproc
     log = root / f"{kind}.log"
     log.unlink(missing_ok=True)
     environment = server.environment | {"ECHOINGECG_HOME": str(ROOT), "PREFECT_WORKER_QUERY_SECONDS": "1"}
-    with process(*way.container, *PROGRAM, *words, log=log, environment=environment, group=True) as running:
+    command = (*way.container, *PROGRAM, *words)
+    with process(*command, log=log, environment=environment, group=True) as running, way.ended(running):
         wait_for(lambda: re.search("serving |started!", log.read_text()) or running.poll() is not None, kind)
         yield running
 
