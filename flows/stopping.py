@@ -20,8 +20,8 @@ import psutil
 
 from flows.prefect_settings import json_line, logs_as_json
 
-GRACE_SECONDS = 6.5  # from the signal until work is cut off; Docker kills after 10, others later
-_LAST_WORDS_SECONDS = 1.5  # for telling the server of that
+GRACE_SECONDS = 6.0  # from the signal until work is cut off; Docker kills after 10, others later
+_LAST_WORDS_SECONDS = 2.2  # for telling the server of that
 SERVE_GRACE_SECONDS = 9.0  # `serve` and `worker` wait for their runs, then say good-bye to the server
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _POLL_SECONDS = 0.1
