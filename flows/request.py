@@ -160,9 +160,13 @@ def make_job(
         series: names exports that follow each other, such as an inbox; empty where the exports' own folders do.
 
     Raises:
-        UserError: no export, a choice of stages that contradicts itself, or a public key for an export that is not said
-            to be public.
+        UserError: the tracker is not installed, no export, a choice of stages that contradicts itself, or a public key
+            for an export that is not said to be public.
     """
+    if recipe.execution.tracking != "none":
+        from tasks.tracking import check_installed  # Prefect: not for a list of artefacts
+
+        check_installed(recipe.execution.tracking)
     build, redo = stages_to_run(start_from, only or [], force)
     place = Workspace(folder_of(workspace))
     check_access(place.root)

@@ -26,6 +26,7 @@ from tasks.base.workspace import Workspace, writing_to
 from tasks.pairs import check_sides_of_student
 from tasks.pools import PoolSignals
 from tasks.store import Artefact, ArtefactStore, Built, Inputs, Job
+from tasks.tracking import TrackedRun
 
 if TYPE_CHECKING:
     from echoingecg.evaluation.data.inputs import DataOrigins, Provenance, StageFacts
@@ -260,5 +261,12 @@ def _small(png: bytes) -> bytes:
     return small.getvalue()
 
 
-WORK = stage.StageWork("evaluation", contract.CONTRACT_VERSION, CODE_VERSION, _build, _source, _show, contract.REPORT)
+def _track(job: Job, inputs: Inputs, artefact: Artefact) -> None:
+    with TrackedRun(job, inputs, inputs["student"].version) as tracked:
+        tracked.add_evaluation(artefact)
+
+
+WORK = stage.StageWork(
+    "evaluation", contract.CONTRACT_VERSION, CODE_VERSION, _build, _source, _show, contract.REPORT, track=_track
+)
 evaluation = stage.as_task(WORK)

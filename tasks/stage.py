@@ -37,6 +37,7 @@ class StageWork:
         report: name of the artefact's file that a person opens; Prefect shows a link to it.
         check: (job, inputs, artefact), in a run, for a new artefact and for one that was there; raises UserError where
             the stages after it would work in vain.
+        track: (job, inputs, artefact), in a run, for a new artefact and for one that was there: tells the tracker.
     """
 
     stage: conventions.Stage
@@ -47,6 +48,7 @@ class StageWork:
     show: Callable[[Job, Inputs, Artefact], None] | None = None
     report: str = ""
     check: Callable[[Job, Inputs, Artefact], None] | None = None
+    track: Callable[[Job, Inputs, Artefact], None] | None = None
 
     def plan(self, job: Job, versions: Mapping[conventions.Stage, str]) -> Plan:
         """The version that this recipe and these input versions lead to, whether it exists or not."""
@@ -118,6 +120,8 @@ def as_task(work: StageWork) -> Task[..., Any]:
         artefact, is_cached = work.run(job, used)
         counts = ", ".join(f"{count} {name}" for name, count in artefact.manifest.counts.items())
         progress.only_shown(lambda: _show(job, used, work, artefact, is_cached))
+        if work.track is not None:
+            work.track(job, used, artefact)
         if work.check is not None:
             work.check(job, used, artefact)
         return progress.Outcome(f"{artefact}: {counts}", artefact, "Cached" if is_cached else None)
@@ -210,13 +214,13 @@ def _show(job: Job, inputs: Inputs, work: StageWork, artefact: Artefact, is_cach
         description = f"{artefact}, {'reused' if is_cached else 'made'}"
         artifacts.create_table_artifact(rows, key=f"{artefact.stage}-result", description=description)
     if work.report:
-        link = _link(artefact, work.report)
+        link = link_to(artefact, work.report)
         artifacts.create_link_artifact(link, f"report of {artefact}", key=f"{artefact.stage}-report", description=link)
     if work.show is not None and not is_cached:
         work.show(job, inputs, artefact)
 
 
-def _link(artefact: Artefact, report: str) -> str:
+def link_to(artefact: Artefact, report: str) -> str:
     """Address of the report: on the web server that offers the artefacts, or of the file where there is none."""
     if (base := str(Variable.get(ARTEFACTS_URL, default=""))).startswith(("http://", "https://")):
         return f"{base.rstrip('/')}/{artefact.stage}/{artefact.version}/{report}"

@@ -17,6 +17,7 @@ from tasks.pairs import check_sides_of_student
 from tasks.pools import PoolSignals
 from tasks.store import Artefact, ArtefactStore, Built, Inputs, Job, Plan
 from tasks.teacher import read_targets
+from tasks.tracking import TrackedRun
 
 if TYPE_CHECKING:
     from echoingecg.student.data.pairs import TrainingData
@@ -75,18 +76,22 @@ def train_student(job: Job, inputs: Inputs, progress: Progress = no_progress) ->
 
 def _scratch(job: Job, inputs: Inputs) -> Path:
     """Folder of the training's checkpoint."""
-    versions = {name: artefact.version for name, artefact in inputs.items()}
-    return job.workspace.scratch("student", WORK.plan(job, versions).version)
+    return job.workspace.scratch("student", _version(job, inputs))
+
+
+def _version(job: Job, inputs: Inputs) -> str:
+    return WORK.plan(job, {name: artefact.version for name, artefact in inputs.items()}).version
 
 
 def _build(job: Job, inputs: Inputs, folder: Path, progress: Progress) -> Built:
     from echoingecg.student.store import save
 
-    curves = _Curves(job, inputs, progress)
-    trained = train_student(job, inputs, curves)
-    save(trained, folder)
-    history = contract.HISTORY.read(folder).to_pylist()
-    curves.show(history)
+    with TrackedRun(job, inputs, _version(job, inputs)) as tracked:
+        curves = _Curves(job, inputs, progress, tracked)
+        trained = train_student(job, inputs, curves)
+        save(trained, folder)
+        history = contract.HISTORY.read(folder).to_pylist()
+        curves.show(history)
     return Built({"epochs": history[-1]["epoch"], "steps": history[-1]["steps"]})
 
 
@@ -97,7 +102,7 @@ _LAST_EPOCHS = 8  # rows of the table below the curves
 
 
 class _Curves:
-    """Shows losses and recall in the UI while the student trains: one page of a run, renewed as epochs end.
+    """Shows losses and recall while the student trains: a page of the UI, renewed as epochs end, and the tracker.
 
     The numbers are those of the checkpoint, which every epoch leaves: so it is the same with several processes, and a
     run that goes on from a checkpoint shows the epochs before it.
@@ -106,19 +111,21 @@ class _Curves:
         job: what is trained.
         inputs: of the stage.
         progress: told the steps first.
+        tracked: run of the experiment tracker, open.
     """
 
-    def __init__(self, job: Job, inputs: Inputs, progress: Progress) -> None:
+    def __init__(self, job: Job, inputs: Inputs, progress: Progress, tracked: TrackedRun) -> None:
         self.progress = progress
         self.scratch = _scratch(job, inputs)
         self.epochs = job.recipe.student.epochs
         self.page = Page("student-curves")
+        self.tracked = tracked
         self.next_look = 0.0  # time.monotonic()
         self.shown = 0  # epochs on the page
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
         self.progress(done, total, note)
-        if not in_run() or (now := time.monotonic()) < self.next_look:
+        if not (in_run() or self.tracked.is_on) or (now := time.monotonic()) < self.next_look:
             return
         from echoingecg.student.checkpoint import history_so_far
 
@@ -127,7 +134,8 @@ class _Curves:
         self.next_look = end + max(REPORT_SECONDS, min((end - now) / _SHOWN_SHARE, _MOST_SECONDS))
 
     def show(self, history: list[dict[str, Any]]) -> None:
-        """Renews the page where there are more epochs than it has."""
+        """Adds the epochs that are new to the tracker, and to the page of a run."""
+        self.tracked.add_epochs(history)
         if in_run() and len(history) > max(self.shown, 1):  # the first row is before training
             self.shown = len(history)
             best = max((row["epoch"] for row in history if row["best"]), default=0)

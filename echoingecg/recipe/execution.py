@@ -50,6 +50,9 @@ class ExecutionSettings(Section):
     devices: Count = Field(
         1, description="GPUs of this machine that embed and train; without GPUs, processes that train the student"
     )
+    tracking: Literal["none", "mlflow", "tensorboard"] = Field(
+        "none", description="experiment tracker that gets losses, recalls, metrics and versions; extra `tracking`"
+    )
     threads: Annotated[int, Field(ge=0)] = Field(0, description="torch threads; 0 leaves torch's choice")
     allow_unlabelled: bool = Field(
         False, description="go on where an endpoint of the evaluation has no label on the training or the test side"

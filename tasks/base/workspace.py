@@ -92,6 +92,11 @@ class Workspace:
         """Simulated exports."""
         return self.root / "exports"
 
+    @property
+    def tracking(self) -> Path:
+        """Runs of experiment trackers that have no server."""
+        return self.root / "tracking"
+
     def scratch(self, stage: Stage, version: str) -> Path:
         """Checkpoints and other temporary files of one version that is not published yet."""
         return self.root / "scratch" / stage / version

@@ -24,7 +24,7 @@ from tasks.store import ArtefactStore, leases, seals
 
 LIST = "backup.json"  # in the backup's folder, written last
 _INTERRUPTED = "backup.interrupted.json"  # what the list was before a backup that has not ended
-_LEFT_OUT = ("leases", "scratch", "exports")  # of live runs, checkpoints, simulated exports
+_LEFT_OUT = ("leases", "scratch", "exports", "tracking")  # of live runs, checkpoints, simulated exports, made anew
 _PARTIAL = ".restoring"
 
 

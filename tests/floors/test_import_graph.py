@@ -14,7 +14,7 @@ from helpers.paths import ROOT
 
 FILES = sorted(path for floor in FLOORS for path in (ROOT / floor).rglob("*.py"))
 FOLDERS = sorted({path.parent for path in FILES})
-MOST_LINES, MOST_FILES_IN_A_FOLDER, MOST_FILES, MOST_IMPORT_SHARE = 400, 15, 246, 0.06
+MOST_LINES, MOST_FILES_IN_A_FOLDER, MOST_FILES, MOST_IMPORT_SHARE = 400, 15, 247, 0.06
 
 
 def module_of(path: Path) -> str:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,24 @@ def test_a_second_serve_is_refused_or_has_a_name(server: Server, tmp_path: Path)
         cwd=ROOT,
     )
     assert (bad.returncode, "error: --name 'No/rth': write small letters" in bad.stderr) == (2, True)
+
+
+def test_the_schedule_plans_several_runs_ahead(server: Server, tmp_path: Path) -> None:
+    """A server whose scheduler fails still answers; Prefect 3.8 planned nothing on SQLAlchemy 2.1."""
+    asked = {"flows": {"name": {"any_": ["retrain"]}}, "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+
+    def planned() -> list[datetime]:
+        return sorted(
+            datetime.fromisoformat(run["expected_start_time"])
+            for run in server.post("flow_runs/filter", asked)
+            if run["deployment_id"] == read(server, "retrain/retrain")["id"]
+        )
+
+    with serving(server, tmp_path / "workspace") as running:
+        wait_for(lambda: len(planned()) >= 3, "three runs")
+        times = planned()
+        stop(running)
+    assert {later - before for before, later in pairwise(times)} == {timedelta(hours=1)}, "it looks every hour"
 
 
 def test_what_a_person_has_paused_stays_paused(server: Server, tmp_path: Path) -> None:
