@@ -82,6 +82,10 @@ def interruptible(first: Callable[[int], None] = lambda number: None, grace: flo
     _is_command = True
     try:
         yield
+    except BaseExceptionGroup as group:  # a task group in which the signal came
+        if received:
+            raise Interrupted(received[0]) from group
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

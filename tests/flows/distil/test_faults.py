@@ -241,3 +241,24 @@ def test_a_signal_when_all_is_done_does_not_kill() -> None:
             _, said = running.communicate()
         codes.add((running.returncode, said.count(b"\n")))
     assert codes <= {(0, 0), (143, 1)}
+
+
+_IN_A_TASK_GROUP = """
+import os, signal
+from flows import stopping
+from flows.cli import main
+def serve() -> None:
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except stopping.Interrupted as end:
+        raise BaseExceptionGroup("unhandled errors in a TaskGroup", [end]) from end
+main.app = serve
+main.program()
+"""
+
+
+def test_a_signal_within_a_task_group_is_one_line_too() -> None:
+    words = (sys.executable, "-c", _IN_A_TASK_GROUP)
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 143
+    assert ended.stderr == "stopped by SIGTERM: run again, it goes on from its last commit or checkpoint\n"
