@@ -115,7 +115,9 @@ def test_a_clock_that_jumps_under_the_scheduler(export: Path, tmp_path: Path) ->
         clock.set_ahead(0)
         time.sleep(70)  # the scheduler looks every minute
         assert seconds_to_next_look(server) > JUMP - HOUR, "Prefect has no more looks until the clock is there"
-    with started(server, tmp_path), serving(server, tmp_path, *places):
-        wait_for(lambda: seconds_to_next_look(server) <= HOUR, "the schedule made anew")
+    with started(server, tmp_path):
+        server.prefect("deployment", "delete", "retrain/retrain")  # whose looks of these hours count as done
+        with serving(server, tmp_path, *places):
+            wait_for(lambda: seconds_to_next_look(server) <= HOUR, "the schedule made anew")
     store = ArtefactStore(Workspace(tmp_path / "workspace"))
     assert [len(store.published(stage)) for stage in STAGES] == [1] * len(STAGES)
