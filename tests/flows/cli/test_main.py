@@ -1,6 +1,7 @@
 """The command line as a person types it, in processes of its own."""
 
 import json
+import os
 import resource
 import sqlite3
 import subprocess
@@ -28,10 +29,11 @@ from helpers.paths import DATA, ROOT
 def test_help_is_quick() -> None:
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = os.times()
         assert "run the whole pipeline" in call("--help").stdout.lower()
-        times.append(time.perf_counter() - start)
-    assert min(times) < 1.0  # the goal of 0.5 s is measured by the benchmarks, where the machine is idle
+        end = os.times()
+        times.append(end.children_user + end.children_system - start.children_user - start.children_system)
+    assert min(times) < 1.0  # s of processor; the goal of 0.5 s by the clock is measured where the machine is idle
 
 
 def test_version_and_short_help() -> None:
