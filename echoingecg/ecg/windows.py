@@ -87,7 +87,7 @@ class Rows:
 def stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
     """Arrays of equal shape as one: a copy, or the array of `Rows` whose rows they are, all of them and in order."""
     whole = rows[0].base
-    if whole is not None and whole.shape == (len(rows), *rows[0].shape):
+    if isinstance(whole, np.ndarray) and whole.shape == (len(rows), *rows[0].shape):  # a base may be bytes, too
         places = (row.__array_interface__ for row in rows)
         own = (row.__array_interface__ for row in whole)
         if all(place == mine for place, mine in zip(places, own, strict=True)):

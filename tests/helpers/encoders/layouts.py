@@ -151,7 +151,7 @@ def random_weights(shapes: Shapes, seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 def older_weight_norm(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same weights under the names of torch's earlier weight norm."""
+    """Returns weights with each weight norm under the names that torch gave it before `parametrizations`."""
 
     def renamed() -> Iterator[tuple[str, torch.Tensor]]:
         for name, value in weights.items():
